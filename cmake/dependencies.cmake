@@ -1,0 +1,32 @@
+# Every dependency is a Debian package; docs/dependencies.md says why each earns its place.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(SQLite3 REQUIRED)
+pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq)
+pkg_check_modules(systemd REQUIRED IMPORTED_TARGET libsystemd)
+
+# Debian's dnnl-config.cmake insists on the OpenCL headers, which nothing here uses: find the two files ourselves.
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
+add_library(dslad_dnnl INTERFACE)
+target_include_directories(dslad_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+target_link_libraries(dslad_dnnl INTERFACE ${DNNL_LIBRARY})
+
+# msgpack-cxx is header-only; without this it wants Boost.
+add_library(dslad_msgpack INTERFACE)
+target_compile_definitions(dslad_msgpack INTERFACE MSGPACK_NO_BOOST)
+
+if(DSLAD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(DSLAD_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

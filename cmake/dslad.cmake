@@ -1,0 +1,35 @@
+# Flags every target of ours gets, and the helpers that declare libraries and tests in one line.
+
+set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g -fno-omit-frame-pointer" CACHE STRING "Flags of the sanitizer builds" FORCE)
+
+add_library(dslad_flags INTERFACE)
+target_include_directories(dslad_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(dslad_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough)
+target_compile_definitions(dslad_flags INTERFACE DSLAD_VERSION="${PROJECT_VERSION}")
+if(DSLAD_SANITIZE)
+  target_compile_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE})
+endif()
+
+# dslad_library(NAME SOURCES ... LINK ...): a static library that carries our flags.
+function(dslad_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC dslad_flags ${arg_LINK})
+endfunction()
+
+# dslad_executable(NAME SOURCES ... LINK ...)
+function(dslad_executable name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE dslad_flags ${arg_LINK})
+endfunction()
+
+# dslad_test(NAME SOURCES ... LINK ...): one GoogleTest executable, registered with ctest under the same name.
+function(dslad_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE dslad_flags ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE DSLAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

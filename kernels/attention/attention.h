@@ -1,0 +1,62 @@
+// Causal grouped-query attention over a paged KV cache.
+//
+//   o_t = sum_{u <= t} softmax_u(scale * q_t . k_u) v_u        one head; float32 accumulation, online softmax
+//
+// A page holds kPageTokens tokens of ONE layer: K [n_kv, kPageTokens, d] then V [n_kv, kPageTokens, d], f32
+// or bf16. Token u of a sequence lies in page pages[u / kPageTokens], slot u % kPageTokens. Pages may be
+// shared by sequences (a document read by many questions); only the sequence that appends writes. A query's
+// result depends on its own row, its sequence's cached tokens and its piece's row count alone: keys are
+// visited in fixed partitions of kPartitionTokens, merged in order, whatever the number of threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/tensor.h"
+
+namespace dslad::kernels {
+
+class ThreadPool;
+
+inline constexpr std::int64_t kPageTokens = 64;
+inline constexpr std::int64_t kPartitionTokens = 512;
+
+struct KvLayout {
+  DType dtype;
+  int n_kv;      // KV heads
+  int head_dim;  // 8..256, even
+  [[nodiscard]] std::size_t page_bytes() const {
+    return 2 * static_cast<std::size_t>(n_kv) * kPageTokens * head_dim * size_of(dtype);
+  }
+};
+
+// Consecutive rows of the step that are consecutive tokens of one sequence.
+struct AttentionPiece {
+  std::int64_t first_row;
+  std::int64_t rows;          // 1 for a decode token
+  std::int64_t context;       // tokens of the sequence before this piece, already in the cache
+  const std::int32_t* pages;  // page numbers, ceil((context + rows) / kPageTokens) of them
+};
+
+struct AttentionArgs {
+  const float* q;  // [R, n_heads, d], row stride q_stride floats; rotary already applied
+  std::int64_t q_stride;
+  const float* k;  // [R, n_kv, d], row stride kv_stride floats; rotary already applied
+  const float* v;  // [R, n_kv, d], row stride kv_stride floats
+  std::int64_t kv_stride;
+  float* o;  // [R, n_heads, d], row stride o_stride floats; overwritten for the rows of pieces
+  std::int64_t o_stride;
+  int n_heads;  // a multiple of layout.n_kv
+  float scale;
+  void* pool;  // base address of the page pool; page p starts at p * page_bytes()
+  KvLayout layout;
+  std::span<const AttentionPiece> pieces;
+};
+
+// Writes k and v of every piece's rows into its pages, rounded to layout.dtype, then attends. k and v are
+// read before o is written. The probabilities use the rounded keys and values, so a token sees what a later
+// one will see.
+void attention_ref(const AttentionArgs& args);
+void attention_cpu(ThreadPool& pool, const AttentionArgs& args);
+
+}  // namespace dslad::kernels

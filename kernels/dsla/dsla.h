@@ -1,0 +1,60 @@
+// Dual-state linear attention (arXiv 2506.09316, section 3), prefill pieces and decode steps; grouped-query
+// form.
+//
+//   log a_i,t = max(logsigmoid(z_i,t + c_i) / kGateTemperature, kMinLogGate)     elementwise, i = history,
+//   recency S_i,t     = diag(a_i,t) S_i,t-1 + k_t v_t^T                                  [d_k, d_v] per KV
+//   head, float32 o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t
+//
+// Log-gates, their cumulative sums and the states are float32: in bf16 the history state is lost within a few
+// thousand tokens. A piece of more than one row uses the chunk form (arXiv 2312.06635 for one state), one row
+// the recurrence; any cut of a sequence into pieces gives the same output and state within float32 rounding.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace dslad::kernels {
+
+class ThreadPool;
+
+inline constexpr float kGateTemperature = 16.0f;
+inline constexpr float kMinLogGate = -50.0f;
+inline constexpr std::int64_t kDslaChunk = 64;
+inline constexpr std::int64_t kDslaSubBlock = 16;
+
+struct DslaShape {
+  int n_heads;  // query heads, a multiple of n_kv
+  int n_kv;     // heads of keys, values, gates and states
+  int d_k, d_v;
+  [[nodiscard]] std::size_t state_floats() const { return std::size_t{2} * n_kv * d_k * d_v; }
+};
+
+// Consecutive rows of the step that are consecutive tokens of one sequence.
+struct DslaPiece {
+  std::int64_t first_row;
+  std::int64_t rows;
+  float* state;  // [2, n_kv, d_k, d_v], in/out; one sequence's slot, in no other piece of the call
+};
+
+struct DslaArgs {
+  DslaShape shape;
+  const float* q;  // [R, n_heads, d_k], row stride q_stride floats
+  std::int64_t q_stride;
+  const float* k;  // [R, n_kv, d_k], row stride k_stride
+  std::int64_t k_stride;
+  const float* v;  // [R, n_kv, d_v], row stride v_stride
+  std::int64_t v_stride;
+  const float* z;  // gate logits without bias [R, 2, n_kv, d_k], row stride z_stride
+  std::int64_t z_stride;
+  const float* gate_bias;  // c [2, n_kv, d_k]
+  float mix[2];            // softmax(alpha): >= 0, sum 1
+  float* o;                // [R, n_heads, d_v], row stride o_stride; overwritten for the rows of pieces
+  std::int64_t o_stride;
+  std::span<const DslaPiece> pieces;
+};
+
+// The recurrence in double, token by token.
+void dsla_ref(const DslaArgs& args);
+void dsla_cpu(ThreadPool& pool, const DslaArgs& args);
+
+}  // namespace dslad::kernels

@@ -1,0 +1,26 @@
+// How the rows (tokens) of one engine step are divided.
+//
+// A step is a matrix of R activation rows: decode tokens of many sequences and prefill pieces of some.
+// A kernel may choose its algorithm by a block's kind and its own row count, never by what else is in
+// the step: that is what makes a request's text the same alone and in any batch.
+#pragma once
+
+#include <cstdint>
+
+namespace dslad::kernels {
+
+enum class RowKind : std::uint8_t {
+  kDecode,   // independent rows, one token of one sequence each
+  kPrefill,  // one piece of ONE sequence's prompt; its cut depends on that prompt alone
+};
+
+struct RowBlock {
+  std::int64_t first;  // index of the first row in the step
+  std::int64_t rows;   // > 0; at most kMaxPrefillRows for kPrefill, unbounded for kDecode
+  RowKind kind;
+};
+
+// A prompt is cut at multiples of this many tokens. A multiple of the DSLA chunk and of the KV page.
+inline constexpr std::int64_t kMaxPrefillRows = 128;
+
+}  // namespace dslad::kernels

@@ -1,0 +1,25 @@
+// Picks the next token from a row of logits.
+//
+// Greedy (temperature 0): the largest logit, the lowest id on ties; NaN never wins. Otherwise: softmax(logits
+// / T), the smallest set of likeliest tokens whose probability reaches top_p (ties by id), one draw from it.
+// The draw is a hash of (seed, position), not a stream: the same request draws the same whatever runs beside
+// it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace dslad::kernels {
+
+struct SampleArgs {
+  std::span<const float> logits;  // [vocabulary], not empty
+  float temperature = 0.0f;       // >= 0
+  float top_p = 1.0f;             // in (0, 1]
+  std::uint64_t seed = 0;
+  std::uint64_t position = 0;  // index of the token to be drawn in its sequence
+};
+
+[[nodiscard]] std::int32_t sample_ref(const SampleArgs& args);  // sorts everything, in double
+[[nodiscard]] std::int32_t sample_cpu(const SampleArgs& args);
+
+}  // namespace dslad::kernels
