@@ -1,0 +1,147 @@
+"""Makes small random Llama models and what Hugging Face transformers computes for them.
+
+    python3 make_tiny_llama.py        # with PyPI's torch and transformers; writes tiny_llama/<name>/
+
+Each folder is an ordinary model directory plus golden.json:
+    prompt_ids   token ids of the prompt
+    logits       [len(prompt_ids), vocab_size]: float32 logits after each prompt token
+    greedy_ids   the greedy continuation; every step won by a clear margin, so that rounding cannot flip it
+Weights are rounded to the stored dtype first; all arithmetic is float32, without a KV cache.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+OUT = pathlib.Path(__file__).parent / "tiny_llama"
+GREEDY_TOKENS = 12
+CLEAR_MARGIN = 1e-2
+
+
+@dataclasses.dataclass
+class Shape:
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    rope_theta: float
+    epsilon: float
+    dtype: torch.dtype
+    prompt_tokens: int
+    shard_bytes: int = 0  # 0: one file
+    old_keys: bool = False  # config.json as transformers 4 wrote it
+
+
+SHAPES = {
+    # Six heads share two: an odd group. Head size 8, the smallest.
+    "gqa3_f32": Shape(48, 64, 2, 6, 2, 8, 97, False, 10000.0, 1e-5, torch.float32, 48),
+    # Heads together wider than the hidden size, and a head size that is no power of two.
+    "wide_heads_f16": Shape(40, 72, 2, 4, 2, 20, 101, True, 500000.0, 1e-6, torch.float16, 40),
+    # One key/value head for all, head size 64.
+    "mqa_bf16": Shape(64, 96, 2, 2, 1, 64, 96, True, 1000000.0, 1e-5, torch.bfloat16, 32),
+    # No sharing, several shards with an index, keys of transformers 4.
+    "mha_sharded_bf16": Shape(64, 96, 3, 4, 4, 16, 110, False, 10000.0, 1e-5, torch.bfloat16, 37, 60_000, True),
+    # Heads together narrower than the hidden size; groups of four; shards in float32.
+    "narrow_heads_sharded_f32": Shape(72, 56, 2, 4, 1, 16, 89, False, 25000.0, 1e-4, torch.float32, 24, 90_000),
+}
+
+
+def make_config(shape):
+    return LlamaConfig(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        vocab_size=shape.vocab,
+        max_position_embeddings=128,
+        rms_norm_eps=shape.epsilon,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=shape.tied,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
+    )
+
+
+def make_model(shape):
+    """Random weights, large enough that attention is far from uniform and every term matters."""
+    model = LlamaForCausalLM(make_config(shape)).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.uniform_(0.5, 1.5)
+            elif "embed" in name:
+                weight.normal_(0.0, 0.7)
+            else:
+                weight.normal_(0.0, 1.6 / weight.shape[1] ** 0.5)
+    return model.to(shape.dtype)
+
+
+def config_in_old_keys(text):
+    config = json.loads(text)
+    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    config["rope_scaling"] = None
+    config["torch_dtype"] = config.pop("dtype")
+    return json.dumps(config, indent=2) + "\n"
+
+
+def greedy(model, ids):
+    """The continuation of `ids`, cut before the first step that is not won clearly."""
+    chosen = []
+    for _ in range(GREEDY_TOKENS):
+        logits = model(torch.tensor([ids + chosen]), use_cache=False).logits[0, -1]
+        best, second = torch.topk(logits, 2).values.tolist()
+        if best - second < CLEAR_MARGIN:
+            break
+        chosen.append(int(logits.argmax()))
+    return chosen
+
+
+def golden_vectors(folder, shape):
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    prompt = [1] + torch.randint(3, shape.vocab, (shape.prompt_tokens - 1,)).tolist()
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt]), use_cache=False).logits[0]
+        return {
+            "prompt_ids": prompt,
+            "greedy_ids": greedy(model, prompt),
+            "logits": [[float(f"{value:.7g}") for value in row] for row in logits.tolist()],
+        }
+
+
+def write_folder(name, shape):
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    limit = {"max_shard_size": shape.shard_bytes} if shape.shard_bytes else {}
+    make_model(shape).save_pretrained(folder, **limit)
+    golden = golden_vectors(folder, shape)
+    if shape.old_keys:
+        config = folder / "config.json"
+        config.write_text(config_in_old_keys(config.read_text()))
+    (folder / "golden.json").write_text(json.dumps(golden) + "\n")
+    print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes, greedy {golden['greedy_ids']}")
+
+
+def main():
+    for name, shape in SHAPES.items():
+        torch.manual_seed(sum(name.encode()))
+        write_folder(name, shape)
+    (OUT / "SOURCE.txt").write_text(
+        "Random weights and their logits, written by ../make_tiny_llama.py with "
+        f"torch {torch.__version__.split('+')[0]} and transformers {transformers.__version__}.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
