@@ -1,0 +1,159 @@
+// Values that several messages carry: leases, metrics, what a worker and a layer are doing. Plain structs,
+// see job.h for what `fields` means.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "schema/job.h"
+
+namespace dslad::schema {
+
+// A job in a worker's hands. Results and progress count only while `attempt` is the job's latest.
+struct Lease {
+  JobId job = 0;
+  std::uint32_t attempt = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("job", self.job);
+    field("attempt", self.attempt);
+  }
+  bool operator==(const Lease&) const = default;
+};
+
+// What an attempt cost. The worker fills the times, tokens and plan; the daemon adds the rest.
+struct JobMetrics {
+  double queue_ms = 0;    // from the enqueue to the start of the attempt that gave the result
+  double prefill_ms = 0;  // of the engine, document and questions
+  double decode_ms = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t output_tokens = 0;
+  std::uint32_t plan = 0;
+  std::string worker;
+  std::uint32_t attempt = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("queue_ms", self.queue_ms);
+    field("prefill_ms", self.prefill_ms);
+    field("decode_ms", self.decode_ms);
+    field("prompt_tokens", self.prompt_tokens);
+    field("output_tokens", self.output_tokens);
+    field("plan", self.plan);
+    field("worker", self.worker);
+    field("attempt", self.attempt);
+  }
+};
+
+struct EngineStats {
+  std::uint64_t steps = 0;          // since the worker's start, as are the token counts
+  std::uint64_t prompt_tokens = 0;  // prefilled
+  std::uint64_t output_tokens = 0;  // decoded
+  double prefill_tokens_per_s = 0;  // lately
+  double decode_tokens_per_s = 0;
+  std::uint64_t sequences_running = 0;
+  std::uint64_t sequences_waiting = 0;
+  std::uint64_t kv_bytes_used = 0;
+  std::uint64_t kv_bytes_total = 0;
+  std::uint64_t state_bytes_used = 0;  // of DSLA states
+  std::uint64_t state_bytes_total = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("steps", self.steps);
+    field("prompt_tokens", self.prompt_tokens);
+    field("output_tokens", self.output_tokens);
+    field("prefill_tokens_per_s", self.prefill_tokens_per_s);
+    field("decode_tokens_per_s", self.decode_tokens_per_s);
+    field("sequences_running", self.sequences_running);
+    field("sequences_waiting", self.sequences_waiting);
+    field("kv_bytes_used", self.kv_bytes_used);
+    field("kv_bytes_total", self.kv_bytes_total);
+    field("state_bytes_used", self.state_bytes_used);
+    field("state_bytes_total", self.state_bytes_total);
+  }
+};
+
+struct LayerInfo {
+  std::uint32_t layer = 0;
+  std::int32_t order = -1;  // place in the conversion order; -1: not part of it
+  LayerState state = LayerState::kTransformer;
+  bool distilled = false;  // DSLA weights exist that were distilled, not merely initialised
+
+  static void fields(auto& self, auto& field) {
+    field("layer", self.layer);
+    field("order", self.order);
+    field("state", self.state);
+    field("distilled", self.distilled);
+  }
+};
+
+struct LayerChange {
+  std::uint32_t layer = 0;
+  LayerState from = LayerState::kTransformer;
+  LayerState to = LayerState::kTransformer;
+  std::string reason;
+
+  static void fields(auto& self, auto& field) {
+    field("layer", self.layer);
+    field("from", self.from);
+    field("to", self.to);
+    field("reason", self.reason);
+  }
+};
+
+struct ModelLayers {
+  std::string model;
+  std::string model_digest;
+  std::uint32_t plan = 0;
+  std::vector<LayerInfo> layers;  // by layer
+
+  static void fields(auto& self, auto& field) {
+    field("model", self.model);
+    field("model_digest", self.model_digest);
+    field("plan", self.plan);
+    field("layers", self.layers);
+  }
+};
+
+struct WorkerPlan {
+  std::string worker;
+  std::string model;
+  std::uint32_t plan = 0;            // now
+  std::uint32_t layers = 0;          // of the model
+  std::vector<LayerChange> changes;  // that this request made
+
+  static void fields(auto& self, auto& field) {
+    field("worker", self.worker);
+    field("model", self.model);
+    field("plan", self.plan);
+    field("layers", self.layers);
+    field("changes", self.changes);
+  }
+};
+
+// A connected worker as clients see it.
+struct WorkerInfo {
+  std::string name;  // host:pid:device
+  std::string device;
+  std::string model;
+  std::string dtype;
+  std::uint32_t plan = 0;
+  std::uint32_t capacity = 0;
+  std::uint32_t running = 0;       // leases it holds
+  std::uint64_t last_seen_ms = 0;  // ago
+  EngineStats engine;
+
+  static void fields(auto& self, auto& field) {
+    field("name", self.name);
+    field("device", self.device);
+    field("model", self.model);
+    field("dtype", self.dtype);
+    field("plan", self.plan);
+    field("capacity", self.capacity);
+    field("running", self.running);
+    field("last_seen_ms", self.last_seen_ms);
+    field("engine", self.engine);
+  }
+};
+
+}  // namespace dslad::schema

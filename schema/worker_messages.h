@@ -1,0 +1,200 @@
+// What workers (DEALER) and the daemon (ROUTER) tell each other. One plain struct a message; docs/protocol.md
+// is the specification. Messages have no replies except where named; delivery is at least once, so all are
+// idempotent.
+//
+// The order of a connection: hello -> welcome, then assign / heartbeat / result / result_ack. A worker that
+// lost the daemon (or was told nothing for `lease_ms`) says hello again with the leases it holds. Absent keys
+// take the defaults.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "schema/job.h"
+#include "schema/reports.h"
+#include "schema/result.h"
+
+namespace dslad::schema {
+
+// Worker -> daemon.
+
+// First message of a connection, and again after one is lost. -> Welcome, then a Revoke for each lease that
+// is no longer the worker's; or ErrorReply.
+struct Hello {
+  static constexpr const char* kKind = "hello";
+  std::string name;      // host:pid:device
+  std::string instance;  // random, new with each process: tells a restart from a reconnect
+  std::string device;    // "cpu", "cuda:0"
+  std::string model;     // name of the model's folder
+  std::string model_digest;
+  std::string dtype;
+  std::uint32_t layers = 0;
+  std::uint32_t context = 0;   // tokens
+  std::uint32_t capacity = 1;  // jobs that it can hold, running and waiting
+  std::uint32_t plan = 0;
+  std::vector<LayerInfo> layer_info;
+  std::vector<Lease> leases;  // every job whose result has not been acknowledged
+
+  static void fields(auto& self, auto& field) {
+    field("name", self.name);
+    field("instance", self.instance);
+    field("device", self.device);
+    field("model", self.model);
+    field("model_digest", self.model_digest);
+    field("dtype", self.dtype);
+    field("layers", self.layers);
+    field("context", self.context);
+    field("capacity", self.capacity);
+    field("plan", self.plan);
+    field("layer_info", self.layer_info);
+    field("leases", self.leases);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+struct LeaseProgress {
+  Lease lease;
+  Progress progress;
+
+  static void fields(auto& self, auto& field) {
+    Lease::fields(self.lease, field);  // their keys lie side by side
+    Progress::fields(self.progress, field);
+  }
+};
+
+// Every heartbeat_ms, from a thread that a long engine step cannot block; extends the leases that it names.
+struct Heartbeat {
+  static constexpr const char* kKind = "heartbeat";
+  std::vector<LeaseProgress> leases;
+  EngineStats engine;
+
+  static void fields(auto& self, auto& field) {
+    field("leases", self.leases);
+    field("engine", self.engine);
+  }
+};
+
+// The end of an attempt. -> ResultAck; kept and sent again after a reconnect until that comes.
+// error: invalid_argument, not_found, refused and resource_exhausted fail the job at once (running it again
+// cannot help); the others use up an attempt.
+struct WorkerResult {
+  static constexpr const char* kKind = "result";
+  Lease lease;
+  std::optional<Error> error;   // absent: it succeeded
+  std::vector<Output> outputs;  // one, or one a question
+  JobMetrics metrics;           // prefill_ms, decode_ms, tokens, plan
+
+  static void fields(auto& self, auto& field) {
+    Lease::fields(self.lease, field);
+    field("error", self.error);
+    field("outputs", self.outputs);
+    field("metrics", self.metrics);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+// Answers ChangePlan, with its `request`.
+struct PlanResult {
+  static constexpr const char* kKind = "plan_result";
+  std::uint64_t request = 0;
+  std::optional<Error> error;  // absent: `plan` is now in force for jobs that start
+  std::uint32_t plan = 0;
+  std::vector<LayerChange> changes;
+  std::vector<LayerInfo> layer_info;  // after the change
+
+  static void fields(auto& self, auto& field) {
+    field("request", self.request);
+    field("error", self.error);
+    field("plan", self.plan);
+    field("changes", self.changes);
+    field("layer_info", self.layer_info);
+  }
+};
+
+// The worker leaves; all its leases return to the queue at once and do not count as failed attempts.
+struct Goodbye {
+  static constexpr const char* kKind = "goodbye";
+  std::string reason;
+  static void fields(auto& self, auto& field) { field("reason", self.reason); }
+};
+
+// Daemon -> worker.
+
+struct Welcome {
+  static constexpr const char* kKind = "welcome";
+  std::uint32_t lease_ms = 0;      // silence after which the daemon gives the worker's jobs to others
+  std::uint32_t heartbeat_ms = 0;  // how often it wants a heartbeat
+
+  static void fields(auto& self, auto& field) {
+    field("lease_ms", self.lease_ms);
+    field("heartbeat_ms", self.heartbeat_ms);
+  }
+};
+
+struct Assign {
+  static constexpr const char* kKind = "assign";
+  Lease lease;
+  JobSpec spec;
+
+  static void fields(auto& self, auto& field) {
+    Lease::fields(self.lease, field);
+    JobSpec::fields(self.spec, field);
+  }
+  [[nodiscard]] Status validate() const { return spec.validate(); }
+};
+
+// The lease is over (cancelled, expired, given to another): stop, and send no result.
+struct Revoke {
+  static constexpr const char* kKind = "cancel";
+  Lease lease;
+  std::string reason;
+
+  static void fields(auto& self, auto& field) {
+    Lease::fields(self.lease, field);
+    field("reason", self.reason);
+  }
+};
+
+// -> PlanResult
+struct ChangePlan {
+  static constexpr const char* kKind = "set_plan";
+  std::uint64_t request = 0;
+  std::uint32_t plan = 0;
+  bool allow_undistilled = false;
+  std::string reason;
+
+  static void fields(auto& self, auto& field) {
+    field("request", self.request);
+    field("plan", self.plan);
+    field("allow_undistilled", self.allow_undistilled);
+    field("reason", self.reason);
+  }
+};
+
+// The result is on disk (accepted) or was of no use (not accepted): the worker may forget it either way.
+struct ResultAck {
+  static constexpr const char* kKind = "result_ack";
+  Lease lease;
+  bool accepted = false;
+
+  static void fields(auto& self, auto& field) {
+    Lease::fields(self.lease, field);
+    field("accepted", self.accepted);
+  }
+};
+
+// The daemon does not know this worker (it restarted, or gave it up): say hello again.
+struct WhoAreYou {
+  static constexpr const char* kKind = "who_are_you";
+  static void fields(auto&, auto&) {}
+};
+
+// Finish what you hold, take nothing new, then say goodbye.
+struct Drain {
+  static constexpr const char* kKind = "drain";
+  static void fields(auto&, auto&) {}
+};
+
+}  // namespace dslad::schema
