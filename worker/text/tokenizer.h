@@ -1,0 +1,67 @@
+// Text to token ids and back, whatever the model's tokenizer is made of.
+//
+// Immutable after loading: safe from any thread. Text is UTF-8; anything else is an error that names the
+// byte. No id ever makes a call fail or crash: ids outside the vocabulary stand for no bytes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "schema/result.h"
+
+namespace dslad::worker {
+
+using TokenId = std::int32_t;
+
+// Where a text lies. Many tokenizers put a space before a text's first word and drop it again when they
+// decode, so that a word is the same token wherever it stands; only the beginning of a text is treated so.
+enum class TextPosition : std::uint8_t {
+  kBeginning,     // nothing but bos comes before it
+  kContinuation,  // follows other text; keeps its first space, and gets none
+};
+
+// Whether the names of special tokens ("<s>", "<|eot_id|>") in a text become those tokens. Never for text
+// that users hand in: a document must not be able to end itself.
+enum class SpecialNames : std::uint8_t { kAsText, kAsTokens };
+
+struct SpecialTokens {
+  std::optional<TokenId> bos, eos, unknown;
+  bool adds_bos = false;  // the tokenizer's own files ask for bos before every text
+};
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // The ids of `text`, never with a bos or eos added.
+  // Errors: kInvalidArgument naming the byte offset of malformed UTF-8.
+  [[nodiscard]] virtual Result<std::vector<TokenId>> encode(
+      std::string_view text, TextPosition position, SpecialNames names = SpecialNames::kAsText) const = 0;
+
+  // What `id` contributes to a text: some bytes, perhaps only a part of a UTF-8 character. Control tokens
+  // (bos, eos, ...) contribute none. StreamDecoder turns them into text.
+  [[nodiscard]] virtual std::string_view bytes_of(TokenId id) const = 0;
+
+  // Whether a space at the very beginning of a decoded text is the one that encode put there.
+  [[nodiscard]] virtual bool adds_leading_space() const = 0;
+
+  [[nodiscard]] virtual TokenId vocab_size() const = 0;  // one more than the highest id
+  [[nodiscard]] virtual const SpecialTokens& special() const = 0;
+
+  // The whole text of `ids`; malformed UTF-8 becomes U+FFFD.
+  [[nodiscard]] std::string decode(std::span<const TokenId> ids, TextPosition position) const;
+};
+
+// The tokenizer of a model directory: tokenizer.json when it is a byte-level BPE, else tokenizer.model
+// (sentencepiece), else vocab.json with merges.txt (the older form of GPT-2).
+// Errors: kNotFound without any of them; kCorrupt for a malformed one; kInvalidArgument for a kind that
+// dslad does not implement (names what it found).
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir);
+
+}  // namespace dslad::worker
