@@ -1,5 +1,5 @@
 // Fills message structs from msgpack objects, strictly typed. Only codec.cc includes this; see codec.h for
-// the contract. Errors name the path of the key ("jobs[2].options.top_p: ...").
+// the contract. Errors name the path of the key ("jobs: [2]: options: top_p: must be a number").
 #pragma once
 
 #include <cmath>
