@@ -25,9 +25,16 @@
 
 namespace dslad::worker {
 
+struct PromptPiece {
+  std::string text;
+  std::vector<TextRange> from_template;  // sorted, disjoint: where names of special tokens mean those tokens
+};
+
 struct PromptText {
-  std::string head;
-  std::string tail;  // may be empty
+  PromptPiece head;
+  PromptPiece tail;  // may be empty
+
+  [[nodiscard]] bool empty() const { return head.text.empty() && tail.text.empty(); }
 };
 
 class PromptTemplate {
@@ -63,10 +70,12 @@ class PromptTemplate {
 // bos (where asked for) and the head's ids. Errors: malformed UTF-8; bos asked for, but the tokenizer has
 // none.
 Result<std::vector<TokenId>> encode_head(const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                         std::string_view head);
+                                         const PromptText& text);
 
-// The tail's ids, to follow those of `head`.
-Result<std::vector<TokenId>> encode_tail(const Tokenizer& tokenizer, std::string_view head,
-                                         std::string_view tail);
+// The tail's ids, to follow those of the head.
+Result<std::vector<TokenId>> encode_tail(const Tokenizer& tokenizer, const PromptText& text);
+
+// Where the generated text lies: StreamDecoder wants to know.
+TextPosition position_after(const PromptText& text);
 
 }  // namespace dslad::worker

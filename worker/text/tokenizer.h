@@ -4,6 +4,7 @@
 // byte. No id ever makes a call fail or crash: ids outside the vocabulary stand for no bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -26,9 +27,10 @@ enum class TextPosition : std::uint8_t {
   kContinuation,  // follows other text; keeps its first space, and gets none
 };
 
-// Whether the names of special tokens ("<s>", "<|eot_id|>") in a text become those tokens. Never for text
-// that users hand in: a document must not be able to end itself.
-enum class SpecialNames : std::uint8_t { kAsText, kAsTokens };
+// Bytes [begin, end) of a text.
+struct TextRange {
+  std::size_t begin, end;
+};
 
 struct SpecialTokens {
   std::optional<TokenId> bos, eos, unknown;
@@ -39,10 +41,12 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // The ids of `text`, never with a bos or eos added.
+  // The ids of `text`, never with a bos or eos added. The name of a special token ("<s>", "<|eot_id|>")
+  // becomes that token only where it lies within one of `special_names` (sorted, disjoint), which cover
+  // what a prompt template wrote and never what users hand in: a document must not be able to end itself.
   // Errors: kInvalidArgument naming the byte offset of malformed UTF-8.
   [[nodiscard]] virtual Result<std::vector<TokenId>> encode(
-      std::string_view text, TextPosition position, SpecialNames names = SpecialNames::kAsText) const = 0;
+      std::string_view text, TextPosition position, std::span<const TextRange> special_names = {}) const = 0;
 
   // What `id` contributes to a text: some bytes, perhaps only a part of a UTF-8 character. Control tokens
   // (bos, eos, ...) contribute none. StreamDecoder turns them into text.
