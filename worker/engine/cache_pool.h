@@ -1,0 +1,96 @@
+// What sequences keep between steps, within one memory budget: KV pages for each attention layer, two float32
+// states for each DSLA layer.
+//
+// All a sequence will ever need is taken when it is admitted, so a running sequence never runs out of memory
+// and nothing is ever preempted. Thread safety: one user at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "worker/engine/block_arena.h"
+#include "worker/model/conversion_order.h"
+
+namespace dslad::worker {
+
+struct CacheShape {
+  kernels::KvLayout kv;
+  kernels::DslaShape dsla;
+};
+
+class CachePool;
+
+// The caches of one sequence under one plan; returns its pages when destroyed.
+class SequenceCache {
+ public:
+  SequenceCache() = default;
+  SequenceCache(SequenceCache&& other) noexcept;
+  SequenceCache& operator=(SequenceCache&& other) noexcept;
+  ~SequenceCache();
+
+  [[nodiscard]] int plan() const { return plan_; }
+  [[nodiscard]] std::int64_t capacity() const { return capacity_; }  // tokens
+  // Pages of an attention layer in token order; REQUIRES: the plan leaves the layer as attention.
+  [[nodiscard]] const std::int32_t* pages(int layer) const {
+    return layers_[static_cast<std::size_t>(layer)].data();
+  }
+  // State of a DSLA layer, [2, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
+  [[nodiscard]] float* state(int layer) const;
+
+ private:
+  friend class CachePool;
+  void release();
+
+  CachePool* pool_ = nullptr;
+  int plan_ = 0;
+  std::int64_t capacity_ = 0;
+  std::vector<std::vector<std::int32_t>> layers_;  // attention: its pages; DSLA: the run that holds the state
+};
+
+class CachePool {
+ public:
+  // The pool may hand out at most `budget_bytes`; kResourceExhausted when the device cannot provide them.
+  static Result<std::unique_ptr<CachePool>> create(kernels::Backend& backend, const CacheShape& shape,
+                                                   const ConversionOrder& order, std::size_t budget_bytes);
+
+  // Pages that a sequence of `tokens` tokens needs under `plan`.
+  [[nodiscard]] std::int64_t pages_needed(int plan, std::int64_t tokens) const;
+  // Pages that fork() takes for a child of `tokens` tokens whose first `prefix_tokens` are the prefix's.
+  [[nodiscard]] std::int64_t pages_to_fork(int plan, std::int64_t prefix_tokens, std::int64_t tokens) const;
+
+  // Room for `tokens` tokens, DSLA states zeroed; nothing when it does not fit now.
+  std::optional<SequenceCache> allocate(int plan, std::int64_t tokens);
+
+  // A sequence that continues the first `prefix_tokens` tokens of `prefix` up to `tokens`: whole pages are
+  // shared, the last partial page and the states are copied. Nothing when it does not fit now.
+  std::optional<SequenceCache> fork(const SequenceCache& prefix, std::int64_t prefix_tokens,
+                                    std::int64_t tokens);
+
+  // Makes `child`, which came from fork() with the same arguments, a fresh continuation again.
+  void refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child);
+
+  [[nodiscard]] void* base() const { return memory_.get(); }
+  [[nodiscard]] std::size_t page_bytes() const { return shape_.kv.page_bytes(); }
+  [[nodiscard]] std::int64_t total_pages() const { return arena_.size(); }
+  [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages(); }
+  [[nodiscard]] std::size_t kv_bytes_used() const;
+  [[nodiscard]] std::size_t state_bytes_used() const;
+
+ private:
+  friend class SequenceCache;
+  CachePool(kernels::Backend::Buffer memory, const CacheShape& shape, const ConversionOrder& order,
+            std::int32_t pages);
+  [[nodiscard]] std::byte* page(std::int32_t number) const;
+  bool take(SequenceCache& cache, int layer, std::int64_t pages);
+
+  kernels::Backend::Buffer memory_;
+  CacheShape shape_;
+  ConversionOrder order_;
+  BlockArena arena_;
+  std::int32_t state_pages_;        // pages of one layer's state
+  std::int64_t states_in_use_ = 0;  // runs handed out
+};
+
+}  // namespace dslad::worker

@@ -1,0 +1,209 @@
+#include "worker/engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+
+namespace dslad::worker {
+
+using kernels::RowKind;
+
+Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
+                                               std::shared_ptr<const ModelWeights> weights,
+                                               const ConversionOrder& order, const EngineLimits& limits) {
+  const LlamaConfig& c = weights->config;
+  const CacheShape shape{{weights->dtype, c.kv_heads, c.head_dim},
+                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  auto caches = CachePool::create(*backend, shape, order, limits.cache_bytes);
+  if (!caches) return caches.error();
+  return std::unique_ptr<Engine>(
+      new Engine(std::move(backend), std::move(weights), order, limits, *std::move(caches)));
+}
+
+Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
+               const ConversionOrder& order, const EngineLimits& limits, std::unique_ptr<CachePool> caches)
+    : backend_(std::move(backend)),
+      weights_(std::move(weights)),
+      order_(order),
+      limits_(limits),
+      caches_(std::move(caches)),
+      forward_(*backend_, weights_, order_, *caches_) {}
+
+int Engine::largest_plan() const {
+  int plan = 0;
+  while (plan < order_.layers() && converted(order_.layer_at(plan)) != nullptr) ++plan;
+  return plan;
+}
+
+Status Engine::check(const EngineRequest& request) const {
+  const std::int64_t context = weights_->config.context;
+  if (request.head.empty() || request.tails.empty() || request.max_tokens < 1) {
+    return Error{ErrorCode::kInvalidArgument, "the prompt is empty or max_tokens is below 1"};
+  }
+  for (const auto& tail : request.tails) {
+    if (tail.empty() && request.tails.size() > 1) {
+      return Error{ErrorCode::kInvalidArgument, "a question adds no tokens to its document"};
+    }
+    const std::size_t prompt = request.head.size() + tail.size();
+    if (prompt >= static_cast<std::size_t>(context)) {
+      return Error{
+          ErrorCode::kInvalidArgument,
+          fmt::format(
+              "the prompt has {} tokens, but the model's context is {} and the answer needs room too; "
+              "shorten or split the document",
+              prompt, context)};
+    }
+  }
+  const auto in_vocabulary = [&](std::int32_t id) { return id >= 0 && id < weights_->config.vocab_size; };
+  bool known = std::all_of(request.head.begin(), request.head.end(), in_vocabulary);
+  for (const auto& tail : request.tails)
+    known = known && std::all_of(tail.begin(), tail.end(), in_vocabulary);
+  if (!known)
+    return Error{ErrorCode::kInvalidArgument, "the tokenizer yields ids beyond the model's vocabulary"};
+  if (request.plan < 0 || request.plan > largest_plan()) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("plan {} needs converted layers that do not exist; the largest plan is {}",
+                             request.plan, largest_plan())};
+  }
+  const std::int64_t pages = RunningRequest::pages_needed(request, context, *caches_);
+  if (pages > caches_->total_pages()) {
+    const auto mib = [&](std::int64_t n) {
+      return (static_cast<std::size_t>(n) * caches_->page_bytes()) >> 20;
+    };
+    return Error{
+        ErrorCode::kResourceExhausted,
+        fmt::format(
+            "the job needs {} MiB of caches, but the budget is {} MiB; raise it or shorten the document",
+            mib(pages) + 1, mib(caches_->total_pages()))};
+  }
+  return ok_status();
+}
+
+Status Engine::add(EngineRequest request) {
+  const Status checked = check(request);
+  if (checked) waiting_.push_back(std::move(request));
+  return checked;
+}
+
+bool Engine::cancel(RequestId id) {
+  return std::erase_if(waiting_, [&](const auto& request) { return request.id == id; }) +
+             std::erase_if(running_, [&](const auto& running) { return running->request().id == id; }) >
+         0;
+}
+
+int Engine::sequences_in_work() const {
+  std::size_t count = 0;
+  for (const auto& running : running_) count += running->sequences().size();
+  return static_cast<int>(count);
+}
+
+void Engine::admit() {
+  // Older requests first: their further questions may take free memory before the next request does.
+  for (const auto& running : running_) running->start_tails(limits_.max_sequences - sequences_in_work());
+  while (!waiting_.empty() && sequences_in_work() < limits_.max_sequences) {
+    auto running = RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_);
+    if (!running) return;
+    waiting_.pop_front();
+    running_.push_back(std::move(running));
+  }
+}
+
+std::vector<Engine::Part> Engine::choose() const {
+  std::vector<Part> parts;
+  std::int64_t prefill_rows = 0;
+  for (const auto& running : running_) {
+    for (const auto& sequence : running->sequences()) {
+      if (!sequence->in_prefill()) {
+        parts.push_back({running.get(), sequence.get(), 0});
+      } else if (prefill_rows < limits_.prefill_rows) {
+        const std::size_t tokens = running->next_piece(*sequence).size();
+        prefill_rows += static_cast<std::int64_t>(tokens);
+        parts.push_back({running.get(), sequence.get(), tokens});
+      }
+    }
+  }
+  return parts;
+}
+
+Result<bool> Engine::step(EngineSink& sink) {
+  admit();
+  const std::vector<Part> parts = choose();
+  if (parts.empty()) return false;
+
+  std::vector<StepSequence> step;
+  step.reserve(parts.size());
+  bool any_prefill = false;
+  for (const Part& part : parts) {
+    const Sequence& s = *part.sequence;
+    const bool prefill = part.tokens > 0;
+    any_prefill = any_prefill || prefill;
+    step.push_back({&s.cache, s.length,
+                    prefill ? part.request->next_piece(s) : std::span<const std::int32_t>(&s.next_token, 1),
+                    prefill ? RowKind::kPrefill : RowKind::kDecode,
+                    part.request->wants_logits(s, part.tokens)});
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const Status ran = forward_.run(step);
+  if (!ran) return ran.error();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  ++counters_.steps;
+  (any_prefill ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
+  for (const auto& running : running_) {
+    const auto mine = [&](const Part& part) { return part.request == running.get(); };
+    if (std::none_of(parts.begin(), parts.end(), mine)) continue;
+    const bool prefill = std::any_of(parts.begin(), parts.end(),
+                                     [&](const Part& part) { return mine(part) && part.tokens > 0; });
+    (prefill ? running->times.prefill_ms : running->times.decode_ms) += seconds * 1e3;
+  }
+  settle(parts, sink);
+  return true;
+}
+
+void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
+  std::size_t row = 0;
+  for (const Part& part : parts) {
+    const EngineRequest& request = part.request->request();
+    const bool sampled = part.request->wants_logits(*part.sequence, part.tokens);
+    counters_.prompt_tokens += part.tokens;
+    const std::int64_t position =
+        part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
+    part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));
+    if (!sampled) continue;
+    // Questions of one document draw apart.
+    const std::uint64_t seed =
+        request.seed + 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(part.sequence->tail);
+    const std::int32_t token = backend_->sample({forward_.logits(row++), request.temperature, request.top_p,
+                                                 seed, static_cast<std::uint64_t>(position)});
+    take_token(part, token, sink);
+  }
+  retire(sink);
+}
+
+void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) {
+  Sequence& sequence = *part.sequence;
+  const RequestId id = part.request->request().id;
+  const auto& eos = weights_->config.eos_token_ids;
+  bool stop = std::find(eos.begin(), eos.end(), token) != eos.end();
+  if (!stop) {
+    ++sequence.generated;
+    ++part.request->progress.output_tokens;
+    ++counters_.output_tokens;
+    sequence.next_token = token;
+    stop = !sink.on_token(id, sequence.tail, token);
+  }
+  if (!stop && sequence.generated < part.request->max_tokens(sequence)) return;
+  sink.on_answer(id, sequence.tail, stop ? AnswerEnd::kStop : AnswerEnd::kLength);
+  part.request->finish(sequence);
+}
+
+void Engine::retire(EngineSink& sink) {
+  for (const auto& running : running_) {
+    const RequestId id = running->request().id;
+    sink.on_progress(id, running->progress);
+    if (running->done()) sink.on_done(id, running->progress, running->times);
+  }
+  std::erase_if(running_, [](const auto& running) { return running->done(); });
+}
+
+}  // namespace dslad::worker

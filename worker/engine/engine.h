@@ -1,0 +1,95 @@
+// Continuous batching: each step runs the decode tokens and prompt pieces of many requests through the model
+// at once.
+//
+// Requests are admitted in the order they came, as soon as memory for all they may need is free. Between
+// requests nothing is shared but time: the same request under the same plan gives the same greedy tokens
+// alone or in company. Thread safety: one caller at a time. Fails soft: a bad request is refused by add(),
+// before it can disturb others.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "schema/result.h"
+#include "worker/engine/cache_pool.h"
+#include "worker/engine/forward.h"
+#include "worker/engine/request.h"
+#include "worker/engine/running_request.h"
+
+namespace dslad::worker {
+
+struct EngineLimits {
+  std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages and DSLA states together
+  int max_sequences = 64;                          // that run at once
+  std::int64_t prefill_rows = 512;                 // prompt tokens a step takes in, about
+};
+
+struct EngineCounters {
+  std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0;  // since the start
+  double prefill_seconds = 0, decode_seconds = 0;                 // of steps with, without prompt pieces
+};
+
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
+                                                std::shared_ptr<const ModelWeights> weights,
+                                                const ConversionOrder& order, const EngineLimits& limits);
+
+  // Queues a request. kInvalidArgument: it does not fit the context or is malformed; kResourceExhausted: it
+  // can never fit the cache budget; kRefused: its plan needs a layer that has no converted form yet.
+  Status add(EngineRequest request);
+  // Forgets a request, waiting or running, and frees its memory; the sink hears no more of it. False if
+  // unknown.
+  bool cancel(RequestId id);
+
+  // Runs one step and tells the sink. False when there was nothing to do. kResourceExhausted: the device has
+  // no memory for the step; no request has advanced.
+  Result<bool> step(EngineSink& sink);
+
+  // Makes the converted form of a layer available; running sequences keep their plans.
+  void install(int layer, std::shared_ptr<const DslaWeights> dsla) {
+    forward_.set_converted(layer, std::move(dsla));
+  }
+  [[nodiscard]] const DslaWeights* converted(int layer) const { return forward_.converted(layer); }
+  // The largest plan whose layers all have a converted form.
+  [[nodiscard]] int largest_plan() const;
+
+  [[nodiscard]] const ModelWeights& weights() const { return *weights_; }
+  [[nodiscard]] const ConversionOrder& order() const { return order_; }
+  [[nodiscard]] const CachePool& caches() const { return *caches_; }
+  [[nodiscard]] const EngineCounters& counters() const { return counters_; }
+  [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
+  [[nodiscard]] std::size_t running() const { return running_.size(); }
+
+ private:
+  Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
+         const ConversionOrder& order, const EngineLimits& limits, std::unique_ptr<CachePool> caches);
+
+  // A sequence's part of the step being built.
+  struct Part {
+    RunningRequest* request;
+    Sequence* sequence;
+    std::size_t tokens;  // prompt tokens of its piece; 0 in decode
+  };
+  Status check(const EngineRequest& request) const;
+  void admit();
+  [[nodiscard]] int sequences_in_work() const;
+  std::vector<Part> choose() const;
+  void settle(const std::vector<Part>& parts, EngineSink& sink);
+  void take_token(const Part& part, std::int32_t token, EngineSink& sink);
+  void retire(EngineSink& sink);
+
+  std::unique_ptr<kernels::Backend> backend_;
+  std::shared_ptr<const ModelWeights> weights_;
+  ConversionOrder order_;
+  EngineLimits limits_;
+  std::unique_ptr<CachePool> caches_;
+  Forward forward_;
+  std::deque<EngineRequest> waiting_;
+  std::vector<std::unique_ptr<RunningRequest>> running_;  // by admission
+  EngineCounters counters_;
+};
+
+}  // namespace dslad::worker

@@ -1,0 +1,267 @@
+#include "worker/engine/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace dslad::worker {
+
+using kernels::RowBlock;
+using kernels::RowKind;
+
+namespace {
+
+kernels::Backend::Buffer empty_buffer() {
+  return {nullptr, [](std::byte*) {}};
+}
+
+float* floats(const kernels::Backend::Buffer& buffer) {
+  return reinterpret_cast<float*>(buffer.get());
+}
+
+}  // namespace
+
+// Decode rows come first, those of one plan side by side, so that each layer sees few and large blocks.
+struct Forward::Rows {
+  explicit Rows(std::span<const StepSequence> sequences) : step(sequences) {
+    std::vector<std::size_t> by_place(step.size());
+    std::iota(by_place.begin(), by_place.end(), std::size_t{0});
+    std::stable_sort(by_place.begin(), by_place.end(), [&](std::size_t a, std::size_t b) {
+      return std::pair(step[a].kind, step[a].cache->plan()) < std::pair(step[b].kind, step[b].cache->plan());
+    });
+    first_row.resize(step.size());
+    for (const std::size_t i : by_place) {
+      first_row[i] = static_cast<std::int64_t>(ids.size());
+      for (std::size_t t = 0; t < step[i].tokens.size(); ++t) {
+        ids.push_back(step[i].tokens[t]);
+        positions.push_back(static_cast<std::int32_t>(step[i].context + static_cast<std::int64_t>(t)));
+      }
+    }
+    order = std::move(by_place);
+  }
+
+  [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(ids.size()); }
+  [[nodiscard]] std::int64_t rows_of(std::size_t i) const {
+    return static_cast<std::int64_t>(step[i].tokens.size());
+  }
+
+  // Blocks of the sequences for which `keep` holds; decode rows that lie side by side become one block.
+  template <typename Keep>
+  [[nodiscard]] std::vector<RowBlock> blocks(Keep keep) const {
+    std::vector<RowBlock> out;
+    for (const std::size_t i : order) {
+      if (!keep(step[i])) continue;
+      const bool extends = step[i].kind == RowKind::kDecode && !out.empty() &&
+                           out.back().kind == RowKind::kDecode &&
+                           out.back().first + out.back().rows == first_row[i];
+      if (extends) {
+        out.back().rows += rows_of(i);
+      } else {
+        out.push_back({first_row[i], rows_of(i), step[i].kind});
+      }
+    }
+    return out;
+  }
+
+  std::span<const StepSequence> step;
+  std::vector<std::size_t> order;        // of the sequences in the matrix
+  std::vector<std::int64_t> first_row;   // by sequence
+  std::vector<std::int32_t> ids;         // by row
+  std::vector<std::int32_t> positions;   // by row
+  std::vector<RowBlock> all;             // every row, by blocks
+  std::vector<std::int64_t> logit_rows;  // rows whose logits are wanted, by sequence
+};
+
+Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+                 const ConversionOrder& order, const CachePool& caches)
+    : backend_(backend),
+      weights_(std::move(weights)),
+      order_(order),
+      caches_(caches),
+      rope_(weights_->config.inverse_frequencies(), weights_->config.context),
+      converted_(weights_->layers.size()),
+      x_(empty_buffer()),
+      h_(empty_buffer()),
+      qkv_(empty_buffer()),
+      gates_(empty_buffer()),
+      heads_(empty_buffer()),
+      gate_up_(empty_buffer()),
+      selected_(empty_buffer()),
+      logits_(empty_buffer()) {}
+
+void Forward::set_converted(int layer, std::shared_ptr<const DslaWeights> dsla) {
+  converted_[static_cast<std::size_t>(layer)] = std::move(dsla);
+}
+
+const DslaWeights* Forward::converted(int layer) const {
+  return converted_[static_cast<std::size_t>(layer)].get();
+}
+
+Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
+  const LlamaConfig& c = weights_->config;
+  const auto grow = [&](kernels::Backend::Buffer& buffer, std::int64_t row_count, std::int64_t width) {
+    buffer = empty_buffer();
+    buffer = backend_.allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
+    return buffer != nullptr;
+  };
+  bool enough = true;
+  if (rows > capacity_) {
+    const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
+    const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
+    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
+             grow(qkv_, rows, heads_width + 2 * kv_width) && grow(gates_, rows, 2 * kv_width) &&
+             grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
+    capacity_ = enough ? rows : 0;
+  }
+  if (enough && logit_rows > logit_capacity_) {
+    enough = grow(selected_, logit_rows, c.hidden_size) && grow(logits_, logit_rows, c.vocab_size);
+    logit_capacity_ = enough ? logit_rows : 0;
+  }
+  if (!enough) {
+    return Error{ErrorCode::kResourceExhausted,
+                 "the device has no memory for a step's activations; lower the budgets"};
+  }
+  return ok_status();
+}
+
+Status Forward::run(std::span<const StepSequence> step) {
+  Rows rows(step);
+  rows.all = rows.blocks([](const StepSequence&) { return true; });
+  for (std::size_t i = 0; i < step.size(); ++i) {
+    if (step[i].wants_logits) rows.logit_rows.push_back(rows.first_row[i] + rows.rows_of(i) - 1);
+  }
+  const Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
+  if (!room) return room;
+
+  backend_.embed(rows.ids, weights_->embedding, floats(x_));
+  for (int layer = 0; layer < weights_->config.layers; ++layer) {
+    attention_block(layer, rows);
+    mlp_block(layer, rows);
+  }
+  output_logits(rows);
+  return ok_status();
+}
+
+std::span<const float> Forward::logits(std::size_t i) const {
+  const auto vocab = static_cast<std::size_t>(weights_->config.vocab_size);
+  return {floats(logits_) + i * vocab, vocab};
+}
+
+void Forward::attention_block(int layer, const Rows& rows) {
+  const LlamaConfig& c = weights_->config;
+  const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
+  const std::int64_t hidden = c.hidden_size;
+  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
+  const std::int64_t qkv_width = heads_width + 2 * std::int64_t{c.kv_heads} * c.head_dim;
+  backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
+                     static_cast<float>(c.rms_norm_eps)});
+  // Both forms of a layer share q, k, v and o until it is distilled.
+  backend_.gemm({floats(h_), hidden, &w.qkv, floats(qkv_), qkv_width, false, rows.all});
+
+  const auto is_dsla = [&](const StepSequence& s) { return order_.converted(layer, s.cache->plan()); };
+  const auto dsla = rows.blocks(is_dsla);
+  const auto softmax = rows.blocks([&](const StepSequence& s) { return !is_dsla(s); });
+  if (!softmax.empty()) softmax_attention(layer, rows, softmax);
+  if (!dsla.empty()) linear_attention(layer, rows, dsla);
+  backend_.gemm({floats(heads_), heads_width, &w.output, floats(x_), hidden, true, rows.all});
+}
+
+void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
+  const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::int64_t qkv_width = heads_width + 2 * kv_width;
+  float* q = floats(qkv_);
+  for (const RowBlock& block : blocks) {
+    // q and k lie side by side: one call rotates the heads of both.
+    backend_.rope({q + block.first * qkv_width, qkv_width, rows.positions.data() + block.first, block.rows,
+                   c.heads + c.kv_heads, &rope_});
+  }
+  std::vector<kernels::AttentionPiece> pieces;
+  for (const std::size_t i : rows.order) {
+    const StepSequence& s = rows.step[i];
+    if (order_.converted(layer, s.cache->plan())) continue;
+    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer)});
+  }
+  backend_.attention({q,
+                      qkv_width,
+                      q + heads_width,
+                      q + heads_width + kv_width,
+                      qkv_width,
+                      floats(heads_),
+                      heads_width,
+                      c.heads,
+                      1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+                      caches_.base(),
+                      {weights_->dtype, c.kv_heads, c.head_dim},
+                      pieces});
+}
+
+void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
+  const std::int64_t hidden = c.hidden_size;
+  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
+  const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::int64_t qkv_width = heads_width + 2 * kv_width;
+  backend_.gemm({floats(h_), hidden, &dsla.gates, floats(gates_), 2 * kv_width, false, blocks});
+
+  std::vector<kernels::DslaPiece> pieces;
+  for (const std::size_t i : rows.order) {
+    const StepSequence& s = rows.step[i];
+    if (!order_.converted(layer, s.cache->plan())) continue;
+    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.cache->state(layer)});
+  }
+  float* q = floats(qkv_);
+  backend_.dsla({{c.heads, c.kv_heads, c.head_dim, c.head_dim},
+                 q,
+                 qkv_width,
+                 q + heads_width,
+                 qkv_width,
+                 q + heads_width + kv_width,
+                 qkv_width,
+                 floats(gates_),
+                 2 * kv_width,
+                 dsla.gate_bias.data(),
+                 {dsla.mix[0], dsla.mix[1]},
+                 floats(heads_),
+                 heads_width,
+                 pieces});
+}
+
+void Forward::mlp_block(int layer, const Rows& rows) {
+  const LlamaConfig& c = weights_->config;
+  const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
+  const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
+  backend_.rms_norm({floats(x_), hidden, w.mlp_norm.data(), floats(h_), hidden, rows.count(), hidden,
+                     static_cast<float>(c.rms_norm_eps)});
+  backend_.gemm({floats(h_), hidden, &w.gate_up, floats(gate_up_), 2 * width, false, rows.all});
+  backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, rows.count(), width});
+  backend_.gemm({floats(gate_up_), 2 * width, &w.down, floats(x_), hidden, true, rows.all});
+}
+
+void Forward::output_logits(const Rows& rows) {
+  if (rows.logit_rows.empty()) return;
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t hidden = c.hidden_size;
+  const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::memcpy(floats(selected_) + i * hidden,
+                floats(x_) + rows.logit_rows[static_cast<std::size_t>(i)] * hidden,
+                static_cast<std::size_t>(hidden) * sizeof(float));
+  }
+  backend_.rms_norm({floats(selected_), hidden, weights_->final_norm.data(), floats(selected_), hidden, count,
+                     hidden, static_cast<float>(c.rms_norm_eps)});
+  // Single rows whether they end a prompt or continue an answer: one kind of block for all.
+  const RowBlock block{0, count, RowKind::kDecode};
+  backend_.gemm({floats(selected_),
+                 hidden,
+                 &weights_->output_projection(),
+                 floats(logits_),
+                 c.vocab_size,
+                 false,
+                 {&block, 1}});
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,67 @@
+// One step of the model over a mixed batch: prefill pieces and decode tokens of sequences with different
+// plans.
+//
+//   x += W_o mix(norm(x)),  x += W_down (silu(W_gate norm(x)) * W_up norm(x))     layer by layer
+// where mix is softmax attention (rotary, paged KV) or dual-state linear attention (no rotary), by layer and
+// plan. A row's result does not depend on the other sequences of the step (kernels/rows.h). Thread safety:
+// one caller at a time. The buffers grow to the largest step seen.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "worker/engine/cache_pool.h"
+#include "worker/model/dsla_weights.h"
+#include "worker/model/weights.h"
+
+namespace dslad::worker {
+
+// One sequence's part of a step.
+struct StepSequence {
+  const SequenceCache* cache;
+  std::int64_t context;  // tokens of it that earlier steps have processed
+  std::span<const std::int32_t>
+      tokens;  // one (decode) or up to kMaxPrefillRows (prefill), the next of the sequence
+  kernels::RowKind kind;
+  bool wants_logits;  // of its last token
+};
+
+class Forward {
+ public:
+  Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+          const ConversionOrder& order, const CachePool& caches);
+
+  // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs.
+  void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
+  [[nodiscard]] const DslaWeights* converted(int layer) const;
+
+  // Runs the step. Then logits(i) is the row [vocab] of the i-th sequence of `step` that wants logits; valid
+  // until the next run. REQUIRES: tokens are below the vocabulary's size, caches have room.
+  // kResourceExhausted: no memory.
+  Status run(std::span<const StepSequence> step);
+  [[nodiscard]] std::span<const float> logits(std::size_t i) const;
+
+ private:
+  struct Rows;  // where each sequence of the step lies in the activation matrix
+  Status reserve(std::int64_t rows, std::int64_t logit_rows);
+  void attention_block(int layer, const Rows& rows);
+  void mlp_block(int layer, const Rows& rows);
+  void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  void linear_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  void output_logits(const Rows& rows);
+
+  kernels::Backend& backend_;
+  std::shared_ptr<const ModelWeights> weights_;
+  ConversionOrder order_;
+  const CachePool& caches_;
+  kernels::RopeTable rope_;
+  std::vector<std::shared_ptr<const DslaWeights>> converted_;  // by layer; null: never converted
+
+  std::int64_t capacity_ = 0, logit_capacity_ = 0;  // rows that the buffers hold
+  kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, selected_, logits_;  // all f32
+};
+
+}  // namespace dslad::worker

@@ -1,0 +1,133 @@
+#include "worker/engine/running_request.h"
+
+#include <algorithm>
+
+namespace dslad::worker {
+namespace {
+
+std::int64_t count(const auto& container) {
+  return static_cast<std::int64_t>(container.size());
+}
+
+// Tokens of head, tail and answer that a cache must hold. The last token of an answer is never taken in.
+std::int64_t tokens_of(const EngineRequest& request, const std::vector<std::int32_t>& tail,
+                       std::int64_t context) {
+  return std::min(count(request.head) + count(tail) + request.max_tokens, context);
+}
+
+std::int64_t longest(const EngineRequest& request, std::int64_t context) {
+  std::int64_t tokens = 0;
+  for (const auto& tail : request.tails) tokens = std::max(tokens, tokens_of(request, tail, context));
+  return tokens;
+}
+
+}  // namespace
+
+RunningRequest::RunningRequest(EngineRequest request, std::int64_t context, CachePool& caches)
+    : request_(std::move(request)), context_(context), caches_(caches) {
+  progress.prompt_total = count(request_.head);
+  for (const auto& tail : request_.tails) progress.prompt_total += count(tail);
+}
+
+std::int64_t RunningRequest::longest_tail_tokens() const {
+  return longest(request_, context_);
+}
+
+std::int64_t RunningRequest::pages_needed(const EngineRequest& request, std::int64_t context,
+                                          const CachePool& caches) {
+  const std::int64_t tokens = longest(request, context);
+  if (request.tails.size() == 1) return caches.pages_needed(request.plan, tokens);
+  const std::int64_t head = count(request.head);
+  return caches.pages_needed(request.plan, head) + caches.pages_to_fork(request.plan, head, tokens);
+}
+
+std::unique_ptr<RunningRequest> RunningRequest::admit(EngineRequest& request, std::int64_t context,
+                                                      CachePool& caches) {
+  const bool shared_head = request.tails.size() > 1;
+  const std::int64_t tokens = longest(request, context);
+  auto cache = caches.allocate(request.plan, shared_head ? count(request.head) : tokens);
+  if (!cache) return nullptr;
+  std::optional<SequenceCache> lane;
+  if (shared_head) {
+    lane = caches.fork(*cache, count(request.head), tokens);
+    if (!lane) return nullptr;
+  }
+  std::unique_ptr<RunningRequest> running(new RunningRequest(std::move(request), context, caches));
+  if (lane) running->idle_lanes_.push_back(*std::move(lane));
+  auto first = std::make_unique<Sequence>();
+  first->cache = *std::move(cache);
+  first->head_left = running->request_.head.size();
+  if (!shared_head) {
+    first->tail = 0;
+    first->tail_left = running->request_.tails.front().size();
+    running->next_tail_ = 1;
+  }
+  running->sequences_.push_back(std::move(first));
+  return running;
+}
+
+void RunningRequest::start_tails(int spare_sequences) {
+  if (!head_) return;
+  while (next_tail_ < request_.tails.size()) {
+    const bool idle = !idle_lanes_.empty();
+    if (!idle && spare_sequences <= 0) return;
+    std::optional<SequenceCache> lane;
+    if (idle) {
+      lane = std::move(idle_lanes_.back());
+      idle_lanes_.pop_back();
+      caches_.refork(head_->cache, head_->length, *lane);
+    } else {
+      lane = caches_.fork(head_->cache, head_->length, longest_tail_tokens());
+      if (!lane) return;
+    }
+    auto sequence = std::make_unique<Sequence>();
+    sequence->tail = static_cast<int>(next_tail_);
+    sequence->cache = *std::move(lane);
+    sequence->length = head_->length;
+    sequence->tail_left = request_.tails[next_tail_].size();
+    sequences_.push_back(std::move(sequence));
+    ++next_tail_;
+    --spare_sequences;
+  }
+}
+
+std::span<const std::int32_t> RunningRequest::next_piece(const Sequence& sequence) const {
+  // Head and tail are cut apart, each at multiples of kMaxPrefillRows, so that a tail gives the same numbers
+  // whether its head was processed for it alone or for others too.
+  const auto cut = [](const std::vector<std::int32_t>& part, std::size_t left) {
+    const std::size_t length = std::min(left, static_cast<std::size_t>(kernels::kMaxPrefillRows));
+    return std::span(part).subspan(part.size() - left, length);
+  };
+  if (sequence.head_left > 0) return cut(request_.head, sequence.head_left);
+  if (sequence.tail_left > 0)
+    return cut(request_.tails[static_cast<std::size_t>(sequence.tail)], sequence.tail_left);
+  return {};
+}
+
+bool RunningRequest::wants_logits(const Sequence& sequence, std::size_t tokens) const {
+  if (sequence.tail == Sequence::kHeadOnly) return false;
+  return !sequence.in_prefill() || sequence.head_left + sequence.tail_left == tokens;
+}
+
+void RunningRequest::advance(Sequence& sequence, std::size_t tokens) {
+  sequence.length += static_cast<std::int64_t>(tokens);
+  if (!sequence.in_prefill()) return;
+  progress.prompt_done += static_cast<std::int64_t>(tokens);
+  (sequence.head_left > 0 ? sequence.head_left : sequence.tail_left) -= tokens;
+  if (sequence.tail != Sequence::kHeadOnly || sequence.in_prefill()) return;
+  head_ = std::move(sequence);
+  sequences_.clear();  // a head is alone until it is complete
+}
+
+void RunningRequest::finish(Sequence& sequence) {
+  ++answered_;
+  if (head_) idle_lanes_.push_back(std::move(sequence.cache));
+  std::erase_if(sequences_, [&](const auto& other) { return other.get() == &sequence; });
+}
+
+std::int64_t RunningRequest::max_tokens(const Sequence& sequence) const {
+  const auto& tail = request_.tails[static_cast<std::size_t>(sequence.tail)];
+  return std::min(request_.max_tokens, context_ - count(request_.head) - count(tail));
+}
+
+}  // namespace dslad::worker

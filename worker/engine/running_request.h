@@ -1,0 +1,81 @@
+// An admitted request: its sequences, the caches that they hold and what each wants from the next step.
+//
+// A request with one tail is one sequence from head to answer. With several tails the head is its own
+// sequence; when it is complete, each tail continues a copy of it in a lane: a cache taken at admission, so
+// that a request always finishes, plus more lanes while memory is free. Thread safety: one user at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/rows.h"
+#include "worker/engine/cache_pool.h"
+#include "worker/engine/request.h"
+
+namespace dslad::worker {
+
+// One sequence on its way: prompt pieces first, then a token a step.
+struct Sequence {
+  static constexpr int kHeadOnly = -1;
+
+  int tail = kHeadOnly;  // whose answer it writes
+  SequenceCache cache;
+  std::int64_t length = 0;                   // tokens in the cache
+  std::size_t head_left = 0, tail_left = 0;  // prompt tokens still to process
+  std::int32_t next_token = 0;               // the token that the next decode step takes in
+  std::int64_t generated = 0;
+
+  [[nodiscard]] bool in_prefill() const { return head_left + tail_left > 0; }
+};
+
+class RunningRequest {
+ public:
+  // Takes the memory to run `request` to its end; nothing when it is not free now (request is left as it
+  // was).
+  static std::unique_ptr<RunningRequest> admit(EngineRequest& request, std::int64_t context,
+                                               CachePool& caches);
+
+  // Pages that admit() takes.
+  static std::int64_t pages_needed(const EngineRequest& request, std::int64_t context,
+                                   const CachePool& caches);
+
+  // Starts tails whose head is complete: always in an idle lane, in new ones while `spare_sequences` and
+  // memory last.
+  void start_tails(int spare_sequences);
+
+  // The prompt tokens that the sequence's next piece consists of, cut by its prompt alone; empty in decode.
+  [[nodiscard]] std::span<const std::int32_t> next_piece(const Sequence& sequence) const;
+  // Whether logits are wanted after the next `tokens` tokens of the sequence: at the end of a prompt, and in
+  // decode.
+  [[nodiscard]] bool wants_logits(const Sequence& sequence, std::size_t tokens) const;
+
+  // The sequence's step is done: `tokens` prompt tokens or one decode token were taken in.
+  void advance(Sequence& sequence, std::size_t tokens);
+  // The sequence's answer ended: its lane is free for the next tail.
+  void finish(Sequence& sequence);
+
+  [[nodiscard]] std::int64_t max_tokens(const Sequence& sequence) const;  // of its answer, within the context
+  [[nodiscard]] bool done() const { return answered_ == request_.tails.size(); }
+  [[nodiscard]] const EngineRequest& request() const { return request_; }
+  [[nodiscard]] std::vector<std::unique_ptr<Sequence>>& sequences() { return sequences_; }
+
+  RequestProgress progress;
+  RequestTimes times;
+
+ private:
+  RunningRequest(EngineRequest request, std::int64_t context, CachePool& caches);
+  [[nodiscard]] std::int64_t longest_tail_tokens() const;
+
+  EngineRequest request_;
+  std::int64_t context_;
+  CachePool& caches_;
+  std::optional<Sequence> head_;  // complete head of several tails
+  std::vector<SequenceCache> idle_lanes_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // in work; addresses are stable within a step
+  std::size_t next_tail_ = 0, answered_ = 0;
+};
+
+}  // namespace dslad::worker

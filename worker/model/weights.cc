@@ -1,0 +1,224 @@
+#include "worker/model/weights.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include "worker/model/weight_files.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+using kernels::PackedMatrix;
+
+// Rows are converted in slices of about this many floats: large enough to stream, small enough to stay in the
+// cache.
+constexpr std::int64_t kSliceFloats = 1 << 18;
+
+// Loads tensors one by one and reports how far it is.
+class Loader {
+ public:
+  Loader(const WeightFiles& files, DType dtype, const LoadProgress& progress)
+      : files_(files), dtype_(dtype), progress_(progress) {
+    for (const SafetensorsFile& file : files.files()) {
+      for (const TensorView& tensor : file.tensors()) total_bytes_ += tensor.bytes.size();
+    }
+  }
+
+  // Packs the tensors, one below the other, into one matrix [sum of rows, columns].
+  Status matrix(std::initializer_list<std::pair<std::string, std::int64_t>> parts, std::int64_t columns,
+                PackedMatrix& out) {
+    std::int64_t rows = 0;
+    for (const auto& part : parts) rows += part.second;
+    out = PackedMatrix(rows, columns, dtype_);
+    std::int64_t first = 0;
+    for (const auto& [name, part_rows] : parts) {
+      const std::array<std::int64_t, 2> shape{part_rows, columns};
+      const auto view = files_.require(name, shape);
+      if (!view) return view.error();
+      const Status packed = pack(**view, first, out);
+      if (!packed) return packed;
+      first += part_rows;
+    }
+    return ok_status();
+  }
+
+  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) {
+    const std::array<std::int64_t, 1> shape{size};
+    const auto view = files_.require(name, shape);
+    if (!view) return view.error();
+    out.resize(static_cast<std::size_t>(size));
+    report((*view)->bytes.size());
+    return read_rows(**view, 0, 1, out.data());
+  }
+
+ private:
+  Status pack(const TensorView& view, std::int64_t first, PackedMatrix& out) {
+    const std::int64_t columns = view.row_elements();
+    const std::int64_t slice = std::max<std::int64_t>(1, kSliceFloats / columns);
+    slice_.resize(static_cast<std::size_t>(std::min(slice, view.rows()) * columns));
+    for (std::int64_t row = 0; row < view.rows(); row += slice) {
+      const std::int64_t count = std::min(slice, view.rows() - row);
+      const Status read = read_rows(view, row, count, slice_.data());
+      if (!read) return read;
+      out.pack_rows(first + row, count, slice_.data());
+      report(static_cast<std::size_t>(count * columns) *
+             (view.bytes.size() / static_cast<std::size_t>(view.elements())));
+    }
+    return ok_status();
+  }
+
+  void report(std::size_t bytes) {
+    done_bytes_ += bytes;
+    if (progress_)
+      progress_(static_cast<double>(done_bytes_) /
+                static_cast<double>(std::max<std::size_t>(total_bytes_, 1)));
+  }
+
+  const WeightFiles& files_;
+  DType dtype_;
+  const LoadProgress& progress_;
+  std::size_t total_bytes_ = 0, done_bytes_ = 0;
+  std::vector<float> slice_;
+};
+
+Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights& layer) {
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  const std::int64_t q_rows = std::int64_t{c.heads} * c.head_dim,
+                     kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  Status status = loader.vector(prefix + "input_layernorm.weight", c.hidden_size, layer.attention_norm);
+  if (status)
+    status = loader.vector(prefix + "post_attention_layernorm.weight", c.hidden_size, layer.mlp_norm);
+  if (status) {
+    status = loader.matrix({{attention + "q_proj.weight", q_rows},
+                            {attention + "k_proj.weight", kv_rows},
+                            {attention + "v_proj.weight", kv_rows}},
+                           c.hidden_size, layer.qkv);
+  }
+  if (status) status = loader.matrix({{attention + "o_proj.weight", c.hidden_size}}, q_rows, layer.output);
+  if (status) {
+    status = loader.matrix(
+        {{mlp + "gate_proj.weight", c.intermediate_size}, {mlp + "up_proj.weight", c.intermediate_size}},
+        c.hidden_size, layer.gate_up);
+  }
+  if (status)
+    status = loader.matrix({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size, layer.down);
+  return status;
+}
+
+// XXH3 guards against mix-ups and damage, not against an adversary.
+std::string digest_of(const WeightFiles& files) {
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                              XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  for (const SafetensorsFile& file : files.files()) {
+    for (const TensorView& tensor : file.tensors()) {
+      const std::string head =
+          fmt::format("{}|{}|{}|", tensor.name, to_string(tensor.type), fmt::join(tensor.shape, ","));
+      XXH3_128bits_update(state.get(), head.data(), head.size());
+      XXH3_128bits_update(state.get(), tensor.bytes.data(), tensor.bytes.size());
+    }
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+// Uniform noise of a standard deviation; xorshift, since billions of values are wanted.
+class Noise {
+ public:
+  explicit Noise(std::uint64_t seed) : state_(seed * 2 + 1) {}
+
+  PackedMatrix matrix(std::int64_t n, std::int64_t k, DType dtype, double deviation) {
+    PackedMatrix out(n, k, dtype);
+    std::vector<float> row(static_cast<std::size_t>(k));
+    const auto scale = static_cast<float>(deviation * std::sqrt(12.0));
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (float& value : row) value = (next() - 0.5f) * scale;
+      out.pack_rows(i, 1, row.data());
+    }
+    return out;
+  }
+
+ private:
+  float next() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return static_cast<float>(state_ >> 40) * 0x1p-24f;
+  }
+
+  std::uint64_t state_;
+};
+
+}  // namespace
+
+std::size_t ModelWeights::bytes() const {
+  std::size_t sum = embedding.bytes() + lm_head.bytes();
+  for (const LayerWeights& layer : layers) {
+    sum += layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+  }
+  return sum;
+}
+
+Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& dir, DType dtype,
+                                                         const LoadProgress& progress) {
+  auto config = LlamaConfig::load(dir);
+  if (!config) return config.error();
+  auto files = WeightFiles::open(dir);
+  if (!files) return files.error();
+
+  auto weights = std::make_shared<ModelWeights>();
+  weights->config = *std::move(config);
+  weights->dtype = dtype;
+  weights->digest = digest_of(*files);
+  weights->layers.resize(static_cast<std::size_t>(weights->config.layers));
+
+  const LlamaConfig& c = weights->config;
+  Loader loader(*files, dtype, progress);
+  Status status =
+      loader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size, weights->embedding);
+  if (status && !c.tie_word_embeddings) {
+    status = loader.matrix({{"lm_head.weight", c.vocab_size}}, c.hidden_size, weights->lm_head);
+  }
+  if (status) status = loader.vector("model.norm.weight", c.hidden_size, weights->final_norm);
+  for (int i = 0; status && i < c.layers; ++i) {
+    status = load_layer(loader, c, i, weights->layers[static_cast<std::size_t>(i)]);
+  }
+  if (!status) return status.error();
+  return std::shared_ptr<const ModelWeights>(std::move(weights));
+}
+
+std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, DType dtype,
+                                                   std::uint64_t seed) {
+  constexpr double kDeviation = 0.02;  // of trained Llamas' initialisation
+  auto weights = std::make_shared<ModelWeights>();
+  weights->config = config;
+  weights->dtype = dtype;
+  weights->digest = fmt::format("random-{}", seed);
+  Noise noise(seed);
+  const std::int64_t hidden = config.hidden_size, width = config.intermediate_size;
+  const std::int64_t q_rows = std::int64_t{config.heads} * config.head_dim;
+  const std::int64_t kv_rows = std::int64_t{config.kv_heads} * config.head_dim;
+  const std::vector<float> ones(static_cast<std::size_t>(hidden), 1.0f);
+  weights->embedding = noise.matrix(config.vocab_size, hidden, dtype, kDeviation);
+  if (!config.tie_word_embeddings)
+    weights->lm_head = noise.matrix(config.vocab_size, hidden, dtype, kDeviation);
+  weights->final_norm = ones;
+  for (int i = 0; i < config.layers; ++i) {
+    LayerWeights& layer = weights->layers.emplace_back();
+    layer.attention_norm = ones;
+    layer.mlp_norm = ones;
+    layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, dtype, kDeviation);
+    layer.output = noise.matrix(hidden, q_rows, dtype, kDeviation);
+    layer.gate_up = noise.matrix(2 * width, hidden, dtype, kDeviation);
+    layer.down = noise.matrix(hidden, width, dtype, kDeviation);
+  }
+  return weights;
+}
+
+}  // namespace dslad::worker

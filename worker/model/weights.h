@@ -1,0 +1,56 @@
+// A Llama's weights, packed for the kernels, and the extra weights of layers converted to DSLA.
+//
+// Thread safety: immutable once loaded; converted layers are separate objects (dsla_weights.h) that share a
+// layer's projections, so both forms of a layer stay reachable while sequences of different plans run.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/gemm/packed_matrix.h"
+#include "schema/result.h"
+#include "worker/model/config.h"
+
+namespace dslad::worker {
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [hidden]
+  kernels::PackedMatrix qkv;          // [(heads + 2 * kv_heads) * head_dim, hidden]: q, then k, then v
+  kernels::PackedMatrix output;       // [hidden, heads * head_dim]
+  std::vector<float> mlp_norm;        // [hidden]
+  kernels::PackedMatrix gate_up;      // [2 * intermediate, hidden]: gate, then up
+  kernels::PackedMatrix down;         // [hidden, intermediate]
+};
+
+struct ModelWeights {
+  LlamaConfig config;
+  kernels::DType dtype = kernels::DType::kBf16;
+  std::string digest;               // hex; of every tensor's name, type, shape and bytes
+  kernels::PackedMatrix embedding;  // [vocab, hidden]; also the output projection when tied
+  kernels::PackedMatrix lm_head;    // [vocab, hidden]; empty when tied
+  std::vector<LayerWeights> layers;
+  std::vector<float> final_norm;  // [hidden]
+
+  [[nodiscard]] const kernels::PackedMatrix& output_projection() const {
+    return config.tie_word_embeddings ? embedding : lm_head;
+  }
+  [[nodiscard]] std::size_t bytes() const;  // of all packed matrices
+};
+
+// Called while weights load, with the share done in [0, 1].
+using LoadProgress = std::function<void(double)>;
+
+// Reads the Hugging Face directory `dir` (config.json and safetensors). Errors name the file and the tensor.
+Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& dir,
+                                                         kernels::DType dtype,
+                                                         const LoadProgress& progress = {});
+
+// Weights of the given shape filled with seeded noise scaled as trained weights are: for benchmarks, which
+// need a model's speed and not its words.
+std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, kernels::DType dtype,
+                                                   std::uint64_t seed);
+
+}  // namespace dslad::worker

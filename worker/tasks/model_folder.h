@@ -1,0 +1,29 @@
+// A model directory, loaded: weights, tokenizer and prompt template, which belong together.
+//
+// Immutable after loading: safe from any thread.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "kernels/tensor.h"
+#include "schema/result.h"
+#include "worker/model/weights.h"
+#include "worker/text/prompt.h"
+#include "worker/text/tokenizer.h"
+
+namespace dslad::worker {
+
+struct ModelFolder {
+  std::string name;  // the directory's last component
+  std::shared_ptr<const ModelWeights> weights;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  PromptTemplate prompt;
+
+  // The small files are read first, so that a mistake in them shows before gigabytes of weights are read.
+  static Result<ModelFolder> load(const std::filesystem::path& dir, kernels::DType dtype,
+                                  const LoadProgress& progress = {});
+};
+
+}  // namespace dslad::worker
