@@ -35,7 +35,7 @@ Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec,
   if (texts.empty()) return Error{ErrorCode::kInvalidArgument, "the job asks no question"};
   Task task(model, spec);
   // All questions share the head, so the first one's stands for all.
-  auto head = encode_head(*model.tokenizer, model.prompt, texts.front().head);
+  auto head = encode_head(*model.tokenizer, model.prompt, texts.front());
   if (!head) return head.error();
   task.request_.id = id;
   task.request_.plan = plan;
@@ -45,12 +45,10 @@ Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec,
   task.request_.top_p = static_cast<float>(spec.options.top_p);
   task.request_.seed = spec.options.seed;
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    auto tail = encode_tail(*model.tokenizer, texts[i].head, texts[i].tail);
+    auto tail = encode_tail(*model.tokenizer, texts[i]);
     if (!tail) return tail.error();
     task.request_.tails.push_back(*std::move(tail));
-    const bool empty = texts[i].head.empty() && texts[i].tail.empty();
-    task.decoders_.emplace_back(*model.tokenizer,
-                                empty ? TextPosition::kBeginning : TextPosition::kContinuation);
+    task.decoders_.emplace_back(*model.tokenizer, position_after(texts[i]));
     schema::Output& output = task.outputs_.emplace_back();
     if (spec.task == schema::Task::kQa) output.question = spec.questions[i];
   }
