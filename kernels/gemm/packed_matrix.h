@@ -2,12 +2,13 @@
 //
 // Layout: N in panels of 64 columns, K in blocks: for bf16 [N/64][K/32][16][64][2] (oneDNN's BA16a64b2a with
 // K as a and N as b), for f32 [N/64][K/16][16][64] (BA16a64b). N and K are padded with zeros to whole blocks.
-// Thread safety: const after packing. Invariant: padding is zero; data is 64-byte aligned.
+// Thread safety: const after packing. Invariant: padding is zero; data is 64-byte aligned. Without enough
+// memory data() is null: a loader checks it after construction.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
+#include "kernels/cpu/aligned_buffer.h"
 #include "kernels/tensor.h"
 
 namespace dslad::kernels {
@@ -40,12 +41,9 @@ class PackedMatrix {
   [[nodiscard]] const void* data() const { return data_.get(); }
 
  private:
-  struct Free {
-    void operator()(void* p) const;
-  };
   std::int64_t n_ = 0, k_ = 0;
   DType dtype_ = DType::kF32;
-  std::unique_ptr<void, Free> data_;
+  AlignedBuffer data_ = empty_buffer();
 };
 
 }  // namespace dslad::kernels

@@ -1,0 +1,126 @@
+// Products of small float32 blocks, C = A B or C += A B, for code that is compiled once per instruction set.
+//
+//   A [m, k] f32, any strides      B [k, n] f32 or bf16, rows contiguous      C [m, n] f32, rows contiguous
+// Register tiles of 6 rows; B's strip of columns stays in the first-level cache while A's rows pass by.
+// An element is one chain of multiply-adds in the order of k, whatever its place in the block: a row's
+// result does not depend on m, n or the other rows. Nothing beyond the stated extents is read or written.
+
+// Per-target include guard, as Highway wants it.
+#if defined(DSLAD_KERNELS_CPU_SMALL_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DSLAD_KERNELS_CPU_SMALL_GEMM_INL_H_
+#undef DSLAD_KERNELS_CPU_SMALL_GEMM_INL_H_
+#else
+#define DSLAD_KERNELS_CPU_SMALL_GEMM_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "kernels/tensor.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dslad::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+struct LeftBlock {
+  const float* data;
+  std::int64_t row_stride, column_stride;  // floats
+};
+
+template <class T>
+struct RightBlock {
+  const T* data;
+  std::int64_t row_stride;  // elements
+};
+
+struct OutBlock {
+  float* data;
+  std::int64_t row_stride;  // floats
+};
+
+enum class GemmMode { kOverwrite, kAccumulate };
+
+constexpr int kGemmRows = 6;
+// Accumulators, one row of B and one broadcast must fit the 32 or 16 registers.
+constexpr int kGemmVectors = HWY_MAX_BYTES >= 64 ? 4 : 2;
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_f32(D d, const float* p) {
+  return hn::LoadU(d, p);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_f32(D d, const bf16* p) {
+  const hn::Rebind<std::uint16_t, D> d16;
+  const hn::RebindToUnsigned<D> d32;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, &p->bits))));
+}
+
+template <int kRows, int kVectors, class D, class T>
+HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, OutBlock c, GemmMode mode) {
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  hn::Vec<D> sums[kRows][kVectors];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      sums[i][j] =
+          mode == GemmMode::kAccumulate ? hn::LoadU(d, c.data + i * c.row_stride + j * lanes) : hn::Zero(d);
+    }
+  }
+  for (std::int64_t x = 0; x < k; ++x) {
+    hn::Vec<D> row[kVectors];
+    for (int j = 0; j < kVectors; ++j) row[j] = load_f32(d, b.data + x * b.row_stride + j * lanes);
+    for (int i = 0; i < kRows; ++i) {
+      const auto scalar = hn::Set(d, a.data[i * a.row_stride + x * a.column_stride]);
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = hn::MulAdd(scalar, row[j], sums[i][j]);
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) hn::StoreU(sums[i][j], d, c.data + i * c.row_stride + j * lanes);
+  }
+}
+
+// All rows of one strip of columns: tiles of kRows, then the rest in one smaller tile.
+template <int kRows, int kVectors, class D, class T>
+HWY_INLINE void gemm_strip(D d, std::int64_t m, std::int64_t k, LeftBlock a, RightBlock<T> b, OutBlock c,
+                           GemmMode mode) {
+  for (; m >= kRows; m -= kRows) {
+    gemm_tile<kRows, kVectors>(d, k, a, b, c, mode);
+    a.data += kRows * a.row_stride;
+    c.data += kRows * c.row_stride;
+  }
+  if constexpr (kRows > 1) {
+    if (m > 0) gemm_strip<kRows - 1, kVectors>(d, m, k, a, b, c, mode);
+  }
+}
+
+// Columns that fill no whole vector: by halves of it.
+template <class D, class T>
+HWY_INLINE void gemm_columns(D d, std::int64_t m, std::int64_t n, std::int64_t k, LeftBlock a,
+                             RightBlock<T> b, OutBlock c, GemmMode mode) {
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (; n >= lanes; n -= lanes) {
+    gemm_strip<kGemmRows, 1>(d, m, k, a, b, c, mode);
+    b.data += lanes;
+    c.data += lanes;
+  }
+  if constexpr (hn::MaxLanes(d) > 1) {
+    if (n > 0) gemm_columns(hn::Half<D>(), m, n, k, a, b, c, mode);
+  }
+}
+
+template <class T>
+HWY_NOINLINE void small_gemm(std::int64_t m, std::int64_t n, std::int64_t k, LeftBlock a, RightBlock<T> b,
+                             OutBlock c, GemmMode mode) {
+  const hn::ScalableTag<float> d;
+  const std::int64_t strip = kGemmVectors * static_cast<std::int64_t>(hn::Lanes(d));
+  for (; n >= strip; n -= strip) {
+    gemm_strip<kGemmRows, kGemmVectors>(d, m, k, a, b, c, mode);
+    b.data += strip;
+    c.data += strip;
+  }
+  if (n > 0) gemm_columns(d, m, n, k, a, b, c, mode);
+}
+
+}  // namespace dslad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/parallel_rows.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/onednn_matmul.h"
+#include "kernels/gemm/operand.h"
+#include "kernels/gemm/tile_kernel.h"
+
+namespace dslad::kernels {
+namespace {
+
+constexpr std::int64_t kPanel = PackedMatrix::kPanel;
+constexpr std::int64_t kSmallPrefillRows = 8;  // up to here our kernel is faster than padding to 16 rows
+constexpr std::int64_t kPaddedRows = 16;       // oneDNN sees multiples of these
+constexpr std::int64_t kTileRows = 48;         // rows whose sums stay in the first-level cache
+constexpr std::int64_t kChunkSteps = 128;      // of a panel, 32 KiB: read by all rows while it is cached
+constexpr std::int64_t kPrefillPanels = 2;     // of a task; fixed, whatever the number of threads
+
+// Rows of x that lie one after the other in the packed operand.
+struct Piece {
+  std::int64_t row;      // in x and y
+  std::int64_t operand;  // in the packed operand
+  std::int64_t rows;
+};
+
+constexpr std::int64_t padded(std::int64_t rows) {
+  return (rows + kPaddedRows - 1) / kPaddedRows * kPaddedRows;
+}
+
+// Memory that grows to the largest call and stays: a fresh allocation would fault its pages in every time.
+class Scratch {
+ public:
+  std::byte* get(std::size_t bytes) {
+    if (bytes > size_) {
+      memory_ = allocate_aligned(bytes + bytes / 4);
+      size_ = bytes + bytes / 4;
+    }
+    return memory_.get();
+  }
+
+ private:
+  AlignedBuffer memory_ = empty_buffer();
+  std::size_t size_ = 0;
+};
+
+class Gemm {
+ public:
+  Gemm(ThreadPool& pool, const GemmArgs& args) : pool_(pool), args_(args), w_(*args.w) {
+    for (const RowBlock& block : args.blocks) add(block);
+  }
+
+  void run() {
+    pack_operand();
+    const std::int64_t panels = w_.padded_n() / kPanel;
+    const std::int64_t step = tuned_.empty() ? 1 : kPrefillPanels;
+    pool_.parallel_for((panels + step - 1) / step, [&](std::int64_t task, int) {
+      const std::int64_t first = task * step, last = std::min(panels, first + step);
+      for (const Piece& piece : own_) {
+        for (std::int64_t panel = first; panel < last; ++panel) run_panel(piece, panel);
+      }
+      for (const Piece& piece : tuned_) run_tuned(piece, first, last);
+    });
+  }
+
+ private:
+  void add(const RowBlock& block) {
+    const bool own = block.kind == RowKind::kDecode || block.rows <= kSmallPrefillRows;
+    (own ? own_ : tuned_).push_back({block.first, operand_rows_, block.rows});
+    operand_rows_ += own ? block.rows : padded(block.rows);
+  }
+
+  void pack_operand() {
+    static thread_local Scratch scratch;
+    stride_ = w_.padded_k() * static_cast<std::int64_t>(size_of(w_.dtype()));
+    operand_ = scratch.get(static_cast<std::size_t>(operand_rows_ * stride_));
+    for (const Piece& piece : own_) pack_rows(piece, piece.rows);
+    for (const Piece& piece : tuned_) pack_rows(piece, padded(piece.rows));
+  }
+
+  void pack_rows(const Piece& piece, std::int64_t with_padding) {
+    parallel_rows(pool_, with_padding, w_.k(), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t row = first; row < last; ++row) {
+        const std::int64_t k = row < piece.rows ? w_.k() : 0;  // padding: nothing but zeros
+        pack_operand_row(args_.x + (piece.row + row) * args_.ldx, k, w_.padded_k(), w_.dtype(),
+                         operand_ + (piece.operand + row) * stride_);
+      }
+    });
+  }
+
+  [[nodiscard]] const std::byte* panel_data(std::int64_t panel) const {
+    return static_cast<const std::byte*>(w_.data()) + panel * kPanel * stride_;
+  }
+
+  // Our kernel: rows by tiles that fit the first-level cache, K by chunks that fit it too.
+  void run_panel(const Piece& piece, std::int64_t panel) const {
+    alignas(64) float tile[kTileRows * kPanel];
+    const std::int64_t columns = std::min(kPanel, w_.n() - panel * kPanel);
+    for (std::int64_t row = 0; row < piece.rows; row += kTileRows) {
+      const std::int64_t rows = std::min(kTileRows, piece.rows - row);
+      compute_tile(operand_ + (piece.operand + row) * stride_, rows, panel_data(panel), tile);
+      store(tile, kPanel, piece.row + row, rows, panel * kPanel, columns);
+    }
+  }
+
+  void compute_tile(const std::byte* x, std::int64_t rows, const std::byte* w, float* tile) const {
+    const TileKernels& kernels = tile_kernels(w_.dtype());
+    const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
+    const std::int64_t steps = stride_ / kStepBytes;
+    for (std::int64_t step = 0; step < steps; step += kChunkSteps) {
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const std::int64_t first = group * rows / groups, last = (group + 1) * rows / groups;
+        const TileArgs args = {.x = x + first * stride_ + step * kStepBytes,
+                               .x_stride = stride_,
+                               .w = w + step * kPanelStepBytes,
+                               .steps = std::min(kChunkSteps, steps - step),
+                               .tile = tile + first * kPanel,
+                               .resume = step > 0};
+        kernels.by_rows[static_cast<std::size_t>(last - first - 1)](args);
+      }
+    }
+  }
+
+  // oneDNN, straight into y where nothing has to be added or cut off.
+  void run_tuned(const Piece& piece, std::int64_t first_panel, std::int64_t last_panel) const {
+    static thread_local Scratch scratch;
+    const std::int64_t column = first_panel * kPanel;
+    const std::int64_t columns = std::min(last_panel * kPanel, w_.n()) - column;
+    const bool direct = !args_.accumulate && padded(piece.rows) == piece.rows;
+    const std::int64_t ld = direct ? args_.ldy : kPrefillPanels * kPanel;
+    const MatmulShape shape = {padded(piece.rows), w_.padded_k(), columns, ld, w_.dtype()};
+    float* y = args_.y + piece.row * args_.ldy + column;
+    if (!direct) {
+      y = reinterpret_cast<float*>(scratch.get(static_cast<std::size_t>(shape.rows * ld) * sizeof(float)));
+    }
+    const OneDnnMatmul* matmul = OneDnnMatmul::find(shape);
+    if (matmul == nullptr || !matmul->run(operand_ + piece.operand * stride_, panel_data(first_panel), y)) {
+      for (std::int64_t panel = first_panel; panel < last_panel; ++panel) run_panel(piece, panel);
+    } else if (!direct) {
+      store(y, ld, piece.row, piece.rows, column, columns);
+    }
+  }
+
+  void store(const float* tile, std::int64_t ld, std::int64_t row, std::int64_t rows, std::int64_t column,
+             std::int64_t columns) const {
+    for (std::int64_t r = 0; r < rows; ++r, tile += ld) {
+      float* y = args_.y + (row + r) * args_.ldy + column;
+      if (args_.accumulate) {
+        for (std::int64_t c = 0; c < columns; ++c) y[c] += tile[c];
+      } else {
+        std::copy_n(tile, columns, y);
+      }
+    }
+  }
+
+  ThreadPool& pool_;
+  const GemmArgs& args_;
+  const PackedMatrix& w_;
+  std::vector<Piece> own_, tuned_;
+  std::int64_t operand_rows_ = 0;
+  std::int64_t stride_ = 0;  // bytes of an operand row
+  std::byte* operand_ = nullptr;
+};
+
+}  // namespace
+
+void gemm_cpu(ThreadPool& pool, const GemmArgs& args) {
+  Gemm(pool, args).run();
+}
+
+}  // namespace dslad::kernels

@@ -1,0 +1,44 @@
+// The inner kernel of our own GEMM: a few rows of x times one panel of W.
+//
+// Both types advance in steps of 4 bytes a row and 256 bytes a panel: one f32 of K, or a pair of bf16, for 64
+// columns. Every element of the tile is ONE running float32 sum over the steps in ascending order, whatever
+// the number of rows beside it and wherever the steps are cut: a row's result is the same alone and in any
+// batch. Thread-safe.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/tensor.h"
+
+namespace dslad::kernels {
+
+inline constexpr std::int64_t kStepBytes = 4;         // of a row of x
+inline constexpr std::int64_t kPanelStepBytes = 256;  // of a panel of W
+inline constexpr int kMaxTileRows = 6;
+
+struct TileArgs {
+  const std::byte* x;     // first step of the first row
+  std::int64_t x_stride;  // bytes from row to row
+  const std::byte* w;     // first step of the panel, 64-byte aligned
+  std::int64_t steps;
+  float* tile;  // [rows, 64], 64-byte aligned
+  bool resume;  // true: the sums in `tile` go on; false: they start at zero
+};
+
+struct TileKernels {
+  using Kernel = void (*)(const TileArgs&);
+  std::array<Kernel, kMaxTileRows> by_rows;  // by_rows[r - 1] for r rows
+  int max_rows;                              // what the registers of this machine hold
+};
+
+// The best kernels for this machine, chosen once.
+const TileKernels& tile_kernels(DType dtype);
+
+// Of the above: portable ones by Highway, and those of AVX-512 BF16 (null where compiler or machine lacks
+// it).
+const TileKernels& portable_tile_kernels(DType dtype);
+const TileKernels* avx512_bf16_tile_kernels();
+
+}  // namespace dslad::kernels
