@@ -34,9 +34,9 @@ struct LlamaConfig {
   // Errors: kNotFound without config.json; kCorrupt for malformed JSON; kInvalidArgument for a value.
   static Result<LlamaConfig> load(const std::filesystem::path& dir);
 
-  // The same from the files' text; `generation` may be empty. `name` stands for the file in errors.
+  // The same from the files' text; `generation` may be empty. `dir` is only named in errors.
   static Result<LlamaConfig> parse(std::string_view config, std::string_view generation,
-                                   std::string_view name);
+                                   std::string_view dir);
 
   // rope_theta^(-2j / head_dim) for j < head_dim / 2.
   [[nodiscard]] std::vector<double> inverse_frequencies() const;
