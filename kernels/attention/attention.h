@@ -2,11 +2,13 @@
 //
 //   o_t = sum_{u <= t} softmax_u(scale * q_t . k_u) v_u        one head; float32 accumulation, online softmax
 //
-// A page holds kPageTokens tokens of ONE layer: K [n_kv, kPageTokens, d] then V [n_kv, kPageTokens, d], f32
-// or bf16. Token u of a sequence lies in page pages[u / kPageTokens], slot u % kPageTokens. Pages may be
-// shared by sequences (a document read by many questions); only the sequence that appends writes. A query's
-// result depends on its own row, its sequence's cached tokens and its piece's row count alone: keys are
-// visited in fixed partitions of kPartitionTokens, merged in order, whatever the number of threads.
+// A page holds kPageTokens tokens of ONE layer: K [n_kv, d, kPageTokens] (transposed, so that scores need no
+// horizontal sums) then V [n_kv, kPageTokens, d], f32 or bf16. Token u of a sequence lies in page
+// pages[u / kPageTokens], slot u % kPageTokens. Pages may be shared by sequences (a document read by many
+// questions); only the sequence that appends writes. A query's result depends on its own row and its
+// sequence's tokens alone, bit for bit: keys are visited in fixed partitions of kPartitionTokens, merged in
+// order, whatever the piece, the batch or the number of threads. Slots beyond a sequence's last token are
+// never used, whatever they hold.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +29,13 @@ struct KvLayout {
   int head_dim;  // 8..256, even
   [[nodiscard]] std::size_t page_bytes() const {
     return 2 * static_cast<std::size_t>(n_kv) * kPageTokens * head_dim * size_of(dtype);
+  }
+  // Offsets within a page, in elements.
+  [[nodiscard]] std::int64_t k_offset(int head, std::int64_t slot, int channel) const {
+    return (std::int64_t{head} * head_dim + channel) * kPageTokens + slot;
+  }
+  [[nodiscard]] std::int64_t v_offset(int head, std::int64_t slot) const {
+    return ((std::int64_t{n_kv} + head) * kPageTokens + slot) * head_dim;
   }
 };
 

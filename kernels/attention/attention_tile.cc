@@ -1,0 +1,167 @@
+#include "kernels/attention/attention_tile.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+// clang-format off
+#include "kernels/cpu/simd_targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention/attention_tile.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+#include "kernels/cpu/small_gemm-inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace dslad::kernels::HWY_NAMESPACE {
+
+template <class T>
+const T* page_base(const AttentionTile& tile, std::int64_t token) {
+  const auto page = static_cast<std::size_t>(tile.piece->pages[token / kPageTokens]);
+  return reinterpret_cast<const T*>(static_cast<const std::byte*>(tile.args->pool) +
+                                    page * tile.args->layout.page_bytes());
+}
+
+// Scores of all queries against the keys of [begin, end); whole pages, so the last columns may be rubbish.
+template <class T>
+void score_keys(const AttentionTile& tile, const float* queries, std::int64_t begin, std::int64_t end,
+                float* scores) {
+  const KvLayout& layout = tile.args->layout;
+  for (std::int64_t token = begin; token < end; token += kPageTokens) {
+    const T* keys = page_base<T>(tile, token) + layout.k_offset(tile.kv_head, 0, 0);
+    small_gemm<T>(tile.count, kPageTokens, layout.head_dim, {queries, layout.head_dim, 1},
+                  {keys, kPageTokens}, {scores + (token - begin), kPartitionTokens}, GemmMode::kOverwrite);
+  }
+}
+
+// Turns a row's first `valid` scores into exp(score - largest), the rest of `width` into zero.
+HWY_INLINE void soften_row(float* scores, std::int64_t valid, std::int64_t width, float* sum,
+                           float* largest) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto top = lowest;
+  for (std::int64_t u = 0; u < valid; u += lanes) {
+    const auto mask = hn::FirstN(d, static_cast<std::size_t>(valid - u));
+    top = hn::Max(top, hn::IfThenElse(mask, hn::LoadU(d, scores + u), lowest));
+  }
+  *largest = hn::GetLane(hn::MaxOfLanes(d, top));
+  const auto shift = hn::Set(d, *largest);
+  auto total = hn::Zero(d);
+  for (std::int64_t u = 0; u < width; u += lanes) {
+    const auto mask = hn::FirstN(d, static_cast<std::size_t>(std::max<std::int64_t>(valid - u, 0)));
+    const auto p = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::LoadU(d, scores + u), shift)));
+    total = hn::Add(total, p);
+    hn::StoreU(p, d, scores + u);
+  }
+  *sum = hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+template <class T>
+void sum_values(const AttentionTile& tile, const float* weights, std::int64_t begin, std::int64_t end,
+                float* values) {
+  const KvLayout& layout = tile.args->layout;
+  for (std::int64_t token = begin; token < end; token += kPageTokens) {
+    const T* page = page_base<T>(tile, token) + layout.v_offset(tile.kv_head, 0);
+    small_gemm<T>(tile.count, layout.head_dim, std::min(kPageTokens, end - token),
+                  {weights + (token - begin), kPartitionTokens, 1}, {page, layout.head_dim},
+                  {values, layout.head_dim}, token == begin ? GemmMode::kOverwrite : GemmMode::kAccumulate);
+  }
+}
+
+template <class T>
+void attend_partition(const AttentionTile& tile, std::int64_t partition, const float* queries, float* scores,
+                      SoftmaxPartial out) {
+  const std::int64_t begin = partition * kPartitionTokens;
+  const std::int64_t end = std::min(begin + kPartitionTokens, tile.visible(tile.count - 1));
+  score_keys<T>(tile, queries, begin, end, scores);
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    const std::int64_t valid = std::clamp<std::int64_t>(tile.visible(i) - begin, 0, end - begin);
+    soften_row(scores + i * kPartitionTokens, valid, end - begin, out.sums + i, out.largest + i);
+  }
+  sum_values<T>(tile, scores, begin, end, out.values);
+}
+
+void merge(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later) {
+  const std::int64_t d = tile.args->layout.head_dim;
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    if (later.sums[i] == 0) continue;
+    const float top = std::max(into.largest[i], later.largest[i]);
+    const float keep = std::exp(into.largest[i] - top);
+    const float add = std::exp(later.largest[i] - top);
+    into.largest[i] = top;
+    into.sums[i] = keep * into.sums[i] + add * later.sums[i];
+    float* HWY_RESTRICT to = into.values + i * d;
+    const float* HWY_RESTRICT from = later.values + i * d;
+    for (std::int64_t j = 0; j < d; ++j) to[j] = keep * to[j] + add * from[j];
+  }
+}
+
+template <class T>
+void attend_typed(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
+                  float* workspace) {
+  const std::int64_t d = tile.args->layout.head_dim;
+  float* queries = workspace;
+  float* scores = queries + kTileQueries * d;
+  const SoftmaxPartial next = SoftmaxPartial::at(scores + kTileQueries * kPartitionTokens, tile.count);
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    std::transform(tile.query(i), tile.query(i) + d, queries + i * d,
+                   [&](float x) { return x * tile.args->scale; });
+  }
+  attend_partition<T>(tile, first, queries, scores, out);
+  for (std::int64_t partition = first + 1; partition < last; ++partition) {
+    attend_partition<T>(tile, partition, queries, scores, next);
+    merge(tile, out, next);
+  }
+}
+
+void attend(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
+            float* workspace) {
+  if (tile.args->layout.dtype == DType::kF32) {
+    attend_typed<float>(tile, first, last, out, workspace);
+  } else {
+    attend_typed<bf16>(tile, first, last, out, workspace);
+  }
+}
+
+void write(const AttentionTile& tile, SoftmaxPartial result) {
+  const std::int64_t d = tile.args->layout.head_dim;
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    const float scale = 1.0f / result.sums[i];
+    std::transform(result.values + i * d, result.values + (i + 1) * d, tile.output(i),
+                   [&](float x) { return x * scale; });
+  }
+}
+
+}  // namespace dslad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dslad::kernels {
+
+HWY_EXPORT(attend);
+HWY_EXPORT(merge);
+HWY_EXPORT(write);
+
+std::int64_t attend_tile_workspace(int d) {
+  return kTileQueries * (d + kPartitionTokens) + SoftmaxPartial::floats(kTileQueries, d);
+}
+
+void attend_tile(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
+                 float* workspace) {
+  HWY_DYNAMIC_DISPATCH(attend)(tile, first, last, out, workspace);
+}
+
+void merge_partial(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later) {
+  HWY_DYNAMIC_DISPATCH(merge)(tile, into, later);
+}
+
+void write_output(const AttentionTile& tile, SoftmaxPartial result) {
+  HWY_DYNAMIC_DISPATCH(write)(tile, result);
+}
+
+}  // namespace dslad::kernels
+#endif

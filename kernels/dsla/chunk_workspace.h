@@ -1,0 +1,68 @@
+// Where the chunk form keeps its intermediate matrices. Internal to kernels/dsla.
+//
+// c = kDslaSubBlock, C = kDslaChunk, G query heads a group. `near` and `keys` hold both states side by side
+// (2 d_k channels): one product of them gives the ONE score matrix that the states share.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/dsla/dsla.h"
+
+namespace dslad::kernels {
+
+class ChunkWorkspace {
+ public:
+  static std::int64_t floats(const DslaShape& shape) { return ChunkWorkspace(shape, nullptr).size_; }
+
+  ChunkWorkspace(const DslaShape& shape, float* memory)
+      : d_k_(shape.d_k), d_v_(shape.d_v), queries_(kDslaSubBlock * (shape.n_heads / shape.n_kv)) {
+    for (auto [part, count] : {std::pair{&gates_, 2 * kDslaSubBlock * d_k_},
+                               {&log_sums_, 2 * d_k_},
+                               {&anchors_, 2 * d_k_},
+                               {&decay_, d_k_},
+                               {&near_, queries_ * 2 * d_k_},
+                               {&far_, queries_ * 2 * d_k_},
+                               {&decayed_, 2 * d_k_ * kDslaSubBlock},
+                               {&mixed_, d_k_ * kDslaSubBlock},
+                               {&keys_, 2 * d_k_ * kDslaChunk},
+                               {&scores_, queries_ * kDslaChunk},
+                               {&out_, queries_ * d_v_}}) {
+      *part = memory + size_;
+      size_ += (count + kAlignment - 1) / kAlignment * kAlignment;
+    }
+  }
+
+  void start_chunk() {
+    std::fill_n(log_sums_, 2 * d_k_, 0.0f);
+    std::fill_n(anchors_, 2 * d_k_, 1.0f);
+  }
+
+  // [c][d_k] a_i of the sub-block's tokens.
+  [[nodiscard]] float* gate(int i, std::int64_t t) const { return gates_ + (i * kDslaSubBlock + t) * d_k_; }
+  // [d_k] sum of log a_i over the chunk so far, and its exponential at the sub-block's start.
+  [[nodiscard]] float* log_sum(int i) const { return log_sums_ + i * d_k_; }
+  [[nodiscard]] float* anchor(int i) const { return anchors_ + i * d_k_; }
+  [[nodiscard]] float* decay() const { return decay_; }  // [d_k] a running product
+  // [c * G][2 d_k] queries decayed from the sub-block's start, or from the chunk's; row stride 2 d_k.
+  [[nodiscard]] float* near(int i, std::int64_t row) const { return near_ + (row * 2 + i) * d_k_; }
+  [[nodiscard]] float* far(int i, std::int64_t row) const { return far_ + (row * 2 + i) * d_k_; }
+  // [2][d_k][c] keys of the sub-block decayed to the token at hand; [d_k][c] their mixture.
+  [[nodiscard]] float* decayed(int i, std::int64_t channel) const {
+    return decayed_ + (i * d_k_ + channel) * kDslaSubBlock;
+  }
+  [[nodiscard]] float* mixed(std::int64_t channel) const { return mixed_ + channel * kDslaSubBlock; }
+  // [2 d_k][C] keys of the chunk so far decayed to the anchor.
+  [[nodiscard]] float* keys(std::int64_t channel) const { return keys_ + channel * kDslaChunk; }
+  [[nodiscard]] float* scores(std::int64_t row) const { return scores_ + row * kDslaChunk; }  // [c * G][C]
+  [[nodiscard]] float* out(std::int64_t row) const { return out_ + row * d_v_; }              // [c * G][d_v]
+
+ private:
+  static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
+  std::int64_t d_k_, d_v_, queries_;
+  std::int64_t size_ = 0;
+  float *gates_, *log_sums_, *anchors_, *decay_, *near_, *far_, *decayed_, *mixed_, *keys_, *scores_, *out_;
+};
+
+}  // namespace dslad::kernels

@@ -1,0 +1,220 @@
+#include "kernels/attention/attention.h"
+
+#include <cmath>
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "kernels/cpu/aligned_buffer.h"
+#include "tests/kernels/attention_world.h"
+
+namespace dslad::kernels {
+namespace {
+
+using testing::AttentionShape;
+using testing::AttentionWorld;
+using testing::close;
+using testing::same_bits;
+
+// Both page types are compared with a reference that uses the same rounded keys: float32 accuracy.
+constexpr double kTolerance = testing::tolerance(DType::kF32);
+
+constexpr AttentionShape kSmall{6, 2, 16, DType::kF32};
+
+// Rows that no piece owns must still be poison: only the pieces' rows are compared.
+void expect_pieces_close(const AttentionWorld& world, const std::vector<float>& actual,
+                         const std::vector<float>& expected) {
+  for (const AttentionPiece& piece : world.pieces()) {
+    EXPECT_TRUE(close(world.rows_of(actual, piece), world.rows_of(expected, piece), kTolerance))
+        << "piece of " << piece.rows << " rows after " << piece.context << " tokens";
+  }
+}
+
+class AttentionShapes : public ::testing::TestWithParam<AttentionShape> {};
+
+TEST_P(AttentionShapes, MixedStepMatchesReference) {
+  AttentionWorld world(GetParam());
+  for (const std::int64_t context : {0, 1, 63, 64, 511, 512, 700, 1100}) world.add(context, 1);
+  world.add(0, 70);
+  world.add(30, 5);
+  world.add(490, 37);
+  AttentionWorld twin = world;
+  const std::vector<float> expected = twin.run_ref(world.pieces());
+  const std::vector<float> actual = world.run(2);
+  expect_pieces_close(world, actual, expected);
+  EXPECT_EQ(world.pool(), twin.pool()) << "keys and values are cached where the layout says, nothing else";
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(std::isnan(actual[i]), std::isnan(expected[i])) << "element " << i << " is in no piece";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    HeadSizesAndGroups, AttentionShapes,
+    ::testing::Values(AttentionShape{1, 1, 8, DType::kF32}, AttentionShape{1, 1, 8, DType::kBf16},
+                      AttentionShape{6, 2, 10, DType::kBf16}, AttentionShape{5, 1, 22, DType::kF32},
+                      AttentionShape{9, 3, 64, DType::kBf16}, AttentionShape{9, 3, 64, DType::kF32},
+                      AttentionShape{4, 4, 80, DType::kBf16}, AttentionShape{7, 1, 96, DType::kF32},
+                      AttentionShape{71, 1, 12, DType::kBf16}, AttentionShape{32, 4, 64, DType::kBf16},
+                      AttentionShape{2, 1, 128, DType::kBf16}, AttentionShape{4, 2, 256, DType::kBf16},
+                      AttentionShape{3, 1, 254, DType::kF32}),
+    [](const auto& test) {
+      const AttentionShape& s = test.param;
+      return fmt::format("h{}kv{}d{}{}", s.n_heads, s.n_kv, s.d, s.dtype == DType::kF32 ? "f32" : "bf16");
+    });
+
+// Softmax attention of row r of a piece that starts its sequence, from the unpaged inputs.
+std::vector<double> plain_softmax(const AttentionWorld& world, const AttentionPiece& piece, std::int64_t r,
+                                  int head, int group, int d) {
+  std::vector<double> weights, o(static_cast<std::size_t>(d));
+  double sum = 0;
+  for (std::int64_t u = 0; u <= r; ++u) {
+    double score = 0;
+    for (int j = 0; j < d; ++j) {
+      score += double{world.q()[(piece.first_row + r) * world.q_stride() + head * d + j]} *
+               world.k()[(piece.first_row + u) * world.kv_stride() + head / group * d + j];
+    }
+    sum += weights.emplace_back(std::exp(score * world.scale()));
+  }
+  for (std::int64_t u = 0; u <= r; ++u) {
+    for (int j = 0; j < d; ++j) {
+      o[j] += weights[u] / sum * world.v()[(piece.first_row + u) * world.kv_stride() + head / group * d + j];
+    }
+  }
+  return o;
+}
+
+TEST(AttentionRef, EqualsPlainSoftmaxOverUnpagedKeys) {
+  AttentionWorld world(kSmall);
+  world.add(0, 130);
+  const AttentionPiece& piece = world.pieces()[0];
+  const std::vector<float> actual = world.rows_of(world.run_ref(), piece);
+  std::vector<float> expected;
+  for (std::int64_t r = 0; r < piece.rows; ++r) {
+    for (int head = 0; head < kSmall.n_heads; ++head) {
+      const auto o = plain_softmax(world, piece, r, head, kSmall.n_heads / kSmall.n_kv, kSmall.d);
+      expected.insert(expected.end(), o.begin(), o.end());
+    }
+  }
+  EXPECT_TRUE(close(actual, expected, 1e-6));
+}
+
+TEST(Attention, ResultsDoNotDependOnThreads) {
+  AttentionWorld world({9, 3, 64, DType::kBf16});
+  for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
+  world.add(300, 64);
+  const std::vector<float> one = world.run(1);
+  EXPECT_TRUE(same_bits(world.run(2), one));
+  EXPECT_TRUE(same_bits(world.run(5), one));
+}
+
+TEST(Attention, ResultsDoNotDependOnOtherPieces) {
+  AttentionWorld world({9, 3, 64, DType::kBf16});
+  for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
+  world.add(300, 64);
+  const std::vector<float> together = world.run(2);
+  ThreadPool pool(2);
+  for (const AttentionPiece& piece : world.pieces()) {
+    const std::vector<float> alone = world.run(pool, {&piece, 1});
+    EXPECT_TRUE(same_bits(world.rows_of(alone, piece), world.rows_of(together, piece)));
+  }
+}
+
+// The pieces that one piece of `rows` rows from an empty cache falls into when cut at `cuts`.
+std::vector<AttentionPiece> cut(const AttentionPiece& whole, const std::vector<std::int64_t>& cuts) {
+  std::vector<AttentionPiece> pieces;
+  std::int64_t begin = 0;
+  for (const std::int64_t end : cuts) {
+    pieces.push_back({whole.first_row + begin, end - begin, begin, whole.pages});
+    begin = end;
+  }
+  return pieces;
+}
+
+void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts) {
+  AttentionWorld world({6, 2, 32, DType::kBf16}), twin = world;
+  world.add(0, cuts.back());
+  twin.add(0, cuts.back());
+  const AttentionPiece whole = world.pieces()[0];
+  ThreadPool pool(2);
+  const std::vector<float> at_once = world.run(2);
+  std::vector<float> in_pieces;
+  for (const AttentionPiece& piece : cut(whole, cuts)) {
+    const std::vector<float> rows = twin.rows_of(twin.run(pool, {&piece, 1}), piece);
+    in_pieces.insert(in_pieces.end(), rows.begin(), rows.end());
+  }
+  EXPECT_TRUE(same_bits(in_pieces, world.rows_of(at_once, whole)));
+  EXPECT_EQ(twin.pool(), world.pool());
+}
+
+TEST(Attention, PrefillInPiecesEqualsPrefillAtOnce) {
+  expect_cut_equals_whole({1, 64, 100, 228, 500, 530});
+}
+
+TEST(Attention, TokenByTokenEqualsPrefillAtOnce) {
+  std::vector<std::int64_t> cuts(150);
+  std::iota(cuts.begin(), cuts.end(), 1);
+  expect_cut_equals_whole(cuts);
+}
+
+TEST(Attention, SequencesMaySharePages) {
+  AttentionWorld world({6, 2, 32, DType::kF32});
+  const std::size_t document = world.add(192, 1);
+  const std::vector<std::int32_t> prefix(world.pages(document).begin(), world.pages(document).begin() + 3);
+  world.add(192, 7, prefix);
+  world.add(192, 1, prefix);
+  AttentionWorld twin = world;
+  expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+  EXPECT_EQ(world.pool(), twin.pool());
+}
+
+TEST(Attention, StaleSlotsNeverCount) {
+  AttentionWorld world({6, 2, 32, DType::kF32});
+  world.add(70, 1);
+  world.add(600, 3);
+  AttentionWorld stale = world;
+  constexpr std::uint32_t kPoison = 0xffffffff;
+  const float large = 8e37f;
+  for (std::size_t i = 0; i < stale.pool().size(); i += 4) {
+    if (std::memcmp(&stale.pool()[i], &kPoison, 4) == 0) std::memcpy(&stale.pool()[i], &large, 4);
+  }
+  const std::vector<float> clean = world.run(1);
+  ThreadPool pool(1);
+  const std::vector<float> dirty = stale.run(pool, world.pieces());
+  for (const AttentionPiece& piece : world.pieces()) {
+    EXPECT_TRUE(same_bits(world.rows_of(dirty, piece), world.rows_of(clean, piece)));
+  }
+}
+
+TEST(Attention, LongContextMatchesReference) {
+  AttentionWorld world({3, 1, 64, DType::kBf16});
+  world.add(4096, 1);
+  world.add(4000, 20);
+  AttentionWorld twin = world;
+  expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+}
+
+TEST(Attention, ExtremeScoresStayFinite) {
+  AttentionWorld world({4, 2, 16, DType::kF32});
+  world.add(1000, 1, {}, 3000.0f);
+  world.add(0, 90, {}, 3000.0f);
+  AttentionWorld twin = world;
+  expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+}
+
+TEST(Attention, ReachesPagesBeyondTwoGibibytes) {
+  const KvLayout layout{DType::kF32, 2, 256};
+  const std::int32_t far_page = 9000;
+  const AlignedBuffer memory = allocate_aligned((far_page + 1) * layout.page_bytes());
+  ASSERT_NE(memory, nullptr);
+  const std::vector<float> x = testing::random_floats(512, 7);
+  std::vector<float> o = testing::poisoned(512);
+  const AttentionPiece piece{0, 1, 0, &far_page};
+  ThreadPool pool(1);
+  attention_cpu(
+      pool,
+      {x.data(), 512, x.data(), x.data(), 512, o.data(), 512, 2, 1.0f, memory.get(), layout, {&piece, 1}});
+  EXPECT_TRUE(close(o, x, kTolerance)) << "a lone token attends to itself";
+}
+
+}  // namespace
+}  // namespace dslad::kernels
