@@ -24,5 +24,6 @@ inline constexpr std::uint32_t kMaxTokens = 1 << 20;  // of one answer
 inline constexpr std::uint32_t kMaxAttempts = 1000;
 inline constexpr std::int32_t kMaxPriority = 1'000'000;  // and -kMaxPriority the lowest
 inline constexpr std::uint32_t kMaxWaitMs = 24 * 3600 * 1000;
+inline constexpr std::uint64_t kMaxExpiryMs = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
 
 }  // namespace dslad::schema

@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "daemon/store/job_writes.h"
+#include "schema/limits.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobId;
+using schema::JobRequest;
+
+std::optional<std::string> null_if_empty(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  return text;
+}
+
+// The new row's id, or nothing where the idempotency key is taken.
+Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, const QueueLimits& limits,
+                                        std::int64_t now_ms) {
+  std::optional<std::int64_t> expires_ms;
+  if (job.expires_in_ms > 0) {
+    expires_ms = now_ms + static_cast<std::int64_t>(std::min(job.expires_in_ms, schema::kMaxExpiryMs));
+  }
+  Query insert(
+      db,
+      "INSERT INTO jobs (task, priority, custom_id, idempotency_key, max_attempts, created_ms, expires_ms) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
+      schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
+      job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms);
+  std::optional<JobId> id;
+  while (insert.next()) id = insert.integer(0);
+  if (!insert.status()) return insert.status().error();
+  return id;
+}
+
+Status insert_payload(Database& db, JobId id, const schema::JobSpec& spec) {
+  const schema::SamplingOptions& options = spec.options;
+  Status status = db.run(
+      "INSERT INTO job_inputs (job_id, max_tokens, temperature, top_p, seed, document, prompt) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?)",
+      id, options.max_tokens, options.temperature, options.top_p, static_cast<std::int64_t>(options.seed),
+      spec.document, spec.prompt);
+  for (std::size_t i = 0; status && i < spec.questions.size(); ++i) {
+    status = db.run("INSERT INTO job_questions (job_id, number, question) VALUES (?, ?, ?)", id,
+                    static_cast<std::int64_t>(i), spec.questions[i]);
+  }
+  return status;
+}
+
+Result<JobId> find_by_key(Database& db, const std::string& key) {
+  Query query(db, "SELECT id FROM jobs WHERE idempotency_key = ?", key);
+  if (query.next()) return query.integer(0);
+  if (!query.status()) return query.status().error();
+  return Error{ErrorCode::kInternal, fmt::format("no job has the idempotency key '{}'", key)};
+}
+
+Status check_room(Database& db, std::size_t jobs, const QueueLimits& limits) {
+  Query query(db, "SELECT jobs FROM job_counts WHERE state = 'queued'");
+  const std::int64_t queued = query.next() ? query.integer(0) : 0;
+  if (!query.status()) return query.status();
+  if (queued + static_cast<std::int64_t>(jobs) <= limits.max_queued) return ok_status();
+  return Error{ErrorCode::kResourceExhausted,
+               fmt::format("{} jobs are queued and queue.max_queued is {}: submit again later", queued,
+                           limits.max_queued)};
+}
+
+}  // namespace
+
+Result<schema::Submitted> enqueue(Database& db, const std::vector<JobRequest>& jobs,
+                                  const QueueLimits& limits, std::int64_t now_ms) {
+  if (Status status = check_room(db, jobs.size(), limits); !status) return status.error();
+  schema::Submitted reply;
+  for (const JobRequest& job : jobs) {
+    const Result<std::optional<JobId>> inserted = insert_job(db, job, limits, now_ms);
+    if (!inserted) return inserted.error();
+    if (*inserted) {
+      if (Status status = insert_payload(db, **inserted, job.spec); !status) return status.error();
+    }
+    const Result<JobId> id = *inserted ? Result<JobId>(**inserted) : find_by_key(db, job.idempotency_key);
+    if (!id) return id.error();
+    reply.ids.push_back(*id);
+    reply.duplicates.push_back(!inserted->has_value());
+  }
+  return reply;
+}
+
+}  // namespace dslad::daemon

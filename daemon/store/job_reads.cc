@@ -1,0 +1,191 @@
+#include "daemon/store/job_reads.h"
+
+#include <fmt/format.h>
+#include <limits>
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobId;
+using schema::JobInfo;
+
+// The columns of read_row, in its order.
+#define DSLAD_JOB_ROW                                                                                \
+  "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
+  "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message "                               \
+  "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
+
+ErrorCode code_from(const std::string& word) {
+  for (int code = 1; code <= static_cast<int>(ErrorCode::kInternal); ++code) {
+    if (to_string(static_cast<ErrorCode>(code)) == word) return static_cast<ErrorCode>(code);
+  }
+  return ErrorCode::kInternal;
+}
+
+template <typename Enum>
+Enum word(const Query& row, int column) {
+  Enum value{};
+  schema::parse_word(row.text(column), value);  // the table's CHECK lets no other words in
+  return value;
+}
+
+JobInfo read_row(const Query& row) {
+  JobInfo info;
+  info.id = row.integer(0);
+  info.custom_id = row.text(1);
+  info.task = word<schema::Task>(row, 2);
+  info.state = word<schema::JobState>(row, 3);
+  info.priority = static_cast<std::int32_t>(row.integer(4));
+  info.attempt = static_cast<std::uint32_t>(row.integer(5));
+  info.max_attempts = static_cast<std::uint32_t>(row.integer(6));
+  info.created_ms = row.integer(7);
+  info.started_ms = row.integer(8);
+  info.ended_ms = row.integer(9);
+  info.worker = row.text(10);
+  if (!row.is_null(11)) info.error = Error{code_from(row.text(11)), row.text(12)};
+  return info;
+}
+
+Status not_found(JobId id) {
+  return Error{ErrorCode::kNotFound, fmt::format("there is no job {}", id)};
+}
+
+Status read_questions(Database& db, JobId id, std::vector<std::string>& questions) {
+  Query query(db, "SELECT question FROM job_questions WHERE job_id = ? ORDER BY number", id);
+  while (query.next()) questions.push_back(query.text(0));
+  return query.status();
+}
+
+Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs) {
+  Query query(
+      db, "SELECT question, text, finish_reason, output_tokens FROM job_results WHERE id = ? ORDER BY number",
+      id);
+  while (query.next()) {
+    schema::Output& output = outputs.emplace_back();
+    if (!query.is_null(0)) output.question = query.text(0);
+    output.text = query.text(1);
+    output.finish_reason = word<schema::FinishReason>(query, 2);
+    output.output_tokens = static_cast<std::uint32_t>(query.integer(3));
+  }
+  return query.status();
+}
+
+Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
+  Query query(db,
+              "SELECT queue_ms, prefill_ms, decode_ms, prompt_tokens, output_tokens, plan, worker, attempt "
+              "FROM job_metrics WHERE id = ?",
+              id);
+  while (query.next()) {
+    metrics.queue_ms = query.real(0);
+    metrics.prefill_ms = query.real(1);
+    metrics.decode_ms = query.real(2);
+    metrics.prompt_tokens = static_cast<std::uint64_t>(query.integer(3));
+    metrics.output_tokens = static_cast<std::uint64_t>(query.integer(4));
+    metrics.plan = static_cast<std::uint32_t>(query.integer(5));
+    metrics.worker = query.text(6);
+    metrics.attempt = static_cast<std::uint32_t>(query.integer(7));
+  }
+  return query.status();
+}
+
+// Fills at most `limit` rows and says in `more` whether others follow.
+Status read_page(Query& query, std::uint32_t limit, schema::JobList& list) {
+  while (query.next()) {
+    if (list.jobs.size() == limit) {
+      list.more = true;
+      break;
+    }
+    list.jobs.push_back(read_row(query));
+  }
+  return query.status();
+}
+
+}  // namespace
+
+Result<JobInfo> read_info(Database& db, JobId id) {
+  Query query(db, DSLAD_JOB_ROW "WHERE j.id = ?", id);
+  if (query.next()) return read_row(query);
+  if (!query.status()) return query.status().error();
+  return not_found(id).error();
+}
+
+Result<std::vector<JobInfo>> read_infos(Database& db, const std::vector<JobId>& ids) {
+  std::vector<JobInfo> infos;
+  for (const JobId id : ids) {
+    Result<JobInfo> info = read_info(db, id);
+    if (!info) return info.error();
+    infos.push_back(std::move(info).value());
+  }
+  return infos;
+}
+
+Result<schema::JobSpec> read_spec(Database& db, JobId id) {
+  schema::JobSpec spec;
+  Query query(db,
+              "SELECT j.task, i.document, i.prompt, i.max_tokens, i.temperature, i.top_p, i.seed "
+              "FROM jobs j JOIN job_inputs i ON i.job_id = j.id WHERE j.id = ?",
+              id);
+  if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
+  spec.task = word<schema::Task>(query, 0);
+  spec.document = query.text(1);
+  spec.prompt = query.text(2);
+  spec.options.max_tokens = static_cast<std::uint32_t>(query.integer(3));
+  spec.options.temperature = query.real(4);
+  spec.options.top_p = query.real(5);
+  spec.options.seed = static_cast<std::uint64_t>(query.integer(6));
+  if (Status status = read_questions(db, id, spec.questions); !status) return status.error();
+  return spec;
+}
+
+Result<schema::JobResult> read_result(Database& db, JobId id) {
+  Result<JobInfo> info = read_info(db, id);
+  if (!info) return info.error();
+  schema::JobResult result;
+  result.job = std::move(info).value();
+  if (Status status = read_outputs(db, id, result.outputs); !status) return status.error();
+  if (Status status = read_metrics(db, id, result.metrics); !status) return status.error();
+  return result;
+}
+
+Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
+  const std::int64_t before =
+      request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();
+  const std::int64_t rows = std::int64_t{request.limit} + 1;
+  schema::JobList list;
+  Status status = ok_status();
+  if (request.state) {
+    Query query(db, DSLAD_JOB_ROW "WHERE j.state = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?",
+                schema::to_string(*request.state), before, rows);
+    status = read_page(query, request.limit, list);
+  } else {
+    Query query(db, DSLAD_JOB_ROW "WHERE j.id < ? ORDER BY j.id DESC LIMIT ?", before, rows);
+    status = read_page(query, request.limit, list);
+  }
+  if (!status) return status.error();
+  return list;
+}
+
+Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db) {
+  std::map<std::string, std::uint64_t> counts;
+  Query query(db, "SELECT state, jobs FROM job_counts");
+  while (query.next()) counts[query.text(0)] = static_cast<std::uint64_t>(query.integer(1));
+  if (!query.status()) return query.status().error();
+  return counts;
+}
+
+Result<std::vector<HeldLease>> held_leases(Database& db) {
+  std::vector<HeldLease> held;
+  Query query(db,
+              "SELECT j.id, j.attempt, a.worker, a.instance FROM jobs j "
+              "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running'");
+  while (query.next()) {
+    held.push_back(
+        {{query.integer(0), static_cast<std::uint32_t>(query.integer(1))}, {query.text(2), query.text(3)}});
+  }
+  if (!query.status()) return query.status().error();
+  return held;
+}
+
+#undef DSLAD_JOB_ROW
+
+}  // namespace dslad::daemon

@@ -1,0 +1,33 @@
+// What the database says about jobs. Read-only; runs inside the caller's Task. Progress of running jobs is
+// not stored: the dispatcher knows it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/job_writes.h"
+#include "daemon/store/sqlite.h"
+#include "schema/client_messages.h"
+
+namespace dslad::daemon {
+
+// kNotFound for an id that was never given.
+Result<schema::JobInfo> read_info(Database& db, schema::JobId id);
+Result<std::vector<schema::JobInfo>> read_infos(Database& db, const std::vector<schema::JobId>& ids);
+Result<schema::JobSpec> read_spec(Database& db, schema::JobId id);
+Result<schema::JobResult> read_result(Database& db, schema::JobId id);
+
+Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request);
+Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by state
+
+// A lease that the database holds open, e.g. from before a restart.
+struct HeldLease {
+  schema::Lease lease;
+  WorkerName worker;
+};
+Result<std::vector<HeldLease>> held_leases(Database& db);
+
+}  // namespace dslad::daemon

@@ -1,0 +1,77 @@
+// The transitions of a job, each as rows. Only these functions write the tables of jobs and attempts; each
+// runs inside the caller's transaction (a Task). Times are milliseconds since the epoch, passed in.
+//
+// The fence: a lease is (job, attempt), and it is good only while the job is running with that very attempt.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/sqlite.h"
+#include "schema/client_messages.h"
+#include "schema/worker_messages.h"
+
+namespace dslad::daemon {
+
+struct QueueLimits {
+  std::uint32_t default_max_attempts = 3;
+  std::int64_t max_queued = 1'000'000;  // jobs in state queued; beyond it submits are refused
+};
+
+// kResourceExhausted where the queue is full. All jobs of the batch or none.
+Result<schema::Submitted> enqueue(Database& db, const std::vector<schema::JobRequest>& jobs,
+                                  const QueueLimits& limits, std::int64_t now_ms);
+
+struct WorkerName {
+  std::string name;
+  std::string instance;
+};
+
+struct Claimed {
+  schema::Lease lease;
+  schema::JobSpec spec;
+};
+
+// Leases up to `count` queued jobs, by priority (higher first), then arrival. Expired jobs are left for
+// expire().
+Result<std::vector<Claimed>> claim(Database& db, const WorkerName& worker, std::uint32_t count,
+                                   std::int64_t now_ms);
+
+// What became of a job. `accepted` is false where the lease was no longer good; then nothing was changed.
+struct Outcome {
+  bool accepted = false;
+  schema::JobState state = schema::JobState::kQueued;  // now
+  std::optional<Error> error;                          // recorded with the job
+};
+
+// Records a worker's result. A retryable error puts the job back until its attempts are used up.
+Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms);
+
+enum class LeaseEnd : std::uint8_t {
+  kLost,       // the worker vanished: a failed attempt
+  kGivenBack,  // the worker left in order, or never got the job: does not count
+};
+
+// Ends a lease without a result: back to the queue, or failed after the last attempt.
+Result<Outcome> release(Database& db, const schema::Lease& lease, LeaseEnd end, const std::string& why,
+                        std::int64_t now_ms);
+
+// A job that was ended from outside, and the lease that this broke.
+struct Ended {
+  schema::JobId id = 0;
+  std::optional<schema::Lease> lease;
+};
+
+struct CancelOutcome {
+  std::vector<Ended> cancelled;  // by this call
+  std::vector<schema::JobId> not_found;
+};
+
+Result<CancelOutcome> cancel(Database& db, const std::vector<schema::JobId>& ids, std::int64_t now_ms);
+
+// Ends the jobs whose deadline has passed.
+Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms);
+
+}  // namespace dslad::daemon

@@ -1,0 +1,140 @@
+#include "daemon/store/layers.h"
+
+#include <fmt/format.h>
+#include <map>
+
+namespace dslad::daemon {
+namespace {
+
+using schema::LayerChange;
+using schema::LayerInfo;
+using schema::LayerState;
+
+struct Origin {
+  std::string_view worker;
+  std::string_view model_digest;
+  std::uint32_t plan = 0;
+  std::int64_t now_ms = 0;
+};
+
+Status record_change(Database& db, const Origin& origin, const LayerChange& change) {
+  return db.run(
+      "INSERT INTO layer_changes (time_ms, model_digest, layer, from_state, to_state, reason, plan, worker, "
+      "queued, "
+      "running) VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT jobs FROM job_counts WHERE state = 'queued'), "
+      "(SELECT jobs FROM job_counts WHERE state = 'running'))",
+      origin.now_ms, origin.model_digest, change.layer, schema::to_string(change.from),
+      schema::to_string(change.to), change.reason, origin.plan, origin.worker);
+}
+
+Status save_layer(Database& db, std::string_view digest, const LayerInfo& layer) {
+  std::optional<std::int64_t> order;
+  if (layer.order >= 0) order = layer.order;
+  return db.run(
+      "INSERT INTO layers (model_digest, layer, conversion_order, state, distilled) VALUES (?, ?, ?, ?, ?) "
+      "ON CONFLICT DO UPDATE SET conversion_order = excluded.conversion_order, state = excluded.state, "
+      "distilled = excluded.distilled",
+      digest, layer.layer, order, schema::to_string(layer.state), layer.distilled ? 1 : 0);
+}
+
+LayerInfo read_layer(const Query& row) {
+  LayerInfo layer;
+  layer.layer = static_cast<std::uint32_t>(row.integer(0));
+  layer.order = row.is_null(1) ? -1 : static_cast<std::int32_t>(row.integer(1));
+  schema::parse_word(row.text(2), layer.state);  // the table's CHECK lets no other words in
+  layer.distilled = row.integer(3) != 0;
+  return layer;
+}
+
+Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, std::string_view digest) {
+  std::map<std::uint32_t, LayerState> states;
+  Query query(db, "SELECT layer, conversion_order, state, distilled FROM layers WHERE model_digest = ?",
+              digest);
+  while (query.next()) {
+    const LayerInfo layer = read_layer(query);
+    states[layer.layer] = layer.state;
+  }
+  if (!query.status()) return query.status().error();
+  return states;
+}
+
+// A layer never heard of was a transformer.
+Status save_announced(Database& db, const Origin& origin, const std::vector<LayerInfo>& layers,
+                      const std::string& reason) {
+  const Result<std::map<std::uint32_t, LayerState>> known = known_states(db, origin.model_digest);
+  if (!known) return known.error();
+  Status status = ok_status();
+  for (const LayerInfo& layer : layers) {
+    const auto found = known->find(layer.layer);
+    const LayerState before = found == known->end() ? LayerState::kTransformer : found->second;
+    if (status) status = save_layer(db, origin.model_digest, layer);
+    if (status && before != layer.state) {
+      status = record_change(db, origin, {layer.layer, before, layer.state, reason});
+    }
+  }
+  return status;
+}
+
+Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view digest) {
+  std::optional<WantedPlan> wanted;
+  Query query(db, "SELECT wanted_plan, wanted_allow_undistilled FROM models WHERE digest = ?", digest);
+  while (query.next()) {
+    if (!query.is_null(0)) wanted = {static_cast<std::uint32_t>(query.integer(0)), query.integer(1) != 0};
+  }
+  if (!query.status()) return query.status().error();
+  return wanted;
+}
+
+}  // namespace
+
+Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
+                                                 std::int64_t now_ms) {
+  Status status = db.run(
+      "INSERT INTO models (digest, name, layers, plan, seen_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+      "SET "
+      "name = excluded.name, layers = excluded.layers, plan = excluded.plan, seen_ms = excluded.seen_ms",
+      hello.model_digest, hello.model, hello.layers, hello.plan, now_ms);
+  const Origin origin{hello.name, hello.model_digest, hello.plan, now_ms};
+  const std::string reason = fmt::format("announced by worker {}", hello.name);
+  if (status) status = save_announced(db, origin, hello.layer_info, reason);
+  if (!status) return status.error();
+  return wanted_plan(db, hello.model_digest);
+}
+
+Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
+  const schema::PlanResult& result = change.result;
+  const Origin origin{change.worker, change.model_digest, result.plan, now_ms};
+  Status status = db.run("UPDATE models SET plan = ? WHERE digest = ?", result.plan, change.model_digest);
+  if (status && change.wanted) {
+    status = db.run("UPDATE models SET wanted_plan = ?, wanted_allow_undistilled = ? WHERE digest = ?",
+                    change.wanted->plan, change.wanted->allow_undistilled ? 1 : 0, change.model_digest);
+  }
+  for (const LayerInfo& layer : result.layer_info) {
+    if (status) status = save_layer(db, change.model_digest, layer);
+  }
+  for (LayerChange layer : result.changes) {
+    if (layer.reason.empty()) layer.reason = change.reason;
+    if (status) status = record_change(db, origin, layer);
+  }
+  return status;
+}
+
+Result<std::vector<schema::ModelLayers>> read_layers(Database& db) {
+  std::vector<schema::ModelLayers> models;
+  Query query(db, "SELECT name, digest, plan FROM models ORDER BY seen_ms DESC, digest LIMIT 100");
+  while (query.next()) {
+    models.push_back({query.text(0), query.text(1), static_cast<std::uint32_t>(query.integer(2)), {}});
+  }
+  if (!query.status()) return query.status().error();
+  for (schema::ModelLayers& model : models) {
+    Query rows(
+        db,
+        "SELECT layer, conversion_order, state, distilled FROM layers WHERE model_digest = ? ORDER BY layer",
+        model.model_digest);
+    while (rows.next()) model.layers.push_back(read_layer(rows));
+    if (!rows.status()) return rows.status().error();
+  }
+  return models;
+}
+
+}  // namespace dslad::daemon

@@ -1,0 +1,39 @@
+// What the database knows of models and their layers, and the durable record of each change. Runs inside the
+// caller's Task.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/sqlite.h"
+#include "schema/client_messages.h"
+#include "schema/worker_messages.h"
+
+namespace dslad::daemon {
+
+// A plan set by hand: workers of this model that join later are brought to it.
+struct WantedPlan {
+  std::uint32_t plan = 0;
+  bool allow_undistilled = false;
+};
+
+// Records what a worker says of its model. A layer whose state differs from the stored one is a change of its
+// own (reason: the worker announced it). Gives the plan that was set for this model, if one was.
+Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
+                                                 std::int64_t now_ms);
+
+// One worker's confirmed change of plan.
+struct PlanChange {
+  std::string worker;
+  std::string model_digest;
+  schema::PlanResult result;  // without an error
+  std::optional<WantedPlan> wanted;
+  std::string reason;
+};
+Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms);
+
+Result<std::vector<schema::ModelLayers>> read_layers(Database& db);
+
+}  // namespace dslad::daemon

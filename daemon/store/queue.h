@@ -1,0 +1,75 @@
+// How the socket thread has work done on the database: it posts a task, and hears of its outcome on its own
+// thread once the transaction that held it is on disk. Behind this seam is the Writer's thread; tests run
+// tasks at once.
+//
+// The contract of an implementation: tasks run in the order posted and their `finish` is called in that same
+// order; a task whose run() fails leaves no trace in the database and does not disturb the others.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "daemon/store/sqlite.h"
+#include "schema/result.h"
+
+namespace dslad::daemon {
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual Status run(Database& db) = 0;                 // on the database's thread, inside a savepoint
+  virtual void finish(const Status& committed) = 0;     // on the poster's thread, after COMMIT returned
+  [[nodiscard]] virtual std::size_t bytes() const = 0;  // roughly what it holds in memory
+};
+
+class Queue {
+ public:
+  virtual ~Queue() = default;
+  virtual void post(std::unique_ptr<Task> task) = 0;
+
+  // `work` gives the result, `done` takes it, or the error of the commit. Both must own what they use.
+  template <typename T>
+  void post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
+            std::size_t bytes = 0);
+};
+
+namespace detail {
+
+template <typename T>
+class FunctionTask final : public Task {
+ public:
+  FunctionTask(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
+               std::size_t bytes)
+      : work_(std::move(work)), done_(std::move(done)), bytes_(bytes) {}
+
+  Status run(Database& db) override {
+    result_ = work_(db);
+    if (!result_) return result_.error();
+    return ok_status();
+  }
+
+  void finish(const Status& committed) override {
+    if (!committed) result_ = committed.error();
+    done_(std::move(result_));
+  }
+
+  [[nodiscard]] std::size_t bytes() const override { return bytes_; }
+
+ private:
+  std::function<Result<T>(Database&)> work_;
+  std::function<void(Result<T>)> done_;
+  std::size_t bytes_;
+  Result<T> result_ = Error{ErrorCode::kInternal, "the task did not run"};
+};
+
+}  // namespace detail
+
+template <typename T>
+void Queue::post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
+                 std::size_t bytes) {
+  post(std::make_unique<detail::FunctionTask<T>>(std::move(work), std::move(done), bytes));
+}
+
+}  // namespace dslad::daemon

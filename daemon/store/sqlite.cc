@@ -1,0 +1,146 @@
+#include "daemon/store/sqlite.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+namespace dslad::daemon {
+namespace {
+
+ErrorCode code_of(int sqlite_code) {
+  switch (sqlite_code & 0xFF) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_NOMEM:
+      return ErrorCode::kUnavailable;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return ErrorCode::kCorrupt;
+    default:
+      return ErrorCode::kInternal;
+  }
+}
+
+constexpr const char* kSettings =
+    "PRAGMA journal_mode = WAL;"
+    "PRAGMA synchronous = FULL;"
+    "PRAGMA foreign_keys = ON;"
+    "PRAGMA temp_store = MEMORY;"
+    "PRAGMA journal_size_limit = 67108864;";
+
+}  // namespace
+
+void Database::Close::operator()(sqlite3* connection) const {
+  sqlite3_close_v2(connection);
+}
+void Database::Finalize::operator()(sqlite3_stmt* statement) const {
+  sqlite3_finalize(statement);
+}
+
+Result<Database> Database::open(const std::filesystem::path& file, int busy_timeout_ms) {
+  sqlite3* connection = nullptr;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int code = sqlite3_open_v2(file.c_str(), &connection, flags, nullptr);
+  Database db(connection);  // also after a failure: the handle must be closed
+  if (connection == nullptr) return Error{ErrorCode::kUnavailable, "SQLite has no memory"};
+  if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
+  sqlite3_busy_timeout(connection, busy_timeout_ms);
+  if (Status status = db.exec(kSettings); !status) return status.error().with_context(file.string());
+  return db;
+}
+
+Status Database::exec(const char* sql) {
+  if (sqlite3_exec(connection_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK) return ok_status();
+  return last_error("database");
+}
+
+std::int64_t Database::changes() const {
+  return sqlite3_changes64(connection_.get());
+}
+bool Database::in_transaction() const {
+  return sqlite3_get_autocommit(connection_.get()) == 0;
+}
+
+Error Database::last_error(std::string_view doing) const {
+  const int code = sqlite3_extended_errcode(connection_.get());
+  return {code_of(code),
+          fmt::format("{}: {} (SQLite error {})", doing, sqlite3_errmsg(connection_.get()), code)};
+}
+
+Result<Database::Statement> Database::take(const char* sql) {
+  if (const auto found = idle_.find(sql); found != idle_.end() && found->second)
+    return std::move(found->second);
+  sqlite3_stmt* raw = nullptr;
+  const int code = sqlite3_prepare_v3(connection_.get(), sql, -1, SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+  if (code != SQLITE_OK) return last_error("database");
+  return Statement(raw);
+}
+
+void Database::give_back(const char* sql, Statement statement) {
+  sqlite3_reset(statement.get());
+  sqlite3_clear_bindings(statement.get());
+  idle_[sql] = std::move(statement);
+}
+
+Query::Query(Database& db, const char* sql) : db_(db), sql_(sql) {
+  Result<Database::Statement> statement = db.take(sql);
+  if (statement) {
+    statement_ = std::move(statement).value();
+  } else {
+    status_ = statement.error();
+  }
+}
+
+Query::~Query() {
+  if (statement_) db_.give_back(sql_, std::move(statement_));
+}
+
+bool Query::next() {
+  if (!status_) return false;
+  const int code = sqlite3_step(statement_.get());
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) status_ = db_.last_error("database");
+  return false;
+}
+
+bool Query::is_null(int column) const {
+  return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
+}
+std::int64_t Query::integer(int column) const {
+  return sqlite3_column_int64(statement_.get(), column);
+}
+double Query::real(int column) const {
+  return sqlite3_column_double(statement_.get(), column);
+}
+
+std::string Query::text(int column) const {
+  const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
+  if (bytes == nullptr) return {};
+  return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column))};
+}
+
+void Query::bind(std::int64_t value) {
+  if (status_) check(sqlite3_bind_int64(statement_.get(), ++bound_, value));
+}
+
+void Query::bind(double value) {
+  if (status_) check(sqlite3_bind_double(statement_.get(), ++bound_, value));
+}
+
+// The bound text is borrowed: a Query never outlives the arguments it was made with.
+void Query::bind(std::string_view value) {
+  const char* bytes = value.data() == nullptr ? "" : value.data();
+  if (status_) {
+    check(sqlite3_bind_text64(statement_.get(), ++bound_, bytes, value.size(), SQLITE_STATIC, SQLITE_UTF8));
+  }
+}
+
+void Query::check(int code) {
+  if (code != SQLITE_OK) status_ = db_.last_error("database");
+}
+
+}  // namespace dslad::daemon

@@ -1,0 +1,141 @@
+#include "daemon/store/writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <utility>
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::size_t kMaxWaitingTasks = 4096;
+constexpr std::size_t kMaxWaitingBytes = std::size_t{128} << 20;
+constexpr std::size_t kMaxBatch = 512;              // bounds how long one transaction takes
+constexpr std::uint64_t kCheckpointEvery = 20'000;  // tasks
+constexpr std::chrono::seconds kCheckpointAfterIdle{5};
+
+}  // namespace
+
+Writer::Writer(Database db, std::function<void()> wake)
+    : db_(std::move(db)), wake_(std::move(wake)), thread_([this] { loop(); }) {}
+
+Writer::~Writer() {
+  join();
+}
+
+void Writer::post(std::unique_ptr<Task> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_bytes_ += task->bytes();
+    waiting_.push_back(std::move(task));
+  }
+  posted_.notify_one();
+}
+
+void Writer::finish_ready() {
+  std::vector<Ended> ended;
+  {
+    const std::lock_guard lock(mutex_);
+    ended.swap(ended_);
+  }
+  for (Ended& one : ended) {
+    for (const std::unique_ptr<Task>& task : one.batch) task->finish(one.committed);
+  }
+}
+
+bool Writer::is_full() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size() >= kMaxWaitingTasks || waiting_bytes_ >= kMaxWaitingBytes;
+}
+
+void Writer::stop() {
+  join();
+  finish_ready();
+}
+
+void Writer::join() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  posted_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+WriterStats Writer::stats() const {
+  return {commits_, failures_, tasks_, largest_, checkpoints_};
+}
+
+void Writer::loop() {
+  std::uint64_t since_checkpoint = 0;
+  while (true) {
+    Batch batch = wait_for_batch();
+    if (batch.empty()) {  // idle for a while, or stopping
+      if (since_checkpoint > 0) checkpoint();
+      since_checkpoint = 0;
+      const std::lock_guard lock(mutex_);
+      if (stopping_ && waiting_.empty()) return;
+      continue;
+    }
+    since_checkpoint += batch.size();
+    Status committed = run_batch(batch);
+    hand_over(std::move(batch), std::move(committed));
+    if (since_checkpoint >= kCheckpointEvery) {
+      checkpoint();
+      since_checkpoint = 0;
+    }
+  }
+}
+
+Writer::Batch Writer::wait_for_batch() {
+  std::unique_lock lock(mutex_);
+  posted_.wait_for(lock, kCheckpointAfterIdle, [this] { return stopping_ || !waiting_.empty(); });
+  const std::size_t count = std::min(waiting_.size(), kMaxBatch);
+  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
+  Batch batch(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
+  waiting_.erase(waiting_.begin(), end);
+  for (const std::unique_ptr<Task>& task : batch) waiting_bytes_ -= task->bytes();
+  return batch;
+}
+
+Status Writer::run_batch(Batch& batch) {
+  Status status = db_.run("BEGIN IMMEDIATE");
+  for (const std::unique_ptr<Task>& task : batch) {
+    if (status) status = run_task(*task);
+  }
+  if (status) status = db_.run("COMMIT");
+  if (db_.in_transaction()) {
+    if (Status rollback = db_.exec("ROLLBACK"); !rollback) status = rollback;
+  }
+  ++(status ? commits_ : failures_);
+  tasks_ += batch.size();
+  largest_ = std::max<std::uint64_t>(largest_, batch.size());
+  return status;
+}
+
+// An error here is the transaction's; one of the task alone is undone and kept by the task for its finish().
+Status Writer::run_task(Task& task) {
+  if (Status status = db_.run("SAVEPOINT task"); !status) return status;
+  const Status outcome = task.run(db_);
+  if (!db_.in_transaction())
+    return outcome ? Status(Error{ErrorCode::kInternal, "the transaction ended"}) : outcome;
+  if (!outcome) {
+    if (Status status = db_.run("ROLLBACK TO task"); !status) return status;
+  }
+  return db_.run("RELEASE task");
+}
+
+void Writer::hand_over(Batch batch, Status committed) {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_.push_back({std::move(batch), std::move(committed)});
+  }
+  wake_();
+}
+
+// A reader in the way makes it partial; the next one tries again.
+void Writer::checkpoint() {
+  if (db_.exec("PRAGMA wal_checkpoint(TRUNCATE)")) ++checkpoints_;
+}
+
+}  // namespace dslad::daemon

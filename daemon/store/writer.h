@@ -1,0 +1,79 @@
+// The thread that owns the database. Group commit: whatever was posted while a commit was running goes into
+// the next transaction, each task in a savepoint of its own, so that many clients share one fsync.
+//
+// Thread safety: everything is called from the one thread that owns the sockets, except that `wake` is called
+// from the writer's thread. Nothing is acknowledged (Task::finish) before its COMMIT has returned; when a
+// transaction fails (disk full, I/O error) all its tasks finish with that error and none has left a trace.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "daemon/store/queue.h"
+
+namespace dslad::daemon {
+
+struct WriterStats {
+  std::uint64_t commits = 0;      // transactions that ended well
+  std::uint64_t failures = 0;     // transactions that did not
+  std::uint64_t tasks = 0;        // run in all of them
+  std::uint64_t largest = 0;      // tasks in one transaction
+  std::uint64_t checkpoints = 0;  // WAL files truncated
+};
+
+class Writer final : public Queue {
+ public:
+  // `wake` must be cheap and safe to call from another thread: it makes the owner call finish_ready() soon.
+  Writer(Database db, std::function<void()> wake);
+  ~Writer() override;  // as stop(), without finishing tasks
+
+  using Queue::post;
+  void post(std::unique_ptr<Task> task) override;
+
+  // Calls `finish` of every task whose transaction has ended.
+  void finish_ready();
+
+  // True while so much is waiting that no further requests should be read.
+  [[nodiscard]] bool is_full() const;
+
+  // Runs what was posted, moves the WAL into the database, ends the thread, finishes all tasks. Idempotent.
+  void stop();
+
+  [[nodiscard]] WriterStats stats() const;
+
+ private:
+  using Batch = std::vector<std::unique_ptr<Task>>;
+  struct Ended {
+    Batch batch;
+    Status committed;
+  };
+
+  void loop();
+  Batch wait_for_batch();
+  Status run_batch(Batch& batch);
+  Status run_task(Task& task);
+  void hand_over(Batch batch, Status committed);
+  void checkpoint();
+  void join();
+
+  Database db_;  // of the writer's thread
+  std::function<void()> wake_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable posted_;
+  Batch waiting_;  // guarded by mutex_, as are the members down to stopping_
+  std::size_t waiting_bytes_ = 0;
+  std::vector<Ended> ended_;
+  bool stopping_ = false;
+
+  std::atomic<std::uint64_t> commits_{0}, failures_{0}, tasks_{0}, largest_{0}, checkpoints_{0};
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace dslad::daemon

@@ -1,0 +1,221 @@
+// The transitions of jobs on a real database file.
+#include <gmock/gmock.h>
+
+#include "daemon/store/job_reads.h"
+#include "daemon/store/job_writes.h"
+#include "tests/daemon/fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobId;
+using schema::JobState;
+using schema::Lease;
+using test::must;
+
+class StoreJobs : public testing::Test {
+ protected:
+  JobId submit(const schema::JobRequest& job) {
+    return must(enqueue(db_, {job}, limits_, now_ms_)).ids.at(0);
+  }
+  std::vector<Claimed> take(std::uint32_t count) { return must(claim(db_, worker_, count, now_ms_)); }
+  Lease take_one() { return take(1).at(0).lease; }
+  schema::JobInfo info(JobId id) { return must(read_info(db_, id)); }
+
+  test::TempDir folder_;
+  Database db_ = test::open_database(folder_.path() / "dslad.db");
+  QueueLimits limits_;
+  WorkerName worker_{"host:1:cpu", "instance-a"};
+  std::int64_t now_ms_ = 1'000'000;
+};
+
+TEST_F(StoreJobs, ClaimTakesHighestPriorityFirstThenArrival) {
+  schema::JobRequest urgent = test::summarize("urgent");
+  urgent.priority = 5;
+  const JobId first = submit(test::summarize("first"));
+  const JobId second = submit(test::summarize("second"));
+  const JobId third = submit(urgent);
+  std::vector<JobId> order;
+  for (const Claimed& claimed : take(3)) order.push_back(claimed.lease.job);
+  EXPECT_THAT(order, testing::ElementsAre(third, first, second));
+}
+
+TEST_F(StoreJobs, ClaimCarriesTheWholeRequest) {
+  schema::JobRequest job = test::qa({"Who?", "When?"});
+  job.spec.options = {17, 0.5, 0.25, ~std::uint64_t{0}};
+  submit(job);
+  const Claimed claimed = take(1).at(0);
+  EXPECT_EQ(claimed.lease.attempt, 1U);
+  EXPECT_EQ(claimed.spec.document, job.spec.document);
+  EXPECT_EQ(claimed.spec.questions, job.spec.questions);
+  EXPECT_EQ(claimed.spec.options.max_tokens, 17U);
+  EXPECT_EQ(claimed.spec.options.top_p, 0.25);
+  EXPECT_EQ(claimed.spec.options.seed, ~std::uint64_t{0});
+}
+
+TEST_F(StoreJobs, IdempotencyKeyReturnsTheFirstJob) {
+  schema::JobRequest job = test::summarize();
+  job.idempotency_key = "once";
+  const schema::Submitted first = must(enqueue(db_, {job, job}, limits_, now_ms_));
+  const schema::Submitted again = must(enqueue(db_, {test::summarize(), job}, limits_, now_ms_));
+  EXPECT_EQ(first.ids[0], first.ids[1]);
+  EXPECT_THAT(first.duplicates, testing::ElementsAre(false, true));
+  EXPECT_EQ(again.ids[1], first.ids[0]);
+  EXPECT_THAT(again.duplicates, testing::ElementsAre(false, true));
+  EXPECT_EQ(must(count_jobs(db_))["queued"], 2U);
+}
+
+TEST_F(StoreJobs, FullQueueRefusesTheWholeBatch) {
+  limits_.max_queued = 2;
+  submit(test::summarize());
+  const Result<schema::Submitted> reply =
+      enqueue(db_, {test::summarize(), test::summarize()}, limits_, now_ms_);
+  ASSERT_FALSE(reply.ok());
+  EXPECT_EQ(reply.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(must(count_jobs(db_))["queued"], 1U);
+}
+
+TEST_F(StoreJobs, SuccessIsReadBackWithOutputsAndMetrics) {
+  const JobId id = submit(test::qa({"Who?"}));
+  now_ms_ += 250;
+  const Lease lease = take_one();
+  now_ms_ += 100;
+  const Outcome outcome = must(finish(db_, test::success(lease, "Ada"), now_ms_));
+  EXPECT_TRUE(outcome.accepted);
+  const schema::JobResult result = must(read_result(db_, id));
+  EXPECT_EQ(result.job.state, JobState::kSucceeded);
+  EXPECT_EQ(result.job.ended_ms, now_ms_);
+  EXPECT_EQ(result.outputs.at(0).question, "Who?");
+  EXPECT_EQ(result.outputs.at(0).text, "Ada");
+  EXPECT_EQ(result.metrics.queue_ms, 250);
+  EXPECT_EQ(result.metrics.prefill_ms, 10.5);
+  EXPECT_EQ(result.metrics.plan, 2U);
+  EXPECT_EQ(result.metrics.worker, "host:1:cpu");
+}
+
+TEST_F(StoreJobs, LateResultOfAnOlderAttemptIsDropped) {
+  const JobId id = submit(test::summarize());
+  const Lease old = take_one();
+  must(release(db_, old, LeaseEnd::kLost, "lost", now_ms_));
+  const Lease current = take_one();
+  EXPECT_EQ(current.attempt, 2U);
+  EXPECT_FALSE(must(finish(db_, test::success(old, "late"), now_ms_)).accepted);
+  EXPECT_EQ(info(id).state, JobState::kRunning);
+  EXPECT_TRUE(must(finish(db_, test::success(current, "right"), now_ms_)).accepted);
+  EXPECT_FALSE(must(finish(db_, test::success(current, "again"), now_ms_)).accepted);
+  EXPECT_EQ(must(read_result(db_, id)).outputs.at(0).text, "right");
+}
+
+TEST_F(StoreJobs, LostLeasesUseUpTheAttempts) {
+  schema::JobRequest job = test::summarize();
+  job.max_attempts = 2;
+  const JobId id = submit(job);
+  EXPECT_EQ(must(release(db_, take_one(), LeaseEnd::kLost, "gone", now_ms_)).state, JobState::kQueued);
+  EXPECT_EQ(must(release(db_, take_one(), LeaseEnd::kLost, "gone", now_ms_)).state, JobState::kFailed);
+  EXPECT_EQ(info(id).error->message, "gone");
+  EXPECT_TRUE(take(1).empty());
+}
+
+TEST_F(StoreJobs, LeasesGivenBackDoNotCountAsAttempts) {
+  schema::JobRequest job = test::summarize();
+  job.max_attempts = 1;
+  submit(job);
+  for (int round = 0; round < 5; ++round) {
+    EXPECT_EQ(must(release(db_, take_one(), LeaseEnd::kGivenBack, "drain", now_ms_)).state,
+              JobState::kQueued);
+  }
+}
+
+TEST_F(StoreJobs, LastingErrorsFailAtOnceAndOthersAreRetried) {
+  const JobId bad = submit(test::summarize());
+  EXPECT_EQ(must(finish(db_, test::failure(take_one(), ErrorCode::kInvalidArgument), now_ms_)).state,
+            JobState::kFailed);
+  EXPECT_EQ(info(bad).error->code, ErrorCode::kInvalidArgument);
+  const JobId unlucky = submit(test::summarize());
+  EXPECT_EQ(must(finish(db_, test::failure(take_one(), ErrorCode::kInternal), now_ms_)).state,
+            JobState::kQueued);
+  must(finish(db_, test::success(take_one()), now_ms_));
+  EXPECT_EQ(info(unlucky).state, JobState::kSucceeded);
+  EXPECT_FALSE(info(unlucky).error.has_value());
+}
+
+TEST_F(StoreJobs, CancelEndsQueuedAndRunningButNotEndedJobs) {
+  const JobId ended = submit(test::summarize());
+  must(finish(db_, test::success(take_one()), now_ms_));
+  const JobId running = submit(test::summarize());
+  const Lease lease = take_one();
+  const JobId queued = submit(test::summarize());
+  const CancelOutcome outcome = must(cancel(db_, {ended, running, queued, 99}, now_ms_));
+  ASSERT_EQ(outcome.cancelled.size(), 2U);
+  EXPECT_EQ(outcome.cancelled[0].lease, lease);
+  EXPECT_FALSE(outcome.cancelled[1].lease.has_value());
+  EXPECT_THAT(outcome.not_found, testing::ElementsAre(99));
+  EXPECT_EQ(info(ended).state, JobState::kSucceeded);
+  EXPECT_EQ(info(running).state, JobState::kCancelled);
+  EXPECT_EQ(info(queued).state, JobState::kCancelled);
+  EXPECT_FALSE(must(finish(db_, test::success(lease), now_ms_)).accepted);
+}
+
+TEST_F(StoreJobs, JobsPastTheirDeadlineExpire) {
+  schema::JobRequest job = test::summarize();
+  job.expires_in_ms = 500;
+  const JobId running = submit(job);
+  const Lease lease = take_one();
+  const JobId queued = submit(job);
+  EXPECT_TRUE(must(expire(db_, now_ms_ + 499)).empty());
+  now_ms_ += 500;
+  EXPECT_TRUE(take(1).empty());
+  const std::vector<Ended> expired = must(expire(db_, now_ms_));
+  EXPECT_EQ(expired.size(), 2U);
+  EXPECT_EQ(info(running).state, JobState::kExpired);
+  EXPECT_EQ(info(queued).state, JobState::kExpired);
+  EXPECT_FALSE(must(finish(db_, test::success(lease), now_ms_)).accepted);
+}
+
+TEST_F(StoreJobs, ListIsPagedNewestFirstAndFiltersByState) {
+  std::vector<JobId> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(submit(test::summarize()));
+  take(2);
+  schema::ListJobs request;
+  request.limit = 3;
+  const schema::JobList page = must(list_jobs(db_, request));
+  ASSERT_EQ(page.jobs.size(), 3U);
+  EXPECT_TRUE(page.more);
+  EXPECT_EQ(page.jobs[0].id, ids[4]);
+  request.before_id = page.jobs.back().id;
+  EXPECT_FALSE(must(list_jobs(db_, request)).more);
+  request = {};
+  request.state = JobState::kRunning;
+  EXPECT_EQ(must(list_jobs(db_, request)).jobs.size(), 2U);
+}
+
+TEST_F(StoreJobs, CountsFollowEveryTransition) {
+  submit(test::summarize());
+  submit(test::summarize());
+  submit(test::summarize());
+  must(finish(db_, test::success(take_one()), now_ms_));
+  take(1);
+  auto counts = must(count_jobs(db_));
+  EXPECT_EQ(counts["queued"], 1U);
+  EXPECT_EQ(counts["running"], 1U);
+  EXPECT_EQ(counts["succeeded"], 1U);
+  EXPECT_EQ(counts["failed"], 0U);
+}
+
+TEST_F(StoreJobs, UnknownJobIsNotFound) {
+  EXPECT_EQ(read_info(db_, 7).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(read_result(db_, 7).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(StoreJobs, HeldLeasesSurviveReopening) {
+  submit(test::summarize());
+  const Lease lease = take_one();
+  Database again = test::open_database(folder_.path() / "dslad.db");
+  const std::vector<HeldLease> held = must(held_leases(again));
+  ASSERT_EQ(held.size(), 1U);
+  EXPECT_EQ(held[0].lease, lease);
+  EXPECT_EQ(held[0].worker.instance, "instance-a");
+}
+
+}  // namespace
+}  // namespace dslad::daemon

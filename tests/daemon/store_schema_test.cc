@@ -1,0 +1,130 @@
+// What people query with sqlite3: the views' columns are a contract. And what keeps two daemons apart.
+#include <gmock/gmock.h>
+
+#include "daemon/store/layers.h"
+#include "daemon/store/state_dir.h"
+#include "schema/migrations.h"
+#include "tests/daemon/fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using test::must;
+
+std::vector<std::string> columns(Database& db, const std::string& view) {
+  const std::string sql = "SELECT name FROM pragma_table_info('" + view + "') ORDER BY cid";
+  std::vector<std::string> names;
+  Query query(db, sql.c_str());
+  while (query.next()) names.push_back(query.text(0));
+  must(query.status());
+  return names;
+}
+
+class StoreSchema : public testing::Test {
+ protected:
+  test::TempDir folder_;
+  Database db_ = test::open_database(folder_.path() / "dslad.db");
+};
+
+TEST_F(StoreSchema, ViewsKeepTheirColumns) {
+  EXPECT_THAT(columns(db_, "job_status"),
+              testing::IsSupersetOf({"id", "custom_id", "task", "state", "priority", "attempt",
+                                     "max_attempts", "worker", "created_at", "started_at", "ended_at",
+                                     "error_code", "error_message"}));
+  EXPECT_THAT(columns(db_, "job_metrics"),
+              testing::IsSupersetOf({"id", "queue_ms", "prefill_ms", "decode_ms", "prompt_tokens",
+                                     "output_tokens", "plan", "worker", "attempt"}));
+  EXPECT_THAT(columns(db_, "layer_status"),
+              testing::IsSupersetOf({"model", "layer", "conversion_order", "state", "distilled", "plan"}));
+  EXPECT_THAT(
+      columns(db_, "conversion_events"),
+      testing::IsSupersetOf({"at", "model", "layer", "from_state", "to_state", "reason", "plan", "worker"}));
+}
+
+TEST_F(StoreSchema, DatabaseIsWalFullAndUpToDate) {
+  EXPECT_EQ(test::query_text(db_, "PRAGMA journal_mode"), "wal");
+  EXPECT_EQ(test::query_text(db_, "PRAGMA synchronous"), "2");
+  EXPECT_EQ(test::query_text(db_, "PRAGMA user_version"),
+            std::to_string(schema::migrations().back().version));
+  EXPECT_TRUE(migrate(db_).ok());  // nothing left to do
+}
+
+TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
+  must(db_.exec("PRAGMA user_version = 999"));
+  const Status status = migrate(db_);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, ErrorCode::kRefused);
+}
+
+TEST_F(StoreSchema, FileThatIsNoDatabaseIsCorrupt) {
+  const std::filesystem::path file = folder_.path() / "garbage.db";
+  FILE* garbage = std::fopen(file.c_str(), "w");
+  std::fputs(std::string(10'000, 'x').c_str(), garbage);
+  std::fclose(garbage);
+  EXPECT_EQ(Database::open(file, 10).error().code, ErrorCode::kCorrupt);
+}
+
+TEST_F(StoreSchema, SecondHolderOfAStateFolderIsRefused) {
+  const std::filesystem::path path = folder_.path() / "state";
+  {
+    const StateDir first = must(StateDir::open(path));
+    const Result<StateDir> second = StateDir::open(path);
+    ASSERT_FALSE(second.ok());
+    EXPECT_EQ(second.error().code, ErrorCode::kRefused);
+    EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
+  }
+  EXPECT_TRUE(StateDir::open(path).ok());
+}
+
+class StoreLayers : public StoreSchema {
+ protected:
+  StoreLayers() {
+    hello_.name = "host:1:cpu";
+    hello_.model = "tiny";
+    hello_.model_digest = "d1";
+    hello_.layers = 2;
+    hello_.layer_info = {{0, 1, schema::LayerState::kDistilled, true},
+                         {1, 0, schema::LayerState::kTransformer, false}};
+  }
+
+  PlanChange to_active() {
+    PlanChange change{"host:1:cpu", "d1", {}, WantedPlan{1, true}, "by hand"};
+    change.result.plan = 1;
+    change.result.changes = {{0, schema::LayerState::kDistilled, schema::LayerState::kActive, ""}};
+    change.result.layer_info = {{0, 1, schema::LayerState::kActive, true}};
+    return change;
+  }
+
+  schema::Hello hello_;
+};
+
+TEST_F(StoreLayers, AnnouncedLayersAreListed) {
+  EXPECT_FALSE(must(announce_model(db_, hello_, 1)).has_value());
+  const std::vector<schema::ModelLayers> models = must(read_layers(db_));
+  ASSERT_EQ(models.size(), 1U);
+  ASSERT_EQ(models[0].layers.size(), 2U);
+  EXPECT_EQ(models[0].layers[0].state, schema::LayerState::kDistilled);
+  EXPECT_EQ(models[0].layers[1].order, 0);
+}
+
+TEST_F(StoreLayers, PlanChangeIsAnEventWithItsReason) {
+  must(announce_model(db_, hello_, 1));
+  must(save_plan(db_, to_active(), 2));
+  EXPECT_EQ(test::query_text(db_, "SELECT state || plan FROM layer_status WHERE layer = 0"), "active1");
+  EXPECT_EQ(test::query_text(db_,
+                             "SELECT from_state || '>' || to_state || ':' || reason FROM conversion_events "
+                             "ORDER BY id DESC LIMIT 1"),
+            "distilled>active:by hand");
+}
+
+TEST_F(StoreLayers, WantedPlanIsGivenToWorkersThatJoinLater) {
+  must(announce_model(db_, hello_, 1));
+  must(save_plan(db_, to_active(), 2));
+  const std::optional<WantedPlan> wanted = must(announce_model(db_, hello_, 3));
+  ASSERT_TRUE(wanted.has_value());
+  EXPECT_EQ(wanted->plan, 1U);
+  EXPECT_TRUE(wanted->allow_undistilled);
+}
+
+}  // namespace
+}  // namespace dslad::daemon

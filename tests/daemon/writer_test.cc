@@ -1,0 +1,147 @@
+// The writer's thread: group commit, isolation of tasks, failing disks.
+#include "daemon/store/writer.h"
+
+#include <future>
+#include <gtest/gtest.h>
+
+#include "daemon/store/job_reads.h"
+#include "tests/daemon/fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::Submitted;
+using test::must;
+
+class WriterTest : public testing::Test {
+ protected:
+  // Posts an enqueue; its outcome is appended to replies_.
+  void submit(const schema::JobRequest& job) {
+    writer_.post<Submitted>([this, job](Database& db) { return enqueue(db, {job}, limits_, 1); },
+                            [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
+  }
+
+  void wait_for_replies(std::size_t count) {
+    while (replies_.size() < count) {
+      std::unique_lock lock(mutex_);
+      woken_.wait(lock, [this] { return wakes_ > 0; });
+      wakes_ = 0;
+      lock.unlock();
+      writer_.finish_ready();
+    }
+  }
+
+  // Keeps the writer busy until the promise is set, so that what is posted meanwhile shares the next
+  // transaction.
+  void hold(std::shared_future<void> until) {
+    writer_.post<int>(
+        [until](Database&) -> Result<int> {
+          until.wait();
+          return 0;
+        },
+        [](Result<int>) {});
+  }
+
+  void wake() {
+    const std::lock_guard lock(mutex_);
+    ++wakes_;
+    woken_.notify_one();
+  }
+
+  test::TempDir folder_;
+  QueueLimits limits_;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  int wakes_ = 0;
+  std::vector<Result<Submitted>> replies_;
+  Writer writer_{test::open_database(folder_.path() / "dslad.db"), [this] { wake(); }};
+};
+
+TEST_F(WriterTest, TasksPostedDuringACommitShareTheNext) {
+  constexpr std::size_t kJobs = 400;
+  std::promise<void> release;
+  hold(release.get_future().share());
+  for (std::size_t i = 0; i < kJobs; ++i) submit(test::summarize());
+  release.set_value();
+  wait_for_replies(kJobs);
+  for (const Result<Submitted>& reply : replies_) EXPECT_TRUE(reply.ok());
+  EXPECT_LE(writer_.stats().commits, kJobs / 50);
+  EXPECT_GE(writer_.stats().largest, kJobs / 2);
+}
+
+TEST_F(WriterTest, RepliesComeInTheOrderPosted) {
+  for (int i = 0; i < 50; ++i) submit(test::summarize());
+  wait_for_replies(50);
+  for (std::size_t i = 1; i < replies_.size(); ++i) EXPECT_LT(replies_[i - 1]->ids[0], replies_[i]->ids[0]);
+}
+
+TEST_F(WriterTest, AcknowledgedJobIsSeenByAnotherConnection) {
+  submit(test::summarize());
+  wait_for_replies(1);
+  Database other = test::open_database(folder_.path() / "dslad.db");
+  EXPECT_TRUE(read_info(other, replies_[0]->ids[0]).ok());
+}
+
+TEST_F(WriterTest, FailedTaskLeavesNoTraceAndOthersCommit) {
+  std::promise<void> release;
+  hold(release.get_future().share());
+  submit(test::summarize());
+  writer_.post<Submitted>(
+      [this](Database& db) -> Result<Submitted> {
+        must(enqueue(db, {test::summarize(), test::summarize()}, limits_, 1));
+        return Error{ErrorCode::kRefused, "changed my mind"};
+      },
+      [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
+  submit(test::summarize());
+  release.set_value();
+  wait_for_replies(3);
+  EXPECT_TRUE(replies_[0].ok());
+  EXPECT_EQ(replies_[1].error().code, ErrorCode::kRefused);
+  EXPECT_TRUE(replies_[2].ok());
+  Database other = test::open_database(folder_.path() / "dslad.db");
+  EXPECT_EQ(must(count_jobs(other))["queued"], 2U);
+}
+
+TEST_F(WriterTest, FullDiskIsUnavailableAndTheWriterGoesOn) {
+  submit(test::summarize());
+  wait_for_replies(1);
+  const auto set_limit = [this](const char* pragma) {
+    writer_.post<int>(
+        [pragma](Database& db) -> Result<int> {
+          const Status status = db.exec(pragma);
+          return status ? Result<int>(0) : Result<int>(status.error());
+        },
+        [](Result<int>) {});
+  };
+  set_limit("PRAGMA max_page_count = 1");  // SQLite answers SQLITE_FULL from here on
+  submit(test::summarize(std::string(1 << 20, 'x')));
+  wait_for_replies(2);
+  ASSERT_FALSE(replies_[1].ok());
+  EXPECT_EQ(replies_[1].error().code, ErrorCode::kUnavailable);
+  set_limit("PRAGMA max_page_count = 1000000");
+  submit(test::summarize(std::string(1 << 20, 'x')));
+  wait_for_replies(3);
+  EXPECT_TRUE(replies_[2].ok());
+  Database other = test::open_database(folder_.path() / "dslad.db");
+  EXPECT_EQ(must(count_jobs(other))["queued"], 2U);
+}
+
+TEST_F(WriterTest, StopRunsWhatWasPostedAndEmptiesTheWal) {
+  for (int i = 0; i < 100; ++i) submit(test::summarize());
+  writer_.stop();
+  EXPECT_EQ(replies_.size(), 100U);
+  const std::filesystem::path wal = folder_.path() / "dslad.db-wal";
+  EXPECT_TRUE(!std::filesystem::exists(wal) || std::filesystem::file_size(wal) == 0);
+}
+
+TEST_F(WriterTest, BacklogOfBytesIsReported) {
+  std::promise<void> release;
+  hold(release.get_future().share());
+  EXPECT_FALSE(writer_.is_full());
+  writer_.post<int>([](Database&) -> Result<int> { return 0; }, [](Result<int>) {}, std::size_t{1} << 30);
+  EXPECT_TRUE(writer_.is_full());
+  release.set_value();
+}
+
+}  // namespace
+}  // namespace dslad::daemon
