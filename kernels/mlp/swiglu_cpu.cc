@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/parallel_rows.h"
@@ -15,20 +14,21 @@ HWY_BEFORE_NAMESPACE();
 namespace dslad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// exp() of more than this overflows float; silu is 0 there within float's range anyway.
-constexpr float kMaxExponent = 88.0f;
+// Below this silu is 0 within what float32 can tell, and exp(-x) overflows.
+constexpr float kLowestGate = -88.0f;
 
 void gate_row(const float* gate, const float* up, float* y, std::int64_t width) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto one = hn::Set(d, 1.0f), most = hn::Set(d, kMaxExponent);
+  const auto one = hn::Set(d, 1.0f), lowest = hn::Set(d, kLowestGate);
   std::int64_t i = 0;
   for (; i + lanes <= width; i += lanes) {
     const auto x = hn::LoadU(d, gate + i);
-    const auto silu = hn::Div(x, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), most))));
-    hn::StoreU(hn::Mul(silu, hn::LoadU(d, up + i)), d, y + i);
+    const auto silu = hn::Div(x, hn::Add(one, hn::Exp(d, hn::Neg(x))));
+    const auto gated = hn::IfThenZeroElse(hn::Lt(x, lowest), silu);
+    hn::StoreU(hn::Mul(gated, hn::LoadU(d, up + i)), d, y + i);
   }
-  for (; i < width; ++i) y[i] = gate[i] / (1.0f + std::exp(std::min(-gate[i], kMaxExponent))) * up[i];
+  for (; i < width; ++i) y[i] = gate[i] < kLowestGate ? 0.0f : gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
 void gate_rows(const SwiGluArgs& args, std::int64_t first, std::int64_t last) {

@@ -1,0 +1,68 @@
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/mlp/swiglu.h"
+#include "tests/kernels/kernel_test.h"
+
+namespace dslad::kernels {
+namespace {
+
+using testing::close;
+using testing::poisoned;
+using testing::random_floats;
+using testing::same_bits;
+
+struct Case {
+  std::int64_t rows, width;
+};
+
+class SwiGlu : public ::testing::TestWithParam<Case> {
+ protected:
+  std::int64_t rows = GetParam().rows, width = GetParam().width;
+  std::vector<float> gate_up = random_floats(rows * 2 * width, 1, 4.0f);
+};
+
+TEST_P(SwiGlu, EqualsReference) {
+  std::vector<float> expected = poisoned(rows * width);
+  swiglu_ref({gate_up.data(), 2 * width, expected.data(), width, rows, width});
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<float> actual = poisoned(rows * width);
+    swiglu_cpu(pool, {gate_up.data(), 2 * width, actual.data(), width, rows, width});
+    EXPECT_TRUE(close(actual, expected, DType::kF32)) << threads << " threads";
+  }
+}
+
+TEST_P(SwiGlu, InPlace_OverwritesTheGatesAndKeepsTheRest) {
+  ThreadPool pool(2);
+  std::vector<float> expected = poisoned(rows * width), actual = gate_up;
+  swiglu_cpu(pool, {gate_up.data(), 2 * width, expected.data(), width, rows, width});
+  swiglu_cpu(pool, {actual.data(), 2 * width, actual.data(), 2 * width, rows, width});
+  const auto count = static_cast<std::size_t>(width);
+  for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
+    const float* gates = actual.data() + row * 2 * count;
+    EXPECT_TRUE(same_bits({gates, count}, {expected.data() + row * count, count}));
+    EXPECT_TRUE(same_bits({gates + count, count}, {gate_up.data() + row * 2 * count + count, count}));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, SwiGlu, ::testing::Values(Case{1, 1}, Case{1, 21}, Case{5, 64}, Case{2, 5632}, Case{40, 1536}),
+    [](const auto& tested) {
+      return "rows" + std::to_string(tested.param.rows) + "_width" + std::to_string(tested.param.width);
+    });
+
+TEST(SwiGluOfExtremeGates, IsTheGateOrNothing) {
+  ThreadPool pool(1);
+  constexpr std::int64_t kWidth = 19;  // both the vectors and the rest behind them
+  for (const float gate : {-3e38f, -1e30f, -200.0f, -89.0f, 0.0f, 89.0f, 200.0f, 1e30f}) {
+    std::vector<float> gate_up(2 * kWidth, 2.0f), y = poisoned(kWidth);
+    std::fill_n(gate_up.begin(), kWidth, gate);
+    swiglu_cpu(pool, {gate_up.data(), 2 * kWidth, y.data(), kWidth, 1, kWidth});
+    for (const float value : y) EXPECT_NEAR(value, gate > 0 ? 2 * gate : 0.0f, 1e-7f) << "gate " << gate;
+  }
+}
+
+}  // namespace
+}  // namespace dslad::kernels
