@@ -1,0 +1,45 @@
+#include "daemon/ctl/client.h"
+
+#include <fmt/format.h>
+
+#include "schema/limits.h"
+
+namespace dslad::daemon::ctl {
+
+Result<Client> Client::open(const Globals& globals) {
+  Result<Connection> connection = Connection::open(globals.url);
+  if (!connection) return connection.error();
+  return Client(std::move(*connection), globals.rpc_timeout());
+}
+
+Client::Client(Connection connection, std::chrono::milliseconds timeout)
+    : connection_(std::move(connection)), timeout_(timeout) {}
+
+Result<schema::Envelope> Client::exchange(const std::string& frame, std::uint64_t id,
+                                          std::chrono::milliseconds timeout) {
+  if (frame.size() > schema::kMaxFrameBytes) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("the request has {} bytes; the daemon takes at most {}: split it", frame.size(),
+                             schema::kMaxFrameBytes)};
+  }
+  if (Status status = connection_.send(frame); !status) return status.error();
+  const Deadline deadline = std::chrono::steady_clock::now() + timeout;
+  while (true) {
+    Result<std::string> answer = connection_.receive(deadline);
+    if (!answer) return answer.error();
+    Result<schema::Envelope> envelope = schema::Envelope::parse(std::move(*answer));
+    if (!envelope) {
+      return Error{ErrorCode::kInternal, fmt::format("what answers at {} does not speak dslad's protocol: {}",
+                                                     connection_.url(), envelope.error().message)};
+    }
+    // Number 0 with an error: the daemon could not read as far as the request's number.
+    const bool unread = envelope->id() == 0 && envelope->kind() == schema::ErrorReply::kKind;
+    if (envelope->id() == id || unread) return envelope;
+  }
+}
+
+Error Client::answered(const Error& error) {
+  return {error.code == ErrorCode::kUnavailable ? ErrorCode::kRefused : error.code, error.message};
+}
+
+}  // namespace dslad::daemon::ctl

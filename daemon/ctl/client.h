@@ -1,0 +1,46 @@
+// The daemon as an object: each call sends one request and returns its typed reply. Not thread-safe.
+//
+// Errors of every call: kUnavailable means that nobody answered, and only that: an answer which says so
+// itself comes back as kRefused. kInvalidArgument where the request is beyond the protocol's bounds.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "daemon/ctl/connection.h"
+#include "daemon/ctl/verb.h"
+#include "schema/codec.h"
+
+namespace dslad::daemon::ctl {
+
+class Client {
+ public:
+  static Result<Client> open(const Globals& globals);
+
+  // Gives up after `timeout`; by default after the globals' rpc_timeout.
+  template <typename Reply, typename Request>
+  Result<Reply> call(const Request& request, std::optional<std::chrono::milliseconds> timeout = {}) {
+    const std::uint64_t id = ++last_id_;
+    Result<schema::Envelope> answer = exchange(schema::encode(request, id), id, timeout.value_or(timeout_));
+    if (!answer) return answer.error();
+    Result<Reply> reply = schema::decode_reply<Reply>(*answer);
+    if (!reply) return answered(reply.error());
+    return reply;
+  }
+
+ private:
+  Client(Connection connection, std::chrono::milliseconds timeout);
+
+  // Sends `frame` and returns the answer to `id`; late answers to earlier requests are dropped.
+  Result<schema::Envelope> exchange(const std::string& frame, std::uint64_t id,
+                                    std::chrono::milliseconds timeout);
+  static Error answered(const Error& error);
+
+  Connection connection_;
+  std::chrono::milliseconds timeout_;
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace dslad::daemon::ctl

@@ -1,0 +1,38 @@
+// One DEALER socket to the daemon's jobs socket: frames out, frames in, with a deadline. Wraps ZeroMQ, whose
+// exceptions end here. Not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "schema/result.h"
+
+namespace dslad::daemon::ctl {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+class Connection {
+ public:
+  // A local socket that nobody listens on is found out at once; a remote peer only by its silence.
+  // Errors: kInvalidArgument for a URL that is none, kUnavailable where nobody listens.
+  static Result<Connection> open(const std::string& url);
+
+  Connection(Connection&&) noexcept;
+  Connection& operator=(Connection&&) noexcept;
+  ~Connection();
+
+  Status send(const std::string& frame);
+
+  // The next frame; kUnavailable once `deadline` has passed or Ctrl-C was pressed (see interrupt.h).
+  Result<std::string> receive(Deadline deadline);
+
+  [[nodiscard]] const std::string& url() const;
+
+ private:
+  struct Socket;
+  explicit Connection(std::unique_ptr<Socket> socket);
+  std::unique_ptr<Socket> socket_;
+};
+
+}  // namespace dslad::daemon::ctl

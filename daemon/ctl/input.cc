@@ -1,0 +1,92 @@
+#include "daemon/ctl/input.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <fmt/format.h>
+#include <memory>
+#include <string_view>
+#include <system_error>
+#include <unistd.h>
+
+#include "schema/limits.h"
+#include "schema/utf8.h"
+
+namespace dslad::daemon::ctl {
+namespace {
+
+struct Close {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+Error invalid(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+
+std::string reason() {
+  return std::generic_category().message(errno);
+}
+
+// Reads one byte more than the limit at most: whoever pipes a disk in here learns it soon.
+Result<std::string> read_all(const std::string& name, std::FILE* stream) {
+  std::string text;
+  std::string block(std::size_t{64} << 10, '\0');
+  while (text.size() <= schema::kMaxDocumentBytes) {
+    errno = 0;
+    const std::size_t got = std::fread(block.data(), 1, block.size(), stream);
+    text.append(block, 0, got);
+    if (std::ferror(stream) != 0) return invalid(fmt::format("cannot read {}: {}", name, reason()));
+    if (got < block.size()) return text;
+  }
+  return invalid(fmt::format("{} has more than {} bytes, the most that one job takes: split it", name,
+                             schema::kMaxDocumentBytes));
+}
+
+Result<std::string> read_file(const std::string& file, const std::string& name) {
+  const std::unique_ptr<std::FILE, Close> stream(std::fopen(file.c_str(), "rb"));
+  if (!stream) return invalid(fmt::format("cannot read {}: {}", name, reason()));
+  return read_all(name, stream.get());
+}
+
+Result<std::string> read_stdin(const std::string& name) {
+  static bool taken = false;
+  if (taken) return invalid("standard input (-) can be named only once");
+  taken = true;
+  return read_all(name, stdin);
+}
+
+std::size_t sequence_bytes(unsigned char lead) {
+  if (lead < 0x80) return 1;
+  if (lead < 0xE0) return 2;
+  return lead < 0xF0 ? 3 : 4;
+}
+
+}  // namespace
+
+Status check_utf8(const std::string& name, const std::string& text) {
+  if (schema::valid_utf8(text)) return ok_status();
+  const std::string_view bytes = text;
+  std::size_t at = 0;
+  while (true) {
+    const std::size_t length = sequence_bytes(static_cast<unsigned char>(bytes[at]));
+    if (!schema::valid_utf8(bytes.substr(at, length))) break;
+    at += length;
+  }
+  const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+  return invalid(fmt::format(
+      "{} is not UTF-8: byte 0x{:02X} at offset {} (line {}); convert it, e.g. with iconv -f LATIN1 -t UTF-8",
+      name, static_cast<unsigned char>(bytes[at]), at, line));
+}
+
+Result<std::string> read_text(const std::string& file) {
+  const std::string name = file == "-" ? "standard input" : fmt::format("'{}'", file);
+  Result<std::string> text = file == "-" ? read_stdin(name) : read_file(file, name);
+  if (!text) return text;
+  if (text->find_first_not_of(" \t\r\n\v\f") == std::string::npos) {
+    return invalid(fmt::format("{} is empty; there is nothing to work on", name));
+  }
+  if (Status status = check_utf8(name, *text); !status) return status.error();
+  return text;
+}
+
+}  // namespace dslad::daemon::ctl

@@ -1,0 +1,87 @@
+#include "daemon/ctl/result.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <memory>
+
+#include "daemon/ctl/format.h"
+#include "daemon/ctl/json.h"
+#include "daemon/ctl/terminal.h"
+
+namespace dslad::daemon::ctl {
+namespace {
+
+using schema::JobState;
+
+std::string heading(const schema::JobResult& result) {
+  const schema::JobMetrics& metrics = result.metrics;
+  return fmt::format(
+      "job {}: {}, {} prompt and {} output tokens, queued {}, prefill {}, decode {}, plan {}\n",
+      result.job.id, to_string(result.job.task), format_count(metrics.prompt_tokens),
+      format_count(metrics.output_tokens), format_duration(metrics.queue_ms),
+      format_duration(metrics.prefill_ms), format_duration(metrics.decode_ms), metrics.plan);
+}
+
+// People get a heading and no control characters; a file or pipe gets the text as it is.
+void print_texts(const schema::JobResult& result) {
+  const bool person = is_terminal(stdout);
+  if (person) print(heading(result));
+  const auto shown = [person](const std::string& text) { return person ? printable(text) : text; };
+  for (const schema::Output& output : result.outputs) {
+    if (output.question) {
+      print(fmt::format("Q: {}\nA: {}\n\n", shown(*output.question), shown(output.text)));
+    } else {
+      print(shown(output.text) + "\n");
+    }
+  }
+}
+
+void print_missing(const schema::JobInfo& job) {
+  if (!is_final(job.state)) {
+    print_error(fmt::format("dslactl: job {} has no result yet, it is {}; wait for it: dslactl wait {}\n",
+                            job.id, to_string(job.state), job.id));
+  } else if (job.error) {
+    print_error(
+        fmt::format("dslactl: job {} {}: {}\n", job.id, to_string(job.state), printable(job.error->message)));
+  } else {
+    print_error(fmt::format("dslactl: job {} has no result, it was {}\n", job.id, to_string(job.state)));
+  }
+}
+
+Result<Exit> show_results(const Globals& globals, const std::vector<schema::JobId>& ids) {
+  Result<Client> client = Client::open(globals);
+  if (!client) return client.error();
+  Exit exit = kOk;
+  for (const schema::JobId id : ids) {
+    Result<Exit> one = print_result(*client, id, globals.json);
+    if (!one) return one;
+    if (*one != kOk) exit = *one;
+  }
+  return exit;
+}
+
+}  // namespace
+
+Result<Exit> print_result(Client& client, schema::JobId id, bool json) {
+  const auto result = client.call<schema::JobResult>(schema::GetResult{id});
+  if (!result) return result.error();
+  const bool succeeded = result->job.state == JobState::kSucceeded;
+  if (json) {
+    print(to_json(JobOutcome{*result}));
+  } else if (succeeded) {
+    print_texts(*result);
+  } else {
+    print_missing(result->job);
+  }
+  return succeeded ? kOk : kJobFailed;
+}
+
+void add_result(CLI::App& app, Action& action) {
+  CLI::App* verb = app.add_subcommand("result", "Print what jobs yielded");
+  auto ids = std::make_shared<std::vector<schema::JobId>>();
+  verb->add_option("ID", *ids, "Ids of jobs")->required();
+  verb->callback(
+      [ids, &action] { action = [ids](const Globals& globals) { return show_results(globals, *ids); }; });
+}
+
+}  // namespace dslad::daemon::ctl

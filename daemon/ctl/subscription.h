@@ -1,0 +1,32 @@
+// The daemon's events as they come. Lossy by the protocol's design. Wraps ZeroMQ. Not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "schema/event.h"
+#include "schema/result.h"
+
+namespace dslad::daemon::ctl {
+
+class Subscription {
+ public:
+  // To all topics. Errors: kInvalidArgument for a URL that is none.
+  static Result<Subscription> open(const std::string& url);
+
+  Subscription(Subscription&&) noexcept;
+  ~Subscription();
+
+  // The next event; nothing where none came for `patience` or a signal arrived. Errors: kInternal for what is
+  // no event.
+  Result<std::optional<schema::Event>> next(std::chrono::milliseconds patience);
+
+ private:
+  struct Socket;
+  explicit Subscription(std::unique_ptr<Socket> socket);
+  std::unique_ptr<Socket> socket_;
+};
+
+}  // namespace dslad::daemon::ctl

@@ -1,0 +1,29 @@
+// Aligned columns for people: a header row, two spaces between columns, no trailing blanks. Plain value.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dslad::daemon::ctl {
+
+// Columns that a text takes on a terminal: code points, without colour sequences.
+std::size_t display_width(std::string_view text);
+
+class Table {
+ public:
+  // A header that starts with '>' makes its column flush right; the mark is not printed.
+  explicit Table(std::vector<std::string> headers);
+
+  // Cells must be single lines (one_line); missing ones are empty. REQUIRES: no more cells than headers.
+  void add(std::vector<std::string> cells);
+
+  [[nodiscard]] std::string text() const;
+
+ private:
+  std::vector<bool> right_;  // by column
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace dslad::daemon::ctl

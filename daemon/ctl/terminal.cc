@@ -1,0 +1,91 @@
+#include "daemon/ctl/terminal.h"
+
+#include <cstdlib>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace dslad::daemon::ctl {
+namespace {
+
+bool takes_colour(std::FILE* stream) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return is_terminal(stream) && (no_color == nullptr || *no_color == '\0');
+}
+
+std::string paint(std::FILE* stream, int code, std::string_view text) {
+  if (code == 0 || !takes_colour(stream)) return std::string(text);
+  return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
+}
+
+constexpr int kRed = 31;
+constexpr int kGreen = 32;
+constexpr int kYellow = 33;
+constexpr int kCyan = 36;
+
+int colour_of(schema::JobState state) {
+  switch (state) {
+    case schema::JobState::kQueued:
+      return 0;
+    case schema::JobState::kRunning:
+      return kCyan;
+    case schema::JobState::kSucceeded:
+      return kGreen;
+    case schema::JobState::kFailed:
+      return kRed;
+    case schema::JobState::kCancelled:
+    case schema::JobState::kExpired:
+      return kYellow;
+  }
+  return 0;
+}
+
+int colour_of(schema::LayerState state) {
+  switch (state) {
+    case schema::LayerState::kTransformer:
+      return 0;
+    case schema::LayerState::kDistilling:
+    case schema::LayerState::kDistilled:
+      return kCyan;
+    case schema::LayerState::kActive:
+      return kGreen;
+    case schema::LayerState::kReverted:
+      return kYellow;
+    case schema::LayerState::kFailed:
+      return kRed;
+  }
+  return 0;
+}
+
+}  // namespace
+
+bool is_terminal(std::FILE* stream) {
+  const char* term = std::getenv("TERM");
+  return ::isatty(::fileno(stream)) != 0 && (term == nullptr || std::string_view(term) != "dumb");
+}
+
+std::size_t terminal_width(std::FILE* stream) {
+  winsize size{};
+  if (::ioctl(::fileno(stream), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+std::string coloured(std::FILE* stream, schema::JobState state, std::string_view text) {
+  return paint(stream, colour_of(state), text);
+}
+
+std::string coloured(std::FILE* stream, schema::LayerState state, std::string_view text) {
+  return paint(stream, colour_of(state), text);
+}
+
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void print_error(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace dslad::daemon::ctl

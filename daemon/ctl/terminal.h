@@ -1,0 +1,27 @@
+// What the process writes to: whether a person watches, how wide their window is, which colours they want.
+// Colours go to terminals only, and not where NO_COLOR is set (no-color.org) or TERM is "dumb".
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "schema/job.h"
+
+namespace dslad::daemon::ctl {
+
+// A terminal that understands cursor movement.
+bool is_terminal(std::FILE* stream);
+
+std::size_t terminal_width(std::FILE* stream);  // columns; 80 where unknown
+
+// `text` in the state's colour, or as it is where `stream` takes none.
+std::string coloured(std::FILE* stream, schema::JobState state, std::string_view text);
+std::string coloured(std::FILE* stream, schema::LayerState state, std::string_view text);
+
+// Writes and flushes; a reader that has gone away is not an error of ours.
+void print(std::string_view text);
+void print_error(std::string_view text);
+
+}  // namespace dslad::daemon::ctl

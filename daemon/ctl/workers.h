@@ -1,0 +1,14 @@
+// Tables of workers, for status and stats.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "schema/reports.h"
+
+namespace dslad::daemon::ctl {
+
+std::string worker_table(const std::vector<schema::WorkerInfo>& workers);
+std::string engine_table(const std::vector<schema::WorkerInfo>& workers);
+
+}  // namespace dslad::daemon::ctl
