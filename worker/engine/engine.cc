@@ -184,7 +184,7 @@ void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) 
   Sequence& sequence = *part.sequence;
   const RequestId id = part.request->request().id;
   const auto& eos = weights_->config.eos_token_ids;
-  bool stop = std::find(eos.begin(), eos.end(), token) != eos.end();
+  bool stop = !part.request->request().ignore_eos && std::find(eos.begin(), eos.end(), token) != eos.end();
   if (!stop) {
     ++sequence.generated;
     ++part.request->progress.output_tokens;

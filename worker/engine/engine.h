@@ -61,7 +61,7 @@ class Engine {
   [[nodiscard]] const CachePool& caches() const { return *caches_; }
   [[nodiscard]] const EngineCounters& counters() const { return counters_; }
   [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
-  [[nodiscard]] std::size_t running() const { return running_.size(); }
+  [[nodiscard]] int sequences_in_work() const;
 
  private:
   Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
@@ -75,7 +75,6 @@ class Engine {
   };
   Status check(const EngineRequest& request) const;
   void admit();
-  [[nodiscard]] int sequences_in_work() const;
   std::vector<Part> choose() const;
   void settle(const std::vector<Part>& parts, EngineSink& sink);
   void take_token(const Part& part, std::int32_t token, EngineSink& sink);

@@ -19,6 +19,7 @@ struct EngineRequest {
   float temperature = 0.0f;
   float top_p = 1.0f;
   std::uint64_t seed = 0;
+  bool ignore_eos = false;  // for measurements: every answer has max_tokens tokens
 };
 
 enum class AnswerEnd : std::uint8_t { kStop, kLength };

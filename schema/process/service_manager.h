@@ -1,0 +1,33 @@
+// What a daemon tells systemd (sd_notify), and how often its watchdog wants to hear of it.
+//
+// Does nothing outside a Type=notify service. Thread safety: one caller at a time.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace dslad::process {
+
+class ServiceManager {
+ public:
+  ServiceManager();  // reads WATCHDOG_USEC
+
+  void ready();
+  void stopping();
+  void status(const std::string& text);  // one line; sent only when it changed
+  // While starting or stopping takes long: the manager waits at least this much longer.
+  void extend_timeout(std::chrono::seconds time);
+
+  // To be called as the main loop makes progress, and only then; tells the watchdog at half its interval.
+  void progress();
+  // How long the main loop may sleep without letting the watchdog down; a second where there is none.
+  [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::chrono::microseconds watchdog_{0};  // 0: no watchdog
+  Clock::time_point next_ping_{};
+  std::string last_status_;
+};
+
+}  // namespace dslad::process

@@ -1,0 +1,159 @@
+// dslad-worker: runs the daemon's jobs on one device. Parses the command line, loads the model, starts the
+// loop.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <fmt/format.h>
+#include <random>
+#include <spdlog/spdlog.h>
+#include <thread>
+#include <unistd.h>
+
+#include "schema/endpoint.h"
+#include "schema/process/log.h"
+#include "worker/service/worker.h"
+
+namespace {
+
+using namespace dslad;
+using namespace dslad::worker;
+
+struct Options {
+  std::string connect = schema::kDefaultWorkersUrl;
+  std::string model;
+  std::string device = "cpu";
+  std::string dtype = "bf16";
+  int threads = 0;
+  std::uint32_t capacity = 16;
+  std::int64_t cache_mib = 0;
+  int drain_s = 20;
+  std::string log_level = "info";
+};
+
+int processors() {
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::size_t physical_memory() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+}
+
+std::string random_instance() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--connect", options.connect, "the daemon's URL for workers")->capture_default_str();
+  app.add_option("--model", options.model, "Hugging Face directory of a Llama")->required();
+  app.add_option("--device", options.device, "where to run")
+      ->check(CLI::IsMember({"cpu"}))
+      ->capture_default_str();
+  app.add_option("--dtype", options.dtype, "weights and KV cache are held in this type")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0: one for each processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--capacity", options.capacity, "jobs to hold at once")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--cache-mib", options.cache_mib,
+                 "memory for KV pages and DSLA states; 0: a quarter of the machine's")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--drain-s", options.drain_s, "on SIGTERM, let running jobs finish for this many seconds")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warning or error")
+      ->capture_default_str();
+}
+
+// Loading can take minutes: the service manager hears every second that it goes on.
+LoadProgress loading_progress(process::ServiceManager& manager) {
+  return [&manager, last = std::chrono::steady_clock::time_point{}](double share) mutable {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < std::chrono::seconds{1}) return;
+    last = now;
+    manager.extend_timeout(std::chrono::seconds{30});
+    manager.status(fmt::format("loading weights: {:.0f}%", share * 100));
+  };
+}
+
+schema::Hello introduce(const Options& options, const ModelFolder& model, Engine& engine) {
+  schema::Hello hello;
+  hello.name = fmt::format("{}:{}:{}", host_name(), getpid(), options.device);
+  hello.instance = random_instance();
+  hello.device = options.device;
+  hello.model = model.name;
+  hello.model_digest = model.weights->digest;
+  hello.dtype = options.dtype;
+  hello.layers = static_cast<std::uint32_t>(model.weights->config.layers);
+  hello.context = static_cast<std::uint32_t>(model.weights->config.context);
+  hello.capacity = options.capacity;
+  hello.layer_info = PlanControl(engine).layers();
+  return hello;
+}
+
+Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceManager& manager) {
+  const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
+  auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
+  if (!model) return model.error();
+  const std::size_t cache_bytes =
+      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : physical_memory() / 4;
+  EngineLimits limits;
+  limits.cache_bytes = cache_bytes;
+  const int threads = options.threads > 0 ? options.threads : processors();
+  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights,
+                               ConversionOrder::by_index(model->weights->config.layers), limits);
+  if (!engine) return engine.error();
+  spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches", model->name,
+               model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
+               cache_bytes >> 20);
+  auto link = DaemonLink::open(options.connect, introduce(options, *model, **engine));
+  if (!link) return link.error();
+  return std::make_unique<Worker>(*std::move(model), *std::move(engine), *std::move(link), manager,
+                                  std::chrono::seconds{options.drain_s});
+}
+
+Worker* g_worker = nullptr;  // for the signal handler alone
+
+void on_signal(int) {
+  if (g_worker != nullptr) g_worker->stop();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs dslad's jobs on one device.", "dslad-worker");
+  app.set_version_flag("--version", "dslad-worker " DSLAD_VERSION);
+  Options options;
+  add_options(app, options);
+  app.footer("Example: dslad-worker --connect ipc:///run/dslad/workers.sock --model ./my-llama --dtype bf16");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  process::start_logging("dslad-worker", options.log_level);
+  process::ServiceManager manager;
+  const auto worker = start(options, manager);
+  if (!worker) {
+    spdlog::error("{}", worker.error().message);
+    return 1;
+  }
+  g_worker = worker->get();
+  std::signal(SIGTERM, on_signal);
+  std::signal(SIGINT, on_signal);
+  const Status ran = (*worker)->run();
+  g_worker = nullptr;
+  if (!ran) {
+    spdlog::error("{}", ran.error().message);
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,56 @@
+// The worker's connection to the daemon, on a thread of its own.
+//
+// The thread owns the socket and sends heartbeats on time however long an engine step takes, so that a busy
+// worker never looks dead. It knows every lease the worker holds and every result that the daemon has not
+// acknowledged; after a lost connection it says hello with the former and sends the latter again. Thread
+// safety: all members may be called from any thread; take() from one.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "schema/worker_messages.h"
+
+namespace dslad::worker {
+
+// What the daemon wants.
+using Order = std::variant<schema::Assign, schema::Revoke, schema::ChangePlan, schema::Drain>;
+
+class DaemonLink {
+ public:
+  // Connects to `url` in the background and introduces itself with `hello` (its leases are filled in by the
+  // link). Errors: kInvalidArgument for a URL that ZeroMQ cannot use.
+  static Result<std::unique_ptr<DaemonLink>> open(const std::string& url, schema::Hello hello);
+  // Says nothing: leases of a link that just ends run out. See leave().
+  ~DaemonLink();
+
+  // The next order; waits up to `patience` for one.
+  std::optional<Order> take(std::chrono::milliseconds patience);
+
+  void report_progress(const schema::Lease& lease, const schema::Progress& progress);
+  void report_stats(const schema::EngineStats& stats);
+  // Ends a lease; the result is kept until acknowledged. Dropped when the lease has been revoked meanwhile.
+  void finish(schema::WorkerResult result);
+  void answer(schema::PlanResult result);
+  // Says hello again, able to hold no more than `capacity` jobs. REQUIRES: capacity > 0.
+  void limit_capacity(std::uint32_t capacity);
+
+  [[nodiscard]] bool welcomed() const;               // the daemon has answered the last hello
+  [[nodiscard]] std::size_t unacknowledged() const;  // results that the daemon may not have yet
+
+  // Gives all leases back and ends the thread. REQUIRES: the last call on this link.
+  void leave(const std::string& reason);
+
+ private:
+  struct State;
+  class Loop;
+  explicit DaemonLink(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dslad::worker

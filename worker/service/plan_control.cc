@@ -1,0 +1,78 @@
+#include "worker/service/plan_control.h"
+
+#include <fmt/format.h>
+
+namespace dslad::worker {
+
+using schema::LayerState;
+
+PlanControl::PlanControl(Engine& engine)
+    : engine_(engine), states_(static_cast<std::size_t>(engine.order().layers()), LayerState::kTransformer) {}
+
+std::vector<schema::LayerInfo> PlanControl::layers() const {
+  std::vector<schema::LayerInfo> out;
+  for (int layer = 0; layer < engine_.order().layers(); ++layer) {
+    const DslaWeights* dsla = engine_.converted(layer);
+    out.push_back({static_cast<std::uint32_t>(layer), engine_.order().position_of(layer),
+                   states_[static_cast<std::size_t>(layer)], dsla != nullptr && dsla->distilled});
+  }
+  return out;
+}
+
+schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
+  schema::PlanResult result;
+  result.request = request.request;
+  Status prepared = ok_status();
+  if (request.plan > static_cast<std::uint32_t>(engine_.order().layers())) {
+    prepared =
+        Error{ErrorCode::kInvalidArgument, fmt::format("plan {} is out of range; the model has {} layers",
+                                                       request.plan, engine_.order().layers())};
+  } else {
+    prepared = prepare(static_cast<int>(request.plan), request.allow_undistilled);
+  }
+  if (prepared) {
+    result.changes = switch_to(static_cast<int>(request.plan), request.reason);
+  } else {
+    result.error = prepared.error();
+  }
+  result.plan = static_cast<std::uint32_t>(plan_);
+  result.layer_info = layers();
+  return result;
+}
+
+Status PlanControl::prepare(int plan, bool allow_undistilled) {
+  const ConversionOrder& order = engine_.order();
+  for (int position = 0; position < plan; ++position) {
+    const int layer = order.layer_at(position);
+    const DslaWeights* dsla = engine_.converted(layer);
+    if ((dsla == nullptr || !dsla->distilled) && !allow_undistilled) {
+      return Error{
+          ErrorCode::kRefused,
+          fmt::format("plan {} converts layer {}, which has no distilled weights; the answers would be "
+                      "useless (to convert it all the same, for a test: --allow-undistilled)",
+                      plan, layer)};
+    }
+  }
+  for (int position = 0; position < plan; ++position) {
+    const int layer = order.layer_at(position);
+    if (engine_.converted(layer) != nullptr) continue;
+    engine_.install(layer, undistilled_dsla(engine_.weights().config, layer, engine_.weights().dtype));
+  }
+  return ok_status();
+}
+
+std::vector<schema::LayerChange> PlanControl::switch_to(int plan, const std::string& reason) {
+  std::vector<schema::LayerChange> changes;
+  for (int layer = 0; layer < engine_.order().layers(); ++layer) {
+    LayerState& state = states_[static_cast<std::size_t>(layer)];
+    const bool active = engine_.order().converted(layer, plan);
+    if (active == (state == LayerState::kActive)) continue;
+    const LayerState to = active ? LayerState::kActive : LayerState::kReverted;
+    changes.push_back({static_cast<std::uint32_t>(layer), state, to, reason});
+    state = to;
+  }
+  plan_ = plan;
+  return changes;
+}
+
+}  // namespace dslad::worker

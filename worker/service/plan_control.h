@@ -1,0 +1,36 @@
+// The worker's hand on the plan: which plan new jobs get, and what each layer is.
+//
+// A change touches no running job: sequences keep the plan they began with. Thread safety: one caller at a
+// time.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "schema/reports.h"
+#include "schema/worker_messages.h"
+#include "worker/engine/engine.h"
+
+namespace dslad::worker {
+
+class PlanControl {
+ public:
+  explicit PlanControl(Engine& engine);
+
+  [[nodiscard]] int plan() const { return plan_; }
+  [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
+
+  // Carries out the request. Refused when a layer of the plan has no distilled weights and undistilled ones
+  // are not allowed; then nothing has changed.
+  schema::PlanResult change(const schema::ChangePlan& request);
+
+ private:
+  Status prepare(int plan, bool allow_undistilled);
+  std::vector<schema::LayerChange> switch_to(int plan, const std::string& reason);
+
+  Engine& engine_;
+  int plan_ = 0;
+  std::vector<schema::LayerState> states_;  // by layer
+};
+
+}  // namespace dslad::worker

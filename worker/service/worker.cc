@@ -1,0 +1,149 @@
+#include "worker/service/worker.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "schema/process/log.h"
+
+namespace dslad::worker {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+Worker::Worker(ModelFolder model, std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
+               process::ServiceManager& manager, std::chrono::seconds drain_time)
+    : model_(std::move(model)),
+      engine_(std::move(engine)),
+      link_(std::move(link)),
+      manager_(manager),
+      drain_time_(drain_time),
+      plans_(*engine_) {}
+
+Status Worker::run() {
+  manager_.ready();
+  bool idle = true;
+  for (;;) {
+    while (auto order = link_->take(idle ? milliseconds{50} : milliseconds{0})) {
+      obey(*std::move(order));
+      idle = false;
+    }
+    if (stops_ > 0) begin_drain("stop requested");
+    if (draining_ && drained()) break;
+    const auto stepped = engine_->step(*this);
+    if (!stepped) {
+      link_->leave("the engine failed: " + stepped.error().message);
+      return stepped.error();
+    }
+    idle = !*stepped;
+    report(idle);
+  }
+  spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
+  link_->leave("the worker stops");
+  return ok_status();
+}
+
+void Worker::obey(Order order) {
+  std::visit([this](auto&& message) { accept(std::forward<decltype(message)>(message)); }, std::move(order));
+}
+
+void Worker::accept(schema::Assign assign) {
+  if (draining_) return;  // goodbye gives it back
+  const RequestId id = next_id_++;
+  auto task = Task::create(model_, assign.spec, id, plans_.plan());
+  if (!task) return reject(assign.lease, task.error());
+  const Status added = engine_->add(task->take_request());
+  if (!added) return reject(assign.lease, added.error());
+  process::log_job(assign.lease.job, assign.lease.attempt,
+                   fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plans_.plan()));
+  jobs_.emplace(id, Job{assign.lease, *std::move(task), plans_.plan()});
+}
+
+void Worker::accept(const schema::Revoke& revoke) {
+  for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {
+    if (job->second.lease != revoke.lease) continue;
+    process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
+    engine_->cancel(job->first);
+    jobs_.erase(job);
+    return;
+  }
+}
+
+void Worker::accept(const schema::ChangePlan& change) {
+  schema::PlanResult result = plans_.change(change);
+  if (result.error) {
+    spdlog::warn("plan {} refused: {}", change.plan, result.error->message);
+  } else {
+    spdlog::info("plan {} from now on ({}); {} layers changed", result.plan, change.reason,
+                 result.changes.size());
+  }
+  link_->answer(std::move(result));
+}
+
+void Worker::reject(const schema::Lease& lease, const Error& error) {
+  process::log_job(lease.job, lease.attempt, "failed: " + error.message);
+  schema::WorkerResult result;
+  result.lease = lease;
+  result.error = error;
+  result.metrics.plan = static_cast<std::uint32_t>(plans_.plan());
+  link_->finish(std::move(result));
+}
+
+bool Worker::on_token(RequestId id, int tail, std::int32_t token) {
+  return jobs_.at(id).task.add_token(tail, token);
+}
+
+void Worker::on_answer(RequestId id, int tail, AnswerEnd end) {
+  jobs_.at(id).task.end_answer(tail, end);
+}
+
+void Worker::on_progress(RequestId id, const RequestProgress& progress) {
+  const bool prefill = progress.output_tokens == 0;
+  link_->report_progress(jobs_.at(id).lease, {prefill ? schema::Phase::kPrefill : schema::Phase::kDecode,
+                                              static_cast<std::uint64_t>(progress.prompt_done),
+                                              static_cast<std::uint64_t>(progress.prompt_total),
+                                              static_cast<std::uint64_t>(progress.output_tokens)});
+}
+
+void Worker::on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) {
+  const auto job = jobs_.find(id);
+  schema::WorkerResult result;
+  result.lease = job->second.lease;
+  result.outputs = job->second.task.outputs();
+  result.metrics.prefill_ms = times.prefill_ms;
+  result.metrics.decode_ms = times.decode_ms;
+  result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
+  result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
+  result.metrics.plan = static_cast<std::uint32_t>(job->second.plan);
+  process::log_job(result.lease.job, result.lease.attempt,
+                   fmt::format("done: {} prompt and {} output tokens, plan {}", progress.prompt_total,
+                               progress.output_tokens, result.metrics.plan));
+  jobs_.erase(job);
+  link_->finish(std::move(result));
+}
+
+void Worker::begin_drain(const char* why) {
+  if (draining_) return;
+  draining_ = true;
+  drain_deadline_ = Clock::now() + drain_time_;
+  spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), drain_time_.count());
+  manager_.stopping();
+  manager_.extend_timeout(drain_time_ + std::chrono::seconds{10});
+  link_->limit_capacity(static_cast<std::uint32_t>(std::max<std::size_t>(jobs_.size(), 1)));
+}
+
+bool Worker::drained() const {
+  if (stops_ > 1 || Clock::now() >= drain_deadline_) return true;
+  return jobs_.empty() && link_->unacknowledged() == 0;
+}
+
+void Worker::report(bool idle) {
+  manager_.progress();
+  if (rates_.update(engine_->counters(), Clock::now()) || idle)
+    link_->report_stats(stats_of(*engine_, rates_));
+  const char* state = draining_ ? "draining" : idle ? "idle" : "running";
+  manager_.status(fmt::format("{}: {} jobs, plan {}{}", state, jobs_.size(), plans_.plan(),
+                              link_->welcomed() ? "" : ", waiting for the daemon"));
+}
+
+}  // namespace dslad::worker

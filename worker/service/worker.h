@@ -1,0 +1,71 @@
+// The worker's main loop: orders of the daemon in, engine steps, results out.
+//
+// Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile. Thread safety:
+// run() on one thread; stop() may come from a signal handler.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+
+#include "schema/process/service_manager.h"
+#include "worker/engine/engine.h"
+#include "worker/service/daemon_link.h"
+#include "worker/service/plan_control.h"
+#include "worker/service/rates.h"
+#include "worker/tasks/task.h"
+
+namespace dslad::worker {
+
+class Worker : private EngineSink {
+ public:
+  // `drain_time`: how long stop() lets running jobs finish before they are given back.
+  Worker(ModelFolder model, std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
+         process::ServiceManager& manager, std::chrono::seconds drain_time);
+
+  // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good:
+  // its jobs have been given back.
+  Status run();
+
+  // The first call drains, a second one gives the jobs back at once. Async-signal-safe.
+  void stop() { ++stops_; }
+
+ private:
+  struct Job {
+    schema::Lease lease;
+    Task task;
+    int plan;
+  };
+
+  // Engine events; the request's id is the key in jobs_.
+  bool on_token(RequestId id, int tail, std::int32_t token) override;
+  void on_answer(RequestId id, int tail, AnswerEnd end) override;
+  void on_progress(RequestId id, const RequestProgress& progress) override;
+  void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) override;
+
+  void obey(Order order);
+  void accept(schema::Assign assign);
+  void accept(const schema::Revoke& revoke);
+  void accept(const schema::ChangePlan& change);
+  void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
+  void reject(const schema::Lease& lease, const Error& error);
+  void begin_drain(const char* why);
+  [[nodiscard]] bool drained() const;
+  void report(bool idle);
+
+  ModelFolder model_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<DaemonLink> link_;
+  process::ServiceManager& manager_;
+  std::chrono::seconds drain_time_;
+  PlanControl plans_;
+  Rates rates_;
+  std::map<RequestId, Job> jobs_;  // in the engine
+  RequestId next_id_ = 1;
+  std::atomic<int> stops_{0};
+  bool draining_ = false;
+  std::chrono::steady_clock::time_point drain_deadline_{};
+};
+
+}  // namespace dslad::worker

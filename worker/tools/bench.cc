@@ -1,0 +1,52 @@
+#include <algorithm>
+#include <cstdio>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "worker/engine/measure.h"
+#include "worker/tools/verbs.h"
+
+namespace dslad::worker {
+namespace {
+
+// Prints one result, as a line of a table or of JSON.
+void report(const ToolOptions& options, const char* what, int requests, std::int64_t tokens,
+            const Speed& speed) {
+  if (options.json) {
+    const nlohmann::ordered_json out = {{"measured", what},         {"requests", requests},
+                                        {"tokens", tokens},         {"plan", options.plan},
+                                        {"seconds", speed.seconds}, {"tokens_per_s", speed.tokens_per_s()}};
+    fmt::print("{}\n", out.dump());
+  } else {
+    fmt::print("{:<8} {:>3} x {:>6} tokens  plan {:>3}  {:>10.1f} tokens/s\n", what, requests, tokens,
+               options.plan, speed.tokens_per_s());
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int bench(const ToolOptions& options, const BenchOptions& bench) {
+  const auto dtype = parse_dtype(options.dtype);
+  if (!dtype) return fail(dtype.error());
+  const auto weights = load_weights(options.model, *dtype);
+  if (!weights) return fail(weights.error());
+  const auto engine = make_engine(*weights, options);
+  if (!engine) return fail(engine.error());
+  const std::int64_t room = (*weights)->config.context - 1;
+  for (const std::int64_t asked : bench.prompt_tokens) {
+    const std::int64_t tokens = std::min(asked, room);
+    const auto speed = measure_prefill(**engine, 1, tokens, options.plan);
+    if (!speed) return fail(speed.error());
+    report(options, "prefill", 1, tokens, *speed);
+  }
+  for (const int batch : bench.batches) {
+    const std::int64_t context = std::min(bench.context, room / 2);
+    const auto speed = measure_decode(**engine, batch, context, bench.steps, options.plan);
+    if (!speed) return fail(speed.error());
+    report(options, "decode", batch, context, *speed);
+  }
+  return 0;
+}
+
+}  // namespace dslad::worker

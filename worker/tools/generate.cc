@@ -1,0 +1,106 @@
+#include <cstdio>
+#include <fmt/format.h>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "worker/tasks/task.h"
+#include "worker/tools/verbs.h"
+
+namespace dslad::worker {
+namespace {
+
+// Writes text as it comes, or keeps ids and text for the end.
+class Printer : public EngineSink {
+ public:
+  Printer(Task& task, bool stream) : task_(task), stream_(stream) {}
+
+  bool on_token(RequestId, int tail, std::int32_t token) override {
+    ids_.push_back(token);
+    const bool go_on = task_.add_token(tail, token);
+    flush();
+    return go_on;
+  }
+  void on_answer(RequestId, int tail, AnswerEnd end) override {
+    task_.end_answer(tail, end);
+    flush();
+  }
+  void on_progress(RequestId, const RequestProgress&) override {}
+  void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
+
+  [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
+  [[nodiscard]] const std::string& text() const { return task_.outputs().front().text; }
+
+ private:
+  void flush() {
+    // A stop text may have cut off what was already shown.
+    if (!stream_ || text().size() <= shown_) return;
+    std::fwrite(text().data() + shown_, 1, text().size() - shown_, stdout);
+    std::fflush(stdout);
+    shown_ = text().size();
+  }
+
+  Task& task_;
+  bool stream_;
+  std::size_t shown_ = 0;
+  std::vector<std::int32_t> ids_;
+};
+
+Result<schema::JobSpec> job_of(const GenerateOptions& generation) {
+  schema::JobSpec spec;
+  spec.task = schema::Task::kGenerate;
+  spec.prompt = generation.prompt;
+  if (generation.prompt == "-") {
+    spec.prompt.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+  }
+  spec.options = {generation.max_tokens, generation.temperature, generation.top_p, generation.seed};
+  // An empty prompt is fine here: the text then starts from bos.
+  schema::JobSpec checked = spec;
+  if (checked.prompt.empty()) checked.prompt = " ";
+  const Status valid = checked.validate();
+  if (!valid) return valid.error();
+  return spec;
+}
+
+Status run(Engine& engine, EngineRequest request, Printer& printer) {
+  const Status added = engine.add(std::move(request));
+  if (!added) return added;
+  for (;;) {
+    const auto stepped = engine.step(printer);
+    if (!stepped) return stepped.error();
+    if (!*stepped) return ok_status();
+  }
+}
+
+}  // namespace
+
+int generate(const ToolOptions& options, const GenerateOptions& generation) {
+  const auto dtype = parse_dtype(options.dtype);
+  if (!dtype) return fail(dtype.error());
+  const auto spec = job_of(generation);
+  if (!spec) return fail(spec.error());
+  const auto model = ModelFolder::load(options.model, *dtype);
+  if (!model) return fail(model.error());
+  const auto engine = make_engine(model->weights, options);
+  if (!engine) return fail(engine.error());
+  auto task = Task::create(*model, *spec, 0, options.plan);
+  if (!task) return fail(task.error());
+
+  EngineRequest request = task->take_request();
+  std::vector<std::int32_t> prompt_ids = request.head;
+  prompt_ids.insert(prompt_ids.end(), request.tails.front().begin(), request.tails.front().end());
+  Printer printer(*task, !options.json);
+  const Status ran = run(**engine, std::move(request), printer);
+  if (!ran) return fail(ran.error());
+  if (options.json) {
+    const nlohmann::ordered_json out = {
+        {"prompt_ids", prompt_ids}, {"ids", printer.ids()}, {"text", printer.text()}};
+    fmt::print("{}\n", out.dump());
+  } else {
+    fmt::print("\n");
+  }
+  return 0;
+}
+
+}  // namespace dslad::worker

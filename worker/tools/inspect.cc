@@ -1,0 +1,91 @@
+#include <cstdio>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "worker/engine/cache_pool.h"
+#include "worker/model/weight_files.h"
+#include "worker/tools/verbs.h"
+
+namespace dslad::worker {
+namespace {
+
+struct Facts {
+  std::int64_t parameters = 0;
+  std::size_t file_bytes = 0;
+  std::size_t kv_bytes_per_token = 0;     // all layers attention
+  std::size_t state_bytes_per_layer = 0;  // of a converted layer, for one sequence of any length
+};
+
+Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype) {
+  Facts facts;
+  for (const SafetensorsFile& file : files.files()) {
+    for (const TensorView& tensor : file.tensors()) {
+      facts.parameters += tensor.elements();
+      facts.file_bytes += tensor.bytes.size();
+    }
+  }
+  const kernels::KvLayout kv{dtype, c.kv_heads, c.head_dim};
+  facts.kv_bytes_per_token = kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
+  facts.state_bytes_per_layer =
+      kernels::DslaShape{c.heads, c.kv_heads, c.head_dim, c.head_dim}.state_floats() * sizeof(float);
+  return facts;
+}
+
+void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts) {
+  const nlohmann::ordered_json out = {
+      {"parameters", facts.parameters},
+      {"file_bytes", facts.file_bytes},
+      {"layers", c.layers},
+      {"hidden_size", c.hidden_size},
+      {"intermediate_size", c.intermediate_size},
+      {"heads", c.heads},
+      {"kv_heads", c.kv_heads},
+      {"head_dim", c.head_dim},
+      {"vocab_size", c.vocab_size},
+      {"tokenizer_vocab_size", tokenizer.vocab_size()},
+      {"context", c.context},
+      {"rope_theta", c.rope_theta},
+      {"tie_word_embeddings", c.tie_word_embeddings},
+      {"kv_bytes_per_token", facts.kv_bytes_per_token},
+      {"dsla_state_bytes_per_layer", facts.state_bytes_per_layer},
+  };
+  fmt::print("{}\n", out.dump());
+}
+
+void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
+                const std::string& dtype) {
+  fmt::print("parameters     {:.2f} M in {:.1f} MB of files\n", static_cast<double>(facts.parameters) / 1e6,
+             static_cast<double>(facts.file_bytes) / 1e6);
+  fmt::print("layers         {}\n", c.layers);
+  fmt::print("hidden         {} (feed-forward {})\n", c.hidden_size, c.intermediate_size);
+  fmt::print("heads          {} of {} (KV heads {})\n", c.heads, c.head_dim, c.kv_heads);
+  fmt::print("vocabulary     {} (tokenizer {}), embeddings {}\n", c.vocab_size, tokenizer.vocab_size(),
+             c.tie_word_embeddings ? "tied" : "untied");
+  fmt::print("context        {} tokens, rope theta {}\n", c.context, c.rope_theta);
+  fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, dtype);
+  fmt::print("DSLA state     {} bytes per sequence and converted layer\n", facts.state_bytes_per_layer);
+}
+
+}  // namespace
+
+int inspect(const ToolOptions& options) {
+  const auto dtype = parse_dtype(options.dtype);
+  if (!dtype) return fail(dtype.error());
+  const auto config = LlamaConfig::load(options.model);
+  if (!config) return fail(config.error());
+  const auto tokenizer = load_tokenizer(options.model);
+  if (!tokenizer) return fail(tokenizer.error());
+  const auto prompt = PromptTemplate::load(options.model);
+  if (!prompt) return fail(prompt.error());
+  const auto files = WeightFiles::open(options.model);
+  if (!files) return fail(files.error());
+  const Facts facts = facts_of(*config, *files, *dtype);
+  if (options.json) {
+    print_json(*config, **tokenizer, facts);
+  } else {
+    print_text(*config, **tokenizer, facts, options.dtype);
+  }
+  return 0;
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,33 @@
+// What every verb of dslad-model takes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/tensor.h"
+#include "schema/result.h"
+#include "worker/engine/engine.h"
+#include "worker/tasks/model_folder.h"
+
+namespace dslad::worker {
+
+struct ToolOptions {
+  std::string model;           // a Hugging Face directory
+  std::string dtype = "bf16";  // of weights and KV cache: bf16 | f32
+  int threads = 0;             // 0: one for each processor
+  int plan = 0;                // layers converted to DSLA, by index, not distilled
+  std::int64_t cache_mib = 1024;
+  bool json = false;
+};
+
+// kInvalidArgument for anything but "bf16" and "f32".
+Result<kernels::DType> parse_dtype(const std::string& text);
+
+// An engine over the model, with the first `plan` layers of the order converted (undistilled).
+Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
+                                            const ToolOptions& options);
+
+// Prints the error to stderr as "dslad-model: ..." and returns the exit status 1.
+int fail(const Error& error);
+
+}  // namespace dslad::worker
