@@ -20,8 +20,9 @@ struct Case {
 class RmsNorm : public ::testing::TestWithParam<Case> {
  protected:
   std::int64_t stride() const { return GetParam().width + GetParam().gap; }
-  RmsNormArgs args(const std::vector<float>& x, std::vector<float>& y) const {
-    return {x.data(), stride(), weight.data(), y.data(), stride(), GetParam().rows, GetParam().width, 1e-5f};
+  RmsNormArgs args(const std::vector<float>& input, std::vector<float>& y) const {
+    return {input.data(), stride(),        weight.data(),    y.data(),
+            stride(),     GetParam().rows, GetParam().width, 1e-5f};
   }
   std::vector<float> weight = random_floats(GetParam().width, 1);
   std::vector<float> x = random_floats(GetParam().rows * stride(), 2, 3.0f);

@@ -1,0 +1,224 @@
+// gemm_bench [--threads N] [--dtype bf16|f32] [--json]: the projections of two models against the machine.
+//
+// Decode is bound by the bytes of the weights: GB/s, and its share of the read bandwidth measured in the same
+// run. Prefill is bound by arithmetic: GFLOP/s, and its share of what oneDNN reaches with a layout and
+// threads of its own choice. Every product is compared with the reference before it is timed.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fmt/format.h>
+#include <functional>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bench/read_bandwidth.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/gemm/gemm.h"
+
+namespace dslad::bench {
+namespace {
+
+using kernels::DType;
+using kernels::PackedMatrix;
+using kernels::RowBlock;
+using kernels::RowKind;
+
+struct Projection {
+  const char* model;
+  const char* name;
+  std::int64_t n, k;
+};
+
+constexpr Projection kProjections[] = {
+    {"SmolLM2-135M", "q, o", 576, 576},      {"SmolLM2-135M", "k, v", 192, 576},
+    {"SmolLM2-135M", "gate, up", 3072, 576}, {"SmolLM2-135M", "down", 576, 1536},
+    {"SmolLM2-135M", "head", 49152, 576},    {"TinyLlama-1.1B", "q, o", 2048, 2048},
+    {"TinyLlama-1.1B", "k, v", 256, 2048},   {"TinyLlama-1.1B", "gate, up", 11264, 2048},
+    {"TinyLlama-1.1B", "down", 2048, 5632},  {"TinyLlama-1.1B", "head", 32000, 2048},
+};
+constexpr std::size_t kColdBytes = std::size_t{128}
+                                   << 20;  // of weights in turn: four times the largest cache
+constexpr int kRepeats = 7;
+
+struct Options {
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  DType dtype = DType::kBf16;
+  bool json = false;
+};
+
+double best_seconds(const std::function<void()>& run) {
+  double best = 1e30;
+  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+std::vector<RowBlock> prefill_blocks(std::int64_t rows) {
+  std::vector<RowBlock> blocks;
+  for (std::int64_t first = 0; first < rows; first += kernels::kMaxPrefillRows) {
+    blocks.push_back({first, std::min(kernels::kMaxPrefillRows, rows - first), RowKind::kPrefill});
+  }
+  return blocks;
+}
+
+// The same weights several times over, so that every product reads them from memory as a model's step does.
+class Workload {
+ public:
+  Workload(const Projection& projection, DType dtype) : n_(projection.n), k_(projection.k) {
+    std::vector<float> source(static_cast<std::size_t>(n_ * k_));
+    for (std::size_t i = 0; i < source.size(); ++i)
+      source[i] = std::sin(static_cast<float>(i * 7919 % 10007));
+    const std::size_t bytes = PackedMatrix::packed_bytes(n_, k_, dtype);
+    const std::size_t copies = std::clamp<std::size_t>(kColdBytes / bytes, 1, 1000);
+    for (std::size_t i = 0; i < copies; ++i)
+      copies_.emplace_back(n_, k_, dtype).pack_rows(0, n_, source.data());
+    x_.resize(static_cast<std::size_t>(512 * k_));
+    for (std::size_t i = 0; i < x_.size(); ++i) x_[i] = std::cos(static_cast<float>(i * 104729 % 10009));
+    y_.resize(static_cast<std::size_t>(512 * n_));
+  }
+
+  [[nodiscard]] std::size_t bytes() const { return copies_.front().bytes(); }
+  [[nodiscard]] double flops(std::int64_t rows) const { return 2.0 * static_cast<double>(rows * n_ * k_); }
+
+  kernels::GemmArgs args(const PackedMatrix& w, std::vector<float>& y,
+                         const std::vector<RowBlock>& blocks) const {
+    return {x_.data(), k_, &w, y.data(), n_, false, blocks};
+  }
+
+  // Three rows of each kind against the reference.
+  bool check(kernels::ThreadPool& pool) {
+    const std::vector<RowBlock> some = {{0, 3, RowKind::kDecode}, {128, 3, RowKind::kPrefill}};
+    const std::vector<RowBlock> all = {{0, 32, RowKind::kDecode}, {128, 128, RowKind::kPrefill}};
+    std::vector<float> expected(y_.size());
+    kernels::gemm_ref(args(copies_.front(), expected, some));
+    kernels::gemm_cpu(pool, args(copies_.front(), y_, all));
+    double error = 0, magnitude = 0;
+    for (const RowBlock& block : some) {
+      for (std::int64_t i = block.first * n_; i < (block.first + block.rows) * n_; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        error = std::max(error, std::abs(double{y_[at]} - expected[at]));
+        magnitude = std::max(magnitude, std::abs(double{expected[at]}));
+      }
+    }
+    return error <= 1e-5 * magnitude;
+  }
+
+  // Seconds of one product, averaged over the copies.
+  double time(kernels::ThreadPool& pool, const std::vector<RowBlock>& blocks) {
+    const std::size_t used = blocks.front().kind == RowKind::kDecode ? copies_.size() : 1;
+    return best_seconds([&] {
+             for (std::size_t i = 0; i < used; ++i) kernels::gemm_cpu(pool, args(copies_[i], y_, blocks));
+           }) /
+           static_cast<double>(used);
+  }
+
+ private:
+  std::int64_t n_, k_;
+  std::vector<PackedMatrix> copies_;
+  std::vector<float> x_, y_;
+};
+
+// oneDNN with the layout and the threads that it likes best. On a thread of its own: the OpenMP thread count
+// belongs to the calling thread, and our kernels set it to one.
+double onednn_seconds(const Projection& projection, DType dtype, std::int64_t rows, int threads) {
+  double seconds = 0;
+  std::thread([&] {
+    using dnnl::memory;
+    omp_set_num_threads(threads);
+    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    dnnl::stream stream(engine);
+    const auto type = dtype == DType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
+    const memory::desc x({rows, projection.k}, type, memory::format_tag::any);
+    const memory::desc w({projection.k, projection.n}, type, memory::format_tag::any);
+    const memory::desc y({rows, projection.n}, memory::data_type::f32, memory::format_tag::any);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc description(engine, x, w, y);
+#else
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x, w, y), engine);
+#endif
+    const memory source(description.src_desc(), engine), weights(description.weights_desc(), engine);
+    const memory result(description.dst_desc(), engine);
+    std::memset(source.get_data_handle(), 0, description.src_desc().get_size());
+    std::memset(weights.get_data_handle(), 0, description.weights_desc().get_size());
+    const dnnl::matmul matmul(description);
+    seconds = best_seconds([&] {
+      matmul.execute(stream, {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, result}});
+      stream.wait();
+    });
+  }).join();
+  return seconds;
+}
+
+void report(const Options& options, const Projection& projection, const char* kind, std::int64_t rows,
+            double rate, double limit, const char* unit) {
+  if (options.json) {
+    fmt::print(
+        "{{\"model\":\"{}\",\"projection\":\"{}\",\"n\":{},\"k\":{},\"kind\":\"{}\",\"rows\":{},"
+        "\"rate\":{:.2f},\"limit\":{:.2f},\"unit\":\"{}\",\"threads\":{}}}\n",
+        projection.model, projection.name, projection.n, projection.k, kind, rows, rate / 1e9, limit / 1e9,
+        unit, options.threads);
+  } else {
+    fmt::print("{:<15} {:<9} {:>6} {:>5}  {:<8} {:>4} {:>8.1f} {:>8.1f} {:<8} {:>5.0f}%\n", projection.model,
+               projection.name, projection.n, projection.k, kind, rows, rate / 1e9, limit / 1e9, unit,
+               100 * rate / limit);
+  }
+}
+
+bool run(const Options& options) {
+  kernels::ThreadPool pool(options.threads);
+  const double bandwidth = read_bandwidth(pool);
+  if (!options.json) {
+    fmt::print("{} threads; read bandwidth {:.1f} GB/s\n{:<15} {:<9} {:>6} {:>5}  {:<8} {:>4} {:>8} {:>8}\n",
+               options.threads, bandwidth / 1e9, "model", "", "N", "K", "", "rows", "ours", "limit");
+  }
+  for (const Projection& projection : kProjections) {
+    Workload workload(projection, options.dtype);
+    if (!workload.check(pool)) {
+      fmt::print(stderr, "{} {}: the product differs from the reference; not timed\n", projection.model,
+                 projection.name);
+      return false;
+    }
+    for (const std::int64_t rows : {1, 8, 32}) {
+      const double seconds = workload.time(pool, {{0, rows, RowKind::kDecode}});
+      report(options, projection, "decode", rows, static_cast<double>(workload.bytes()) / seconds, bandwidth,
+             "GB/s");
+    }
+    for (const std::int64_t rows : {128, 512}) {
+      const double limit =
+          workload.flops(rows) / onednn_seconds(projection, options.dtype, rows, options.threads);
+      const double seconds = workload.time(pool, prefill_blocks(rows));
+      report(options, projection, "prefill", rows, workload.flops(rows) / seconds, limit, "GFLOP/s");
+    }
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace dslad::bench
+
+int main(int argc, char** argv) {
+  dslad::bench::Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string option = argv[i];
+    if (option == "--json") {
+      options.json = true;
+    } else if (option == "--threads" && i + 1 < argc) {
+      options.threads = std::max(1, std::atoi(argv[++i]));
+    } else if (option == "--dtype" && i + 1 < argc) {
+      options.dtype =
+          std::string(argv[++i]) == "f32" ? dslad::kernels::DType::kF32 : dslad::kernels::DType::kBf16;
+    } else {
+      fmt::print(stderr, "usage: gemm_bench [--threads N] [--dtype bf16|f32] [--json]\n");
+      return 2;
+    }
+  }
+  return dslad::bench::run(options) ? 0 : 1;
+}
