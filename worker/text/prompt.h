@@ -3,7 +3,7 @@
 //   [prompt]
 //   bos = true                                   # begin with bos; default: what the tokenizer's files say
 //   summarize = "{document}\n\nSummary:"         # needs {document}
-//   qa = "{document}\n\nQuestion: {question}\nAnswer:"   # needs {document} before {question}
+//   qa = "{document}\n\nQuestion: {question}\nAnswer:"   # needs {document}, then {question}
 //   generate = "{prompt}"                        # needs {prompt}
 //   stop = ["\nQuestion:"]                       # texts that end an answer; not part of it
 //
@@ -14,6 +14,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,15 +55,14 @@ class PromptTemplate {
   [[nodiscard]] std::span<const std::string> stop() const { return stop_; }  // none is empty
 
  private:
-  // A template cut at its placeholders: before + document + between + question + after.
-  struct Cut {
-    std::string before, between, after;
-  };
-  struct Parser;  // prompt.cc
+  // A template cut at its placeholders: literal, value, literal, value, ..., literal.
+  using Literals = std::vector<std::string>;
+  class Reader;  // prompt.cc
 
   PromptTemplate();  // the default
+  static PromptText fill(const Literals& literals, std::initializer_list<std::string_view> values);
 
-  Cut summarize_, qa_, generate_;
+  Literals summarize_, qa_, generate_;
   std::optional<bool> bos_;
   std::vector<std::string> stop_;
 };

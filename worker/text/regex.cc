@@ -1,0 +1,143 @@
+#include "worker/text/regex.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <fmt/format.h>
+#include <utility>
+
+#include "worker/text/utf8.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+namespace dslad::worker {
+namespace {
+
+// Steps of backtracking that one match may take: a run of spaces as long as the text needs a few for each.
+constexpr std::uint32_t kLeastSteps = 1'000'000;
+constexpr std::size_t kStepsPerByte = 16;
+constexpr std::uint32_t kMostSteps = 1'000'000'000;
+constexpr std::uint32_t kHeapKibibytes = 64 * 1024;
+constexpr std::size_t kJitStackStart = 32 * 1024;
+constexpr std::size_t kJitStackMost = 1024 * 1024;
+
+struct Free {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+  void operator()(pcre2_jit_stack* stack) const { pcre2_jit_stack_free(stack); }
+};
+
+std::string describe(int code) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(code, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+// What scanning texts needs; never shared between threads.
+class Scan {
+ public:
+  explicit Scan(const pcre2_code* code)
+      : code_(code),
+        data_(pcre2_match_data_create_from_pattern(code, nullptr)),
+        context_(pcre2_match_context_create(nullptr)),
+        stack_(pcre2_jit_stack_create(kJitStackStart, kJitStackMost, nullptr)) {
+    pcre2_set_heap_limit(context_.get(), kHeapKibibytes);
+    pcre2_jit_stack_assign(context_.get(), nullptr, stack_.get());
+  }
+
+  void set_text(std::string_view text) {
+    text_ = text;
+    const std::size_t steps = std::min<std::size_t>(kMostSteps, kLeastSteps + kStepsPerByte * text.size());
+    pcre2_set_match_limit(context_.get(), static_cast<std::uint32_t>(steps));
+  }
+
+  // PCRE2's result for the first match at or after `at`; that the text is UTF-8 was checked by the caller.
+  int match(std::size_t at) {
+    return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), at,
+                       PCRE2_NO_UTF_CHECK, data_.get(), context_.get());
+  }
+  [[nodiscard]] std::size_t begin() const { return pcre2_get_ovector_pointer(data_.get())[0]; }
+  [[nodiscard]] std::size_t end() const { return pcre2_get_ovector_pointer(data_.get())[1]; }
+
+ private:
+  const pcre2_code* code_;
+  std::string_view text_;
+  std::unique_ptr<pcre2_match_data, Free> data_;
+  std::unique_ptr<pcre2_match_context, Free> context_;
+  std::unique_ptr<pcre2_jit_stack, Free> stack_;
+};
+
+// Splits one text; see Regex::split.
+Status split_text(Scan& scan, std::string_view text, bool keep_rest, std::vector<std::string_view>& words) {
+  scan.set_text(text);
+  std::size_t rest = 0;  // end of the last match
+  const auto end_rest = [&](std::size_t end) {
+    if (keep_rest && end > rest) words.push_back(text.substr(rest, end - rest));
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const int result = scan.match(at);
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    if (result < 0) {
+      return Error{ErrorCode::kResourceExhausted,
+                   fmt::format("the tokenizer's pattern gives up at byte {} of {}: {}", at, text.size(),
+                               describe(result))};
+    }
+    if (scan.end() == scan.begin()) {  // step over a character, or the same match would come again
+      at = scan.end() + (scan.end() < text.size() ? utf8_at(text, scan.end()).length : 1);
+      continue;
+    }
+    end_rest(scan.begin());
+    words.push_back(text.substr(scan.begin(), scan.end() - scan.begin()));
+    at = rest = scan.end();
+  }
+  end_rest(text.size());
+  return ok_status();
+}
+
+}  // namespace
+
+struct Regex::Code {
+  std::unique_ptr<pcre2_code, Free> compiled;
+};
+
+Regex::Regex(std::unique_ptr<Code> code) : code_(std::move(code)) {}
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
+
+Result<Regex> Regex::compile(const std::string& pattern, unsigned options) {
+  int problem = 0;
+  PCRE2_SIZE offset = 0;
+  auto code = std::make_unique<Code>();
+  code->compiled.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                     options | PCRE2_UTF, &problem, &offset, nullptr));
+  if (!code->compiled) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("pattern \"{}\": {} at byte {}", pattern, describe(problem), offset)};
+  }
+  // Where the machine forbids it (no executable pages), matching is interpreted: slower, the same.
+  static_cast<void>(pcre2_jit_compile(code->compiled.get(), PCRE2_JIT_COMPLETE));
+  return Regex(std::move(code));
+}
+
+Result<Regex> Regex::compile(const std::string& pattern) {
+  return compile(pattern, PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
+}
+
+Result<Regex> Regex::literal(const std::string& text) {
+  return compile(text, PCRE2_LITERAL);
+}
+
+Status Regex::split(std::span<const std::string_view> pieces, bool keep_rest,
+                    std::vector<std::string_view>& words) const {
+  Scan scan(code_->compiled.get());
+  for (const std::string_view piece : pieces) {
+    const Status cut = split_text(scan, piece, keep_rest, words);
+    if (!cut) return cut.error();
+  }
+  return ok_status();
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,82 @@
+#include "worker/text/tokenizer.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "worker/files/json_file.h"
+#include "worker/text/bpe_files.h"
+#include "worker/text/bpe_tokenizer.h"
+#include "worker/text/sentencepiece_tokenizer.h"
+#include "worker/text/special_tokens.h"
+#include "worker/text/stream_decoder.h"
+
+namespace dslad::worker {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxTokenizerBytes = 256 << 20;
+
+bool has_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+// The kind of a tokenizer.json, for an error: "model BPE, pre_tokenizer Metaspace".
+std::string kind_of(const json& document) {
+  const auto type = [&](const char* part) -> std::string {
+    if (!document.is_object() || !document.contains(part)) return "none";
+    const json& value = document[part];
+    return value.is_object() && value.contains("type") && value["type"].is_string()
+               ? value["type"].get<std::string>()
+               : "none";
+  };
+  return fmt::format("model {}, pre_tokenizer {}", type("model"), type("pre_tokenizer"));
+}
+
+Result<std::unique_ptr<Tokenizer>> create_bpe(Result<BpeFiles> files, const TokenizerSettings& settings,
+                                              const std::filesystem::path& path) {
+  if (!files) return files.error().with_context(path.string());
+  auto tokenizer = BpeTokenizer::create(*std::move(files), settings);
+  if (!tokenizer) return tokenizer.error().with_context(path.string());
+  return tokenizer;
+}
+
+// tokenizer.json where it is byte-level, else the sentencepiece model that it was converted from.
+Result<std::unique_ptr<Tokenizer>> load_json_or_model(const std::filesystem::path& dir,
+                                                      const TokenizerSettings& settings) {
+  const std::filesystem::path path = dir / "tokenizer.json";
+  const auto document = load_json(path, kMaxTokenizerBytes);
+  if (!document) return document.error();
+  if (is_byte_level_bpe(*document)) return create_bpe(parse_tokenizer_json(*document), settings, path);
+  if (has_file(dir / "tokenizer.model"))
+    return SentencePieceTokenizer::load(dir / "tokenizer.model", settings);
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("{} is no byte-level BPE ({}); put the sentencepiece tokenizer.model beside it",
+                           path.string(), kind_of(*document))};
+}
+
+}  // namespace
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, TextPosition position) const {
+  StreamDecoder decoder(*this, position);
+  std::string text;
+  for (const TokenId id : ids) text += decoder.add(id);
+  return text + decoder.finish();
+}
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir) {
+  const auto settings = TokenizerSettings::load(dir);
+  if (!settings) return settings.error();
+  if (has_file(dir / "tokenizer.json")) return load_json_or_model(dir, *settings);
+  if (has_file(dir / "tokenizer.model"))
+    return SentencePieceTokenizer::load(dir / "tokenizer.model", *settings);
+  if (has_file(dir / "vocab.json")) return create_bpe(load_vocab_and_merges(dir), *settings, dir);
+  return Error{
+      ErrorCode::kNotFound,
+      fmt::format("{} holds no tokenizer: neither tokenizer.json nor tokenizer.model", dir.string())};
+}
+
+}  // namespace dslad::worker
