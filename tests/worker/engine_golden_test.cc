@@ -1,0 +1,89 @@
+// The engine against the truth: published greedy texts of trained models, and logits of Hugging Face
+// transformers.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/worker/engine_world.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+
+nlohmann::json golden_json(const std::string& name) {
+  return nlohmann::json::parse(std::ifstream(golden(name) / "golden.json"));
+}
+
+std::vector<std::int32_t> greedy(const std::string& name, DType dtype, std::int64_t tokens) {
+  const auto truth = golden_json(name);
+  const auto engine = engine_over(golden_weights(name, dtype));
+  EXPECT_TRUE(engine->add(continuation(1, truth["prompt_ids"], tokens)).ok());
+  Collector sink;
+  run_to_end(*engine, sink);
+  return sink.answers[{1, 0}];
+}
+
+class TrainedModel : public testing::TestWithParam<std::string> {};
+
+TEST_P(TrainedModel, GivesThePublishedGreedyTokensInF32) {
+  const std::vector<std::int32_t> truth = golden_json(GetParam())["greedy_ids"];
+  EXPECT_EQ(greedy(GetParam(), DType::kF32, static_cast<std::int64_t>(truth.size())), truth);
+}
+
+TEST_P(TrainedModel, GivesTheFirst64GreedyTokensInBf16) {
+  const std::vector<std::int32_t> truth = golden_json(GetParam())["greedy_ids"];
+  EXPECT_EQ(greedy(GetParam(), DType::kBf16, 64),
+            std::vector<std::int32_t>(truth.begin(), truth.begin() + 64));
+}
+
+INSTANTIATE_TEST_SUITE_P(Llamas, TrainedModel, testing::Values("stories260K", "babyllama"));
+
+class RandomModel : public testing::TestWithParam<std::string> {};
+
+// Logits after each prefix, from the model run as one prefill piece of that length.
+TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
+  const std::string name = "tiny_llama/" + GetParam();
+  const auto truth = golden_json(name);
+  const auto weights = golden_weights(name, DType::kF32);
+  const auto backend = kernels::make_cpu_backend(2);
+  const LlamaConfig& c = weights->config;
+  const auto order = ConversionOrder::by_index(c.layers);
+  const CacheShape shape{{DType::kF32, c.kv_heads, c.head_dim},
+                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  auto caches = CachePool::create(*backend, shape, order, std::size_t{16} << 20);
+  ASSERT_TRUE(caches.ok());
+  Forward forward(*backend, weights, order, **caches);
+
+  const std::vector<std::int32_t> ids = truth["prompt_ids"];
+  for (std::size_t row = 0; row < ids.size(); ++row) {
+    const auto cache = (*caches)->allocate(0, static_cast<std::int64_t>(ids.size()));
+    ASSERT_TRUE(cache.has_value());
+    const std::span<const std::int32_t> prefix(ids.data(), row + 1);
+    const StepSequence step{&*cache, 0, prefix, kernels::RowKind::kPrefill, true};
+    ASSERT_TRUE(forward.run({&step, 1}).ok());
+    const std::vector<float> expected = truth["logits"][row];
+    const auto actual = forward.logits(0);
+    ASSERT_EQ(actual.size(), expected.size());
+    double scale = 0, worst = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+      worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - expected[i]));
+    }
+    EXPECT_LE(worst, 1e-4 * scale) << "position " << row;
+  }
+}
+
+TEST_P(RandomModel, GivesTheGreedyTokensOfTransformers) {
+  const std::string name = "tiny_llama/" + GetParam();
+  const std::vector<std::int32_t> truth = golden_json(name)["greedy_ids"];
+  EXPECT_EQ(greedy(name, DType::kF32, static_cast<std::int64_t>(truth.size())), truth);
+}
+
+INSTANTIATE_TEST_SUITE_P(Llamas, RandomModel,
+                         testing::Values("gqa3_f32", "mha_sharded_bf16", "mqa_bf16",
+                                         "narrow_heads_sharded_f32", "wide_heads_f16"));
+
+}  // namespace
+}  // namespace dslad::worker

@@ -1,0 +1,213 @@
+// What the engine promises: company does not change an answer, plans are pinned, memory is exact, bad
+// requests are refused.
+#include <random>
+
+#include "tests/worker/engine_world.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+
+LlamaConfig small_config() {
+  LlamaConfig config;
+  config.hidden_size = 96;
+  config.intermediate_size = 200;
+  config.vocab_size = 300;
+  config.context = 2048;
+  config.layers = 4;
+  config.heads = 6;
+  config.kv_heads = 2;
+  config.head_dim = 16;
+  config.rms_norm_eps = 1e-5;
+  config.rope_theta = 10000;
+  config.tie_word_embeddings = true;
+  return config;
+}
+
+std::vector<std::int32_t> noise(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> ids(count);
+  for (auto& id : ids) id = static_cast<std::int32_t>(random() % 300);
+  return ids;
+}
+
+std::vector<std::int32_t> alone(std::shared_ptr<const ModelWeights> weights, EngineRequest request,
+                                EngineOptions options) {
+  const auto engine = engine_over(std::move(weights), options);
+  const RequestId id = request.id;
+  EXPECT_TRUE(engine->add(std::move(request)).ok());
+  Collector sink;
+  run_to_end(*engine, sink);
+  return sink.answers[{id, 0}];
+}
+
+class Company : public testing::TestWithParam<DType> {};
+
+// Lengths around the cuts of pieces, pages and chunks; plans mixed; different threads.
+TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
+  const auto weights = random_weights(small_config(), GetParam(), 7);
+  std::vector<EngineRequest> requests;
+  RequestId id = 1;
+  for (const std::size_t length : {1u, 5u, 63u, 64u, 65u, 127u, 128u, 129u, 200u, 300u, 17u, 90u}) {
+    requests.push_back(
+        continuation(id, noise(length, static_cast<unsigned>(id)), 20, static_cast<int>(id % 5)));
+    ++id;
+  }
+  const auto together = engine_over(weights, {.threads = 2, .converted = 4});
+  Collector sink;
+  for (const EngineRequest& request : requests) {
+    ASSERT_TRUE(together->add(request).ok());
+    ASSERT_TRUE(together->step(sink).ok());  // they join one after the other, while others decode
+  }
+  run_to_end(*together, sink);
+  for (const EngineRequest& request : requests) {
+    EXPECT_EQ((sink.answers[{request.id, 0}]), alone(weights, request, {.threads = 1, .converted = 4}))
+        << "prompt of " << request.head.size() << " tokens, plan " << request.plan;
+  }
+}
+
+TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
+  const auto weights = random_weights(small_config(), GetParam(), 8);
+  for (const int plan : {0, 2, 4}) {
+    EngineRequest request = continuation(1, noise(150, 3), 12, plan);
+    request.tails = {noise(5, 10), noise(130, 11), noise(1, 12), noise(64, 13)};
+    const auto engine = engine_over(weights, {.converted = 4});
+    ASSERT_TRUE(engine->add(request).ok());
+    Collector sink;
+    run_to_end(*engine, sink);
+    for (std::size_t tail = 0; tail < request.tails.size(); ++tail) {
+      EngineRequest single = request;
+      single.tails = {request.tails[tail]};
+      EXPECT_EQ((sink.answers[{1, static_cast<int>(tail)}]), alone(weights, single, {.converted = 4}))
+          << "question " << tail << ", plan " << plan;
+    }
+    EXPECT_EQ(sink.progress[1].prompt_done, 150 + 5 + 130 + 1 + 64) << "the document is processed once";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Company, testing::Values(DType::kF32, DType::kBf16));
+
+TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
+  const auto weights = random_weights(small_config(), DType::kF32, 9);
+  for (const int plan : {0, 4}) {
+    const auto prompt = noise(70, 5);
+    const auto answer = alone(weights, continuation(1, prompt, 10, plan), {.converted = 4});
+    // Feeding the answer's beginning as prompt must continue with the answer's end.
+    std::vector<std::int32_t> longer = prompt;
+    longer.insert(longer.end(), answer.begin(), answer.begin() + 6);
+    const std::vector<std::int32_t> rest(answer.begin() + 6, answer.end());
+    EXPECT_EQ(alone(weights, continuation(2, longer, 4, plan), {.converted = 4}), rest) << "plan " << plan;
+  }
+}
+
+TEST(Engine, PlansChangeTheAnswerButNotThatOfOthers) {
+  const auto weights = random_weights(small_config(), DType::kF32, 10);
+  const auto plain = alone(weights, continuation(1, noise(80, 1), 16, 0), {.converted = 4});
+  const auto converted = alone(weights, continuation(1, noise(80, 1), 16, 4), {.converted = 4});
+  EXPECT_NE(plain, converted);
+}
+
+TEST(Engine, AConversionInMidFlightLeavesRunningRequestsAlone) {
+  const auto weights = random_weights(small_config(), DType::kF32, 11);
+  const auto expected = alone(weights, continuation(1, noise(100, 2), 24, 0), {});
+  const auto engine = engine_over(weights);
+  Collector sink;
+  ASSERT_TRUE(engine->add(continuation(1, noise(100, 2), 24, 0)).ok());
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(engine->step(sink).ok());
+  for (int layer = 0; layer < 4; ++layer) {
+    engine->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
+  }
+  ASSERT_TRUE(engine->add(continuation(2, noise(100, 2), 24, 4)).ok());
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}]), expected);
+  EXPECT_NE((sink.answers[{2, 0}]), expected);
+}
+
+TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
+  const auto weights = random_weights(small_config(), DType::kF32, 12);
+  // Room for about three of the requests below: the rest must wait, none may fail.
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{3} << 20, .converted = 4});
+  const std::int64_t total = engine->caches().total_pages();
+  for (RequestId id = 0; id < 12; ++id) {
+    EngineRequest request =
+        continuation(id, noise(200, static_cast<unsigned>(id)), 30, static_cast<int>(id % 5));
+    if (id % 3 == 0) request.tails = {noise(9, 1), noise(70, 2), noise(3, 3)};
+    ASSERT_TRUE(engine->add(std::move(request)).ok());
+  }
+  Collector sink;
+  bool waited = false;
+  for (;;) {
+    const auto stepped = engine->step(sink);
+    ASSERT_TRUE(stepped.ok());
+    if (!*stepped) break;
+    waited = waited || engine->waiting() > 0;
+    EXPECT_GE(engine->caches().free_pages(), 0);
+    EXPECT_LE(engine->caches().kv_bytes_used() + engine->caches().state_bytes_used(),
+              static_cast<std::size_t>(total) * engine->caches().page_bytes());
+  }
+  EXPECT_TRUE(waited);
+  EXPECT_EQ(sink.done.size(), 12u);
+  EXPECT_EQ(engine->caches().free_pages(), total);
+  EXPECT_EQ(engine->caches().state_bytes_used(), 0u);
+}
+
+TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
+  const auto weights = random_weights(small_config(), DType::kF32, 13);
+  const auto engine = engine_over(weights, {.converted = 4});
+  EXPECT_EQ(engine->caches().pages_needed(4, 100), engine->caches().pages_needed(4, 2000));
+  EXPECT_LT(engine->caches().pages_needed(2, 2000), engine->caches().pages_needed(0, 2000));
+}
+
+TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
+  const auto weights = random_weights(small_config(), DType::kF32, 14);
+  const auto engine = engine_over(weights);
+  Collector sink;
+  ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500)).ok());
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(engine->step(sink).ok());
+  const auto before = sink.answers[{1, 0}].size();
+  EXPECT_TRUE(engine->cancel(1));
+  EXPECT_FALSE(engine->cancel(1));
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}].size()), before);
+  EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+}
+
+TEST(Engine, RefusesWhatCannotRun) {
+  const auto weights = random_weights(small_config(), DType::kF32, 15);
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
+  const auto code = [&](EngineRequest request) { return engine->add(std::move(request)).error().code; };
+  EXPECT_EQ(code(continuation(1, {}, 5)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(continuation(1, noise(2048, 1), 5)), ErrorCode::kInvalidArgument) << "no room for an answer";
+  EXPECT_EQ(code(continuation(1, {300}, 5)), ErrorCode::kInvalidArgument) << "not in the vocabulary";
+  EXPECT_EQ(code(continuation(1, {-1}, 5)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(continuation(1, noise(10, 1), 5, 1)), ErrorCode::kRefused)
+      << "layer 0 has no converted form";
+  EXPECT_EQ(code(continuation(1, noise(1500, 1), 5)), ErrorCode::kResourceExhausted)
+      << "beyond the cache budget";
+  EXPECT_TRUE(engine->add(continuation(1, noise(10, 1), 5)).ok());
+}
+
+TEST(Engine, AnAnswerEndsWithTheContext) {
+  const auto weights = random_weights(small_config(), DType::kF32, 16);
+  const auto engine = engine_over(weights);
+  ASSERT_TRUE(engine->add(continuation(1, noise(2040, 1), 100)).ok());
+  Collector sink;
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}].size()), 8u);
+  EXPECT_EQ((sink.ends[{1, 0}]), AnswerEnd::kLength);
+}
+
+TEST(Engine, SamplingDependsOnTheSeedAlone) {
+  const auto weights = random_weights(small_config(), DType::kF32, 17);
+  EngineRequest request = continuation(1, noise(20, 1), 16);
+  request.temperature = 1.0f;
+  request.seed = 5;
+  const auto first = alone(weights, request, {});
+  EXPECT_EQ(alone(weights, request, {.threads = 1}), first);
+  request.seed = 6;
+  EXPECT_NE(alone(weights, request, {}), first);
+}
+
+}  // namespace
+}  // namespace dslad::worker

@@ -1,0 +1,86 @@
+// An engine over a golden or random model, and a sink that collects what it says.
+#pragma once
+
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/engine/engine.h"
+
+namespace dslad::worker {
+
+inline std::filesystem::path golden(const std::string& name) {
+  return std::filesystem::path(DSLAD_SOURCE_DIR) / "tests" / "golden" / name;
+}
+
+// By (request, tail).
+using Answers = std::map<std::pair<RequestId, int>, std::vector<std::int32_t>>;
+
+class Collector : public EngineSink {
+ public:
+  bool on_token(RequestId id, int tail, std::int32_t token) override {
+    answers[{id, tail}].push_back(token);
+    return true;
+  }
+  void on_answer(RequestId id, int tail, AnswerEnd end) override { ends[{id, tail}] = end; }
+  void on_progress(RequestId id, const RequestProgress& p) override { progress[id] = p; }
+  void on_done(RequestId id, const RequestProgress&, const RequestTimes&) override { done.push_back(id); }
+
+  Answers answers;
+  std::map<std::pair<RequestId, int>, AnswerEnd> ends;
+  std::map<RequestId, RequestProgress> progress;
+  std::vector<RequestId> done;
+};
+
+struct EngineOptions {
+  int threads = 2;
+  std::size_t cache_bytes = std::size_t{64} << 20;
+  int converted = 0;  // layers with an undistilled converted form
+  int max_sequences = 64;
+};
+
+inline std::unique_ptr<Engine> engine_over(std::shared_ptr<const ModelWeights> weights,
+                                           const EngineOptions& options = {}) {
+  EngineLimits limits;
+  limits.cache_bytes = options.cache_bytes;
+  limits.max_sequences = options.max_sequences;
+  auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights,
+                               ConversionOrder::by_index(weights->config.layers), limits);
+  if (!engine) throw std::runtime_error(engine.error().message);
+  for (int layer = 0; layer < options.converted; ++layer) {
+    (*engine)->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
+  }
+  return *std::move(engine);
+}
+
+inline std::shared_ptr<const ModelWeights> golden_weights(const std::string& name, kernels::DType dtype) {
+  auto weights = load_weights(golden(name), dtype);
+  if (!weights) throw std::runtime_error(weights.error().message);
+  return *std::move(weights);
+}
+
+inline void run_to_end(Engine& engine, Collector& sink) {
+  for (;;) {
+    const auto stepped = engine.step(sink);
+    ASSERT_TRUE(stepped.ok()) << stepped.error().message;
+    if (!*stepped) return;
+  }
+}
+
+// A request for `max_tokens` greedy tokens after `head`.
+inline EngineRequest continuation(RequestId id, std::vector<std::int32_t> head, std::int64_t max_tokens,
+                                  int plan = 0) {
+  EngineRequest request;
+  request.id = id;
+  request.head = std::move(head);
+  request.tails.emplace_back();
+  request.max_tokens = max_tokens;
+  request.plan = plan;
+  return request;
+}
+
+}  // namespace dslad::worker
