@@ -27,17 +27,17 @@ std::string reason() {
   return std::generic_category().message(errno);
 }
 
-// Reads one byte more than the limit at most: whoever pipes a disk in here learns it soon.
+// Stops soon after the limit: whoever pipes a disk in here learns it soon.
 Result<std::string> read_all(const std::string& name, std::FILE* stream) {
   std::string text;
   std::string block(std::size_t{64} << 10, '\0');
-  while (text.size() <= schema::kMaxDocumentBytes) {
-    errno = 0;
-    const std::size_t got = std::fread(block.data(), 1, block.size(), stream);
+  std::size_t got = block.size();
+  while (got == block.size() && text.size() <= schema::kMaxDocumentBytes) {
+    got = std::fread(block.data(), 1, block.size(), stream);
     text.append(block, 0, got);
     if (std::ferror(stream) != 0) return invalid(fmt::format("cannot read {}: {}", name, reason()));
-    if (got < block.size()) return text;
   }
+  if (text.size() <= schema::kMaxDocumentBytes) return text;
   return invalid(fmt::format("{} has more than {} bytes, the most that one job takes: split it", name,
                              schema::kMaxDocumentBytes));
 }

@@ -1,0 +1,104 @@
+// What dslactl prints: numbers, tables and progress as people read them, JSON as programs do.
+#include <gtest/gtest.h>
+
+#include "daemon/ctl/format.h"
+#include "daemon/ctl/json.h"
+#include "daemon/ctl/progress.h"
+#include "daemon/ctl/table.h"
+
+namespace dslad::daemon::ctl {
+namespace {
+
+TEST(FormatDuration, UsesTheUnitThatFits) {
+  EXPECT_EQ(format_duration(0), "0 ms");
+  EXPECT_EQ(format_duration(999.9), "999 ms");
+  EXPECT_EQ(format_duration(1000), "1.0 s");
+  EXPECT_EQ(format_duration(59'999), "59.9 s");
+  EXPECT_EQ(format_duration(245'000), "4 min 05 s");
+  EXPECT_EQ(format_duration(11'520'000), "3 h 12 min");
+  EXPECT_EQ(format_duration(187'200'000.0), "2 d 04 h");
+}
+
+TEST(FormatDuration, ClockThatWentBack_IsZero) {
+  EXPECT_EQ(format_duration(-5), "0 ms");
+}
+
+TEST(FormatCount, GroupsThousands) {
+  EXPECT_EQ(format_count(0), "0");
+  EXPECT_EQ(format_count(999), "999");
+  EXPECT_EQ(format_count(1000), "1,000");
+  EXPECT_EQ(format_count(1234567), "1,234,567");
+}
+
+TEST(FormatBytes, UsesBinaryUnits) {
+  EXPECT_EQ(format_bytes(1023), "1023 B");
+  EXPECT_EQ(format_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(format_bytes(std::uint64_t{3} << 30), "3.0 GiB");
+}
+
+TEST(OneLine, LeavesTextOfAnyLanguageAndNothingThatSteersATerminal) {
+  EXPECT_EQ(one_line("Grüße, 世界"), "Grüße, 世界");
+  EXPECT_EQ(one_line("a\x1b[2Jb\nc\td\x7f"), "a?[2Jb?c?d?");
+  EXPECT_EQ(one_line("\xC2\x9B\x32J"), "?2J");  // CSI as one code point
+  EXPECT_EQ(printable("a\nb\tc\x1b"), "a\nb\tc?");
+}
+
+TEST(Table, AlignsByCodePointsAndIgnoresColours) {
+  Table table({"NAME", ">COUNT", "NOTE"});
+  table.add({"\x1b[32mok\x1b[0m", "1", "x"});
+  table.add({"Grüße", "1,234"});
+  EXPECT_EQ(table.text(),
+            "NAME   COUNT  NOTE\n"
+            "\x1b[32mok\x1b[0m         1  x\n"
+            "Grüße  1,234\n");
+}
+
+schema::JobInfo job(schema::JobId id, schema::JobState state) {
+  schema::JobInfo info;
+  info.id = id;
+  info.state = state;
+  return info;
+}
+
+TEST(ProgressLines, ShowRunningJobsUpToTheRowsAndCountAll) {
+  auto running = job(2, schema::JobState::kRunning);
+  running.progress = {schema::Phase::kPrefill, 1000, 4000, 0};
+  const auto lines = progress_lines({job(1, schema::JobState::kSucceeded), running,
+                                     job(3, schema::JobState::kRunning), job(4, schema::JobState::kQueued)},
+                                    1);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "job 2      prefill [######..................] 1,000 of 4,000 tokens");
+  EXPECT_EQ(lines[1], "[######..................] 1 of 4 ended, 2 running, 1 queued");
+}
+
+TEST(ProgressText, WorkOfUnknownSize_HasAnEmptyBar) {
+  auto running = job(1, schema::JobState::kRunning);
+  running.progress.phase = schema::Phase::kPrefill;
+  EXPECT_EQ(progress_text(running), "prefill [........................] 0 of 0 tokens");
+}
+
+TEST(Json, ResultHasTheDocumentedKeys) {
+  schema::JobResult result;
+  result.job = job(7, schema::JobState::kSucceeded);
+  result.job.task = schema::Task::kQa;
+  result.outputs = {{"Who?", "Ann\n\"", schema::FinishReason::kLength, 3}};
+  result.metrics.output_tokens = 3;
+  const std::string line = to_json(JobOutcome{result});
+  EXPECT_TRUE(line.starts_with(
+      R"({"id":7,"custom_id":"","state":"succeeded","task":"qa","outputs":[{"question":"Who?","text":"Ann\n\"",)"
+      R"("finish_reason":"length","output_tokens":3}],"metrics":{)"))
+      << line;
+  EXPECT_TRUE(line.ends_with("}}\n"));
+}
+
+TEST(Json, AbsentMembersAreLeftOutAndErrorsAreWords) {
+  EXPECT_EQ(to_json(SubmittedJob{5, {}}), "{\"id\":5}\n");
+  EXPECT_EQ(to_json(SubmittedJob{5, true}), "{\"id\":5,\"duplicate\":true}\n");
+  auto failed = job(1, schema::JobState::kFailed);
+  failed.error = Error{ErrorCode::kInvalidArgument, "too long"};
+  EXPECT_NE(to_json(failed).find(R"("error":{"code":"invalid_argument","message":"too long"})"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace dslad::daemon::ctl

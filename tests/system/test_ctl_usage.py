@@ -1,0 +1,93 @@
+"""dslactl on its own: what it says and how it exits where the command line, a file or the connection is wrong."""
+
+import socket
+import unittest
+
+from harness import SystemTest
+
+USAGE, UNREACHABLE = 2, 3
+
+
+class CtlUsage(SystemTest):
+    def refused(self, status, *arguments, says, **others):
+        """Checks the exit status, and that standard error, in one line, names each of `says`."""
+        done = self.ctl(*arguments, **others)
+        self.assertEqual(status, done.returncode, done.stderr)
+        self.assertEqual("", done.stdout)
+        self.assertEqual(1, done.stderr.count("\n"), done.stderr)
+        for text in says:
+            self.assertIn(text, done.stderr)
+
+    def file(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def test_help_of_every_verb_exits_with_0_and_shows_its_options(self):
+        for verb in ("submit", "status", "list", "wait", "result", "watch", "cancel", "layers", "plan", "stats"):
+            self.assertIn(verb, self.ctl_ok("--help"))
+            self.assertIn("Usage: dslactl", self.ctl_ok(verb, "--help"))
+        self.assertIn("--idempotency-key", self.ctl_ok("submit", "summarize", "--help"))
+        self.assertIn("Examples:", self.ctl_ok("submit", "--help"))
+
+    def test_a_misspelt_verb_or_option_is_named(self):
+        self.refused(USAGE, "sumbit", says=["sumbit", "--help"])
+        self.refused(USAGE, "submit", "sumarize", "x", says=["sumarize"])
+        self.refused(USAGE, "status", "--jsno", says=["--jsno"])
+        self.refused(USAGE, says=["--help"])
+        self.refused(USAGE, "wait", "first", says=["first"])
+        self.refused(USAGE, "wait", "1", "--timeout", "-3", says=["timeout"])
+        self.refused(USAGE, "list", "--state", "done", says=["done", "succeeded"])
+
+    def test_an_unreadable_file_is_named_with_the_reason(self):
+        self.refused(USAGE, "submit", "summarize", self.folder / "absent.txt",
+                     says=["absent.txt", "No such file or directory"])
+        self.refused(USAGE, "submit", "qa", "--document", self.folder, "--question", "Who?",
+                     says=[str(self.folder), "Is a directory"])
+
+    def test_bytes_that_are_no_utf8_are_named_with_their_offset(self):
+        latin1 = self.file("latin1.txt", "Grüße\nCafé\n".encode()[:10] + b"caf\xe9\n")
+        self.refused(USAGE, "submit", "summarize", latin1, says=["latin1.txt", "0xE9", "offset 13", "line 2", "iconv"])
+        cut = self.file("cut.txt", "ends in the midst of €".encode()[:-1])
+        self.refused(USAGE, "submit", "summarize", cut, says=["cut.txt", "offset 21"])
+
+    def test_an_empty_document_is_refused(self):
+        self.refused(USAGE, "submit", "summarize", self.file("empty.txt", b""), says=["empty.txt", "empty"])
+        self.refused(USAGE, "submit", "summarize", self.file("blank.txt", b" \n\t\n"), says=["blank.txt", "empty"])
+        self.refused(USAGE, "submit", "summarize", "-", stdin="", says=["standard input", "empty"])
+        self.refused(USAGE, "submit", "generate", "--prompt", "", says=["prompt", "empty"])
+
+    def test_a_document_above_the_bound_is_refused_before_anything_is_sent(self):
+        huge = self.file("huge.txt", b"x" * ((8 << 20) + 1))
+        self.refused(USAGE, "submit", "summarize", huge, says=["huge.txt", str(8 << 20), "split"])
+
+    def test_standard_input_can_be_named_once(self):
+        self.refused(USAGE, "submit", "summarize", "-", "-", stdin="text", says=["standard input", "once"])
+
+    def test_values_out_of_bounds_are_named(self):
+        for option, value in (("--max-tokens", "0"), ("--temperature", "-1"), ("--top-p", "0"), ("--top-p", "1.5"),
+                              ("--priority", "9999999")):
+            self.refused(USAGE, "submit", "generate", "--prompt", "x", option, value, says=[value])
+
+    def test_an_absent_daemon_is_found_out_at_once_and_named(self):
+        patient = ("--rpc-timeout", "86400")  # were it waited for, the test would hang
+        self.refused(UNREACHABLE, "status", *patient, says=[self.jobs_url, "is dslad running?", "--connect"])
+        self.refused(UNREACHABLE, "submit", "generate", "--prompt", "x", *patient, says=[self.jobs_url])
+
+    def test_a_stale_socket_file_counts_as_an_absent_daemon(self):
+        with socket.socket(socket.AF_UNIX) as abandoned:
+            abandoned.bind(f"{self.folder}/jobs.sock")
+        self.refused(UNREACHABLE, "status", says=["Connection refused", "is dslad running?"])
+
+    def test_a_remote_daemon_that_stays_silent_is_given_up_after_the_rpc_timeout(self):
+        self.refused(UNREACHABLE, "status", "--rpc-timeout", "0.3", url="tcp://127.0.0.1:9",
+                     says=["tcp://127.0.0.1:9", "is dslad running?"])
+
+    def test_the_option_outranks_the_variable_and_bad_urls_are_named(self):
+        self.refused(UNREACHABLE, "status", "--connect", f"ipc://{self.folder}/other.sock", says=["other.sock"])
+        self.refused(USAGE, "status", "--connect", "nonsense", says=["nonsense", "ipc://"])
+        self.refused(USAGE, "status", "--connect", "ipc://" + "/long" * 30, says=["107 bytes"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,118 @@
+"""Leases against workers that commit faults on purpose: silence, late and repeated results, restarts of either side."""
+
+import unittest
+
+import wire
+from fake_worker import FakeWorker, lease_of
+from harness import SHORT_LEASES, until
+from queue_case import QueueTest
+from wire import generate
+
+
+class Leases(QueueTest):
+    daemon_options = SHORT_LEASES
+
+    def test_a_silent_workers_job_goes_to_another_and_its_late_result_is_dropped(self):
+        [job] = self.client.submit(generate())
+        silent = self.worker(name="silent")
+        late = silent.take_job()
+        until(lambda: self.state(job) == "queued", "the lease has ended")
+        sound = self.worker(name="sound")
+        again = sound.take_job()
+        self.assertEqual((job, 2), (again["job"], again["attempt"]))
+        silent.send_result(late, text="stale")
+        sound.heartbeat(again)
+        self.assertTrue(sound.finish(again, text="fresh"))
+        result = self.client.result(job)
+        self.assertEqual(["fresh"], [output["text"] for output in result["outputs"]])
+        self.assertEqual(["lost", "succeeded"], self.attempts(job))
+
+    def test_heartbeats_keep_a_lease_for_as_long_as_it_takes(self):
+        [job] = self.client.submit(generate())
+        worker = self.worker()
+        assigned = worker.take_job()
+        beats = 0
+
+        def long_enough():
+            nonlocal beats
+            worker.heartbeat(assigned, phase="decode", tokens_out=beats)
+            beats += 1
+            uptime = self.client.request("status")["uptime_ms"]
+            return uptime > started + 3 * worker_lease_ms
+
+        started = self.client.request("status")["uptime_ms"]
+        worker_lease_ms = 1000
+        until(long_enough, "three leases' time has passed")
+        info = self.client.job(job)
+        self.assertEqual(("running", 1), (info["state"], info["attempt"]))
+        self.assertEqual("decode", info["progress"]["phase"])
+        self.assertTrue(worker.finish(assigned))
+
+    def test_a_job_whose_workers_are_lost_again_and_again_fails(self):
+        [job] = self.client.submit(generate(max_attempts=2))
+        for name in ("first", "second"):
+            self.worker(name=name).take_job()
+        [info] = self.client.wait(job)
+        self.assertEqual(("failed", 2), (info["state"], info["attempt"]))
+        self.assertEqual(["lost", "lost"], self.attempts(job))
+
+    def test_a_result_sent_twice_counts_once(self):
+        [job] = self.client.submit(generate())
+        worker = self.worker()
+        assigned = worker.take_job()
+        self.assertTrue(worker.finish(assigned, text="once"))
+        worker.send_result(assigned, text="twice")
+        worker.expect("result_ack")
+        self.assertEqual(["once"], [output["text"] for output in self.client.result(job)["outputs"]])
+        self.assertEqual(["succeeded"], self.attempts(job))
+
+    def test_a_result_for_another_attempt_or_an_unknown_job_is_dropped(self):
+        [job] = self.client.submit(generate())
+        worker = self.worker()
+        assigned = worker.take_job()
+        for wrong in ({"attempt": 2}, {"attempt": 0}, {"job": 4711}):
+            self.assertFalse(worker.finish({**assigned, **wrong}))
+        self.assertEqual("running", self.state(job))
+        self.assertTrue(worker.finish(assigned))
+
+    def test_a_workers_goodbye_returns_its_jobs_without_counting_an_attempt(self):
+        [job] = self.client.submit(generate(max_attempts=1))
+        leaving = self.worker(name="leaving")
+        leaving.take_job()
+        leaving.send("goodbye", {"reason": "upgrade"})
+        other = self.worker(name="other")
+        self.assertTrue(other.finish(other.take_job()))
+        self.assertEqual(["given_back", "succeeded"], self.attempts(job))
+
+    def test_a_worker_that_comes_back_with_its_lease_finishes_the_job(self):
+        [job] = self.client.submit(generate())
+        worker = self.worker(name="steady")
+        assigned = worker.take_job()
+        self.daemon.kill()
+        self.start_daemon()
+        back = FakeWorker(self.workers_url, name="steady", leases=[lease_of(assigned)])
+        self.addCleanup(back.close)
+        back.instance = worker.instance
+        back.hello()
+        self.assertTrue(back.finish(assigned, text="kept"))
+        with self.peer() as client:
+            self.assertEqual("kept", client.result(job)["outputs"][0]["text"])
+        self.assertEqual(["succeeded"], self.attempts(job))
+
+    def test_a_restarted_daemon_asks_workers_that_it_does_not_know_who_they_are(self):
+        worker = self.worker()
+        self.daemon.kill()
+        self.start_daemon()
+
+        def asked():
+            worker.heartbeat()
+            try:
+                return worker.receive(0.5).kind == "who_are_you"
+            except wire.Silence:
+                return False
+
+        until(asked, "the daemon asks")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,101 @@
+"""dslad-worker given models that are none, or no daemon: it says what is wrong and where, and never crashes."""
+
+import json
+import os
+import shutil
+import struct
+import unittest
+
+import wire
+from harness import MODEL, SystemTest, until
+
+
+class BadModels(SystemTest):
+    def model(self):
+        copy = self.folder / "model"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(MODEL, copy)
+        return copy
+
+    def refused(self, model, *says):
+        worker = self.start_worker(model=model, ready=False)
+        status = worker.wait()
+        self.assertGreater(status, 0, f"ended with {status}: {worker.text()}")
+        worker.expected_exit.add(status)
+        for text in says:
+            self.assertIn(text, worker.text())
+
+    def test_an_absent_folder_or_file_is_named(self):
+        self.refused(self.folder / "nowhere", "nowhere")
+        for name in ("config.json", "model.safetensors", "tokenizer.model"):
+            model = self.model()
+            (model / name).unlink()
+            self.refused(model, name if name == "config.json" else str(model))
+
+    def test_a_truncated_safetensors_file_is_named(self):
+        for size in (0, 7, 100, os.path.getsize(MODEL / "model.safetensors") - 1):
+            model = self.model()
+            os.truncate(model / "model.safetensors", size)
+            self.refused(model, "model.safetensors")
+
+    def test_a_safetensors_header_that_lies_is_refused(self):
+        sound = (MODEL / "model.safetensors").read_bytes()
+        length = struct.unpack("<Q", sound[:8])[0]
+        header = json.loads(sound[8 : 8 + length])
+        data = sound[8 + length :]
+        name = next(key for key in header if key != "__metadata__")
+
+        def changed(**entry):
+            text = json.dumps({**header, name: {**header[name], **entry}}).encode()
+            return struct.pack("<Q", len(text)) + text + data
+
+        for content in (
+            struct.pack("<Q", 2**63) + sound[8:],
+            struct.pack("<Q", len(sound) * 2) + sound[8:],
+            sound[:8] + b"!" + sound[9:],
+            changed(data_offsets=[0, 2**62]),
+            changed(data_offsets=[8, 4]),
+            changed(shape=[2**40, 2**40]),
+            changed(shape=[-1, 2]),
+            changed(dtype="F99"),
+        ):
+            model = self.model()
+            (model / "model.safetensors").write_bytes(content)
+            self.refused(model, "model.safetensors")
+
+    def test_a_config_that_is_no_json_or_no_llama_is_refused(self):
+        config = json.loads((MODEL / "config.json").read_text())
+        for text in ("", "{", "[]", "\xff", json.dumps({**config, "architectures": ["BertModel"]}),
+                     json.dumps({**config, "num_attention_heads": 0}), json.dumps({**config, "hidden_size": 10**12}),
+                     json.dumps({**config, "num_hidden_layers": "five"}),
+                     json.dumps({**config, "vocab_size": 7})):
+            with self.subTest(config=text[:60]):
+                model = self.model()
+                (model / "config.json").write_text(text, encoding="latin-1")
+                self.refused(model, str(model))
+
+    def test_a_tokenizer_that_is_none_is_refused(self):
+        model = self.model()
+        (model / "tokenizer.model").write_bytes(b"not a sentencepiece model")
+        self.refused(model, "tokenizer.model")
+
+
+class Alone(SystemTest):
+    def test_a_worker_waits_for_a_daemon_that_comes_later(self):
+        worker = self.start_worker(ready=False)
+        until(lambda: self.workers_url in worker.text() or "dslad" in worker.text(), "it says whom it waits for")
+        self.start_daemon()
+        self.await_worker(worker)
+        with self.peer() as client:
+            [job] = client.submit(wire.generate())
+            self.assertEqual("succeeded", client.wait(job)[0]["state"])
+
+    def test_a_worker_without_a_daemon_ends_when_told_to(self):
+        worker = self.start_worker(ready=False)
+        until(lambda: self.workers_url in worker.text() or "dslad" in worker.text(), "it says whom it waits for")
+        worker.child.terminate()
+        self.assertEqual(0, worker.wait())
+
+
+if __name__ == "__main__":
+    unittest.main()
