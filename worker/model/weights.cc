@@ -128,15 +128,16 @@ std::string digest_of(const WeightFiles& files) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-// Uniform noise of a standard deviation; xorshift, since billions of values are wanted.
+// Uniform noise by xorshift, since billions of values are wanted.
 class Noise {
  public:
   explicit Noise(std::uint64_t seed) : state_(seed * 2 + 1) {}
 
-  PackedMatrix matrix(std::int64_t n, std::int64_t k, DType dtype, double deviation) {
+  // Scaled so that a product with normalised input has unit variance.
+  PackedMatrix matrix(std::int64_t n, std::int64_t k, DType dtype) {
     PackedMatrix out(n, k, dtype);
     std::vector<float> row(static_cast<std::size_t>(k));
-    const auto scale = static_cast<float>(deviation * std::sqrt(12.0));
+    const auto scale = static_cast<float>(std::sqrt(12.0 / static_cast<double>(k)));
     for (std::int64_t i = 0; i < n; ++i) {
       for (float& value : row) value = (next() - 0.5f) * scale;
       out.pack_rows(i, 1, row.data());
@@ -195,7 +196,6 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
 
 std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, DType dtype,
                                                    std::uint64_t seed) {
-  constexpr double kDeviation = 0.02;  // of trained Llamas' initialisation
   auto weights = std::make_shared<ModelWeights>();
   weights->config = config;
   weights->dtype = dtype;
@@ -205,18 +205,17 @@ std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, DT
   const std::int64_t q_rows = std::int64_t{config.heads} * config.head_dim;
   const std::int64_t kv_rows = std::int64_t{config.kv_heads} * config.head_dim;
   const std::vector<float> ones(static_cast<std::size_t>(hidden), 1.0f);
-  weights->embedding = noise.matrix(config.vocab_size, hidden, dtype, kDeviation);
-  if (!config.tie_word_embeddings)
-    weights->lm_head = noise.matrix(config.vocab_size, hidden, dtype, kDeviation);
+  weights->embedding = noise.matrix(config.vocab_size, hidden, dtype);
+  if (!config.tie_word_embeddings) weights->lm_head = noise.matrix(config.vocab_size, hidden, dtype);
   weights->final_norm = ones;
   for (int i = 0; i < config.layers; ++i) {
     LayerWeights& layer = weights->layers.emplace_back();
     layer.attention_norm = ones;
     layer.mlp_norm = ones;
-    layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, dtype, kDeviation);
-    layer.output = noise.matrix(hidden, q_rows, dtype, kDeviation);
-    layer.gate_up = noise.matrix(2 * width, hidden, dtype, kDeviation);
-    layer.down = noise.matrix(hidden, width, dtype, kDeviation);
+    layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, dtype);
+    layer.output = noise.matrix(hidden, q_rows, dtype);
+    layer.gate_up = noise.matrix(2 * width, hidden, dtype);
+    layer.down = noise.matrix(hidden, width, dtype);
   }
   return weights;
 }

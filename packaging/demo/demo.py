@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Starts dslad and one CPU worker in a temporary folder, runs the demo model's jobs, shows what came of them.
+
+usage: demo.py BIN [--keep]      BIN: the folder with dslad, dslad-worker and dslactl
+Everything it starts ends with it; the folder is removed unless --keep is given. Standard library only.
+"""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODEL = HERE.parent / "demo-model" / "model"
+DOCUMENTS = HERE.parent / "demo-model" / "documents"
+START_TIMEOUT_S = 60
+JOBS_TIMEOUT_S = 540
+
+
+def say(text):
+    bold = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold[0]}== {text}{bold[1]}", flush=True)
+
+
+class Service:
+    """dslad and a worker as children; their logs and state lie in `folder`."""
+
+    def __init__(self, binaries, folder):
+        self.binaries, self.folder, self.children = binaries, folder, []
+        self.jobs_url = f"ipc://{folder}/jobs.sock"
+        self.workers_url = f"ipc://{folder}/workers.sock"
+
+    def start(self):
+        self.spawn("dslad", "--state-dir", self.folder, "--jobs", self.jobs_url, "--workers", self.workers_url,
+                   "--events", f"ipc://{self.folder}/events.sock")
+        self.spawn("dslad-worker", "--connect", self.workers_url, "--model", MODEL, "--device", "cpu")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.has_worker():
+            if time.monotonic() > deadline or any(child.poll() is not None for child in self.children):
+                self.fail("dslad or its worker did not start")
+            time.sleep(0.1)
+
+    def spawn(self, name, *arguments):
+        with open(self.folder / f"{name}.log", "wb") as log:
+            command = [self.binaries / name, *arguments]
+            self.children.append(subprocess.Popen([str(part) for part in command], stdout=log, stderr=log))
+
+    def has_worker(self):
+        answer = self.ctl("status", "--json", check=False, stderr=subprocess.DEVNULL)
+        return bool(answer) and bool(json.loads(answer).get("workers"))
+
+    def ctl(self, *arguments, check=True, **options):
+        """Standard output of dslactl."""
+        command = [str(self.binaries / "dslactl"), "--connect", self.jobs_url, *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **options)
+        if check and done.returncode != 0:
+            self.fail(f"{' '.join(command)} ended with {done.returncode}")
+        return done.stdout
+
+    def fail(self, why):
+        for log in sorted(self.folder.glob("*.log")):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
+        sys.exit(f"demo: {why}")
+
+    def stop(self):
+        for child in reversed(self.children):
+            child.send_signal(signal.SIGTERM)
+        for child in self.children:
+            try:
+                child.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def submit(service, job):
+    document = DOCUMENTS / job["document"]
+    if job["task"] == "qa":
+        questions = [part for q in job["questions"] for part in ("--question", q["question"])]
+        arguments = ["submit", "qa", "--document", document, *questions, "--max-tokens", 24]
+    else:
+        arguments = ["submit", "summarize", document, "--max-tokens", 96]
+    return json.loads(service.ctl(*arguments, "--json").splitlines()[0])["id"]
+
+
+def wrapped(label, text):
+    return textwrap.fill(text, width=100, initial_indent=f"  {label:<9}", subsequent_indent=" " * 11)
+
+
+def show(job, result):
+    """Prints a job's answers beside the expected ones; returns (right, asked)."""
+    words = len((DOCUMENTS / job["document"]).read_text().split())
+    metrics = result.get("metrics", {})
+    print(f"\n{job['document']} ({words} words, {metrics.get('prompt_tokens', '?')} prompt tokens): {job['task']}"
+          f", {(metrics.get('prefill_ms', 0) + metrics.get('decode_ms', 0)) / 1000:.1f} s")
+    if result["state"] != "succeeded":
+        print(wrapped(result["state"], str(result.get("error", ""))))
+        return 0, 0
+    if job["task"] == "summarize":
+        print(wrapped("summary", result["outputs"][0]["text"]))
+        if job.get("summary"):
+            print(wrapped("expected", job["summary"]))
+        return 0, 0
+    right = asked = 0
+    for question, output in zip(job["questions"], result["outputs"]):
+        expected = question.get("answer")
+        verdict = ""
+        if expected:
+            asked += 1
+            matches = output["text"].strip().lower() == expected.strip().lower()
+            right += matches
+            verdict = "  (right)" if matches else f"  (expected: {expected})"
+        print(f"  {question['question']}\n      {output['text']}{verdict}")
+    return right, asked
+
+
+def show_database(path):
+    for view, columns in (
+        ("job_status", "id, task, state, attempts"),
+        ("job_metrics", "id, printf('%.0f', queue_ms) AS queue_ms, printf('%.0f', prefill_ms) AS prefill_ms, "
+                        "printf('%.0f', decode_ms) AS decode_ms, prompt_tokens, output_tokens, plan"),
+        ("layer_status", "*"),
+    ):
+        query = f"SELECT {columns} FROM {view}"
+        print(f"\n$ sqlite3 {path.name} \"SELECT ... FROM {view}\"")
+        subprocess.run(["sqlite3", "-readonly", "-header", "-column", str(path), query], check=True)
+
+
+def run(service):
+    say("Starting dslad and one CPU worker")
+    service.start()
+    print(f"model {MODEL.parent.name}, state in {service.folder}")
+
+    jobs = json.loads((DOCUMENTS / "jobs.json").read_text())
+    say(f"Submitting {len(jobs)} jobs; an accepted job is on disk")
+    ids = [submit(service, job) for job in jobs]
+    print("ids", *ids)
+    # Progress goes to the terminal; a failed job is shown below, not hidden here.
+    service.ctl("wait", *ids, "--timeout", JOBS_TIMEOUT_S, check=False)
+
+    say("Results")
+    score = [show(job, json.loads(service.ctl("result", job_id, "--json", check=False)))
+             for job, job_id in zip(jobs, ids)]
+    right, asked = (sum(column) for column in zip(*score))
+    print(f"\n{right} of {asked} questions answered exactly as expected (a small model; see its card)")
+
+    say("The job and layer tables, straight from the database file")
+    show_database(service.folder / "dslad.db")
+
+
+def main():
+    arguments = [a for a in sys.argv[1:] if a != "--keep"]
+    if len(arguments) != 1:
+        sys.exit(__doc__)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="dslad-demo-"))
+    service = Service(pathlib.Path(arguments[0]).resolve(), folder)
+    try:
+        run(service)
+    finally:
+        say("Stopping what was started")
+        service.stop()
+        if "--keep" in sys.argv:
+            print(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            print(f"removed {folder}")
+
+
+if __name__ == "__main__":
+    main()
