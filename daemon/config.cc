@@ -1,0 +1,60 @@
+#include "daemon/config.h"
+
+#include <charconv>
+#include <fmt/format.h>
+
+#include "daemon/config_keys.h"
+#include "daemon/config_toml.h"
+
+namespace dslad::daemon {
+
+Status Config::validate() const {
+  if (heartbeat_ms * 2 <= lease_ms) return ok_status();
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("workers.heartbeat_ms is {} and workers.lease_ms {}: a lease must last at least two "
+                  "heartbeats",
+                  heartbeat_ms, lease_ms)};
+}
+
+ConfigErrors read_config_file(const std::filesystem::path& file, Config& config) {
+  ConfigErrors errors;
+  const auto take = [&](const TomlValue& value) {
+    const KeyEntry* key = find_key(value.key);
+    std::string wrong;
+    if (key == nullptr) {
+      wrong = unknown_key(value.key);
+    } else if (value.integer) {
+      wrong = set_integer(*key, *value.integer, config);
+    } else {
+      wrong = set_text(*key, value.text, config);
+    }
+    if (!wrong.empty()) errors.push_back(fmt::format("{}:{}: {}", file.string(), value.line, wrong));
+  };
+  const std::string unreadable = read_toml(file, take);
+  if (!unreadable.empty()) errors.push_back(unreadable);
+  return errors;
+}
+
+ConfigErrors apply_setting(std::string_view setting, Config& config) {
+  const std::size_t equals = setting.find('=');
+  if (equals == std::string_view::npos) return {fmt::format("--set {}: write --set KEY=VALUE", setting)};
+  const std::string_view name = setting.substr(0, equals);
+  const std::string_view text = setting.substr(equals + 1);
+  const KeyEntry* key = find_key(name);
+  std::string wrong;
+  if (key == nullptr) {
+    wrong = unknown_key(name);
+  } else if (std::holds_alternative<IntegerKey>(key->kind)) {
+    std::int64_t value = 0;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = code == std::errc() && end == text.data() + text.size();
+    wrong = whole ? set_integer(*key, value, config) : fmt::format("'{}' is not an integer", text);
+  } else {
+    wrong = set_text(*key, text, config);
+  }
+  if (wrong.empty()) return {};
+  return {fmt::format("--set {}: {}", name, wrong)};
+}
+
+}  // namespace dslad::daemon

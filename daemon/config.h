@@ -1,0 +1,53 @@
+// The daemon's configuration: every key with its default, type and range, read from TOML and then from --set.
+// An unknown key or a value out of range is an error that names its place. Plain values once read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "schema/endpoint.h"
+#include "schema/limits.h"
+#include "schema/result.h"
+
+namespace dslad::daemon {
+
+struct Config {
+  std::string state_dir = "/var/lib/dslad";
+  std::string jobs_url = schema::kDefaultJobsUrl;
+  std::string workers_url = schema::kDefaultWorkersUrl;
+  std::string events_url = schema::kDefaultEventsUrl;
+  std::int64_t max_attempts = 3;        // of jobs that name none
+  std::int64_t max_queued = 1'000'000;  // jobs
+  std::int64_t max_frame_bytes = schema::kMaxFrameBytes;
+  std::int64_t lease_ms = 15'000;
+  std::int64_t heartbeat_ms = 3'000;
+  std::int64_t plan_timeout_ms = 60'000;
+  std::int64_t busy_timeout_ms = 5'000;
+  std::string log_level = "info";
+
+  // What no single key can say. Errors: kInvalidArgument.
+  [[nodiscard]] Status validate() const;
+};
+
+// One key, for the manual and for --help.
+struct ConfigKey {
+  std::string_view name;  // "workers.lease_ms": table, dot, key
+  std::string_view what;
+  std::string range;
+  std::string value;  // the default
+};
+std::vector<ConfigKey> config_keys();
+
+// All errors of a reading, each with its place ("FILE:LINE: ..." or "--set KEY: ...").
+using ConfigErrors = std::vector<std::string>;
+
+// Applies the file onto `config`; gives what is wrong with it, nothing when all is well.
+ConfigErrors read_config_file(const std::filesystem::path& file, Config& config);
+
+// Applies one "key=value". A value is taken as the key's type: no quotes are needed.
+ConfigErrors apply_setting(std::string_view setting, Config& config);
+
+}  // namespace dslad::daemon

@@ -1,0 +1,119 @@
+#include "daemon/config_keys.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <numeric>
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::int64_t kDayMs = 24 * 3600 * 1000;
+
+// Edits (insert, remove, replace) between the two.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+// A key may be misspelt, or named without its table.
+std::size_t strangeness(std::string_view name, std::string_view key) {
+  return std::min(distance(name, key), distance(name, key.substr(key.find('.') + 1)) + 1);
+}
+
+std::string range_of(const KeyEntry& key) {
+  if (const auto* integer = std::get_if<IntegerKey>(&key.kind)) {
+    return fmt::format("an integer from {} to {}", integer->least, integer->most);
+  }
+  const auto& text = std::get<TextKey>(key.kind);
+  return text.words.empty() ? "text" : fmt::format("one of {}", fmt::join(text.words, ", "));
+}
+
+std::string value_of(const KeyEntry& key, const Config& config) {
+  if (const auto* integer = std::get_if<IntegerKey>(&key.kind))
+    return std::to_string(config.*(integer->member));
+  return config.*(std::get<TextKey>(key.kind).member);
+}
+
+}  // namespace
+
+std::span<const KeyEntry> key_table() {
+  static const std::vector<KeyEntry> kTable = {
+      {"store.state_dir", "folder of dslad.db and its lock", TextKey{&Config::state_dir, {}}},
+      {"store.busy_timeout_ms", "how long to wait where another program locks the database",
+       IntegerKey{&Config::busy_timeout_ms, 0, 600'000}},
+      {"listen.jobs", "URL for clients", TextKey{&Config::jobs_url, {}}},
+      {"listen.workers", "URL for workers", TextKey{&Config::workers_url, {}}},
+      {"listen.events", "URL for watchers", TextKey{&Config::events_url, {}}},
+      {"listen.max_frame_bytes", "largest message taken",
+       IntegerKey{&Config::max_frame_bytes, 4096, schema::kMaxFrameBytes}},
+      {"queue.max_attempts", "leases that may end without a result before a job fails",
+       IntegerKey{&Config::max_attempts, 1, schema::kMaxAttempts}},
+      {"queue.max_queued", "queued jobs beyond which submits are refused",
+       IntegerKey{&Config::max_queued, 1, 1'000'000'000}},
+      {"workers.lease_ms", "silence after which a worker's jobs go to others",
+       IntegerKey{&Config::lease_ms, 100, kDayMs}},
+      {"workers.heartbeat_ms", "how often workers shall report",
+       IntegerKey{&Config::heartbeat_ms, 10, kDayMs}},
+      {"workers.plan_timeout_ms", "how long workers may take to confirm a plan",
+       IntegerKey{&Config::plan_timeout_ms, 100, kDayMs}},
+      {"log.level", "least level that is logged",
+       TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}},
+  };
+  return kTable;
+}
+
+const KeyEntry* find_key(std::string_view name) {
+  for (const KeyEntry& key : key_table()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::string unknown_key(std::string_view name) {
+  const auto nearer = [&](const KeyEntry& a, const KeyEntry& b) {
+    return strangeness(name, a.name) < strangeness(name, b.name);
+  };
+  const auto nearest = std::min_element(key_table().begin(), key_table().end(), nearer);
+  return fmt::format("unknown key '{}'; did you mean '{}'?", name, nearest->name);
+}
+
+std::string set_integer(const KeyEntry& key, std::int64_t value, Config& config) {
+  const auto* integer = std::get_if<IntegerKey>(&key.kind);
+  if (integer == nullptr || value < integer->least || value > integer->most) {
+    return fmt::format("{} is {}; it must be {}", key.name, value, range_of(key));
+  }
+  config.*(integer->member) = value;
+  return {};
+}
+
+std::string set_text(const KeyEntry& key, std::string_view value, Config& config) {
+  const auto* text = std::get_if<TextKey>(&key.kind);
+  const bool known =
+      text != nullptr && !value.empty() &&
+      (text->words.empty() || std::find(text->words.begin(), text->words.end(), value) != text->words.end());
+  if (!known) return fmt::format("{} is '{}'; it must be {}", key.name, value, range_of(key));
+  config.*(text->member) = std::string(value);
+  return {};
+}
+
+std::vector<ConfigKey> config_keys() {
+  const Config defaults;
+  std::vector<ConfigKey> keys;
+  for (const KeyEntry& key : key_table()) {
+    keys.push_back({key.name, key.what, range_of(key), value_of(key, defaults)});
+  }
+  return keys;
+}
+
+}  // namespace dslad::daemon

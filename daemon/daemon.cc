@@ -1,0 +1,204 @@
+#include "daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <utility>
+#include <zmq.hpp>
+
+#include "daemon/dispatch/dispatcher.h"
+#include "daemon/dispatch/worker_port.h"
+#include "daemon/ingress/clients.h"
+#include "daemon/net/router.h"
+#include "daemon/service/feed.h"
+#include "daemon/service/log.h"
+#include "daemon/service/notify.h"
+#include "daemon/service/publisher.h"
+#include "daemon/service/wakeup.h"
+#include "daemon/store/job_reads.h"
+#include "daemon/store/migrate.h"
+#include "daemon/store/state_dir.h"
+#include "daemon/store/writer.h"
+
+namespace dslad::daemon {
+namespace {
+
+constexpr long kTickMs = 50;          // leases and waits are looked after at least this often
+constexpr int kFramesATurn = 256;     // of each socket, so that neither starves the other
+constexpr int kClientFrames = 16;     // that may wait in memory for one client
+constexpr int kWorkerFrames = 1'024;  // for one worker: its capacity bounds them
+
+DispatchConfig dispatch_config(const Config& config) {
+  return {static_cast<std::uint32_t>(config.lease_ms), static_cast<std::uint32_t>(config.heartbeat_ms),
+          static_cast<std::uint32_t>(config.plan_timeout_ms)};
+}
+
+QueueLimits queue_limits(const Config& config) {
+  return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued};
+}
+
+// What must be opened before the rest can be built, in the order of opening.
+struct Opened {
+  StateDir state_dir;
+  StopSignals signals;
+  Wakeup wakeup;
+  Database database;
+  std::vector<HeldLease> held;
+  std::unique_ptr<zmq::context_t> context;
+  std::unique_ptr<Router> jobs;
+  std::unique_ptr<Router> workers;
+  std::unique_ptr<Publisher> events;
+};
+
+struct OpenedStore {
+  Database database;
+  std::vector<HeldLease> held;
+};
+
+Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) {
+  Result<Database> database = Database::open(state_dir.database(), static_cast<int>(config.busy_timeout_ms));
+  if (!database) return database.error();
+  if (Status status = migrate(*database); !status) {
+    return status.error().with_context(state_dir.database().string());
+  }
+  Result<std::vector<HeldLease>> held = held_leases(*database);
+  if (!held) return held.error();
+  return OpenedStore{std::move(database).value(), std::move(held).value()};
+}
+
+Result<Opened> open_all(const Config& config) {
+  Result<StateDir> state_dir = StateDir::open(config.state_dir);
+  if (!state_dir) return state_dir.error();
+  Result<StopSignals> signals = StopSignals::open();
+  if (!signals) return signals.error();
+  Result<Wakeup> wakeup = Wakeup::open();
+  if (!wakeup) return wakeup.error();
+  Result<OpenedStore> store = open_store(*state_dir, config);
+  if (!store) return store.error();
+  auto context = std::make_unique<zmq::context_t>();
+  const auto bytes = static_cast<std::size_t>(config.max_frame_bytes);
+  Result<std::unique_ptr<Router>> jobs = Router::bind(*context, config.jobs_url, bytes, kClientFrames);
+  if (!jobs) return jobs.error();
+  Result<std::unique_ptr<Router>> workers = Router::bind(*context, config.workers_url, bytes, kWorkerFrames);
+  if (!workers) return workers.error();
+  Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
+  if (!events) return events.error();
+  return Opened{std::move(state_dir).value(), std::move(signals).value(), std::move(wakeup).value(),
+                std::move(store->database),   std::move(store->held),     std::move(context),
+                std::move(jobs).value(),      std::move(workers).value(), std::move(events).value()};
+}
+
+}  // namespace
+
+// Members are declared in the order in which they need each other; they go in the reverse.
+struct Daemon::Parts {
+  Parts(Opened opened, const Config& config)
+      : state_dir(std::move(opened.state_dir)),
+        signals(std::move(opened.signals)),
+        wakeup(std::move(opened.wakeup)),
+        context(std::move(opened.context)),
+        jobs(std::move(opened.jobs)),
+        workers(std::move(opened.workers)),
+        events(std::move(opened.events)),
+        writer(std::move(opened.database), [this] { wakeup.ring(); }),
+        dispatcher(dispatch_config(config), clock, writer, *workers, feed),
+        clients({clock, writer, *jobs, dispatcher, feed, [this] { return counters(); }, config.events_url},
+                queue_limits(config)) {
+    feed.add(*events);
+    dispatcher.expect_back(opened.held);
+  }
+
+  [[nodiscard]] Clients::Counters counters() const {
+    const WriterStats stats = writer.stats();
+    return {{"commits", stats.commits},         {"commit_failures", stats.failures},
+            {"commit_tasks", stats.tasks},      {"commit_tasks_largest", stats.largest},
+            {"checkpoints", stats.checkpoints}, {"worker_messages_malformed", worker_port.malformed()}};
+  }
+
+  StateDir state_dir;
+  StopSignals signals;
+  Wakeup wakeup;
+  std::unique_ptr<zmq::context_t> context;
+  std::unique_ptr<Router> jobs;
+  std::unique_ptr<Router> workers;
+  std::unique_ptr<Publisher> events;
+  SystemClock clock;
+  Feed feed{clock};
+  Writer writer;
+  Dispatcher dispatcher;
+  Clients clients;
+  WorkerPort worker_port{clock, *workers, dispatcher};
+  Notify notify;
+  bool stopping = false;
+};
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Daemon::~Daemon() = default;
+
+Result<std::unique_ptr<Daemon>> Daemon::open(const Config& config) {
+  try {
+    Result<Opened> opened = open_all(config);
+    if (!opened) return opened.error();
+    return std::unique_ptr<Daemon>(new Daemon(std::make_unique<Parts>(std::move(opened).value(), config)));
+  } catch (const std::exception& error) {  // ZeroMQ without memory or descriptors
+    return Error{ErrorCode::kUnavailable, error.what()};
+  }
+}
+
+Status Daemon::run() {
+  log::info("ready", {{"VERSION", DSLAD_VERSION}, {"DATABASE", parts_->state_dir.database().string()}});
+  parts_->notify.ready();
+  try {
+    while (!parts_->stopping) turn();
+  } catch (const std::exception& error) {  // the loop's own descriptors failed
+    drain();
+    return Error{ErrorCode::kInternal, error.what()};
+  }
+  drain();
+  log::info("stopped");
+  return ok_status();
+}
+
+void Daemon::turn() {
+  Parts& parts = *parts_;
+  const short jobs_events =
+      parts.writer.is_full() ? short{0} : short{ZMQ_POLLIN};  // ZeroMQ holds the clients back
+  zmq_pollitem_t items[] = {{nullptr, parts.wakeup.fd(), ZMQ_POLLIN, 0},
+                            {nullptr, parts.signals.fd(), ZMQ_POLLIN, 0},
+                            {parts.workers->handle(), 0, ZMQ_POLLIN, 0},
+                            {parts.jobs->handle(), 0, jobs_events, 0}};
+  if (zmq_poll(items, 4, kTickMs) < 0 && zmq_errno() != EINTR) throw zmq::error_t();
+  parts.wakeup.clear();
+  parts.writer.finish_ready();
+  receive();
+  parts.dispatcher.tick();
+  parts.clients.tick();
+  parts.notify.alive(parts.clock.steady_ms());
+  if (const int signal = parts.signals.take(); signal != 0) {
+    log::info("stopping", {{"SIGNAL", std::to_string(signal)}});
+    parts.stopping = true;
+  }
+}
+
+void Daemon::receive() {
+  Parts& parts = *parts_;
+  for (int i = 0; i < kFramesATurn; ++i) {
+    std::optional<Received> received = parts.workers->receive();
+    if (!received) break;
+    parts.worker_port.on_frame(received->peer, std::move(received->frame));
+  }
+  for (int i = 0; i < kFramesATurn && !parts.writer.is_full(); ++i) {
+    std::optional<Received> received = parts.jobs->receive();
+    if (!received) break;
+    parts.clients.on_frame(received->peer, std::move(received->frame));
+  }
+}
+
+// Workers are told nothing: their leases are in the database, and they come back to the next daemon.
+void Daemon::drain() {
+  parts_->notify.stopping();
+  parts_->dispatcher.stop_assigning();
+  parts_->clients.drain();
+  receive();  // answers those who asked in the meantime
+  parts_->writer.stop();
+}
+
+}  // namespace dslad::daemon

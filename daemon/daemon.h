@@ -1,0 +1,33 @@
+// The daemon put together: opens the store and the sockets, then runs the one loop that owns the sockets. The
+// database has its own thread (store/writer.h).
+#pragma once
+
+#include <memory>
+
+#include "daemon/config.h"
+#include "schema/result.h"
+
+namespace dslad::daemon {
+
+class Daemon {
+ public:
+  // Everything that can fail at the start. Errors: kRefused where the state folder or a socket is in use;
+  // those of the store and the sockets. REQUIRES: no other thread runs yet (it blocks signals for all).
+  static Result<std::unique_ptr<Daemon>> open(const Config& config);
+  ~Daemon();
+
+  // Serves until SIGTERM or SIGINT, then finishes what was posted to the store and returns.
+  Status run();
+
+ private:
+  struct Parts;
+  explicit Daemon(std::unique_ptr<Parts> parts);
+
+  void turn();  // one round of the loop
+  void receive();
+  void drain();
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace dslad::daemon

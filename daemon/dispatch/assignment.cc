@@ -1,0 +1,156 @@
+// The part of Dispatcher that moves jobs: claims, results, leases that end.
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "daemon/dispatch/dispatcher.h"
+#include "daemon/service/log.h"
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::uint32_t kMaxClaim = 64;  // bounds what one claim holds in memory
+
+}  // namespace
+
+using schema::JobState;
+using schema::Lease;
+
+void Dispatcher::jobs_queued() {
+  ++queued_seen_;
+  fill_all();
+}
+
+// One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
+// one job after the other, so that a short queue spreads over all of them.
+void Dispatcher::fill_all() {
+  if (!assigning_ || emptied_at_ == queued_seen_) return;
+  const std::vector<WorkerState*> workers = table_.connected();
+  for (WorkerState* worker : workers) {
+    const std::uint32_t free = worker->free_slots();
+    if (free == 0 || worker->claiming > 0) continue;
+    claim_for(*worker, workers.size() == 1 ? std::min(free, kMaxClaim) : 1);
+  }
+}
+
+void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
+  worker.claiming = count;
+  const WorkerName name{worker.hello.name, worker.hello.instance};
+  const std::int64_t now_ms = clock_.wall_ms();
+  queue_.post<std::vector<Claimed>>(
+      [name, count, now_ms](Database& db) { return claim(db, name, count, now_ms); },
+      [this, instance = name.instance, count, seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
+        if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->claiming = 0;
+        if (!claimed) {  // nothing was leased; tick() tries again
+          claims_failed_.warning(fmt::format("cannot give out jobs: {}", claimed.error().message),
+                                 clock_.steady_ms());
+          return;
+        }
+        if (claimed->size() < count) emptied_at_ = seen;
+        assign(instance, std::move(claimed).value());
+        fill_all();
+      });
+}
+
+void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claimed) {
+  WorkerState* worker = table_.by_instance(instance);
+  for (Claimed& one : claimed) {
+    if (worker == nullptr || !worker->connected()) {
+      end_lease(one.lease, LeaseEnd::kGivenBack, "its worker left before it got the job");
+      continue;
+    }
+    if (!send(worker->peer, schema::Assign{one.lease, std::move(one.spec)})) {
+      worker->peer.clear();  // nothing more goes to it until it says hello again
+      end_lease(one.lease, LeaseEnd::kGivenBack,
+                fmt::format("worker {} could not be reached", worker->hello.name));
+      continue;
+    }
+    worker->jobs[one.lease.job] = {one.lease.attempt, lease_end(), {}};
+    tell_running(one.lease, *worker);
+  }
+}
+
+void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result) {
+  WorkerState* worker = table_.by_peer(peer);
+  if (worker == nullptr) {
+    send(peer, schema::WhoAreYou{});
+    return;
+  }
+  worker->last_seen_ms = clock_.steady_ms();
+  if (worker->holds(result.lease)) worker->jobs[result.lease.job].deadline_ms = lease_end();
+  const Lease lease = result.lease;
+  const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
+  const std::int64_t now_ms = clock_.wall_ms();
+  durable_.post<Outcome>([shared, now_ms](Database& db) { return finish(db, *shared, now_ms); },
+                         [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
+                           finished(lease, instance, std::move(outcome));
+                         });
+}
+
+void Dispatcher::finished(const Lease& lease, const std::string& instance, Result<Outcome> outcome) {
+  if (!outcome) {
+    log::error("cannot record a result",
+               {{"JOB", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
+    end_lease(lease, LeaseEnd::kLost,
+              fmt::format("its result could not be stored: {}", outcome.error().message));
+  }
+  const bool accepted = outcome.ok() && outcome->accepted;
+  if (WorkerState* worker = table_.by_instance(instance); worker != nullptr) {
+    if (worker->holds(lease)) worker->jobs.erase(lease.job);
+    if (worker->connected()) send(worker->peer, schema::ResultAck{lease, accepted});
+  }
+  if (accepted) {
+    feed_.tell_state(lease.job, outcome->state, outcome->error);
+    if (outcome->state == JobState::kQueued) ++queued_seen_;
+  }
+  fill_all();
+}
+
+void Dispatcher::end_lease(const Lease& lease, LeaseEnd end, const std::string& why) {
+  const std::int64_t now_ms = clock_.wall_ms();
+  durable_.post<Outcome>(
+      [lease, end, why, now_ms](Database& db) { return release(db, lease, end, why, now_ms); },
+      [this, lease](Result<Outcome> outcome) {
+        if (!outcome) {
+          log::error("cannot end a lease",
+                     {{"JOB", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
+        } else if (outcome->accepted) {
+          feed_.tell_state(lease.job, outcome->state, outcome->error);
+          if (outcome->state == JobState::kQueued) jobs_queued();
+        }
+      });
+}
+
+void Dispatcher::jobs_ended(const std::vector<Ended>& ended, JobState state) {
+  for (const Ended& one : ended) {
+    WorkerState* worker = one.lease ? table_.by_job(one.id) : nullptr;
+    if (worker != nullptr && worker->holds(*one.lease)) {
+      worker->jobs.erase(one.id);
+      if (worker->connected())
+        send(worker->peer, schema::Revoke{*one.lease, std::string(schema::to_string(state))});
+    }
+    feed_.tell_state(one.id, state);
+  }
+  if (!ended.empty()) fill_all();
+}
+
+void Dispatcher::expire_jobs() {
+  const std::int64_t now_ms = clock_.wall_ms();
+  queue_.post<std::vector<Ended>>(
+      [now_ms](Database& db) { return expire(db, now_ms); },
+      [this](Result<std::vector<Ended>> ended) {  // an error: the next second tries again
+        if (ended) jobs_ended(*ended, JobState::kExpired);
+      });
+}
+
+void Dispatcher::tell_running(const Lease& lease, const WorkerState& worker) {
+  schema::Event event;
+  event.topic = schema::kTopicJobState;
+  event.job = lease.job;
+  event.state = JobState::kRunning;
+  event.attempt = lease.attempt;
+  event.worker = worker.hello.name;
+  feed_.tell(std::move(event));
+}
+
+}  // namespace dslad::daemon

@@ -1,0 +1,178 @@
+// Workers coming, reporting and leaving; the rest of Dispatcher is in assignment.cc and planning.cc.
+#include "daemon/dispatch/dispatcher.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "daemon/service/log.h"
+#include "schema/codec.h"
+
+namespace dslad::daemon {
+namespace {
+
+// When the daemon itself stood still for longer than this, workers' heartbeats may lie unread: their leases
+// are extended by the time it stood.
+constexpr std::int64_t kStoodStillMs = 1'000;
+
+bool same(const schema::Progress& a, const schema::Progress& b) {
+  return a.phase == b.phase && a.prompt_done == b.prompt_done && a.prompt_total == b.prompt_total &&
+         a.tokens_out == b.tokens_out;
+}
+
+}  // namespace
+
+using schema::Lease;
+
+Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& queue, Outbox& workers,
+                       Feed& feed)
+    : config_(config), clock_(clock), queue_(queue), workers_(workers), feed_(feed), durable_(queue) {}
+
+void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
+  for (const HeldLease& one : held) {
+    WorkerState& worker = table_.add(one.worker.instance);
+    worker.hello.name = one.worker.name;
+    worker.hello.instance = one.worker.instance;
+    worker.last_seen_ms = clock_.steady_ms();
+    worker.jobs[one.lease.job] = {one.lease.attempt, lease_end(), {}};
+  }
+}
+
+void Dispatcher::on_hello(const std::string& peer, std::uint64_t request_id, schema::Hello hello) {
+  for (const std::string& other : table_.namesakes(hello.name, hello.instance)) {
+    drop_worker(other, LeaseEnd::kLost, fmt::format("worker {} was started again", hello.name));
+  }
+  WorkerState& worker = admit(peer, hello);
+  send(peer, schema::Welcome{config_.lease_ms, config_.heartbeat_ms}, request_id);
+  reconcile_leases(worker, hello.leases);
+  announce(hello);
+  fill_all();
+}
+
+WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hello) {
+  if (WorkerState* other = table_.by_peer(peer); other != nullptr) other->peer.clear();
+  WorkerState& worker = table_.add(hello.instance);
+  if (!worker.connected()) {
+    log::info("worker connected", {{"WORKER", hello.name}, {"MODEL", hello.model}, {"DEVICE", hello.device}});
+    tell_worker(schema::kTopicWorkerUp, hello.name, "");
+  }
+  worker.peer = peer;
+  worker.hello = hello;
+  worker.hello.leases.clear();
+  worker.last_seen_ms = clock_.steady_ms();
+  return worker;
+}
+
+// Leases that both sides know go on; what only the worker holds it must stop, what only we gave it goes back.
+void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>& held) {
+  for (const Lease& lease : held) {
+    if (worker.holds(lease)) {
+      worker.jobs[lease.job].deadline_ms = lease_end();
+    } else {
+      send(worker.peer, schema::Revoke{lease, "the lease has ended"});
+    }
+  }
+  std::vector<Lease> missing;
+  for (const auto& [job, state] : worker.jobs) {
+    const Lease lease{job, state.attempt};
+    if (std::find(held.begin(), held.end(), lease) == held.end()) missing.push_back(lease);
+  }
+  for (const Lease& lease : missing) {
+    worker.jobs.erase(lease.job);
+    end_lease(lease, LeaseEnd::kGivenBack, fmt::format("worker {} did not get it", worker.hello.name));
+  }
+}
+
+void Dispatcher::announce(const schema::Hello& hello) {
+  const std::int64_t now_ms = clock_.wall_ms();
+  durable_.post<std::optional<WantedPlan>>(
+      [hello, now_ms](Database& db) { return announce_model(db, hello, now_ms); },
+      [this, instance = hello.instance](Result<std::optional<WantedPlan>> wanted) {
+        if (!wanted) {
+          log::error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
+        } else if (*wanted) {
+          bring_to(**wanted, instance);
+        }
+      });
+}
+
+void Dispatcher::on_heartbeat(const std::string& peer, const schema::Heartbeat& heartbeat) {
+  WorkerState* worker = table_.by_peer(peer);
+  if (worker == nullptr) {
+    send(peer, schema::WhoAreYou{});
+    return;
+  }
+  worker->last_seen_ms = clock_.steady_ms();
+  worker->engine = heartbeat.engine;
+  for (const schema::LeaseProgress& one : heartbeat.leases) {
+    if (!worker->holds(one.lease)) {
+      send(peer, schema::Revoke{one.lease, "the lease has ended"});
+      continue;
+    }
+    HeldJob& job = worker->jobs[one.lease.job];
+    job.deadline_ms = lease_end();
+    if (same(job.progress, one.progress)) continue;
+    job.progress = one.progress;
+    tell_progress(one, *worker);
+  }
+}
+
+void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& goodbye) {
+  const WorkerState* worker = table_.by_peer(peer);
+  if (worker == nullptr) return;
+  const std::string why = goodbye.reason.empty() ? "it said goodbye" : goodbye.reason;
+  drop_worker(worker->hello.instance, LeaseEnd::kGivenBack,
+              fmt::format("worker {} left: {}", worker->hello.name, why));
+}
+
+void Dispatcher::drop_worker(const std::string& instance, LeaseEnd end, const std::string& why) {
+  const WorkerState worker = table_.remove(instance);
+  log::info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
+  if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
+  plan_changes_.worker_left(instance);
+  for (const auto& [job, state] : worker.jobs) end_lease({job, state.attempt}, end, why);
+}
+
+void Dispatcher::tick() {
+  const std::int64_t now_ms = clock_.steady_ms();
+  if (last_tick_ms_ != 0 && now_ms - last_tick_ms_ > kStoodStillMs) table_.extend_all(now_ms - last_tick_ms_);
+  last_tick_ms_ = now_ms;
+  for (const Lease& lease : table_.take_expired(now_ms)) {
+    end_lease(lease, LeaseEnd::kLost, fmt::format("the worker was not heard of for {} ms", config_.lease_ms));
+  }
+  for (const std::string& instance : table_.silent_since(now_ms - config_.lease_ms)) {
+    drop_worker(instance, LeaseEnd::kLost, fmt::format("not heard of for {} ms", config_.lease_ms));
+  }
+  if (now_ms >= next_second_ms_) {
+    next_second_ms_ = now_ms + 1'000;
+    expire_jobs();
+    durable_.retry();
+    fill_all();
+  }
+  plan_changes_.tick(now_ms);
+}
+
+schema::Progress Dispatcher::progress(schema::JobId job) const {
+  const WorkerState* worker = table_.by_job(job);
+  return worker == nullptr ? schema::Progress{} : worker->jobs.at(job).progress;
+}
+
+void Dispatcher::tell_progress(const schema::LeaseProgress& progress, const WorkerState& worker) {
+  schema::Event event;
+  event.topic = schema::kTopicJobProgress;
+  event.job = progress.lease.job;
+  event.attempt = progress.lease.attempt;
+  event.progress = progress.progress;
+  event.worker = worker.hello.name;
+  feed_.tell(std::move(event));
+}
+
+void Dispatcher::tell_worker(const char* topic, const std::string& name, const std::string& reason) {
+  schema::Event event;
+  event.topic = topic;
+  event.worker = name;
+  if (!reason.empty()) event.reason = reason;
+  feed_.tell(std::move(event));
+}
+
+}  // namespace dslad::daemon

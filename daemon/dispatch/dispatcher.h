@@ -1,0 +1,103 @@
+// Gives queued jobs to workers and brings their results home. Owns no job: the store says which lease is
+// good, this class knows who is connected, when leases end and where frames go.
+//
+// Everything runs on the socket thread; time comes from the Clock, frames leave through the Outbox,
+// transitions go through the store's Queue and are told to the Feed after their commit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "daemon/clock.h"
+#include "daemon/dispatch/durable.h"
+#include "daemon/dispatch/plan_changes.h"
+#include "daemon/dispatch/worker_table.h"
+#include "daemon/outbox.h"
+#include "daemon/service/feed.h"
+#include "daemon/service/log.h"
+#include "daemon/store/job_reads.h"
+#include "daemon/store/job_writes.h"
+#include "daemon/store/layers.h"
+#include "schema/codec.h"
+
+namespace dslad::daemon {
+
+struct DispatchConfig {
+  std::uint32_t lease_ms = 15'000;
+  std::uint32_t heartbeat_ms = 3'000;
+  std::uint32_t plan_timeout_ms = 60'000;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& queue, Outbox& workers, Feed& feed);
+
+  // Leases from before a restart: their workers have one lease_ms to come back and keep them.
+  void expect_back(const std::vector<HeldLease>& held);
+
+  // Messages of workers; `peer` is where they came from.
+  void on_hello(const std::string& peer, std::uint64_t request_id, schema::Hello hello);
+  void on_heartbeat(const std::string& peer, const schema::Heartbeat& heartbeat);
+  void on_result(const std::string& peer, schema::WorkerResult result);
+  void on_plan_result(const std::string& peer, const schema::PlanResult& result);
+  void on_goodbye(const std::string& peer, const schema::Goodbye& goodbye);
+
+  // Jobs may be waiting: after a submit, or at the start.
+  void jobs_queued();
+  // Jobs were cancelled or have expired: tells their workers, and the feed.
+  void jobs_ended(const std::vector<Ended>& ended, schema::JobState state);
+  // Asks every connected worker for a plan; `done` hears the outcome.
+  void set_plan(const schema::SetPlan& request, PlanDone done);
+  // Ends leases and waits that are over; call several times a second.
+  void tick();
+  // From now on no job is given out.
+  void stop_assigning() { assigning_ = false; }
+
+  [[nodiscard]] std::vector<schema::WorkerInfo> workers() const { return table_.report(clock_.steady_ms()); }
+  [[nodiscard]] schema::PlanReply plans();
+  // Of a running job; the default where nothing is known.
+  [[nodiscard]] schema::Progress progress(schema::JobId job) const;
+
+ private:
+  template <typename Message>
+  bool send(const std::string& peer, const Message& message, std::uint64_t id = 0) {
+    return workers_.send(peer, schema::encode(message, id));
+  }
+  [[nodiscard]] std::int64_t lease_end() const { return clock_.steady_ms() + config_.lease_ms; }
+
+  WorkerState& admit(const std::string& peer, const schema::Hello& hello);
+  void reconcile_leases(WorkerState& worker, const std::vector<schema::Lease>& held);
+  void announce(const schema::Hello& hello);
+  void bring_to(const WantedPlan& wanted, const std::string& instance);
+  void drop_worker(const std::string& instance, LeaseEnd end, const std::string& why);
+
+  void fill_all();
+  void claim_for(WorkerState& worker, std::uint32_t count);
+  void assign(const std::string& instance, std::vector<Claimed> claimed);
+  void finished(const schema::Lease& lease, const std::string& instance, Result<Outcome> outcome);
+  void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
+  void ask_plan(std::uint64_t request, const schema::SetPlan& plan, const WorkerState& worker);
+  void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
+  void expire_jobs();
+  void tell_running(const schema::Lease& lease, const WorkerState& worker);
+  void tell_progress(const schema::LeaseProgress& progress, const WorkerState& worker);
+  void tell_worker(const char* topic, const std::string& name, const std::string& reason);
+
+  const DispatchConfig config_;
+  const Clock& clock_;
+  Queue& queue_;
+  Outbox& workers_;
+  Feed& feed_;
+  Durable durable_;
+  WorkerTable table_;
+  PlanChanges plan_changes_;
+  bool assigning_ = true;
+  std::uint64_t queued_seen_ = 1;  // counts jobs_queued()
+  std::uint64_t emptied_at_ = 0;   // value of queued_seen_ when a claim last found the queue empty
+  std::int64_t last_tick_ms_ = 0;  // steady, as is the next
+  std::int64_t next_second_ms_ = 0;
+  log::Limited claims_failed_;
+};
+
+}  // namespace dslad::daemon

@@ -1,0 +1,52 @@
+// Changes of plan that workers have been asked for and not yet confirmed. Pure bookkeeping: no I/O, times
+// passed in. Socket thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/layers.h"
+#include "schema/client_messages.h"
+#include "schema/worker_messages.h"
+
+namespace dslad::daemon {
+
+using PlanDone = std::function<void(Result<schema::PlanReply>)>;
+
+class PlanChanges {
+ public:
+  // Opens a change that the workers of these instances shall confirm; gives its request number. `done` is
+  // called once: with every worker's answer, with the first refusal after all have answered, or at the
+  // deadline.
+  std::uint64_t open(const schema::SetPlan& asked, std::vector<std::string> instances,
+                     std::int64_t deadline_ms, PlanDone done);
+
+  // What was asked, where `instance` still owes an answer to this request.
+  std::optional<schema::SetPlan> asked(std::uint64_t request, const std::string& instance) const;
+
+  void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
+  void worker_left(const std::string& instance);
+  void tick(std::int64_t now_ms);
+
+  [[nodiscard]] bool idle() const { return open_.empty(); }
+
+ private:
+  struct Change {
+    schema::SetPlan asked;
+    std::vector<std::string> owing;  // instances
+    std::int64_t deadline_ms = 0;
+    schema::PlanReply reply;
+    std::optional<Error> error;  // the first
+    PlanDone done;
+  };
+  void close_if_complete(std::uint64_t request);
+
+  std::map<std::uint64_t, Change> open_;
+  std::uint64_t last_request_ = 0;
+};
+
+}  // namespace dslad::daemon

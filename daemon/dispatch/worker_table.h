@@ -1,0 +1,70 @@
+// The workers that the daemon knows, connected or expected back, and the leases that each holds. Pure
+// bookkeeping: no I/O, times passed in (steady milliseconds). Socket thread only.
+//
+// Invariant: a job is leased to at most one worker of the table.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "schema/client_messages.h"
+#include "schema/worker_messages.h"
+
+namespace dslad::daemon {
+
+struct HeldJob {
+  std::uint32_t attempt = 0;
+  std::int64_t deadline_ms = 0;  // the lease ends unless a heartbeat names it before
+  schema::Progress progress;
+};
+
+struct WorkerState {
+  std::string peer;     // on the workers' socket; empty: not connected, expected back
+  schema::Hello hello;  // as announced last; its leases are not kept here
+  schema::EngineStats engine;
+  std::map<schema::JobId, HeldJob> jobs;
+  std::uint32_t claiming = 0;  // jobs asked of the store for it, not yet assigned
+  std::int64_t last_seen_ms = 0;
+
+  [[nodiscard]] bool connected() const { return !peer.empty(); }
+  [[nodiscard]] std::uint32_t free_slots() const;
+  [[nodiscard]] bool holds(const schema::Lease& lease) const;
+};
+
+class WorkerTable {
+ public:
+  // nullptr where there is none.
+  WorkerState* by_peer(const std::string& peer);
+  WorkerState* by_instance(const std::string& instance);
+  WorkerState* by_job(schema::JobId job);
+  const WorkerState* by_job(schema::JobId job) const;
+
+  // The instance's state, new or as it was.
+  WorkerState& add(const std::string& instance);
+
+  // Instances with this name other than `instance`: processes that are no more.
+  std::vector<std::string> namesakes(const std::string& name, const std::string& instance) const;
+
+  // Takes the worker out of the table.
+  WorkerState remove(const std::string& instance);
+
+  // Instances unheard of since `before_ms`.
+  std::vector<std::string> silent_since(std::int64_t before_ms) const;
+
+  // Takes out the leases whose deadline has passed.
+  std::vector<schema::Lease> take_expired(std::int64_t now_ms);
+
+  // Gives every lease and worker this much more time.
+  void extend_all(std::int64_t by_ms);
+
+  [[nodiscard]] std::vector<WorkerState*> connected();  // the idlest first
+  [[nodiscard]] std::vector<schema::WorkerInfo> report(std::int64_t now_ms) const;
+
+ private:
+  std::map<std::string, WorkerState> workers_;  // by instance
+};
+
+}  // namespace dslad::daemon

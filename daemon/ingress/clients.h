@@ -1,0 +1,89 @@
+// Answers clients' requests: reads them, has the store and the dispatcher do the work, replies once. A
+// request that is malformed gets an error reply; nothing a client sends can harm the daemon. Socket thread
+// only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "daemon/clock.h"
+#include "daemon/dispatch/dispatcher.h"
+#include "daemon/ingress/waits.h"
+#include "daemon/outbox.h"
+#include "daemon/service/feed.h"
+#include "daemon/service/log.h"
+#include "daemon/store/job_writes.h"
+#include "daemon/store/queue.h"
+#include "schema/codec.h"
+
+namespace dslad::daemon {
+
+class Clients {
+ public:
+  using Counters = std::map<std::string, std::uint64_t>;
+
+  // What the clients are served with; all outlive this.
+  struct Parts {
+    const Clock& clock;
+    Queue& queue;
+    Outbox& outbox;
+    Dispatcher& dispatcher;
+    Feed& feed;
+    std::function<Counters()> counters;  // of the other parts, for `stats`
+    std::string events_url;              // told to clients, so that they need to know one URL only
+  };
+
+  Clients(Parts parts, const QueueLimits& limits);
+
+  void on_frame(const std::string& peer, std::string frame);
+  // Answers the waits that are over.
+  void tick();
+  // From now on submits are refused; waits are answered at once.
+  void drain();
+
+ private:
+  using Handler = void (*)(Clients&, const Asker&, const schema::Envelope&);
+  template <typename Message>
+  static void handle(Clients& clients, const Asker& asker, const schema::Envelope& envelope);
+  static const std::map<std::string_view, Handler>& handlers();
+
+  void on(const Asker& asker, schema::Submit request);
+  void on(const Asker& asker, const schema::GetStatus& request);
+  void on(const Asker& asker, const schema::ListJobs& request);
+  void on(const Asker& asker, const schema::GetJob& request);
+  void on(const Asker& asker, const schema::GetResult& request);
+  void on(const Asker& asker, const schema::Wait& request);
+  void on(const Asker& asker, const schema::Cancel& request);
+  void on(const Asker& asker, const schema::GetLayers& request);
+  void on(const Asker& asker, const schema::ShowPlan& request);
+  void on(const Asker& asker, const schema::SetPlan& request);
+  void on(const Asker& asker, const schema::GetStats& request);
+  void on(const Asker& asker, const schema::Ping& request);
+
+  template <typename Reply>
+  void reply(const Asker& asker, const Reply& message) {
+    parts_.outbox.send(asker.peer,
+                       schema::encode(message, asker.request_id));  // a client that left is no concern
+  }
+  void refuse(const Asker& asker, const Error& error);
+
+  // Has `work` done and replies with what `shape` makes of its result, or with its error.
+  template <typename T, typename Shape>
+  void answer(const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape);
+  void answer_wait(const WaitingClient& client);
+  void add_progress(schema::JobInfo& info) const;
+  [[nodiscard]] std::uint64_t uptime_ms() const;
+
+  Parts parts_;
+  const QueueLimits limits_;
+  Waits waits_;
+  const std::int64_t started_ms_;  // steady
+  bool draining_ = false;
+  Counters counts_;
+  log::Limited malformed_;
+};
+
+}  // namespace dslad::daemon

@@ -1,0 +1,18 @@
+// Binding a socket to a URL with errors that say what to do. Only daemon/net uses it.
+#pragma once
+
+#include <string>
+
+#include "schema/result.h"
+
+namespace zmq {
+class socket_t;
+}
+
+namespace dslad::daemon {
+
+// For ipc: makes the folder, refuses a path on which another process listens, replaces a stale socket file.
+// The file's mode follows the umask.
+Status bind_socket(zmq::socket_t& socket, const std::string& url);
+
+}  // namespace dslad::daemon

@@ -1,0 +1,35 @@
+#include "daemon/service/publisher.h"
+
+#include <utility>
+#include <zmq.hpp>
+
+#include "daemon/net/bind.h"
+#include "daemon/service/log.h"
+#include "schema/codec.h"
+
+namespace dslad::daemon {
+
+Publisher::Publisher(std::unique_ptr<zmq::socket_t> socket) : socket_(std::move(socket)) {}
+Publisher::~Publisher() = default;
+
+Result<std::unique_ptr<Publisher>> Publisher::bind(zmq::context_t& context, const std::string& url) {
+  try {
+    auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::pub);
+    socket->set(zmq::sockopt::linger, 0);
+    if (Status status = bind_socket(*socket, url); !status) return status.error();
+    return std::unique_ptr<Publisher>(new Publisher(std::move(socket)));
+  } catch (const zmq::error_t& error) {
+    return Error{ErrorCode::kUnavailable, url + ": " + error.what()};
+  }
+}
+
+void Publisher::on_event(const schema::Event& event) {
+  try {
+    socket_->send(zmq::buffer(event.topic), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
+    socket_->send(zmq::buffer(schema::encode(event)), zmq::send_flags::dontwait);
+  } catch (const zmq::error_t& error) {
+    log::debug(error.what());  // events are lossy by contract
+  }
+}
+
+}  // namespace dslad::daemon
