@@ -9,14 +9,14 @@
 #include "daemon/ingress/clients.h"
 #include "daemon/net/router.h"
 #include "daemon/service/feed.h"
-#include "daemon/service/log.h"
-#include "daemon/service/notify.h"
 #include "daemon/service/publisher.h"
 #include "daemon/service/wakeup.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/state_dir.h"
 #include "daemon/store/writer.h"
+#include "schema/process/log.h"
+#include "schema/process/service_manager.h"
 
 namespace dslad::daemon {
 namespace {
@@ -126,7 +126,7 @@ struct Daemon::Parts {
   Dispatcher dispatcher;
   Clients clients;
   WorkerPort worker_port{clock, *workers, dispatcher};
-  Notify notify;
+  process::ServiceManager service_manager;
   bool stopping = false;
 };
 
@@ -144,8 +144,9 @@ Result<std::unique_ptr<Daemon>> Daemon::open(const Config& config) {
 }
 
 Status Daemon::run() {
-  log::info("ready", {{"VERSION", DSLAD_VERSION}, {"DATABASE", parts_->state_dir.database().string()}});
-  parts_->notify.ready();
+  process::log_info("ready",
+                    {{"VERSION", DSLAD_VERSION}, {"DATABASE", parts_->state_dir.database().string()}});
+  parts_->service_manager.ready();
   try {
     while (!parts_->stopping) turn();
   } catch (const std::exception& error) {  // the loop's own descriptors failed
@@ -153,7 +154,7 @@ Status Daemon::run() {
     return Error{ErrorCode::kInternal, error.what()};
   }
   drain();
-  log::info("stopped");
+  process::log_info("stopped");
   return ok_status();
 }
 
@@ -171,9 +172,9 @@ void Daemon::turn() {
   receive();
   parts.dispatcher.tick();
   parts.clients.tick();
-  parts.notify.alive(parts.clock.steady_ms());
+  parts.service_manager.progress();
   if (const int signal = parts.signals.take(); signal != 0) {
-    log::info("stopping", {{"SIGNAL", std::to_string(signal)}});
+    process::log_info("stopping", {{"SIGNAL", std::to_string(signal)}});
     parts.stopping = true;
   }
 }
@@ -194,7 +195,7 @@ void Daemon::receive() {
 
 // Workers are told nothing: their leases are in the database, and they come back to the next daemon.
 void Daemon::drain() {
-  parts_->notify.stopping();
+  parts_->service_manager.stopping();
   parts_->dispatcher.stop_assigning();
   parts_->clients.drain();
   receive();  // answers those who asked in the meantime

@@ -11,7 +11,7 @@
 
 #include "daemon/config.h"
 #include "daemon/daemon.h"
-#include "daemon/service/log.h"
+#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {
@@ -32,7 +32,9 @@ struct Arguments {
 void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--config", arguments.config_file,
                  "configuration file (default: /etc/dslad/dslad.toml, if there)");
-  app.add_option("--set", arguments.settings, "one setting, KEY=VALUE; may be given again")->take_all();
+  app.add_option("--set", arguments.settings, "one setting, KEY=VALUE; may be given again")
+      ->take_all()
+      ->allow_extra_args(false);
   app.add_option("--state-dir", arguments.state_dir, "folder of the database; store.state_dir");
   app.add_option("--jobs", arguments.jobs, "URL for clients; listen.jobs");
   app.add_option("--workers", arguments.workers, "URL for workers; listen.workers");
@@ -72,20 +74,13 @@ ConfigErrors read_all(const Arguments& arguments, Config& config) {
   return errors;
 }
 
-log::Level level_of(const std::string& word) {
-  if (word == "debug") return log::Level::kDebug;
-  if (word == "warning") return log::Level::kWarning;
-  if (word == "error") return log::Level::kError;
-  return log::Level::kInfo;
-}
-
 int fail(const Error& error) {
-  log::error(error.message, {{"ERROR_CODE", std::string(to_string(error.code))}});
+  process::log_error(error.message, {{"ERROR_CODE", std::string(to_string(error.code))}});
   return error.code == ErrorCode::kRefused ? kExitRefused : kExitFailed;
 }
 
 int serve(const Config& config) {
-  log::start(level_of(config.log_level));
+  process::start_logging("dslad", config.log_level);
   ::umask(0007);  // sockets and database: for dslad's user and group, for nobody else
   const Config defaults;
   if (::geteuid() != 0 && config.state_dir == defaults.state_dir &&

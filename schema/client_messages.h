@@ -169,6 +169,7 @@ struct Submitted {
 struct DaemonStatus {
   static constexpr const char* kKind = "daemon_status";
   std::string version;
+  std::string events_url;  // where events are published (event.h)
   std::uint64_t uptime_ms = 0;
   bool draining = false;
   std::map<std::string, std::uint64_t> jobs;  // number of jobs by state; every state is present
@@ -177,6 +178,7 @@ struct DaemonStatus {
 
   static void fields(auto& self, auto& field) {
     field("version", self.version);
+    field("events_url", self.events_url);
     field("uptime_ms", self.uptime_ms);
     field("draining", self.draining);
     field("jobs", self.jobs);

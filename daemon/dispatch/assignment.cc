@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "daemon/dispatch/dispatcher.h"
-#include "daemon/service/log.h"
+#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {
@@ -89,8 +89,8 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
 
 void Dispatcher::finished(const Lease& lease, const std::string& instance, Result<Outcome> outcome) {
   if (!outcome) {
-    log::error("cannot record a result",
-               {{"JOB", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
+    process::log_error("cannot record a result",
+                       {{"JOB_ID", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
     end_lease(lease, LeaseEnd::kLost,
               fmt::format("its result could not be stored: {}", outcome.error().message));
   }
@@ -112,8 +112,8 @@ void Dispatcher::end_lease(const Lease& lease, LeaseEnd end, const std::string& 
       [lease, end, why, now_ms](Database& db) { return release(db, lease, end, why, now_ms); },
       [this, lease](Result<Outcome> outcome) {
         if (!outcome) {
-          log::error("cannot end a lease",
-                     {{"JOB", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
+          process::log_error("cannot end a lease",
+                             {{"JOB_ID", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
         } else if (outcome->accepted) {
           feed_.tell_state(lease.job, outcome->state, outcome->error);
           if (outcome->state == JobState::kQueued) jobs_queued();

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "daemon/service/log.h"
 #include "schema/codec.h"
+#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {
@@ -53,7 +53,8 @@ WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hel
   if (WorkerState* other = table_.by_peer(peer); other != nullptr) other->peer.clear();
   WorkerState& worker = table_.add(hello.instance);
   if (!worker.connected()) {
-    log::info("worker connected", {{"WORKER", hello.name}, {"MODEL", hello.model}, {"DEVICE", hello.device}});
+    process::log_info("worker connected",
+                      {{"WORKER", hello.name}, {"MODEL", hello.model}, {"DEVICE", hello.device}});
     tell_worker(schema::kTopicWorkerUp, hello.name, "");
   }
   worker.peer = peer;
@@ -89,7 +90,7 @@ void Dispatcher::announce(const schema::Hello& hello) {
       [hello, now_ms](Database& db) { return announce_model(db, hello, now_ms); },
       [this, instance = hello.instance](Result<std::optional<WantedPlan>> wanted) {
         if (!wanted) {
-          log::error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
+          process::log_error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
         } else if (*wanted) {
           bring_to(**wanted, instance);
         }
@@ -127,7 +128,7 @@ void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& good
 
 void Dispatcher::drop_worker(const std::string& instance, LeaseEnd end, const std::string& why) {
   const WorkerState worker = table_.remove(instance);
-  log::info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
+  process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
   plan_changes_.worker_left(instance);
   for (const auto& [job, state] : worker.jobs) end_lease({job, state.attempt}, end, why);

@@ -15,7 +15,7 @@
 #include "daemon/dispatch/worker_table.h"
 #include "daemon/outbox.h"
 #include "daemon/service/feed.h"
-#include "daemon/service/log.h"
+#include "daemon/service/limited_warning.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "daemon/store/layers.h"
@@ -97,7 +97,7 @@ class Dispatcher {
   std::uint64_t emptied_at_ = 0;   // value of queued_seen_ when a claim last found the queue empty
   std::int64_t last_tick_ms_ = 0;  // steady, as is the next
   std::int64_t next_second_ms_ = 0;
-  log::Limited claims_failed_;
+  LimitedWarning claims_failed_;
 };
 
 }  // namespace dslad::daemon

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "daemon/dispatch/dispatcher.h"
-#include "daemon/service/log.h"
+#include "schema/process/log.h"
 
 namespace dslad::daemon {
 
@@ -39,7 +39,8 @@ void Dispatcher::bring_to(const WantedPlan& wanted, const std::string& instance)
   const std::uint64_t number =
       plan_changes_.open(request, {instance}, deadline_ms, [](const Result<schema::PlanReply>& reply) {
         if (!reply)
-          log::warning(fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
+          process::log_warning(
+              fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
       });
   ask_plan(number, request, *worker);
 }

@@ -8,7 +8,7 @@
 #include "daemon/clock.h"
 #include "daemon/dispatch/dispatcher.h"
 #include "daemon/outbox.h"
-#include "daemon/service/log.h"
+#include "daemon/service/limited_warning.h"
 #include "schema/codec.h"
 
 namespace dslad::daemon {
@@ -28,7 +28,7 @@ class WorkerPort {
   const Clock& clock_;
   Outbox& outbox_;
   Dispatcher& dispatcher_;
-  log::Limited malformed_;
+  LimitedWarning malformed_;
 };
 
 }  // namespace dslad::daemon

@@ -14,7 +14,7 @@
 #include "daemon/ingress/waits.h"
 #include "daemon/outbox.h"
 #include "daemon/service/feed.h"
-#include "daemon/service/log.h"
+#include "daemon/service/limited_warning.h"
 #include "daemon/store/job_writes.h"
 #include "daemon/store/queue.h"
 #include "schema/codec.h"
@@ -83,7 +83,7 @@ class Clients {
   const std::int64_t started_ms_;  // steady
   bool draining_ = false;
   Counters counts_;
-  log::Limited malformed_;
+  LimitedWarning malformed_;
 };
 
 }  // namespace dslad::daemon

@@ -9,8 +9,10 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
+#include <vector>
 
 namespace dslad::process {
 namespace {
@@ -37,6 +39,26 @@ int syslog_priority(spdlog::level::level_enum level) {
     default:
       return 7;
   }
+}
+
+void send_to_journal(spdlog::level::level_enum level, std::string_view message,
+                     std::initializer_list<Field> fields) {
+  std::vector<std::string> entries = {fmt::format("MESSAGE={}", message),
+                                      fmt::format("PRIORITY={}", syslog_priority(level)),
+                                      fmt::format("SYSLOG_IDENTIFIER={}", spdlog::default_logger()->name())};
+  for (const Field& field : fields) entries.push_back(fmt::format("DSLAD_{}={}", field.name, field.value));
+  std::vector<iovec> parts;
+  for (std::string& entry : entries) parts.push_back({entry.data(), entry.size()});
+  sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));  // there is nowhere to report a failure to
+}
+
+void write(spdlog::level::level_enum level, std::string_view message, std::initializer_list<Field> fields) {
+  spdlog::logger& logger = *spdlog::default_logger();
+  if (!logger.should_log(level)) return;
+  if (stderr_is_journal()) return send_to_journal(level, message, fields);
+  std::string line(message);
+  for (const Field& field : fields) line += fmt::format(" {}={}", field.name, field.value);
+  logger.log(level, "{}", line);
 }
 
 class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
@@ -67,14 +89,20 @@ void start_logging(const std::string& program, const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void log_info(std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::info, message, fields);
+}
+
+void log_warning(std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::warn, message, fields);
+}
+
+void log_error(std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::err, message, fields);
+}
+
 void log_job(std::int64_t job, std::uint32_t attempt, const std::string& text) {
-  const auto& logger = *spdlog::default_logger();
-  const std::string message = fmt::format("job {} attempt {}: {}", job, attempt, text);
-  if (!stderr_is_journal()) return spdlog::info(message);
-  if (!logger.should_log(spdlog::level::info)) return;
-  sd_journal_send("MESSAGE=%s", message.c_str(), "PRIORITY=%i", syslog_priority(spdlog::level::info),
-                  "SYSLOG_IDENTIFIER=%s", logger.name().c_str(), "DSLAD_JOB_ID=%lld",
-                  static_cast<long long>(job), "DSLAD_ATTEMPT=%u", attempt, nullptr);
+  log_info(text, {{"JOB_ID", std::to_string(job)}, {"ATTEMPT", std::to_string(attempt)}});
 }
 
 }  // namespace dslad::process
