@@ -1,0 +1,184 @@
+// engine_bench [--model S|M|both] [--threads N] [--json]: the whole engine on two model shapes, random
+// weights, bf16.
+//
+// Prints what the engine reaches beside the limit it is held against, all measured in one run:
+//   decode of one sequence            bytes read per token over the measured read bandwidth
+//   decode of 32 sequences            tokens/s over those of one sequence, both with the same context
+//   prefill of 512 tokens             FLOP/s of the projections over oneDNN's own on the same shapes
+//   16k tokens, 3/4 of the layers DSLA   time over that of all-attention
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <string>
+#include <thread>
+
+#include "bench/onednn_rate.h"
+#include "bench/peaks.h"
+#include "kernels/cpu/thread_pool.h"
+#include "worker/engine/measure.h"
+
+namespace dslad::bench {
+namespace {
+
+using kernels::DType;
+using worker::Engine;
+using worker::LlamaConfig;
+using worker::Speed;
+
+struct Options {
+  std::string model = "both";
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  bool json = false;
+};
+
+LlamaConfig shape(const std::string& model) {
+  LlamaConfig c;
+  c.context = 20000;
+  c.rms_norm_eps = 1e-5;
+  c.head_dim = 64;
+  if (model == "S") {  // SmolLM2-135M
+    c.hidden_size = 576, c.intermediate_size = 1536, c.layers = 30, c.heads = 9, c.kv_heads = 3,
+    c.vocab_size = 49152;
+    c.tie_word_embeddings = true;
+  } else {  // TinyLlama-1.1B
+    c.hidden_size = 2048, c.intermediate_size = 5632, c.layers = 22, c.heads = 32, c.kv_heads = 4,
+    c.vocab_size = 32000;
+  }
+  return c;
+}
+
+class EngineBench {
+ public:
+  EngineBench(const Options& options, const std::string& model)
+      : options_(options), model_(model), config_(shape(model)) {}
+
+  Status run() {
+    worker::EngineLimits limits;
+    limits.cache_bytes = std::size_t{4} << 30;
+    const auto weights = worker::random_weights(config_, DType::kBf16, 1);
+    auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights,
+                                 worker::ConversionOrder::by_index(config_.layers), limits);
+    if (!engine) return engine.error();
+    engine_ = *std::move(engine);
+    const int plan = config_.layers * 3 / 4;
+    for (int layer = 0; layer < plan; ++layer) {
+      engine_->install(layer, worker::undistilled_dsla(config_, layer, DType::kBf16));
+    }
+    Status status = decode();
+    if (status) status = prefill();
+    if (status) status = conversion(plan);
+    return status;
+  }
+
+ private:
+  // Bytes that one decode step of one sequence must read: all projections, and the keys and values behind it.
+  [[nodiscard]] double bytes_per_token(std::int64_t context) const {
+    const auto& weights = engine_->weights();
+    const std::size_t embedding = config_.tie_word_embeddings ? 0 : weights.embedding.bytes();
+    const double kv =
+        2.0 * config_.layers * config_.kv_heads * config_.head_dim * 2 * static_cast<double>(context);
+    return static_cast<double>(weights.bytes() - embedding) + kv;
+  }
+
+  Status decode() {
+    kernels::ThreadPool pool(options_.threads);
+    constexpr std::int64_t kContext = 2048;
+    const auto short_one = worker::measure_decode(*engine_, 1, 16, 48, 0);
+    const auto one = worker::measure_decode(*engine_, 1, kContext, 32, 0);
+    const double bandwidth = read_bandwidth(pool);
+    const auto many = worker::measure_decode(*engine_, 32, kContext, 16, 0);
+    for (const auto* speed : {&short_one, &one, &many}) {
+      if (!speed->ok()) return speed->error();
+    }
+    report("decode, 1 sequence, context 16", short_one->tokens_per_s() * bytes_per_token(16) / 1e9,
+           bandwidth / 1e9, "GB/s");
+    report("decode, 1 sequence, context 2048", one->tokens_per_s() * bytes_per_token(kContext) / 1e9,
+           bandwidth / 1e9, "GB/s");
+    report("decode, 32 sequences, context 2048", many->tokens_per_s(), one->tokens_per_s(),
+           "tokens/s over one");
+    return ok_status();
+  }
+
+  Status prefill() {
+    constexpr std::int64_t kTokens = 512;
+    struct Product {
+      std::int64_t n, k;
+    };
+    const std::int64_t heads = std::int64_t{config_.heads} * config_.head_dim;
+    const std::int64_t qkv = heads + 2 * std::int64_t{config_.kv_heads} * config_.head_dim;
+    const Product products[] = {{qkv, config_.hidden_size},
+                                {config_.hidden_size, heads},
+                                {2 * config_.intermediate_size, config_.hidden_size},
+                                {config_.hidden_size, config_.intermediate_size}};
+    double flops = 0, onednn = 0;
+    for (const Product& p : products) {
+      flops += 2.0 * static_cast<double>(p.n * p.k * kTokens) * config_.layers;
+      onednn += onednn_seconds(p.n, p.k, DType::kBf16, kTokens, options_.threads) * config_.layers;
+    }
+    double best = 0;
+    for (int i = 0; i < 3; ++i) {
+      const auto speed = worker::measure_prefill(*engine_, 1, kTokens, 0);
+      if (!speed) return speed.error();
+      best = std::max(best, flops / speed->seconds);
+    }
+    report("prefill of 512 tokens", best / 1e9, flops / onednn / 1e9, "GFLOP/s");
+    return ok_status();
+  }
+
+  Status conversion(int plan) {
+    constexpr std::int64_t kTokens = 16384;
+    const auto converted = worker::measure_prefill(*engine_, 1, kTokens, plan);
+    const auto attention = worker::measure_prefill(*engine_, 1, kTokens, 0);
+    if (!converted) return converted.error();
+    if (!attention) return attention.error();
+    report("16k tokens, 3/4 DSLA over attention", converted->seconds, attention->seconds, "s");
+    return ok_status();
+  }
+
+  void report(const char* what, double ours, double limit, const char* unit) const {
+    if (options_.json) {
+      fmt::print(
+          "{{\"model\":\"{}\",\"what\":\"{}\",\"ours\":{:.3f},\"limit\":{:.3f},\"unit\":\"{}\",\"threads\":{}"
+          "}}\n",
+          model_, what, ours, limit, unit, options_.threads);
+    } else {
+      fmt::print("{:<2} {:<38} {:>9.2f} {:>9.2f} {:<18} {:>6.2f}\n", model_, what, ours, limit, unit,
+                 ours / limit);
+    }
+    std::fflush(stdout);
+  }
+
+  const Options& options_;
+  std::string model_;
+  LlamaConfig config_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace
+}  // namespace dslad::bench
+
+int main(int argc, char** argv) {
+  dslad::bench::Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string option = argv[i];
+    if (option == "--json") {
+      options.json = true;
+    } else if (option == "--threads" && i + 1 < argc) {
+      options.threads = std::max(1, std::atoi(argv[++i]));
+    } else if (option == "--model" && i + 1 < argc) {
+      options.model = argv[++i];
+    } else {
+      fmt::print(stderr, "usage: engine_bench [--model S|M|both] [--threads N] [--json]\n");
+      return 2;
+    }
+  }
+  for (const char* model : {"S", "M"}) {
+    if (options.model != "both" && options.model != model) continue;
+    const dslad::Status status = dslad::bench::EngineBench(options, model).run();
+    if (!status) {
+      fmt::print(stderr, "engine_bench: {}\n", status.error().message);
+      return 1;
+    }
+  }
+  return 0;
+}

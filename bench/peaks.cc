@@ -1,0 +1,88 @@
+#include "bench/peaks.h"
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/thread_pool.h"
+
+// clang-format off
+#include "kernels/cpu/simd_targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "bench/peaks.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace dslad::bench::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+float sum_block(const float* data, std::size_t count) {
+  const hn::ScalableTag<float> d;
+  const std::size_t step = 4 * hn::Lanes(d);
+  auto a = hn::Zero(d), b = a, c = a, e = a;
+  for (std::size_t i = 0; i + step <= count; i += step) {
+    a = hn::Add(a, hn::Load(d, data + i));
+    b = hn::Add(b, hn::Load(d, data + i + hn::Lanes(d)));
+    c = hn::Add(c, hn::Load(d, data + i + 2 * hn::Lanes(d)));
+    e = hn::Add(e, hn::Load(d, data + i + 3 * hn::Lanes(d)));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
+}
+
+// Returns the operations done; `sink` keeps the work alive.
+double multiply_add(std::int64_t rounds, float* sink) {
+  constexpr int kChains = 12;
+  const hn::ScalableTag<float> d;
+  const auto factor = hn::Set(d, 0.999f);
+  hn::Vec<decltype(d)> sums[kChains];
+  for (auto& sum : sums) sum = factor;
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    for (auto& sum : sums) sum = hn::MulAdd(sum, factor, factor);
+  }
+  for (auto& sum : sums) *sink += hn::GetLane(hn::SumOfLanes(d, sum));
+  return 2.0 * kChains * static_cast<double>(hn::Lanes(d)) * static_cast<double>(rounds);
+}
+
+}  // namespace dslad::bench::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dslad::bench {
+
+HWY_EXPORT(sum_block);
+HWY_EXPORT(multiply_add);
+
+double read_bandwidth(kernels::ThreadPool& pool) {
+  constexpr std::int64_t kBlocks = 256;
+  constexpr std::size_t kBlockFloats = std::size_t{1} << 18;
+  static const kernels::AlignedBuffer memory =
+      kernels::allocate_aligned(kBlocks * kBlockFloats * sizeof(float));
+  const auto* data = reinterpret_cast<const float*>(memory.get());
+  for (std::size_t i = 0; i < kBlocks * kBlockFloats * sizeof(float); i += 4096)
+    memory.get()[i] = std::byte{};
+  volatile float sink = 0;
+  const double seconds = best_seconds(5, [&] {
+    pool.parallel_for(kBlocks, [&](std::int64_t block, int) {
+      sink = HWY_DYNAMIC_DISPATCH(sum_block)(data + block * kBlockFloats, kBlockFloats);
+    });
+  });
+  return kBlocks * kBlockFloats * sizeof(float) / seconds;
+}
+
+double f32_peak(kernels::ThreadPool& pool) {
+  constexpr std::int64_t kRounds = 500'000;
+  double operations = 0;
+  const double seconds = best_seconds(5, [&] {
+    pool.parallel_for(pool.size(), [&](std::int64_t task, int) {
+      float sink = 0;
+      const double done = HWY_DYNAMIC_DISPATCH(multiply_add)(kRounds, &sink);
+      if (task == 0) operations = done * (sink > 0 ? 1 : 0);
+    });
+  });
+  return operations * pool.size() / seconds;
+}
+
+}  // namespace dslad::bench
+#endif
