@@ -40,6 +40,11 @@ std::string bytes_of_piece(const sentencepiece::SentencePieceProcessor& model, i
   return with_spaces(model.IdToPiece(id));
 }
 
+bool begins_with_space(const sentencepiece::SentencePieceProcessor& model, const char* text) {
+  const std::vector<std::string> pieces = model.EncodeAsPieces(text);
+  return !pieces.empty() && pieces.front().starts_with(kSpaceSymbol);
+}
+
 std::optional<TokenId> known(int id) {
   return id < 0 ? std::nullopt : std::optional<TokenId>(id);
 }
@@ -60,8 +65,8 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::unique_ptr<Processors> proce
   special_.bos = known(model.bos_id());
   special_.eos = known(model.eos_id());
   special_.unknown = known(model.unk_id());
-  const std::vector<std::string> probe = model.EncodeAsPieces("a");
-  adds_leading_space_ = !probe.empty() && probe.front().starts_with(kSpaceSymbol);
+  adds_leading_space_ = begins_with_space(model, "a");
+  strips_spaces_ = !begins_with_space(processors_->continuation, " a");
 }
 
 SentencePieceTokenizer::~SentencePieceTokenizer() = default;
@@ -99,9 +104,7 @@ Result<std::vector<TokenId>> SentencePieceTokenizer::encode(std::string_view tex
       if (segment.token) {
         ids.push_back(*segment.token);
       } else {
-        const auto& model =
-            position == TextPosition::kBeginning ? processors_->beginning : processors_->continuation;
-        const std::vector<int> part = model.EncodeAsIds({segment.text.data(), segment.text.size()});
+        const std::vector<TokenId> part = encode_plain(segment.text, position);
         ids.insert(ids.end(), part.begin(), part.end());
       }
       position = TextPosition::kContinuation;
@@ -111,6 +114,13 @@ Result<std::vector<TokenId>> SentencePieceTokenizer::encode(std::string_view tex
                  fmt::format("libsentencepiece cannot encode the text: {}", error.what())};
   }
   return ids;
+}
+
+std::vector<TokenId> SentencePieceTokenizer::encode_plain(std::string_view text,
+                                                          TextPosition position) const {
+  // Where the normalizer takes a continuation's own first space, the dummy prefix stands in for it.
+  const bool prefix = position == TextPosition::kBeginning || (strips_spaces_ && text.starts_with(' '));
+  return (prefix ? processors_->beginning : processors_->continuation).EncodeAsIds(text);
 }
 
 std::string_view SentencePieceTokenizer::bytes_of(TokenId id) const {

@@ -33,12 +33,14 @@ class SentencePieceTokenizer final : public Tokenizer {
   struct Processors;
 
   explicit SentencePieceTokenizer(std::unique_ptr<Processors> processors);
+  [[nodiscard]] std::vector<TokenId> encode_plain(std::string_view text, TextPosition position) const;
 
   std::unique_ptr<Processors> processors_;
   std::vector<std::string> bytes_;  // of each id
   SpecialNameFinder names_;
   SpecialTokens special_;
   bool adds_leading_space_ = false;
+  bool strips_spaces_ = false;  // the model's normalizer removes spaces at the beginning of every text
 };
 
 }  // namespace dslad::worker
