@@ -17,7 +17,8 @@ constexpr std::int64_t kPanel = PackedMatrix::kPanel;
 constexpr std::int64_t kSmallPrefillRows = 8;  // up to here our kernel is faster than padding to 16 rows
 constexpr std::int64_t kPaddedRows = 16;       // oneDNN sees multiples of these
 constexpr std::int64_t kTileRows = 48;         // rows whose sums stay in the first-level cache
-constexpr std::int64_t kChunkSteps = 128;      // of a panel, 32 KiB: read by all rows while it is cached
+constexpr std::int64_t kChunkSteps = 64;       // of a panel, 16 KiB: read by all rows while it is cached
+constexpr std::int64_t kStreamAhead = 4096;    // bytes from use to prefetch where rows read a panel once
 constexpr std::int64_t kPrefillPanels = 2;     // of a task; fixed, whatever the number of threads
 
 // Rows of x that lie one after the other in the packed operand.
@@ -108,17 +109,24 @@ class Gemm {
 
   void compute_tile(const std::byte* x, std::int64_t rows, const std::byte* w, float* tile) const {
     const TileKernels& kernels = tile_kernels(w_.dtype());
-    const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
     const std::int64_t steps = stride_ / kStepBytes;
-    for (std::int64_t step = 0; step < steps; step += kChunkSteps) {
+    const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
+    const std::int64_t chunk = groups == 1 ? steps : std::min(steps, kChunkSteps);
+    const std::int64_t distance = groups == 1 ? kStreamAhead : chunk * kPanelStepBytes;
+    const std::int64_t lines = (kBlockSteps * kPanelStepBytes / 64 + groups - 1) / groups;
+    for (std::int64_t step = 0; step < steps; step += chunk) {
       for (std::int64_t group = 0; group < groups; ++group) {
         const std::int64_t first = group * rows / groups, last = (group + 1) * rows / groups;
+        const std::int64_t count = std::min(chunk, steps - step);
+        const std::byte* weights = w + step * kPanelStepBytes;
         const TileArgs args = {.x = x + first * stride_ + step * kStepBytes,
                                .x_stride = stride_,
-                               .w = w + step * kPanelStepBytes,
-                               .steps = std::min(kChunkSteps, steps - step),
+                               .w = weights,
+                               .steps = count,
                                .tile = tile + first * kPanel,
-                               .resume = step > 0};
+                               .resume = step > 0,
+                               .ahead = weights + distance + group * count / kBlockSteps * lines * 64,
+                               .ahead_lines = lines};
         kernels.by_rows[static_cast<std::size_t>(last - first - 1)](args);
       }
     }

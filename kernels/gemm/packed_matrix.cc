@@ -1,6 +1,6 @@
 #include "kernels/gemm/packed_matrix.h"
 
-#include <cstring>
+#include "kernels/cpu/huge_slab.h"
 
 namespace dslad::kernels {
 namespace {
@@ -60,7 +60,7 @@ void pack(std::byte* data, DType dtype, std::int64_t padded_k, std::int64_t firs
 }  // namespace
 
 PackedMatrix::PackedMatrix(std::int64_t n, std::int64_t k, DType dtype)
-    : n_(n), k_(k), dtype_(dtype), data_(allocate_aligned(packed_bytes(n, k, dtype))) {}
+    : n_(n), k_(k), dtype_(dtype), data_(allocate_in_slab(packed_bytes(n, k, dtype))) {}
 
 std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, DType dtype) {
   return static_cast<std::size_t>(round_up(n, kPanel) * round_up(k, k_unit(dtype))) * size_of(dtype);

@@ -16,6 +16,7 @@ namespace dslad::kernels {
 
 inline constexpr std::int64_t kStepBytes = 4;         // of a row of x
 inline constexpr std::int64_t kPanelStepBytes = 256;  // of a panel of W
+inline constexpr std::int64_t kBlockSteps = 4;        // REQUIRES: a call makes a multiple of these
 inline constexpr int kMaxTileRows = 6;
 
 struct TileArgs {
@@ -23,9 +24,17 @@ struct TileArgs {
   std::int64_t x_stride;  // bytes from row to row
   const std::byte* w;     // first step of the panel, 64-byte aligned
   std::int64_t steps;
-  float* tile;  // [rows, 64], 64-byte aligned
-  bool resume;  // true: the sums in `tile` go on; false: they start at zero
+  float* tile;               // [rows, 64], 64-byte aligned
+  bool resume;               // true: the sums in `tile` go on; false: they start at zero
+  const std::byte* ahead;    // weights that will be needed next, fetched evenly over this call
+  std::int64_t ahead_lines;  // cache lines of them per kBlockSteps steps
 };
+
+// Into the second-level cache: the first is full of what is being multiplied.
+inline const std::byte* fetch_ahead(const std::byte* ahead, std::int64_t lines) {
+  for (; lines > 0; --lines, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+  return ahead;
+}
 
 struct TileKernels {
   using Kernel = void (*)(const TileArgs&);

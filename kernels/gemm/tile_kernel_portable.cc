@@ -53,7 +53,9 @@ void run_columns(const TileArgs& args, int column) {
       sums[r][v] = args.resume ? hn::Load(d, args.tile + r * 64 + column + v * kLanes) : hn::Zero(d);
     }
   }
+  const std::byte* ahead = args.ahead;
   for (std::int64_t step = 0; step < args.steps; ++step) {
+    if (step % kBlockSteps == 0 && column == 0) ahead = fetch_ahead(ahead, args.ahead_lines);
     const std::byte* w = args.w + step * kPanelStepBytes + column * kStepBytes;
     for (int v = 0; v < kVectors; ++v) {
       for (int r = 0; r < kRows; ++r) {
