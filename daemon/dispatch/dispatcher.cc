@@ -126,7 +126,8 @@ void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& good
               fmt::format("worker {} left: {}", worker->hello.name, why));
 }
 
-void Dispatcher::drop_worker(const std::string& instance, LeaseEnd end, const std::string& why) {
+// By value: `instance` may be the one in the worker's own record.
+void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::string& why) {
   const WorkerState worker = table_.remove(instance);
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
@@ -138,11 +139,12 @@ void Dispatcher::tick() {
   const std::int64_t now_ms = clock_.steady_ms();
   if (last_tick_ms_ != 0 && now_ms - last_tick_ms_ > kStoodStillMs) table_.extend_all(now_ms - last_tick_ms_);
   last_tick_ms_ = now_ms;
-  for (const Lease& lease : table_.take_expired(now_ms)) {
-    end_lease(lease, LeaseEnd::kLost, fmt::format("the worker was not heard of for {} ms", config_.lease_ms));
-  }
+  // First the silent workers, or an ended lease would go to one of them again.
   for (const std::string& instance : table_.silent_since(now_ms - config_.lease_ms)) {
     drop_worker(instance, LeaseEnd::kLost, fmt::format("not heard of for {} ms", config_.lease_ms));
+  }
+  for (const Lease& lease : table_.take_expired(now_ms)) {
+    end_lease(lease, LeaseEnd::kLost, fmt::format("the worker was not heard of for {} ms", config_.lease_ms));
   }
   if (now_ms >= next_second_ms_) {
     next_second_ms_ = now_ms + 1'000;

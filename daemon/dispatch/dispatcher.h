@@ -70,7 +70,7 @@ class Dispatcher {
   void reconcile_leases(WorkerState& worker, const std::vector<schema::Lease>& held);
   void announce(const schema::Hello& hello);
   void bring_to(const WantedPlan& wanted, const std::string& instance);
-  void drop_worker(const std::string& instance, LeaseEnd end, const std::string& why);
+  void drop_worker(std::string instance, LeaseEnd end, const std::string& why);
 
   void fill_all();
   void claim_for(WorkerState& worker, std::uint32_t count);

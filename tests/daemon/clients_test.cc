@@ -1,0 +1,191 @@
+// What clients are answered.
+#include "daemon/ingress/clients.h"
+
+#include <gmock/gmock.h>
+#include <random>
+
+#include "daemon/dispatch/worker_port.h"
+#include "tests/daemon/dispatcher_fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobState;
+
+class ClientsTest : public test::DispatcherTest {
+ protected:
+  template <typename Request>
+  void ask(const Request& request, std::uint64_t id = 7) {
+    clients_.on_frame("client", schema::encode(request, id));
+  }
+
+  // The only reply of this kind.
+  template <typename Reply>
+  Reply reply() {
+    std::vector<Reply> replies = outbox_.take<Reply>("client");
+    if (replies.size() != 1) throw std::runtime_error(std::string("no single reply of kind ") + Reply::kKind);
+    return replies[0];
+  }
+
+  schema::JobId submit_one() {
+    ask(schema::Submit{{test::summarize()}});
+    return reply<schema::Submitted>().ids.at(0);
+  }
+
+  QueueLimits limits_;
+  Clients clients_{{clock_, queue_, outbox_, dispatcher_, feed_,
+                    [] {
+                      return Clients::Counters{{"commits", 3}};
+                    },
+                    "ipc:///events"},
+                   limits_};
+};
+
+TEST_F(ClientsTest, SubmittedJobIsListedAndGivenOut) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  EXPECT_EQ(assigned("w").size(), 1U);
+  ask(schema::ListJobs{});
+  EXPECT_EQ(reply<schema::JobList>().jobs.at(0).id, id);
+}
+
+TEST_F(ClientsTest, SubmitIsNotAcknowledgedWhenItsCommitFails) {
+  queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
+  ask(schema::Submit{{test::summarize()}});
+  EXPECT_TRUE(outbox_.take<schema::Submitted>("client").empty());
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(events_.of(schema::kTopicJobState).empty());
+}
+
+TEST_F(ClientsTest, WaitIsAnsweredWhenTheLastJobEnds) {
+  connect("w", 2);
+  const schema::JobId first = submit_one();
+  const schema::JobId second = submit_one();
+  ask(schema::Wait{{second, first}, 60'000});
+  dispatcher_.on_result("w", test::success({first, 1}));
+  clients_.tick();
+  EXPECT_TRUE(outbox_.take<schema::WaitReply>("client").empty());
+  dispatcher_.on_result("w", test::success({second, 1}));
+  clients_.tick();
+  const schema::WaitReply waited = reply<schema::WaitReply>();
+  EXPECT_TRUE(waited.done);
+  EXPECT_EQ(waited.jobs.at(0).id, second);
+  EXPECT_EQ(waited.jobs.at(1).state, JobState::kSucceeded);
+}
+
+TEST_F(ClientsTest, WaitEndsWithItsTimeout) {
+  const schema::JobId id = submit_one();
+  ask(schema::Wait{{id}, 1'000});
+  clock_.pass(999);
+  clients_.tick();
+  EXPECT_TRUE(outbox_.take<schema::WaitReply>("client").empty());
+  clock_.pass(1);
+  clients_.tick();
+  EXPECT_FALSE(reply<schema::WaitReply>().done);
+  clients_.tick();
+  EXPECT_TRUE(outbox_.take<schema::WaitReply>("client").empty());  // once
+}
+
+TEST_F(ClientsTest, WaitForEndedJobsIsAnsweredAtOnce) {
+  const schema::JobId id = submit_one();
+  ask(schema::Cancel{{id}});
+  EXPECT_THAT(reply<schema::CancelReply>().cancelled, testing::ElementsAre(id));
+  ask(schema::Wait{{id}, 60'000});
+  EXPECT_TRUE(reply<schema::WaitReply>().done);
+}
+
+TEST_F(ClientsTest, WaitForTheSameJobTwiceInOneRequestEnds) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  ask(schema::Wait{{id, id}, 60'000});
+  dispatcher_.on_result("w", test::success({id, 1}));
+  clients_.tick();
+  EXPECT_EQ(reply<schema::WaitReply>().jobs.size(), 2U);
+}
+
+TEST_F(ClientsTest, UnknownJobIsNotFound) {
+  ask(schema::GetResult{99});
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kNotFound);
+  ask(schema::Wait{{99}, 10});
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ClientsTest, RunningJobShowsItsProgress) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  schema::Heartbeat heartbeat;
+  heartbeat.leases = {{{id, 1}, {schema::Phase::kDecode, 100, 100, 5}}};
+  dispatcher_.on_heartbeat("w", heartbeat);
+  ask(schema::GetJob{id});
+  const schema::JobInfo job = reply<schema::JobInfo>();
+  EXPECT_EQ(job.progress.phase, schema::Phase::kDecode);
+  EXPECT_EQ(job.progress.tokens_out, 5U);
+  EXPECT_EQ(job.worker, "w");
+}
+
+TEST_F(ClientsTest, StatusCountsJobsAndNamesWorkers) {
+  connect("w");
+  submit_one();
+  submit_one();
+  ask(schema::GetStatus{});
+  const schema::DaemonStatus status = reply<schema::DaemonStatus>();
+  EXPECT_EQ(status.jobs.at("running"), 1U);
+  EXPECT_EQ(status.jobs.at("queued"), 1U);
+  EXPECT_EQ(status.jobs.at("failed"), 0U);
+  EXPECT_EQ(status.workers.at(0).name, "w");
+  EXPECT_EQ(status.events_url, "ipc:///events");
+}
+
+TEST_F(ClientsTest, StatsHoldOwnCountersAndThoseOfOthers) {
+  submit_one();
+  ask(schema::GetStats{});
+  const schema::StatsReply stats = reply<schema::StatsReply>();
+  EXPECT_EQ(stats.counters.at("jobs_submitted"), 1U);
+  EXPECT_EQ(stats.counters.at("commits"), 3U);
+}
+
+TEST_F(ClientsTest, DrainingRefusesSubmitsAndEndsWaits) {
+  const schema::JobId id = submit_one();
+  ask(schema::Wait{{id}, 60'000});
+  clients_.drain();
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kUnavailable);
+  ask(schema::Submit{{test::summarize()}});
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(test::must(count_jobs(db_))["queued"], 1U);
+}
+
+TEST_F(ClientsTest, BadRequestsGetAnErrorWithTheirId) {
+  ask(schema::Submit{}, 41);
+  const schema::ErrorReply empty = reply<schema::ErrorReply>();
+  EXPECT_EQ(empty.code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(empty.message, testing::HasSubstr("jobs is empty"));
+  clients_.on_frame("client", "garbage");
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kInvalidArgument);
+  ask(schema::Pong{"not a request"});
+  EXPECT_THAT(reply<schema::ErrorReply>().message, testing::HasSubstr("'pong'"));
+}
+
+TEST_F(ClientsTest, MutatedFramesFromBothSidesNeverHarm) {
+  WorkerPort port(clock_, outbox_, dispatcher_);
+  connect("w", 4);
+  schema::Hello greeting = hello("w", "w", 4);
+  greeting.leases = {{1, 1}};
+  const std::vector<std::string> frames = {schema::encode(schema::Submit{{test::summarize()}}),
+                                           schema::encode(schema::Wait{{1}, 5}), schema::encode(greeting),
+                                           schema::encode(test::success({1, 1})),
+                                           schema::encode(schema::Heartbeat{{{{1, 1}, {}}}, {}})};
+  std::mt19937 random(7);
+  for (std::size_t round = 0; round < 2'000; ++round) {
+    std::string frame = frames[round % frames.size()];
+    for (int edits = 0; edits < 3; ++edits) frame[random() % frame.size()] = static_cast<char>(random());
+    clients_.on_frame("client", frame);
+    port.on_frame("w", frame);
+  }
+  outbox_.take<schema::ErrorReply>("client");
+  ask(schema::Ping{});
+  EXPECT_EQ(outbox_.take<schema::Pong>("client").size(), 1U);
+  EXPECT_GT(port.malformed(), 100U);
+}
+
+}  // namespace
+}  // namespace dslad::daemon

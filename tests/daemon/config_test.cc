@@ -1,0 +1,99 @@
+#include "daemon/config.h"
+
+#include <fstream>
+#include <gmock/gmock.h>
+#include <random>
+
+#include "tests/daemon/fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class ConfigFile : public testing::Test {
+ protected:
+  ConfigErrors read(const std::string& text) {
+    std::ofstream(file_, std::ios::binary) << text;
+    return read_config_file(file_, config_);
+  }
+
+  test::TempDir folder_;
+  std::filesystem::path file_ = folder_.path() / "dslad.toml";
+  Config config_;
+};
+
+TEST_F(ConfigFile, SetsWhatItNamesAndLeavesTheRest) {
+  EXPECT_THAT(read("[workers]\nlease_ms = 5000\n[listen]\njobs = \"ipc:///x\"\n"), IsEmpty());
+  EXPECT_EQ(config_.lease_ms, 5000);
+  EXPECT_EQ(config_.jobs_url, "ipc:///x");
+  EXPECT_EQ(config_.heartbeat_ms, Config{}.heartbeat_ms);
+}
+
+TEST_F(ConfigFile, UnknownKeySuggestsTheNearest) {
+  EXPECT_THAT(
+      read("[workers]\n\nleas_ms = 5000\n"),
+      ElementsAre(file_.string() + ":3: unknown key 'workers.leas_ms'; did you mean 'workers.lease_ms'?"));
+  EXPECT_THAT(read("max_attempts = 2\n"), ElementsAre(HasSubstr("did you mean 'queue.max_attempts'")));
+}
+
+TEST_F(ConfigFile, ValuesOutOfRangeOrOfAnotherTypeNameTheirLine) {
+  EXPECT_THAT(read("[workers]\nlease_ms = 1\n"),
+              ElementsAre(HasSubstr(":2: workers.lease_ms is 1; it must be an")));
+  EXPECT_THAT(read("[workers]\nlease_ms = \"long\"\n"), ElementsAre(HasSubstr("must be an integer")));
+  EXPECT_THAT(read("[listen]\njobs = 5\n"), ElementsAre(HasSubstr("must be text")));
+  EXPECT_THAT(read("[log]\nlevel = \"loud\"\n"), ElementsAre(HasSubstr("one of debug, info")));
+}
+
+TEST_F(ConfigFile, EveryErrorIsReported) {
+  EXPECT_THAT(read("a = 1\nb = 2\n"), testing::SizeIs(2));
+}
+
+TEST_F(ConfigFile, BrokenTomlNamesItsLine) {
+  EXPECT_THAT(read("[workers]\nlease_ms = \n"), ElementsAre(HasSubstr("dslad.toml:2: ")));
+  EXPECT_THAT(read_config_file(folder_.path() / "absent.toml", config_),
+              ElementsAre(HasSubstr("cannot be read")));
+}
+
+TEST_F(ConfigFile, MutatedFilesAreReadOrRefused) {
+  const std::string original =
+      "[workers]\nlease_ms = 5000\n[listen]\njobs = \"ipc:///x\"\n[log]\nlevel = 'info'\n";
+  std::mt19937 random(11);
+  for (int round = 0; round < 500; ++round) {
+    std::string text = original;
+    for (int edits = 0; edits < 3; ++edits) text[random() % text.size()] = static_cast<char>(random());
+    read(text);
+  }
+  EXPECT_THAT(read(original), IsEmpty());
+}
+
+TEST(ConfigSetting, TakesTheKeysType) {
+  Config config;
+  EXPECT_THAT(apply_setting("workers.lease_ms=2000", config), IsEmpty());
+  EXPECT_THAT(apply_setting("store.state_dir=/srv/a=b", config), IsEmpty());
+  EXPECT_EQ(config.lease_ms, 2000);
+  EXPECT_EQ(config.state_dir, "/srv/a=b");
+}
+
+TEST(ConfigSetting, BadOnesAreNamed) {
+  Config config;
+  EXPECT_THAT(apply_setting("workers.lease_ms=2s", config), ElementsAre(HasSubstr("'2s' is not an integer")));
+  EXPECT_THAT(apply_setting("workers.lease_ms", config), ElementsAre(HasSubstr("KEY=VALUE")));
+  EXPECT_THAT(apply_setting("nonsense=1", config), ElementsAre(HasSubstr("unknown key")));
+}
+
+TEST(ConfigDefaults, AreValidAndListed) {
+  EXPECT_TRUE(Config{}.validate().ok());
+  EXPECT_GE(config_keys().size(), 12U);
+}
+
+TEST(ConfigDefaults, LeaseMustOutlastTwoHeartbeats) {
+  Config config;
+  config.heartbeat_ms = config.lease_ms;
+  EXPECT_FALSE(config.validate().ok());
+}
+
+}  // namespace
+}  // namespace dslad::daemon

@@ -1,0 +1,252 @@
+// Who gets which job, and what becomes of it.
+#include "daemon/dispatch/dispatcher.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/daemon/dispatcher_fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobId;
+using schema::JobState;
+using schema::Lease;
+using Dispatch = test::DispatcherTest;
+
+TEST_F(Dispatch, HelloIsWelcomedWithTheLeaseTimes) {
+  connect("w");
+  const auto welcome = outbox_.take<schema::Welcome>("w");
+  ASSERT_EQ(welcome.size(), 1U);
+  EXPECT_EQ(welcome[0].lease_ms, 2'000U);
+  EXPECT_EQ(welcome[0].heartbeat_ms, 500U);
+  EXPECT_EQ(events_.of(schema::kTopicWorkerUp).size(), 1U);
+}
+
+TEST_F(Dispatch, QueuedJobGoesToAWorkerThatConnectsLater) {
+  const JobId id = submit();
+  connect("w");
+  EXPECT_THAT(assigned("w"), testing::ElementsAre(Lease{id, 1}));
+  EXPECT_EQ(state(id), JobState::kRunning);
+}
+
+TEST_F(Dispatch, WorkerNeverHoldsMoreThanItsCapacity) {
+  connect("w", 2);
+  for (int i = 0; i < 5; ++i) submit();
+  const std::vector<Lease> leases = assigned("w");
+  ASSERT_EQ(leases.size(), 2U);
+  dispatcher_.on_result("w", test::success(leases[0]));
+  EXPECT_EQ(assigned("w").size(), 1U);
+}
+
+TEST_F(Dispatch, ShortQueueSpreadsOverWorkers) {
+  connect("a", 1);
+  connect("b", 8);
+  connect("c", 8);
+  const std::vector<schema::JobRequest> batch(5, test::summarize());
+  test::must(enqueue(db_, batch, {}, clock_.wall_ms()));
+  dispatcher_.jobs_queued();
+  EXPECT_EQ(assigned("a").size(), 1U);
+  EXPECT_EQ(assigned("b").size(), 2U);
+  EXPECT_EQ(assigned("c").size(), 2U);
+}
+
+TEST_F(Dispatch, ResultIsAcknowledgedAndTold) {
+  connect("w");
+  const JobId id = submit();
+  dispatcher_.on_result("w", test::success({id, 1}));
+  const auto acks = outbox_.take<schema::ResultAck>("w");
+  ASSERT_EQ(acks.size(), 1U);
+  EXPECT_TRUE(acks[0].accepted);
+  EXPECT_EQ(state(id), JobState::kSucceeded);
+  EXPECT_EQ(events_.of(schema::kTopicJobState).back().state, JobState::kSucceeded);
+}
+
+TEST_F(Dispatch, ResultIsKeptWhileTheDiskIsFull) {
+  connect("w");
+  const JobId id = submit();
+  queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
+  dispatcher_.on_result("w", test::success({id, 1}));
+  EXPECT_TRUE(outbox_.take<schema::ResultAck>("w").empty());
+  beat("w", {{id, 1}});
+  pass(1'100);
+  EXPECT_EQ(outbox_.take<schema::ResultAck>("w").size(), 1U);
+  EXPECT_EQ(state(id), JobState::kSucceeded);
+}
+
+TEST_F(Dispatch, LeaseExpires_ReturnsJobToQueue) {
+  connect("w");
+  const JobId id = submit();
+  assigned("w");
+  pass(1'900);
+  EXPECT_EQ(state(id), JobState::kRunning);
+  pass(200);
+  EXPECT_EQ(state(id), JobState::kQueued);
+  EXPECT_EQ(events_.of(schema::kTopicWorkerDown).size(), 1U);
+  connect("other");
+  EXPECT_THAT(assigned("other"), testing::ElementsAre(Lease{id, 2}));
+}
+
+TEST_F(Dispatch, HeartbeatsExtendOnlyTheLeasesTheyName) {
+  connect("w", 2);
+  const JobId kept = submit();
+  const JobId dropped = submit();
+  assigned("w");
+  for (int i = 0; i < 6; ++i) {
+    pass(500);
+    beat("w", {{kept, 1}});
+  }
+  EXPECT_EQ(state(kept), JobState::kRunning);
+  EXPECT_EQ(info(kept).attempt, 1U);
+  EXPECT_EQ(info(dropped).attempt, 2U);  // given out once more: its lease had ended
+}
+
+TEST_F(Dispatch, LateResultOfALostLeaseIsRefused) {
+  connect("slow");
+  const JobId id = submit();
+  pass(2'100);
+  connect("other");
+  beat("other", {{id, 2}});
+  dispatcher_.on_result("slow", test::success({id, 1}));
+  EXPECT_EQ(outbox_.take<schema::WhoAreYou>("slow").size(), 1U);
+  schema::Hello again = hello("slow", "slow");
+  again.leases = {{id, 1}};
+  dispatcher_.on_hello("slow", 1, again);
+  EXPECT_EQ(outbox_.take<schema::Revoke>("slow").size(), 1U);
+  dispatcher_.on_result("slow", test::success({id, 1}));
+  const auto acks = outbox_.take<schema::ResultAck>("slow");
+  ASSERT_EQ(acks.size(), 1U);
+  EXPECT_FALSE(acks[0].accepted);
+  EXPECT_EQ(state(id), JobState::kRunning);
+}
+
+TEST_F(Dispatch, GoodbyeGivesItsJobsToOthersAtOnce) {
+  connect("leaver");
+  const JobId id = submit();
+  dispatcher_.on_goodbye("leaver", {"upgrade"});
+  EXPECT_EQ(state(id), JobState::kQueued);
+  connect("other");
+  EXPECT_THAT(assigned("other"), testing::ElementsAre(Lease{id, 2}));
+}
+
+TEST_F(Dispatch, RestartedWorkerLosesItsOldLeasesAtOnce) {
+  dispatcher_.on_hello("peer-1", 1, hello("host:1:cpu", "first"));
+  const JobId id = submit();
+  assigned("peer-1");
+  dispatcher_.on_hello("peer-2", 1, hello("host:1:cpu", "second"));
+  EXPECT_THAT(assigned("peer-2"), testing::ElementsAre(Lease{id, 2}));
+}
+
+TEST_F(Dispatch, ReconnectedWorkerKeepsItsLeases) {
+  dispatcher_.on_hello("peer-1", 1, hello("w", "same"));
+  const JobId id = submit();
+  assigned("peer-1");
+  schema::Hello again = hello("w", "same");
+  again.leases = {{id, 1}};
+  dispatcher_.on_hello("peer-2", 1, again);
+  EXPECT_TRUE(outbox_.take<schema::Revoke>("peer-2").empty());
+  dispatcher_.on_result("peer-2", test::success({id, 1}));
+  EXPECT_EQ(state(id), JobState::kSucceeded);
+}
+
+TEST_F(Dispatch, AssignmentThatGotLostReturnsWithTheNextHello) {
+  connect("w");
+  const JobId id = submit();
+  assigned("w");
+  connect("w");  // it holds nothing: the assignment never arrived
+  EXPECT_THAT(assigned("w"), testing::ElementsAre(Lease{id, 2}));
+}
+
+TEST_F(Dispatch, WorkerThatCannotBeReachedGetsNothingMore) {
+  connect("w");
+  outbox_.lose("w");
+  const JobId id = submit();
+  EXPECT_EQ(state(id), JobState::kQueued);
+  connect("other");
+  EXPECT_EQ(assigned("other").size(), 1U);
+}
+
+TEST_F(Dispatch, AttemptsRunOutAndTheJobFails) {
+  const JobId id = submit();
+  for (int i = 0; i < 3; ++i) {
+    connect("w" + std::to_string(i));
+    pass(2'100);
+  }
+  EXPECT_EQ(state(id), JobState::kFailed);
+  EXPECT_EQ(info(id).error->code, ErrorCode::kUnavailable);
+}
+
+TEST_F(Dispatch, CancelOfARunningJobTellsItsWorker) {
+  connect("w");
+  const JobId id = submit();
+  const CancelOutcome outcome = test::must(cancel(db_, {id}, clock_.wall_ms()));
+  dispatcher_.jobs_ended(outcome.cancelled, JobState::kCancelled);
+  const auto revoked = outbox_.take<schema::Revoke>("w");
+  ASSERT_EQ(revoked.size(), 1U);
+  EXPECT_EQ(revoked[0].lease, (Lease{id, 1}));
+  dispatcher_.on_result("w", test::success({id, 1}));
+  EXPECT_EQ(state(id), JobState::kCancelled);
+  const JobId next = submit();
+  EXPECT_EQ(state(next), JobState::kRunning);  // the slot is free again
+}
+
+TEST_F(Dispatch, JobPastItsDeadlineExpiresAndItsWorkerIsTold) {
+  connect("w");
+  schema::JobRequest job = test::summarize();
+  job.expires_in_ms = 1'000;
+  const JobId id = submit(job);
+  pass(500);
+  beat("w", {{id, 1}});
+  pass(1'600);
+  EXPECT_EQ(state(id), JobState::kExpired);
+  EXPECT_EQ(outbox_.take<schema::Revoke>("w").size(), 1U);
+}
+
+TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
+  connect("w");
+  const JobId back = submit();
+  Dispatcher restarted(config_, clock_, queue_, outbox_, feed_);
+  restarted.expect_back(test::must(held_leases(db_)));
+  schema::Hello again = hello("w", "w");
+  again.leases = {{back, 1}};
+  restarted.on_hello("w", 1, again);
+  EXPECT_TRUE(outbox_.take<schema::Revoke>("w").empty());
+  restarted.on_result("w", test::success({back, 1}));
+  EXPECT_EQ(state(back), JobState::kSucceeded);
+}
+
+TEST_F(Dispatch, LeasesOfBeforeARestartEndWhereTheWorkerStaysAway) {
+  connect("w");
+  const JobId id = submit();
+  Dispatcher restarted(config_, clock_, queue_, outbox_, feed_);
+  restarted.expect_back(test::must(held_leases(db_)));
+  restarted.tick();
+  EXPECT_EQ(state(id), JobState::kRunning);
+  for (int i = 0; i < 21; ++i) {
+    clock_.pass(100);
+    restarted.tick();
+  }
+  EXPECT_EQ(state(id), JobState::kQueued);
+}
+
+TEST_F(Dispatch, DaemonThatStoodStillDoesNotBlameTheWorkers) {
+  connect("w");
+  const JobId id = submit();
+  pass(500);
+  clock_.pass(60'000);  // the disk hung, say; heartbeats lie unread
+  dispatcher_.tick();
+  EXPECT_EQ(state(id), JobState::kRunning);
+}
+
+TEST_F(Dispatch, ProgressIsToldOnceAChange) {
+  connect("w");
+  const JobId id = submit();
+  schema::Heartbeat heartbeat;
+  heartbeat.leases = {{{id, 1}, {schema::Phase::kPrefill, 10, 100, 0}}};
+  dispatcher_.on_heartbeat("w", heartbeat);
+  dispatcher_.on_heartbeat("w", heartbeat);
+  EXPECT_EQ(events_.of(schema::kTopicJobProgress).size(), 1U);
+  EXPECT_EQ(dispatcher_.progress(id).prompt_done, 10U);
+}
+
+}  // namespace
+}  // namespace dslad::daemon
