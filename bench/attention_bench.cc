@@ -114,18 +114,16 @@ bool checks(const Shape& shape, ThreadPool& pool) {
   return error < 1e-5;
 }
 
-void time_decode(const Shape& shape, int sequences, std::int64_t context, ThreadPool& pool) {
+void time_decode(const Shape& shape, int sequences, std::int64_t context, double limit, ThreadPool& pool) {
   Step step(shape, sequences, context, 1);
-  const double limit = read_bandwidth(pool);
-  const double seconds = best_seconds(15, [&] { step.run(pool); });
+  const double seconds = best_seconds(20, [&] { step.run(pool); });
   const double rate = step.bytes() / seconds;
   fmt::print("  decode  {:3} x {:5} tokens {:9.3f} ms  {:6.1f} GB/s of {:5.1f} read   {:4.0f}%\n", sequences,
              context, seconds * 1e3, rate / 1e9, limit / 1e9, 100 * rate / limit);
 }
 
-void time_prefill(const Shape& shape, std::int64_t context, ThreadPool& pool) {
+void time_prefill(const Shape& shape, std::int64_t context, double limit, ThreadPool& pool) {
   Step step(shape, 1, context, 128);
-  const double limit = f32_peak(pool);
   const double seconds = best_seconds(10, [&] { step.run(pool); });
   const double rate = step.operations() / seconds;
   fmt::print("  prefill 128 after {:5}    {:9.3f} ms  {:6.1f} GFLOP/s of {:5.1f}     {:4.0f}%\n", context,
@@ -138,10 +136,11 @@ int run() {
       ThreadPool pool(threads);
       fmt::print("{} thread(s), ", threads);
       if (!checks(shape, pool)) return 1;
-      time_decode(shape, 1, 2048, pool);
-      time_decode(shape, 1, 16384, pool);
-      time_decode(shape, 32, 2048, pool);
-      for (const std::int64_t context : {0, 1024, 16384}) time_prefill(shape, context, pool);
+      const double bandwidth = read_bandwidth(pool);
+      time_decode(shape, 1, 16384, bandwidth, pool);
+      time_decode(shape, 32, 2048, bandwidth, pool);
+      const double peak = f32_peak(pool);
+      for (const std::int64_t context : {0, 1024, 8192}) time_prefill(shape, context, peak, pool);
     }
   }
   return 0;

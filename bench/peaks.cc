@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/thread_pool.h"
@@ -54,21 +55,25 @@ namespace dslad::bench {
 HWY_EXPORT(sum_block);
 HWY_EXPORT(multiply_add);
 
+// Window after window of a block that no cache holds; each is short enough to run between two turns of other
+// processes on a busy machine.
 double read_bandwidth(kernels::ThreadPool& pool) {
-  constexpr std::int64_t kBlocks = 256;
-  constexpr std::size_t kBlockFloats = std::size_t{1} << 18;
-  static const kernels::AlignedBuffer memory =
-      kernels::allocate_aligned(kBlocks * kBlockFloats * sizeof(float));
+  constexpr std::int64_t kWindows = 32, kParts = 16;
+  constexpr std::size_t kPartFloats = std::size_t{1} << 17;
+  constexpr std::size_t kBytes = kWindows * kParts * kPartFloats * sizeof(float);
+  static const kernels::AlignedBuffer memory = kernels::allocate_aligned(kBytes);
+  if (memory == nullptr) return 0;
   const auto* data = reinterpret_cast<const float*>(memory.get());
-  for (std::size_t i = 0; i < kBlocks * kBlockFloats * sizeof(float); i += 4096)
-    memory.get()[i] = std::byte{};
-  volatile float sink = 0;
-  const double seconds = best_seconds(5, [&] {
-    pool.parallel_for(kBlocks, [&](std::int64_t block, int) {
-      sink = HWY_DYNAMIC_DISPATCH(sum_block)(data + block * kBlockFloats, kBlockFloats);
+  for (std::size_t i = 0; i < kBytes; i += 4096) memory.get()[i] = std::byte{};
+  std::int64_t window = 0;
+  std::vector<float> sums(kParts);
+  const double seconds = best_seconds(2 * kWindows, [&] {
+    const float* start = data + window++ % kWindows * kParts * kPartFloats;
+    pool.parallel_for(kParts, [&](std::int64_t part, int) {
+      sums[part] = HWY_DYNAMIC_DISPATCH(sum_block)(start + part * kPartFloats, kPartFloats);
     });
   });
-  return kBlocks * kBlockFloats * sizeof(float) / seconds;
+  return kParts * kPartFloats * sizeof(float) / seconds;
 }
 
 double f32_peak(kernels::ThreadPool& pool) {

@@ -18,22 +18,34 @@
 HWY_BEFORE_NAMESPACE();
 namespace dslad::kernels::HWY_NAMESPACE {
 
+// The tile's keys [d, kPageTokens] and values [kPageTokens, d] of the page that holds `token`: both are one
+// contiguous block of the same size.
 template <class T>
-const T* page_base(const AttentionTile& tile, std::int64_t token) {
+struct PageBlocks {
+  const T* keys;
+  const T* values;
+};
+
+template <class T>
+PageBlocks<T> page_blocks(const AttentionTile& tile, std::int64_t token) {
+  const KvLayout& layout = tile.args->layout;
   const auto page = static_cast<std::size_t>(tile.piece->pages[token / kPageTokens]);
-  return reinterpret_cast<const T*>(static_cast<const std::byte*>(tile.args->pool) +
-                                    page * tile.args->layout.page_bytes());
+  const T* base =
+      reinterpret_cast<const T*>(static_cast<const std::byte*>(tile.args->pool) + page * layout.page_bytes());
+  return {base + layout.k_offset(tile.kv_head, 0, 0), base + layout.v_offset(tile.kv_head, 0)};
 }
 
 // Scores of all queries against the keys of [begin, end); whole pages, so the last columns may be rubbish.
 template <class T>
 void score_keys(const AttentionTile& tile, const float* queries, std::int64_t begin, std::int64_t end,
                 float* scores) {
-  const KvLayout& layout = tile.args->layout;
+  const std::int64_t d = tile.args->layout.head_dim;
   for (std::int64_t token = begin; token < end; token += kPageTokens) {
-    const T* keys = page_base<T>(tile, token) + layout.k_offset(tile.kv_head, 0, 0);
-    small_gemm<T>(tile.count, kPageTokens, layout.head_dim, {queries, layout.head_dim, 1},
-                  {keys, kPageTokens}, {scores + (token - begin), kPartitionTokens}, GemmMode::kOverwrite);
+    const T* keys = page_blocks<T>(tile, token).keys;
+    const std::int64_t next = token + kPageTokens;
+    const T* wanted = next < end ? page_blocks<T>(tile, next).keys : page_blocks<T>(tile, begin).values;
+    small_gemm<T>(tile.count, kPageTokens, d, {queries, d, 1}, {keys, kPageTokens, wanted},
+                  {scores + (token - begin), kPartitionTokens}, GemmMode::kOverwrite);
   }
 }
 
@@ -63,12 +75,14 @@ HWY_INLINE void soften_row(float* scores, std::int64_t valid, std::int64_t width
 template <class T>
 void sum_values(const AttentionTile& tile, const float* weights, std::int64_t begin, std::int64_t end,
                 float* values) {
-  const KvLayout& layout = tile.args->layout;
+  const std::int64_t d = tile.args->layout.head_dim;
   for (std::int64_t token = begin; token < end; token += kPageTokens) {
-    const T* page = page_base<T>(tile, token) + layout.v_offset(tile.kv_head, 0);
-    small_gemm<T>(tile.count, layout.head_dim, std::min(kPageTokens, end - token),
-                  {weights + (token - begin), kPartitionTokens, 1}, {page, layout.head_dim},
-                  {values, layout.head_dim}, token == begin ? GemmMode::kOverwrite : GemmMode::kAccumulate);
+    const std::int64_t next = token + kPageTokens;
+    const T* wanted = next < end ? page_blocks<T>(tile, next).values : nullptr;
+    small_gemm<T>(tile.count, d, std::min(kPageTokens, end - token),
+                  {weights + (token - begin), kPartitionTokens, 1},
+                  {page_blocks<T>(tile, token).values, d, wanted}, {values, d},
+                  token == begin ? GemmMode::kOverwrite : GemmMode::kAccumulate);
   }
 }
 

@@ -30,7 +30,13 @@ template <class T>
 struct RightBlock {
   const T* data;
   std::int64_t row_stride;  // elements
+  const T* next = nullptr;  // a block of the same layout that is wanted soon: fetched while this one is used
 };
+
+template <class T>
+HWY_INLINE RightBlock<T> shifted(RightBlock<T> b, std::int64_t columns) {
+  return {b.data + columns, b.row_stride, b.next == nullptr ? nullptr : b.next + columns};
+}
 
 struct OutBlock {
   float* data;
@@ -65,9 +71,18 @@ HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, Out
           mode == GemmMode::kAccumulate ? hn::LoadU(d, c.data + i * c.row_stride + j * lanes) : hn::Zero(d);
     }
   }
+  // Into the second level: the first has too few outstanding misses to hide the memory's latency (half the
+  // bandwidth on Zen 4).
+  constexpr int kSecondLevel = 2;
+  constexpr auto kLineElements = static_cast<std::int64_t>(64 / sizeof(T));
   for (std::int64_t x = 0; x < k; ++x) {
     hn::Vec<D> row[kVectors];
     for (int j = 0; j < kVectors; ++j) row[j] = load_f32(d, b.data + x * b.row_stride + j * lanes);
+    if (b.next != nullptr) {
+      for (std::int64_t j = 0; j < kVectors * lanes; j += kLineElements) {
+        __builtin_prefetch(b.next + x * b.row_stride + j, 0, kSecondLevel);
+      }
+    }
     for (int i = 0; i < kRows; ++i) {
       const auto scalar = hn::Set(d, a.data[i * a.row_stride + x * a.column_stride]);
       for (int j = 0; j < kVectors; ++j) sums[i][j] = hn::MulAdd(scalar, row[j], sums[i][j]);
@@ -78,14 +93,19 @@ HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, Out
   }
 }
 
-// All rows of one strip of columns: tiles of kRows, then the rest in one smaller tile.
+// All rows of one strip of columns in tiles of about equal height, at most kRows.
 template <int kRows, int kVectors, class D, class T>
 HWY_INLINE void gemm_strip(D d, std::int64_t m, std::int64_t k, LeftBlock a, RightBlock<T> b, OutBlock c,
                            GemmMode mode) {
+  if constexpr (kRows > 1) {
+    const std::int64_t tiles = (m + kGemmRows - 1) / kGemmRows;
+    if (m <= tiles * (kRows - 1)) return gemm_strip<kRows - 1, kVectors>(d, m, k, a, b, c, mode);
+  }
   for (; m >= kRows; m -= kRows) {
     gemm_tile<kRows, kVectors>(d, k, a, b, c, mode);
     a.data += kRows * a.row_stride;
     c.data += kRows * c.row_stride;
+    b.next = nullptr;
   }
   if constexpr (kRows > 1) {
     if (m > 0) gemm_strip<kRows - 1, kVectors>(d, m, k, a, b, c, mode);
@@ -99,7 +119,7 @@ HWY_INLINE void gemm_columns(D d, std::int64_t m, std::int64_t n, std::int64_t k
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (; n >= lanes; n -= lanes) {
     gemm_strip<kGemmRows, 1>(d, m, k, a, b, c, mode);
-    b.data += lanes;
+    b = shifted(b, lanes);
     c.data += lanes;
   }
   if constexpr (hn::MaxLanes(d) > 1) {
@@ -114,7 +134,7 @@ HWY_NOINLINE void small_gemm(std::int64_t m, std::int64_t n, std::int64_t k, Lef
   const std::int64_t strip = kGemmVectors * static_cast<std::int64_t>(hn::Lanes(d));
   for (; n >= strip; n -= strip) {
     gemm_strip<kGemmRows, kGemmVectors>(d, m, k, a, b, c, mode);
-    b.data += strip;
+    b = shifted(b, strip);
     c.data += strip;
   }
   if (n > 0) gemm_columns(d, m, n, k, a, b, c, mode);

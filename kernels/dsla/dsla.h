@@ -1,9 +1,9 @@
-// Dual-state linear attention (arXiv 2506.09316, section 3), prefill pieces and decode steps; grouped-query
-// form.
+// Dual-state linear attention (arXiv 2506.09316, section 3): prefill pieces and decode steps, grouped
+// queries.
 //
-//   log a_i,t = max(logsigmoid(z_i,t + c_i) / kGateTemperature, kMinLogGate)   elementwise; i = history,
-//   recency S_i,t     = diag(a_i,t) S_i,t-1 + k_t v_t^T                                [d_k, d_v] per KV
-//   head, float32 o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t
+//   log a_i,t = max(logsigmoid(z_i,t + c_i) / kGateTemperature, kMinLogGate)    i = 0 history, 1 recency
+//   S_i,t     = diag(a_i,t) S_i,t-1 + k_t v_t^T                                 [d_k, d_v] per KV head
+//   o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t
 //
 // Log-gates, their cumulative sums and the states are float32: in bf16 the history state is lost within a few
 // thousand tokens. A piece of more than one row uses the chunk form (arXiv 2312.06635 for one state), one row
