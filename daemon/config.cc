@@ -1,5 +1,6 @@
 #include "daemon/config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
 
@@ -7,6 +8,11 @@
 #include "daemon/config_toml.h"
 
 namespace dslad::daemon {
+
+std::int64_t Config::heartbeat_interval_ms() const {
+  constexpr std::int64_t kHeartbeatsALease = 5;
+  return heartbeat_ms > 0 ? heartbeat_ms : std::max<std::int64_t>(1, lease_ms / kHeartbeatsALease);
+}
 
 Status Config::validate() const {
   if (heartbeat_ms * 2 <= lease_ms) return ok_status();

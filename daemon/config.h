@@ -23,10 +23,13 @@ struct Config {
   std::int64_t max_queued = 1'000'000;  // jobs
   std::int64_t max_frame_bytes = schema::kMaxFrameBytes;
   std::int64_t lease_ms = 15'000;
-  std::int64_t heartbeat_ms = 3'000;
+  std::int64_t heartbeat_ms = 0;  // 0: a fifth of the lease
   std::int64_t plan_timeout_ms = 60'000;
   std::int64_t busy_timeout_ms = 5'000;
   std::string log_level = "info";
+
+  // heartbeat_ms, or what 0 stands for.
+  [[nodiscard]] std::int64_t heartbeat_interval_ms() const;
 
   // What no single key can say. Errors: kInvalidArgument.
   [[nodiscard]] Status validate() const;

@@ -27,7 +27,8 @@ constexpr int kClientFrames = 16;     // that may wait in memory for one client
 constexpr int kWorkerFrames = 1'024;  // for one worker: its capacity bounds them
 
 DispatchConfig dispatch_config(const Config& config) {
-  return {static_cast<std::uint32_t>(config.lease_ms), static_cast<std::uint32_t>(config.heartbeat_ms),
+  return {static_cast<std::uint32_t>(config.lease_ms),
+          static_cast<std::uint32_t>(config.heartbeat_interval_ms()),
           static_cast<std::uint32_t>(config.plan_timeout_ms)};
 }
 

@@ -89,6 +89,13 @@ TEST(ConfigDefaults, AreValidAndListed) {
   EXPECT_GE(config_keys().size(), 12U);
 }
 
+TEST(ConfigDefaults, HeartbeatFollowsTheLease) {
+  Config config;
+  config.lease_ms = 500;
+  EXPECT_EQ(config.heartbeat_interval_ms(), 100);
+  EXPECT_TRUE(config.validate().ok());
+}
+
 TEST(ConfigDefaults, LeaseMustOutlastTwoHeartbeats) {
   Config config;
   config.heartbeat_ms = config.lease_ms;
