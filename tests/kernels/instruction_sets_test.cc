@@ -1,0 +1,169 @@
+// Every instruction set that this machine can run and the build holds, against the references: the other
+// suites see only the best of them.
+#include <array>
+#include <bit>
+#include <gtest/gtest.h>
+#include <hwy/highway.h>
+#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/gemm/operand.h"
+#include "kernels/gemm/tile_kernel.h"
+#include "kernels/mlp/swiglu.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/sample/sample.h"
+#include "tests/kernels/kernel_test.h"
+
+namespace dslad::kernels {
+namespace {
+
+using testing::close;
+using testing::poisoned;
+using testing::random_floats;
+using testing::same_bits;
+
+constexpr std::int64_t kSteps = 20;
+
+// One panel of weights and six rows of x, as packed bytes, with the products computed in double.
+struct Tile {
+  explicit Tile(DType type) : dtype(type) {
+    const std::int64_t per_step = dtype == DType::kBf16 ? 2 : 1;
+    const std::vector<float> weights = random_floats(kSteps * 64 * per_step, 1);
+    const std::vector<float> rows = random_floats(kMaxTileRows * kSteps * per_step, 2);
+    put(weights, w.data());
+    put(rows, x.data());
+    for (std::int64_t row = 0; row < kMaxTileRows; ++row) {
+      for (std::int64_t column = 0; column < 64; ++column) {
+        double sum = 0;
+        for (std::int64_t k = 0; k < kSteps * per_step; ++k) {
+          sum += value(rows[row * kSteps * per_step + k]) *
+                 value(weights[(k / per_step * 64 + column) * per_step + k % per_step]);
+        }
+        expected.push_back(static_cast<float>(sum));
+      }
+    }
+  }
+
+  // Rows [first, first + rows) over the steps [0, cut) and then the rest.
+  std::vector<float> run(const TileKernels& kernels, std::int64_t first, std::int64_t rows,
+                         std::int64_t cut) const {
+    alignas(64) std::array<float, kMaxTileRows * 64> tile;
+    tile.fill(std::numeric_limits<float>::quiet_NaN());
+    const auto kernel = kernels.by_rows[static_cast<std::size_t>(rows - 1)];
+    const auto args = [&](std::int64_t from, std::int64_t to) {
+      return TileArgs{x.data() + first * kSteps * kStepBytes + from * kStepBytes,
+                      kSteps * kStepBytes,
+                      w.data() + from * kPanelStepBytes,
+                      to - from,
+                      tile.data(),
+                      from > 0,
+                      w.data(),
+                      2};
+    };
+    kernel(args(0, cut));
+    if (cut < kSteps) kernel(args(cut, kSteps));
+    return {tile.begin(), tile.begin() + rows * 64};
+  }
+
+  [[nodiscard]] double value(float stored) const {
+    return dtype == DType::kBf16 ? to_float(to_bf16(stored)) : stored;
+  }
+  void put(const std::vector<float>& values, std::byte* out) const {
+    pack_operand_row(values.data(), static_cast<std::int64_t>(values.size()),
+                     static_cast<std::int64_t>(values.size()), dtype, out);
+  }
+
+  DType dtype;
+  alignas(64) std::array<std::byte, kSteps * kPanelStepBytes> w{};
+  std::array<std::byte, kMaxTileRows * kSteps * kStepBytes> x{};
+  std::vector<float> expected;
+};
+
+void expect_exact_rows(const TileKernels& kernels, DType dtype) {
+  const Tile tile(dtype);
+  for (std::int64_t rows = 1; rows <= kernels.max_rows; ++rows) {
+    const std::vector<float> together = tile.run(kernels, 0, rows, kSteps);
+    EXPECT_TRUE(close(together, {tile.expected.data(), together.size()}, DType::kF32)) << rows << " rows";
+    EXPECT_TRUE(same_bits(tile.run(kernels, 0, rows, 8), together)) << "cut at 8 steps, " << rows << " rows";
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::span<const float> of_row(together.data() + row * 64, 64);
+      EXPECT_TRUE(same_bits(tile.run(kernels, row, 1, kSteps), of_row)) << "row " << row << " of " << rows;
+    }
+  }
+}
+
+TEST(Avx512Bf16Tile, EqualsReferenceForEveryRowCount) {
+  if (avx512_bf16_tile_kernels() == nullptr) GTEST_SKIP() << "skipped: no AVX-512 BF16";
+  expect_exact_rows(*avx512_bf16_tile_kernels(), DType::kBf16);
+}
+
+class InstructionSet : public ::testing::TestWithParam<std::int64_t> {
+ protected:
+  void SetUp() override { hwy::GetChosenTarget().Update(GetParam()); }
+  void TearDown() override { hwy::GetChosenTarget().Update(hwy::SupportedTargets()); }
+};
+
+TEST_P(InstructionSet, Tile_EqualsReferenceForEveryRowCount) {
+  for (const DType dtype : {DType::kF32, DType::kBf16})
+    expect_exact_rows(portable_tile_kernels(dtype), dtype);
+}
+
+TEST_P(InstructionSet, Operand_RoundsAsTheStorageTypeDoes) {
+  std::vector<float> x = random_floats(37, 1);
+  const float special[] = {
+      0.0f, -0.0f, 1e-41f, 3.4e38f, -INFINITY, INFINITY, std::bit_cast<float>(0x7f800001u)};
+  std::ranges::copy(special, x.begin());
+  std::vector<bf16> rounded(40, bf16{0xffff});
+  pack_operand_row(x.data(), 37, 40, DType::kBf16, reinterpret_cast<std::byte*>(rounded.data()));
+  for (std::size_t i = 0; i < rounded.size(); ++i) {
+    EXPECT_EQ(rounded[i].bits, i < 37 ? to_bf16(x[i]).bits : 0) << "element " << i;
+  }
+}
+
+TEST_P(InstructionSet, RmsNorm_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> x = random_floats(3 * 75, 1), weight = random_floats(75, 2);
+  std::vector<float> actual = poisoned(3 * 75), expected = actual;
+  const auto args = [&](std::vector<float>& y) {
+    return RmsNormArgs{x.data(), 75, weight.data(), y.data(), 75, 3, 75, 1e-5f};
+  };
+  rms_norm_ref(args(expected));
+  rms_norm_cpu(pool, args(actual));
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, Rope_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<double> frequencies(21, 0.3);
+  const RopeTable table(frequencies, 100);
+  const std::vector<std::int32_t> positions = {99, 3};
+  std::vector<float> actual = random_floats(2 * 2 * 42, 1), expected = actual;
+  rope_ref({expected.data(), 84, positions.data(), 2, 2, &table});
+  rope_cpu(pool, {actual.data(), 84, positions.data(), 2, 2, &table});
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, SwiGlu_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> gate_up = random_floats(2 * 2 * 45, 1, 30.0f);
+  std::vector<float> actual = poisoned(2 * 45), expected = actual;
+  swiglu_ref({gate_up.data(), 90, expected.data(), 45, 2, 45});
+  swiglu_cpu(pool, {gate_up.data(), 90, actual.data(), 45, 2, 45});
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, Sample_EqualsReference) {
+  const std::vector<float> logits = random_floats(333, 1, 2.0f);
+  EXPECT_EQ(sample_cpu({.logits = logits}), sample_ref({.logits = logits}));
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const SampleArgs args = {logits, 0.8f, 0.9f, seed, 5};
+    EXPECT_EQ(sample_cpu(args), sample_ref(args));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Machine, InstructionSet, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& tested) { return hwy::TargetName(tested.param); });
+
+}  // namespace
+}  // namespace dslad::kernels
