@@ -6,6 +6,7 @@
 #include <random>
 #include <sstream>
 
+#include "tests/worker/llama3_files.h"
 #include "tests/worker/test_files.h"
 #include "worker/text/prompt.h"
 #include "worker/text/tokenizer.h"
@@ -79,6 +80,17 @@ TEST(TokenizerGolden, Gpt2_FromVocabAndMerges) {
   EXPECT_EQ((*tokenizer)->special().eos, 50256);
   EXPECT_EQ((*tokenizer)->bytes_of(50256), "");
   expect_published_ids("gpt-2", **tokenizer);
+}
+
+TEST(TokenizerGolden, Llama3_FromItsRanks) {
+  const auto ranks = testing::data_path("tokenizers/llama3/tokenizer.model");
+  if (!std::filesystem::exists(ranks)) GTEST_SKIP() << "skipped: no data";
+  const testing::TempDir dir;
+  dir.write("tokenizer.json", testing::llama3_tokenizer_json(ranks).dump());
+  const auto tokenizer = load_tokenizer(dir.path());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_EQ((*tokenizer)->vocab_size(), 128000);
+  expect_published_ids("llama-bpe", **tokenizer);
 }
 
 std::unique_ptr<Tokenizer> stories() {

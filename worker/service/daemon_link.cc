@@ -20,7 +20,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kHelloAgain{1000};                                 // until the daemon has answered
+constexpr milliseconds kHelloAgain{1000};  // until the daemon has answered
+constexpr milliseconds kConnectAgain{20};  // until there is a connection to say hello on
 constexpr std::uint32_t kFirstHeartbeatMs = 1000, kFirstLeaseMs = 10000;  // until it has said what it wants
 
 // What the daemon must hear about one lease.
@@ -80,7 +81,7 @@ class DaemonLink::Loop {
       receive();
       const std::lock_guard lock(state_.mutex);
       while (!state_.outbox.empty()) {
-        send(std::move(state_.outbox.front()));
+        send(state_.outbox.front());
         state_.outbox.pop_front();
       }
       if (state_.leaving) return;
@@ -124,16 +125,17 @@ class DaemonLink::Loop {
   void say_hello_locked() {
     state_.hello.leases.clear();
     for (const HeldLease& held : state_.leases) state_.hello.leases.push_back(held.lease);
-    send(schema::encode(state_.hello));
-    next_beat_ = Clock::now() + kHelloAgain;
+    const bool sent = send(schema::encode(state_.hello));
+    next_beat_ = Clock::now() + (sent ? kHelloAgain : kConnectAgain);
   }
 
-  // A daemon that is away loses the frame; hello brings it all back.
-  void send(std::string frame) {
+  // False where no daemon is connected: the frame is lost, hello brings it all back.
+  bool send(const std::string& frame) {
     try {
-      state_.socket.send(zmq::buffer(frame), zmq::send_flags::dontwait);
+      return state_.socket.send(zmq::buffer(frame), zmq::send_flags::dontwait).has_value();
     } catch (const zmq::error_t& error) {
       spdlog::warn("cannot send to the daemon: {}", error.what());
+      return false;
     }
   }
 

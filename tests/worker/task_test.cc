@@ -1,0 +1,116 @@
+// Jobs to engine requests, tokens to answers.
+#include "worker/tasks/task.h"
+
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+
+#include "tests/worker/engine_world.h"
+
+namespace dslad::worker {
+namespace {
+
+// The trained stories model, with a prompt template of the test's own.
+class TaskTest : public testing::Test {
+ protected:
+  ModelFolder load(const std::string& toml) {
+    const auto dir = std::filesystem::path(testing::TempDir()) / "task_test_model";
+    std::filesystem::remove_all(dir);
+    std::filesystem::copy(golden("stories260K"), dir);
+    std::ofstream(dir / "dslad.toml") << toml;
+    auto model = ModelFolder::load(dir, kernels::DType::kF32);
+    EXPECT_TRUE(model.ok()) << model.error().message;
+    return *std::move(model);
+  }
+
+  static schema::JobSpec qa(const std::string& document, std::vector<std::string> questions) {
+    schema::JobSpec spec;
+    spec.task = schema::Task::kQa;
+    spec.document = document;
+    spec.questions = std::move(questions);
+    spec.options.max_tokens = 24;
+    return spec;
+  }
+
+  // Runs the task through a real engine.
+  static std::vector<schema::Output> run(const ModelFolder& model, const schema::JobSpec& spec) {
+    struct Sink : EngineSink {
+      explicit Sink(Task& t) : task(t) {}
+      bool on_token(RequestId, int tail, std::int32_t token) override { return task.add_token(tail, token); }
+      void on_answer(RequestId, int tail, AnswerEnd end) override { task.end_answer(tail, end); }
+      void on_progress(RequestId, const RequestProgress&) override {}
+      void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
+      Task& task;
+    };
+    auto task = Task::create(model, spec, 1, 0);
+    EXPECT_TRUE(task.ok());
+    const auto engine = engine_over(model.weights);
+    EXPECT_TRUE(engine->add(task->take_request()).ok());
+    Sink sink(*task);
+    for (;;) {
+      const auto stepped = engine->step(sink);
+      EXPECT_TRUE(stepped.ok());
+      if (!stepped.ok() || !*stepped) return task->outputs();
+    }
+  }
+};
+
+TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {
+  const auto model = load("[prompt]\nqa = \"{document}\\n{question} \"\n");
+  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 7, 3);
+  ASSERT_TRUE(task.ok());
+  const EngineRequest request = task->take_request();
+  EXPECT_EQ(request.id, 7u);
+  EXPECT_EQ(request.plan, 3);
+  ASSERT_EQ(request.tails.size(), 2u);
+  EXPECT_NE(request.tails[0], request.tails[1]);
+  ASSERT_EQ(task->outputs().size(), 2u);
+  EXPECT_EQ(task->outputs()[0].question, "Who had it?");
+  EXPECT_EQ(task->outputs()[1].question, "What colour?");
+}
+
+TEST_F(TaskTest, APlaceholderInsideADocumentIsText) {
+  const auto model = load("[prompt]\nqa = \"{document} {question}\"\n");
+  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 1, 0);
+  ASSERT_TRUE(plain.ok());
+  const auto head = plain->take_request().head;
+  EXPECT_EQ(model.tokenizer->decode(std::span(head).subspan(1), TextPosition::kBeginning), "A {question} B");
+}
+
+TEST_F(TaskTest, AnAnswerEndsBeforeAStopText) {
+  const auto free = load("[prompt]\nsummarize = \"{document}\"\n");
+  schema::JobSpec spec;
+  spec.task = schema::Task::kSummarize;
+  spec.document = "Once upon a time";
+  spec.options.max_tokens = 40;
+  const std::string text = run(free, spec).front().text;
+  ASSERT_NE(text.find("Lily"), std::string::npos) << text;
+
+  const auto stopped = load("[prompt]\nsummarize = \"{document}\"\nstop = [\"Lily\"]\n");
+  const auto output = run(stopped, spec).front();
+  EXPECT_EQ(output.finish_reason, schema::FinishReason::kStop);
+  EXPECT_EQ(output.text + " ", text.substr(0, text.find("Lily"))) << "cut before the stop text, then trimmed";
+}
+
+TEST_F(TaskTest, ALengthEndIsReportedWithItsTokens) {
+  const auto model = load("");
+  const auto outputs = run(model, qa("Lily had a red ball.", {"Who?"}));
+  EXPECT_EQ(outputs.front().finish_reason, schema::FinishReason::kLength);
+  EXPECT_EQ(outputs.front().output_tokens, 24u);
+}
+
+TEST_F(TaskTest, TextThatIsNoUtf8IsRefused) {
+  const auto model = load("");
+  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 1, 0);
+  ASSERT_FALSE(task.ok());
+  EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(ModelFolder, NamesAFolderThatIsMissing) {
+  const auto model = ModelFolder::load("/nonexistent/llama", kernels::DType::kF32);
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(model.error().message.find("/nonexistent/llama"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dslad::worker
