@@ -1,7 +1,9 @@
 #include "bench/peaks.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <vector>
 
 #include "kernels/cpu/aligned_buffer.h"
@@ -74,6 +76,22 @@ double read_bandwidth(kernels::ThreadPool& pool) {
     });
   });
   return kParts * kPartFloats * sizeof(float) / seconds;
+}
+
+double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step) {
+  if (pool.size() > 1) return best_seconds(repeats, step);
+  const auto thread_seconds = [] {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  };
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < repeats; ++i) {
+    const double start = thread_seconds();
+    step();
+    best = std::min(best, thread_seconds() - start);
+  }
+  return best;
 }
 
 double f32_peak(kernels::ThreadPool& pool) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <limits>
 
 namespace dslad::kernels {
@@ -30,5 +31,9 @@ double best_seconds(int repeats, const Body& body) {
   }
   return best;
 }
+
+// The same for a step on a pool. A single thread is timed by its own clock, which does not run while other
+// processes have its core.
+double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step);
 
 }  // namespace dslad::bench

@@ -68,32 +68,36 @@ void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   }
 }
 
-// Scores of the sub-block against itself, element by element: column u of `decayed` holds k_u decayed to the
-// token at hand, and zero until u has come, so nothing above the diagonal ever counts.
-void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
-  const std::int64_t d_k = head.args->shape.d_k;
-  const float root = 1.0f / std::sqrt(static_cast<float>(d_k));
-  const float scale[2] = {head.args->mix[0] * root, head.args->mix[1] * root};
+// One token more for the sub-block's keys: column u of `decayed` holds s w_i k_u decayed to the token at
+// hand, and zero until u has come.
+void decay_keys(const DslaHead& head, SubBlock block, std::int64_t t, ChunkWorkspace& w) {
   const hn::CappedTag<float, kDslaSubBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const float root = 1.0f / std::sqrt(static_cast<float>(head.args->shape.d_k));
+  const auto scale_one = hn::Set(d, head.args->mix[0] * root);
+  const auto scale_two = hn::Set(d, head.args->mix[1] * root);
+  const float* k = head.k(block.first + t);
+  for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
+    const auto joins = hn::Eq(hn::Iota(d, static_cast<float>(u)), hn::Set(d, static_cast<float>(t)));
+    for (std::int64_t j = 0; j < head.args->shape.d_k; ++j) {
+      const auto key = hn::Set(d, k[j]);
+      const auto kept_one = hn::Mul(hn::Load(d, w.decayed(0, j) + u), hn::Set(d, w.gate(0, t)[j]));
+      const auto kept_two = hn::Mul(hn::Load(d, w.decayed(1, j) + u), hn::Set(d, w.gate(1, t)[j]));
+      const auto one = hn::IfThenElse(joins, hn::Mul(key, scale_one), kept_one);
+      const auto two = hn::IfThenElse(joins, hn::Mul(key, scale_two), kept_two);
+      hn::Store(one, d, w.decayed(0, j) + u);
+      hn::Store(two, d, w.decayed(1, j) + u);
+      hn::Store(hn::Add(one, two), d, w.mixed(j) + u);
+    }
+  }
+}
+
+// Scores of the sub-block against itself, element by element; nothing above the diagonal ever counts.
+void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
+  const std::int64_t d_k = head.args->shape.d_k;
   std::fill(w.decayed(0, 0), w.decayed(2, 0), 0.0f);
   for (std::int64_t t = 0; t < block.rows; ++t) {
-    const float* k = head.k(block.first + t);
-    for (std::int64_t j = 0; j < d_k; ++j) {
-      float* one = w.decayed(0, j);
-      float* two = w.decayed(1, j);
-      const auto gate_one = hn::Set(d, w.gate(0, t)[j]);
-      const auto gate_two = hn::Set(d, w.gate(1, t)[j]);
-      for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
-        hn::StoreU(hn::Mul(hn::LoadU(d, one + u), gate_one), d, one + u);
-        hn::StoreU(hn::Mul(hn::LoadU(d, two + u), gate_two), d, two + u);
-      }
-      one[t] = scale[0] * k[j];
-      two[t] = scale[1] * k[j];
-      for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
-        hn::StoreU(hn::Add(hn::LoadU(d, one + u), hn::LoadU(d, two + u)), d, w.mixed(j) + u);
-      }
-    }
+    decay_keys(head, block, t, w);
     small_gemm<float>(head.group(), kDslaSubBlock, d_k, {head.q(block.first + t), d_k, 1},
                       {w.mixed(0), kDslaSubBlock}, {w.scores(t * head.group()) + block.start, kDslaChunk},
                       GemmMode::kOverwrite);

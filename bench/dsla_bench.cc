@@ -1,0 +1,69 @@
+// dsla_bench [THREADS]: the chunk form against the float32 peak, decode against the memory's read bandwidth,
+// and both against attention at growing contexts.
+//
+// Each shape is first compared with the reference; a kernel that fails is not timed.
+#include <algorithm>
+#include <cstdlib>
+#include <fmt/core.h>
+
+#include "bench/kernel_steps.h"
+#include "bench/peaks.h"
+
+namespace dslad::bench {
+namespace {
+
+using kernels::ThreadPool;
+
+void time_prefill(const Shape& shape, std::int64_t rows, double limit, ThreadPool& pool) {
+  DslaStep step(shape, 1, rows);
+  const double seconds = best_step_seconds(pool, 10, [&] { step.run(pool); });
+  const double rate = step.operations() / seconds;
+  fmt::print("  prefill {:5} rows       {:9.3f} ms  {:8.0f} tokens/s  {:6.1f} GFLOP/s of {:5.1f}  {:3.0f}%\n",
+             rows, seconds * 1e3, static_cast<double>(rows) / seconds, rate / 1e9, limit / 1e9,
+             100 * rate / limit);
+}
+
+void time_decode(const Shape& shape, int sequences, double limit, ThreadPool& pool) {
+  DslaStep step(shape, sequences, 1);
+  const double seconds = best_step_seconds(pool, 20, [&] { step.run(pool); });
+  const double rate = step.bytes() / seconds;
+  fmt::print(
+      "  decode  {:5} sequences  {:9.3f} ms  {:6.1f} GB/s read and written, {:5.1f} read alone  {:3.0f}%\n",
+      sequences, seconds * 1e3, rate / 1e9, limit / 1e9, 100 * rate / limit);
+}
+
+void compare(const Shape& shape, int sequences, std::int64_t context, std::int64_t rows, ThreadPool& pool) {
+  AttentionStep attention(shape, sequences, context, rows);
+  DslaStep dsla(shape, sequences, rows);
+  const double slow = best_step_seconds(pool, 7, [&] { attention.run(pool); });
+  const double fast = best_step_seconds(pool, 7, [&] { dsla.run(pool); });
+  fmt::print("  {:3} row(s) x {:2} at {:5}    attention {:9.3f} ms, DSLA {:7.3f} ms: {:5.1f} times faster\n",
+             rows, sequences, context, slow * 1e3, fast * 1e3, slow / fast);
+}
+
+bool report(const Shape& shape, ThreadPool& pool) {
+  const double error = std::max(DslaStep(shape, 2, 1).error(pool), DslaStep(shape, 1, 100).error(pool));
+  fmt::print("{}: {} query heads, {} KV heads of {}; error against the reference {:.1e}\n", shape.name,
+             shape.n_heads, shape.n_kv, shape.d, error);
+  if (!(error < 1e-4)) return false;
+  const double peak = f32_peak(pool);
+  for (const std::int64_t rows : {128, 512, 2048}) time_prefill(shape, rows, peak, pool);
+  const double bandwidth = read_bandwidth(pool);
+  for (const int sequences : {1, 32, 512}) time_decode(shape, sequences, bandwidth, pool);
+  for (const std::int64_t context : {1024, 4096, 16384}) {
+    compare(shape, 1, context, 128, pool);
+    compare(shape, 4, context, 1, pool);
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace dslad::bench
+
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  dslad::kernels::ThreadPool pool(threads);
+  fmt::print("{} thread(s)\n", threads);
+  const auto passes = [&](const dslad::bench::Shape& shape) { return dslad::bench::report(shape, pool); };
+  return std::ranges::all_of(dslad::bench::kShapes, passes) ? 0 : 1;
+}
