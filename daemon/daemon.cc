@@ -1,5 +1,7 @@
 #include "daemon/daemon.h"
 
+#include <chrono>
+#include <filesystem>
 #include <fmt/format.h>
 #include <utility>
 #include <zmq.hpp>
@@ -21,10 +23,11 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr long kTickMs = 50;          // leases and waits are looked after at least this often
-constexpr int kFramesATurn = 256;     // of each socket, so that neither starves the other
-constexpr int kClientFrames = 16;     // that may wait in memory for one client
-constexpr int kWorkerFrames = 1'024;  // for one worker: its capacity bounds them
+constexpr std::chrono::seconds kStoreTime{120};  // for migrating, recovering or emptying a large log
+constexpr long kTickMs = 50;                     // leases and waits are looked after at least this often
+constexpr int kFramesATurn = 256;                // of each socket, so that neither starves the other
+constexpr int kClientFrames = 16;                // that may wait in memory for one client
+constexpr int kWorkerFrames = 1'024;             // for one worker: its capacity bounds them
 
 DispatchConfig dispatch_config(const Config& config) {
   return {static_cast<std::uint32_t>(config.lease_ms),
@@ -72,6 +75,7 @@ Result<Opened> open_all(const Config& config) {
   if (!signals) return signals.error();
   Result<Wakeup> wakeup = Wakeup::open();
   if (!wakeup) return wakeup.error();
+  process::ServiceManager().extend_timeout(kStoreTime);
   Result<OpenedStore> store = open_store(*state_dir, config);
   if (!store) return store.error();
   auto context = std::make_unique<zmq::context_t>();
@@ -107,11 +111,24 @@ struct Daemon::Parts {
     dispatcher.expect_back(opened.held);
   }
 
+  // Of a file that may not be there.
+  static std::uint64_t bytes_of(const std::filesystem::path& file) {
+    std::error_code code;
+    const std::uintmax_t bytes = std::filesystem::file_size(file, code);
+    return code ? 0 : bytes;
+  }
+
   [[nodiscard]] Clients::Counters counters() const {
+    const std::filesystem::path database = state_dir.database();
     const WriterStats stats = writer.stats();
-    return {{"commits", stats.commits},         {"commit_failures", stats.failures},
-            {"commit_tasks", stats.tasks},      {"commit_tasks_largest", stats.largest},
-            {"checkpoints", stats.checkpoints}, {"worker_messages_malformed", worker_port.malformed()}};
+    return {{"commits", stats.commits},
+            {"commit_failures", stats.failures},
+            {"commit_tasks", stats.tasks},
+            {"commit_tasks_largest", stats.largest},
+            {"checkpoints", stats.checkpoints},
+            {"worker_messages_malformed", worker_port.malformed()},
+            {"database_bytes", bytes_of(database)},
+            {"wal_bytes", bytes_of(database.string() + "-wal")}};
   }
 
   StateDir state_dir;
@@ -174,6 +191,8 @@ void Daemon::turn() {
   parts.dispatcher.tick();
   parts.clients.tick();
   parts.service_manager.progress();
+  parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),
+                                           parts.dispatcher.running()));
   if (const int signal = parts.signals.take(); signal != 0) {
     process::log_info("stopping", {{"SIGNAL", std::to_string(signal)}});
     parts.stopping = true;
@@ -200,6 +219,7 @@ void Daemon::drain() {
   parts_->dispatcher.stop_assigning();
   parts_->clients.drain();
   receive();  // answers those who asked in the meantime
+  parts_->service_manager.extend_timeout(kStoreTime);
   parts_->writer.stop();
 }
 

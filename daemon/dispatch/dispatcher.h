@@ -55,6 +55,7 @@ class Dispatcher {
   void stop_assigning() { assigning_ = false; }
 
   [[nodiscard]] std::vector<schema::WorkerInfo> workers() const { return table_.report(clock_.steady_ms()); }
+  [[nodiscard]] std::size_t running() const { return table_.jobs(); }  // leases that are open
   [[nodiscard]] schema::PlanReply plans();
   // Of a running job; the default where nothing is known.
   [[nodiscard]] schema::Progress progress(schema::JobId job) const;

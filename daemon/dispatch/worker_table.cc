@@ -95,6 +95,12 @@ std::vector<WorkerState*> WorkerTable::connected() {
   return workers;
 }
 
+std::size_t WorkerTable::jobs() const {
+  std::size_t jobs = 0;
+  for (const auto& [instance, worker] : workers_) jobs += worker.jobs.size();
+  return jobs;
+}
+
 std::vector<schema::WorkerInfo> WorkerTable::report(std::int64_t now_ms) const {
   std::vector<schema::WorkerInfo> infos;
   for (const auto& [instance, worker] : workers_) {

@@ -61,6 +61,7 @@ class WorkerTable {
   void extend_all(std::int64_t by_ms);
 
   [[nodiscard]] std::vector<WorkerState*> connected();  // the idlest first
+  [[nodiscard]] std::size_t jobs() const;               // held by all of them
   [[nodiscard]] std::vector<schema::WorkerInfo> report(std::int64_t now_ms) const;
 
  private:

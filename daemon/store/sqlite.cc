@@ -45,7 +45,7 @@ Result<Database> Database::open(const std::filesystem::path& file, int busy_time
   sqlite3* connection = nullptr;
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   const int code = sqlite3_open_v2(file.c_str(), &connection, flags, nullptr);
-  Database db(connection);  // also after a failure: the handle must be closed
+  Database db(connection, busy_timeout_ms);  // also after a failure: the handle must be closed
   if (connection == nullptr) return Error{ErrorCode::kUnavailable, "SQLite has no memory"};
   if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
   sqlite3_busy_timeout(connection, busy_timeout_ms);
@@ -58,9 +58,14 @@ Status Database::exec(const char* sql) {
   return last_error("database");
 }
 
-std::int64_t Database::changes() const {
-  return sqlite3_changes64(connection_.get());
+Status Database::checkpoint() {
+  sqlite3_busy_timeout(connection_.get(), 0);
+  const int code =
+      sqlite3_wal_checkpoint_v2(connection_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  sqlite3_busy_timeout(connection_.get(), busy_timeout_ms_);
+  return code == SQLITE_OK ? ok_status() : Status(last_error("checkpoint"));
 }
+
 bool Database::in_transaction() const {
   return sqlite3_get_autocommit(connection_.get()) == 0;
 }

@@ -33,8 +33,11 @@ class Database {
   template <typename... Values>
   Status run(const char* sql, const Values&... values);
 
-  [[nodiscard]] std::int64_t changes() const;  // rows touched by the latest statement
-  [[nodiscard]] bool in_transaction() const;   // false after an error made SQLite roll everything back
+  // Moves the write-ahead log into the file and empties it. Does not wait for readers: kUnavailable where one
+  // is in the way, and then as much as possible was moved.
+  Status checkpoint();
+
+  [[nodiscard]] bool in_transaction() const;  // false after an error made SQLite roll everything back
 
  private:
   friend class Query;
@@ -46,12 +49,14 @@ class Database {
   };
   using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
 
-  explicit Database(sqlite3* connection) : connection_(connection) {}
+  Database(sqlite3* connection, int busy_timeout_ms)
+      : connection_(connection), busy_timeout_ms_(busy_timeout_ms) {}
   Result<Statement> take(const char* sql);
   void give_back(const char* sql, Statement statement);
   [[nodiscard]] Error last_error(std::string_view doing) const;
 
   std::unique_ptr<sqlite3, Close> connection_;
+  int busy_timeout_ms_;
   std::unordered_map<std::string_view, Statement> idle_;  // by SQL text; destroyed before the connection
 };
 

@@ -71,8 +71,7 @@ void Writer::loop() {
   while (true) {
     Batch batch = wait_for_batch();
     if (batch.empty()) {  // idle for a while, or stopping
-      if (since_checkpoint > 0) checkpoint();
-      since_checkpoint = 0;
+      if (since_checkpoint > 0 && checkpoint()) since_checkpoint = 0;
       const std::lock_guard lock(mutex_);
       if (stopping_ && waiting_.empty()) return;
       continue;
@@ -82,7 +81,7 @@ void Writer::loop() {
     hand_over(std::move(batch), std::move(committed));
     if (since_checkpoint >= kCheckpointEvery) {
       checkpoint();
-      since_checkpoint = 0;
+      since_checkpoint = 1;  // whatever came of it, the next idle time tries again
     }
   }
 }
@@ -133,9 +132,11 @@ void Writer::hand_over(Batch batch, Status committed) {
   wake_();
 }
 
-// A reader in the way makes it partial; the next one tries again.
-void Writer::checkpoint() {
-  if (db_.exec("PRAGMA wal_checkpoint(TRUNCATE)")) ++checkpoints_;
+// A reader may be in the way: the next one tries again.
+bool Writer::checkpoint() {
+  const bool emptied = db_.checkpoint().ok();
+  if (emptied) ++checkpoints_;
+  return emptied;
 }
 
 }  // namespace dslad::daemon

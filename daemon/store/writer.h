@@ -59,7 +59,7 @@ class Writer final : public Queue {
   Status run_batch(Batch& batch);
   Status run_task(Task& task);
   void hand_over(Batch batch, Status committed);
-  void checkpoint();
+  bool checkpoint();
   void join();
 
   Database db_;  // of the writer's thread
