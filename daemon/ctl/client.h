@@ -22,17 +22,30 @@ class Client {
   // Gives up after `timeout`; by default after the globals' rpc_timeout.
   template <typename Reply, typename Request>
   Result<Reply> call(const Request& request, std::optional<std::chrono::milliseconds> timeout = {}) {
-    const std::uint64_t id = ++last_id_;
-    Result<schema::Envelope> answer = exchange(schema::encode(request, id), id, timeout.value_or(timeout_));
+    const Result<schema::Envelope> answer = exchange(request, timeout);
     if (!answer) return answer.error();
     Result<Reply> reply = schema::decode_reply<Reply>(*answer);
     if (!reply) return answered(reply.error());
     return reply;
   }
 
+  // For those who try again: kUnavailable also where the daemon says so itself, because it stops.
+  template <typename Reply, typename Request>
+  Result<Reply> try_call(const Request& request, std::chrono::milliseconds timeout) {
+    const Result<schema::Envelope> answer = exchange(request, timeout);
+    if (!answer) return answer.error();
+    return schema::decode_reply<Reply>(*answer);
+  }
+
  private:
   Client(Connection connection, std::chrono::milliseconds timeout);
 
+  template <typename Request>
+  Result<schema::Envelope> exchange(const Request& request,
+                                    std::optional<std::chrono::milliseconds> timeout) {
+    const std::uint64_t id = ++last_id_;
+    return exchange(schema::encode(request, id), id, timeout.value_or(timeout_));
+  }
   // Sends `frame` and returns the answer to `id`; late answers to earlier requests are dropped.
   Result<schema::Envelope> exchange(const std::string& frame, std::uint64_t id,
                                     std::chrono::milliseconds timeout);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <set>
+#include <thread>
 
 #include "daemon/ctl/format.h"
 #include "daemon/ctl/interrupt.h"
@@ -20,6 +21,7 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds kRedraw{200};
 constexpr milliseconds kPlainSlice{500};
 constexpr milliseconds kResend{2000};  // a restarted daemon has forgotten the request
+constexpr milliseconds kPause{100};    // a daemon that stops refuses at once
 
 milliseconds whole_ms(Clock::duration duration) {
   return std::chrono::ceil<milliseconds>(duration);
@@ -47,17 +49,18 @@ class Follower {
   }
 
  private:
+  // Asks again where the answer was lost with a daemon that stopped.
   Result<schema::WaitReply> ask(const std::vector<schema::JobId>& ids) {
-    const Clock::time_point last_try = Clock::now() + globals_.rpc_timeout();
+    const Clock::time_point last_try = std::min(deadline_, Clock::now()) + globals_.rpc_timeout();
     milliseconds resend = kResend;
     while (true) {
       const milliseconds slice = next_slice();
-      const milliseconds patience =
-          std::min(resend, std::max(milliseconds(1), whole_ms(last_try - Clock::now())));
-      Result<schema::WaitReply> reply = client_.call<schema::WaitReply>(
+      const milliseconds patience = std::clamp(whole_ms(last_try - Clock::now()), milliseconds(1), resend);
+      Result<schema::WaitReply> reply = client_.try_call<schema::WaitReply>(
           schema::Wait{ids, static_cast<std::uint32_t>(slice.count())}, slice + patience);
       const bool lost = !reply && reply.error().code == ErrorCode::kUnavailable;
       if (!lost || interrupted() || Clock::now() >= last_try) return reply;
+      std::this_thread::sleep_for(kPause);
       resend *= 2;
     }
   }

@@ -58,10 +58,10 @@ class FakeWorker(wire.Peer):
                    for q in questions]
         metrics = {"prefill_ms": 1.0, "decode_ms": 2.0, "prompt_tokens": 3, "output_tokens": len(outputs),
                    "plan": self.plan if plan is None else plan}
-        self.send("worker_result", {**lease_of(assigned), "outputs": outputs, "metrics": metrics, **changes})
+        self.send("result", {**lease_of(assigned), "outputs": outputs, "metrics": metrics, **changes})
 
     def send_error(self, assigned, code, message):
-        self.send("worker_result", {**lease_of(assigned), "error": {"code": code, "message": message}})
+        self.send("result", {**lease_of(assigned), "error": {"code": code, "message": message}})
 
     def finish(self, assigned, **changes):
         """Sends the result; returns whether the daemon took it."""
@@ -88,7 +88,7 @@ def serve(url):
             if message.kind == "assign":
                 held[message.body["job"]] = message.body
                 worker.send_result(message.body, text=f"echo: {message.body.get('prompt', '')}")
-            elif message.kind in ("result_ack", "revoke"):
+            elif message.kind in ("result_ack", "cancel"):
                 held.pop(message.body["job"], None)
             elif message.kind == "who_are_you":
                 worker.leases = [lease_of(job) for job in held.values()]

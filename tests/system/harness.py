@@ -22,7 +22,7 @@ import wire
 BIN = pathlib.Path(os.environ["DSLAD_BIN"])
 SOURCE = pathlib.Path(os.environ["DSLAD_SOURCE"])
 MODEL = SOURCE / "tests/golden/stories260K"
-SHORT_LEASES = ("--set", "lease_ms=1000", "--set", "heartbeat_ms=200")
+SHORT_LEASES = ("--set", "workers.lease_ms=1000", "--set", "workers.heartbeat_ms=200")
 PATIENCE = 120.0  # seconds that any single step may take before a test calls it hung
 
 _libc = ctypes.CDLL(None)
@@ -114,7 +114,7 @@ class SystemTest(unittest.TestCase):
 
     def setUp(self):
         self.addCleanup(self.finish_processes)
-        self.state = self.folder / "state"
+        self.state_dir = self.folder / "state"
         self.jobs_url, self.workers_url, self.events_url = (
             f"ipc://{self.folder}/{name}.sock" for name in ("jobs", "workers", "events")
         )
@@ -136,7 +136,7 @@ class SystemTest(unittest.TestCase):
 
     def start_daemon(self, *options, env=None, ready=True):
         daemon = self.start(
-            "dslad", BIN / "dslad", "--state-dir", self.state, "--jobs", self.jobs_url, "--workers", self.workers_url,
+            "dslad", BIN / "dslad", "--state-dir", self.state_dir, "--jobs", self.jobs_url, "--workers", self.workers_url,
             "--events", self.events_url, *self.daemon_options, *options, env=env,
         )
         if ready:
@@ -193,7 +193,7 @@ class SystemTest(unittest.TestCase):
 
     def sql(self, query, *values):
         """Rows of the daemon's database, read as a user's sqlite3 reads it while the daemon runs."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.state}/dslad.db?mode=ro", uri=True, timeout=30)) as db:
+        with contextlib.closing(sqlite3.connect(f"file:{self.state_dir}/dslad.db?mode=ro", uri=True, timeout=30)) as db:
             db.row_factory = sqlite3.Row
             return db.execute(query, values).fetchall()
 

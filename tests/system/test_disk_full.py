@@ -13,11 +13,11 @@ from wire import generate
 class DiskFull(SystemTest):
     def setUp(self):
         super().setUp()
-        self.state.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(self.state)]
+        self.state_dir.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(self.state_dir)]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
             self.skipTest("mounting a tmpfs needs root and CAP_SYS_ADMIN")
-        self.addCleanup(lambda: (self.finish_processes(), subprocess.run(["umount", str(self.state)], check=True)))
+        self.addCleanup(lambda: (self.finish_processes(), subprocess.run(["umount", str(self.state_dir)], check=True)))
 
     def test_submits_are_refused_while_the_disk_is_full_and_taken_again_afterwards(self):
         self.start_daemon()
@@ -29,7 +29,7 @@ class DiskFull(SystemTest):
             self.assertIn(refusal.exception.code, (wire.UNAVAILABLE, wire.RESOURCE_EXHAUSTED))
             self.assertRegex(refusal.exception.message, "disk|space|full")
             client.request("ping")
-            subprocess.run(["mount", "-o", "remount,size=64m", str(self.state)], check=True)
+            subprocess.run(["mount", "-o", "remount,size=64m", str(self.state_dir)], check=True)
 
             def taken():
                 try:

@@ -160,7 +160,7 @@ class WorkerFrames(Alive):
                 for frame in GARBAGE:
                     rogue.send_raw(frame)
                 rogue.send("assign", {"job": job, "attempt": 1})
-                rogue.send("worker_result", {"job": job, "attempt": 1, "outputs": []})
+                rogue.send("result", {"job": job, "attempt": 1, "outputs": []})
                 rogue.send("heartbeat", {"leases": [{"job": -1, "attempt": 2}]})
                 rogue.send("hello", {"name": ""})
                 rogue.send("plan_result", {"request": 12345, "plan": 3})
@@ -208,14 +208,15 @@ class CommandLine(SystemTest):
             self.assertIn(text, done.stderr)
 
     def test_check_config_accepts_a_sound_file_and_starts_nothing(self):
-        done = self.dslad("--config", self.config(""), "--state-dir", self.state, "--check-config")
+        done = self.dslad("--config", self.config(""), "--state-dir", self.state_dir, "--check-config")
         self.assertEqual(0, done.returncode, done.stderr)
-        self.assertFalse(self.state.exists())
+        self.assertFalse(self.state_dir.exists())
 
     def test_an_unknown_key_is_refused_with_the_nearest_one(self):
-        self.refused("--config", self.config("lease_mss = 1000\n"), "--check-config",
-                     says=["dslad.toml", "lease_mss", "lease_ms"])
-        self.refused("--set", "heartbeet_ms=1", "--check-config", says=["heartbeet_ms", "heartbeat_ms"])
+        self.refused("--config", self.config("[workers]\nlease_mss = 1000\n"), "--check-config",
+                     says=["dslad.toml", "lease_mss", "workers.lease_ms"])
+        self.refused("--set", "workers.heartbeet_ms=1", "--check-config",
+                     says=["workers.heartbeet_ms", "workers.heartbeat_ms"])
 
     def test_bad_toml_is_named_with_its_line(self):
         self.refused("--config", self.config("a = 1\nb = = 2\n"), "--check-config", says=["dslad.toml", "2"])
@@ -223,15 +224,15 @@ class CommandLine(SystemTest):
         self.refused("--config", self.folder / "absent.toml", "--check-config", says=["absent.toml"])
 
     def test_a_value_of_the_wrong_kind_or_range_is_named(self):
-        self.refused("--config", self.config("lease_ms = 'soon'\n"), "--check-config", says=["lease_ms"])
-        self.refused("--set", "lease_ms=-1", "--check-config", says=["lease_ms"])
-        self.refused("--set", "lease_ms", "--check-config", says=["lease_ms"])
+        self.refused("--config", self.config("workers.lease_ms = 'soon'\n"), "--check-config", says=["lease_ms"])
+        self.refused("--set", "workers.lease_ms=-1", "--check-config", says=["lease_ms"])
+        self.refused("--set", "workers.lease_ms", "--check-config", says=["lease_ms"])
 
     def test_a_second_daemon_on_one_state_folder_is_refused_and_the_first_goes_on(self):
         self.start_daemon()
         other = [f"ipc://{self.folder}/{name}2.sock" for name in ("jobs", "workers", "events")]
-        self.refused("--state-dir", self.state, "--jobs", other[0], "--workers", other[1], "--events", other[2],
-                     says=[str(self.state)])
+        self.refused("--state-dir", self.state_dir, "--jobs", other[0], "--workers", other[1], "--events", other[2],
+                     says=[str(self.state_dir)])
         with self.peer() as client:
             client.request("ping")
             client.submit(generate())
@@ -244,9 +245,9 @@ class CommandLine(SystemTest):
             client.request("ping")
 
     def test_a_database_that_is_none_is_refused(self):
-        self.state.mkdir()
-        (self.state / "dslad.db").write_bytes(b"This was once a database." * 1000)
-        self.refused("--state-dir", self.state, "--jobs", self.jobs_url, "--workers", self.workers_url, "--events",
+        self.state_dir.mkdir()
+        (self.state_dir / "dslad.db").write_bytes(b"This was once a database." * 1000)
+        self.refused("--state-dir", self.state_dir, "--jobs", self.jobs_url, "--workers", self.workers_url, "--events",
                      self.events_url, says=["dslad.db"])
 
     def test_a_state_folder_that_cannot_be_made_is_named(self):

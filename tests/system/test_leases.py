@@ -50,8 +50,9 @@ class Leases(QueueTest):
 
     def test_a_job_whose_workers_are_lost_again_and_again_fails(self):
         [job] = self.client.submit(generate(max_attempts=2))
-        for name in ("first", "second"):
-            self.worker(name=name).take_job()
+        self.worker(name="first").take_job()
+        until(lambda: self.state(job) == "queued", "the first lease has ended")
+        self.worker(name="second").take_job()
         [info] = self.client.wait(job)
         self.assertEqual(("failed", 2), (info["state"], info["attempt"]))
         self.assertEqual(["lost", "lost"], self.attempts(job))

@@ -11,7 +11,7 @@ class Plans(QueueTest):
         worker = self.worker()
         with self.peer() as operator:
             operator.send("plan_set", {"plan": 1, "allow_undistilled": True, "reason": "a try"}, 77)
-            change = worker.expect("change_plan").body
+            change = worker.expect("set_plan").body
             self.assertEqual((1, True, "a try"), (change["plan"], change["allow_undistilled"], change["reason"]))
             worker.plan = 1
             worker.send("plan_result", {
@@ -30,7 +30,7 @@ class Plans(QueueTest):
         worker = self.worker()
         with self.peer() as operator:
             operator.send("plan_set", {"plan": 3}, 5)
-            change = worker.expect("change_plan").body
+            change = worker.expect("set_plan").body
             worker.send("plan_result", {"request": change["request"], "plan": 0,
                                         "error": {"code": wire.REFUSED, "message": "layer 0 is not distilled"}})
             reply = operator.receive()

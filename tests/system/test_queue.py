@@ -75,12 +75,12 @@ class Cancelling(QueueTest):
         self.assertEqual(wanted, self.worker().take_job()["job"])
         self.assertEqual("cancelled", self.state(unwanted))
 
-    def test_cancelling_a_running_job_revokes_its_lease_and_its_result_is_dropped(self):
+    def test_cancelling_a_running_job_tells_its_worker_and_drops_its_result(self):
         [job] = self.client.submit(generate())
         worker = self.worker()
         assigned = worker.take_job()
         self.client.request("cancel", {"ids": [job]})
-        self.assertEqual(lease_of(assigned), lease_of(worker.expect("revoke").body))
+        self.assertEqual(lease_of(assigned), lease_of(worker.expect("cancel").body))
         self.assertFalse(worker.finish(assigned))
         result = self.client.result(job)
         self.assertEqual(("cancelled", []), (result["job"]["state"], result["outputs"]))
