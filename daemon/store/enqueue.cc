@@ -10,7 +10,8 @@ namespace {
 using schema::JobId;
 using schema::JobRequest;
 
-std::optional<std::string> null_if_empty(const std::string& text) {
+// A view, because a Query borrows what is bound to it.
+std::optional<std::string_view> null_if_empty(std::string_view text) {
   if (text.empty()) return std::nullopt;
   return text;
 }

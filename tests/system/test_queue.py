@@ -7,6 +7,8 @@ from fake_worker import lease_of
 from queue_case import QueueTest
 from wire import generate
 
+LONG_KEY = "nightly/2025-06-11:/srv/documents/a report with a long name.txt"
+
 
 class Order(QueueTest):
     def test_higher_priority_runs_first_and_ties_run_by_arrival(self):
@@ -50,11 +52,12 @@ class Idempotency(QueueTest):
         self.assertEqual(first["ids"], self.client.submit(generate(idempotency_key="k")))
 
     def test_a_key_outlives_the_daemon(self):
-        first = self.client.submit(generate(idempotency_key="k"))
+        first = self.client.submit(generate(idempotency_key=LONG_KEY))
         self.daemon.kill()
         self.start_daemon()
         with self.peer() as client:
-            self.assertEqual(first, client.submit(generate(idempotency_key="k")))
+            self.assertEqual(first, client.submit(generate(idempotency_key=LONG_KEY)))
+        self.assertEqual([LONG_KEY], [row["idempotency_key"] for row in self.sql("SELECT * FROM job_status")])
 
     def test_a_key_twice_in_one_batch_makes_one_job(self):
         one, other = self.client.submit(generate(idempotency_key="k"), generate(idempotency_key="k"))
