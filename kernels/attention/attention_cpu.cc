@@ -93,6 +93,7 @@ void attention_cpu(ThreadPool& pool, const AttentionArgs& args) {
   pool.parallel_for(static_cast<std::int64_t>(plan.tasks.size()), [&](std::int64_t task, int) {
     run_task(plan.tasks[static_cast<std::size_t>(task)], partials);
   });
+  if (plan.tasks.size() == plan.tiles.size()) return;
   pool.parallel_for(static_cast<std::int64_t>(plan.tiles.size()), [&](std::int64_t tile, int) {
     merge_tasks(plan.tiles[static_cast<std::size_t>(tile)], partials);
   });

@@ -1,9 +1,13 @@
 // Every instruction set that this machine can run and the build holds, against the references: the other
 // suites see only the best of them.
+// clang-format off
+#include "kernels/cpu/simd_targets.h"
+#include <hwy/highway.h>
+// clang-format on
+
 #include <array>
 #include <bit>
 #include <gtest/gtest.h>
-#include <hwy/highway.h>
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
@@ -13,6 +17,8 @@
 #include "kernels/norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/sample/sample.h"
+#include "tests/kernels/attention_world.h"
+#include "tests/kernels/dsla_world.h"
 #include "tests/kernels/kernel_test.h"
 
 namespace dslad::kernels {
@@ -159,6 +165,28 @@ TEST_P(InstructionSet, Sample_EqualsReference) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const SampleArgs args = {logits, 0.8f, 0.9f, seed, 5};
     EXPECT_EQ(sample_cpu(args), sample_ref(args));
+  }
+}
+
+TEST_P(InstructionSet, Attention_MatchesReference) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    testing::AttentionWorld world({6, 2, 22, dtype});
+    for (const std::int64_t rows : {1, 20, 70}) world.add(500, rows);
+    testing::AttentionWorld twin = world;
+    const std::vector<float> actual = world.run(2), expected = twin.run_ref(world.pieces());
+    for (const AttentionPiece& piece : world.pieces()) {
+      EXPECT_TRUE(close(world.rows_of(actual, piece), world.rows_of(expected, piece), DType::kF32));
+    }
+  }
+}
+
+TEST_P(InstructionSet, Dsla_MatchesReference) {
+  testing::DslaWorld world({6, 2, 22, 10});
+  for (const std::int64_t rows : {1, 20, 70}) world.add(rows);
+  const testing::DslaOutcome actual = world.run(2), expected = world.run_ref();
+  for (std::size_t i = 0; i < world.size(); ++i) {
+    EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), DType::kF32));
+    EXPECT_TRUE(close(actual.states[i], expected.states[i], DType::kF32));
   }
 }
 
