@@ -75,7 +75,8 @@ class Peer:
         deadline = time.monotonic() + timeout
         while True:
             reply = self.receive(max(0.0, deadline - time.monotonic()))
-            if reply.id != number:
+            unreadable = reply.kind == "error" and reply.id == 0
+            if reply.id != number and not unreadable:
                 continue
             if reply.kind == "error":
                 raise Refusal(reply.body["code"], reply.body["message"])
