@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <array>
 #include <vector>
 
-#include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/parallel_rows.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/onednn_matmul.h"
 #include "kernels/gemm/operand.h"
@@ -31,22 +30,6 @@ struct Piece {
 constexpr std::int64_t padded(std::int64_t rows) {
   return (rows + kPaddedRows - 1) / kPaddedRows * kPaddedRows;
 }
-
-// Memory that grows to the largest call and stays: a fresh allocation would fault its pages in every time.
-class Scratch {
- public:
-  std::byte* get(std::size_t bytes) {
-    if (bytes > size_) {
-      memory_ = allocate_aligned(bytes + bytes / 4);
-      size_ = bytes + bytes / 4;
-    }
-    return memory_.get();
-  }
-
- private:
-  AlignedBuffer memory_ = empty_buffer();
-  std::size_t size_ = 0;
-};
 
 class Gemm {
  public:
@@ -75,9 +58,10 @@ class Gemm {
   }
 
   void pack_operand() {
-    static thread_local Scratch scratch;
+    static thread_local Workspace workspace;
     stride_ = w_.padded_k() * static_cast<std::int64_t>(size_of(w_.dtype()));
-    operand_ = scratch.get(static_cast<std::size_t>(operand_rows_ * stride_));
+    const auto bytes = static_cast<std::size_t>(operand_rows_ * stride_);
+    operand_ = reinterpret_cast<std::byte*>(workspace.floats(bytes / sizeof(float)));
     for (const Piece& piece : own_) pack_rows(piece, piece.rows);
     for (const Piece& piece : tuned_) pack_rows(piece, padded(piece.rows));
   }
@@ -134,16 +118,14 @@ class Gemm {
 
   // oneDNN, straight into y where nothing has to be added or cut off.
   void run_tuned(const Piece& piece, std::int64_t first_panel, std::int64_t last_panel) const {
-    static thread_local Scratch scratch;
+    static thread_local Workspace workspace;
     const std::int64_t column = first_panel * kPanel;
     const std::int64_t columns = std::min(last_panel * kPanel, w_.n()) - column;
     const bool direct = !args_.accumulate && padded(piece.rows) == piece.rows;
     const std::int64_t ld = direct ? args_.ldy : kPrefillPanels * kPanel;
     const MatmulShape shape = {padded(piece.rows), w_.padded_k(), columns, ld, w_.dtype()};
-    float* y = args_.y + piece.row * args_.ldy + column;
-    if (!direct) {
-      y = reinterpret_cast<float*>(scratch.get(static_cast<std::size_t>(shape.rows * ld) * sizeof(float)));
-    }
+    float* y = direct ? args_.y + piece.row * args_.ldy + column
+                      : workspace.floats(static_cast<std::size_t>(shape.rows * ld));
     const OneDnnMatmul* matmul = OneDnnMatmul::find(shape);
     if (matmul == nullptr || !matmul->run(operand_ + piece.operand * stride_, panel_data(first_panel), y)) {
       for (std::int64_t panel = first_panel; panel < last_panel; ++panel) run_panel(piece, panel);

@@ -1,14 +1,14 @@
 #include "kernels/gemm/onednn_matmul.h"
 
+#include <exception>
 #include <map>
 #include <mutex>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <shared_mutex>
 #include <string_view>
-#include <vector>
 
-#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/workspace.h"
 
 namespace dslad::kernels {
 namespace {
@@ -60,16 +60,6 @@ bool is_tuned(std::string_view implementation) {
   return implementation.starts_with("brg");
 }
 
-std::byte* scratchpad(std::size_t bytes) {
-  thread_local AlignedBuffer memory = empty_buffer();
-  thread_local std::size_t size = 0;
-  if (bytes > size) {
-    memory = allocate_aligned(bytes);
-    size = memory == nullptr ? 0 : bytes;
-  }
-  return memory.get();
-}
-
 }  // namespace
 
 struct OneDnnMatmul::Impl {
@@ -103,7 +93,7 @@ const OneDnnMatmul* OneDnnMatmul::find(const MatmulShape& shape) {
     if (is_tuned(description.impl_info_str())) {
       entry->second.reset(new OneDnnMatmul(std::make_unique<Impl>(description)));
     }
-  } catch (const dnnl::error&) {
+  } catch (const std::exception&) {
     // Not supported here: the entry stays null.
   }
   return entry->second.get();
@@ -114,16 +104,18 @@ bool OneDnnMatmul::run(const std::byte* x, const std::byte* w, float* y) const {
   const auto handle = [](const std::byte* data) { return const_cast<std::byte*>(data); };  // oneDNN's API
   try {
     thread_local dnnl::stream stream(cpu_engine());
+    thread_local Workspace scratchpad;
     const memory source(impl_->x, cpu_engine(), handle(x)), weights(impl_->w, cpu_engine(), handle(w));
     const memory result(impl_->y, cpu_engine(), y);
-    const memory scratch(impl_->scratch, cpu_engine(), scratchpad(impl_->scratch.get_size()));
+    const memory scratch(impl_->scratch, cpu_engine(),
+                         scratchpad.floats(impl_->scratch.get_size() / sizeof(float) + 1));
     impl_->primitive.execute(stream, {{DNNL_ARG_SRC, source},
                                       {DNNL_ARG_WEIGHTS, weights},
                                       {DNNL_ARG_DST, result},
                                       {DNNL_ARG_SCRATCHPAD, scratch}});
     stream.wait();
     return true;
-  } catch (const dnnl::error&) {
+  } catch (const std::exception&) {  // dnnl::error, or no memory
     return false;
   }
 }

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernels/cpu/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/operand.cc"
 #include <hwy/foreach_target.h>

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "kernels/cpu/simd_targets.h"
 #include "kernels/gemm/tile_kernel.h"
 
 #undef HWY_TARGET_INCLUDE

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cpu/parallel_rows.h"
+#include "kernels/cpu/simd_targets.h"
 #include "kernels/mlp/swiglu.h"
 
 #undef HWY_TARGET_INCLUDE

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cpu/parallel_rows.h"
+#include "kernels/cpu/simd_targets.h"
 #include "kernels/norm/rms_norm.h"
 
 #undef HWY_TARGET_INCLUDE

@@ -1,4 +1,5 @@
 #include "kernels/cpu/parallel_rows.h"
+#include "kernels/cpu/simd_targets.h"
 #include "kernels/rope/rope.h"
 
 #undef HWY_TARGET_INCLUDE

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cpu/simd_targets.h"
 #include "kernels/sample/draw.h"
 #include "kernels/sample/sample.h"
 
