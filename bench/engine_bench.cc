@@ -55,8 +55,8 @@ class EngineBench {
   Status run() {
     worker::EngineLimits limits;
     limits.cache_bytes = std::size_t{4} << 30;
-    const auto weights = worker::random_weights(config_, DType::kBf16, 1);
-    auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights,
+    weights_ = worker::random_weights(config_, DType::kBf16, 1);
+    auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights_,
                                  worker::ConversionOrder::by_index(config_.layers), limits);
     if (!engine) return engine.error();
     engine_ = *std::move(engine);
@@ -83,10 +83,14 @@ class EngineBench {
   Status decode() {
     kernels::ThreadPool pool(options_.threads);
     constexpr std::int64_t kContext = 2048;
-    const auto short_one = worker::measure_decode(*engine_, 1, 16, 48, 0);
-    const auto one = worker::measure_decode(*engine_, 1, kContext, 32, 0);
+    const auto backend = kernels::make_cpu_backend(options_.threads);
+    const auto measure = [&](int sequences, std::int64_t context, std::int64_t steps) {
+      return worker::measure_decode(*backend, weights_, engine_->order(), sequences, context, steps, 0);
+    };
     const double bandwidth = read_bandwidth(pool);
-    const auto many = worker::measure_decode(*engine_, 32, kContext, 16, 0);
+    const auto short_one = measure(1, 16, 32);
+    const auto one = measure(1, kContext, 32);
+    const auto many = measure(32, kContext, 8);
     for (const auto* speed : {&short_one, &one, &many}) {
       if (!speed->ok()) return speed->error();
     }
@@ -151,6 +155,7 @@ class EngineBench {
   const Options& options_;
   std::string model_;
   LlamaConfig config_;
+  std::shared_ptr<const worker::ModelWeights> weights_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -1,6 +1,7 @@
 #include "worker/engine/measure.h"
 
 #include <chrono>
+#include <cstring>
 #include <random>
 
 namespace dslad::worker {
@@ -12,88 +13,124 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Counts what happens and lets everything run to its end.
-class Counter : public EngineSink {
+// Lets everything run to its end.
+class Ignore : public EngineSink {
  public:
-  bool on_token(RequestId, int, std::int32_t) override {
-    ++tokens;
-    return true;
-  }
+  bool on_token(RequestId, int, std::int32_t) override { return true; }
   void on_answer(RequestId, int, AnswerEnd) override {}
   void on_progress(RequestId, const RequestProgress&) override {}
   void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
-
-  std::int64_t tokens = 0;
 };
 
-Status submit(Engine& engine, int requests, std::int64_t tokens, std::int64_t max_tokens, int plan) {
-  std::mt19937 random(1);
-  for (int i = 0; i < requests; ++i) {
-    EngineRequest request;
-    request.id = static_cast<RequestId>(i);
-    request.plan = plan;
-    request.max_tokens = max_tokens;
-    request.ignore_eos = true;
-    request.tails.emplace_back();
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      request.head.push_back(static_cast<std::int32_t>(
-          random() % static_cast<std::uint32_t>(engine.weights().config.vocab_size)));
+EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t tokens, int plan) {
+  std::mt19937 random(static_cast<unsigned>(id));
+  const auto vocabulary = static_cast<std::uint32_t>(engine.weights().config.vocab_size);
+  EngineRequest request;
+  request.id = id;
+  request.plan = plan;
+  request.max_tokens = 1;
+  request.tails.emplace_back();
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    request.head.push_back(static_cast<std::int32_t>(random() % vocabulary));
+  }
+  return request;
+}
+
+// Sequences in mid-answer, their past made up.
+class DecodeBatch {
+ public:
+  DecodeBatch(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+              const ConversionOrder& order, CachePool& caches, int plan)
+      : backend_(backend), caches_(caches), plan_(plan), forward_(backend, weights, order, caches) {
+    for (int position = 0; position < plan; ++position) {
+      const int layer = order.layer_at(position);
+      forward_.set_converted(layer, undistilled_dsla(weights->config, layer, weights->dtype));
     }
-    const Status added = engine.add(std::move(request));
-    if (!added) return added;
   }
-  return ok_status();
-}
 
-// Steps until `tokens` tokens have come out.
-Status run_until(Engine& engine, Counter& counter, std::int64_t tokens) {
-  while (counter.tokens < tokens) {
-    const auto stepped = engine.step(counter);
-    if (!stepped) return stepped.error();
-    if (!*stepped)
-      return Error{ErrorCode::kInternal, "the engine is idle before the measurement is complete"};
+  // False when the pool is full.
+  bool add(std::int64_t context, std::int64_t steps) {
+    auto cache = caches_.allocate(plan_, context + steps);
+    if (!cache) return false;
+    sequences_.push_back({*std::move(cache), context, 1});
+    return true;
   }
-  return ok_status();
-}
 
-void drop_all(Engine& engine, int requests) {
-  for (int i = 0; i < requests; ++i) engine.cancel(static_cast<RequestId>(i));
-}
+  Status step() {
+    std::vector<StepSequence> step;
+    for (const One& one : sequences_) {
+      step.push_back({&one.cache, one.length, {&one.token, 1}, kernels::RowKind::kDecode, true});
+    }
+    const Status ran = forward_.run(step);
+    if (!ran) return ran;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      sequences_[i].token = backend_.sample({.logits = forward_.logits(i)});
+      ++sequences_[i].length;
+    }
+    return ok_status();
+  }
+
+ private:
+  struct One {
+    SequenceCache cache;
+    std::int64_t length;
+    std::int32_t token;
+  };
+
+  kernels::Backend& backend_;
+  CachePool& caches_;
+  int plan_;
+  Forward forward_;
+  std::vector<One> sequences_;
+};
 
 }  // namespace
 
 Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens, int plan) {
-  const Status submitted = submit(engine, requests, tokens, 1, plan);
-  if (!submitted) return submitted.error();
-  Counter counter;
+  for (int i = 0; i < requests; ++i) {
+    const Status added = engine.add(noise_prompt(engine, static_cast<RequestId>(i), tokens, plan));
+    if (!added) return added.error();
+  }
+  Ignore sink;
   const auto start = Clock::now();
-  const Status ran = run_until(engine, counter, requests);
-  if (!ran) return ran.error();
-  return Speed{requests * tokens, seconds_since(start)};
+  for (;;) {
+    const auto stepped = engine.step(sink);
+    if (!stepped) return stepped.error();
+    if (!*stepped) return Speed{requests * tokens, seconds_since(start)};
+  }
 }
 
-Result<Speed> measure_decode(Engine& engine, int requests, std::int64_t context, std::int64_t steps,
-                             int plan) {
-  // Early sequences decode while the last prompts are still being processed: a step takes in a piece at
-  // least.
-  const std::int64_t early = requests * ((context + kernels::kMaxPrefillRows) / kernels::kMaxPrefillRows) + 1;
-  const Status submitted = submit(engine, requests, context, steps + early, plan);
-  if (!submitted) return submitted.error();
-  Counter counter;
-  std::uint64_t before = 0;
-  do {  // the first step without prompt tokens ends the prefill
-    before = engine.counters().prompt_tokens;
-    const auto stepped = engine.step(counter);
+Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+                             const ConversionOrder& order, int sequences, std::int64_t context,
+                             std::int64_t steps, int plan) {
+  constexpr std::int64_t kWarmUp = 2;
+  constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
+  const LlamaConfig& c = weights->config;
+  const CacheShape shape{{weights->dtype, c.kv_heads, c.head_dim},
+                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
+  const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
+  const std::size_t layer_bytes =
+      static_cast<std::size_t>(pages) * shape.kv.page_bytes() + shape.dsla.state_floats() * sizeof(float);
+  const std::size_t budget =
+      layer_bytes * static_cast<std::size_t>(c.layers) * static_cast<std::size_t>(sequences);
+  auto caches = CachePool::create(backend, shape, order, budget);
+  if (!caches) return caches.error();
+  std::memset((*caches)->base(), kFill,
+              static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
+
+  DecodeBatch batch(backend, weights, order, **caches, plan);
+  for (int i = 0; i < sequences; ++i) {
+    if (!batch.add(context, steps + kWarmUp))
+      return Error{ErrorCode::kInternal, "the measurement's caches are too small"};
+  }
+  auto start = Clock::now();
+  for (std::int64_t i = -kWarmUp; i < steps; ++i) {
+    if (i == 0) start = Clock::now();
+    const Status stepped = batch.step();
     if (!stepped) return stepped.error();
-  } while (engine.counters().prompt_tokens != before);
-  const std::int64_t first = counter.tokens;
-  const auto start = Clock::now();
-  const Status ran = run_until(engine, counter, first + steps * requests);
-  const double seconds = seconds_since(start);
-  const std::int64_t made = counter.tokens - first;
-  drop_all(engine, requests);
-  if (!ran) return ran.error();
-  return Speed{made, seconds};
+  }
+  return Speed{sequences * steps, seconds_since(start)};
 }
 
 }  // namespace dslad::worker

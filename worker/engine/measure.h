@@ -1,7 +1,6 @@
-// How fast an engine runs prompts and answers of given sizes: what `dslad-model bench` and bench/ report.
+// How fast a model runs prompts and answers of given sizes: what `dslad-model bench` and bench/ report.
 //
-// Tokens are seeded noise: speed does not depend on them. REQUIRES for all: the engine is idle and the sizes
-// fit it.
+// Tokens and cache contents are made up: speed does not depend on them.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +18,14 @@ struct Speed {
   }
 };
 
-// `requests` prompts of `tokens` tokens each, to their first answer token.
+// `requests` prompts of `tokens` tokens each through an idle engine, to their first answer token.
 Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens, int plan);
 
-// `requests` sequences side by side, each with `context` tokens behind it, for `steps` decode steps.
-Result<Speed> measure_decode(Engine& engine, int requests, std::int64_t context, std::int64_t steps,
-                             int plan);
+// `sequences` side by side, each with `context` tokens behind it, for `steps` decode steps, greedy sampling
+// included. Needs no prefill: the caches (taken for the call) are filled with a constant. Layers of the plan
+// are undistilled.
+Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+                             const ConversionOrder& order, int sequences, std::int64_t context,
+                             std::int64_t steps, int plan);
 
 }  // namespace dslad::worker

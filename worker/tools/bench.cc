@@ -40,9 +40,12 @@ int bench(const ToolOptions& options, const BenchOptions& bench) {
     if (!speed) return fail(speed.error());
     report(options, "prefill", 1, tokens, *speed);
   }
+  const auto backend = kernels::make_cpu_backend(threads_of(options));
   for (const int batch : bench.batches) {
-    const std::int64_t context = std::min(bench.context, room / 2);
-    const auto speed = measure_decode(**engine, batch, context, bench.steps, options.plan);
+    const std::int64_t context =
+        std::clamp<std::int64_t>(bench.context, 1, room - std::min(room - 1, bench.steps + 2));
+    const auto speed =
+        measure_decode(*backend, *weights, (*engine)->order(), batch, context, bench.steps, options.plan);
     if (!speed) return fail(speed.error());
     report(options, "decode", batch, context, *speed);
   }

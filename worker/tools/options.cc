@@ -15,7 +15,6 @@ Result<kernels::DType> parse_dtype(const std::string& text) {
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
                                             const ToolOptions& options) {
-  const int processors = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int layers = weights->config.layers;
   if (options.plan < 0 || options.plan > layers) {
     return Error{ErrorCode::kInvalidArgument,
@@ -23,14 +22,19 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> 
   }
   EngineLimits limits;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
-  auto engine = Engine::create(kernels::make_cpu_backend(options.threads > 0 ? options.threads : processors),
-                               weights, ConversionOrder::by_index(layers), limits);
+  auto engine = Engine::create(kernels::make_cpu_backend(threads_of(options)), weights,
+                               ConversionOrder::by_index(layers), limits);
   if (!engine) return engine;
   for (int position = 0; position < options.plan; ++position) {
     const int layer = (*engine)->order().layer_at(position);
     (*engine)->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
   }
   return engine;
+}
+
+int threads_of(const ToolOptions& options) {
+  if (options.threads > 0) return options.threads;
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 int fail(const Error& error) {

@@ -27,6 +27,8 @@ Result<kernels::DType> parse_dtype(const std::string& text);
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
                                             const ToolOptions& options);
 
+[[nodiscard]] int threads_of(const ToolOptions& options);
+
 // Prints the error to stderr as "dslad-model: ..." and returns the exit status 1.
 int fail(const Error& error);
 
