@@ -7,6 +7,7 @@
 #include "schema/codec_writer.h"
 #include "schema/event.h"
 #include "schema/frame_check.h"
+#include "schema/utf8.h"
 #include "schema/worker_messages.h"
 
 namespace dslad::schema {
@@ -85,7 +86,7 @@ Result<Message> decode(const Envelope& envelope) {
   if (envelope.kind() != Message::kKind) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("expected a message of kind {}, got '{}'", Message::kKind,
-                             envelope.kind().substr(0, kMaxNameBytes))};
+                             utf8_prefix(envelope.kind(), kMaxShownBytes))};
   }
   Message message;
   Status status = detail::read_struct(*envelope.parsed_->body, message);

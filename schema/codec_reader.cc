@@ -8,9 +8,10 @@ Status check_map(const msgpack::object& object) {
   for (std::uint32_t i = 0; i < map.size; ++i) {
     if (map.ptr[i].key.type != msgpack::type::STR) return mismatch("a map with strings for keys");
     const std::string_view key = text_of(map.ptr[i].key);
+    if (!valid_utf8(key)) return mismatch("a map with keys in UTF-8");
     for (std::uint32_t k = 0; k < i; ++k) {
       if (text_of(map.ptr[k].key) == key) {
-        return mismatch(fmt::format("a map that has '{}' once", key.substr(0, kMaxNameBytes)));
+        return mismatch(fmt::format("a map that has '{}' once", utf8_prefix(key, kMaxShownBytes)));
       }
     }
   }
@@ -44,6 +45,7 @@ Status read(const msgpack::object& object, double& out) {
 
 Status read(const msgpack::object& object, std::string& out) {
   if (object.type != msgpack::type::STR) return mismatch("a string");
+  if (!valid_utf8(text_of(object))) return mismatch("text in UTF-8");
   out.assign(object.via.str.ptr, object.via.str.size);
   return ok_status();
 }

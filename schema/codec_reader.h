@@ -18,6 +18,7 @@
 #include "schema/codec_writer.h"
 #include "schema/limits.h"
 #include "schema/result.h"
+#include "schema/utf8.h"
 
 namespace dslad::schema::detail {
 
@@ -29,7 +30,7 @@ inline std::string_view text_of(const msgpack::object& object) {
   return {object.via.str.ptr, object.via.str.size};
 }
 
-// kInvalidArgument unless `object` is a map of distinct string keys.
+// kInvalidArgument unless `object` is a map of distinct string keys in UTF-8.
 Status check_map(const msgpack::object& object);
 
 Status read(const msgpack::object& object, bool& out);
@@ -113,9 +114,10 @@ Status read(const msgpack::object& object, T& out) {
   if constexpr (std::is_integral_v<T>) {
     return read_integer(object, out);
   } else if constexpr (std::is_enum_v<T>) {
-    if (object.type != msgpack::type::STR) return mismatch("a word");
-    if (parse_word(text_of(object), out)) return ok_status();
-    return mismatch(fmt::format("a known word, not '{}'", text_of(object).substr(0, kMaxNameBytes)));
+    std::string word;
+    if (Status status = read(object, word); !status) return status;
+    if (parse_word(word, out)) return ok_status();
+    return mismatch(fmt::format("a known word, not '{}'", utf8_prefix(word, kMaxShownBytes)));
   } else if constexpr (is_optional<T>) {
     return read(object, out.emplace());
   } else if constexpr (is_vector<T>) {

@@ -6,7 +6,6 @@
 #include <msgpack.hpp>
 
 #include "schema/limits.h"
-#include "schema/utf8.h"
 
 namespace dslad::schema::detail {
 namespace {
@@ -14,11 +13,6 @@ namespace {
 // A visitor of msgpack's parser; a member that returns false stops the walk.
 class Walk : public msgpack::null_visitor {
  public:
-  bool visit_str(const char* bytes, std::uint32_t size) {
-    return valid_utf8({bytes, size}) || fail(ErrorCode::kInvalidArgument, "a string is not valid UTF-8");
-  }
-  bool visit_bin(const char*, std::uint32_t) { return fail_type(); }
-  bool visit_ext(const char*, std::uint32_t) { return fail_type(); }
   bool start_array(std::uint32_t elements) { return open(elements, kMaxArray, elements); }
   bool start_map(std::uint32_t pairs) { return open(pairs, kMaxKeys, std::uint64_t{pairs} * 2); }
   bool end_array() { return close(); }
@@ -41,7 +35,6 @@ class Walk : public msgpack::null_visitor {
     --depth_;
     return true;
   }
-  bool fail_type() { return fail(ErrorCode::kInvalidArgument, "binary and extension values are not taken"); }
   void fail_at(std::string_view what, std::size_t at) {
     fail(ErrorCode::kInvalidArgument, fmt::format("the frame {} at byte {}", what, at));
   }

@@ -1,5 +1,5 @@
-// Walks a frame once without allocating per value and rejects what would be unsafe to unpack: too deep, too
-// long, too many values, binary or extension types, text that is not UTF-8. Only codec.cc uses it.
+// Walks a frame once without allocating per value and rejects what would be unsafe to unpack: malformed, too
+// deep, too long, too many values. What the values are is the reader's business. Only codec.cc uses it.
 #pragma once
 
 #include <string_view>

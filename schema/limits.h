@@ -13,6 +13,7 @@ inline constexpr std::size_t kMaxFrameBytes = std::size_t{16} << 20;    // one Z
 inline constexpr std::size_t kMaxDocumentBytes = std::size_t{8} << 20;  // document or prompt of one job
 inline constexpr std::size_t kMaxQuestionBytes = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxNameBytes = 1024;  // keys, names, ids, URLs, reasons
+inline constexpr std::size_t kMaxShownBytes = 64;   // of a peer's text in an error message
 inline constexpr std::size_t kMaxQuestions = 256;   // of one job
 inline constexpr std::size_t kMaxBatch = 1024;      // jobs or ids in one request
 inline constexpr std::size_t kMaxLayers = 1024;

@@ -1,5 +1,6 @@
-// The database's migrations in order, embedded from schema/migrations/*.sql at build time. Forward only; the last
-// one's version is what PRAGMA user_version says of a database that is up to date. Immutable; safe from any thread.
+// The database's migrations in order, embedded from schema/migrations/*.sql at build time. Forward only; the
+// last one's version is what PRAGMA user_version says of a database that is up to date. Immutable; safe from
+// any thread.
 #pragma once
 
 #include <span>

@@ -77,8 +77,12 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
     return;
   }
   worker->last_seen_ms = clock_.steady_ms();
-  if (worker->holds(result.lease)) worker->jobs[result.lease.job].deadline_ms = lease_end();
   const Lease lease = result.lease;
+  if (!worker->holds(lease)) {  // late, or not its own
+    send(peer, schema::ResultAck{lease, false});
+    return;
+  }
+  worker->jobs[lease.job].deadline_ms = lease_end();
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<Outcome>([shared, now_ms](Database& db) { return finish(db, *shared, now_ms); },

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "schema/utf8.h"
+
 namespace dslad::daemon {
 namespace {
 
@@ -49,8 +51,8 @@ Status WorkerPort::deliver(const std::string& peer, const schema::Envelope& enve
     return with<schema::Goodbye>(envelope,
                                  [&](const auto& message) { dispatcher_.on_goodbye(peer, message); });
   }
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("there is no worker message '{}'", kind.substr(0, schema::kMaxNameBytes))};
+  return Error{ErrorCode::kInvalidArgument, fmt::format("there is no worker message '{}'",
+                                                        schema::utf8_prefix(kind, schema::kMaxShownBytes))};
 }
 
 }  // namespace dslad::daemon

@@ -7,6 +7,7 @@
 
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
+#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -81,9 +82,9 @@ void Clients::on_frame(const std::string& peer, std::string frame) {
   if (found != handlers().end()) {
     found->second(*this, asker, *envelope);
   } else {
-    refuse(asker,
-           {ErrorCode::kInvalidArgument,
-            fmt::format("there is no request '{}'", envelope->kind().substr(0, schema::kMaxNameBytes))});
+    refuse(asker, {ErrorCode::kInvalidArgument,
+                   fmt::format("there is no request '{}'",
+                               schema::utf8_prefix(envelope->kind(), schema::kMaxShownBytes))});
   }
 }
 

@@ -85,6 +85,14 @@ Status save_outputs(Database& db, const schema::WorkerResult& result) {
   return status;
 }
 
+// One, or one a question.
+Result<std::int64_t> answers_wanted(Database& db, JobId id) {
+  Query query(db, "SELECT max(1, count(*)) FROM job_questions WHERE job_id = ?", id);
+  const std::int64_t wanted = query.next() ? query.integer(0) : 0;
+  if (!query.status()) return query.status().error();
+  return wanted;
+}
+
 Result<Outcome> fail_attempt(Database& db, const Lease& lease, const Tries& tries, std::string_view outcome,
                              const Error& error, std::int64_t now_ms) {
   const bool last = is_lasting(error.code) || tries.failed + 1 >= tries.allowed;
@@ -153,6 +161,13 @@ Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::in
   if (!*tries) return Outcome{};
   if (Status status = save_metrics(db, result); !status) return status.error();
   if (result.error) return fail_attempt(db, result.lease, **tries, "failed", *result.error, now_ms);
+  const Result<std::int64_t> wanted = answers_wanted(db, result.lease.job);
+  if (!wanted) return wanted.error();
+  if (static_cast<std::int64_t>(result.outputs.size()) != *wanted) {
+    const Error error{ErrorCode::kInternal, fmt::format("the worker gave {} answers where {} were asked for",
+                                                        result.outputs.size(), *wanted)};
+    return fail_attempt(db, result.lease, **tries, "failed", error, now_ms);
+  }
   Status status = save_outputs(db, result);
   if (status) status = end_attempt(db, result.lease, "succeeded", std::nullopt, now_ms);
   if (status) status = set_state(db, result.lease.job, JobState::kSucceeded, false, std::nullopt, now_ms);

@@ -119,6 +119,15 @@ TEST_F(Dispatch, LateResultOfALostLeaseIsRefused) {
   EXPECT_EQ(state(id), JobState::kRunning);
 }
 
+TEST_F(Dispatch, WorkerCannotAnswerForAnothersLease) {
+  connect("holder");
+  const JobId id = submit();
+  connect("other");
+  dispatcher_.on_result("other", test::success({id, 1}));
+  EXPECT_FALSE(outbox_.take<schema::ResultAck>("other").at(0).accepted);
+  EXPECT_EQ(state(id), JobState::kRunning);
+}
+
 TEST_F(Dispatch, GoodbyeGivesItsJobsToOthersAtOnce) {
   connect("leaver");
   const JobId id = submit();

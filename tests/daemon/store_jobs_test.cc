@@ -139,6 +139,14 @@ TEST_F(StoreJobs, LastingErrorsFailAtOnceAndOthersAreRetried) {
   EXPECT_FALSE(info(unlucky).error.has_value());
 }
 
+TEST_F(StoreJobs, AnotherNumberOfAnswersThanQuestionsIsAFailedAttempt) {
+  const JobId id = submit(test::qa({"Who?", "When?"}));
+  const Outcome outcome = must(finish(db_, test::success(take_one()), now_ms_));
+  EXPECT_EQ(outcome.state, JobState::kQueued);
+  EXPECT_THAT(info(id).error->message, testing::HasSubstr("1 answers where 2"));
+  EXPECT_TRUE(must(read_result(db_, id)).outputs.empty());
+}
+
 TEST_F(StoreJobs, CancelEndsQueuedAndRunningButNotEndedJobs) {
   const JobId ended = submit(test::summarize());
   must(finish(db_, test::success(take_one()), now_ms_));

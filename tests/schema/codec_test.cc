@@ -147,11 +147,34 @@ TEST(Codec, DuplicateKeyIsRefused) {
   ASSERT_FALSE(get.ok());
 }
 
-TEST(Codec, TextThatIsNotUtf8IsRefused) {
-  const Result<Ping> ping =
-      read<Ping>(frame("ping", [](Packer& packer) { packer.pack(std::string("\xC3\x28")); }));
-  ASSERT_FALSE(ping.ok());
-  EXPECT_NE(ping.error().message.find("UTF-8"), std::string::npos);
+// A body that is one map {key: text}.
+std::string text_frame(const std::string& kind, const std::string& key, const std::string& text) {
+  return frame(kind, [&](Packer& packer) {
+    packer.pack_map(1);
+    packer.pack(key).pack(text);
+  });
+}
+
+TEST(Codec, TextThatIsNotUtf8IsRefusedAndItsRequestKnown) {
+  for (const std::string& bytes :
+       {text_frame("plan_set", "reason", "\xC3\x28"), text_frame("plan_set", "\xFF", "x")}) {
+    const Result<Envelope> envelope = Envelope::parse(bytes);
+    ASSERT_TRUE(envelope.ok());
+    EXPECT_EQ(envelope->id(), 7U);
+    const Result<SetPlan> plan = decode<SetPlan>(*envelope);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_NE(plan.error().message.find("UTF-8"), std::string::npos);
+  }
+}
+
+TEST(Codec, BytesAreNoText) {
+  const Result<SetPlan> plan = read<SetPlan>(frame("plan_set", [](Packer& packer) {
+    packer.pack_map(1);
+    packer.pack("reason").pack_bin(1);
+    packer.pack_bin_body("x", 1);
+  }));
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("reason: must be a string"), std::string::npos);
 }
 
 TEST(Codec, AnotherVersionOrKindIsAClearError) {

@@ -26,5 +26,13 @@ TEST(Utf8, RefusesStrayAndMissingContinuation) {
   EXPECT_FALSE(valid_utf8("\xE2\x82z"));
 }
 
+TEST(Utf8, PrefixNeverSplitsACharacter) {
+  const std::string text = "a\xE2\x82\xAC";
+  EXPECT_EQ(utf8_prefix(text, 4), text);
+  EXPECT_EQ(utf8_prefix(text, 3), "a");
+  EXPECT_EQ(utf8_prefix(text, 1), "a");
+  EXPECT_EQ(utf8_prefix(text, 0), "");
+}
+
 }  // namespace
 }  // namespace dslad::schema
