@@ -81,9 +81,14 @@ class BadModels(SystemTest):
 
 
 class Alone(SystemTest):
-    def test_a_worker_waits_for_a_daemon_that_comes_later(self):
+    def lonely_worker(self):
         worker = self.start_worker(ready=False)
-        until(lambda: self.workers_url in worker.text() or "dslad" in worker.text(), "it says whom it waits for")
+        until(lambda: "is dslad running" in worker.text(), "the worker says that no daemon answers")
+        self.assertIn(self.workers_url, worker.text())
+        return worker
+
+    def test_a_worker_waits_for_a_daemon_that_comes_later(self):
+        worker = self.lonely_worker()
         self.start_daemon()
         self.await_worker(worker)
         with self.peer() as client:
@@ -91,8 +96,7 @@ class Alone(SystemTest):
             self.assertEqual("succeeded", client.wait(job)[0]["state"])
 
     def test_a_worker_without_a_daemon_ends_when_told_to(self):
-        worker = self.start_worker(ready=False)
-        until(lambda: self.workers_url in worker.text() or "dslad" in worker.text(), "it says whom it waits for")
+        worker = self.lonely_worker()
         worker.child.terminate()
         self.assertEqual(0, worker.wait())
 

@@ -22,6 +22,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kHelloAgain{1000};  // until the daemon has answered
 constexpr milliseconds kConnectAgain{20};  // until there is a connection to say hello on
+constexpr milliseconds kComplainAfter{2000};
 constexpr std::uint32_t kFirstHeartbeatMs = 1000, kFirstLeaseMs = 10000;  // until it has said what it wants
 
 // What the daemon must hear about one lease.
@@ -37,6 +38,7 @@ struct HeldLease {
 struct DaemonLink::State {
   zmq::context_t context{1};
   zmq::socket_t socket{context, zmq::socket_type::dealer};
+  std::string url;
   int wake_fd = -1;  // eventfd: something waits in `outbox`
 
   mutable std::mutex mutex;
@@ -127,6 +129,14 @@ class DaemonLink::Loop {
     for (const HeldLease& held : state_.leases) state_.hello.leases.push_back(held.lease);
     const bool sent = send(schema::encode(state_.hello));
     next_beat_ = Clock::now() + (sent ? kHelloAgain : kConnectAgain);
+    complain();
+  }
+
+  // Once a silence: a worker with the wrong URL must not wait wordlessly.
+  void complain() {
+    if (complained_ || Clock::now() - last_heard_ < kComplainAfter) return;
+    complained_ = true;
+    spdlog::warn("no daemon answers at {}; is dslad running there? Trying on", state_.url);
   }
 
   // False where no daemon is connected: the frame is lost, hello brings it all back.
@@ -182,6 +192,7 @@ class DaemonLink::Loop {
     lease_ms_ = std::max(welcome.lease_ms, heartbeat_ms_);
     if (!state_.welcomed) spdlog::info("connected to the daemon; lease {} ms", lease_ms_);
     state_.welcomed = true;
+    complained_ = false;
     next_beat_ = Clock::now();
     for (const HeldLease& held : state_.leases) {
       if (held.result) send(schema::encode(*held.result));
@@ -221,11 +232,13 @@ class DaemonLink::Loop {
   State& state_;
   Clock::time_point next_beat_ = Clock::now(), last_heard_ = Clock::now();
   std::uint32_t heartbeat_ms_ = kFirstHeartbeatMs, lease_ms_ = kFirstLeaseMs;
+  bool complained_ = false;
 };
 
 Result<std::unique_ptr<DaemonLink>> DaemonLink::open(const std::string& url, schema::Hello hello) {
   auto state = std::make_unique<State>();
   state->hello = std::move(hello);
+  state->url = url;
   state->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (state->wake_fd < 0)
     return Error{ErrorCode::kResourceExhausted, "no file descriptor is left for an eventfd"};
