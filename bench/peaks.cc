@@ -1,10 +1,10 @@
 #include "bench/peaks.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
-#include <vector>
 
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/thread_pool.h"
@@ -34,6 +34,14 @@ float sum_block(const float* data, std::size_t count) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
 }
 
+void scale_block(float* data, std::size_t count) {
+  const hn::ScalableTag<float> d;
+  const auto factor = hn::Set(d, 0.999f);
+  for (std::size_t i = 0; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    hn::Store(hn::Mul(hn::Load(d, data + i), factor), d, data + i);
+  }
+}
+
 // Returns the operations done; `sink` keeps the work alive.
 double multiply_add(std::int64_t rounds, float* sink) {
   constexpr int kChains = 12;
@@ -55,27 +63,42 @@ HWY_AFTER_NAMESPACE();
 namespace dslad::bench {
 
 HWY_EXPORT(sum_block);
+HWY_EXPORT(scale_block);
 HWY_EXPORT(multiply_add);
 
-// Window after window of a block that no cache holds; each is short enough to run between two turns of other
-// processes on a busy machine.
-double read_bandwidth(kernels::ThreadPool& pool) {
+namespace {
+
+// The best rate at which body(floats, count) passes over memory that no cache holds, window after window;
+// each is short enough to run between two turns of other processes on a busy machine.
+double streaming_rate(kernels::ThreadPool& pool, const std::function<void(float*, std::size_t)>& body) {
   constexpr std::int64_t kWindows = 32, kParts = 16;
   constexpr std::size_t kPartFloats = std::size_t{1} << 17;
   constexpr std::size_t kBytes = kWindows * kParts * kPartFloats * sizeof(float);
   static const kernels::AlignedBuffer memory = kernels::allocate_aligned(kBytes);
   if (memory == nullptr) return 0;
-  const auto* data = reinterpret_cast<const float*>(memory.get());
+  auto* data = reinterpret_cast<float*>(memory.get());
   for (std::size_t i = 0; i < kBytes; i += 4096) memory.get()[i] = std::byte{};
   std::int64_t window = 0;
-  std::vector<float> sums(kParts);
-  const double seconds = best_seconds(2 * kWindows, [&] {
-    const float* start = data + window++ % kWindows * kParts * kPartFloats;
-    pool.parallel_for(kParts, [&](std::int64_t part, int) {
-      sums[part] = HWY_DYNAMIC_DISPATCH(sum_block)(start + part * kPartFloats, kPartFloats);
-    });
+  const double seconds = best_step_seconds(pool, 2 * kWindows, [&] {
+    float* start = data + window++ % kWindows * kParts * kPartFloats;
+    pool.parallel_for(kParts, [&](std::int64_t part, int) { body(start + part * kPartFloats, kPartFloats); });
   });
   return kParts * kPartFloats * sizeof(float) / seconds;
+}
+
+}  // namespace
+
+double read_bandwidth(kernels::ThreadPool& pool) {
+  std::atomic<float> sink{0};
+  return streaming_rate(pool, [&](const float* data, std::size_t count) {
+    sink.store(HWY_DYNAMIC_DISPATCH(sum_block)(data, count), std::memory_order_relaxed);
+  });
+}
+
+double update_bandwidth(kernels::ThreadPool& pool) {
+  return 2 * streaming_rate(pool, [](float* data, std::size_t count) {
+           HWY_DYNAMIC_DISPATCH(scale_block)(data, count);
+         });
 }
 
 double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step) {

@@ -16,6 +16,9 @@ namespace dslad::bench {
 // Bytes per second that all threads together read from memory (a block far larger than the caches).
 double read_bandwidth(kernels::ThreadPool& pool);
 
+// Bytes per second, read and written together, of changing memory in place.
+double update_bandwidth(kernels::ThreadPool& pool);
+
 // Float32 operations per second of independent multiply-adds in registers.
 double f32_peak(kernels::ThreadPool& pool);
 
