@@ -3,32 +3,18 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <numeric>
+
+#include "schema/nearest.h"
 
 namespace dslad::daemon {
 namespace {
 
 constexpr std::int64_t kDayMs = 24 * 3600 * 1000;
 
-// Edits (insert, remove, replace) between the two.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
-
 // A key may be misspelt, or named without its table.
 std::size_t strangeness(std::string_view name, std::string_view key) {
-  return std::min(distance(name, key), distance(name, key.substr(key.find('.') + 1)) + 1);
+  return std::min(schema::edit_distance(name, key),
+                  schema::edit_distance(name, key.substr(key.find('.') + 1)) + 1);
 }
 
 std::string range_of(const KeyEntry& key) {

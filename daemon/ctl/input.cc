@@ -55,23 +55,12 @@ Result<std::string> read_stdin(const std::string& name) {
   return read_all(name, stdin);
 }
 
-std::size_t sequence_bytes(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead < 0xE0) return 2;
-  return lead < 0xF0 ? 3 : 4;
-}
-
 }  // namespace
 
 Status check_utf8(const std::string& name, const std::string& text) {
-  if (schema::valid_utf8(text)) return ok_status();
   const std::string_view bytes = text;
-  std::size_t at = 0;
-  while (true) {
-    const std::size_t length = sequence_bytes(static_cast<unsigned char>(bytes[at]));
-    if (!schema::valid_utf8(bytes.substr(at, length))) break;
-    at += length;
-  }
+  const std::size_t at = schema::find_malformed_utf8(bytes);
+  if (at == std::string_view::npos) return ok_status();
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n');
   return invalid(fmt::format(
       "{} is not UTF-8: byte 0x{:02X} at offset {} (line {}); convert it, e.g. with iconv -f LATIN1 -t UTF-8",

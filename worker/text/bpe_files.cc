@@ -9,7 +9,7 @@
 #include "worker/files/json_file.h"
 #include "worker/files/read_file.h"
 #include "worker/text/byte_level.h"
-#include "worker/text/utf8.h"
+#include "worker/text/text_check.h"
 
 namespace dslad::worker {
 namespace {

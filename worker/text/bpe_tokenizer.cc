@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "worker/text/utf8.h"
+#include "worker/text/text_check.h"
 
 namespace dslad::worker {
 

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "worker/text/utf8.h"
+#include "schema/utf8.h"
 
 namespace dslad::worker {
 namespace {
@@ -38,7 +38,7 @@ std::optional<std::string> byte_level_decode(std::string_view written) {
   static const std::array<std::int16_t, kCharacters> kTable = make_table();
   std::string bytes;
   for (std::size_t at = 0; at < written.size();) {
-    const std::size_t length = utf8_at(written, at).length;
+    const std::size_t length = schema::utf8_at(written, at).length;
     const std::size_t character = code_point(written.substr(at, length));
     if (character >= kCharacters || kTable[character] < 0) return std::nullopt;
     bytes += static_cast<char>(kTable[character]);

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "worker/text/utf8.h"
+#include "schema/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -85,7 +85,7 @@ Status split_text(Scan& scan, std::string_view text, bool keep_rest, std::vector
                                describe(result))};
     }
     if (scan.end() == scan.begin()) {  // step over a character, or the same match would come again
-      at = scan.end() + (scan.end() < text.size() ? utf8_at(text, scan.end()).length : 1);
+      at = scan.end() + (scan.end() < text.size() ? schema::utf8_at(text, scan.end()).length : 1);
       continue;
     }
     end_rest(scan.begin());

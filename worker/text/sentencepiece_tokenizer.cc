@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "worker/files/read_file.h"
-#include "worker/text/utf8.h"
+#include "worker/text/text_check.h"
 
 namespace dslad::worker {
 namespace {

@@ -1,14 +1,12 @@
-#include "worker/text/nearest.h"
+#include "schema/nearest.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <vector>
 
-namespace dslad::worker {
-namespace {
+namespace dslad::schema {
 
-// Levenshtein's distance, a row at a time. Long words are cut: a suggestion needs no more.
-std::size_t distance(std::string_view a, std::string_view b) {
+// Levenshtein's distance, a row at a time.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
   constexpr std::size_t kLongest = 64;
   a = a.substr(0, kLongest);
   b = b.substr(0, kLongest);
@@ -26,11 +24,9 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-}  // namespace
-
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known) {
-  return *std::ranges::min_element(known, {},
-                                   [&](std::string_view candidate) { return distance(word, candidate); });
+  return *std::ranges::min_element(
+      known, {}, [&](std::string_view candidate) { return edit_distance(word, candidate); });
 }
 
-}  // namespace dslad::worker
+}  // namespace dslad::schema
