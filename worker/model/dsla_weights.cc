@@ -11,6 +11,7 @@ std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, i
   const std::int64_t gate_width = std::int64_t{config.kv_heads} * config.head_dim;
   auto weights = std::make_shared<DslaWeights>();
   weights->gates = kernels::PackedMatrix(2 * gate_width, hidden, dtype);
+  if (weights->gates.data() == nullptr) return nullptr;
   weights->gate_bias.assign(static_cast<std::size_t>(2 * gate_width), 0.0f);
   weights->mix = {0.5f, 0.5f};
 

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <fmt/format.h>
+#include <new>
 #include <xxhash.h>
 
 #include "worker/model/weight_files.h"
@@ -35,6 +36,12 @@ class Loader {
     std::int64_t rows = 0;
     for (const auto& part : parts) rows += part.second;
     out = PackedMatrix(rows, columns, dtype_);
+    if (out.data() == nullptr) {
+      return Error{
+          ErrorCode::kResourceExhausted,
+          fmt::format("no memory for {} MiB of weights ({}); use a smaller model or --dtype bf16",
+                      PackedMatrix::packed_bytes(rows, columns, dtype_) >> 20, parts.begin()->first)};
+    }
     std::int64_t first = 0;
     for (const auto& [name, part_rows] : parts) {
       const std::array<std::int64_t, 2> shape{part_rows, columns};
@@ -136,6 +143,7 @@ class Noise {
   // Scaled so that a product with normalised input has unit variance.
   PackedMatrix matrix(std::int64_t n, std::int64_t k, DType dtype) {
     PackedMatrix out(n, k, dtype);
+    if (out.data() == nullptr) throw std::bad_alloc();
     std::vector<float> row(static_cast<std::size_t>(k));
     const auto scale = static_cast<float>(std::sqrt(12.0 / static_cast<double>(k)));
     for (std::int64_t i = 0; i < n; ++i) {

@@ -56,7 +56,11 @@ Status PlanControl::prepare(int plan, bool allow_undistilled) {
   for (int position = 0; position < plan; ++position) {
     const int layer = order.layer_at(position);
     if (engine_.converted(layer) != nullptr) continue;
-    engine_.install(layer, undistilled_dsla(engine_.weights().config, layer, engine_.weights().dtype));
+    auto dsla = undistilled_dsla(engine_.weights().config, layer, engine_.weights().dtype);
+    if (dsla == nullptr) {
+      return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
+    }
+    engine_.install(layer, std::move(dsla));
   }
   return ok_status();
 }
