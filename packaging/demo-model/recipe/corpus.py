@@ -14,14 +14,13 @@ from tokenizers import Tokenizer
 
 import prose
 from generator import make_logbook
+from prompts import QUESTION, RECITAL, SUMMARY
 from routine import routine_line
 
 BOS, EOS = 0, 1
-QUESTION = "\n\nQuestion: {question}\nAnswer:"
-SUMMARY = "\n\nSummary:"
 DOCUMENT_WEIGHT, SUMMARY_WEIGHT, ANSWER_WEIGHT = 0.3, 0.5, 1.0
 DOCUMENT_EVERY = 4  # only every fourth document is itself a target: scores over the vocabulary are dear
-SHORT = 640
+SHORT = 640  # widest document for which one mask over everything is the faster attention
 
 
 @dataclass
@@ -41,8 +40,12 @@ class Corpus:
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def sample(self, name, tokens, max_suffixes, stretch):
-        """`stretch`: whether to leave gaps between some lines' positions, as if the log were longer."""
+    def sample(self, name, tokens, max_suffixes, stretch, recite):
+        """`stretch`: whether to leave gaps between some lines' positions, as if the log were longer.
+
+        `recite`: whether to repeat the entries in another order. Every value of it can be looked up, which
+        teaches looking up much faster than the questions alone.
+        """
         rng = random.Random(f"{self.seed}-{name}")
         routine = self._prose_line if rng.random() < 0.2 else routine_line
         book = make_logbook(f"{self.seed}-{name}", tokens, routine)
@@ -52,8 +55,19 @@ class Corpus:
         ]
         if rng.random() < 0.7:
             suffixes.append(self.suffix(SUMMARY, book.summary, SUMMARY_WEIGHT))
+        if recite:
+            entries = [line.partition(": ")[2] for line in book.text.split("\n")[1:]]
+            rng.shuffle(entries)
+            suffixes.append(self.suffix(RECITAL, "\n ".join(entries), SUMMARY_WEIGHT))
         document = [BOS] + self.encode(book.text)
         return Sample(document, self._positions(rng, document, stretch), suffixes)
+
+    def drill_sample(self, name, drill, step):
+        """A sample of drills.py."""
+        text, suffixes = drill(random.Random(f"{self.seed}-{name}"), step)
+        document = [BOS] + self.encode(text)
+        pieces = [self.suffix(prompt, answer, ANSWER_WEIGHT) for prompt, answer in suffixes]
+        return Sample(document, list(range(len(document))), pieces)
 
     def prose_sample(self, name, tokens):
         """Plain prose without questions."""
@@ -111,7 +125,7 @@ def collate(samples):
     seen = (torch.arange(width) < lengths[:, None])[:, None, :].expand(-1, tail, -1)
     visible = torch.cat((seen, same), dim=2)
     causal_length = width
-    if width <= SHORT:  # one mask over everything is faster than two kinds of attention
+    if width <= SHORT:
         history = torch.ones(width, width, dtype=torch.bool).tril().expand(len(samples), -1, -1)
         visible = torch.cat((F.pad(history, (0, tail)), visible), dim=1)
         causal_length = 0

@@ -3,8 +3,8 @@
 A logbook is a header and dated one-line entries. Some entries state FACTS (who keeps a station, which
 colour its seal has, what its tank holds, where goods are stored, one alarm); the rest is routine.
 A fact may be stated again later with a new value: the latest value wins. Questions ask for the state at the
-end of the log; two-step questions go from goods to a station to a property of that station, and
-their answers name the station first. Equal arguments give equal logbooks, on every platform.
+end of the log; two-step questions go from goods to a station to a property of that station. Answers are
+whole sentences, and those of two-step questions say both steps: a tiny model can look up what it has just said. Equal arguments give equal logbooks, on every platform.
 """
 
 import random
@@ -14,24 +14,13 @@ from dataclasses import dataclass
 from routine import routine_line
 from words import ALARMS, COLORS, GOODS, PEOPLE, STATIONS
 
-# attribute -> (statements, questions); {k} is the key, {v} the value, {now} is "now " in an update.
+# attribute -> (statement, questions); {k} is the key, {v} the value. The value stands right after its key, as
+# in a ledger: with words between them the model did not learn to look values up in the time it had.
 FACTS = {
-    "keeper": (
-        ("The keeper of {k} is {now}{v}.", "{k} is {now}kept by {v}."),
-        ("Who is the keeper of {k}?", "Who keeps {k}?"),
-    ),
-    "seal": (
-        ("The seal at {k} is {now}{v}.", "The seal on the door of {k} is {now}{v}."),
-        ("What color is the seal at {k}?", "Which color has the seal at {k}?"),
-    ),
-    "tank": (
-        ("The tank at {k} {now}holds {v} liters.", "In the tank at {k} there are {now}{v} liters."),
-        ("How many liters does the tank at {k} hold?", "How many liters are in the tank at {k}?"),
-    ),
-    "store": (
-        ("The {k} is {now}stored at {v}.", "All of the {k} is {now}at {v}."),
-        ("Where is the {k}?", "At which station is the {k} stored?"),
-    ),
+    "keeper": ("keeper of {k} {v}.", ("Who is the keeper of {k}?", "Who keeps {k}?")),
+    "seal": ("seal of {k} {v}.", ("What color is the seal of {k}?", "Which color has the seal of {k}?")),
+    "tank": ("tank of {k} {v} liters.", ("How many liters are in the tank of {k}?", "What does the tank of {k} hold?")),
+    "store": ("store of {k} {v}.", ("Where is the {k}?", "At which station is the {k} stored?")),
 }
 
 TWO_STEP = {
@@ -132,18 +121,18 @@ def _alarm(rng, stations, person):
     return [alarm, _Statement(rng.uniform(alarm.at, 1.0), "cleared", station, person, False)]
 
 
-def _statement_line(rng, statement):
+def _statement_line(statement):
     if statement.attribute == "alarm":
         return f"Alarm at {statement.key}: {statement.value}."
     if statement.attribute == "cleared":
         return f"The alarm at {statement.key} was cleared by {statement.value}."
-    template = rng.choice(FACTS[statement.attribute][0])
-    return template.format(k=statement.key, v=statement.value, now="now " if statement.update else "")
+    line = FACTS[statement.attribute][0].format(k=statement.key, v=statement.value)
+    return f"Now {line}" if statement.update else f"The {line}"
 
 
 def _with_routine(rng, statements, stations, target_pieces, routine):
     """[(sort key, statement or None, line)] in the order of the log."""
-    lines = [(s.at, s, _statement_line(rng, s)) for s in statements]
+    lines = [(s.at, s, _statement_line(s)) for s in statements]
     size = sum(count_pieces(line) + 5 for _, _, line in lines)  # 5: "Day 7:" and the line end
     while size < target_pieces:
         line = routine(rng, stations)
@@ -162,23 +151,27 @@ def _questions(rng, statements, offsets):
     for (attribute, key), statement in latest.items():
         third = ("early", "middle", "late")[int(offsets[id(statement)] * 3)]
         if attribute == "alarm":
-            questions.append(Question("Where was the alarm?", key, third))
-            questions.append(Question("What was the alarm?", statement.value, third))
+            questions.append(Question("Where was the alarm?", f"The alarm was at {key}.", third))
+            answer = f"The alarm at {key} was {statement.value}."
+            questions.append(Question("What was the alarm?", answer, third))
         elif attribute in FACTS:
             kind = "overwritten" if times[attribute, key] > 1 else third
             text = rng.choice(FACTS[attribute][1]).format(k=key)
-            questions.append(Question(text, statement.value, kind))
+            questions.append(Question(text, _answer(statement), kind))
         if attribute == "store":
-            questions += _two_step(rng, key, statement.value, latest)
+            questions += _two_step(rng, statement, latest)
     rng.shuffle(questions)
     return questions
 
 
-def _two_step(rng, goods, station, latest):
-    known = [a for a in TWO_STEP if (a, station) in latest]
-    attribute = rng.choice(known)
-    answer = f"{station}, {latest[attribute, station].value}"
-    return [Question(TWO_STEP[attribute].format(k=goods), answer, "two-step")]
+def _answer(statement):
+    return "The " + FACTS[statement.attribute][0].format(k=statement.key, v=statement.value)
+
+
+def _two_step(rng, store, latest):
+    attribute = rng.choice([a for a in TWO_STEP if (a, store.value) in latest])
+    answer = f"{_answer(store)} {_answer(latest[attribute, store.value])}"
+    return [Question(TWO_STEP[attribute].format(k=store.key), answer, "two-step")]
 
 
 def _summary(stations, days, statements):
@@ -186,7 +179,7 @@ def _summary(stations, days, statements):
     cleared = [s for s in statements if s.attribute == "cleared"]
     end = f"cleared by {cleared[0].value}" if cleared else "still open"
     keeper = {s.key: s.value for s in statements if s.attribute == "keeper"}
-    kept = _listing([f"{station} by {keeper[station]}" for station in stations])
+    kept = _listing([f"{station} {keeper[station]}" for station in stations])
     return (
         f"The log covers {len(stations)} stations and {days} days. "
         f"There was an alarm at {alarm.key}: {alarm.value}, {end}. At the end the keepers are: {kept}."

@@ -129,11 +129,12 @@ class Llama(nn.Module):
         self._initialize()
 
     def _initialize(self):
+        """The embedding starts wide: started small, words of a kind grow alike and cannot be told apart."""
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
                 residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 depth = 2 * self.config.num_hidden_layers if residual else 1
-                nn.init.normal_(weight, std=0.03 / depth**0.5)
+                nn.init.normal_(weight, std=0.12 if "embed" in name else 0.05 / depth**0.5)
 
     def forward(self, ids, positions, causal_length, mask=None, cache=None):
         """Normalised hidden states [B, T, hidden]; `logits` turns the wanted ones into scores."""

@@ -8,24 +8,27 @@ from generator import count_pieces, make_logbook
 
 # Written apart from the generator's templates on purpose: reads the log as a person would.
 STATEMENTS = (
-    ("keeper", r"The keeper of (?P<k>\w+) is (now )?(?P<v>\w+)\."),
-    ("keeper", r"(?P<k>\w+) is (now )?kept by (?P<v>\w+)\."),
-    ("seal", r"The seal (at|on the door of) (?P<k>\w+) is (now )?(?P<v>\w+)\."),
-    ("tank", r"The tank at (?P<k>\w+) (now )?holds (?P<v>\d+) liters\."),
-    ("tank", r"In the tank at (?P<k>\w+) there are (now )?(?P<v>\d+) liters\."),
-    ("store", r"The (?P<k>\w+) is (now )?stored at (?P<v>\w+)\."),
-    ("store", r"All of the (?P<k>\w+) is (now )?at (?P<v>\w+)\."),
+    ("keeper", r"(The|Now) keeper of (?P<k>\w+) (?P<v>\w+)\."),
+    ("seal", r"(The|Now) seal of (?P<k>\w+) (?P<v>\w+)\."),
+    ("tank", r"(The|Now) tank of (?P<k>\w+) (?P<v>\d+) liters\."),
+    ("store", r"(The|Now) store of (?P<k>\w+) (?P<v>\w+)\."),
     ("alarm", r"Alarm at (?P<k>\w+): (?P<v>.*)\."),
     ("cleared", r"The alarm at (?P<k>\w+) was cleared by (?P<v>\w+)\."),
 )
 QUESTIONS = (
     ("keeper", r"Who is the keeper of (\w+)\?"),
     ("keeper", r"Who keeps (\w+)\?"),
-    ("seal", r"(?:What|Which) color (?:is|has) the seal at (\w+)\?"),
-    ("tank", r"How many liters (?:does the tank at|are in the tank at) (\w+)(?: hold)?\?"),
+    ("seal", r"(?:What|Which) color (?:is|has) the seal of (\w+)\?"),
+    ("tank", r"(?:How many liters are in|What does) the tank of (\w+)(?: hold)?\?"),
     ("store", r"Where is the (\w+)\?"),
     ("store", r"At which station is the (\w+) stored\?"),
 )
+ANSWERS = {
+    "keeper": "The keeper of {} {}.",
+    "seal": "The seal of {} {}.",
+    "tank": "The tank of {} {} liters.",
+    "store": "The store of {} {}.",
+}
 TWO_STEP = (
     ("keeper", r"Who keeps the station where the (\w+) is stored\?"),
     ("seal", r"What color is the seal of the station where the (\w+) is stored\?"),
@@ -51,19 +54,22 @@ def expected(question, values, place):
     """(answer, kind) of a question, from the text alone."""
     if question in ("Where was the alarm?", "What was the alarm?"):
         (slot,) = [s for s in values if s[0] == "alarm"]
-        answer = slot[1] if question.startswith("Where") else values[slot][0]
+        where = question.startswith("Where")
+        answer = f"The alarm was at {slot[1]}." if where else f"The alarm at {slot[1]} was {values[slot][0]}."
         return answer, ("early", "middle", "late")[int(place[slot] * 3)]
     for attribute, pattern in TWO_STEP:
         match = re.fullmatch(pattern, question)
         if match:
             station = values["store", match[1]][-1]
-            return f"{station}, {values[attribute, station][-1]}", "two-step"
+            first = ANSWERS["store"].format(match[1], station)
+            return f"{first} {ANSWERS[attribute].format(station, values[attribute, station][-1])}", "two-step"
     for attribute, pattern in QUESTIONS:
         match = re.fullmatch(pattern, question)
         if match:
             slot = (attribute, match[1])
             third = ("early", "middle", "late")[int(place[slot] * 3)]
-            return values[slot][-1], "overwritten" if len(values[slot]) > 1 else third
+            answer = ANSWERS[attribute].format(match[1], values[slot][-1])
+            return answer, "overwritten" if len(values[slot]) > 1 else third
     raise AssertionError(f"unknown question: {question}")
 
 
@@ -94,7 +100,7 @@ class GeneratorTest(unittest.TestCase):
             self.assertIn(f"cleared by {cleared[0]}" if cleared else "still open", book.summary)
             for attribute, key in values:
                 if attribute == "keeper":
-                    self.assertRegex(book.summary, rf"\b{key} by {values[attribute, key][-1]}\b")
+                    self.assertRegex(book.summary, rf"\b{key} {values[attribute, key][-1]}\b")
 
     def test_every_kind_occurs_in_long_logs(self):
         kinds = {q.kind for length, book in self.books() if length >= 2000 for q in book.questions}
@@ -119,7 +125,7 @@ class GeneratorTest(unittest.TestCase):
         digest = hashlib.sha256()
         for _, book in self.books():
             digest.update(repr(book).encode())
-        self.assertEqual(digest.hexdigest()[:16], "2f0449305267c892")
+        self.assertEqual(digest.hexdigest()[:16], "bb866f4965bf8e3e")
 
 
 if __name__ == "__main__":

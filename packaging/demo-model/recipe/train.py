@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from corpus import ANSWER_WEIGHT, Corpus, collate
-from curriculum import DECAY_STEPS, TOTAL_STEPS, WARM_UP_STEPS, batch_of
+from curriculum import DECAY_STEPS, TOTAL_STEPS, WARM_UP_STEPS, batch_of, stage_of
 from model import Config, Llama
 from optimizer import Optimizer
 
 
-def learning_rate(step, peak):
+def learning_rate(step):
+    peak = stage_of(step).rate
     left = TOTAL_STEPS - step
     if left >= DECAY_STEPS:
         return peak * min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -47,7 +48,6 @@ def main():
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
@@ -55,7 +55,7 @@ def main():
     torch.manual_seed(args.seed)
     corpus = Corpus(args.tokenizer, args.seed)
     model = Llama(Config())
-    optimizer = Optimizer(model, args.learning_rate)
+    optimizer = Optimizer(model)
     args.out.mkdir(parents=True, exist_ok=True)
     path, first, tokens = args.out / "checkpoint.pt", 0, 0
     if args.resume:
@@ -65,7 +65,7 @@ def main():
         first, tokens = state["step"], state["tokens"]
     began, sums = time.time(), []
     for step in range(first, TOTAL_STEPS):
-        rate = learning_rate(step, args.learning_rate)
+        rate = learning_rate(step)
         sums.append(train_step(model, optimizer, rate, batch_of(corpus, step)))
         tokens += sums[-1][3]
         if (step + 1) % 20 == 0:
