@@ -36,3 +36,12 @@ function(dslad_test name)
   target_compile_definitions(${name} PRIVATE DSLAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
+
+# dslad_simd_sources(TARGET SOURCES...): vectorised sources. UBSan makes their compilation many times longer (each intrinsic
+# is a function with checks of its own), so they go without it; the plain versions beside them have it.
+function(dslad_simd_sources target)
+  target_sources(${target} PRIVATE ${ARGN})
+  if(DSLAD_SANITIZE MATCHES undefined)
+    set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS -fno-sanitize=undefined)
+  endif()
+endfunction()
