@@ -93,22 +93,37 @@ HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, Out
   }
 }
 
-// All rows of one strip of columns in tiles of about equal height, at most kRows.
-template <int kRows, int kVectors, class D, class T>
+// All rows of one strip of columns, in tiles of about equal height.
+template <int kVectors, class D, class T>
 HWY_INLINE void gemm_strip(D d, std::int64_t m, std::int64_t k, LeftBlock a, RightBlock<T> b, OutBlock c,
                            GemmMode mode) {
-  if constexpr (kRows > 1) {
-    const std::int64_t tiles = (m + kGemmRows - 1) / kGemmRows;
-    if (m <= tiles * (kRows - 1)) return gemm_strip<kRows - 1, kVectors>(d, m, k, a, b, c, mode);
-  }
-  for (; m >= kRows; m -= kRows) {
-    gemm_tile<kRows, kVectors>(d, k, a, b, c, mode);
-    a.data += kRows * a.row_stride;
-    c.data += kRows * c.row_stride;
+  for (std::int64_t tiles = (m + kGemmRows - 1) / kGemmRows; tiles > 0; --tiles) {
+    const std::int64_t rows = (m + tiles - 1) / tiles;
+    static_assert(kGemmRows == 6);
+    switch (rows) {
+      case 1:
+        gemm_tile<1, kVectors>(d, k, a, b, c, mode);
+        break;
+      case 2:
+        gemm_tile<2, kVectors>(d, k, a, b, c, mode);
+        break;
+      case 3:
+        gemm_tile<3, kVectors>(d, k, a, b, c, mode);
+        break;
+      case 4:
+        gemm_tile<4, kVectors>(d, k, a, b, c, mode);
+        break;
+      case 5:
+        gemm_tile<5, kVectors>(d, k, a, b, c, mode);
+        break;
+      default:
+        gemm_tile<6, kVectors>(d, k, a, b, c, mode);
+        break;
+    }
+    m -= rows;
+    a.data += rows * a.row_stride;
+    c.data += rows * c.row_stride;
     b.next = nullptr;
-  }
-  if constexpr (kRows > 1) {
-    if (m > 0) gemm_strip<kRows - 1, kVectors>(d, m, k, a, b, c, mode);
   }
 }
 
@@ -118,7 +133,7 @@ HWY_INLINE void gemm_columns(D d, std::int64_t m, std::int64_t n, std::int64_t k
                              RightBlock<T> b, OutBlock c, GemmMode mode) {
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (; n >= lanes; n -= lanes) {
-    gemm_strip<kGemmRows, 1>(d, m, k, a, b, c, mode);
+    gemm_strip<1>(d, m, k, a, b, c, mode);
     b = shifted(b, lanes);
     c.data += lanes;
   }
@@ -133,7 +148,7 @@ HWY_NOINLINE void small_gemm(std::int64_t m, std::int64_t n, std::int64_t k, Lef
   const hn::ScalableTag<float> d;
   const std::int64_t strip = kGemmVectors * static_cast<std::int64_t>(hn::Lanes(d));
   for (; n >= strip; n -= strip) {
-    gemm_strip<kGemmRows, kGemmVectors>(d, m, k, a, b, c, mode);
+    gemm_strip<kGemmVectors>(d, m, k, a, b, c, mode);
     b = shifted(b, strip);
     c.data += strip;
   }
