@@ -26,7 +26,8 @@ namespace {
 constexpr std::chrono::seconds kStoreTime{120};  // for migrating, recovering or emptying a large log
 constexpr long kTickMs = 50;                     // leases and waits are looked after at least this often
 constexpr int kFramesATurn = 256;                // of each socket, so that neither starves the other
-constexpr int kClientFrames = 16;                // that may wait in memory for one client
+constexpr int kClientFramesIn = 16;              // of one client, that may wait in memory
+constexpr int kClientFramesOut = 4'096;          // replies come in bursts: one for each request of a commit
 constexpr int kWorkerFrames = 1'024;             // for one worker: its capacity bounds them
 
 DispatchConfig dispatch_config(const Config& config) {
@@ -80,9 +81,11 @@ Result<Opened> open_all(const Config& config) {
   if (!store) return store.error();
   auto context = std::make_unique<zmq::context_t>();
   const auto bytes = static_cast<std::size_t>(config.max_frame_bytes);
-  Result<std::unique_ptr<Router>> jobs = Router::bind(*context, config.jobs_url, bytes, kClientFrames);
+  Result<std::unique_ptr<Router>> jobs =
+      Router::bind(*context, config.jobs_url, bytes, kClientFramesIn, kClientFramesOut);
   if (!jobs) return jobs.error();
-  Result<std::unique_ptr<Router>> workers = Router::bind(*context, config.workers_url, bytes, kWorkerFrames);
+  Result<std::unique_ptr<Router>> workers =
+      Router::bind(*context, config.workers_url, bytes, kWorkerFrames, kWorkerFrames);
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
   if (!events) return events.error();

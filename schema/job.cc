@@ -123,6 +123,9 @@ Status JobSpec::validate() const {
   if (Status status = check_size("the document", document.size(), kMaxDocumentBytes); !status) return status;
   if (Status status = check_size("the prompt", prompt.size(), kMaxDocumentBytes); !status) return status;
   if (Status status = check_questions(*this); !status) return status;
+  std::size_t bytes = document.size() + prompt.size();
+  for (const std::string& question : questions) bytes += question.size();
+  if (Status status = check_size("the job", bytes, kMaxJobBytes); !status) return status;
   return check_options(options);
 }
 

@@ -12,6 +12,8 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 inline constexpr std::size_t kMaxFrameBytes = std::size_t{16} << 20;    // one ZeroMQ frame
 inline constexpr std::size_t kMaxDocumentBytes = std::size_t{8} << 20;  // document or prompt of one job
 inline constexpr std::size_t kMaxQuestionBytes = std::size_t{64} << 10;
+inline constexpr std::size_t kMaxJobBytes =
+    kMaxFrameBytes - (64 << 10);                    // texts of one job: it goes out in one frame
 inline constexpr std::size_t kMaxNameBytes = 1024;  // keys, names, ids, URLs, reasons
 inline constexpr std::size_t kMaxShownBytes = 64;   // of a peer's text in an error message
 inline constexpr std::size_t kMaxQuestions = 256;   // of one job

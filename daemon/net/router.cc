@@ -36,14 +36,14 @@ Router::Router(std::unique_ptr<zmq::socket_t> socket) : socket_(std::move(socket
 Router::~Router() = default;
 
 Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std::string& url,
-                                             std::size_t max_bytes, int queued_frames) {
+                                             std::size_t max_bytes, int frames_in, int frames_out) {
   try {
     auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::router);
     socket->set(zmq::sockopt::router_mandatory, true);
     socket->set(zmq::sockopt::router_handover, true);  // a peer that reconnects takes its name with it
     socket->set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(max_bytes));
-    socket->set(zmq::sockopt::rcvhwm, queued_frames);
-    socket->set(zmq::sockopt::sndhwm, queued_frames);
+    socket->set(zmq::sockopt::rcvhwm, frames_in);
+    socket->set(zmq::sockopt::sndhwm, frames_out);
     socket->set(zmq::sockopt::linger, kLingerMs);
     if (Status status = bind_socket(*socket, url); !status) return status.error();
     return std::unique_ptr<Router>(new Router(std::move(socket)));

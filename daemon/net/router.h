@@ -27,10 +27,10 @@ struct Received {
 
 class Router final : public Outbox {
  public:
-  // `queued_frames` bounds what waits in memory for each peer, in either direction.
+  // `frames_in` and `frames_out` bound what waits in memory for each peer.
   // Errors: kInvalidArgument for a malformed URL, kRefused where it is in use, kUnavailable for the rest.
   static Result<std::unique_ptr<Router>> bind(zmq::context_t& context, const std::string& url,
-                                              std::size_t max_bytes, int queued_frames);
+                                              std::size_t max_bytes, int frames_in, int frames_out);
   ~Router() override;
 
   std::optional<Received> receive();

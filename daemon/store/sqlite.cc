@@ -66,6 +66,10 @@ Status Database::checkpoint() {
   return code == SQLITE_OK ? ok_status() : Status(last_error("checkpoint"));
 }
 
+std::int64_t Database::rows_changed() const {
+  return sqlite3_total_changes64(connection_.get());
+}
+
 bool Database::in_transaction() const {
   return sqlite3_get_autocommit(connection_.get()) == 0;
 }

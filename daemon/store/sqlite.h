@@ -37,7 +37,8 @@ class Database {
   // is in the way, and then as much as possible was moved.
   Status checkpoint();
 
-  [[nodiscard]] bool in_transaction() const;  // false after an error made SQLite roll everything back
+  [[nodiscard]] std::int64_t rows_changed() const;  // since it was opened
+  [[nodiscard]] bool in_transaction() const;        // false after an error made SQLite roll everything back
 
  private:
   friend class Query;

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxWaitingTasks = 4096;
 constexpr std::size_t kMaxWaitingBytes = std::size_t{128} << 20;
-constexpr std::size_t kMaxBatch = 512;              // bounds how long one transaction takes
-constexpr std::uint64_t kCheckpointEvery = 20'000;  // tasks
+constexpr std::size_t kMaxBatch = 512;  // bounds how long one transaction takes
+constexpr std::int64_t kCheckpointEveryRows = 100'000;
 constexpr std::chrono::seconds kCheckpointAfterIdle{5};
 
 }  // namespace
@@ -67,22 +67,15 @@ WriterStats Writer::stats() const {
 }
 
 void Writer::loop() {
-  std::uint64_t since_checkpoint = 0;
   while (true) {
     Batch batch = wait_for_batch();
-    if (batch.empty()) {  // idle for a while, or stopping
-      if (since_checkpoint > 0 && checkpoint()) since_checkpoint = 0;
-      const std::lock_guard lock(mutex_);
-      if (stopping_ && waiting_.empty()) return;
-      continue;
+    if (!batch.empty()) {
+      Status committed = run_batch(batch);
+      hand_over(std::move(batch), std::move(committed));
     }
-    since_checkpoint += batch.size();
-    Status committed = run_batch(batch);
-    hand_over(std::move(batch), std::move(committed));
-    if (since_checkpoint >= kCheckpointEvery) {
-      checkpoint();
-      since_checkpoint = 1;  // whatever came of it, the next idle time tries again
-    }
+    checkpoint_if_due();
+    const std::lock_guard lock(mutex_);
+    if (stopping_ && waiting_.empty()) return;
   }
 }
 
@@ -132,11 +125,27 @@ void Writer::hand_over(Batch batch, Status committed) {
   wake_();
 }
 
-// A reader may be in the way: the next one tries again.
-bool Writer::checkpoint() {
-  const bool emptied = db_.checkpoint().ok();
-  if (emptied) ++checkpoints_;
-  return emptied;
+// When nothing was written for a while, when much was, and at the end. A reader may be in the way: then once
+// more.
+void Writer::checkpoint_if_due() {
+  const std::int64_t rows = db_.rows_changed();
+  const auto now = std::chrono::steady_clock::now();
+  if (rows != rows_seen_) last_write_ = now;
+  rows_seen_ = rows;
+  const std::int64_t in_log = rows - rows_checkpointed_;
+  if (in_log == 0) return;
+  const bool idle = now - last_write_ >= kCheckpointAfterIdle;
+  const bool much = in_log >= kCheckpointEveryRows && now - last_checkpoint_ >= kCheckpointAfterIdle;
+  if (!idle && !much && !is_stopping()) return;
+  last_checkpoint_ = now;
+  if (!db_.checkpoint()) return;
+  rows_checkpointed_ = rows;
+  ++checkpoints_;
+}
+
+bool Writer::is_stopping() const {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
 }
 
 }  // namespace dslad::daemon

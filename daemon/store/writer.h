@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -59,10 +60,14 @@ class Writer final : public Queue {
   Status run_batch(Batch& batch);
   Status run_task(Task& task);
   void hand_over(Batch batch, Status committed);
-  bool checkpoint();
+  void checkpoint_if_due();
+  [[nodiscard]] bool is_stopping() const;
   void join();
 
-  Database db_;  // of the writer's thread
+  Database db_;                         // of the writer's thread, as are the next five
+  std::int64_t rows_seen_ = 0;          // Database::rows_changed() after the latest batch
+  std::int64_t rows_checkpointed_ = 0;  // the same at the latest checkpoint
+  std::chrono::steady_clock::time_point last_write_{}, last_checkpoint_{};
   std::function<void()> wake_;
 
   mutable std::mutex mutex_;

@@ -31,6 +31,7 @@ class Peer:
     def __init__(self, url):
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.linger = 0
+        self.socket.sndhwm = self.socket.rcvhwm = 0  # tests send ahead
         self.socket.connect(url)
         self.last_id = 0
 
@@ -258,6 +259,12 @@ class ProcessTest(unittest.TestCase):
             req.send(msgpack.packb({"version": 1, "kind": "ping", "id": 3, "body": {}}))
             self.assertTrue(req.poll(1000 * DEADLINE_S))
             self.assertEqual(msgpack.unpackb(req.recv())["kind"], "pong")
+
+    def test_many_requests_may_be_sent_without_waiting(self):
+        daemon = self.start()
+        asked = {daemon.client.send("submit", jobs=[JOB]) for _ in range(2000)}
+        answered = {daemon.client.receive("submitted")["id"] for _ in range(2000)}
+        self.assertEqual(answered, asked)
 
     def test_events_tell_a_jobs_way(self):
         daemon = self.start()

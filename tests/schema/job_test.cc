@@ -78,6 +78,10 @@ TEST(JobSpec, BoundsAreKept) {
   spec = qa();
   spec.questions.assign(kMaxQuestions + 1, "Who?");
   expect_invalid(spec, "questions");
+  spec = qa();
+  spec.document.assign(kMaxDocumentBytes, 'x');
+  spec.questions.assign(kMaxQuestions, std::string(kMaxQuestionBytes, '?'));
+  expect_invalid(spec, "the job");
   spec = summarize();
   spec.options.max_tokens = 0;
   expect_invalid(spec, "max_tokens");
