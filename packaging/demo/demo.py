@@ -121,10 +121,10 @@ def show(job, result):
 
 def show_database(path):
     for view, columns in (
-        ("job_status", "id, task, state, attempts"),
+        ("job_status", "id, task, state, priority, attempt, worker"),
         ("job_metrics", "id, printf('%.0f', queue_ms) AS queue_ms, printf('%.0f', prefill_ms) AS prefill_ms, "
                         "printf('%.0f', decode_ms) AS decode_ms, prompt_tokens, output_tokens, plan"),
-        ("layer_status", "*"),
+        ("layer_status", "layer, conversion_order, state, distilled, plan"),
     ):
         query = f"SELECT {columns} FROM {view}"
         print(f"\n$ sqlite3 {path.name} \"SELECT ... FROM {view}\"")
