@@ -17,6 +17,13 @@ bool is_c1_control(std::string_view text, std::size_t at) {
   return text[at] == '\xC2' && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xA0;
 }
 
+std::tm local_time(std::int64_t epoch_ms) {
+  const std::time_t seconds = epoch_ms / 1000;
+  std::tm parts{};
+  ::localtime_r(&seconds, &parts);
+  return parts;
+}
+
 std::string replace_controls(std::string_view text, std::string_view keep) {
   std::string clean;
   clean.reserve(text.size());
@@ -59,10 +66,14 @@ std::string format_bytes(std::uint64_t bytes) {
 }
 
 std::string format_clock(std::int64_t epoch_ms) {
-  const std::time_t seconds = epoch_ms / 1000;
-  std::tm parts{};
-  if (::localtime_r(&seconds, &parts) == nullptr) return "?";
+  const std::tm parts = local_time(epoch_ms);
   return fmt::format("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+std::string format_date(std::int64_t epoch_ms) {
+  const std::tm parts = local_time(epoch_ms);
+  return fmt::format("{}-{:02}-{:02} {}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                     format_clock(epoch_ms));
 }
 
 std::string one_line(std::string_view text) {

@@ -11,6 +11,7 @@ std::string format_duration(double ms);           // "820 ms", "3.2 s", "4 min 0
 std::string format_count(std::uint64_t count);    // "1,234,567"
 std::string format_bytes(std::uint64_t bytes);    // "640 B", "1.5 MiB"
 std::string format_clock(std::int64_t epoch_ms);  // "14:03:59", local time
+std::string format_date(std::int64_t epoch_ms);   // "2025-06-11 14:03:59", local time
 
 // One line without control characters, so that no text from elsewhere can steer the terminal or break a
 // table.

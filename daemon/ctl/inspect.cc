@@ -57,7 +57,7 @@ std::string show_jobs(const schema::JobList& list) {
     if (job.state == schema::JobState::kRunning) note = progress_text(job);
     table.add({std::to_string(job.id), std::string(to_string(job.task)),
                coloured(stdout, job.state, to_string(job.state)), std::to_string(job.priority),
-               fmt::format("{}/{}", job.attempt, job.max_attempts), format_clock(job.created_ms),
+               fmt::format("{}/{}", job.attempt, job.max_attempts), format_date(job.created_ms),
                ran < 0 ? "" : format_duration(ran), one_line(job.worker), one_line(job.custom_id),
                std::move(note)});
   }

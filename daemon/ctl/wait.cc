@@ -12,7 +12,7 @@ namespace {
 
 struct WaitOptions {
   std::vector<schema::JobId> ids;
-  double timeout_s = 0;  // 0: none
+  std::optional<double> timeout_s;
   bool quiet = false;
 };
 
@@ -28,8 +28,8 @@ Result<Exit> wait(const Globals& globals, const WaitOptions& options) {
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
   FollowOptions follow_options;
-  if (options.timeout_s > 0) {
-    follow_options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s * 1000));
+  if (options.timeout_s) {
+    follow_options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(*options.timeout_s * 1000));
   }
   follow_options.quiet = options.quiet;
   follow_options.ended = [&globals](Client&, const schema::JobInfo& job) {

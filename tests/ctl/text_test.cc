@@ -1,4 +1,6 @@
 // What dslactl prints: numbers, tables and progress as people read them, JSON as programs do.
+#include <cstdlib>
+#include <ctime>
 #include <gtest/gtest.h>
 
 #include "daemon/ctl/format.h"
@@ -34,6 +36,13 @@ TEST(FormatBytes, UsesBinaryUnits) {
   EXPECT_EQ(format_bytes(1023), "1023 B");
   EXPECT_EQ(format_bytes(1536), "1.5 KiB");
   EXPECT_EQ(format_bytes(std::uint64_t{3} << 30), "3.0 GiB");
+}
+
+TEST(FormatDate, IsLocalTime) {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  EXPECT_EQ(format_date(1'750'000'000'999), "2025-06-15 15:06:40");
+  EXPECT_EQ(format_clock(1'750'000'000'999), "15:06:40");
 }
 
 TEST(OneLine, LeavesTextOfAnyLanguageAndNothingThatSteersATerminal) {

@@ -1,0 +1,93 @@
+"""The documents, held to what the programs do: each query, client, configuration and list of names in docs/ is tried."""
+
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+import wire
+from harness import BIN, PATIENCE, SOURCE, SystemTest
+
+
+def section(document, heading):
+    """The text from a heading to the next of its kind."""
+    text = (SOURCE / "docs" / document).read_text()
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S).group(1)
+
+
+def code(document, heading):
+    """The indented lines of a section."""
+    return "".join(line[4:] + "\n" for line in section(document, heading).splitlines() if line.startswith("    "))
+
+
+class Documents(SystemTest):
+    def run_jobs(self):
+        """A daemon with something to tell: answers, and a converted layer."""
+        self.start_daemon()
+        self.start_worker()
+        with self.peer() as client:
+            ids = client.submit(wire.generate(), {"task": "qa", "document": "Tom is here.", "questions": ["Who?"],
+                                                  "options": {"max_tokens": 4}})
+            client.wait(*ids)
+            client.request("plan_set", {"plan": 1, "allow_undistilled": True})
+
+    def test_the_ten_line_client_of_the_protocol_works(self):
+        self.start_daemon()
+        self.start_worker()
+        (self.folder / "report.txt").write_text("A cat sat on a mat.")
+        program = code("protocol.md", "A client in ten lines")
+        self.assertIn("ipc:///run/dslad/jobs.sock", program)
+        program = program.replace("ipc:///run/dslad/jobs.sock", self.jobs_url)
+        done = subprocess.run([sys.executable, "-c", program], cwd=self.folder, capture_output=True, encoding="utf-8",
+                              timeout=PATIENCE)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertEqual(self.ctl_ok("result", 1), done.stdout)
+
+    def test_each_documented_query_runs(self):
+        self.run_jobs()
+        queries = [query for query in code("database.md", "Questions people ask").split(";") if query.strip()]
+        self.assertGreater(len(queries), 5)
+        for query in queries:
+            with self.subTest(query=query):
+                self.sql(query)
+
+    def test_each_view_has_exactly_the_documented_columns(self):
+        self.run_jobs()
+        views = {row["name"] for row in self.sql("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+        paragraphs = dict(re.findall(r"^\*\*(\w+)\*\*: (.*?)(?=\n\n)", section("database.md", "Views"), re.M | re.S))
+        self.assertEqual(views, set(paragraphs))
+        for view, text in paragraphs.items():
+            columns = [row["name"] for row in self.sql(f"SELECT * FROM pragma_table_info('{view}')")]
+            outside_brackets = re.sub(r"\([^()]*\)", "", text)
+            self.assertEqual(columns, re.findall(r"`(\w+)`", outside_brackets), view)
+
+    def test_each_documented_counter_is_counted(self):
+        self.start_daemon()
+        paragraph = re.search(r"^\*Counters\*: (.*?)(?=\n\n)", section("protocol.md", "Clients"), re.M | re.S).group(1)
+        with self.peer() as client:
+            self.assertEqual(set(re.findall(r"`(\w+)`", paragraph)), set(client.request("stats")["counters"]))
+
+    def test_the_manuals_configuration_is_sound(self):
+        path = self.folder / "dslad.toml"
+        path.write_text(code("manual.md", "Configuration of dslad"))
+        done = subprocess.run([BIN / "dslad", "--config", path, "--check-config"], capture_output=True,
+                              encoding="utf-8", timeout=PATIENCE, env=os.environ)
+        self.assertEqual(0, done.returncode, done.stderr)
+
+    def test_the_manuals_examples_of_dslactl_are_understood(self):
+        self.start_daemon()
+        (self.folder / "a.txt").write_text("A document.")
+        (self.folder / "b.txt").write_text("Another one.")
+        lines = [line.split("#")[0].strip() for line in code("manual.md", "Jobs").splitlines()]
+        examples = [line for line in lines if line.startswith("dslactl") and "--wait" not in line]
+        self.assertTrue(examples)
+        for example in examples:
+            done = subprocess.run(example, shell=True, cwd=self.folder, capture_output=True, encoding="utf-8",
+                                  timeout=PATIENCE, env={**os.environ, "DSLAD_CONNECT": self.jobs_url,
+                                                         "PATH": f"{BIN}:{os.environ['PATH']}"})
+            self.assertEqual(0, done.returncode, f"{example}: {done.stderr}")
+
+
+if __name__ == "__main__":
+    unittest.main()
