@@ -1,7 +1,6 @@
 """A worker that does what a test says: the tool for faults that a sound worker never commits. It speaks the worker's
-side of docs/protocol.md and runs no model. Run as a program it answers every job until it is ended."""
+side of docs/protocol.md and runs no model."""
 
-import argparse
 import os
 import secrets
 import socket
@@ -71,31 +70,3 @@ class FakeWorker(wire.Peer):
 
 def lease_of(assigned):
     return {"job": assigned["job"], "attempt": assigned["attempt"]}
-
-
-def serve(url):
-    worker = FakeWorker(url, capacity=8)
-    beat_s = worker.hello()["heartbeat_ms"] / 1000
-    held = {}
-    while True:
-        worker.heartbeat(*held.values(), phase="decode")
-        beat_at = time.monotonic() + beat_s
-        while (left := beat_at - time.monotonic()) > 0:
-            try:
-                message = worker.receive(left)
-            except wire.Silence:
-                break
-            if message.kind == "assign":
-                held[message.body["job"]] = message.body
-                worker.send_result(message.body, text=f"echo: {message.body.get('prompt', '')}")
-            elif message.kind in ("result_ack", "cancel"):
-                held.pop(message.body["job"], None)
-            elif message.kind == "who_are_you":
-                worker.leases = [lease_of(job) for job in held.values()]
-                worker.hello()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--connect", required=True)
-    serve(parser.parse_args().connect)

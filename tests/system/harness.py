@@ -22,11 +22,15 @@ import wire
 BIN = pathlib.Path(os.environ["DSLAD_BIN"])
 SOURCE = pathlib.Path(os.environ["DSLAD_SOURCE"])
 MODEL = SOURCE / "tests/golden/stories260K"
-SHORT_LEASES = ("--set", "workers.lease_ms=1000", "--set", "workers.heartbeat_ms=200")
 PATIENCE = 120.0  # seconds that any single step may take before a test calls it hung
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+
+
+def leases_of(lease_ms):
+    """Options of a dslad that gives a silent worker up after this time."""
+    return ("--set", f"workers.lease_ms={lease_ms}", "--set", f"workers.heartbeat_ms={lease_ms // 5}")
 
 
 def until(predicate, what, patience=PATIENCE):

@@ -11,7 +11,7 @@ import time
 import unittest
 
 import wire
-from harness import SHORT_LEASES, SystemTest, until
+from harness import SystemTest, leases_of, until
 
 ROUNDS = int(os.environ.get("DSLAD_KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("DSLAD_KILL_SEED", "20250611"))
@@ -74,7 +74,7 @@ def queued(client):
 
 
 class Kill(SystemTest):
-    daemon_options = SHORT_LEASES
+    daemon_options = leases_of(1000)
 
     def test_every_acknowledged_job_ends_exactly_once(self):
         self.daemon = self.start_daemon()

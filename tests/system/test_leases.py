@@ -4,13 +4,15 @@ import unittest
 
 import wire
 from fake_worker import FakeWorker, lease_of
-from harness import SHORT_LEASES, until
+from harness import leases_of, until
 from queue_case import QueueTest
 from wire import generate
 
+LEASE_MS = 3000  # a loaded machine must not look like a silent worker
+
 
 class Leases(QueueTest):
-    daemon_options = SHORT_LEASES
+    daemon_options = leases_of(LEASE_MS)
 
     def test_a_silent_workers_job_goes_to_another_and_its_late_result_is_dropped(self):
         [job] = self.client.submit(generate())
@@ -31,18 +33,17 @@ class Leases(QueueTest):
         [job] = self.client.submit(generate())
         worker = self.worker()
         assigned = worker.take_job()
-        beats = 0
 
-        def long_enough():
-            nonlocal beats
-            worker.heartbeat(assigned, phase="decode", tokens_out=beats)
-            beats += 1
-            uptime = self.client.request("status")["uptime_ms"]
-            return uptime > started + 3 * worker_lease_ms
+        def uptime_ms():
+            return self.client.request("status")["uptime_ms"]
 
-        started = self.client.request("status")["uptime_ms"]
-        worker_lease_ms = 1000
-        until(long_enough, "three leases' time has passed")
+        def beat():
+            worker.heartbeat(assigned, phase="decode", tokens_out=1)
+            return uptime_ms() > enough_ms
+
+        enough_ms = uptime_ms() + 3 * LEASE_MS
+
+        until(beat, "three leases' time has passed")
         info = self.client.job(job)
         self.assertEqual(("running", 1), (info["state"], info["attempt"]))
         self.assertEqual("decode", info["progress"]["phase"])

@@ -6,7 +6,7 @@ import unittest
 
 import wire
 from fake_worker import FakeWorker
-from harness import SystemTest, until
+from harness import SystemTest, leases_of, until
 
 
 class Manager:
@@ -85,12 +85,14 @@ class Service(SystemTest):
 
 
 class Draining(SystemTest):
+    daemon_options = leases_of(3000)
+
     def test_a_worker_told_to_stop_finishes_what_it_holds(self):
         self.start_daemon()
         worker = self.start_worker()
         with self.peer() as client:
             jobs = client.submit(*[wire.generate(max_tokens=200) for _ in range(4)])
-            until(lambda: client.request("status")["jobs"]["running"], "a job is running")
+            until(lambda: client.request("status")["jobs"]["queued"] == 0, "the worker has the jobs")
             worker.signal(signal.SIGTERM)
             self.assertEqual(0, worker.wait())
             states = {client.job(job)["state"] for job in jobs}
