@@ -70,6 +70,29 @@ class Idempotency(QueueTest):
         self.assertEqual([], self.client.request("list")["jobs"])
 
 
+class Batches(QueueTest):
+    def submit(self, files):
+        lines = self.ctl_ok("submit", "summarize", *files).splitlines()
+        return [int(line.split()[1]) for line in lines]
+
+    def test_more_files_than_one_request_takes_become_jobs_in_their_order(self):
+        files = [self.folder / f"{n}.txt" for n in range(1100)]
+        for file in files:
+            file.write_text(f"This is {file.name}.")
+        self.assertEqual(list(range(1, 1101)), self.submit(files))
+        worker = self.worker(capacity=2)
+        self.assertEqual(["This is 0.txt.", "This is 1.txt."], [worker.take_job()["document"] for _ in range(2)])
+
+    def test_files_that_together_exceed_a_frame_are_all_taken(self):
+        files = [self.folder / f"{n}.txt" for n in range(3)]
+        for file in files:
+            file.write_text(file.name * ((7 << 20) // len(file.name)))
+        jobs = self.submit(files)
+        worker = self.worker(capacity=3)
+        documents = {job["job"]: job["document"] for job in (worker.take_job() for _ in jobs)}
+        self.assertEqual([file.read_text() for file in files], [documents[job] for job in jobs])
+
+
 class Cancelling(QueueTest):
     def test_a_cancelled_queued_job_never_runs(self):
         unwanted, wanted = self.client.submit(generate(), generate())
