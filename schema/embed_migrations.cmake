@@ -1,5 +1,5 @@
-# Writes OUTPUT, a C++ file that holds the SQL files of FILES (a ';' list in order) as string literals. Run with
-# `cmake -P` at build time. A file's number must be its place in the list.
+# Writes OUTPUT, a C++ file that holds the SQL files of FILES (a ';' list in order) as string literals. Run
+# with `cmake -P` at build time. A file's number must be its place in the list.
 set(entries "")
 set(expected 0)
 foreach(file IN LISTS FILES)

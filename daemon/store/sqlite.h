@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unordered_map>
 
 #include "schema/result.h"
@@ -61,12 +62,18 @@ class Database {
   std::unordered_map<std::string_view, Statement> idle_;  // by SQL text; destroyed before the connection
 };
 
+// Bound texts are borrowed until the Query goes: a text made in its argument list would be gone before.
+template <typename Value>
+inline constexpr bool kOutlivesQuery =
+    !std::is_same_v<Value, std::string> && !std::is_same_v<Value, std::optional<std::string>>;
+
 // One run of a statement:  Query q(db, "SELECT ...", id);  while (q.next()) use(q.integer(0));  return
 // q.status();
 class Query {
  public:
   template <typename... Values>
-  Query(Database& db, const char* sql, const Values&... values) : Query(db, sql) {
+  Query(Database& db, const char* sql, Values&&... values) : Query(db, sql) {
+    static_assert((kOutlivesQuery<Values> && ...), "name the text first: a temporary dies before the Query");
     (bind(values), ...);
   }
   Query(Database& db, const char* sql);

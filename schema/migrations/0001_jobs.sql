@@ -1,9 +1,9 @@
--- The queue, its results and what is known of models and layers. docs/database.md explains each table and view.
--- Only views are stable; tables may change with any migration.
+-- The queue, its results and what is known of models and layers. docs/database.md explains each view. Only views
+-- are stable; tables may change with any migration.
 --
 -- Recipe for a change: add NNNN_noun.sql beside this file (never edit one that was released), name it in
--- schema/CMakeLists.txt, say in it what it does to old rows, keep every column of every view, and add a stored
--- database of the version before to the tests.
+-- schema/CMakeLists.txt, say in it what it does to old rows, keep every column of every view, and add a database
+-- of the version before to the tests.
 
 CREATE TABLE jobs (
   id              INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
@@ -104,7 +104,8 @@ CREATE TABLE layers (
   layer            INTEGER NOT NULL,
   conversion_order INTEGER,  -- NULL: not part of it
   state            TEXT    NOT NULL
-                   CHECK (state IN ('transformer', 'distilling', 'distilled', 'active', 'reverted', 'failed')),
+                   CHECK (state IN
+                          ('transformer', 'distilling', 'distilled', 'active', 'reverted', 'failed')),
   distilled        INTEGER NOT NULL,
   PRIMARY KEY (model_digest, layer)
 ) STRICT, WITHOUT ROWID;
@@ -152,7 +153,8 @@ FROM job_outputs o LEFT JOIN job_questions q ON q.job_id = o.job_id AND q.number
 
 CREATE VIEW layer_status AS
 SELECT m.name AS model, l.layer, l.conversion_order, l.state, l.distilled, m.plan,
-       strftime('%Y-%m-%dT%H:%M:%fZ', c.time_ms / 1000.0, 'unixepoch') AS changed_at, c.reason, m.digest AS model_digest
+       strftime('%Y-%m-%dT%H:%M:%fZ', c.time_ms / 1000.0, 'unixepoch') AS changed_at, c.reason,
+       m.digest AS model_digest
 FROM layers l
 JOIN models m ON m.digest = l.model_digest
 LEFT JOIN layer_changes c ON c.id = (SELECT max(id) FROM layer_changes
