@@ -43,5 +43,28 @@ def continue_with(model, tokenizer, document, suffix, limit):
     return out
 
 
+@torch.inference_mode()
+def would_answer(model, tokenizer, document, pairs):
+    """For each (suffix, answer) whether greedy decoding gives exactly the answer and then eos.
+
+    All pairs in one pass, hidden from each other. Greedy decoding gives the answer if and only if each of its
+    tokens is the likeliest after the ones before it, so nothing needs to be decoded.
+    """
+    cache, length = Cache(document[0].held), document[1]
+    ids, positions, blocks, spans = [], [], [], []
+    for block, (suffix, answer) in enumerate(pairs):
+        prompt, target = (tokenizer.encode(t, add_special_tokens=False).ids for t in (suffix, " " + answer))
+        spans.append((len(ids) + len(prompt) - 1, target + [EOS]))
+        ids += prompt + target
+        positions += range(length, length + len(prompt) + len(target))
+        blocks += [block] * (len(prompt) + len(target))
+    blocks = torch.tensor(blocks)
+    hidden_pairs = (blocks[:, None] != blocks) | torch.ones(len(ids), len(ids), dtype=torch.bool).triu(1)
+    mask = torch.cat((torch.zeros(len(ids), length), hidden_pairs * -1e9), dim=1)[None, None]
+    hidden = model(torch.tensor([ids]), torch.tensor([positions]), 0, mask, cache)
+    likeliest = model.logits(hidden[0]).argmax(-1).tolist()
+    return [likeliest[at : at + len(target)] == target for at, target in spans]
+
+
 def answer_text(tokenizer, ids):
     return tokenizer.decode([i for i in ids if i != EOS]).strip()

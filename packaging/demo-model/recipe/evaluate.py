@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from decode import answer_text, continue_with, read_document
+from decode import answer_text, continue_with, read_document, would_answer
 from generator import make_logbook
 from loading import load_exported
 from prompts import QUESTION, SUMMARY
-from scores import exact_match, keeper_recall, rouge_l
+from scores import keeper_recall, rouge_l
 
 LENGTHS = (500, 1000, 2000, 4000, 7600)  # aimed at; the widest stays below 8192 with its question
 KINDS = ("early", "middle", "late", "overwritten", "two-step")
@@ -23,9 +23,8 @@ def score_length(model, tokenizer, length, documents, scores):
         book = make_logbook(f"held-out-{length}-{index}", length)
         document = read_document(model, tokenizer, book.text)
         scores["tokens"].append(document[1])
-        for question in book.questions:
-            ids = continue_with(model, tokenizer, document, QUESTION.format(question=question.text), 32)
-            right = exact_match(answer_text(tokenizer, ids), question.answer)
+        pairs = [(QUESTION.format(question=q.text), q.answer) for q in book.questions]
+        for question, right in zip(book.questions, would_answer(model, tokenizer, document, pairs)):
             scores[question.kind].append(right)
             scores["all"].append(right)
         found = answer_text(tokenizer, continue_with(model, tokenizer, document, SUMMARY, 120))
