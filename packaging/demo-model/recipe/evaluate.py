@@ -35,7 +35,7 @@ def score_length(model, tokenizer, length, documents, scores):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
-    parser.add_argument("--documents", type=int, default=30, help="of each length")
+    parser.add_argument("--documents", type=int, default=16, help="of each length")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
