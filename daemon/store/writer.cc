@@ -11,6 +11,7 @@ namespace {
 constexpr std::size_t kMaxWaitingTasks = 4096;
 constexpr std::size_t kMaxWaitingBytes = std::size_t{128} << 20;
 constexpr std::size_t kMaxBatch = 512;  // bounds how long one transaction takes
+constexpr std::chrono::milliseconds kLongestGather{2};
 constexpr std::int64_t kCheckpointEveryRows = 100'000;
 constexpr std::chrono::seconds kCheckpointAfterIdle{5};
 
@@ -82,6 +83,7 @@ void Writer::loop() {
 Writer::Batch Writer::wait_for_batch() {
   std::unique_lock lock(mutex_);
   posted_.wait_for(lock, kCheckpointAfterIdle, [this] { return stopping_ || !waiting_.empty(); });
+  gather(lock);
   const std::size_t count = std::min(waiting_.size(), kMaxBatch);
   const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
   Batch batch(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
@@ -90,7 +92,17 @@ Writer::Batch Writer::wait_for_batch() {
   return batch;
 }
 
+// Those whom the last commit answered are about to ask again: half a commit's time lets them share the next
+// one with those who have waited meanwhile. A lone client is never waited for, since its request alone is all
+// that can come.
+void Writer::gather(std::unique_lock<std::mutex>& lock) {
+  const auto all_are_here = [this] { return stopping_ || waiting_.size() >= expected_; };
+  if (waiting_.empty() || all_are_here()) return;
+  posted_.wait_for(lock, std::min<std::chrono::nanoseconds>(last_commit_ / 2, kLongestGather), all_are_here);
+}
+
 Status Writer::run_batch(Batch& batch) {
+  const auto start = std::chrono::steady_clock::now();
   Status status = db_.run("BEGIN IMMEDIATE");
   for (const std::unique_ptr<Task>& task : batch) {
     if (status) status = run_task(*task);
@@ -101,6 +113,7 @@ Status Writer::run_batch(Batch& batch) {
   }
   ++(status ? commits_ : failures_);
   tasks_ += batch.size();
+  last_commit_ = std::chrono::steady_clock::now() - start;
   largest_ = std::max<std::uint64_t>(largest_, batch.size());
   return status;
 }
@@ -120,6 +133,7 @@ Status Writer::run_task(Task& task) {
 void Writer::hand_over(Batch batch, Status committed) {
   {
     const std::lock_guard lock(mutex_);
+    expected_ = batch.size() + waiting_.size();
     ended_.push_back({std::move(batch), std::move(committed)});
   }
   wake_();

@@ -57,6 +57,7 @@ class Writer final : public Queue {
 
   void loop();
   Batch wait_for_batch();
+  void gather(std::unique_lock<std::mutex>& lock);
   Status run_batch(Batch& batch);
   Status run_task(Task& task);
   void hand_over(Batch batch, Status committed);
@@ -64,16 +65,18 @@ class Writer final : public Queue {
   [[nodiscard]] bool is_stopping() const;
   void join();
 
-  Database db_;                         // of the writer's thread, as are the next five
+  Database db_;                         // of the writer's thread, as are the members down to last_commit_
   std::int64_t rows_seen_ = 0;          // Database::rows_changed() after the latest batch
   std::int64_t rows_checkpointed_ = 0;  // the same at the latest checkpoint
   std::chrono::steady_clock::time_point last_write_{}, last_checkpoint_{};
+  std::chrono::nanoseconds last_commit_{0};  // how long it took
   std::function<void()> wake_;
 
   mutable std::mutex mutex_;
   std::condition_variable posted_;
   Batch waiting_;  // guarded by mutex_, as are the members down to stopping_
   std::size_t waiting_bytes_ = 0;
+  std::size_t expected_ = 0;  // tasks of the last commit, and those that came during it
   std::vector<Ended> ended_;
   bool stopping_ = false;
 
