@@ -38,7 +38,13 @@ Result<schema::Envelope> Client::exchange(const std::string& frame, std::uint64_
   }
 }
 
-Error Client::answered(const Error& error) {
+// Of an answer that was an error, or that is not understood.
+Error Client::refusal(const schema::Envelope& answer, const Error& error) {
+  if (answer.kind() != schema::ErrorReply::kKind) {
+    return {ErrorCode::kInternal,
+            fmt::format("the daemon's answer is not understood: {}; are dslactl and dslad of one version?",
+                        error.message)};
+  }
   return {error.code == ErrorCode::kUnavailable ? ErrorCode::kRefused : error.code, error.message};
 }
 

@@ -25,7 +25,7 @@ class Client {
     const Result<schema::Envelope> answer = exchange(request, timeout);
     if (!answer) return answer.error();
     Result<Reply> reply = schema::decode_reply<Reply>(*answer);
-    if (!reply) return answered(reply.error());
+    if (!reply) return refusal(*answer, reply.error());
     return reply;
   }
 
@@ -49,7 +49,7 @@ class Client {
   // Sends `frame` and returns the answer to `id`; late answers to earlier requests are dropped.
   Result<schema::Envelope> exchange(const std::string& frame, std::uint64_t id,
                                     std::chrono::milliseconds timeout);
-  static Error answered(const Error& error);
+  static Error refusal(const schema::Envelope& answer, const Error& error);
 
   Connection connection_;
   std::chrono::milliseconds timeout_;

@@ -158,7 +158,7 @@ class SystemTest(unittest.TestCase):
     def start_worker(self, *options, model=MODEL, env=None, ready=True):
         worker = self.start(
             "dslad-worker", BIN / "dslad-worker", "--connect", self.workers_url, "--model", model, "--device", "cpu",
-            "--dtype", "f32", "--threads", "1", *options, env=env,
+            "--dtype", "f32", "--threads", "1", "--cache-mib", "64", *options, env=env,
         )
         if ready:
             self.await_worker(worker)

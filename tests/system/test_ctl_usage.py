@@ -1,14 +1,17 @@
 """dslactl on its own: what it says and how it exits where the command line, a file or the connection is wrong."""
 
 import socket
+import threading
 import unittest
 
+import wire
+import zmq
 from harness import SystemTest
 
-USAGE, UNREACHABLE = 2, 3
+USAGE, UNREACHABLE, REFUSED = 2, 3, 4
 
 
-class CtlUsage(SystemTest):
+class CtlTest(SystemTest):
     def refused(self, status, *arguments, says, **others):
         """Checks the exit status, and that standard error, in one line, names each of `says`."""
         done = self.ctl(*arguments, **others)
@@ -18,6 +21,8 @@ class CtlUsage(SystemTest):
         for text in says:
             self.assertIn(text, done.stderr)
 
+
+class CtlUsage(CtlTest):
     def file(self, name, content):
         path = self.folder / name
         path.write_bytes(content)
@@ -87,6 +92,41 @@ class CtlUsage(SystemTest):
         self.refused(UNREACHABLE, "status", "--connect", f"ipc://{self.folder}/other.sock", says=["other.sock"])
         self.refused(USAGE, "status", "--connect", "nonsense", says=["nonsense", "ipc://"])
         self.refused(USAGE, "status", "--connect", "ipc://" + "/long" * 30, says=["107 bytes"])
+
+
+class Impostor(CtlTest):
+    """Something else listens where the daemon should."""
+
+    def setUp(self):
+        super().setUp()
+        self.router = zmq.Context.instance().socket(zmq.ROUTER)
+        self.router.bind(self.jobs_url)
+        self.addCleanup(self.router.close, 0)
+
+    def answer(self, *frames):
+        def serve():
+            peer, _ = self.router.recv_multipart()
+            for frame in frames:
+                self.router.send_multipart([peer, frame])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self.addCleanup(thread.join)
+
+    def test_silence_is_given_up_after_the_rpc_timeout(self):
+        self.refused(UNREACHABLE, "status", "--rpc-timeout", "0.3", says=["no answer", self.jobs_url])
+
+    def test_answers_that_are_not_of_the_protocol_are_named(self):
+        self.answer(b"HTTP/1.1 400 Bad Request\r\n")
+        self.refused(REFUSED, "status", says=["protocol", self.jobs_url])
+
+    def test_another_version_of_the_protocol_is_named(self):
+        self.answer(wire.pack("daemon_status", {}, 1, version=2))
+        self.refused(REFUSED, "status", says=["version 2", "of one version"])
+
+    def test_answers_to_other_requests_are_passed_over(self):
+        self.answer(wire.pack("pong", {}, 77), wire.pack("daemon_status", {"version": "9.9"}, 1))
+        self.assertIn("dslad 9.9", self.ctl_ok("status"))
 
 
 if __name__ == "__main__":
