@@ -82,9 +82,9 @@ def submit(service, job):
     document = DOCUMENTS / job["document"]
     if job["task"] == "qa":
         questions = [part for q in job["questions"] for part in ("--question", q["question"])]
-        arguments = ["submit", "qa", "--document", document, *questions, "--max-tokens", 24]
+        arguments = ["submit", "qa", "--document", document, *questions, "--max-tokens", 48]
     else:
-        arguments = ["submit", "summarize", document, "--max-tokens", 96]
+        arguments = ["submit", "summarize", document, "--max-tokens", 120]
     return json.loads(service.ctl(*arguments, "--json").splitlines()[0])["id"]
 
 
