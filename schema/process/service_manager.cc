@@ -1,6 +1,5 @@
 #include "schema/process/service_manager.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <systemd/sd-daemon.h>
 
@@ -33,13 +32,6 @@ void ServiceManager::progress() {
   if (watchdog_.count() == 0 || Clock::now() < next_ping_) return;
   sd_notify(0, "WATCHDOG=1");
   next_ping_ = Clock::now() + watchdog_ / 2;
-}
-
-std::chrono::milliseconds ServiceManager::longest_sleep() const {
-  constexpr std::chrono::milliseconds kIdle{1000};
-  if (watchdog_.count() == 0) return kIdle;
-  return std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(watchdog_ / 4),
-                    std::chrono::milliseconds{1}, kIdle);
 }
 
 }  // namespace dslad::process

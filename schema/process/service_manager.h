@@ -20,8 +20,6 @@ class ServiceManager {
 
   // To be called as the main loop makes progress, and only then; tells the watchdog at half its interval.
   void progress();
-  // How long the main loop may sleep without letting the watchdog down; a second where there is none.
-  [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
  private:
   using Clock = std::chrono::steady_clock;

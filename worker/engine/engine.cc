@@ -132,11 +132,9 @@ Result<bool> Engine::step(EngineSink& sink) {
 
   std::vector<StepSequence> step;
   step.reserve(parts.size());
-  bool any_prefill = false;
   for (const Part& part : parts) {
     const Sequence& s = *part.sequence;
     const bool prefill = part.tokens > 0;
-    any_prefill = any_prefill || prefill;
     step.push_back({&s.cache, s.length,
                     prefill ? part.request->next_piece(s) : std::span<const std::int32_t>(&s.next_token, 1),
                     prefill ? RowKind::kPrefill : RowKind::kDecode,
@@ -148,7 +146,6 @@ Result<bool> Engine::step(EngineSink& sink) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   ++counters_.steps;
-  (any_prefill ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
   for (const auto& running : running_) {
     const auto mine = [&](const Part& part) { return part.request == running.get(); };
     if (std::none_of(parts.begin(), parts.end(), mine)) continue;

@@ -28,7 +28,6 @@ struct EngineLimits {
 
 struct EngineCounters {
   std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0;  // since the start
-  double prefill_seconds = 0, decode_seconds = 0;                 // of steps with, without prompt pieces
 };
 
 class Engine {
