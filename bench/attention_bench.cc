@@ -1,8 +1,9 @@
-// attention_bench [THREADS]: decode against the memory's read bandwidth, prefill against the float32 peak.
+// attention_bench [--threads N]: decode against the memory's read bandwidth, prefill against the float32
+// peak.
 //
 // Each shape is first compared with the reference on a short context; a kernel that fails is not timed.
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <fmt/core.h>
 
 #include "bench/kernel_steps.h"
@@ -47,7 +48,10 @@ bool report(const Shape& shape, ThreadPool& pool) {
 }  // namespace dslad::bench
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  int threads = 1;
+  CLI::App app("Attention on three models' shapes, beside the machine's limits.", "attention_bench");
+  app.add_option("--threads", threads, "CPU threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
   dslad::kernels::ThreadPool pool(threads);
   fmt::print("{} thread(s)\n", threads);
   const auto passes = [&](const dslad::bench::Shape& shape) { return dslad::bench::report(shape, pool); };

@@ -1,9 +1,9 @@
-// dsla_bench [THREADS]: the chunk form against the float32 peak, decode against memory updated in
+// dsla_bench [--threads N]: the chunk form against the float32 peak, decode against memory updated in
 // place, and both against attention at growing contexts.
 //
 // Each shape is first compared with the reference; a kernel that fails is not timed.
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <fmt/core.h>
 
 #include "bench/kernel_steps.h"
@@ -60,7 +60,11 @@ bool report(const Shape& shape, ThreadPool& pool) {
 }  // namespace dslad::bench
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  int threads = 1;
+  CLI::App app("Dual-state linear attention on three models' shapes, beside the machine's limits.",
+               "dsla_bench");
+  app.add_option("--threads", threads, "CPU threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
   dslad::kernels::ThreadPool pool(threads);
   fmt::print("{} thread(s)\n", threads);
   const auto passes = [&](const dslad::bench::Shape& shape) { return dslad::bench::report(shape, pool); };

@@ -6,8 +6,8 @@
 //   decode of 32 sequences            tokens/s over those of one sequence, both with the same context
 //   prefill of 512 tokens             FLOP/s of the projections over oneDNN's own on the same shapes
 //   16k tokens, 3/4 of the layers DSLA   time over that of all-attention
+#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <string>
 #include <thread>
@@ -164,19 +164,15 @@ class EngineBench {
 
 int main(int argc, char** argv) {
   dslad::bench::Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string option = argv[i];
-    if (option == "--json") {
-      options.json = true;
-    } else if (option == "--threads" && i + 1 < argc) {
-      options.threads = std::max(1, std::atoi(argv[++i]));
-    } else if (option == "--model" && i + 1 < argc) {
-      options.model = argv[++i];
-    } else {
-      fmt::print(stderr, "usage: engine_bench [--model S|M|both] [--threads N] [--json]\n");
-      return 2;
-    }
-  }
+  CLI::App app("The whole engine on two model shapes, beside the machine's limits.", "engine_bench");
+  app.add_option("--model", options.model, "SmolLM2-135M (S), TinyLlama-1.1B (M) or both")
+      ->check(CLI::IsMember({"S", "M", "both"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "a line of JSON for each figure");
+  CLI11_PARSE(app, argc, argv);
   for (const char* model : {"S", "M"}) {
     if (options.model != "both" && options.model != model) continue;
     const dslad::Status status = dslad::bench::EngineBench(options, model).run();

@@ -3,9 +3,9 @@
 // Decode is bound by the bytes of the weights: GB/s, and its share of the read bandwidth measured in the same
 // run. Prefill is bound by arithmetic: GFLOP/s, and its share of what oneDNN reaches with a layout and
 // threads of its own choice. Every product is compared with the reference before it is timed.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <limits>
 #include <numeric>
@@ -168,19 +168,16 @@ bool run(const Options& options) {
 
 int main(int argc, char** argv) {
   dslad::bench::Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string option = argv[i];
-    if (option == "--json") {
-      options.json = true;
-    } else if (option == "--threads" && i + 1 < argc) {
-      options.threads = std::max(1, std::atoi(argv[++i]));
-    } else if (option == "--dtype" && i + 1 < argc) {
-      options.dtype =
-          std::string(argv[++i]) == "f32" ? dslad::kernels::DType::kF32 : dslad::kernels::DType::kBf16;
-    } else {
-      fmt::print(stderr, "usage: gemm_bench [--threads N] [--dtype bf16|f32] [--json]\n");
-      return 2;
-    }
-  }
+  std::string dtype = "bf16";
+  CLI::App app("The projections of two models, beside the machine's limits.", "gemm_bench");
+  app.add_option("--threads", options.threads, "CPU threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--dtype", dtype, "of the weights")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "a line of JSON for each figure");
+  CLI11_PARSE(app, argc, argv);
+  options.dtype = dtype == "f32" ? dslad::kernels::DType::kF32 : dslad::kernels::DType::kBf16;
   return dslad::bench::run(options) ? 0 : 1;
 }
