@@ -1,8 +1,11 @@
 // The link against a daemon of the test's own, over a real socket.
 #include "worker/service/daemon_link.h"
 
+#include <csignal>
+#include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <zmq.hpp>
 
@@ -162,6 +165,17 @@ TEST_F(DaemonLinkTest, GarbageIsIgnored) {
   daemon_.send(schema::Ping{});  // not for workers
   daemon_.send(job(5));
   EXPECT_EQ(take_job().job, 5);
+}
+
+// A signal for the process may reach any thread; poll() ends with EINTR in the one that gets it.
+TEST_F(DaemonLinkTest, ASignalDoesNotEndTheLink) {
+  std::signal(SIGUSR1, [](int) {});
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int thread = std::stoi(entry.path().filename().string());
+    if (thread != getpid()) syscall(SYS_tgkill, getpid(), thread, SIGUSR1);
+  }
+  for (int beat = 0; beat < 3; ++beat) daemon_.expect<schema::Heartbeat>();
+  std::signal(SIGUSR1, SIG_DFL);
 }
 
 TEST_F(DaemonLinkTest, LeavingSaysGoodbye) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <fmt/format.h>
@@ -97,7 +98,12 @@ class DaemonLink::Loop {
         {{state_.socket.handle(), 0, ZMQ_POLLIN, 0}, {nullptr, state_.wake_fd, ZMQ_POLLIN, 0}}};
     const auto patience =
         std::chrono::duration_cast<milliseconds>(next_beat_ - Clock::now()) + milliseconds{1};
-    zmq::poll(items, std::max(patience, milliseconds{0}));
+    try {
+      zmq::poll(items, std::max(patience, milliseconds{0}));
+    } catch (const zmq::error_t& error) {  // a signal: nothing is ready, the next turn looks again
+      if (error.num() != EINTR) spdlog::warn("cannot wait for the daemon: {}", error.what());
+      return;
+    }
     std::uint64_t ignored = 0;
     if (items[1].revents != 0) [[maybe_unused]]
       const auto n = read(state_.wake_fd, &ignored, sizeof ignored);
