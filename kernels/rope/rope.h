@@ -34,6 +34,7 @@ struct RopeArgs {
   std::int64_t rows;
   int heads;
   const RopeTable* table;
+  bool inverse = false;  // turns back: the gradient of the rotation
 };
 
 void rope_ref(const RopeArgs& args);

@@ -1,0 +1,46 @@
+// Feature maps on queries and keys of linear attention, head by head, and their gradients: an option that the
+// paper's layer does not have.
+//
+//   kNone     y = x
+//   kElu      y = elu(x) + 1                       (Katharopoulos et al., arXiv 2006.16236)
+//   kSoftmax  y = softmax(x) over the head         (LoLCATs, arXiv 2410.10254, without its second half)
+//   kUnit     y = x / sqrt(|x|^2 + 1e-6)           (as delta-rule models normalise their keys)
+//   x, y [rows, heads, d] f32, row stride; y may be x. Backward reads x, not y: dx is overwritten, may be dy.
+#pragma once
+
+#include <cstdint>
+
+namespace dslad::kernels {
+
+class ThreadPool;
+
+enum class FeatureMap : std::uint8_t { kNone, kElu, kSoftmax, kUnit };
+
+struct FeatureMapArgs {
+  FeatureMap map;
+  const float* x;
+  std::int64_t x_stride;
+  float* y;
+  std::int64_t y_stride;
+  std::int64_t rows;
+  int heads, d;
+};
+
+struct FeatureMapBackwardArgs {
+  FeatureMap map;
+  const float* x;
+  std::int64_t x_stride;
+  const float* dy;
+  std::int64_t dy_stride;
+  float* dx;
+  std::int64_t dx_stride;
+  std::int64_t rows;
+  int heads, d;
+};
+
+void feature_map_ref(const FeatureMapArgs& args);  // in double
+void feature_map_cpu(ThreadPool& pool, const FeatureMapArgs& args);
+void feature_map_backward_ref(const FeatureMapBackwardArgs& args);  // in double
+void feature_map_backward_cpu(ThreadPool& pool, const FeatureMapBackwardArgs& args);
+
+}  // namespace dslad::kernels

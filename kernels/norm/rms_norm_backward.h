@@ -1,0 +1,29 @@
+// Gradient of RMSNorm (rms_norm.h), row by row. With r = 1 / sqrt(mean(x^2) + eps) and n = x r:
+//   dx += r (dy weight - n mean(dy weight n)),     d_weight += sum over rows of dy n
+//   x, dy, dx [rows, width] f32 with row strides; dx is added to. weight [width]; d_weight [width] or null:
+//   frozen.
+#pragma once
+
+#include <cstdint>
+
+namespace dslad::kernels {
+
+class ThreadPool;
+
+struct RmsNormBackwardArgs {
+  const float* x;
+  std::int64_t x_stride;
+  const float* weight;
+  const float* dy;
+  std::int64_t dy_stride;
+  float* dx;
+  std::int64_t dx_stride;
+  float* d_weight;
+  std::int64_t rows, width;
+  float eps;
+};
+
+void rms_norm_backward_ref(const RmsNormBackwardArgs& args);  // in double
+void rms_norm_backward_cpu(ThreadPool& pool, const RmsNormBackwardArgs& args);
+
+}  // namespace dslad::kernels
