@@ -6,8 +6,8 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <new>
-#include <xxhash.h>
 
+#include "worker/model/digest.h"
 #include "worker/model/weight_files.h"
 
 namespace dslad::worker {
@@ -118,23 +118,6 @@ Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights&
   return status;
 }
 
-// XXH3 guards against mix-ups and damage, not against an adversary.
-std::string digest_of(const WeightFiles& files) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
-  XXH3_128bits_reset(state.get());
-  for (const SafetensorsFile& file : files.files()) {
-    for (const TensorView& tensor : file.tensors()) {
-      const std::string head =
-          fmt::format("{}|{}|{}|", tensor.name, to_string(tensor.type), fmt::join(tensor.shape, ","));
-      XXH3_128bits_update(state.get(), head.data(), head.size());
-      XXH3_128bits_update(state.get(), tensor.bytes.data(), tensor.bytes.size());
-    }
-  }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
-
 // Uniform noise by xorshift, since billions of values are wanted.
 class Noise {
  public:
@@ -184,7 +167,7 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
   auto weights = std::make_shared<ModelWeights>();
   weights->config = *std::move(config);
   weights->dtype = dtype;
-  weights->digest = digest_of(*files);
+  weights->digest = weights_digest(*files);
   weights->layers.resize(static_cast<std::size_t>(weights->config.layers));
 
   const LlamaConfig& c = weights->config;
