@@ -1,0 +1,56 @@
+// One converted layer's parameters as training holds them, and their file beside chain.json.
+//
+// docs/formats.md has the file's tensors: the paper's reference implementation's names. Plain values; the
+// functions are safe from any thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor.h"
+#include "schema/result.h"
+#include "worker/model/chain.h"
+#include "worker/model/config.h"
+#include "worker/model/dsla_variant.h"
+#include "worker/model/weight_files.h"
+
+namespace dslad::worker {
+
+// Row-major float32. D = head_dim, H = heads, G = kv_heads.
+struct DslaLayerTensors {
+  std::vector<float> q, k, v;  // [H * D, hidden], [G * D, hidden], [G * D, hidden]
+  std::vector<float> o;        // [hidden, H * D]
+  std::vector<float> g1, g2;   // gates' projections, history and recency [G * D, hidden]
+  std::vector<float> c1, c2;   // their biases [G * D]
+  std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
+  std::vector<float> o_norm;  // [D] where the variant normalises the output, else empty
+  bool operator==(const DslaLayerTensors&) const = default;
+};
+
+// What training starts from: q, k, v, o of the teacher; G_1 the identity (rectangular for grouped queries),
+// G_2 uniform in +-1/sqrt(hidden), deterministic in `layer`; biases of the variant, alpha 0, o_norm 1.
+// Errors: those of WeightFiles::require.
+Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
+                                            const DslaVariant& variant);
+
+struct SavedLayer {
+  std::string file;      // its name in `dir`: "layer-07.safetensors"
+  std::string checksum;  // XXH3-128 of its bytes, hex
+};
+
+// Writes the layer's file into `dir` (the folder of chain.json, made when missing), replacing an older one
+// atomically. Matrices are stored as `dtype`; biases, alpha and o_norm as float32. chain.json is written
+// after it, so that it never names what is not there.
+// Errors: kInvalidArgument for a tensor of the wrong size (names it); those of write_safetensors.
+Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
+                                   const DslaLayerTensors& tensors, kernels::DType dtype);
+
+// Reads what `layer` of a manifest names, in full: checksum, names, shapes against config and variant.
+// Errors: kNotFound, kUnavailable; kCorrupt (checksum, header); kInvalidArgument (a tensor is missing, has
+// another shape, or is not finite). All name the file.
+Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const DistilledLayer& layer,
+                                         const LlamaConfig& config, const DslaVariant& variant);
+
+}  // namespace dslad::worker

@@ -1,0 +1,37 @@
+// What a converted layer computes where that differs from the paper's layer (arXiv 2506.09316), recorded in
+// chain.json so that serving and training agree.
+//
+//   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
+// with each part there or not. Plain values; safe from any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "kernels/dsla/feature_map.h"
+#include "schema/result.h"
+
+namespace dslad::worker {
+
+struct DslaVariant {
+  std::string name = "paper";  // for people; the other fields say what it means
+  bool rotary = false;         // the model's rotary embedding on q and k
+  kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
+  bool output_norm = false;     // RMSNorm of each head's output over d_v, one weight [d_v] for all heads
+  bool alpha_per_head = false;  // alpha [2, heads] instead of [2]
+  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none
+  float history_bias = 0;       // what c_1 starts from in training
+  float recency_bias = 0;       // what c_2 starts from
+  bool operator==(const DslaVariant&) const = default;
+};
+
+// "paper": the paper's layer. "dslad": rotary kept, gates started apart (biases +6 and -6), the default.
+// kInvalidArgument for another name; says which there are.
+Result<DslaVariant> named_variant(std::string_view name);
+
+// "none", "elu", "softmax", "unit", as chain.json spells them.
+std::string_view to_string(kernels::FeatureMap map);
+Result<kernels::FeatureMap> parse_feature_map(std::string_view name);
+
+}  // namespace dslad::worker

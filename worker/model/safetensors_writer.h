@@ -1,0 +1,33 @@
+// Writes a safetensors file (safetensors.h has the grammar) as one atomic replacement (files/atomic_file.h).
+//
+// Tensors lie in the file in the order given, each aligned to its element size, the data to 8 bytes. Two
+// calls with the same tensors give the same bytes. Safe from any thread, one writer of a path at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor.h"
+#include "schema/result.h"
+
+namespace dslad::worker {
+
+struct TensorToWrite {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::span<const float> values;  // row-major; REQUIRES: as many as the shape says
+  kernels::DType dtype;           // as stored; bf16 rounds to nearest
+};
+
+// Returns the checksum of the file's bytes: XXH3-128 in hex, what `xxh128sum` prints.
+// Errors: kResourceExhausted (disk full), kNotFound (no such folder), kUnavailable; the old file stays.
+Result<std::string> write_safetensors(const std::filesystem::path& path,
+                                      std::span<const TensorToWrite> tensors);
+
+// The same checksum of bytes in memory.
+std::string file_checksum(std::span<const std::byte> bytes);
+
+}  // namespace dslad::worker
