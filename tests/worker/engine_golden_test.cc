@@ -44,7 +44,18 @@ INSTANTIATE_TEST_SUITE_P(Llamas, TrainedModel, testing::Values("stories260K", "b
 
 class RandomModel : public testing::TestWithParam<std::string> {};
 
-// Logits after each prefix, from the model run as one prefill piece of that length.
+void expect_logits(std::span<const float> actual, const std::vector<float>& expected, std::size_t position) {
+  ASSERT_EQ(actual.size(), expected.size());
+  double scale = 0, worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+    worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - expected[i]));
+  }
+  EXPECT_LE(worst, 1e-4 * scale) << "position " << position;
+}
+
+// Logits after each prefix: from the model run as one prefill piece of that length, and as the rows of one
+// piece.
 TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   const std::string name = "tiny_llama/" + GetParam();
   const auto truth = golden_json(name);
@@ -59,21 +70,19 @@ TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   Forward forward(*backend, weights, order, **caches);
 
   const std::vector<std::int32_t> ids = truth["prompt_ids"];
-  for (std::size_t row = 0; row < ids.size(); ++row) {
+  const auto run = [&](std::size_t tokens, LogitRows logits) {
     const auto cache = (*caches)->allocate(0, static_cast<std::int64_t>(ids.size()));
     ASSERT_TRUE(cache.has_value());
-    const std::span<const std::int32_t> prefix(ids.data(), row + 1);
-    const StepSequence step{&*cache, 0, prefix, kernels::RowKind::kPrefill, true};
+    const StepSequence step{&*cache, 0, {ids.data(), tokens}, kernels::RowKind::kPrefill, logits};
     ASSERT_TRUE(forward.run({&step, 1}).ok());
-    const std::vector<float> expected = truth["logits"][row];
-    const auto actual = forward.logits(0);
-    ASSERT_EQ(actual.size(), expected.size());
-    double scale = 0, worst = 0;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
-      worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - expected[i]));
-    }
-    EXPECT_LE(worst, 1e-4 * scale) << "position " << row;
+  };
+  for (std::size_t row = 0; row < ids.size(); ++row) {
+    run(row + 1, LogitRows::kLast);
+    expect_logits(forward.logits(0), truth["logits"][row], row);
+  }
+  run(ids.size(), LogitRows::kAll);
+  for (std::size_t row = 0; row < ids.size(); ++row) {
+    expect_logits(forward.logits(row), truth["logits"][row], row);
   }
 }
 

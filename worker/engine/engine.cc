@@ -138,7 +138,7 @@ Result<bool> Engine::step(EngineSink& sink) {
     step.push_back({&s.cache, s.length,
                     prefill ? part.request->next_piece(s) : std::span<const std::int32_t>(&s.next_token, 1),
                     prefill ? RowKind::kPrefill : RowKind::kDecode,
-                    part.request->wants_logits(s, part.tokens)});
+                    part.request->wants_logits(s, part.tokens) ? LogitRows::kLast : LogitRows::kNone});
   }
   const auto start = std::chrono::steady_clock::now();
   const Status ran = forward_.run(step);

@@ -129,7 +129,12 @@ Status Forward::run(std::span<const StepSequence> step) {
   Rows rows(step);
   rows.all = rows.blocks([](const StepSequence&) { return true; });
   for (std::size_t i = 0; i < step.size(); ++i) {
-    if (step[i].wants_logits) rows.logit_rows.push_back(rows.first_row[i] + rows.rows_of(i) - 1);
+    const std::int64_t end = rows.first_row[i] + rows.rows_of(i);
+    const LogitRows wanted = step[i].logits;
+    const std::int64_t count = wanted == LogitRows::kAll    ? rows.rows_of(i)
+                               : wanted == LogitRows::kLast ? 1
+                                                            : 0;
+    for (std::int64_t row = end - count; row < end; ++row) rows.logit_rows.push_back(row);
   }
   const Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
   if (!room) return room;
@@ -253,7 +258,7 @@ void Forward::output_logits(const Rows& rows) {
   }
   backend_.rms_norm({floats(selected_), hidden, weights_->final_norm.data(), floats(selected_), hidden, count,
                      hidden, static_cast<float>(c.rms_norm_eps)});
-  // Single rows whether they end a prompt or continue an answer: one kind of block for all.
+  // Single rows wherever they stand in a prompt or an answer: one kind of block for all.
   const RowBlock block{0, count, RowKind::kDecode};
   backend_.gemm({floats(selected_),
                  hidden,

@@ -19,6 +19,9 @@
 
 namespace dslad::worker {
 
+// Which rows of a sequence's part get logits.
+enum class LogitRows : std::uint8_t { kNone, kLast, kAll };
+
 // One sequence's part of a step.
 struct StepSequence {
   const SequenceCache* cache;
@@ -26,7 +29,7 @@ struct StepSequence {
   std::span<const std::int32_t>
       tokens;  // one (decode) or up to kMaxPrefillRows (prefill), the next of the sequence
   kernels::RowKind kind;
-  bool wants_logits;  // of its last token
+  LogitRows logits;
 };
 
 class Forward {
@@ -38,9 +41,9 @@ class Forward {
   void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
   [[nodiscard]] const DslaWeights* converted(int layer) const;
 
-  // Runs the step. Then logits(i) is the row [vocab] of the i-th sequence of `step` that wants logits; valid
-  // until the next run. REQUIRES: tokens are below the vocabulary's size, caches have room.
-  // kResourceExhausted: no memory.
+  // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted: by sequence of `step`, then by
+  // token; valid until the next run. A row is the same whichever others are wanted. REQUIRES: tokens are
+  // below the vocabulary's size, caches have room. kResourceExhausted: no memory.
   Status run(std::span<const StepSequence> step);
   [[nodiscard]] std::span<const float> logits(std::size_t i) const;
 

@@ -59,7 +59,7 @@ class DecodeBatch {
   Status step() {
     std::vector<StepSequence> step;
     for (const One& one : sequences_) {
-      step.push_back({&one.cache, one.length, {&one.token, 1}, kernels::RowKind::kDecode, true});
+      step.push_back({&one.cache, one.length, {&one.token, 1}, kernels::RowKind::kDecode, LogitRows::kLast});
     }
     const Status ran = forward_.run(step);
     if (!ran) return ran;
