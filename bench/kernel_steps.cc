@@ -80,6 +80,7 @@ DslaStep::DslaStep(const Shape& shape, int sequences, std::int64_t rows)
       k_(random_floats(rows_ * shape.n_kv * shape.d)),
       z_(random_floats(rows_ * 2 * shape.n_kv * shape.d)),
       bias_(random_floats(std::int64_t{2} * shape.n_kv * shape.d)),
+      mix_(std::size_t{2} * static_cast<std::size_t>(shape.n_heads), 0.5f),
       o_(q_.size()),
       states_(random_floats(sequences * static_cast<std::int64_t>(shape_.state_floats()))) {
   for (int s = 0; s < sequences; ++s) pieces_.push_back({s * rows, rows, nullptr});
@@ -91,8 +92,8 @@ kernels::DslaArgs DslaStep::args(std::vector<float>& o, std::vector<float>& stat
   }
   const std::int64_t q_stride = std::int64_t{shape_.n_heads} * shape_.d_k;
   const std::int64_t kv_stride = std::int64_t{shape_.n_kv} * shape_.d_k;
-  return {shape_,    q_.data(),     q_stride,     k_.data(),    kv_stride, k_.data(), kv_stride,
-          z_.data(), 2 * kv_stride, bias_.data(), {0.4f, 0.6f}, o.data(),  q_stride,  pieces_};
+  return {shape_,    q_.data(),     q_stride,     k_.data(),   kv_stride, k_.data(), kv_stride,
+          z_.data(), 2 * kv_stride, bias_.data(), mix_.data(), o.data(),  q_stride,  pieces_};
 }
 
 double DslaStep::error(kernels::ThreadPool& pool) {

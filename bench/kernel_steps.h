@@ -59,7 +59,7 @@ class DslaStep {
 
   kernels::DslaShape shape_;
   std::int64_t rows_;  // of all sequences
-  std::vector<float> q_, k_, z_, bias_, o_, states_;
+  std::vector<float> q_, k_, z_, bias_, mix_, o_, states_;
   std::vector<kernels::DslaPiece> pieces_;
 };
 

@@ -1,7 +1,7 @@
 // Where the chunk form keeps its intermediate matrices. Internal to kernels/dsla.
 //
-// c = kDslaSubBlock, C = kDslaChunk, G query heads a group. `near` and `keys` hold both states side by side
-// (2 d_k channels): one product of them gives the ONE score matrix that the states share.
+// c = kDslaSubBlock, C = kDslaChunk, G query heads a group. Queries and keys hold both states side by
+// side (2 d_k channels): one product of them gives the ONE score matrix that the states share.
 #pragma once
 
 #include <algorithm>
@@ -22,10 +22,10 @@ class ChunkWorkspace {
                                {&log_sums_, 2 * d_k_},
                                {&anchors_, 2 * d_k_},
                                {&decay_, d_k_},
+                               {&scaled_, queries_ * 2 * d_k_},
                                {&near_, queries_ * 2 * d_k_},
                                {&far_, queries_ * 2 * d_k_},
                                {&decayed_, 2 * d_k_ * kDslaSubBlock},
-                               {&mixed_, d_k_ * kDslaSubBlock},
                                {&keys_, 2 * d_k_ * kDslaChunk},
                                {&scores_, queries_ * kDslaChunk},
                                {&out_, queries_ * d_v_}}) {
@@ -45,14 +45,15 @@ class ChunkWorkspace {
   [[nodiscard]] float* log_sum(int i) const { return log_sums_ + i * d_k_; }
   [[nodiscard]] float* anchor(int i) const { return anchors_ + i * d_k_; }
   [[nodiscard]] float* decay() const { return decay_; }  // [d_k] a running product
-  // [c * G][2 d_k] queries decayed from the sub-block's start, or from the chunk's; row stride 2 d_k.
+  // [c * G][2 d_k] queries times s mix_i; near: decayed from the sub-block's start;
+  // far: from the chunk's. Row stride 2 d_k.
+  [[nodiscard]] float* scaled(int i, std::int64_t row) const { return scaled_ + (row * 2 + i) * d_k_; }
   [[nodiscard]] float* near(int i, std::int64_t row) const { return near_ + (row * 2 + i) * d_k_; }
   [[nodiscard]] float* far(int i, std::int64_t row) const { return far_ + (row * 2 + i) * d_k_; }
-  // [2][d_k][c] keys of the sub-block decayed to the token at hand; [d_k][c] their mixture.
+  // [2 d_k][c] keys of the sub-block decayed to the token at hand.
   [[nodiscard]] float* decayed(int i, std::int64_t channel) const {
     return decayed_ + (i * d_k_ + channel) * kDslaSubBlock;
   }
-  [[nodiscard]] float* mixed(std::int64_t channel) const { return mixed_ + channel * kDslaSubBlock; }
   // [2 d_k][C] keys of the chunk so far decayed to the anchor.
   [[nodiscard]] float* keys(std::int64_t channel) const { return keys_ + channel * kDslaChunk; }
   [[nodiscard]] float* scores(std::int64_t row) const { return scores_ + row * kDslaChunk; }  // [c * G][C]
@@ -62,7 +63,7 @@ class ChunkWorkspace {
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
   std::int64_t d_k_, d_v_, queries_;
   std::int64_t size_ = 0;
-  float *gates_, *log_sums_, *anchors_, *decay_, *near_, *far_, *decayed_, *mixed_, *keys_, *scores_, *out_;
+  float *gates_, *log_sums_, *anchors_, *decay_, *scaled_, *near_, *far_, *decayed_, *keys_, *scores_, *out_;
 };
 
 }  // namespace dslad::kernels

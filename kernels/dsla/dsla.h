@@ -3,7 +3,7 @@
 //
 //   log a_i,t = max(logsigmoid(z_i,t + c_i) / kGateTemperature, kMinLogGate)    i = 0 history, 1 recency
 //   S_i,t     = diag(a_i,t) S_i,t-1 + k_t v_t^T                                 [d_k, d_v] per KV head
-//   o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t
+//   o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t                             mix per query head
 //
 // Log-gates, their cumulative sums and the states are float32: in bf16 the history state is lost within a few
 // thousand tokens. A piece of more than one row uses the chunk form (arXiv 2312.06635 for one state), one row
@@ -48,7 +48,7 @@ struct DslaArgs {
   const float* z;  // gate logits without bias [R, 2, n_kv, d_k], row stride z_stride
   std::int64_t z_stride;
   const float* gate_bias;  // c [2, n_kv, d_k]
-  float mix[2];            // softmax(alpha): >= 0, sum 1
+  const float* mix;        // softmax(alpha) [2, n_heads]: >= 0, the two of a head sum to 1
   float* o;                // [R, n_heads, d_v], row stride o_stride; overwritten for the rows of pieces
   std::int64_t o_stride;
   std::span<const DslaPiece> pieces;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "kernels/dsla/chunk_workspace.h"
@@ -43,15 +42,15 @@ void find_gates(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   }
 }
 
-// near = s w_i q exp(b_t - anchor), far = near exp(anchor): the anchor is b at the sub-block's start.
+// scaled = s w_i q, near = scaled exp(b_t - anchor), far = near exp(anchor): the anchor is b at the
+// sub-block's start.
 void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
   const int group = head.group();
   for (int i = 0; i < 2; ++i) {
-    const float scale = head.args->mix[i] / std::sqrt(static_cast<float>(d_k));
     const float* anchor = w.anchor(i);
     float* decay = w.decay();
-    std::fill(decay, decay + d_k, scale);
+    std::fill(decay, decay + d_k, 1.0f);
     for (std::int64_t t = 0; t < block.rows; ++t) {
       const float* gate = w.gate(i, t);
       const float* q = head.q(block.first + t);
@@ -59,35 +58,32 @@ void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
         const auto now = hn::Mul(hn::LoadU(d, decay + j), hn::LoadU(d, gate + j));
         hn::StoreU(now, d, decay + j);
         for (int g = 0; g < group; ++g) {
-          const auto near = hn::Mul(now, hn::LoadU(d, q + g * d_k + j));
-          hn::StoreU(near, d, w.near(i, t * group + g) + j);
-          hn::StoreU(hn::Mul(near, hn::LoadU(d, anchor + j)), d, w.far(i, t * group + g) + j);
+          const std::int64_t row = t * group + g;
+          const auto scaled = hn::Mul(hn::Set(d, head.scale(i, g)), hn::LoadU(d, q + g * d_k + j));
+          const auto near = hn::Mul(now, scaled);
+          hn::StoreU(scaled, d, w.scaled(i, row) + j);
+          hn::StoreU(near, d, w.near(i, row) + j);
+          hn::StoreU(hn::Mul(near, hn::LoadU(d, anchor + j)), d, w.far(i, row) + j);
         }
       });
     }
   }
 }
 
-// One token more for the sub-block's keys: column u of `decayed` holds s w_i k_u decayed to the token at
-// hand, and zero until u has come.
+// One token more for the sub-block's keys: column u of `decayed` holds k_u decayed to the token at hand,
+// and zero until u has come.
 void decay_keys(const DslaHead& head, SubBlock block, std::int64_t t, ChunkWorkspace& w) {
   const hn::CappedTag<float, kDslaSubBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const float root = 1.0f / std::sqrt(static_cast<float>(head.args->shape.d_k));
-  const auto scale_one = hn::Set(d, head.args->mix[0] * root);
-  const auto scale_two = hn::Set(d, head.args->mix[1] * root);
   const float* k = head.k(block.first + t);
   for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
     const auto joins = hn::Eq(hn::Iota(d, static_cast<float>(u)), hn::Set(d, static_cast<float>(t)));
     for (std::int64_t j = 0; j < head.args->shape.d_k; ++j) {
       const auto key = hn::Set(d, k[j]);
-      const auto kept_one = hn::Mul(hn::Load(d, w.decayed(0, j) + u), hn::Set(d, w.gate(0, t)[j]));
-      const auto kept_two = hn::Mul(hn::Load(d, w.decayed(1, j) + u), hn::Set(d, w.gate(1, t)[j]));
-      const auto one = hn::IfThenElse(joins, hn::Mul(key, scale_one), kept_one);
-      const auto two = hn::IfThenElse(joins, hn::Mul(key, scale_two), kept_two);
-      hn::Store(one, d, w.decayed(0, j) + u);
-      hn::Store(two, d, w.decayed(1, j) + u);
-      hn::Store(hn::Add(one, two), d, w.mixed(j) + u);
+      for (int i = 0; i < 2; ++i) {
+        const auto kept = hn::Mul(hn::Load(d, w.decayed(i, j) + u), hn::Set(d, w.gate(i, t)[j]));
+        hn::Store(hn::IfThenElse(joins, key, kept), d, w.decayed(i, j) + u);
+      }
     }
   }
 }
@@ -98,8 +94,9 @@ void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   std::fill(w.decayed(0, 0), w.decayed(2, 0), 0.0f);
   for (std::int64_t t = 0; t < block.rows; ++t) {
     decay_keys(head, block, t, w);
-    small_gemm<float>(head.group(), kDslaSubBlock, d_k, {head.q(block.first + t), d_k, 1},
-                      {w.mixed(0), kDslaSubBlock}, {w.scores(t * head.group()) + block.start, kDslaChunk},
+    const std::int64_t row = t * head.group();
+    small_gemm<float>(head.group(), kDslaSubBlock, 2 * d_k, {w.scaled(0, row), 2 * d_k, 1},
+                      {w.decayed(0, 0), kDslaSubBlock}, {w.scores(row) + block.start, kDslaChunk},
                       GemmMode::kOverwrite);
   }
 }

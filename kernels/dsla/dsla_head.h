@@ -3,6 +3,7 @@
 // Internal to kernels/dsla. Thread safety: functions of their arguments; distinct heads may run concurrently.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/dsla/dsla.h"
@@ -32,6 +33,11 @@ struct DslaHead {
     return args->z + row(t) * args->z_stride + gate_channel(i);
   }
   [[nodiscard]] const float* gate_bias(int i) const { return args->gate_bias + gate_channel(i); }
+  // s mix_i of query head g of the group.
+  [[nodiscard]] float scale(int i, int g) const {
+    return args->mix[i * args->shape.n_heads + head * group() + g] /
+           std::sqrt(static_cast<float>(args->shape.d_k));
+  }
   [[nodiscard]] float* state(int i) const { return piece->state + gate_channel(i) * args->shape.d_v; }
 
  private:

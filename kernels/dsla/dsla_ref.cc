@@ -36,7 +36,7 @@ void read(const DslaArgs& args, std::int64_t row, int head, const std::vector<do
     double sum = 0;
     for (int i = 0; i < 2; ++i) {
       for (int a = 0; a < d_k; ++a) {
-        sum += double{args.mix[i]} * q[a] * states[i][static_cast<std::size_t>(a) * d_v + b];
+        sum += double{args.mix[i * n_heads + head]} * q[a] * states[i][static_cast<std::size_t>(a) * d_v + b];
       }
     }
     args.o[row * args.o_stride + std::int64_t{head} * d_v + b] = static_cast<float>(sum / std::sqrt(d_k));

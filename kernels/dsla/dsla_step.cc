@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "kernels/dsla/dsla_head.h"
@@ -115,9 +114,11 @@ void step(const DslaHead& head, float* workspace) {
   float* queries = gates + d_k;  // [group, d_k]
   std::fill_n(head.o(0), std::int64_t{group} * d_v, 0.0f);
   for (int i = 0; i < 2; ++i) {
-    const float scale = head.args->mix[i] / std::sqrt(static_cast<float>(d_k));
-    std::transform(head.q(0), head.q(0) + std::int64_t{group} * d_k, queries,
-                   [scale](float x) { return scale * x; });
+    for (int g = 0; g < group; ++g) {
+      const float* q = head.q(0) + std::int64_t{g} * d_k;
+      std::transform(q, q + d_k, queries + std::int64_t{g} * d_k,
+                     [scale = head.scale(i, g)](float x) { return scale * x; });
+    }
     step_gates(head, i, gates);
     step_heads<kStepHeads>(
         {d_k, d_v, gates, head.k(0), head.v(0), queries, head.state(i), head.o(0), head.state(1)},

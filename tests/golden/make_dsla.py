@@ -6,7 +6,7 @@ No recurrence and no chunks here: with b_t = sum of log a up to t, every output 
 (q_t . k_u exp(b_t - b_u)) v_u, plus q_t exp(b_t) S_0. Inputs are multiples of 1/1024, so exact in float32.
 
 Shapes as in kernels/dsla/dsla.h: q [T, H, K], k [T, G, K], v [T, G, V], z [T, 2, G, K], bias [2, G, K],
-state and final_state [2, G, K, V], o [T, H, V]; mix = softmax of two random scalars.
+state and final_state [2, G, K, V], o [T, H, V], mix [2, H] = softmax of two random scalars a head.
 """
 
 import json
@@ -69,13 +69,13 @@ def make(name, seed, tokens, gate_scale, gate_offset):
     q, k, v = tensor(r, 1, tokens, H, K), tensor(r, 1, tokens, G, K), tensor(r, 1, tokens, G, V)
     z, bias = tensor(r, gate_scale, tokens, 2, G, K), tensor(r, 1, 2, G, K)
     bias = [[[x + gate_offset[i] for x in head] for head in bias[i]] for i in range(2)]
-    state, alpha = tensor(r, 1, 2, G, K, V), [r.gauss(0, 1) for _ in range(2)]
-    mix = [math.exp(a) / sum(map(math.exp, alpha)) for a in alpha]
+    state, alpha = tensor(r, 1, 2, G, K, V), [[r.gauss(0, 1) for _ in range(H)] for _ in range(2)]
+    mix = [[math.exp(a[h]) / (math.exp(alpha[0][h]) + math.exp(alpha[1][h])) for h in range(H)] for a in alpha]
     b = [[cumulative(z, bias, i, g) for g in range(G)] for i in range(2)]
     o = [
         [
             [
-                sum(m * x for m, x in zip(mix, both)) / math.sqrt(K)
+                sum(m[h] * x for m, x in zip(mix, both)) / math.sqrt(K)
                 for both in zip(*(one_state(q, k, v, b[i][h // (H // G)], state[i][h // (H // G)], t, h, h // (H // G)) for i in range(2)))
             ]
             for h in range(H)
@@ -83,7 +83,7 @@ def make(name, seed, tokens, gate_scale, gate_offset):
         for t in range(tokens)
     ]
     final = [[last_state(k, v, b[i][g], state[i][g], g) for g in range(G)] for i in range(2)]
-    case = {"tokens": tokens, "n_heads": H, "n_kv": G, "d_k": K, "d_v": V, "mix": mix}
+    case = {"tokens": tokens, "n_heads": H, "n_kv": G, "d_k": K, "d_v": V, "mix": flat(mix)}
     inputs = {"q": q, "k": k, "v": v, "z": z, "bias": bias, "state": state}
     case |= {key: flat(value) for key, value in inputs.items()}
     case |= {key: [float(f"{x:.10g}") for x in flat(value)] for key, value in {"o": o, "final_state": final}.items()}

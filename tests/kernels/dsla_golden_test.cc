@@ -21,7 +21,7 @@ class DslaGolden : public ::testing::TestWithParam<const char*> {
     ASSERT_TRUE(file) << path;
     golden_ = nlohmann::json::parse(file);
     shape_ = {golden_["n_heads"], golden_["n_kv"], golden_["d_k"], golden_["d_v"]};
-    for (const char* name : {"q", "k", "v", "z", "bias"}) inputs_[name] = floats(name);
+    for (const char* name : {"q", "k", "v", "z", "bias", "mix"}) inputs_[name] = floats(name);
   }
 
   [[nodiscard]] std::vector<float> floats(const char* name) const { return golden_[name]; }
@@ -43,7 +43,7 @@ class DslaGolden : public ::testing::TestWithParam<const char*> {
                  inputs_["z"].data(),
                  2 * n_kv * d_k,
                  inputs_["bias"].data(),
-                 {golden_["mix"][0], golden_["mix"][1]},
+                 inputs_["mix"].data(),
                  o.data(),
                  n_heads * d_v,
                  {&piece, 1}});

@@ -4,6 +4,7 @@
 // nobody precedes every piece: whatever a kernel reads or writes astray shows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <random>
@@ -37,6 +38,12 @@ class DslaWorld {
   explicit DslaWorld(DslaShape shape, std::uint64_t seed = 1, GateLogits gates = {})
       : shape_(shape), gates_(gates), generator_(seed) {
     append(bias_, std::int64_t{2} * shape_.n_kv * shape_.d_k, 0);
+    std::uniform_real_distribution<float> history(0, 1);
+    mix_.resize(std::size_t{2} * shape_.n_heads);
+    for (int head = 0; head < shape_.n_heads; ++head) {
+      mix_[head] = history(generator_);
+      mix_[shape_.n_heads + head] = 1 - mix_[head];
+    }
   }
 
   // A sequence with a random state and `rows` random rows in the step.
@@ -53,9 +60,10 @@ class DslaWorld {
     for (std::int64_t j = 0; j < k_width(); ++j) k_[row * k_stride() + j] *= factor;
   }
 
+  // Every head's; without it each head has a random mixture of its own.
   void set_mix(float history, float recency) {
-    mix_[0] = history;
-    mix_[1] = recency;
+    std::fill_n(mix_.begin(), shape_.n_heads, history);
+    std::fill_n(mix_.begin() + shape_.n_heads, shape_.n_heads, recency);
   }
 
   DslaOutcome run(int threads) const { return run(threads, all()); }
@@ -144,16 +152,15 @@ class DslaWorld {
   }
 
   [[nodiscard]] DslaArgs args(std::vector<float>& o, std::span<const DslaPiece> pieces) const {
-    return {shape_,    q_.data(),  q_stride(),   k_.data(),          k_stride(), v_.data(),  v_stride(),
-            z_.data(), z_stride(), bias_.data(), {mix_[0], mix_[1]}, o.data(),   o_stride(), pieces};
+    return {shape_,    q_.data(),  q_stride(),   k_.data(),   k_stride(), v_.data(),  v_stride(),
+            z_.data(), z_stride(), bias_.data(), mix_.data(), o.data(),   o_stride(), pieces};
   }
 
   DslaShape shape_;
   GateLogits gates_;
   std::mt19937_64 generator_;
   std::int64_t rows_ = 0;
-  float mix_[2] = {0.3f, 0.7f};
-  std::vector<float> q_, k_, v_, z_, bias_;
+  std::vector<float> q_, k_, v_, z_, bias_, mix_;
   std::vector<DslaSpan> spans_;
   std::vector<std::vector<float>> states_;
 };

@@ -229,7 +229,7 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
                  floats(gates_),
                  2 * kv_width,
                  dsla.gate_bias.data(),
-                 {dsla.mix[0], dsla.mix[1]},
+                 dsla.mix.data(),
                  floats(heads_),
                  heads_width,
                  pieces});

@@ -13,7 +13,7 @@ std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, i
   weights->gates = kernels::PackedMatrix(2 * gate_width, hidden, dtype);
   if (weights->gates.data() == nullptr) return nullptr;
   weights->gate_bias.assign(static_cast<std::size_t>(2 * gate_width), 0.0f);
-  weights->mix = {0.5f, 0.5f};
+  weights->mix.assign(std::size_t{2} * static_cast<std::size_t>(config.heads), 0.5f);
 
   std::mt19937_64 random(static_cast<std::uint64_t>(layer));
   const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));

@@ -3,7 +3,6 @@
 // Immutable; shared by all sequences whose plan converts the layer.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,7 +16,7 @@ struct DslaWeights {
   bool distilled = false;        // false: initialised from the teacher, never trained
   kernels::PackedMatrix gates;   // [2 * kv_heads * head_dim, hidden]: G_1 (history), then G_2 (recency)
   std::vector<float> gate_bias;  // c [2, kv_heads, head_dim]
-  std::array<float, 2> mix{};    // softmax(alpha)
+  std::vector<float> mix;        // softmax(alpha) [2, heads]
 };
 
 // The paper's initialisation: G_1 the identity (rectangular for grouped queries), G_2 uniform in
