@@ -1,0 +1,58 @@
+// A block of dual-state linear attention and its gradients:
+//   n = norm(x);  q, k, v, z = W_in n;  q, k <- map(rotary(q, k));  o = DSLA(q, k, v, z);  y = x + W_o
+//   norm(o)
+// with rotary, feature map and output norm as the layer's variant says.
+#pragma once
+
+#include "worker/distill/block_context.h"
+#include "worker/distill/float_arena.h"
+#include "worker/distill/student_layer.h"
+
+namespace dslad::worker {
+
+struct DslaTape {
+  DslaTape() = default;
+  DslaTape(const StudentShape& shape, std::int64_t rows, FloatArena& arena);
+
+  float* x = nullptr;          // [rows, hidden] the block's input
+  float* normed = nullptr;     // [rows, hidden]
+  float* projected = nullptr;  // [rows, input_width]: q, k (rotated), v, z
+  float* mapped = nullptr;     // [rows, q_width + kv_width]: q, k after the feature map
+  float* heads = nullptr;      // [rows, q_width]
+  float* scaled = nullptr;     // [rows, q_width] heads after the output norm
+};
+
+// Holds one forward pass that wants no gradient, or the gradients of a backward pass.
+struct DslaScratch {
+  DslaScratch() = default;
+  DslaScratch(const StudentShape& shape, std::int64_t rows, FloatArena& arena);
+
+  DslaTape tape;
+  float* d_input = nullptr;   // [rows, hidden]
+  float* d_scaled = nullptr;  // [rows, q_width]
+  float* d_mapped = nullptr;  // [rows, q_width + kv_width]
+  float* d_mix = nullptr;     // [2, heads]
+  float* unread = nullptr;    // [2, kv_heads, head_dim] bias gradients of a frozen layer
+};
+
+// `norm`: the frozen RMSNorm before the block [hidden]. y [rows, hidden] = or += the attention's output; y
+// may be x when it accumulates. `tape` may be that of the scratch.
+void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
+                  float* y, bool accumulate, const DslaTape& tape);
+
+// How much the gates' likeness counts; the mean cosine comes back (arXiv 2506.09316, third term of the loss).
+struct GateDiversity {
+  float scale = 0;
+  double mean_cosine = 0;
+};
+
+// Adds the gradients of the layer's parameters for dy [rows, hidden], the gradient by the attention's output.
+void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, const DslaTape& tape,
+                              const float* dy, const DslaScratch& scratch, GateDiversity* diversity);
+
+// dx [rows, hidden]: gradient by the block's output, replaced by the gradient by its input. The layer is
+// frozen.
+void dsla_backward_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
+                         const DslaTape& tape, float* dx, const DslaScratch& scratch);
+
+}  // namespace dslad::worker

@@ -1,0 +1,353 @@
+#include "worker/distill/network.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "worker/distill/squared_error.h"
+
+namespace dslad::worker {
+
+using kernels::DType;
+
+namespace {
+
+// Logits of this many numbers at a time, for teacher and student each.
+constexpr std::int64_t kLogitFloats = std::int64_t{1} << 21;
+
+std::int64_t logit_rows(const LlamaConfig& config, std::int64_t rows) {
+  return std::clamp<std::int64_t>(kLogitFloats / config.vocab_size, 1, rows);
+}
+
+// What each row is worth in the means: labelled rows alike, divergence by the batch's weights.
+class RowWeights {
+ public:
+  explicit RowWeights(const TrainingBatch& batch) : batch_(batch) {
+    for (const std::int32_t label : batch.labels) labelled_ += label != kernels::kNoLabel ? 1.0 : 0.0;
+    for (const float weight : batch.kl_weight) weight_ += static_cast<double>(weight);
+  }
+  [[nodiscard]] double ce(std::int64_t row) const {
+    return batch_.labels[static_cast<std::size_t>(row)] == kernels::kNoLabel ? 0.0 : 1.0 / labelled_;
+  }
+  [[nodiscard]] double kl(std::int64_t row) const {
+    return weight_ > 0 ? static_cast<double>(batch_.kl_weight[static_cast<std::size_t>(row)]) / weight_ : 0.0;
+  }
+
+ private:
+  const TrainingBatch& batch_;
+  double labelled_ = 0, weight_ = 0;
+};
+
+}  // namespace
+
+struct Network::Streams {
+  Streams(const LlamaConfig& c, const StudentShape& shape, std::int64_t rows, FloatArena& arena)
+      : teacher(arena.take(rows * c.hidden_size)),
+        student(arena.take(rows * c.hidden_size)),
+        target(arena.take(rows * c.hidden_size)),
+        output(arena.take(rows * c.hidden_size)),
+        gradient(arena.take(rows * c.hidden_size)),
+        teacher_logits(arena.take(logit_rows(c, rows) * c.vocab_size)),
+        student_logits(arena.take(logit_rows(c, rows) * c.vocab_size)),
+        row_scales(arena.take(2 * rows)),
+        row_losses(arena.take(2 * rows)),
+        entropy(arena.take(rows * c.heads)),
+        softmax(c, rows, arena),
+        mlp(c, rows, arena),
+        dsla(shape, rows, arena) {}
+
+  float *teacher, *student;                // [rows, hidden] the two residual streams
+  float* target;                           // [rows, hidden] what the trained layer should give
+  float* output;                           // [rows, hidden] what it gives; final hidden states
+  float* gradient;                         // [rows, hidden] of the student's stream
+  float *teacher_logits, *student_logits;  // [logit_rows, vocab]
+  float* row_scales;                       // [2, rows] weights of ce and kl in the gradient
+  float* row_losses;                       // [2, rows] ce and kl
+  float* entropy;                          // [rows, heads]
+  SoftmaxScratch softmax;
+  MlpScratch mlp;
+  DslaScratch dsla;
+};
+
+Network::Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, DType compute)
+    : backend_(backend),
+      teacher_(std::move(teacher)),
+      compute_(compute),
+      rope_(teacher_->config.inverse_frequencies(), teacher_->config.context),
+      student_shape_(teacher_->config, DslaVariant{}),
+      tapes_(teacher_->layers.size()) {}
+
+Network::~Network() = default;
+
+Status Network::reserve(std::int64_t rows) {
+  if (rows <= rows_) return ok_status();
+  const LlamaConfig& c = teacher_->config;
+  FloatArena measure;
+  const Streams measured(c, student_shape_, rows, measure);
+  streams_.reset();
+  memory_.reset();
+  rows_ = 0;
+  for (LayerTape& tape : tapes_) tape = LayerTape();
+  memory_ = backend_.allocate(measure.bytes());
+  if (memory_ == nullptr) {
+    return Error{ErrorCode::kResourceExhausted,
+                 fmt::format("no memory for a batch of {} tokens ({} MiB); lower --batch-tokens", rows,
+                             measure.bytes() >> 20)};
+  }
+  memory_bytes_ = measure.bytes();
+  FloatArena arena(memory_.get());
+  streams_ = std::make_unique<Streams>(c, student_shape_, rows, arena);
+  rows_ = rows;
+  return ok_status();
+}
+
+Status Network::reserve_tape(int layer, bool converted) {
+  LayerTape& tape = tapes_[static_cast<std::size_t>(layer)];
+  if (tape.memory != nullptr && tape.converted == converted) return ok_status();
+  const auto place = [&](FloatArena& arena) {
+    if (converted) {
+      tape.dsla = DslaTape(student_shape_, rows_, arena);
+    } else {
+      tape.softmax = SoftmaxTape(teacher_->config, rows_, arena);
+    }
+    tape.mlp = MlpTape(teacher_->config, rows_, arena);
+  };
+  FloatArena measure;
+  place(measure);
+  tape = LayerTape();
+  tape.memory = backend_.allocate(measure.bytes());
+  if (tape.memory == nullptr) {
+    return Error{ErrorCode::kResourceExhausted,
+                 fmt::format("no memory for the activations of layer {} ({} MiB); lower --batch-tokens",
+                             layer, measure.bytes() >> 20)};
+  }
+  tape.bytes = measure.bytes();
+  tape.converted = converted;
+  FloatArena arena(tape.memory.get());
+  place(arena);
+  return ok_status();
+}
+
+std::size_t Network::held_bytes() const {
+  std::size_t bytes = memory_bytes_;
+  for (const LayerTape& tape : tapes_) bytes += tape.bytes;
+  return bytes;
+}
+
+BlockContext Network::context(const TrainingBatch& batch) const {
+  return {&backend_, &teacher_->config, &rope_, compute_, &batch};
+}
+
+void Network::embed(const TrainingBatch& batch, float* x) const {
+  for (const std::int32_t id : batch.ids) {
+    teacher_->embedding.copy_row(id, x);
+    x += teacher_->config.hidden_size;
+  }
+}
+
+void Network::forward_layer(const BlockContext& context, int layer, const StudentLayer* converted, float* x,
+                            const LayerTape* tape) {
+  const TeacherLayer& weights = this->weights(layer);
+  if (converted != nullptr) {
+    dsla_forward(context, *converted, weights.attention_norm.data(), x, x, true,
+                 tape != nullptr ? tape->dsla : streams_->dsla.tape);
+  } else {
+    softmax_forward(context, weights, x, {x, true}, streams_->softmax,
+                    tape != nullptr ? &tape->softmax : nullptr);
+  }
+  mlp_forward(context, weights, x, streams_->mlp, tape != nullptr ? &tape->mlp : nullptr);
+}
+
+void Network::backward_layer(const BlockContext& context, int layer, const StudentLayer* converted) {
+  const TeacherLayer& weights = this->weights(layer);
+  const LayerTape& tape = tapes_[static_cast<std::size_t>(layer)];
+  mlp_backward(context, weights, tape.mlp, streams_->gradient, streams_->mlp);
+  if (converted != nullptr) {
+    dsla_backward_input(context, *converted, weights.attention_norm.data(), tape.dsla, streams_->gradient,
+                        streams_->dsla);
+  } else {
+    softmax_backward(context, weights, tape.softmax, streams_->gradient, streams_->softmax);
+  }
+}
+
+void Network::run_below(const BlockContext& context, const ConvertedLayers& converted, int end) {
+  embed(*context.batch, streams_->teacher);
+  bool apart = false;
+  for (int layer = 0; layer < end; ++layer) {
+    const StudentLayer* student = converted[static_cast<std::size_t>(layer)];
+    if (student != nullptr && !apart) {
+      std::copy_n(streams_->teacher, stream_floats(context), streams_->student);
+      apart = true;
+    }
+    if (apart) forward_layer(context, layer, student, streams_->student, nullptr);
+    forward_layer(context, layer, nullptr, streams_->teacher, nullptr);
+  }
+  // Until the first converted layer the two are one.
+  if (!apart) std::copy_n(streams_->teacher, stream_floats(context), streams_->student);
+}
+
+const TeacherLayer& Network::weights(int layer) const {
+  return teacher_->layers[static_cast<std::size_t>(layer)];
+}
+
+std::int64_t Network::stream_floats(const BlockContext& context) const {
+  return context.rows() * teacher_->config.hidden_size;
+}
+
+Result<double> Network::train_layerwise(const TrainingBatch& batch, const ConvertedLayers& converted,
+                                        StudentLayer& layer, LayerTarget target, double scale) {
+  Status ready = reserve(batch.rows());
+  if (ready) ready = reserve_tape(layer.layer(), true);
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  const TeacherLayer& weights = this->weights(layer.layer());
+  const LayerTape& tape = tapes_[static_cast<std::size_t>(layer.layer())];
+  const std::int64_t floats = stream_floats(context);
+  Streams& s = *streams_;
+  run_below(context, converted, layer.layer());
+
+  if (target == LayerTarget::kAttentionOutput) {
+    softmax_forward(context, weights, s.teacher, {s.target, false}, s.softmax, nullptr);
+    dsla_forward(context, layer, weights.attention_norm.data(), s.student, s.output, false, tape.dsla);
+    const double loss = squared_error(s.output, s.target, floats, scale, s.gradient);
+    dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, nullptr);
+    return loss;
+  }
+  forward_layer(context, layer.layer(), nullptr, s.teacher, nullptr);
+  forward_layer(context, layer.layer(), &layer, s.student, &tape);
+  const double loss = squared_error(s.student, s.teacher, floats, scale, s.gradient);
+  mlp_backward(context, weights, tape.mlp, s.gradient, s.mlp);
+  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, nullptr);
+  return loss;
+}
+
+Result<Losses> Network::train_chained(const TrainingBatch& batch, const ConvertedLayers& converted,
+                                      StudentLayer& layer, const LossWeights& weights, double scale) {
+  ConvertedLayers all = converted;
+  all[static_cast<std::size_t>(layer.layer())] = &layer;
+  const int layers = teacher_->config.layers;
+  Status ready = reserve(batch.rows());
+  for (int i = layer.layer(); ready && i < layers; ++i) {
+    ready = reserve_tape(i, all[static_cast<std::size_t>(i)] != nullptr);
+  }
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  const std::int64_t floats = stream_floats(context);
+  const bool divergence = weights.kl > 0;
+  Streams& s = *streams_;
+
+  run_below(context, converted, layer.layer());
+  double align = 0;
+  for (int i = layer.layer(); i < layers; ++i) {
+    forward_layer(context, i, all[static_cast<std::size_t>(i)], s.student,
+                  &tapes_[static_cast<std::size_t>(i)]);
+    // Nothing above the trained layer asks for the teacher but the divergence.
+    if (i == layer.layer() || divergence) forward_layer(context, i, nullptr, s.teacher, nullptr);
+    if (i == layer.layer()) {
+      // The error and its gradient are kept until the backward pass arrives here.
+      align = squared_error(s.student, s.teacher, floats, weights.align * scale, s.target);
+    }
+  }
+  Losses losses = vocabulary_losses(context, weights, divergence, scale, true);
+  losses.align = align;
+  for (int i = layers - 1; i > layer.layer(); --i)
+    backward_layer(context, i, all[static_cast<std::size_t>(i)]);
+
+  for (std::int64_t i = 0; i < floats; ++i) s.gradient[i] += s.target[i];
+  const LayerTape& tape = tapes_[static_cast<std::size_t>(layer.layer())];
+  mlp_backward(context, this->weights(layer.layer()), tape.mlp, s.gradient, s.mlp);
+  GateDiversity diversity{static_cast<float>(weights.diversity * scale)};
+  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, &diversity);
+  losses.diversity = diversity.mean_cosine;
+  losses.total = weights.ce * losses.ce + weights.kl * losses.kl + weights.align * losses.align +
+                 weights.diversity * losses.diversity;
+  return losses;
+}
+
+Result<Losses> Network::evaluate(const TrainingBatch& batch, const ConvertedLayers& converted) {
+  const Status ready = reserve(batch.rows());
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  run_below(context, converted, teacher_->config.layers);
+  return vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+}
+
+Status Network::measure_entropy(const TrainingBatch& batch, const EntropySink& sink) {
+  const Status ready = reserve(batch.rows());
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  Streams& s = *streams_;
+  embed(batch, s.teacher);
+  for (int layer = 0; layer < teacher_->config.layers; ++layer) {
+    softmax_forward(context, weights(layer), s.teacher, {s.teacher, true, s.entropy}, s.softmax, nullptr);
+    mlp_forward(context, weights(layer), s.teacher, s.mlp, nullptr);
+    sink(layer, {s.entropy, static_cast<std::size_t>(context.rows() * teacher_->config.heads)});
+  }
+  return ok_status();
+}
+
+Losses Network::vocabulary_losses(const BlockContext& context, const LossWeights& weights, bool with_teacher,
+                                  double scale, bool with_gradients) {
+  const LlamaConfig& c = teacher_->config;
+  const TrainingBatch& batch = *context.batch;
+  const std::int64_t rows = batch.rows(), hidden = c.hidden_size, vocab = c.vocab_size;
+  const auto eps = static_cast<float>(c.rms_norm_eps);
+  const RowWeights share(batch);
+  Streams& s = *streams_;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    s.row_scales[row] = static_cast<float>(weights.ce * scale * share.ce(row));
+    s.row_scales[rows + row] = static_cast<float>(weights.kl * scale * share.kl(row));
+  }
+  // Final hidden states: the student's in `output`, whose rows become gradients piece by piece; the teacher's
+  // in place.
+  backend_.rms_norm({s.student, hidden, teacher_->final_norm.data(), s.output, hidden, rows, hidden, eps});
+  if (with_teacher) {
+    backend_.rms_norm({s.teacher, hidden, teacher_->final_norm.data(), s.teacher, hidden, rows, hidden, eps});
+  }
+  const FrozenMatrix& head = teacher_->output_projection();
+  const auto logits = [&](const float* states, std::int64_t count, float* out) {
+    backend_.matmul({count,
+                     vocab,
+                     hidden,
+                     {states, DType::kF32, hidden},
+                     head.transposed(),
+                     out,
+                     vocab,
+                     false,
+                     compute_});
+  };
+  const std::int64_t piece = logit_rows(c, rows_);
+  for (std::int64_t first = 0; first < rows; first += piece) {
+    const std::int64_t count = std::min(piece, rows - first);
+    float* states = s.output + first * hidden;
+    logits(states, count, s.student_logits);
+    if (with_teacher) logits(s.teacher + first * hidden, count, s.teacher_logits);
+    backend_.token_loss({s.student_logits, with_teacher ? s.teacher_logits : nullptr, vocab, count, vocab,
+                         batch.labels.data() + first, s.row_scales + first, s.row_scales + rows + first,
+                         s.row_losses + first, s.row_losses + rows + first});
+    if (with_gradients) {
+      backend_.matmul({count,
+                       hidden,
+                       vocab,
+                       {s.student_logits, DType::kF32, vocab},
+                       head.operand(),
+                       states,
+                       hidden,
+                       false,
+                       compute_});
+    }
+  }
+  Losses losses;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    losses.ce += share.ce(row) * static_cast<double>(s.row_losses[row]);
+    if (with_teacher) losses.kl += share.kl(row) * static_cast<double>(s.row_losses[rows + row]);
+  }
+  losses.total = weights.ce * losses.ce + weights.kl * losses.kl;
+  if (with_gradients) {
+    std::fill_n(s.gradient, rows * hidden, 0.0f);
+    backend_.rms_norm_backward({s.student, hidden, teacher_->final_norm.data(), s.output, hidden, s.gradient,
+                                hidden, nullptr, rows, hidden, eps});
+  }
+  return losses;
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,114 @@
+// A teacher and its partly converted student, side by side over one batch: losses, and gradients for one
+// layer.
+//
+//   layer-wise stage   mean squared error between the student layer's output and the teacher's, the layer's
+//   input
+//                      coming through the layers converted so far
+//   chained stage      ce * CE(labels) + align * MSE(hidden_l, teacher hidden_l) + diversity * mean cos(a_1,
+//   a_2)
+//                      + kl * KL(teacher || student), through the whole network
+// (arXiv 2506.09316, section 3.3; the last term is ours). Only the trained layer's attention has gradients;
+// whatever lies below it runs without a tape. Logits exist for a piece of the rows at a time. Thread safety:
+// one caller at a time; results do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/training_backend.h"
+#include "schema/result.h"
+#include "worker/distill/batch.h"
+#include "worker/distill/dsla_block.h"
+#include "worker/distill/mlp_block.h"
+#include "worker/distill/softmax_block.h"
+#include "worker/distill/student_layer.h"
+#include "worker/distill/teacher.h"
+
+namespace dslad::worker {
+
+// By layer: its converted form; null: softmax attention.
+using ConvertedLayers = std::vector<const StudentLayer*>;
+
+enum class LayerTarget : std::uint8_t {
+  kAttentionOutput,  // what attention adds to the residual stream
+  kHiddenState,      // the residual stream after the block
+};
+
+struct LossWeights {
+  double ce = 1, align = 0, diversity = 0, kl = 0;
+};
+
+struct Losses {
+  double ce = 0;         // nats, mean over labelled rows
+  double kl = 0;         // nats, mean over rows by kl_weight
+  double align = 0;      // mean squared error of the hidden state after the trained layer
+  double diversity = 0;  // mean cosine of the two gates
+  double total = 0;      // weighted sum
+};
+
+class Network {
+ public:
+  Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, kernels::DType compute);
+  ~Network();
+
+  [[nodiscard]] const Teacher& teacher() const { return *teacher_; }
+
+  // Adds `scale` times the gradient of the layer-wise loss to the layer's; returns the loss. `converted`: the
+  // chain so far, without the layer itself. kResourceExhausted: no memory for the batch.
+  Result<double> train_layerwise(const TrainingBatch& batch, const ConvertedLayers& converted,
+                                 StudentLayer& layer, LayerTarget target, double scale);
+  // The same for the chained loss.
+  Result<Losses> train_chained(const TrainingBatch& batch, const ConvertedLayers& converted,
+                               StudentLayer& layer, const LossWeights& weights, double scale);
+  // Cross entropy and divergence of the network with `converted`, without gradients.
+  Result<Losses> evaluate(const TrainingBatch& batch, const ConvertedLayers& converted);
+  // Entropy of the teacher's softmax attention [rows, heads] in each layer, told layer by layer.
+  using EntropySink = std::function<void(int layer, std::span<const float> entropy)>;
+  Status measure_entropy(const TrainingBatch& batch, const EntropySink& sink);
+
+  [[nodiscard]] std::size_t held_bytes() const;  // by activations, now
+
+ private:
+  // What one layer's forward pass leaves for its backward pass.
+  struct LayerTape {
+    kernels::TrainingBackend::Buffer memory{nullptr, [](std::byte*) {}};
+    std::size_t bytes = 0;
+    bool converted = false;
+    SoftmaxTape softmax;  // laid out when not converted
+    DslaTape dsla;        // laid out when converted
+    MlpTape mlp;
+  };
+  struct Streams;  // the buffers that every pass needs
+
+  Status reserve(std::int64_t rows);
+  Status reserve_tape(int layer, bool converted);
+  [[nodiscard]] BlockContext context(const TrainingBatch& batch) const;
+  [[nodiscard]] std::int64_t stream_floats(const BlockContext& context) const;
+  [[nodiscard]] const TeacherLayer& weights(int layer) const;
+  void embed(const TrainingBatch& batch, float* x) const;
+  void forward_layer(const BlockContext& context, int layer, const StudentLayer* converted, float* x,
+                     const LayerTape* tape);
+  void backward_layer(const BlockContext& context, int layer, const StudentLayer* converted);
+  // Both residual streams up to layer `end`.
+  void run_below(const BlockContext& context, const ConvertedLayers& converted, int end);
+  // From the streams after the last layer. With gradients, writes that by the student's stream; without the
+  // teacher kl is 0.
+  Losses vocabulary_losses(const BlockContext& context, const LossWeights& weights, bool with_teacher,
+                           double scale, bool with_gradients);
+
+  kernels::TrainingBackend& backend_;
+  std::shared_ptr<const Teacher> teacher_;
+  kernels::DType compute_;
+  kernels::RopeTable rope_;
+  StudentShape student_shape_;  // activations are the same in every variant
+  kernels::TrainingBackend::Buffer memory_{nullptr, [](std::byte*) {}};
+  std::size_t memory_bytes_ = 0;
+  std::int64_t rows_ = 0;  // that the buffers hold
+  std::unique_ptr<Streams> streams_;
+  std::vector<LayerTape> tapes_;  // by layer
+};
+
+}  // namespace dslad::worker

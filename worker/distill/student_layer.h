@@ -1,0 +1,85 @@
+// The trainable parameters of one layer's dual-state linear attention, with their gradients.
+//
+// Parameters lie in one array, matrices first, so that the optimizer, clipping and checkpoints see plain
+// numbers. q, k, v and both gates are the rows of ONE matrix: a layer's input is read once. Thread safety:
+// none.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "kernels/training_backend.h"
+#include "schema/result.h"
+#include "worker/distill/float_arena.h"
+#include "worker/model/config.h"
+#include "worker/model/dsla_layer.h"
+#include "worker/model/dsla_variant.h"
+
+namespace dslad::worker {
+
+struct StudentShape {
+  StudentShape(const LlamaConfig& config, const DslaVariant& variant);
+
+  std::int64_t hidden, heads, kv_heads, head_dim;
+  std::int64_t q_width, kv_width;  // heads * head_dim, kv_heads * head_dim
+  std::int64_t input_width;        // q_width + 4 * kv_width: q, k, v, gates of both states
+  std::int64_t alpha;              // 2, or 2 * heads
+  std::int64_t norm;               // head_dim, or 0
+
+  [[nodiscard]] std::int64_t gates_column() const { return q_width + 2 * kv_width; }
+};
+
+struct StudentTensors {
+  StudentTensors() = default;
+  StudentTensors(const StudentShape& shape, FloatArena& arena);
+
+  float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2
+  float* output = nullptr;     // [hidden, q_width]
+  float* gate_bias = nullptr;  // [2, kv_heads, head_dim]
+  float* alpha = nullptr;      // [2] or [2, heads]
+  float* norm = nullptr;       // [head_dim]; null without output norm
+};
+
+class StudentLayer {
+ public:
+  // With the values of `tensors`: initial ones, or a chain's. REQUIRES: sizes fit config and variant, as
+  // those functions ensure. kResourceExhausted: no memory.
+  static Result<std::unique_ptr<StudentLayer>> create(kernels::TrainingBackend& backend,
+                                                      const LlamaConfig& config, int layer,
+                                                      const DslaVariant& variant,
+                                                      const DslaLayerTensors& tensors);
+  [[nodiscard]] DslaLayerTensors tensors() const;
+
+  [[nodiscard]] int layer() const { return layer_; }
+  [[nodiscard]] const DslaVariant& variant() const { return variant_; }
+  [[nodiscard]] const StudentShape& shape() const { return shape_; }
+
+  [[nodiscard]] const StudentTensors& values() const { return values_; }
+  [[nodiscard]] const StudentTensors& gradients() const { return gradients_; }
+  [[nodiscard]] std::span<float> value_array() const { return {values_.input, size_}; }
+  [[nodiscard]] std::span<float> gradient_array() const { return {gradients_.input, size_}; }
+  // The first part of the arrays: what weight decay applies to.
+  [[nodiscard]] std::size_t matrix_size() const { return matrix_size_; }
+
+  // softmax(alpha) by query head, [2, heads]; of the values at the last refresh().
+  [[nodiscard]] const float* mix() const { return mix_; }
+  // Recomputes what is derived from the values; to be called after they changed.
+  void refresh();
+  // d_mix [2, heads] -> gradient of alpha; added to.
+  void add_alpha_gradient(const float* d_mix);
+
+ private:
+  StudentLayer(kernels::TrainingBackend::Buffer memory, const StudentShape& shape, int layer,
+               const DslaVariant& variant);
+
+  kernels::TrainingBackend::Buffer memory_;
+  StudentShape shape_;
+  int layer_;
+  DslaVariant variant_;
+  StudentTensors values_, gradients_;
+  std::size_t size_ = 0, matrix_size_ = 0;
+  float* mix_ = nullptr;
+};
+
+}  // namespace dslad::worker
