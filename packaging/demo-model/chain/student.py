@@ -1,0 +1,93 @@
+"""A converted attention layer and what in it differs from the paper's (arXiv 2506.09316)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import dsla
+import segments
+
+
+@dataclass(frozen=True)
+class Variant:
+    """y = W_o norm(DSLA(map(rotary(W_q x)), map(rotary(W_k x)), W_v x)), with each part there or not."""
+
+    rotary: bool = False  # the model's rotary embedding on q and k
+    feature_map: str = "none"  # none | elu | softmax | unit, on q and k, after rotary
+    output_norm: bool = False  # RMSNorm of each head's output over d_v, one weight [d_v] for all heads
+    alpha_per_head: bool = False  # alpha [2, heads] instead of [2]
+    window: int = 0  # tokens of exact attention beside the states
+    history_bias: float = 0.0  # what c_1 starts from
+    recency_bias: float = 0.0  # what c_2 starts from
+    states: int = 2  # 1: the history state alone
+
+
+PAPER = Variant()
+DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2")  # matrices under weight decay
+
+FEATURE_MAPS = {
+    "none": lambda x: x,
+    "elu": lambda x: F.elu(x) + 1,
+    "softmax": lambda x: x.softmax(dim=-1),
+    "unit": lambda x: x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt(),
+}
+
+
+class DslaLayer(nn.Module):
+    """Takes normalised rows [R, hidden], gives the attention's output after o_proj."""
+
+    def __init__(self, config, variant, teacher, seed):
+        """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj."""
+        super().__init__()
+        self.config, self.variant = config, variant
+        dtype, kv_size = teacher["q_proj"].dtype, config.kv_heads * config.head_dim
+        random = torch.Generator().manual_seed(seed)
+        for name, weight in teacher.items():
+            self.register_parameter(name, nn.Parameter(weight.clone()))
+        self.gk_proj = nn.Parameter(torch.eye(kv_size, config.hidden, dtype=dtype))
+        self.gk_proj_bias = nn.Parameter(torch.full((kv_size,), variant.history_bias, dtype=dtype))
+        if variant.states == 2:
+            bound = config.hidden**-0.5
+            uniform = torch.rand(kv_size, config.hidden, generator=random).to(dtype)
+            self.gk_proj2 = nn.Parameter((2 * uniform - 1) * bound)
+            self.gk_proj2_bias = nn.Parameter(torch.full((kv_size,), variant.recency_bias, dtype=dtype))
+        shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
+        self.alpha_list = nn.Parameter(torch.zeros(shape, dtype=dtype))
+        if variant.output_norm:
+            self.o_norm = nn.Parameter(torch.ones(config.head_dim, dtype=dtype))
+        if variant.window:
+            self.window_share = nn.Parameter(torch.zeros(shape[1:] or (1,), dtype=dtype))
+
+    def log_gates(self, x):
+        """[R, states, kv_heads, head_dim]"""
+        logits = [F.linear(x, self.gk_proj, self.gk_proj_bias)]
+        if self.variant.states == 2:
+            logits.append(F.linear(x, self.gk_proj2, self.gk_proj2_bias))
+        return dsla.log_gate(torch.stack(logits, dim=1).unflatten(-1, (self.config.kv_heads, -1)))
+
+    def forward(self, x, batch, rotary, log_a=None):
+        """`rotary`: the function that turns [R, heads, D]. `log_a`: log_gates(x) where it is known already."""
+        v = self.variant
+        q, k, value = (F.linear(x, w).unflatten(-1, (-1, self.config.head_dim)) for w in
+                       (self.q_proj, self.k_proj, self.v_proj))
+        turned_q, turned_k = rotary(q), rotary(k)
+        mapped = FEATURE_MAPS[v.feature_map]
+        q, k = (mapped(turned_q), mapped(turned_k)) if v.rotary else (mapped(q), mapped(k))
+        mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)
+        log_a = self.log_gates(x) if log_a is None else log_a
+        o = segments.dual_state(q, k, value, log_a, mix, batch)
+        if v.output_norm:
+            o = F.rms_norm(o, o.shape[-1:], self.o_norm, self.config.eps)
+        if v.window:
+            exact = segments.window(turned_q, turned_k, value, batch, v.window)
+            share = self.window_share.sigmoid()[:, None]
+            o = (1 - share) * o + share * exact
+        return F.linear(o.flatten(1), self.o_proj)
+
+
+def gate_likeness(log_a):
+    """Mean over rows and KV heads of cos(a_1, a_2)."""
+    a = log_a.exp()
+    return F.cosine_similarity(a[:, 0], a[:, 1], dim=-1).mean()

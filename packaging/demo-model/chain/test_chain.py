@@ -1,0 +1,171 @@
+"""python -m unittest test_chain; needs the packages of requirements.txt."""
+
+import json
+import unittest
+from pathlib import Path
+
+import torch
+
+import dsla
+import segments
+from batch import BatchBuilder
+from network import Network
+from optimizer import Optimizer, learning_rate
+from stages import ChainedWeights, chained, layer_wise
+from student import PAPER, DslaLayer, Variant
+
+TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
+RICH = Variant(True, "elu", True, True, 0, 6.0, -6.0)
+VARIANTS = (PAPER, RICH, Variant(True, "unit", window=4), Variant(True, "softmax", True, states=1), Variant(window=3))
+
+
+def double_network(name="gqa3_f32"):
+    return Network.load(TINY / name, torch.float64)
+
+
+def make_layer(network, layer, variant, seed=1):
+    """With every parameter moved, so that none is without effect."""
+    made = DslaLayer(network.config, variant, network.projections(layer), seed)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in made.parameters():
+            p += 0.1 * torch.randn(p.shape, generator=random, dtype=p.dtype)
+    return made
+
+
+def family(seed=0):
+    """A document with two questions, and a plain sequence."""
+    random = torch.Generator().manual_seed(seed)
+    ids = lambda n: torch.randint(3, 80, (n,), generator=random).tolist()
+    builder = BatchBuilder()
+    document = builder.add(ids(37), 99, 0.5)
+    builder.add(ids(9), 5, 1.0, document)
+    builder.add(ids(12), 1, 1.0, document)
+    builder.add(ids(21), 1, 1.0)
+    return builder.build()
+
+
+def unfolded(batch):
+    """Per segment: the rows of its whole sequence, parent included."""
+    for s in batch.segments:
+        own = list(range(s.first_row, s.first_row + s.rows))
+        above = batch.segments[s.parent] if s.parent >= 0 else None
+        yield own, (list(range(above.first_row, above.first_row + above.rows)) if above else []) + own
+
+
+class Dsla(unittest.TestCase):
+    def inputs(self, tokens, gate_scale=3.0, gate_shift=0.0):
+        torch.manual_seed(tokens)
+        rand = lambda *shape: torch.randn(*shape, dtype=torch.float64).requires_grad_()
+        q, k, v = rand(2, tokens, 6, 4), rand(2, tokens, 2, 4), rand(2, tokens, 2, 5)
+        z = (rand(2, 2, tokens, 2, 4) * gate_scale + gate_shift).detach().requires_grad_()
+        return q, k, v, z, rand(2, 6), rand(2, 2, 2, 4, 5)
+
+    def results(self, form, inputs):
+        q, k, v, z, alpha, state = inputs
+        o, last = form(q, k, v, dsla.log_gate(z), alpha.softmax(0), state)
+        weight = torch.sin(torch.arange(o.numel(), dtype=o.dtype)).view_as(o)
+        loss = (o * weight).sum() + last.cos().sum()
+        return [o, last, *torch.autograd.grad(loss, inputs)]
+
+    def test_chunks_equal_the_recurrence_with_all_gradients(self):
+        cases = [(1, 3, 0), (31, 3, 0), (32, 3, 0), (65, 3, 0), (70, 3, 4), (65, 20, -30), (65, 300, 0), (40, 0, -800)]
+        for tokens, scale, shift in cases:
+            with self.subTest(tokens=tokens, scale=scale, shift=shift):
+                inputs = self.inputs(tokens, scale, shift)
+                for a, b in zip(self.results(dsla.recurrent, inputs), self.results(dsla.chunked, inputs)):
+                    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+    def test_float32_stays_close_at_steep_gates(self):
+        for shift in (6, 0, -20, -60, -800):
+            inputs = [x.detach().float() for x in self.inputs(100, 3, shift)]
+            q, k, v, z, alpha, state = inputs
+            o, _ = dsla.chunked(q, k, v, dsla.log_gate(z), alpha.softmax(0), state)
+            exact, _ = dsla.recurrent(q.double(), k.double(), v.double(), dsla.log_gate(z.double()),
+                                      alpha.double().softmax(0), state.double())
+            torch.testing.assert_close(o.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+class Segments(unittest.TestCase):
+    def test_a_child_equals_the_end_of_the_whole_sequence(self):
+        network, batch = double_network(), family()
+        for variant in (None, *VARIANTS):
+            converted = {1: make_layer(network, 1, variant)} if variant else {}
+            folded = network.run(batch, converted).hidden[1]
+            for own, whole in unfolded(batch):
+                builder = BatchBuilder()
+                builder.add(batch.ids[whole].tolist(), 99, 1.0)
+                alone = network.run(builder.build(), converted).hidden[1]
+                torch.testing.assert_close(folded[own], alone[-len(own):], rtol=1e-9, atol=1e-9)
+
+    def test_window_equals_masked_attention(self):
+        batch = family()
+        torch.manual_seed(0)
+        q, k, v = (torch.randn(len(batch.ids), h, 4, dtype=torch.float64) for h in (6, 2, 2))
+        for width in (1, 4, 16, 64):
+            found = segments.window(q, k, v, batch, width)
+            for own, whole in unfolded(batch):
+                scores = torch.einsum("thd,uhd->htu", q[whole], k[whole].repeat_interleave(3, 1)) / 2
+                seen = torch.ones(len(whole), len(whole), dtype=torch.bool).tril().triu(1 - width)
+                p = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+                o = torch.einsum("htu,uhd->thd", p, v[whole].repeat_interleave(3, 1))
+                torch.testing.assert_close(found[own], o[-len(own):], rtol=1e-9, atol=1e-9)
+
+
+class Networks(unittest.TestCase):
+    def test_logits_equal_the_golden_ones(self):
+        for folder in TINY.glob("*/"):
+            network = Network.load(folder, torch.float64)
+            golden = json.loads((folder / "golden.json").read_text())
+            builder = BatchBuilder()
+            builder.add(golden["prompt_ids"], 1, 1.0)
+            logits = network.logits(network.run(builder.build()).hidden[network.config.layers - 1])
+            torch.testing.assert_close(logits, torch.tensor(golden["logits"]).double(), rtol=1e-4, atol=1e-4)
+
+
+class Stages(unittest.TestCase):
+    def loss(self, network, converted, layer, batch, stage):
+        if stage == "chained":
+            return chained(network, converted, layer, batch, ChainedWeights(1.0, 0.3, 0.2, 0.7))[0]
+        return layer_wise(network, converted, layer, batch, stage)
+
+    def test_gradients_equal_finite_differences(self):
+        network, batch = double_network(), family()
+        for variant in VARIANTS:
+            converted = {0: make_layer(network, 0, variant, 1), 1: make_layer(network, 1, variant, 2)}
+            for stage, layer in (("attention", 1), ("hidden", 1), ("chained", 1), ("chained", 0)):
+                parameters = dict(converted[layer].named_parameters())
+                gradients = torch.autograd.grad(
+                    self.loss(network, converted, layer, batch, stage), parameters.values(), allow_unused=True)
+                for (name, p), g in zip(parameters.items(), gradients):
+                    with self.subTest(variant=variant, stage=stage, layer=layer, name=name), torch.no_grad():
+                        direction = torch.randn(p.shape, dtype=p.dtype)
+                        ends = []
+                        for sign in (1, -1):
+                            p += sign * 1e-5 * direction
+                            ends.append(self.loss(network, converted, layer, batch, stage))
+                            p -= sign * 1e-5 * direction
+                        expected = (ends[0] - ends[1]) / 2e-5
+                        torch.testing.assert_close((g * direction).sum(), expected, rtol=1e-5, atol=1e-7)
+
+    def test_training_lowers_both_losses(self):
+        network, batch = double_network(), family()
+        for stage in ("attention", "chained"):
+            converted = {1: DslaLayer(network.config, RICH, network.projections(1), 3)}
+            optimizer, losses = Optimizer(converted[1], 30, 1e-2, 1e-3, 5), []
+            for step in range(30):
+                loss = self.loss(network, converted, 1, batch, stage)
+                loss.backward()
+                optimizer.step(step)
+                losses.append(loss.item())
+            self.assertLess(losses[-1], 0.7 * losses[0])
+
+    def test_the_schedule_warms_up_and_decays(self):
+        rates = [learning_rate(step, 20, 1.0, 0.1, 4) for step in range(20)]
+        self.assertEqual(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0])
+        self.assertEqual(rates[4:], sorted(rates[4:], reverse=True))
+        self.assertGreater(rates[-1], 0.1)
+
+
+if __name__ == "__main__":
+    unittest.main()
