@@ -7,7 +7,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/onednn_matmul.h"
 #include "kernels/gemm/operand.h"
-#include "kernels/gemm/tile_kernel.h"
+#include "kernels/gemm/panel_product.h"
 
 namespace dslad::kernels {
 namespace {
@@ -15,9 +15,6 @@ namespace {
 constexpr std::int64_t kPanel = PackedMatrix::kPanel;
 constexpr std::int64_t kSmallPrefillRows = 8;  // up to here our kernel is faster than padding to 16 rows
 constexpr std::int64_t kPaddedRows = 16;       // oneDNN sees multiples of these
-constexpr std::int64_t kTileRows = 48;         // rows whose sums stay in the first-level cache
-constexpr std::int64_t kChunkSteps = 64;       // of a panel, 16 KiB: read by all rows while it is cached
-constexpr std::int64_t kStreamAhead = 4096;    // bytes from use to prefetch where rows read a panel once
 constexpr std::int64_t kPrefillPanels = 2;     // of a task; fixed, whatever the number of threads
 
 // Rows of x that lie one after the other in the packed operand.
@@ -86,33 +83,10 @@ class Gemm {
     const std::int64_t columns = std::min(kPanel, w_.n() - panel * kPanel);
     for (std::int64_t row = 0; row < piece.rows; row += kTileRows) {
       const std::int64_t rows = std::min(kTileRows, piece.rows - row);
-      compute_tile(operand_ + (piece.operand + row) * stride_, rows, panel_data(panel), tile);
-      store(tile, kPanel, piece.row + row, rows, panel * kPanel, columns);
-    }
-  }
-
-  void compute_tile(const std::byte* x, std::int64_t rows, const std::byte* w, float* tile) const {
-    const TileKernels& kernels = tile_kernels(w_.dtype());
-    const std::int64_t steps = stride_ / kStepBytes;
-    const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
-    const std::int64_t chunk = groups == 1 ? steps : std::min(steps, kChunkSteps);
-    const std::int64_t distance = groups == 1 ? kStreamAhead : chunk * kPanelStepBytes;
-    const std::int64_t lines = (kBlockSteps * kPanelStepBytes / 64 + groups - 1) / groups;
-    for (std::int64_t step = 0; step < steps; step += chunk) {
-      for (std::int64_t group = 0; group < groups; ++group) {
-        const std::int64_t first = group * rows / groups, last = (group + 1) * rows / groups;
-        const std::int64_t count = std::min(chunk, steps - step);
-        const std::byte* weights = w + step * kPanelStepBytes;
-        const TileArgs args = {.x = x + first * stride_ + step * kStepBytes,
-                               .x_stride = stride_,
-                               .w = weights,
-                               .steps = count,
-                               .tile = tile + first * kPanel,
-                               .resume = step > 0,
-                               .ahead = weights + distance + group * count / kBlockSteps * lines * 64,
-                               .ahead_lines = lines};
-        kernels.by_rows[static_cast<std::size_t>(last - first - 1)](args);
-      }
+      multiply_panel(operand_ + (piece.operand + row) * stride_, rows, stride_, panel_data(panel), w_.dtype(),
+                     tile);
+      float* y = args_.y + (piece.row + row) * args_.ldy + panel * kPanel;
+      store_tile(tile, kPanel, rows, columns, y, args_.ldy, args_.accumulate);
     }
   }
 
@@ -124,25 +98,13 @@ class Gemm {
     const bool direct = !args_.accumulate && padded(piece.rows) == piece.rows;
     const std::int64_t ld = direct ? args_.ldy : kPrefillPanels * kPanel;
     const MatmulShape shape = {padded(piece.rows), w_.padded_k(), columns, ld, w_.dtype()};
-    float* y = direct ? args_.y + piece.row * args_.ldy + column
-                      : workspace.floats(static_cast<std::size_t>(shape.rows * ld));
+    float* y = args_.y + piece.row * args_.ldy + column;
+    float* out = direct ? y : workspace.floats(static_cast<std::size_t>(shape.rows * ld));
     const OneDnnMatmul* matmul = OneDnnMatmul::find(shape);
-    if (matmul == nullptr || !matmul->run(operand_ + piece.operand * stride_, panel_data(first_panel), y)) {
+    if (matmul == nullptr || !matmul->run(operand_ + piece.operand * stride_, panel_data(first_panel), out)) {
       for (std::int64_t panel = first_panel; panel < last_panel; ++panel) run_panel(piece, panel);
     } else if (!direct) {
-      store(y, ld, piece.row, piece.rows, column, columns);
-    }
-  }
-
-  void store(const float* tile, std::int64_t ld, std::int64_t row, std::int64_t rows, std::int64_t column,
-             std::int64_t columns) const {
-    for (std::int64_t r = 0; r < rows; ++r, tile += ld) {
-      float* y = args_.y + (row + r) * args_.ldy + column;
-      if (args_.accumulate) {
-        for (std::int64_t c = 0; c < columns; ++c) y[c] += tile[c];
-      } else {
-        std::copy_n(tile, columns, y);
-      }
+      store_tile(out, ld, piece.rows, columns, y, args_.ldy, args_.accumulate);
     }
   }
 

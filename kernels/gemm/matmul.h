@@ -2,8 +2,9 @@
 //
 // Forward products read a weight as it lies in memory, backward ones its transpose or that of the
 // activations, so either operand may be transposed and either may be bf16 or f32.
-//   op(A) [m, k]: A is [m, k], or [k, m] when transposed         op(B) [k, n]: B is [k, n], or [n, k] when
-//   transposed C [m, n] f32, row stride ldc; must not overlap A or B
+//   op(A) [m, k]: A is [m, k], or [k, m] when transposed
+//   op(B) [k, n]: B is [k, n], or [n, k] when transposed
+//   C     [m, n] f32, row stride ldc; must not overlap A or B
 // Accumulation is float32. With compute == kBf16 f32 operands are rounded to bf16 first; with kF32 both
 // operands must be f32. The result does not depend on the number of threads. REQUIRES: m, n, k > 0, strides
 // at least the row length.

@@ -46,6 +46,11 @@ dnnl::matmul::primitive_desc describe(const MatmulShape& shape) {
   const auto type = shape.dtype == DType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own is not for many threads
+  if (shape.accumulate) {
+    dnnl::post_ops add_y;
+    add_y.append_sum();
+    attributes.set_post_ops(add_y);
+  }
   const auto x = source_desc(shape, type), w = weights_desc(shape, type), y = result_desc(shape);
 #if DNNL_VERSION_MAJOR >= 3
   return {cpu_engine(), x, w, y, attributes};

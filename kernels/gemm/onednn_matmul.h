@@ -1,4 +1,4 @@
-// y = x W^T through oneDNN over our packed weights, on the calling thread alone.
+// y = x W^T or y += x W^T through oneDNN over our packed weights, on the calling thread alone.
 //
 // The library's own threads stay out of it: parallelism is the caller's, a few columns of W a task. To that
 // end the first use sets the OpenMP thread count of the calling thread to 1, for good. Thread-safe.
@@ -18,7 +18,8 @@ struct MatmulShape {
   std::int64_t padded_k;
   std::int64_t columns;  // of y; W is the packed panels that hold them
   std::int64_t ldy;
-  DType dtype;  // of x and W
+  DType dtype;              // of x and W
+  bool accumulate = false;  // y += x W^T
   auto operator<=>(const MatmulShape&) const = default;
 };
 
@@ -28,7 +29,7 @@ class OneDnnMatmul {
   static const OneDnnMatmul* find(const MatmulShape& shape);
   ~OneDnnMatmul();
 
-  // y [rows, ldy] is overwritten in its first `columns` columns. False: oneDNN failed, y is undefined.
+  // y [rows, ldy] changes in its first `columns` columns. False: oneDNN failed, y is undefined.
   [[nodiscard]] bool run(const std::byte* x, const std::byte* w, float* y) const;
 
  private:

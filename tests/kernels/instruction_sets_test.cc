@@ -8,10 +8,12 @@
 #include <array>
 #include <bit>
 #include <gtest/gtest.h>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/gemm/operand.h"
+#include "kernels/gemm/pack_lines.h"
 #include "kernels/gemm/tile_kernel.h"
 #include "kernels/mlp/swiglu.h"
 #include "kernels/norm/rms_norm.h"
@@ -124,6 +126,45 @@ TEST_P(InstructionSet, Operand_RoundsAsTheStorageTypeDoes) {
   pack_operand_row(x.data(), 37, 40, DType::kBf16, reinterpret_cast<std::byte*>(rounded.data()));
   for (std::size_t i = 0; i < rounded.size(); ++i) {
     EXPECT_EQ(rounded[i].bits, i < 37 ? to_bf16(x[i]).bits : 0) << "element " << i;
+  }
+}
+
+// 21 lines of 37 elements in every layout and type, padded with zeros to 24 lines, or a panel, and 40
+// elements.
+TEST_P(InstructionSet, Lines_ArePackedInEveryLayout) {
+  constexpr std::int64_t kLines = 21, kLength = 37, kPadded = 24, kElements = 40;
+  const std::vector<float> values = random_floats(kLines * kLength, 1);
+  const std::vector<bf16> halves = testing::to_bf16(values);
+  for (const bool transposed : {false, true}) {
+    for (const auto& [from, to] : {std::pair{DType::kF32, DType::kF32}, std::pair{DType::kF32, DType::kBf16},
+                                   std::pair{DType::kBf16, DType::kBf16}}) {
+      const void* data = from == DType::kF32 ? static_cast<const void*>(values.data()) : halves.data();
+      const Lines lines = {static_cast<const std::byte*>(data),
+                           from,
+                           transposed ? 1 : kLength,
+                           transposed ? kLines : 1,
+                           kLines,
+                           kLength};
+      const std::int64_t per_step = to == DType::kBf16 ? 2 : 1, steps = kElements / per_step;
+      std::vector<float> as_lines = poisoned(kPadded * steps), as_panel = poisoned(64 * steps);
+      pack_lines(lines, kPadded, to, steps, reinterpret_cast<std::byte*>(as_lines.data()));
+      pack_panel(lines, to, steps, reinterpret_cast<std::byte*>(as_panel.data()));
+      const auto packed = [&](const std::vector<float>& steps_of, std::int64_t step, std::int64_t part) {
+        const float* at = steps_of.data() + step;
+        return to == DType::kF32 ? *at : to_float(reinterpret_cast<const bf16*>(at)[part]);
+      };
+      for (std::int64_t line = 0; line < 64; ++line) {
+        for (std::int64_t i = 0; i < kElements; ++i) {
+          const bool inside = line < kLines && i < kLength;
+          const float value = inside ? values[transposed ? i * kLines + line : line * kLength + i] : 0.0f;
+          const float expected = to == DType::kF32 ? value : to_float(to_bf16(value));
+          const std::int64_t step = i / per_step, part = i % per_step;
+          ASSERT_EQ(packed(as_panel, step * 64 + line, part), expected) << line << ", " << i;
+          if (line >= kPadded) continue;
+          ASSERT_EQ(packed(as_lines, line * steps + step, part), expected) << line << ", " << i;
+        }
+      }
+    }
   }
 }
 

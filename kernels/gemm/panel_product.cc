@@ -1,0 +1,53 @@
+#include "kernels/gemm/panel_product.h"
+
+#include <algorithm>
+
+#include "kernels/gemm/packed_matrix.h"
+#include "kernels/gemm/tile_kernel.h"
+
+namespace dslad::kernels {
+namespace {
+
+constexpr std::int64_t kChunkSteps = 64;     // of a panel, 16 KiB: read by all rows while it is cached
+constexpr std::int64_t kStreamAhead = 4096;  // bytes from use to prefetch where rows read a panel once
+
+}  // namespace
+
+void multiply_panel(const std::byte* x, std::int64_t rows, std::int64_t stride, const std::byte* w,
+                    DType dtype, float* tile) {
+  const TileKernels& kernels = tile_kernels(dtype);
+  const std::int64_t steps = stride / kStepBytes;
+  const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
+  const std::int64_t chunk = groups == 1 ? steps : std::min(steps, kChunkSteps);
+  const std::int64_t distance = groups == 1 ? kStreamAhead : chunk * kPanelStepBytes;
+  const std::int64_t lines = (kBlockSteps * kPanelStepBytes / 64 + groups - 1) / groups;
+  for (std::int64_t step = 0; step < steps; step += chunk) {
+    for (std::int64_t group = 0; group < groups; ++group) {
+      const std::int64_t first = group * rows / groups, last = (group + 1) * rows / groups;
+      const std::int64_t count = std::min(chunk, steps - step);
+      const std::byte* weights = w + step * kPanelStepBytes;
+      const TileArgs args = {.x = x + first * stride + step * kStepBytes,
+                             .x_stride = stride,
+                             .w = weights,
+                             .steps = count,
+                             .tile = tile + first * PackedMatrix::kPanel,
+                             .resume = step > 0,
+                             .ahead = weights + distance + group * count / kBlockSteps * lines * 64,
+                             .ahead_lines = lines};
+      kernels.by_rows[static_cast<std::size_t>(last - first - 1)](args);
+    }
+  }
+}
+
+void store_tile(const float* tile, std::int64_t ld, std::int64_t rows, std::int64_t columns, float* y,
+                std::int64_t ldy, bool accumulate) {
+  for (std::int64_t r = 0; r < rows; ++r, tile += ld, y += ldy) {
+    if (accumulate) {
+      for (std::int64_t c = 0; c < columns; ++c) y[c] += tile[c];
+    } else {
+      std::copy_n(tile, columns, y);
+    }
+  }
+}
+
+}  // namespace dslad::kernels
