@@ -76,6 +76,8 @@ struct ChainManifest {
   bool operator==(const ChainManifest&) const = default;
 };
 
+inline constexpr const char* kChainFile = "chain.json";
+
 // Where a model's chain lies: MODEL/dsla.
 std::filesystem::path chain_folder(const std::filesystem::path& model);
 

@@ -35,6 +35,10 @@ struct DslaLayerTensors {
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 
+// G_1 and G_2 as above, each [G * D, hidden].
+void initial_gates(const LlamaConfig& config, int layer, std::vector<float>& history,
+                   std::vector<float>& recency);
+
 struct SavedLayer {
   std::string file;      // its name in `dir`: "layer-07.safetensors"
   std::string checksum;  // XXH3-128 of its bytes, hex
@@ -43,7 +47,8 @@ struct SavedLayer {
 // Writes the layer's file into `dir` (the folder of chain.json, made when missing), replacing an older one
 // atomically. Matrices are stored as `dtype`; biases, alpha and o_norm as float32. chain.json is written
 // after it, so that it never names what is not there.
-// Errors: kInvalidArgument for a tensor of the wrong size (names it); those of write_safetensors.
+// Errors: kInvalidArgument for a tensor of the wrong size or with numbers that are not finite (names it);
+// those of write_safetensors.
 Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
                                    const DslaLayerTensors& tensors, kernels::DType dtype);
 

@@ -1,7 +1,8 @@
 // Writes a safetensors file (safetensors.h has the grammar) as one atomic replacement (files/atomic_file.h).
 //
-// Tensors lie in the file in the order given, each aligned to its element size, the data to 8 bytes. Two
-// calls with the same tensors give the same bytes. Safe from any thread, one writer of a path at a time.
+// The data begins at a multiple of 8 bytes, float32 tensors lie before bf16 ones: each tensor is aligned to
+// its elements. Two calls with the same tensors give the same bytes. Safe from any thread, one writer of a
+// path at a time.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +23,9 @@ struct TensorToWrite {
   kernels::DType dtype;           // as stored; bf16 rounds to nearest
 };
 
-// Returns the checksum of the file's bytes: XXH3-128 in hex, what `xxh128sum` prints.
+// Returns the checksum of the file's bytes (Digest in digest.h, what `xxh128sum` prints).
 // Errors: kResourceExhausted (disk full), kNotFound (no such folder), kUnavailable; the old file stays.
 Result<std::string> write_safetensors(const std::filesystem::path& path,
                                       std::span<const TensorToWrite> tensors);
-
-// The same checksum of bytes in memory.
-std::string file_checksum(std::span<const std::byte> bytes);
 
 }  // namespace dslad::worker

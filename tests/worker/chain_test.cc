@@ -1,0 +1,331 @@
+// chain.json and the layers' files: round trips, and an error that names the place for each thing that is
+// wrong.
+#include "worker/model/chain.h"
+
+#include <functional>
+#include <gmock/gmock.h>
+#include <limits>
+
+#include "tests/worker/test_files.h"
+#include "worker/model/dsla_layer.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+using testing::golden_path;
+using ::testing::HasSubstr;
+using testing::read_text;
+using testing::TempDir;
+
+ChainManifest full_manifest() {
+  ChainManifest manifest;
+  manifest.teacher_digest = "0123456789abcdef0123456789abcdef";
+  manifest.layers = 3;
+  manifest.program = "a test";
+  manifest.version = "1.2";
+  manifest.variant = *named_variant("dslad");
+  manifest.variant.feature_map = kernels::FeatureMap::kElu;
+  manifest.order_method = "kl";
+  manifest.order = {2, 0, 1};
+  manifest.evidence = {{0, AttentionEntropy{1.5, 0.25, 1.75, {1.0, 2.0}}, 0.1},
+                       {1, AttentionEntropy{1.5, 0.25, 1.75, {}}, std::nullopt},
+                       {2, std::nullopt, 0.01}};
+  manifest.recipe = {{"seed", 7}, {"stages", {{{"name", "layer-wise"}, {"learning_rate", 1e-3}}}}};
+  manifest.distilled = {{2, "layer-02.safetensors", "0123456789abcdef0123456789abcdef", {{"chained", 2.5}}},
+                        {0, "layer-00.safetensors", "ffffffffffffffffffffffffffffffff", {}}};
+  manifest.distilled[1].losses = nlohmann::json::object();
+  manifest.plans = {{0, 0.0, 1.0, 1.0, {{"qa", {{"f1", 0.5}}}}},
+                    {2, 0.02, 1.01, std::nullopt, nlohmann::json::object()}};
+  return manifest;
+}
+
+nlohmann::json json_of(const ChainManifest& manifest) {
+  const TempDir folder;
+  EXPECT_TRUE(save_chain_manifest(folder.path(), manifest).ok());
+  return testing::read_json(folder.path() / "chain.json");
+}
+
+TEST(ChainManifest, ComesBackAsItWasSaved) {
+  const TempDir folder;
+  const auto dir = chain_folder(folder.path());
+  ASSERT_TRUE(save_chain_manifest(dir, full_manifest()).ok()) << "the folder is made";
+  const auto loaded = load_chain_manifest(dir);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_EQ(*loaded, full_manifest());
+  EXPECT_EQ(loaded->evidence_of(2)->kl, 0.01);
+  EXPECT_EQ(loaded->quality_of(0)->quality, 1.0);
+  EXPECT_EQ(loaded->quality_of(1), nullptr);
+}
+
+TEST(ChainManifest, AChainThatHasOnlyBegunComesBackToo) {
+  ChainManifest manifest;
+  manifest.teacher_digest = "d";
+  manifest.layers = 1;
+  manifest.program = manifest.version = "x";
+  manifest.order_method = "index";
+  manifest.order = {0};
+  const TempDir folder;
+  ASSERT_TRUE(save_chain_manifest(folder.path(), manifest).ok());
+  EXPECT_EQ(*load_chain_manifest(folder.path()), manifest);
+}
+
+TEST(ChainManifest, NumbersThatAreNotFiniteAreNotSaved) {
+  const TempDir folder;
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    ChainManifest manifest = full_manifest();
+    manifest.plans[1].kl = bad;
+    EXPECT_FALSE(save_chain_manifest(folder.path(), manifest).ok());
+    manifest = full_manifest();
+    manifest.evidence[0].entropy->last = bad;
+    EXPECT_FALSE(save_chain_manifest(folder.path(), manifest).ok());
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "chain.json"));
+}
+
+TEST(ChainManifest, AMissingFileIsNotFoundAndNamed) {
+  const TempDir folder;
+  const auto loaded = load_chain_manifest(folder.path());
+  ASSERT_FALSE(loaded.ok());
+  EXPECT_EQ(loaded.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(loaded.error().message, HasSubstr("chain.json"));
+}
+
+// Every required key of every object that the format defines.
+TEST(ChainManifest, EachMissingOrUnknownKeyIsRefusedByName) {
+  const nlohmann::json good = json_of(full_manifest());
+  const std::vector<std::pair<std::string, std::vector<std::string>>> objects = {
+      {"", {"format", "teacher", "made_by", "variant", "order", "recipe", "layers", "plans"}},
+      {"/teacher", {"digest", "layers"}},
+      {"/made_by", {"program", "version"}},
+      {"/variant",
+       {"name", "rotary", "feature_map", "output_norm", "alpha_per_head", "window", "history_bias",
+        "recency_bias"}},
+      {"/order", {"method", "layers", "evidence"}},
+      {"/order/evidence/0", {"layer"}},
+      {"/order/evidence/0/entropy", {"last", "last_spread", "all"}},
+      {"/layers/0", {"layer", "file", "checksum", "losses"}},
+      {"/plans/1", {"plan", "scores"}}};
+  const auto refusal = [](const nlohmann::json& document) {
+    const auto parsed = parse_chain_manifest(document.dump(), "the file");
+    return parsed.ok() ? "accepted" : parsed.error().message;
+  };
+  EXPECT_EQ(refusal(good), "accepted");
+  for (const auto& [place, keys] : objects) {
+    for (const std::string& key : keys) {
+      nlohmann::json document = good;
+      document[nlohmann::json::json_pointer(place)].erase(key);
+      EXPECT_THAT(refusal(document), ::testing::AllOf(HasSubstr("the file"), HasSubstr(key + " is absent")))
+          << place;
+    }
+    nlohmann::json document = good;
+    document[nlohmann::json::json_pointer(place)]["surprise"] = 3;
+    EXPECT_THAT(refusal(document), HasSubstr("surprise is 3: the key is unknown")) << place;
+  }
+}
+
+struct BadValue {
+  std::string place;
+  nlohmann::json value;
+  std::string message;  // part of it
+};
+
+class MalformedManifest : public ::testing::TestWithParam<BadValue> {};
+
+TEST_P(MalformedManifest, IsRefusedNamingFileFieldAndValue) {
+  nlohmann::json document = json_of(full_manifest());
+  document[nlohmann::json::json_pointer(GetParam().place)] = GetParam().value;
+  const auto parsed = parse_chain_manifest(document.dump(), "the file");
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_EQ(parsed.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(parsed.error().message, ::testing::StartsWith("the file"));
+  EXPECT_THAT(parsed.error().message, HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, MalformedManifest,
+    ::testing::Values(
+        BadValue{"", nlohmann::json::array(), "expected a JSON object"},
+        BadValue{"/format", 2, "format is 2: this program reads format 1"},
+        BadValue{"/format", "1", "format is \"1\""},
+        BadValue{"/teacher", 3, "teacher: expected a JSON object"},
+        BadValue{"/teacher/digest", "", "digest is \"\""}, BadValue{"/teacher/digest", 5, "digest is 5"},
+        BadValue{"/teacher/layers", 0, "layers is 0"}, BadValue{"/teacher/layers", 2, "layers is [2,0,1]"},
+        BadValue{"/teacher/layers", 4, "each of the teacher's 4 layers"},
+        BadValue{"/made_by/program", "", "program is \"\""},
+        BadValue{"/made_by/version", false, "version is false"},
+        BadValue{"/variant", nullptr, "variant is absent"}, BadValue{"/variant/name", "", "name is \"\""},
+        BadValue{"/variant/rotary", 1, "rotary is 1"},
+        BadValue{"/variant/feature_map", "relu", "feature_map is \"relu\": feature map 'relu' is unknown"},
+        BadValue{"/variant/output_norm", "yes", "output_norm is \"yes\""},
+        BadValue{"/variant/alpha_per_head", 0, "alpha_per_head is 0"},
+        BadValue{"/variant/window", -1, "window is -1"}, BadValue{"/variant/window", 1.5, "window is 1.5"},
+        BadValue{"/variant/history_bias", "6", "history_bias is \"6\""},
+        BadValue{"/variant/recency_bias", 1e9, "recency_bias is 1000000000.0"},
+        BadValue{"/order/method", "", "method is \"\""}, BadValue{"/order/layers", {0, 1}, "layers is [0,1]"},
+        BadValue{"/order/layers", {0, 1, 1}, "names layer 1 twice"},
+        BadValue{"/order/layers", {0, 1, 3}, "layers is [0,1,3]"},
+        BadValue{"/order/layers", {0, 1, 1.5}, "layers is [0,1,1.5]"},
+        BadValue{"/order/layers", {{"a", 1}}, "layers is {\"a\":1}"},
+        BadValue{"/order/evidence", 7, "evidence is 7"},
+        BadValue{"/order/evidence/1", 7, "order: evidence[1]: expected a JSON object"},
+        BadValue{"/order/evidence/1/layer", 3, "evidence[1]: layer is 3"},
+        BadValue{"/order/evidence/1/layer", 0, "evidence[1]: layer is 0: appears twice"},
+        BadValue{"/order/evidence/0/kl", -0.5, "kl is -0.5"},
+        BadValue{"/order/evidence/0/entropy/last", -1, "entropy: last is -1"},
+        BadValue{"/order/evidence/0/entropy/last_spread", "a", "last_spread is \"a\""},
+        BadValue{"/order/evidence/0/entropy/all", true, "all is true"},
+        BadValue{"/order/evidence/0/entropy/heads", {1, -1}, "heads is [1,-1]"},
+        BadValue{"/order/evidence/0/entropy/heads", 1, "heads is 1"}, BadValue{"/recipe", 1, "recipe is 1"},
+        BadValue{"/layers", 1, "layers is 1: must be a list"},
+        BadValue{"/layers/0/layer", 1, "layers[0]: layer is 1: the order has layer 2"},
+        BadValue{"/layers/0/file", "../a", "file is \"../a\""},
+        BadValue{"/layers/0/file", "", "file is \"\""},
+        BadValue{"/layers/1/checksum", "abc", "layers[1]: checksum is \"abc\""},
+        BadValue{"/layers/1/checksum", "0123456789ABCDEF0123456789ABCDEF", "checksum is"},
+        BadValue{"/layers/1/losses", {1}, "losses is [1]"},
+        BadValue{"/plans/1/plan", 3, "plans[1]: plan is 3"},
+        BadValue{"/plans/1/plan", 0, "plans[1]: plan is 0: plans must ascend"},
+        BadValue{"/plans/1/kl", -1, "kl is -1"}, BadValue{"/plans/1/kl", "low", "kl is \"low\""},
+        BadValue{"/plans/1/perplexity_ratio", -1, "perplexity_ratio is -1"},
+        BadValue{"/plans/1/quality", -0.1, "quality is -0.1"},
+        BadValue{"/plans/1/scores", 1, "scores is 1"}));
+
+TEST(ChainManifest, MoreDistilledLayersThanTheModelHasAreRefused) {
+  nlohmann::json document = json_of(full_manifest());
+  nlohmann::json layer = document["layers"][0];
+  layer["layer"] = 1;
+  document["layers"].push_back(layer);
+  document["layers"].push_back(layer);
+  const auto parsed = parse_chain_manifest(document.dump(), "the file");
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_THAT(parsed.error().message, HasSubstr("layers[3]: layer is 1"));
+}
+
+TEST(ChainManifest, DamagedTextIsAnErrorAndNeverACrash) {
+  const std::string good = json_of(full_manifest()).dump();
+  EXPECT_EQ(parse_chain_manifest(good.substr(0, 200), "the file").error().code, ErrorCode::kCorrupt);
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 5000; ++i) {
+    const auto parsed = parse_chain_manifest(testing::mutate(good, random), "the file");
+    if (!parsed) {
+      EXPECT_THAT(parsed.error().message, ::testing::StartsWith("the file"));
+    }
+  }
+}
+
+TEST(NamedVariant, IsThePapersOrOursAndNothingElse) {
+  EXPECT_EQ(*named_variant("paper"), DslaVariant{});
+  EXPECT_TRUE(named_variant("dslad")->rotary);
+  const auto unknown = named_variant("mamba");
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_THAT(unknown.error().message, HasSubstr("mamba"));
+}
+
+class DslaLayerFile : public ::testing::Test {
+ protected:
+  [[nodiscard]] DslaLayerTensors initial(const DslaVariant& variant) const {
+    return *initial_dsla_layer(teacher_, config_, 1, variant);
+  }
+  [[nodiscard]] DistilledLayer saved(const DslaLayerTensors& tensors, DType dtype) const {
+    const auto result = save_dsla_layer(folder_.path(), 1, config_, tensors, dtype);
+    EXPECT_TRUE(result.ok()) << result.error().message;
+    return {1, result->file, result->checksum, nlohmann::json::object()};
+  }
+  [[nodiscard]] std::string refusal(const DistilledLayer& layer, const DslaVariant& variant) const {
+    const auto loaded = load_dsla_layer(folder_.path(), layer, config_, variant);
+    return loaded.ok() ? "accepted" : loaded.error().message;
+  }
+
+  TempDir folder_;
+  LlamaConfig config_ = *LlamaConfig::load(golden_path("stories260K"));
+  WeightFiles teacher_ = *WeightFiles::open(golden_path("stories260K"));
+};
+
+DslaVariant everything() {
+  DslaVariant variant = *named_variant("dslad");
+  variant.output_norm = variant.alpha_per_head = true;
+  return variant;
+}
+
+TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
+  for (const DslaVariant& variant : {*named_variant("paper"), everything()}) {
+    const DslaLayerTensors tensors = initial(variant);
+    const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kF32), config_, variant);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    EXPECT_EQ(*loaded, tensors);
+  }
+}
+
+TEST_F(DslaLayerFile, InBf16OnlyMatricesAreRounded) {
+  DslaLayerTensors tensors = initial(everything());
+  for (auto* vector : {&tensors.c1, &tensors.c2, &tensors.alpha, &tensors.o_norm}) {
+    for (float& value : *vector) value += 1e-3f;
+  }
+  const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kBf16), config_, everything());
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  for (auto* matrix : {&tensors.q, &tensors.k, &tensors.v, &tensors.o, &tensors.g1, &tensors.g2}) {
+    for (float& value : *matrix) value = to_float(kernels::to_bf16(value));
+  }
+  EXPECT_EQ(*loaded, tensors);
+}
+
+TEST_F(DslaLayerFile, StartsFromTheTeacherAndTheVariantsBiases) {
+  const DslaLayerTensors tensors = initial(everything());
+  const TensorView* query = teacher_.find("model.layers.1.self_attn.q_proj.weight");
+  std::vector<float> expected(static_cast<std::size_t>(query->elements()));
+  ASSERT_TRUE(read_rows(*query, 0, query->rows(), expected.data()).ok());
+  EXPECT_EQ(tensors.q, expected);
+  EXPECT_THAT(tensors.c1, ::testing::Each(6.0f));
+  EXPECT_THAT(tensors.c2, ::testing::Each(-6.0f));
+  EXPECT_THAT(tensors.o_norm, ::testing::Each(1.0f));
+  EXPECT_EQ(tensors.alpha.size(), 2u * static_cast<std::size_t>(config_.heads));
+  EXPECT_EQ(tensors.g1[0], 1.0f);
+  EXPECT_EQ(tensors.g1[1], 0.0f);
+}
+
+TEST_F(DslaLayerFile, DamageIsFoundByTheChecksum) {
+  const DistilledLayer layer = saved(initial({}), DType::kF32);
+  std::string content = read_text(folder_.path() / layer.file);
+  content[content.size() / 2] ^= 1;
+  const auto path = folder_.write(layer.file, content);
+  const auto loaded = load_dsla_layer(folder_.path(), layer, config_, {});
+  ASSERT_FALSE(loaded.ok());
+  EXPECT_EQ(loaded.error().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(loaded.error().message, HasSubstr(path.string()));
+  std::filesystem::remove(path);
+  EXPECT_EQ(load_dsla_layer(folder_.path(), layer, config_, {}).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
+  const DistilledLayer layer = saved(initial(everything()), DType::kF32);
+  EXPECT_EQ(refusal(layer, everything()), "accepted");
+  EXPECT_THAT(refusal(layer, {}), HasSubstr("alpha_list"));
+  DslaVariant no_norm = everything();
+  no_norm.output_norm = false;
+  EXPECT_THAT(refusal(layer, no_norm), HasSubstr("\"o_norm.weight\" is no tensor of variant dslad"));
+  config_.kv_heads = 2;
+  EXPECT_THAT(refusal(layer, everything()), HasSubstr("has the shape"));
+  config_ = *LlamaConfig::load(golden_path("stories260K"));
+  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), no_norm), HasSubstr("alpha_list"));
+  DslaVariant norm;
+  norm.output_norm = true;
+  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), norm), HasSubstr("lacks \"o_norm.weight\""));
+}
+
+TEST_F(DslaLayerFile, WhatIsOfTheWrongSizeOrNotFiniteIsNotSaved) {
+  DslaLayerTensors tensors = initial({});
+  tensors.c2.pop_back();
+  const auto small = save_dsla_layer(folder_.path(), 1, config_, tensors, DType::kF32);
+  ASSERT_FALSE(small.ok());
+  EXPECT_THAT(small.error().message, HasSubstr("gk_proj2.bias"));
+  tensors.c2.push_back(std::numeric_limits<float>::quiet_NaN());
+  const auto poisoned = save_dsla_layer(folder_.path(), 1, config_, tensors, DType::kF32);
+  ASSERT_FALSE(poisoned.ok());
+  EXPECT_THAT(poisoned.error().message, HasSubstr("not finite"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+}
+
+}  // namespace
+}  // namespace dslad::worker

@@ -1,0 +1,182 @@
+#include "worker/model/dsla_layer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <random>
+#include <system_error>
+
+#include "worker/model/digest.h"
+#include "worker/model/safetensors_writer.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+
+enum class Kind : std::uint8_t {
+  kProjection,  // a matrix that the teacher's layer has too
+  kGate,        // a matrix of the converted layer alone
+  kVector,      // stored as float32 whatever type the matrices have
+};
+
+// A tensor of the file and the member that holds it.
+struct Slot {
+  std::string_view name;
+  std::vector<std::int64_t> shape;
+  std::vector<float> DslaLayerTensors::*values;
+  Kind kind;
+
+  [[nodiscard]] std::size_t size() const {
+    std::int64_t product = 1;
+    for (const std::int64_t dimension : shape) product *= dimension;
+    return static_cast<std::size_t>(product);
+  }
+};
+
+std::vector<Slot> slots_of(const LlamaConfig& c, bool alpha_per_head, bool output_norm) {
+  using Tensors = DslaLayerTensors;
+  const std::int64_t hidden = c.hidden_size, heads = c.heads;
+  const std::int64_t q_rows = heads * c.head_dim, kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  std::vector<std::int64_t> alpha = {2};
+  if (alpha_per_head && heads > 1) alpha.push_back(heads);
+  std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
+                             {"k_proj.weight", {kv_rows, hidden}, &Tensors::k, Kind::kProjection},
+                             {"v_proj.weight", {kv_rows, hidden}, &Tensors::v, Kind::kProjection},
+                             {"o_proj.weight", {hidden, q_rows}, &Tensors::o, Kind::kProjection},
+                             {"gk_proj.weight", {kv_rows, hidden}, &Tensors::g1, Kind::kGate},
+                             {"gk_proj.bias", {kv_rows}, &Tensors::c1, Kind::kVector},
+                             {"gk_proj2.weight", {kv_rows, hidden}, &Tensors::g2, Kind::kGate},
+                             {"gk_proj2.bias", {kv_rows}, &Tensors::c2, Kind::kVector},
+                             {"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector}};
+  if (output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
+  return slots;
+}
+
+bool all_finite(std::span<const float> values) {
+  return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+}
+
+Error unfit(const std::filesystem::path& path, std::string_view what) {
+  return {ErrorCode::kInvalidArgument, fmt::format("{}: {}", path.string(), what)};
+}
+
+Status check_checksum(const std::filesystem::path& path, const DistilledLayer& layer) {
+  const auto file = MappedFile::open(path);
+  if (!file) return file.error();
+  Digest digest;
+  digest.add(file->bytes());
+  if (digest.hex() == layer.checksum) return ok_status();
+  return Error{
+      ErrorCode::kCorrupt,
+      fmt::format("{}: the checksum is {}, chain.json says {}; the file is damaged or not the chain's",
+                  path.string(), digest.hex(), layer.checksum)};
+}
+
+Status read_slot(const TensorView& view, const Slot& slot, const std::filesystem::path& path,
+                 std::vector<float>& out) {
+  if (view.shape != slot.shape) {
+    return unfit(path, fmt::format("\"{}\" has the shape [{}], the model asks for [{}]", slot.name,
+                                   fmt::join(view.shape, ", "), fmt::join(slot.shape, ", ")));
+  }
+  out.resize(slot.size());
+  const Status read = read_rows(view, 0, view.rows(), out.data());
+  if (!read) return read.error().with_context(path.string());
+  if (!all_finite(out))
+    return unfit(path, fmt::format("\"{}\" holds numbers that are not finite", slot.name));
+  return ok_status();
+}
+
+Status read_teacher(const WeightFiles& teacher, const std::string& name, std::span<const std::int64_t> shape,
+                    std::vector<float>& out) {
+  const auto view = teacher.require(name, shape);
+  if (!view) return view.error();
+  return read_rows(**view, 0, (*view)->rows(), out.data());
+}
+
+}  // namespace
+
+void initial_gates(const LlamaConfig& config, int layer, std::vector<float>& history,
+                   std::vector<float>& recency) {
+  const auto hidden = static_cast<std::size_t>(config.hidden_size);
+  const auto rows = static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
+  history.assign(rows * hidden, 0.0f);
+  for (std::size_t i = 0; i < std::min(rows, hidden); ++i) history[i * hidden + i] = 1.0f;
+
+  std::mt19937_64 random(static_cast<std::uint64_t>(layer));
+  const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
+  recency.resize(rows * hidden);
+  for (float& value : recency) {
+    // The top 53 bits as a double in [0, 1): the same on every standard library.
+    value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
+  }
+}
+
+Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
+                                            const DslaVariant& variant) {
+  DslaLayerTensors tensors;
+  const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
+  for (const Slot& slot : slots_of(config, variant.alpha_per_head, variant.output_norm)) {
+    std::vector<float>& values = tensors.*slot.values;
+    values.assign(slot.size(), 0.0f);
+    if (slot.kind != Kind::kProjection) continue;
+    const Status read = read_teacher(teacher, prefix + std::string(slot.name), slot.shape, values);
+    if (!read) return read.error();
+  }
+  initial_gates(config, layer, tensors.g1, tensors.g2);
+  std::ranges::fill(tensors.c1, variant.history_bias);
+  std::ranges::fill(tensors.c2, variant.recency_bias);
+  std::ranges::fill(tensors.o_norm, 1.0f);
+  return tensors;
+}
+
+Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
+                                   const DslaLayerTensors& tensors, DType dtype) {
+  const std::string name = fmt::format("layer-{:02}.safetensors", layer);
+  std::vector<TensorToWrite> out;
+  for (const Slot& slot : slots_of(config, tensors.alpha.size() != 2, !tensors.o_norm.empty())) {
+    const std::vector<float>& values = tensors.*slot.values;
+    if (values.size() != slot.size()) {
+      return unfit(dir / name, fmt::format("\"{}\" has {} values, its shape [{}] asks for {}", slot.name,
+                                           values.size(), fmt::join(slot.shape, ", "), slot.size()));
+    }
+    if (!all_finite(values)) {
+      return unfit(dir / name, fmt::format("\"{}\" holds numbers that are not finite", slot.name));
+    }
+    out.push_back(
+        {std::string(slot.name), slot.shape, values, slot.kind == Kind::kVector ? DType::kF32 : dtype});
+  }
+  std::error_code failed;
+  std::filesystem::create_directories(dir, failed);
+  if (failed) {
+    return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", dir.string(), failed.message())};
+  }
+  auto checksum = write_safetensors(dir / name, out);
+  if (!checksum) return checksum.error();
+  return SavedLayer{name, *std::move(checksum)};
+}
+
+Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const DistilledLayer& layer,
+                                         const LlamaConfig& config, const DslaVariant& variant) {
+  const std::filesystem::path path = dir / layer.file;
+  const Status whole = check_checksum(path, layer);
+  if (!whole) return whole.error();
+  const auto file = SafetensorsFile::open(path);
+  if (!file) return file.error();
+  const std::vector<Slot> slots = slots_of(config, variant.alpha_per_head, variant.output_norm);
+  DslaLayerTensors tensors;
+  for (const TensorView& view : file->tensors()) {
+    const auto slot = std::ranges::find(slots, view.name, &Slot::name);
+    if (slot == slots.end())
+      return unfit(path, fmt::format("\"{}\" is no tensor of variant {}", view.name, variant.name));
+    const Status read = read_slot(view, *slot, path, tensors.*slot->values);
+    if (!read) return read.error();
+  }
+  for (const Slot& slot : slots) {
+    if ((tensors.*slot.values).empty()) return unfit(path, fmt::format("lacks \"{}\"", slot.name));
+  }
+  return tensors;
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,49 @@
+#include "worker/model/dsla_variant.h"
+
+#include <algorithm>
+#include <array>
+#include <fmt/format.h>
+#include <utility>
+
+namespace dslad::worker {
+namespace {
+
+using kernels::FeatureMap;
+
+constexpr std::array<std::pair<FeatureMap, std::string_view>, 4> kFeatureMaps = {
+    {{FeatureMap::kNone, "none"},
+     {FeatureMap::kElu, "elu"},
+     {FeatureMap::kSoftmax, "softmax"},
+     {FeatureMap::kUnit, "unit"}}};
+
+DslaVariant default_variant() {
+  DslaVariant variant;
+  variant.name = "dslad";
+  variant.rotary = true;
+  variant.history_bias = 6;
+  variant.recency_bias = -6;
+  return variant;
+}
+
+}  // namespace
+
+Result<DslaVariant> named_variant(std::string_view name) {
+  if (name == "paper") return DslaVariant{};
+  if (name == "dslad") return default_variant();
+  return Error{ErrorCode::kInvalidArgument, fmt::format("variant '{}' is unknown; use paper or dslad", name)};
+}
+
+std::string_view to_string(FeatureMap map) {
+  const auto* const found = std::ranges::find(kFeatureMaps, map, &decltype(kFeatureMaps)::value_type::first);
+  return found->second;
+}
+
+Result<FeatureMap> parse_feature_map(std::string_view name) {
+  const auto* const found =
+      std::ranges::find(kFeatureMaps, name, &decltype(kFeatureMaps)::value_type::second);
+  if (found != kFeatureMaps.end()) return found->first;
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("feature map '{}' is unknown; use none, elu, softmax or unit", name)};
+}
+
+}  // namespace dslad::worker
