@@ -1,0 +1,106 @@
+#include "worker/distill/chain_training.h"
+
+#include <cmath>
+#include <fmt/format.h>
+
+#include "worker/model/dsla_layer.h"
+
+namespace dslad::worker {
+namespace {
+
+using Students = std::vector<std::unique_ptr<StudentLayer>>;
+
+ConvertedLayers borrowed(const Students& students) {
+  ConvertedLayers out;
+  out.reserve(students.size());
+  for (const auto& student : students) out.push_back(student.get());
+  return out;
+}
+
+nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& options) {
+  nlohmann::json out = {{"initialised", {{"kl", outcome.kl.front()}, {"ce", outcome.ce.front()}}}};
+  std::size_t measured = 1;
+  for (const Stage stage : kStages) {
+    if (options.stage(stage).steps == 0) continue;
+    out[std::string(to_string(stage))] = {{"kl", outcome.kl[measured]}, {"ce", outcome.ce[measured]}};
+    ++measured;
+  }
+  out["tokens"] = outcome.tokens;
+  return out;
+}
+
+// How far the network with `students` is from the teacher.
+Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, int plan,
+                                 const Students& students, double teacher_ce) {
+  const auto losses =
+      held_out_losses(network, setup.held_out, setup.options->batch_tokens, borrowed(students));
+  if (!losses) return losses.error();
+  PlanQuality quality;
+  quality.plan = plan;
+  quality.kl = std::max(0.0, losses->kl);
+  quality.perplexity_ratio = std::exp(losses->ce - teacher_ce);
+  return quality;
+}
+
+Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
+                                    const ChainSetup& setup, int layer, const Students& students,
+                                    ChainManifest& manifest) {
+  const LlamaConfig& config = network.teacher().config;
+  const auto initial = initial_dsla_layer(*setup.weights, config, layer, manifest.variant);
+  if (!initial) return initial.error();
+  const auto student = StudentLayer::create(backend, config, layer, manifest.variant, *initial);
+  if (!student) return student.error();
+  const auto outcome = train_layer(network, **student, borrowed(students), setup.training);
+  if (!outcome) return outcome.error();
+  const auto saved = save_dsla_layer(setup.training.dir, layer, config, (*student)->tensors(), setup.stored);
+  if (!saved) return saved.error();
+  manifest.distilled.push_back(
+      {layer, saved->file, saved->checksum, losses_json(*outcome, *setup.training.options)});
+  return *outcome;
+}
+
+}  // namespace
+
+Result<Students> load_students(kernels::TrainingBackend& backend, const std::filesystem::path& dir,
+                               const ChainManifest& manifest, const LlamaConfig& config) {
+  Students students(static_cast<std::size_t>(config.layers));
+  for (const DistilledLayer& layer : manifest.distilled) {
+    const auto tensors = load_dsla_layer(dir, layer, config, manifest.variant);
+    if (!tensors) return tensors.error();
+    auto student = StudentLayer::create(backend, config, layer.layer, manifest.variant, *tensors);
+    if (!student) return student.error();
+    students[static_cast<std::size_t>(layer.layer)] = *std::move(student);
+  }
+  return students;
+}
+
+Status distil_chain(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
+                    ChainManifest& manifest) {
+  const LlamaConfig& config = network.teacher().config;
+  const std::filesystem::path& dir = setup.training.dir;
+  auto students = load_students(backend, dir, manifest, config);
+  if (!students) return students.error();
+  const auto teacher = held_out_losses(network, setup.training.held_out, setup.training.options->batch_tokens,
+                                       ConvertedLayers(students->size()));
+  if (!teacher) return teacher.error();
+
+  while (static_cast<int>(manifest.distilled.size()) < setup.layers) {
+    const int position = static_cast<int>(manifest.distilled.size());
+    const int layer = manifest.order[static_cast<std::size_t>(position)];
+    auto outcome = train_and_save(backend, network, setup, layer, *students, manifest);
+    if (!outcome) return outcome.error();
+    auto reloaded = load_students(backend, dir, manifest, config);
+    if (!reloaded) return reloaded.error();
+    *students = *std::move(reloaded);
+    auto quality = plan_quality(network, setup.training, position + 1, *students, teacher->ce);
+    if (!quality) return quality.error();
+    manifest.plans.push_back(*quality);
+    Status status = save_chain_manifest(dir, manifest);
+    if (status) status = remove_checkpoint(dir);
+    if (!status) return status;
+    if (setup.on_layer) setup.on_layer({layer, position, *std::move(outcome), *std::move(quality)});
+  }
+  return ok_status();
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,45 @@
+// Distils a chain layer by layer, in its conversion order, and keeps its folder true at every moment.
+//
+// After each layer its file, then chain.json are replaced atomically; a run that was killed goes on from
+// there or from the checkpoint beside them. Predecessors are read back from their files: what trains on top
+// of them sees exactly what serving will. Thread safety: one caller at a time, one writer of a folder.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "schema/result.h"
+#include "worker/distill/layer_training.h"
+#include "worker/model/chain.h"
+#include "worker/model/weight_files.h"
+
+namespace dslad::worker {
+
+struct LayerReport {
+  int layer = 0, position = 0;
+  LayerOutcome outcome;
+  PlanQuality quality;  // of the plan that ends with this layer, on the held-out sequences
+};
+
+struct ChainSetup {
+  TrainingSetup training;                         // .dir is the chain's folder
+  const WeightFiles* weights;                     // the teacher's files
+  int layers = 0;                                 // of the order, to be distilled in all
+  kernels::DType stored = kernels::DType::kBf16;  // matrices in the layers' files
+  std::function<void(const LayerReport&)> on_layer;
+};
+
+// The distilled layers of a manifest as students, by layer. Errors: those of load_dsla_layer.
+Result<std::vector<std::unique_ptr<StudentLayer>>> load_students(kernels::TrainingBackend& backend,
+                                                                 const std::filesystem::path& dir,
+                                                                 const ChainManifest& manifest,
+                                                                 const LlamaConfig& config);
+
+// Distils what `manifest` lacks of its first `setup.layers` layers, and updates it in memory and on disk.
+// REQUIRES: the manifest is the network's teacher's. Errors: those of train_layer and of writing; everything
+// finished before stays.
+Status distil_chain(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
+                    ChainManifest& manifest);
+
+}  // namespace dslad::worker

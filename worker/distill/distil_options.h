@@ -1,0 +1,49 @@
+// What a distillation run is asked to do. Plain values; the recipe in chain.json is their record.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "kernels/tensor.h"
+#include "schema/result.h"
+#include "worker/distill/adamw.h"
+#include "worker/distill/network.h"
+#include "worker/model/dsla_variant.h"
+
+namespace dslad::worker {
+
+enum class Stage : std::uint8_t { kLayerwise, kChained };
+inline constexpr std::array kStages = {Stage::kLayerwise, Stage::kChained};
+
+std::string_view to_string(Stage stage);         // "layerwise", "chained"
+std::string_view to_string(LayerTarget target);  // "attention", "hidden"
+Result<LayerTarget> parse_target(std::string_view text);
+
+struct StageOptions {
+  std::int64_t steps = 0;  // of one layer; 0: the stage is left out
+  double rate = 0, lowest_rate = 0;
+  std::int64_t warm_up = 0;  // steps
+};
+
+struct DistilOptions {
+  DslaVariant variant;
+  LayerTarget target = LayerTarget::kAttentionOutput;
+  StageOptions layerwise{200, 3e-3, 3e-5, 20};
+  StageOptions chained{200, 1e-3, 1e-5, 20};
+  LossWeights losses{1.0, 0.1, 0.01, 1.0};
+  AdamWOptions optimizer;
+  std::int64_t batch_tokens = 4096;  // of one pass, about
+  int accumulation = 1;              // passes whose gradients make one step
+  kernels::DType compute = kernels::DType::kBf16;
+  std::uint64_t seed = 1;
+
+  [[nodiscard]] const StageOptions& stage(Stage which) const {
+    return which == Stage::kLayerwise ? layerwise : chained;
+  }
+  // All that the results depend on, but the data and the variant.
+  [[nodiscard]] nlohmann::ordered_json to_json() const;
+};
+
+}  // namespace dslad::worker

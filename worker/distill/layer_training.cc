@@ -1,0 +1,244 @@
+#include "worker/distill/layer_training.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace dslad::worker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+class LayerTraining {
+ public:
+  LayerTraining(Network& network, StudentLayer& layer, const ConvertedLayers& converted,
+                const TrainingSetup& setup)
+      : network_(network),
+        layer_(layer),
+        converted_(converted),
+        setup_(setup),
+        options_(*setup.options),
+        source_(setup.training, options_.batch_tokens,
+                options_.seed + static_cast<std::uint64_t>(layer.layer())),
+        optimizer_(options_.optimizer, layer.value_array().size()) {
+    state_.layer = layer.layer();
+  }
+
+  Result<LayerOutcome> run() {
+    Status status = begin();
+    for (; status && static_cast<std::size_t>(state_.stage) < kStages.size();) status = run_stage();
+    if (!status) return status.error();
+    return LayerOutcome{state_.kl, state_.ce, state_.tokens};
+  }
+
+ private:
+  Status begin() {
+    auto checkpoint = load_checkpoint(setup_.dir);
+    if (!checkpoint) return checkpoint.error();
+    if (checkpoint->has_value() && (*checkpoint)->state.layer == layer_.layer()) {
+      const Status restored = restore(**checkpoint);
+      if (!restored) return restored;
+    }
+    auto log = TrainingLog::open(setup_.dir / "log.jsonl", log_start());
+    if (!log) return log.error();
+    log_ = std::make_unique<TrainingLog>(*std::move(log));
+    return state_.kl.empty() ? measure() : ok_status();
+  }
+
+  Status restore(const Checkpoint& checkpoint) {
+    const std::size_t size = layer_.value_array().size();
+    if (checkpoint.values.size() != size || checkpoint.first_moment.size() != size ||
+        checkpoint.second_moment.size() != size) {
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("{}: the checkpoint holds {} parameters, layer {} has {}; remove the folder's "
+                               "checkpoint to train the layer anew",
+                               setup_.dir.string(), checkpoint.values.size(), layer_.layer(), size)};
+    }
+    state_ = checkpoint.state;
+    std::ranges::copy(checkpoint.values, layer_.value_array().begin());
+    layer_.refresh();
+    optimizer_.restore(state_.optimizer_steps, checkpoint.first_moment, checkpoint.second_moment);
+    source_.seek(state_.cursor);
+    return ok_status();
+  }
+
+  // A checkpoint says how much of the log belongs to it; without one the earlier layers' lines stay.
+  [[nodiscard]] std::int64_t log_start() const {
+    if (state_.number > 0) return state_.log_bytes;
+    std::error_code missing;
+    const auto size = std::filesystem::file_size(setup_.dir / "log.jsonl", missing);
+    return missing ? 0 : static_cast<std::int64_t>(size);
+  }
+
+  Status run_stage() {
+    const Stage stage = kStages[static_cast<std::size_t>(state_.stage)];
+    const StageOptions& options = options_.stage(stage);
+    const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
+    while (state_.step < options.steps) {
+      if (setup_.stop != nullptr && *setup_.stop) {
+        const Status saved = save();
+        if (!saved) return saved;
+        return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
+      }
+      const Status stepped = step(stage, schedule);
+      if (!stepped) return stepped;
+      if (seconds_since(saved_at_) >= setup_.checkpoint_seconds) {
+        const Status saved = save();
+        if (!saved) return saved;
+      }
+    }
+    if (options.steps > 0) {
+      const Status measured = measure();
+      if (!measured) return measured;
+    }
+    ++state_.stage;
+    state_.step = 0;
+    optimizer_ = AdamW(options_.optimizer, layer_.value_array().size());
+    return save();
+  }
+
+  Status step(Stage stage, const CosineSchedule& schedule) {
+    const auto start = Clock::now();
+    std::ranges::fill(layer_.gradient_array(), 0.0f);
+    StepReport report{layer_.layer(), stage, state_.step + 1, options_.stage(stage).steps, {}, 0, 0, 0};
+    std::int64_t tokens = 0;
+    const double scale = 1.0 / options_.accumulation;
+    for (int pass = 0; pass < options_.accumulation; ++pass) {
+      const TrainingBatch batch = source_.next();
+      tokens += batch.rows();
+      const auto losses = pass_losses(stage, batch, scale);
+      if (!losses) return losses.error();
+      for (auto part : {&Losses::ce, &Losses::kl, &Losses::align, &Losses::diversity, &Losses::total}) {
+        report.losses.*part += (*losses).*part * scale;
+      }
+    }
+    report.rate = schedule.at(state_.step);
+    report.gradient_norm =
+        optimizer_.step(layer_.value_array(), layer_.gradient_array(), layer_.matrix_size(), report.rate);
+    if (!std::isfinite(report.losses.total) || !std::isfinite(report.gradient_norm)) {
+      return Error{
+          ErrorCode::kInternal,
+          fmt::format(
+              "layer {}, stage {}, step {}: the loss is {}, its gradient's norm {}; stopped, the last "
+              "good checkpoint stays (a lower learning rate may help)",
+              layer_.layer(), to_string(stage), state_.step + 1, report.losses.total, report.gradient_norm)};
+    }
+    layer_.refresh();
+    ++state_.step;
+    state_.tokens += tokens;
+    report.tokens_per_second = static_cast<double>(tokens) / std::max(1e-9, seconds_since(start));
+    if (setup_.on_step) setup_.on_step(report);
+    return log(report, tokens);
+  }
+
+  Result<Losses> pass_losses(Stage stage, const TrainingBatch& batch, double scale) {
+    if (stage == Stage::kChained) {
+      return network_.train_chained(batch, converted_, layer_, options_.losses, scale);
+    }
+    const auto loss = network_.train_layerwise(batch, converted_, layer_, options_.target, scale);
+    if (!loss) return loss.error();
+    Losses losses;
+    losses.total = *loss;
+    return losses;
+  }
+
+  Status log(const StepReport& report, std::int64_t tokens) {
+    nlohmann::ordered_json line = {{"layer", report.layer},
+                                   {"stage", to_string(report.stage)},
+                                   {"step", report.step},
+                                   {"steps", report.steps},
+                                   {"loss", report.losses.total}};
+    if (report.stage == Stage::kChained) {
+      line["ce"] = report.losses.ce;
+      line["kl"] = report.losses.kl;
+      line["align"] = report.losses.align;
+      line["diversity"] = report.losses.diversity;
+    }
+    line["rate"] = report.rate;
+    line["gradient_norm"] = report.gradient_norm;
+    line["tokens"] = tokens;
+    line["tokens_per_second"] = std::round(report.tokens_per_second);
+    return log_->append(line);
+  }
+
+  // Held-out divergence with the layer as it is.
+  Status measure() {
+    ConvertedLayers all = converted_;
+    all[static_cast<std::size_t>(layer_.layer())] = &layer_;
+    const auto losses = held_out_losses(network_, setup_.held_out, options_.batch_tokens, all);
+    if (!losses) return losses.error();
+    state_.kl.push_back(losses->kl);
+    state_.ce.push_back(losses->ce);
+    return log_->append({{"layer", layer_.layer()},
+                         {"after", state_.kl.size() == 1 ? "initialisation" : to_string(current_stage())},
+                         {"held_out_kl", losses->kl},
+                         {"held_out_ce", losses->ce}});
+  }
+  [[nodiscard]] Stage current_stage() const { return kStages[static_cast<std::size_t>(state_.stage)]; }
+
+  Status save() {
+    state_.optimizer_steps = optimizer_.steps();
+    state_.cursor = source_.cursor();
+    state_.log_bytes = log_->bytes();
+    ++state_.number;
+    const auto copy = [](std::span<const float> part) {
+      return std::vector<float>(part.begin(), part.end());
+    };
+    const Status saved =
+        save_checkpoint(setup_.dir, {state_, copy(layer_.value_array()), copy(optimizer_.first_moment()),
+                                     copy(optimizer_.second_moment())});
+    saved_at_ = Clock::now();
+    return saved;
+  }
+
+  Network& network_;
+  StudentLayer& layer_;
+  const ConvertedLayers& converted_;
+  const TrainingSetup& setup_;
+  const DistilOptions& options_;
+  BatchSource source_;
+  AdamW optimizer_;
+  TrainingState state_;
+  std::unique_ptr<TrainingLog> log_;
+  Clock::time_point saved_at_ = Clock::now();
+};
+
+}  // namespace
+
+Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
+                               std::int64_t batch_tokens, const ConvertedLayers& converted) {
+  Losses sum;
+  double labelled = 0, weight = 0;
+  for (std::size_t next = 0; next < sequences.size();) {
+    TrainingBatch batch = sequences[next++];
+    while (next < sequences.size() && batch.rows() + sequences[next].rows() <= batch_tokens) {
+      batch.append(sequences[next++]);
+    }
+    const auto losses = network.evaluate(batch, converted);
+    if (!losses) return losses.error();
+    const auto labels = static_cast<double>(batch.labels.size()) -
+                        static_cast<double>(std::ranges::count(batch.labels, kernels::kNoLabel));
+    double weights = 0;
+    for (const float w : batch.kl_weight) weights += static_cast<double>(w);
+    sum.ce += losses->ce * labels;
+    sum.kl += losses->kl * weights;
+    labelled += labels;
+    weight += weights;
+  }
+  if (labelled > 0) sum.ce /= labelled;
+  if (weight > 0) sum.kl /= weight;
+  return sum;
+}
+
+Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const ConvertedLayers& converted,
+                                 const TrainingSetup& setup) {
+  return LayerTraining(network, layer, converted, setup).run();
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,57 @@
+// The training of one layer through its stages: steps, log, checkpoints, and going on after a stop.
+//
+// Stages follow one another with a fresh optimizer and schedule each. Everything random comes from the seed
+// and the cursor, so a run that goes on from a checkpoint repeats the losses of one that was never stopped.
+// Thread safety: one caller at a time; `stop` may be set from anywhere, a signal handler included.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "schema/result.h"
+#include "worker/distill/batch_source.h"
+#include "worker/distill/checkpoint.h"
+#include "worker/distill/distil_options.h"
+#include "worker/distill/network.h"
+#include "worker/distill/training_log.h"
+
+namespace dslad::worker {
+
+struct StepReport {
+  int layer = 0;
+  Stage stage = Stage::kLayerwise;
+  std::int64_t step = 0, steps = 0;  // done, of the stage
+  Losses losses;                     // layer-wise: total alone
+  double rate = 0, gradient_norm = 0;
+  double tokens_per_second = 0;
+};
+
+struct TrainingSetup {
+  const DistilOptions* options;
+  std::span<const TrainingBatch> training, held_out;  // sequences; neither is empty
+  std::filesystem::path dir;                          // of the log and the checkpoints
+  double checkpoint_seconds = 60;                     // between two of them
+  std::function<void(const StepReport&)> on_step;     // may be empty
+  const std::atomic<bool>* stop = nullptr;            // set: checkpoint, then kUnavailable "stopped"
+};
+
+struct LayerOutcome {
+  std::vector<double> kl, ce;  // held out, nats: as initialised, and after each stage
+  std::int64_t tokens = 0;     // trained on, all stages
+};
+
+// Mean losses over sequences, without gradients, by batches of about `batch_tokens`.
+Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
+                               std::int64_t batch_tokens, const ConvertedLayers& converted);
+
+// Trains `layer`, on top of `converted`; a checkpoint of this very layer is taken up, where one lies in
+// setup.dir. Errors: kInternal for a loss that is not finite (names layer, stage and step; the last
+// checkpoint stays); kUnavailable when stopped (a checkpoint was written); those of files and memory.
+Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const ConvertedLayers& converted,
+                                 const TrainingSetup& setup);
+
+}  // namespace dslad::worker

@@ -1,0 +1,186 @@
+#include "worker/distill/sensitivity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "worker/model/dsla_layer.h"
+
+namespace dslad::worker {
+namespace {
+
+// Mean and spread of a layer's entropies, one prompt after the other.
+class EntropySums {
+ public:
+  explicit EntropySums(int heads) : heads_(static_cast<std::size_t>(heads)) {}
+
+  // entropy [rows, heads]; the prompt is rows [0, length).
+  void add(std::span<const float> entropy, std::int64_t length) {
+    const std::size_t heads = heads_.size();
+    const auto rows = static_cast<std::size_t>(length);
+    double last = 0;
+    for (std::size_t head = 0; head < heads; ++head) {
+      const auto value = static_cast<double>(entropy[(rows - 1) * heads + head]);
+      heads_[head] += value;
+      last += value / static_cast<double>(heads);
+    }
+    last_ += last;
+    last_squares_ += last * last;
+    for (std::size_t i = 0; i < rows * heads; ++i) all_ += static_cast<double>(entropy[i]);
+    entries_ += static_cast<double>(rows * heads);
+    prompts_ += 1;
+  }
+
+  [[nodiscard]] AttentionEntropy result() const {
+    AttentionEntropy out;
+    out.last = last_ / prompts_;
+    out.last_spread = std::sqrt(std::max(0.0, last_squares_ / prompts_ - out.last * out.last));
+    out.all = all_ / entries_;
+    for (const double sum : heads_) out.heads.push_back(sum / prompts_);
+    return out;
+  }
+
+ private:
+  std::vector<double> heads_;
+  double last_ = 0, last_squares_ = 0, all_ = 0, entries_ = 0, prompts_ = 0;
+};
+
+Status train_alone(Network& network, StudentLayer& student, const SensitivitySetup& setup) {
+  const DistilOptions& options = *setup.options;
+  const StageOptions& stage = options.layerwise;
+  const CosineSchedule schedule{stage.rate, stage.lowest_rate, stage.warm_up, stage.steps};
+  const ConvertedLayers none(network.teacher().layers.size());
+  BatchSource source(setup.training, options.batch_tokens, options.seed);
+  AdamW optimizer(options.optimizer, student.value_array().size());
+  for (std::int64_t step = 0; step < stage.steps; ++step) {
+    if (setup.stop != nullptr && *setup.stop) return Error{ErrorCode::kUnavailable, "stopped"};
+    std::ranges::fill(student.gradient_array(), 0.0f);
+    const auto loss = network.train_layerwise(source.next(), none, student, options.target, 1.0);
+    if (!loss) return loss.error();
+    const double norm = optimizer.step(student.value_array(), student.gradient_array(), student.matrix_size(),
+                                       schedule.at(step));
+    if (!std::isfinite(*loss) || !std::isfinite(norm)) {
+      return Error{ErrorCode::kInternal,
+                   fmt::format("layer {}, step {}: the layer-wise loss is {}; a lower learning "
+                               "rate may help",
+                               student.layer(), step + 1, *loss)};
+    }
+    student.refresh();
+    if (setup.on_step) setup.on_step(student.layer(), step + 1, stage.steps);
+  }
+  return ok_status();
+}
+
+Result<std::vector<double>> sort_keys(std::string_view method, std::span<const LayerEvidence> evidence,
+                                      int layers) {
+  std::vector<double> keys(static_cast<std::size_t>(layers), std::numeric_limits<double>::quiet_NaN());
+  for (const LayerEvidence& e : evidence) {
+    double& key = keys[static_cast<std::size_t>(e.layer)];
+    if (method == "kl" && e.kl) key = *e.kl;
+    if (method == "entropy-ascending" && e.entropy) key = e.entropy->last;
+    if (method == "entropy-descending" && e.entropy) key = -e.entropy->last;
+  }
+  if (std::ranges::any_of(keys, [](double key) { return std::isnan(key); })) {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("the order '{}' needs every layer measured; run dslad-model sensitivity", method)};
+  }
+  return keys;
+}
+
+}  // namespace
+
+Result<std::vector<AttentionEntropy>> measure_entropy(Network& network,
+                                                      std::span<const TrainingBatch> sequences) {
+  const LlamaConfig& config = network.teacher().config;
+  std::vector<EntropySums> sums(static_cast<std::size_t>(config.layers), EntropySums(config.heads));
+  for (const TrainingBatch& sequence : sequences) {
+    const std::int64_t length = sequence.segments.front().rows;
+    const Status measured = network.measure_entropy(sequence, [&](int layer, std::span<const float> entropy) {
+      sums[static_cast<std::size_t>(layer)].add(entropy, length);
+    });
+    if (!measured) return measured.error();
+  }
+  std::vector<AttentionEntropy> out;
+  for (const EntropySums& sum : sums) out.push_back(sum.result());
+  return out;
+}
+
+Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network& network,
+                                     const WeightFiles& weights, const SensitivitySetup& setup) {
+  const LlamaConfig& config = network.teacher().config;
+  ConvertedAlone out;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const auto initial = initial_dsla_layer(weights, config, layer, setup.variant);
+    if (!initial) return initial.error();
+    auto student = StudentLayer::create(backend, config, layer, setup.variant, *initial);
+    if (!student) return student.error();
+    const Status trained = train_alone(network, **student, setup);
+    if (!trained) return trained.error();
+    ConvertedLayers alone(static_cast<std::size_t>(config.layers));
+    alone[static_cast<std::size_t>(layer)] = student->get();
+    const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, alone);
+    if (!losses) return losses.error();
+    out.kl.push_back(std::max(0.0, losses->kl));
+    out.students.push_back(*std::move(student));
+  }
+  return out;
+}
+
+Result<std::vector<int>> greedy_order(Network& network, const ConvertedAlone& alone,
+                                      std::span<const TrainingBatch> held_out, std::int64_t batch_tokens) {
+  const std::size_t layers = alone.students.size();
+  ConvertedLayers converted(layers);
+  std::vector<int> order;
+  while (order.size() < layers) {
+    double least = std::numeric_limits<double>::infinity();
+    std::size_t best = layers;
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+      if (converted[layer] != nullptr) continue;
+      ConvertedLayers tried = converted;
+      tried[layer] = alone.students[layer].get();
+      const auto losses = held_out_losses(network, held_out, batch_tokens, tried);
+      if (!losses) return losses.error();
+      if (best == layers || losses->kl < least) {
+        least = losses->kl;
+        best = layer;
+      }
+    }
+    converted[best] = alone.students[best].get();
+    order.push_back(static_cast<int>(best));
+  }
+  return order;
+}
+
+Result<std::vector<int>> order_by(std::string_view method, std::span<const LayerEvidence> evidence,
+                                  int layers, std::uint64_t seed) {
+  std::vector<int> order(static_cast<std::size_t>(layers));
+  std::iota(order.begin(), order.end(), 0);
+  if (method == "index") return order;
+  if (method == "reverse") {
+    std::ranges::reverse(order);
+    return order;
+  }
+  if (method == "random") {
+    std::mt19937_64 random(seed);
+    for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+    return order;
+  }
+  if (method != "kl" && method != "entropy-ascending" && method != "entropy-descending") {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format(
+            "'{}' is no order; use entropy-ascending, entropy-descending, kl, greedy, index, reverse, "
+            "random or a file",
+            method)};
+  }
+  const auto keys = sort_keys(method, evidence, layers);
+  if (!keys) return keys.error();
+  std::ranges::stable_sort(order, {}, [&](int layer) { return (*keys)[static_cast<std::size_t>(layer)]; });
+  return order;
+}
+
+}  // namespace dslad::worker
