@@ -3,11 +3,14 @@
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/norm/rms_norm.h"
+#include "kernels/norm/rms_norm_backward.h"
+#include "tests/kernels/finite_differences.h"
 #include "tests/kernels/kernel_test.h"
 
 namespace dslad::kernels {
 namespace {
 
+using testing::central_differences;
 using testing::close;
 using testing::poisoned;
 using testing::random_floats;
@@ -61,6 +64,82 @@ INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
                            return "rows" + std::to_string(tested.param.rows) + "_width" +
                                   std::to_string(tested.param.width);
                          });
+
+// Gradients are added to what is there, and the floats between rows stay.
+struct Gradients {
+  std::vector<float> dx, d_weight;
+};
+
+class RmsNormBackward : public RmsNorm {
+ protected:
+  template <typename Run>
+  Gradients run(const Run& backward, bool frozen = false) const {
+    Gradients result = {start_dx, start_d_weight};
+    backward(RmsNormBackwardArgs{x.data(), stride(), weight.data(), dy.data(), stride(), result.dx.data(),
+                                 stride(), frozen ? nullptr : result.d_weight.data(), GetParam().rows,
+                                 GetParam().width, 1e-5f});
+    return result;
+  }
+  Gradients cpu(int threads, bool frozen = false) const {
+    ThreadPool pool(threads);
+    return run([&](const RmsNormBackwardArgs& args) { rms_norm_backward_cpu(pool, args); }, frozen);
+  }
+  std::vector<float> dy = random_floats(GetParam().rows * stride(), 3);
+  std::vector<float> start_dx = random_floats(GetParam().rows * stride(), 4);
+  std::vector<float> start_d_weight = random_floats(GetParam().width, 5);
+};
+
+TEST_P(RmsNormBackward, EqualsReferenceWithAnyNumberOfThreads) {
+  const Gradients expected = run(rms_norm_backward_ref), alone = cpu(1);
+  EXPECT_TRUE(close(alone.dx, expected.dx, DType::kF32));
+  EXPECT_TRUE(close(alone.d_weight, expected.d_weight, DType::kF32));
+  for (std::size_t i = 0; i < alone.dx.size(); ++i) {
+    const bool between_rows = static_cast<std::int64_t>(i) % stride() >= GetParam().width;
+    ASSERT_TRUE(!between_rows || alone.dx[i] == start_dx[i]) << "wrote between rows, at " << i;
+  }
+  for (const int threads : {2, 3}) {
+    const Gradients actual = cpu(threads);
+    EXPECT_TRUE(same_bits(actual.dx, alone.dx)) << threads << " threads";
+    EXPECT_TRUE(same_bits(actual.d_weight, alone.d_weight)) << threads << " threads";
+  }
+}
+
+TEST_P(RmsNormBackward, FrozenWeight_ChangesNothingElse) {
+  const Gradients frozen = cpu(2, true);
+  EXPECT_TRUE(same_bits(frozen.dx, cpu(2).dx));
+  EXPECT_TRUE(same_bits(frozen.d_weight, start_d_weight));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, RmsNormBackward,
+                         ::testing::Values(Case{1, 1, 0}, Case{3, 13, 2}, Case{70, 576, 1}, Case{700, 64, 0},
+                                           Case{33, 2048, 64}),
+                         [](const auto& tested) {
+                           return "rows" + std::to_string(tested.param.rows) + "_width" +
+                                  std::to_string(tested.param.width);
+                         });
+
+TEST(RmsNormBackwardReference, EqualsFiniteDifferences) {
+  constexpr std::int64_t kRows = 3, kWidth = 7;
+  const std::vector<float> weight = random_floats(kWidth, 1), x = random_floats(kRows * kWidth, 2),
+                           dy = random_floats(kRows * kWidth, 3);
+  const auto loss = [&](const auto& at, const auto& weights) {
+    double sum = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      double squares = 0;
+      for (std::size_t i = 0; i < kWidth; ++i) squares += double{at[row * kWidth + i]} * at[row * kWidth + i];
+      for (std::size_t i = 0; i < kWidth; ++i) {
+        sum += dy[row * kWidth + i] * at[row * kWidth + i] / std::sqrt(squares / kWidth + 1e-2f) * weights[i];
+      }
+    }
+    return sum;
+  };
+  std::vector<float> dx(x.size()), d_weight(weight.size());
+  rms_norm_backward_ref({x.data(), kWidth, weight.data(), dy.data(), kWidth, dx.data(), kWidth,
+                         d_weight.data(), kRows, kWidth, 1e-2f});
+  EXPECT_TRUE(close(dx, central_differences([&](const auto& at) { return loss(at, weight); }, x), 1e-6));
+  EXPECT_TRUE(
+      close(d_weight, central_differences([&](const auto& at) { return loss(x, at); }, weight), 1e-6));
+}
 
 TEST(RmsNormOfZeros, IsZero) {
   ThreadPool pool(1);
