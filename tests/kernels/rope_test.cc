@@ -56,6 +56,26 @@ TEST_P(Rope, EqualsReferenceAndLeavesTheRestOfARow) {
   }
 }
 
+TEST_P(Rope, Inverse_EqualsReferenceAndTurnsBack) {
+  const auto [rows, heads, head_dim] = GetParam();
+  const RopeTable table = table_of(head_dim, 5000);
+  const std::int64_t stride = heads * head_dim + 9;
+  std::vector<std::int32_t> positions;
+  for (std::int64_t row = 0; row < rows; ++row)
+    positions.push_back(static_cast<std::int32_t>(row * 977 % 5000));
+  const std::vector<float> x = random_floats(rows * stride, 1);
+  std::vector<float> expected = x;
+  rope_ref({expected.data(), stride, positions.data(), rows, heads, &table, true});
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<float> actual = x;
+    rope_cpu(pool, {actual.data(), stride, positions.data(), rows, heads, &table, true});
+    EXPECT_TRUE(close(actual, expected, DType::kF32)) << threads << " threads";
+    rope_cpu(pool, {actual.data(), stride, positions.data(), rows, heads, &table, false});
+    EXPECT_TRUE(close(actual, x, DType::kF32)) << threads << " threads";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
                          ::testing::Values(Case{1, 1, 8}, Case{3, 2, 10}, Case{1, 9, 64}, Case{130, 3, 64},
                                            Case{17, 4, 96}, Case{5, 2, 256}),
@@ -64,6 +84,22 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
                                   std::to_string(tested.param.heads) + "_dim" +
                                   std::to_string(tested.param.head_dim);
                          });
+
+// The rotation is linear: its gradient is its transpose, which turns back.
+TEST(RopeInverse, IsTheGradient) {
+  constexpr int kDim = 10;
+  const RopeTable table = table_of(kDim, 50);
+  const std::int32_t position = 37;
+  std::vector<float> x = random_floats(kDim, 1), dy = random_floats(kDim, 2), dx = dy, y = x;
+  rope_ref({dx.data(), kDim, &position, 1, 1, &table, true});
+  rope_ref({y.data(), kDim, &position, 1, 1, &table});
+  double forward = 0, backward = 0;
+  for (std::size_t i = 0; i < kDim; ++i) {
+    forward += double{dy[i]} * y[i];
+    backward += double{dx[i]} * x[i];
+  }
+  EXPECT_NEAR(forward, backward, 1e-5);
+}
 
 TEST(RopeScores, DependOnTheDistanceOfPositionsAlone) {
   constexpr int kDim = 32;
