@@ -1,0 +1,141 @@
+#include "kernels/dsla/feature_map.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/finite_differences.h"
+#include "tests/kernels/kernel_test.h"
+
+namespace dslad::kernels {
+namespace {
+
+using testing::central_differences;
+using testing::close;
+using testing::poisoned;
+using testing::random_floats;
+using testing::same_bits;
+
+struct Shape {
+  std::int64_t rows;
+  int heads, d;
+};
+
+std::string name_of(FeatureMap map) {
+  switch (map) {
+    case FeatureMap::kNone:
+      return "none";
+    case FeatureMap::kElu:
+      return "elu";
+    case FeatureMap::kSoftmax:
+      return "softmax";
+    case FeatureMap::kUnit:
+      return "unit";
+  }
+  return "";
+}
+
+class FeatureMaps : public ::testing::TestWithParam<std::tuple<FeatureMap, Shape>> {
+ protected:
+  FeatureMap map = std::get<0>(GetParam());
+  Shape shape = std::get<1>(GetParam());
+  std::int64_t stride = shape.heads * shape.d + 5;
+  std::vector<float> x = random_floats(shape.rows * stride, 1, 2.0f);
+  std::vector<float> dy = random_floats(shape.rows * stride, 2);
+
+  FeatureMapArgs forward(const std::vector<float>& input, std::vector<float>& y) const {
+    return {map, input.data(), stride, y.data(), stride, shape.rows, shape.heads, shape.d};
+  }
+  FeatureMapBackwardArgs backward(const std::vector<float>& input, const std::vector<float>& from,
+                                  std::vector<float>& dx) const {
+    return {map,       input.data(), stride,     from.data(), stride,
+            dx.data(), stride,       shape.rows, shape.heads, shape.d};
+  }
+};
+
+TEST_P(FeatureMaps, EqualReferenceWithAnyNumberOfThreads) {
+  std::vector<float> expected = x, alone = x;
+  feature_map_ref(forward(x, expected));
+  ThreadPool one(1);
+  feature_map_cpu(one, forward(x, alone));
+  EXPECT_TRUE(close(alone, expected, DType::kF32));
+  for (const int threads : {2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<float> actual = x;
+    feature_map_cpu(pool, forward(actual, actual));
+    EXPECT_TRUE(same_bits(actual, alone)) << "in place, " << threads << " threads";
+  }
+}
+
+TEST_P(FeatureMaps, GradientsEqualReferenceWithAnyNumberOfThreads) {
+  std::vector<float> expected = dy, alone = dy;
+  feature_map_backward_ref(backward(x, dy, expected));
+  ThreadPool one(1);
+  feature_map_backward_cpu(one, backward(x, dy, alone));
+  EXPECT_TRUE(close(alone, expected, DType::kF32));
+  for (const int threads : {2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<float> actual = dy;
+    feature_map_backward_cpu(pool, backward(x, actual, actual));
+    EXPECT_TRUE(same_bits(actual, alone)) << "in place, " << threads << " threads";
+  }
+}
+
+TEST_P(FeatureMaps, ExtremeElements_GiveFiniteResults) {
+  for (float& value : x) value = std::copysign(1e4f, value);
+  ThreadPool pool(2);
+  std::vector<float> y = dy, dx = dy;
+  feature_map_cpu(pool, forward(x, y));
+  feature_map_backward_cpu(pool, backward(x, dy, dx));
+  const auto is_finite = [](float value) { return std::isfinite(value); };
+  EXPECT_TRUE(std::ranges::all_of(y, is_finite));
+  EXPECT_TRUE(std::ranges::all_of(dx, is_finite));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, FeatureMaps,
+                         ::testing::Combine(::testing::Values(FeatureMap::kNone, FeatureMap::kElu,
+                                                              FeatureMap::kSoftmax, FeatureMap::kUnit),
+                                            ::testing::Values(Shape{1, 1, 1}, Shape{3, 2, 10},
+                                                              Shape{200, 3, 64}, Shape{5, 2, 96})),
+                         [](const auto& tested) {
+                           const Shape shape = std::get<1>(tested.param);
+                           return name_of(std::get<0>(tested.param)) + "_rows" + std::to_string(shape.rows) +
+                                  "_heads" + std::to_string(shape.heads) + "_d" + std::to_string(shape.d);
+                         });
+
+std::vector<double> mapped(FeatureMap map, std::vector<double> x) {
+  const double squares = std::inner_product(x.begin(), x.end(), x.begin(), 1e-6);
+  double sum = 0;
+  for (const double value : x) sum += std::exp(value);
+  for (double& value : x) {
+    if (map == FeatureMap::kElu) value = value > 0 ? value + 1 : std::exp(value);
+    if (map == FeatureMap::kSoftmax) value = std::exp(value) / sum;
+    if (map == FeatureMap::kUnit) value /= std::sqrt(squares);
+  }
+  return x;
+}
+
+TEST(FeatureMapReference, EqualsFormulaAndFiniteDifferences) {
+  constexpr int kDim = 9;
+  const std::vector<float> x = random_floats(kDim, 1), dy = random_floats(kDim, 2);
+  for (const FeatureMap map :
+       {FeatureMap::kNone, FeatureMap::kElu, FeatureMap::kSoftmax, FeatureMap::kUnit}) {
+    std::vector<float> y = poisoned(kDim), dx = poisoned(kDim);
+    feature_map_ref({map, x.data(), kDim, y.data(), kDim, 1, 1, kDim});
+    feature_map_backward_ref({map, x.data(), kDim, dy.data(), kDim, dx.data(), kDim, 1, 1, kDim});
+    const std::vector<double> expected = mapped(map, {x.begin(), x.end()});
+    EXPECT_TRUE(close(y, std::vector<float>(expected.begin(), expected.end()), 1e-6)) << name_of(map);
+    const auto loss = [&](const std::vector<double>& at) {
+      const std::vector<double> values = mapped(map, at);
+      return std::inner_product(values.begin(), values.end(), dy.begin(), 0.0);
+    };
+    EXPECT_TRUE(close(dx, central_differences(loss, x), 1e-6)) << name_of(map);
+  }
+}
+
+}  // namespace
+}  // namespace dslad::kernels
