@@ -12,11 +12,15 @@
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/dsla/feature_map.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
 #include "kernels/gemm/tile_kernel.h"
+#include "kernels/loss/token_loss.h"
 #include "kernels/mlp/swiglu.h"
+#include "kernels/mlp/swiglu_backward.h"
 #include "kernels/norm/rms_norm.h"
+#include "kernels/norm/rms_norm_backward.h"
 #include "kernels/rope/rope.h"
 #include "kernels/sample/sample.h"
 #include "tests/kernels/attention_world.h"
@@ -198,6 +202,58 @@ TEST_P(InstructionSet, SwiGlu_EqualsReference) {
   swiglu_ref({gate_up.data(), 90, expected.data(), 45, 2, 45});
   swiglu_cpu(pool, {gate_up.data(), 90, actual.data(), 45, 2, 45});
   EXPECT_TRUE(close(actual, expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, RmsNormBackward_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> x = random_floats(3 * 75, 1), weight = random_floats(75, 2),
+                           dy = random_floats(3 * 75, 3);
+  std::vector<float> actual(3 * 75), expected = actual, d_actual(75), d_expected = d_actual;
+  const auto args = [&](std::vector<float>& dx, std::vector<float>& d_weight) {
+    return RmsNormBackwardArgs{x.data(), 75, weight.data(), dy.data(), 75, dx.data(), 75, d_weight.data(),
+                               3,        75, 1e-5f};
+  };
+  rms_norm_backward_ref(args(expected, d_expected));
+  rms_norm_backward_cpu(pool, args(actual, d_actual));
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+  EXPECT_TRUE(close(d_actual, d_expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, SwiGluBackward_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> gate_up = random_floats(2 * 2 * 45, 1, 30.0f), dy = random_floats(2 * 45, 2);
+  std::vector<float> actual = poisoned(2 * 90), expected = actual;
+  swiglu_backward_ref({gate_up.data(), 90, dy.data(), 45, expected.data(), 90, 2, 45});
+  swiglu_backward_cpu(pool, {gate_up.data(), 90, dy.data(), 45, actual.data(), 90, 2, 45});
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, TokenLoss_EqualsReference) {
+  ThreadPool pool(1);
+  std::vector<float> actual = random_floats(333, 1, 3.0f), expected = actual, losses(4);
+  const std::vector<float> teacher = random_floats(333, 2, 3.0f);
+  const std::int32_t label = 17;
+  const float scale = 0.5f;
+  token_loss_ref(
+      {expected.data(), teacher.data(), 333, 1, 333, &label, &scale, &scale, &losses[0], &losses[1]});
+  token_loss_cpu(
+      pool, {actual.data(), teacher.data(), 333, 1, 333, &label, &scale, &scale, &losses[2], &losses[3]});
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+  EXPECT_TRUE(close({&losses[2], 2}, {&losses[0], 2}, DType::kF32));
+}
+
+TEST_P(InstructionSet, FeatureMaps_EqualReference) {
+  ThreadPool pool(1);
+  const std::vector<float> x = random_floats(2 * 3 * 22, 1, 3.0f), dy = random_floats(2 * 3 * 22, 2);
+  for (const FeatureMap map : {FeatureMap::kElu, FeatureMap::kSoftmax, FeatureMap::kUnit}) {
+    std::vector<float> actual = poisoned(2 * 3 * 22), expected = actual;
+    feature_map_ref({map, x.data(), 66, expected.data(), 66, 2, 3, 22});
+    feature_map_cpu(pool, {map, x.data(), 66, actual.data(), 66, 2, 3, 22});
+    EXPECT_TRUE(close(actual, expected, DType::kF32));
+    feature_map_backward_ref({map, x.data(), 66, dy.data(), 66, expected.data(), 66, 2, 3, 22});
+    feature_map_backward_cpu(pool, {map, x.data(), 66, dy.data(), 66, actual.data(), 66, 2, 3, 22});
+    EXPECT_TRUE(close(actual, expected, DType::kF32));
+  }
 }
 
 TEST_P(InstructionSet, Sample_EqualsReference) {
