@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "worker/tools/options.h"
+#include "worker/tools/status_line.h"
+#include "worker/tools/training_session.h"
+
+namespace dslad::worker {
+namespace {
+
+constexpr const char* kDefaultOrder = "entropy-descending";
+
+// What a run must not change when it goes on from another.
+nlohmann::json recipe_of(const TrainingSession& session) {
+  nlohmann::json recipe = session.arguments.options.to_json();
+  recipe["data"] = session.data.description;
+  return recipe;
+}
+
+// The first thing in which two recipes differ, for people.
+std::string difference(const nlohmann::json& before, const nlohmann::json& now) {
+  const auto patch = nlohmann::json::diff(before, now);
+  if (patch.empty()) return "";
+  const std::string path = patch.front()["path"];
+  const nlohmann::json::json_pointer pointer(path);
+  const auto value = [&](const nlohmann::json& in) {
+    return in.contains(pointer) ? in.at(pointer).dump() : "nothing";
+  };
+  return fmt::format("{} was {} and is {}", path, value(before), value(now));
+}
+
+// Whether this run may begin, or go on with what the folder holds.
+Status check_folder(const TrainingSession& session) {
+  const auto checkpoint = load_checkpoint(session.dir);
+  const bool begun = !session.manifest.distilled.empty() || (checkpoint && checkpoint->has_value());
+  if (!begun) return ok_status();
+  if (!session.arguments.resume) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} holds a chain with {} layers already; --resume goes on with it, or "
+                             "name another --out",
+                             session.dir.string(), session.manifest.distilled.size())};
+  }
+  const std::string changed =
+      session.manifest.variant == session.variant
+          ? difference(session.manifest.recipe, recipe_of(session))
+          : fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
+  if (changed.empty()) return ok_status();
+  return Error{
+      ErrorCode::kRefused,
+      fmt::format("{} was begun with another recipe: {}; give the same options, or name another --out",
+                  session.dir.string(), changed)};
+}
+
+Status prepare_order(TrainingSession& session) {
+  const std::string& wanted = session.arguments.order;
+  const bool settled = !session.manifest.order.empty();
+  if (settled && (wanted.empty() || !session.manifest.distilled.empty())) return ok_status();
+  const std::string method = wanted.empty() ? kDefaultOrder : wanted;
+  const Status measured = session.measure(method == "kl" || method == "greedy");
+  return measured ? session.decide_order(method) : measured;
+}
+
+// Shows steps as they pass and a line for each finished layer.
+class Reporter {
+ public:
+  Reporter(int layers, bool json) : layers_(layers), json_(json) {}
+
+  void step(const StepReport& report, int position) {
+    const std::string parts = report.stage == Stage::kChained
+                                  ? fmt::format(" (ce {:.4f} kl {:.4f} align {:.3g})", report.losses.ce,
+                                                report.losses.kl, report.losses.align)
+                                  : "";
+    const double tokens = report.tokens_per_second;
+    const double left = static_cast<double>(report.steps - report.step) * seconds_per_step(report);
+    line_.show(fmt::format(
+        "layer {} ({} of {}), {}: step {} of {}, loss {:.5g}{}, {:.0f} tokens/s, {} left in the stage",
+        report.layer, position + 1, layers_, to_string(report.stage), report.step, report.steps,
+        report.losses.total, parts, tokens, readable_seconds(left)));
+  }
+
+  void layer(const LayerReport& report) {
+    line_.clear();
+    if (json_) {
+      const nlohmann::ordered_json out = {{"layer", report.layer},
+                                          {"plan", report.position + 1},
+                                          {"held_out_kl", report.outcome.kl},
+                                          {"kl", *report.quality.kl},
+                                          {"perplexity_ratio", *report.quality.perplexity_ratio},
+                                          {"tokens", report.outcome.tokens}};
+      fmt::print("{}\n", out.dump());
+    } else {
+      fmt::print("plan {}: layer {} converted; kl {} -> {:.5f}, perplexity x{:.4f}\n", report.position + 1,
+                 report.layer, fmt::format("{:.5f}", report.outcome.kl.front()), *report.quality.kl,
+                 *report.quality.perplexity_ratio);
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  // Smoothed over the stage's steps.
+  double seconds_per_step(const StepReport& report) {
+    const auto now = std::chrono::steady_clock::now();
+    if (report.step == 1 || steps_ == 0) {
+      began_ = now;
+      steps_ = 0;
+    }
+    const double seconds = std::chrono::duration<double>(now - began_).count();
+    return steps_++ == 0 ? 0.0 : seconds / static_cast<double>(steps_ - 1);
+  }
+
+  int layers_;
+  bool json_;
+  StatusLine line_;
+  std::chrono::steady_clock::time_point began_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace
+
+int distil(TrainingArguments arguments) {
+  auto opened = TrainingSession::open(std::move(arguments));
+  if (!opened) return fail(opened.error());
+  TrainingSession& session = **opened;
+  const auto stored = parse_dtype(session.arguments.stored);
+  if (!stored) return fail(stored.error());
+  Status status = check_folder(session);
+  if (status) status = prepare_order(session);
+  if (!status) return fail(status.error());
+  session.manifest.variant = session.variant;
+  session.manifest.recipe = recipe_of(session);
+  status = save_chain_manifest(session.dir, session.manifest);
+  if (!status) return fail(status.error());
+
+  const int wanted = session.arguments.layers;
+  const int layers = wanted == 0 ? session.manifest.layers : std::min(wanted, session.manifest.layers);
+  Reporter reporter(layers, session.arguments.json);
+  ChainSetup setup;
+  setup.training = {&session.arguments.options,
+                    session.data.training,
+                    session.data.held_out,
+                    session.dir,
+                    session.arguments.checkpoint_seconds,
+                    [&](const StepReport& report) {
+                      reporter.step(report, static_cast<int>(session.manifest.distilled.size()));
+                    },
+                    &TrainingSession::stop_requested()};
+  setup.weights = session.weights.get();
+  setup.layers = layers;
+  setup.stored = *stored;
+  setup.on_layer = [&](const LayerReport& report) { reporter.layer(report); };
+  status = distil_chain(*session.backend, *session.network, setup, session.manifest);
+  return status ? 0 : fail(status.error());
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,61 @@
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "worker/tools/options.h"
+#include "worker/tools/training_session.h"
+
+namespace dslad::worker {
+namespace {
+
+void print_evidence(const ChainManifest& manifest, bool json) {
+  if (json) {
+    nlohmann::ordered_json out = {{"order", {{"method", manifest.order_method}, {"layers", manifest.order}}}};
+    for (const LayerEvidence& e : manifest.evidence) {
+      nlohmann::ordered_json layer = {{"layer", e.layer}};
+      if (e.entropy) {
+        layer["entropy"] = {{"last", e.entropy->last},
+                            {"last_spread", e.entropy->last_spread},
+                            {"all", e.entropy->all},
+                            {"heads", e.entropy->heads}};
+      }
+      if (e.kl) layer["kl"] = *e.kl;
+      out["layers"].push_back(layer);
+    }
+    fmt::print("{}\n", out.dump());
+    return;
+  }
+  fmt::print("{:>5}  {:>8}  {:>15}  {:>13}  {:>10}\n", "layer", "position", "entropy, last", "entropy, all",
+             "kl alone");
+  for (const LayerEvidence& e : manifest.evidence) {
+    const auto place = std::ranges::find(manifest.order, e.layer) - manifest.order.begin();
+    const std::string last =
+        e.entropy ? fmt::format("{:.3f} +- {:.3f}", e.entropy->last, e.entropy->last_spread) : "-";
+    fmt::print("{:>5}  {:>8}  {:>15}  {:>13}  {:>10}\n", e.layer, place, last,
+               e.entropy ? fmt::format("{:.3f}", e.entropy->all) : "-",
+               e.kl ? fmt::format("{:.5f}", *e.kl) : "-");
+  }
+  fmt::print("order by {}: {}\n", manifest.order_method, fmt::join(manifest.order, " "));
+}
+
+}  // namespace
+
+int sensitivity(TrainingArguments arguments) {
+  auto opened = TrainingSession::open(std::move(arguments));
+  if (!opened) return fail(opened.error());
+  TrainingSession& session = **opened;
+  if (!session.manifest.distilled.empty()) {
+    return fail({ErrorCode::kRefused,
+                 fmt::format("{} holds distilled layers, whose order is settled; name another --out",
+                             session.dir.string())});
+  }
+  session.manifest.variant = session.variant;
+  Status status = session.measure(session.arguments.options.layerwise.steps > 0);
+  if (status) status = session.decide_order(session.arguments.order.empty() ? "kl" : session.arguments.order);
+  if (status) status = save_chain_manifest(session.dir, session.manifest);
+  if (!status) return fail(status.error());
+  print_evidence(session.manifest, session.arguments.json);
+  fmt::print(stderr, "written to {}\n", (session.dir / "chain.json").string());
+  return 0;
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,82 @@
+#include <CLI/CLI.hpp>
+
+#include "worker/tools/training_verbs.h"
+
+namespace dslad::worker {
+
+void add_training_options(CLI::App& verb, TrainingArguments& a) {
+  verb.add_option("MODEL", a.model, "Hugging Face directory of a Llama")->required();
+  verb.add_option("--text", a.data.files, "plain text, or qa and summarize files (JSONL)")->required();
+  verb.add_option("--out", a.out, "the chain's folder; default: MODEL/dsla");
+  verb.add_option(
+      "--order", a.order,
+      "entropy-ascending (the paper's), entropy-descending, kl, greedy, index, reverse, random, or a file");
+  verb.add_option("--variant", a.variant, "what a converted layer computes: paper or dslad")
+      ->capture_default_str();
+  verb.add_option("--sequence", a.data.corpus.sequence, "tokens of a sequence, at most")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  verb.add_option("--questions", a.data.corpus.questions, "of a document, at most")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--document-weight", a.data.corpus.document_weight,
+                  "of a document's tokens in the divergence; an answer's have 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb.add_option("--held-out-tokens", a.data.held_out_tokens, "kept from training, to measure on")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--target", a.target,
+                  "of the layer-wise stage: attention (its output) or hidden (after the block)")
+      ->check(CLI::IsMember({"attention", "hidden"}))
+      ->capture_default_str();
+  verb.add_option("--layerwise-steps", a.options.layerwise.steps, "of each layer")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--layerwise-rate", a.options.layerwise.rate,
+                  "highest learning rate of the layer-wise stage")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--batch-tokens", a.options.batch_tokens, "of one pass, about")
+      ->check(CLI::Range(16, 1 << 24))
+      ->capture_default_str();
+  verb.add_option("--compute", a.compute, "type of the products' operands; sums and weights are float32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  verb.add_option("--threads", a.threads, "CPU threads; 0: one for each processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  verb.add_option("--seed", a.options.seed, "of all that is random")->capture_default_str();
+  verb.add_flag("--json", a.json, "print JSON");
+}
+
+void add_distil_options(CLI::App& verb, TrainingArguments& a) {
+  verb.add_option("--tasks", a.data.files, "the same as --text");
+  verb.add_option("--layers", a.layers, "to distil in all; 0: every layer")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--chained-steps", a.options.chained.steps, "of each layer")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--chained-rate", a.options.chained.rate, "highest learning rate of the chained stage")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
+  verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
+      ->capture_default_str();
+  verb.add_option("--diversity", a.options.losses.diversity, "weight of the gates' likeness")
+      ->capture_default_str();
+  verb.add_option("--kl", a.options.losses.kl, "weight of KL(teacher || student)")->capture_default_str();
+  verb.add_option("--accumulate", a.options.accumulation, "passes whose gradients make one step")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  verb.add_option("--store", a.stored, "type of the matrices in the layers' files")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  verb.add_option("--checkpoint-seconds", a.checkpoint_seconds, "between two checkpoints")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_flag("--resume", a.resume, "go on with the chain in the folder");
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,182 @@
+#include "worker/tools/training_session.h"
+
+#include <csignal>
+#include <fmt/format.h>
+#include <span>
+#include <thread>
+
+#include "worker/files/json_file.h"
+#include "worker/tools/options.h"
+#include "worker/tools/status_line.h"
+
+namespace dslad::worker {
+namespace {
+
+constexpr std::size_t kEntropySequences = 64;
+constexpr double kLowestRate = 0.01;      // of the highest
+constexpr std::int64_t kWarmUpPart = 10;  // of a stage's steps
+constexpr std::size_t kMaxOrderFileBytes = 1 << 20;
+
+std::atomic<bool> stop_flag{false};
+static_assert(std::atomic<bool>::is_always_lock_free);  // set in a signal handler
+
+void request_stop(int) {
+  stop_flag = true;
+}
+
+// A list of layers as JSON, or a chain's manifest, whose order is taken.
+Result<std::vector<int>> order_from_file(const std::filesystem::path& path, int layers) {
+  if (path.filename() == "chain.json") {
+    const auto manifest = load_chain_manifest(path.parent_path());
+    if (!manifest) return manifest.error();
+    return manifest->order;
+  }
+  const auto json = load_json(path, kMaxOrderFileBytes);
+  if (!json) return json.error();
+  std::vector<int> order;
+  if (json->is_array()) {
+    for (const auto& value : *json) order.push_back(value.is_number_integer() ? value.get<int>() : -1);
+  }
+  const auto checked = ConversionOrder::create(order);
+  if (!checked || checked->layers() != layers) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{}: an order is a list that names each of the layers 0 to {} once{}",
+                             path.string(), layers - 1, checked ? "" : ": " + checked.error().message)};
+  }
+  return order;
+}
+
+}  // namespace
+
+const std::atomic<bool>& TrainingSession::stop_requested() {
+  return stop_flag;
+}
+
+Result<std::unique_ptr<TrainingSession>> TrainingSession::open(TrainingArguments arguments) {
+  std::unique_ptr<TrainingSession> session(new TrainingSession(std::move(arguments)));
+  const Status loaded = session->load();
+  if (!loaded) return loaded.error();
+  std::signal(SIGINT, request_stop);
+  std::signal(SIGTERM, request_stop);
+  return session;
+}
+
+Status TrainingSession::load() {
+  const auto compute = parse_dtype(arguments.compute);
+  if (!compute) return compute.error();
+  const auto target = parse_target(arguments.target);
+  if (!target) return target.error();
+  auto named = named_variant(arguments.variant);
+  if (!named) return named.error();
+  arguments.options.compute = *compute;
+  arguments.options.target = *target;
+  arguments.options.variant = *named;
+  variant = *named;
+  for (StageOptions* stage : {&arguments.options.layerwise, &arguments.options.chained}) {
+    stage->lowest_rate = stage->rate * kLowestRate;
+    stage->warm_up = stage->steps / kWarmUpPart;
+  }
+  dir = arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
+
+  const int threads =
+      arguments.threads > 0 ? arguments.threads : static_cast<int>(std::thread::hardware_concurrency());
+  backend = kernels::make_cpu_training_backend(threads);
+  auto files = WeightFiles::open(arguments.model);
+  if (!files) return files.error();
+  weights = std::make_unique<WeightFiles>(*std::move(files));
+  const auto teacher = load_teacher(arguments.model, *backend, *compute);
+  if (!teacher) return teacher.error();
+  network = std::make_unique<Network>(*backend, *teacher, *compute);
+  auto loaded = load_training_data(arguments.model, (*teacher)->config, arguments.data);
+  if (!loaded) return loaded.error();
+  data = *std::move(loaded);
+  fmt::print(stderr, "{} sequences, {} tokens to train on; {} sequences, {} tokens held out{}\n",
+             data.training.size(), data.training_tokens, data.held_out.size(), data.held_out_tokens,
+             data.too_long > 0 ? fmt::format("; {} documents or questions left out, longer than {} tokens",
+                                             data.too_long, arguments.data.corpus.sequence)
+                               : "");
+  return read_manifest();
+}
+
+Status TrainingSession::read_manifest() {
+  const Teacher& teacher = network->teacher();
+  auto found = load_chain_manifest(dir);
+  chain_exists = found.ok();
+  if (!found && found.error().code != ErrorCode::kNotFound) return found.error();
+  if (found) {
+    if (found->teacher_digest != teacher.digest) {
+      return Error{
+          ErrorCode::kRefused,
+          fmt::format("{}: this chain belongs to other weights (digest {}, the model's is {}); name another "
+                      "--out",
+                      dir.string(), found->teacher_digest, teacher.digest)};
+    }
+    manifest = *std::move(found);
+    return ok_status();
+  }
+  manifest.teacher_digest = teacher.digest;
+  manifest.layers = teacher.config.layers;
+  manifest.program = "dslad-model";
+  manifest.version = DSLAD_VERSION;
+  manifest.variant = variant;
+  return ok_status();
+}
+
+LayerEvidence& TrainingSession::evidence(int layer) {
+  for (LayerEvidence& found : manifest.evidence) {
+    if (found.layer == layer) return found;
+  }
+  return manifest.evidence.emplace_back(LayerEvidence{layer, {}, {}});
+}
+
+SensitivitySetup TrainingSession::sensitivity_setup() const {
+  return {&arguments.options, variant, data.training, data.held_out, {}, &stop_flag};
+}
+
+Status TrainingSession::measure(bool with_divergence) {
+  std::vector<TrainingBatch> prompts = data.held_out;
+  for (const TrainingBatch& sequence : data.training) {
+    if (prompts.size() >= kEntropySequences) break;
+    prompts.push_back(sequence);
+  }
+  fmt::print(stderr, "attention entropy over {} prompts\n", prompts.size());
+  const auto entropy = measure_entropy(*network, prompts);
+  if (!entropy) return entropy.error();
+  for (std::size_t layer = 0; layer < entropy->size(); ++layer) {
+    evidence(static_cast<int>(layer)).entropy = (*entropy)[layer];
+  }
+  if (!with_divergence) return ok_status();
+
+  StatusLine progress;
+  SensitivitySetup setup = sensitivity_setup();
+  setup.on_step = [&](int layer, std::int64_t step, std::int64_t steps) {
+    progress.show(
+        fmt::format("layer {} of {} alone: step {} of {}", layer + 1, manifest.layers, step, steps));
+  };
+  auto alone = convert_alone(*backend, *network, *weights, setup);
+  progress.clear();
+  if (!alone) return alone.error();
+  alone_ = *std::move(alone);
+  for (std::size_t layer = 0; layer < alone_.kl.size(); ++layer) {
+    evidence(static_cast<int>(layer)).kl = alone_.kl[layer];
+  }
+  return ok_status();
+}
+
+Status TrainingSession::decide_order(const std::string& method) {
+  auto decided = [&]() -> Result<std::vector<int>> {
+    if (std::filesystem::exists(method)) return order_from_file(method, manifest.layers);
+    if (method != "greedy")
+      return order_by(method, manifest.evidence, manifest.layers, arguments.options.seed);
+    if (alone_.students.empty()) {
+      return Error{ErrorCode::kInvalidArgument, "the order 'greedy' needs every layer converted alone"};
+    }
+    return greedy_order(*network, alone_, data.held_out, arguments.options.batch_tokens);
+  }();
+  if (!decided) return decided.error();
+  manifest.order = *std::move(decided);
+  manifest.order_method = std::filesystem::exists(method) ? "file" : method;
+  return ok_status();
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,49 @@
+// What both training verbs work with: the teacher, the data, and the chain's folder with its manifest.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "worker/distill/chain_training.h"
+#include "worker/distill/sensitivity.h"
+#include "worker/tools/training_verbs.h"
+
+namespace dslad::worker {
+
+class TrainingSession {
+ public:
+  // Loads everything and says on stderr what it found. Errors: those of the files.
+  static Result<std::unique_ptr<TrainingSession>> open(TrainingArguments arguments);
+
+  // Sets by SIGINT and SIGTERM: long work ends at its next step.
+  [[nodiscard]] static const std::atomic<bool>& stop_requested();
+
+  // Entropy, and where `with_divergence` each layer's divergence when converted alone, into the manifest's
+  // evidence.
+  Status measure(bool with_divergence);
+  // Decides the manifest's order by `method` (or from a file of that name), measuring what it needs.
+  Status decide_order(const std::string& method);
+
+  TrainingArguments arguments;
+  std::filesystem::path dir;  // of the chain
+  DslaVariant variant;
+  std::unique_ptr<kernels::TrainingBackend> backend;
+  std::unique_ptr<WeightFiles> weights;
+  std::unique_ptr<Network> network;
+  TrainingData data;
+  ChainManifest manifest;
+  bool chain_exists = false;  // the manifest was read from the folder
+
+ private:
+  explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
+  Status load();
+  Status read_manifest();
+  [[nodiscard]] SensitivitySetup sensitivity_setup() const;
+  LayerEvidence& evidence(int layer);
+
+  ConvertedAlone alone_;
+};
+
+}  // namespace dslad::worker

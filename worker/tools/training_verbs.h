@@ -1,0 +1,42 @@
+// The verbs of dslad-model that make a conversion chain: sensitivity, distil. Results to stdout, progress and
+// errors to stderr; each returns the exit status: 0, or 1 when it failed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "worker/distill/distil_options.h"
+#include "worker/tools/training_data.h"
+
+namespace CLI {
+class App;
+}
+
+namespace dslad::worker {
+
+struct TrainingArguments {
+  std::string model;  // a Hugging Face directory
+  std::string out;    // the chain's folder; empty: MODEL/dsla
+  TrainingDataOptions data;
+  DistilOptions options;
+  std::string variant = "dslad";
+  std::string target = "attention", compute = "bf16", stored = "bf16";
+  std::string order;  // a method or a file; empty: what the folder says, else entropy-descending
+  int layers = 0;     // to distil in all; 0: every layer
+  int threads = 0;    // 0: one for each processor
+  double checkpoint_seconds = 60;
+  bool resume = false;
+  bool json = false;
+};
+
+// Adds the options of both verbs, or those of distil alone.
+void add_training_options(CLI::App& verb, TrainingArguments& arguments);
+void add_distil_options(CLI::App& verb, TrainingArguments& arguments);
+
+// Measures entropy and divergence of each layer, decides the order, and stores both in the chain's manifest.
+int sensitivity(TrainingArguments arguments);
+
+// Distils the chain.
+int distil(TrainingArguments arguments);
+
+}  // namespace dslad::worker
