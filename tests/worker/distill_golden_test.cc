@@ -1,0 +1,210 @@
+// The trainer against PyTorch in float64: losses, the gradient of every parameter, and 20 steps of each stage
+// (tests/golden/make_training.py), with other layers converted below and above the one in training.
+#include <cmath>
+#include <gtest/gtest.h>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "tests/worker/ref_training_backend.h"
+#include "tests/worker/test_files.h"
+#include "worker/distill/adamw.h"
+#include "worker/distill/network.h"
+#include "worker/model/safetensors.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+using testing::golden_path;
+using testing::read_json;
+using Tensors = std::map<std::string, std::vector<float>>;
+
+Tensors read_tensors(const std::filesystem::path& path) {
+  const auto file = SafetensorsFile::open(path);
+  EXPECT_TRUE(file.ok());
+  Tensors out;
+  for (const TensorView& view : file->tensors()) {
+    auto& values = out[view.name];
+    values.resize(static_cast<std::size_t>(view.elements()));
+    EXPECT_TRUE(read_rows(view, 0, view.rows(), values.data()).ok());
+  }
+  return out;
+}
+
+DslaLayerTensors layer_tensors(const Tensors& t, const std::string& prefix = "") {
+  const auto get = [&](const char* name) {
+    const auto found = t.find(prefix + name);
+    return found == t.end() ? std::vector<float>() : found->second;
+  };
+  return {get("q_proj.weight"),  get("k_proj.weight"),   get("v_proj.weight"), get("o_proj.weight"),
+          get("gk_proj.weight"), get("gk_proj2.weight"), get("gk_proj.bias"),  get("gk_proj2.bias"),
+          get("alpha_list"),     get("o_norm.weight")};
+}
+
+std::vector<TrainingBatch> golden_batches() {
+  std::vector<TrainingBatch> out;
+  for (const auto& json : read_json(golden_path("training/batches.json"))) {
+    TrainingBatch& batch = out.emplace_back();
+    json["ids"].get_to(batch.ids);
+    json["positions"].get_to(batch.positions);
+    json["labels"].get_to(batch.labels);
+    json["kl_weight"].get_to(batch.kl_weight);
+    for (const auto& s : json["segments"]) batch.segments.push_back({s[0], s[1], s[2]});
+  }
+  return out;
+}
+
+std::unique_ptr<kernels::TrainingBackend> make_backend(const std::string& name) {
+  if (name == "ref") return std::make_unique<testing::RefTrainingBackend>();
+  return kernels::make_cpu_training_backend(2);
+}
+
+// A network with the golden layers in place.
+class World {
+ public:
+  World(const std::string& backend, const std::string& variant)
+      : folder_(golden_path("training/" + variant)),
+        expected(read_json(folder_ / "expected.json")),
+        gradients(read_tensors(folder_ / "gradients.safetensors")),
+        batches(golden_batches()),
+        backend_(make_backend(backend)) {
+    const auto& v = expected["variant"];
+    variant_.rotary = v["rotary"];
+    variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
+    variant_.output_norm = v["output_norm"];
+    variant_.alpha_per_head = v["alpha_per_head"];
+    auto teacher = load_teacher(golden_path("training/teacher"), *backend_, DType::kF32);
+    EXPECT_TRUE(teacher.ok());
+    network = std::make_unique<Network>(*backend_, *teacher, DType::kF32);
+    converted.resize(network->teacher().layers.size());
+    for (const int layer : expected["converted"]) {
+      others_.push_back(student(layer));
+      converted[static_cast<std::size_t>(layer)] = others_.back().get();
+    }
+    trained = student(expected["trained"]);
+  }
+
+  std::unique_ptr<StudentLayer> student(int layer) {
+    const auto tensors = read_tensors(folder_ / ("layer-" + std::to_string(layer) + ".safetensors"));
+    auto created =
+        StudentLayer::create(*backend_, network->teacher().config, layer, variant_, layer_tensors(tensors));
+    EXPECT_TRUE(created.ok());
+    return *std::move(created);
+  }
+
+  Losses losses(const std::string& which, const TrainingBatch& batch, double scale) {
+    if (which == "chained") {
+      const auto& w = expected["chained_weights"];
+      const auto result = network->train_chained(batch, converted, *trained,
+                                                 {w["ce"], w["align"], w["diversity"], w["kl"]}, scale);
+      EXPECT_TRUE(result.ok());
+      return *result;
+    }
+    const LayerTarget target = which == "hidden" ? LayerTarget::kHiddenState : LayerTarget::kAttentionOutput;
+    const auto result = network->train_layerwise(batch, converted, *trained, target, scale);
+    EXPECT_TRUE(result.ok());
+    Losses out;
+    out.total = *result;
+    return out;
+  }
+
+ private:
+  std::filesystem::path folder_;
+  DslaVariant variant_;
+
+ public:
+  nlohmann::json expected;
+  Tensors gradients;
+  std::vector<TrainingBatch> batches;
+
+ private:
+  std::unique_ptr<kernels::TrainingBackend> backend_;
+  std::vector<std::unique_ptr<StudentLayer>> others_;
+
+ public:
+  std::unique_ptr<Network> network;
+  ConvertedLayers converted;
+  std::unique_ptr<StudentLayer> trained;
+};
+
+void expect_close(std::span<const float> actual, const std::vector<float>& expected,
+                  const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  double scale = 0, worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+    worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - static_cast<double>(expected[i])));
+  }
+  EXPECT_LE(worst, 1e-4 * scale) << what;
+}
+
+class Training : public ::testing::TestWithParam<std::tuple<std::string, std::string, std::string>> {};
+
+TEST_P(Training, GivesTheLossAndEveryGradientOfPyTorch) {
+  const auto& [backend, variant, which] = GetParam();
+  World world(backend, variant);
+  const Losses losses = world.losses(which, world.batches[0], 1.0);
+  const auto& truth = world.expected["cases"][which];
+  const auto near = [&](double actual, const char* part) {
+    EXPECT_NEAR(actual, truth[part].get<double>(), 1e-5 * std::max(1.0, std::abs(truth[part].get<double>())))
+        << part;
+  };
+  near(losses.total, "loss");
+  if (which == "chained") {
+    near(losses.ce, "ce");
+    near(losses.kl, "kl");
+    near(losses.align, "align");
+    near(losses.diversity, "diversity");
+  }
+  const DslaLayerTensors expected = layer_tensors(world.gradients, which + ".");
+  const StudentTensors& actual = world.trained->gradients();
+  const StudentShape& shape = world.trained->shape();
+  const float* row = actual.input;
+  for (const auto& [part, name] : {std::pair{&expected.q, "q"},
+                                   {&expected.k, "k"},
+                                   {&expected.v, "v"},
+                                   {&expected.g1, "G_1"},
+                                   {&expected.g2, "G_2"}}) {
+    expect_close({row, part->size()}, *part, name);
+    row += part->size();
+  }
+  EXPECT_EQ(row - actual.input, shape.input_width * shape.hidden);
+  expect_close({actual.output, expected.o.size()}, expected.o, "o");
+  expect_close({actual.gate_bias, expected.c1.size()}, expected.c1, "c_1");
+  expect_close({actual.gate_bias + shape.kv_width, expected.c2.size()}, expected.c2, "c_2");
+  expect_close({actual.alpha, expected.alpha.size()}, expected.alpha, "alpha");
+  if (shape.norm > 0) expect_close({actual.norm, expected.o_norm.size()}, expected.o_norm, "o_norm");
+}
+
+TEST_P(Training, FollowsPyTorchForTwentySteps) {
+  const auto& [backend, variant, which] = GetParam();
+  World world(backend, variant);
+  const auto& curve = world.expected["curves"][which];
+  const auto& rates = world.expected["rates"][which];
+  const CosineSchedule schedule{rates["peak"], rates["lowest"], rates["warm_up"],
+                                static_cast<std::int64_t>(curve.size())};
+  AdamW optimizer({}, world.trained->value_array().size());
+  for (std::size_t step = 0; step < curve.size(); ++step) {
+    std::ranges::fill(world.trained->gradient_array(), 0.0f);
+    const Losses losses = world.losses(which, world.batches[step % world.batches.size()], 1.0);
+    const double rate = schedule.at(static_cast<std::int64_t>(step));
+    const double norm = optimizer.step(world.trained->value_array(), world.trained->gradient_array(),
+                                       world.trained->matrix_size(), rate);
+    world.trained->refresh();
+    EXPECT_NEAR(rate, curve[step][0].get<double>(), 1e-12) << step;
+    EXPECT_NEAR(losses.total / curve[step][1].get<double>(), 1.0, 1e-3) << step;
+    EXPECT_NEAR(norm / curve[step][2].get<double>(), 1.0, 1e-2) << step;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, Training,
+                         ::testing::Combine(::testing::Values("ref", "cpu"),
+                                            ::testing::Values("paper", "rich"),
+                                            ::testing::Values("attention", "hidden", "chained")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" +
+                                  std::get<2>(info.param);
+                         });
+
+}  // namespace
+}  // namespace dslad::worker
