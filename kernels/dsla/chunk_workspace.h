@@ -39,8 +39,8 @@ class ChunkWorkspace {
     std::fill_n(anchors_, 2 * d_k_, 1.0f);
   }
 
-  // [c][d_k] a_i of the sub-block's tokens.
-  [[nodiscard]] float* gate(int i, std::int64_t t) const { return gates_ + (i * kDslaSubBlock + t) * d_k_; }
+  // [c][2 d_k] a_i of the sub-block's tokens.
+  [[nodiscard]] float* gate(int i, std::int64_t t) const { return gates_ + (t * 2 + i) * d_k_; }
   // [d_k] sum of log a_i over the chunk so far, and its exponential at the sub-block's start.
   [[nodiscard]] float* log_sum(int i) const { return log_sums_ + i * d_k_; }
   [[nodiscard]] float* anchor(int i) const { return anchors_ + i * d_k_; }

@@ -1,4 +1,4 @@
-// The unit of DSLA's work on the CPU: one KV head of one piece, with its group of query heads.
+// The unit of DSLA's work on the CPU: one KV head of consecutive tokens, with its group of query heads.
 //
 // Internal to kernels/dsla. Thread safety: functions of their arguments; distinct heads may run concurrently.
 #pragma once
@@ -12,11 +12,12 @@ namespace dslad::kernels {
 
 struct DslaHead {
   const DslaArgs* args;
-  const DslaPiece* piece;
+  std::int64_t first_row, rows;
   int head;
+  float* states[2];  // [d_k, d_v], in/out
 
   [[nodiscard]] int group() const { return args->shape.n_heads / args->shape.n_kv; }
-  // Rows t count from the piece's first. Queries and outputs of the group: [group, d] contiguous.
+  // Tokens t count from first_row. Queries and outputs of the group: [group, d] contiguous.
   [[nodiscard]] const float* q(std::int64_t t) const {
     return args->q + row(t) * args->q_stride + std::int64_t{head} * group() * args->shape.d_k;
   }
@@ -38,16 +39,15 @@ struct DslaHead {
     return args->mix[i * args->shape.n_heads + head * group() + g] /
            std::sqrt(static_cast<float>(args->shape.d_k));
   }
-  [[nodiscard]] float* state(int i) const { return piece->state + gate_channel(i) * args->shape.d_v; }
 
  private:
-  [[nodiscard]] std::int64_t row(std::int64_t t) const { return piece->first_row + t; }
+  [[nodiscard]] std::int64_t row(std::int64_t t) const { return first_row + t; }
   [[nodiscard]] std::int64_t gate_channel(int i) const {
     return (std::int64_t{i} * args->shape.n_kv + head) * args->shape.d_k;
   }
 };
 
-// Floats of workspace that either form needs.
+// Floats of workspace that either form needs, 64-byte aligned.
 std::int64_t dsla_workspace(const DslaShape& shape);
 
 // The recurrence, one row. Bound by the states' bytes.

@@ -121,10 +121,10 @@ void step(const DslaHead& head, float* workspace) {
     }
     step_gates(head, i, gates);
     step_heads<kStepHeads>(
-        {d_k, d_v, gates, head.k(0), head.v(0), queries, head.state(i), head.o(0), head.state(1)},
+        {d_k, d_v, gates, head.k(0), head.v(0), queries, head.states[i], head.o(0), head.states[1]},
         first_heads);
     small_gemm<float>(group - first_heads, d_v, d_k, {queries + first_heads * d_k, d_k, 1},
-                      {head.state(i), d_v}, {head.o(0) + first_heads * d_v, d_v}, GemmMode::kAccumulate);
+                      {head.states[i], d_v}, {head.o(0) + first_heads * d_v, d_v}, GemmMode::kAccumulate);
   }
 }
 

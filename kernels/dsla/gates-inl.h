@@ -1,4 +1,4 @@
-// Log-gates of one token and one state, for code that is compiled once per instruction set.
+// Log-gates and their derivative, for code that is compiled once per instruction set.
 
 // Per-target include guard, as Highway wants it.
 #if defined(DSLAD_KERNELS_DSLA_GATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -26,6 +26,17 @@ HWY_INLINE hn::Vec<D> log_gate(D d, hn::Vec<D> logit) {
   const auto tail = hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(logit))));
   const auto log_sigmoid = hn::Sub(hn::Min(logit, hn::Zero(d)), tail);
   return hn::Max(hn::Mul(log_sigmoid, hn::Set(d, 1.0f / kGateTemperature)), hn::Set(d, kMinLogGate));
+}
+
+// d log a / d x = sigmoid(-x) / tau, and 0 where the clamp is active: far below zero logsigmoid(x) is x.
+template <class D>
+HWY_INLINE hn::Vec<D> log_gate_slope(D d, hn::Vec<D> logit) {
+  const auto one = hn::Set(d, 1.0f);
+  const auto tail = hn::Exp(d, hn::Neg(hn::Abs(logit)));
+  const auto above = hn::IfThenElse(hn::Gt(logit, hn::Zero(d)), tail, one);
+  const auto slope = hn::Div(hn::Mul(above, hn::Set(d, 1.0f / kGateTemperature)), hn::Add(one, tail));
+  const auto free = hn::Gt(logit, hn::Set(d, kMinLogGate * kGateTemperature));
+  return hn::IfThenElseZero(free, slope);
 }
 
 }  // namespace dslad::kernels::HWY_NAMESPACE

@@ -10,12 +10,13 @@
 //   g       += q_t * dq_i,t - k_t * dk_i,t   dlog a_i,t = g
 //   dS       = diag(a_i,t) dS
 //   dz_i     = dlog a_i sigmoid(-z_i) / tau  (0 where the clamp is active)
-//   dmix_i   = sum_t q_t . dq_i,t / mix_i    (computed so that mix_i = 0 is ordinary)
+//   dmix_i   = sum_t q_t . dq_i,t / mix_i    per query head; computed so that mix_i = 0 is ordinary
 // computed by chunks: states are kept at chunk boundaries only, so memory grows with T / kDslaChunk. A
 // segment with a parent starts from the parent's final state. Results do not depend on the number of threads,
 // bit for bit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -44,7 +45,9 @@ struct SequenceDslaArgs {
 struct SequenceDslaBackwardArgs {
   SequenceDslaArgs forward;  // as in the forward call; o is not read
   const float* d_o;          // [R, n_heads, d_v], row stride o_stride
-  float* dq;  // [R, n_heads, d_k], row stride dq_stride; overwritten for the rows of segments, as dk..dz
+  // [R, n_heads, d_k], row stride dq_stride; overwritten for the rows of segments, as dk, dv and dz; none may
+  // overlap an input.
+  float* dq;
   std::int64_t dq_stride;
   float* dk;  // [R, n_kv, d_k]
   std::int64_t dk_stride;
@@ -61,5 +64,9 @@ void sequence_dsla_ref(const SequenceDslaArgs& args);
 void sequence_dsla_backward_ref(const SequenceDslaBackwardArgs& args);
 void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args);
 void sequence_dsla_backward_cpu(ThreadPool& pool, const SequenceDslaBackwardArgs& args);
+
+// Bytes that each thread works in during sequence_dsla_backward_cpu, and keeps for later calls. README.md has
+// the formula: 8 d_k d_v bytes for each kDslaChunk tokens of the longest sequence, and a constant.
+std::size_t sequence_dsla_workspace_bytes(const DslaShape& shape, std::span<const Segment> segments);
 
 }  // namespace dslad::kernels

@@ -1,0 +1,72 @@
+// Where the gradient of the chunk form keeps its intermediate matrices, beside the forward pass's
+// (chunk_workspace.h). Internal to kernels/dsla.
+//
+// c = kDslaSubBlock, C = kDslaChunk, G query heads a group, W = 2 d_k: the channels of both states side by
+// side. Rows of queries count (token, query head of the group).
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/dsla/chunk_workspace.h"
+
+namespace dslad::kernels {
+
+class GradientWorkspace {
+ public:
+  static std::int64_t floats(const DslaShape& shape) { return GradientWorkspace(shape, nullptr).size_; }
+
+  GradientWorkspace(const DslaShape& shape, float* memory)
+      : forward(shape, memory), size_(ChunkWorkspace::floats(shape)) {
+    const std::int64_t channels = std::int64_t{2} * shape.d_k;
+    const std::int64_t group = shape.n_heads / shape.n_kv;
+    const std::int64_t queries = kDslaSubBlock * group;
+    for (auto [part, count] : {std::pair{&d_out, queries * shape.d_v},
+                               {&d_scores, queries * kDslaChunk},
+                               {&d_queries, queries * channels},
+                               {&growth, channels},
+                               {&pair_decays, kDslaSubBlock * channels},
+                               {&values_t, shape.d_v * kDslaChunk},
+                               {&d_values_t, shape.d_v * kDslaChunk},
+                               {&decays, kDslaChunk * channels},
+                               {&keys, kDslaChunk * channels},
+                               {&products, kDslaChunk * channels},
+                               {&d_keys, kDslaChunk * channels},
+                               {&query_parts, kDslaChunk * channels},
+                               {&d_state_next, shape.d_v * channels},
+                               {&d_log_gate, channels},
+                               {&bias_sums, channels},
+                               {&mix_sums, group * channels}}) {
+      *part = memory + size_;
+      size_ += (count + kAlignment - 1) / kAlignment * kAlignment;
+    }
+  }
+
+  ChunkWorkspace forward;
+
+  // Of the sub-block at hand.
+  float* d_out;        // [c * G][d_v] packed
+  float* d_scores;     // [c * G][C], of the chunk's tokens up to the sub-block's end
+  float* d_queries;    // [c * G][W] dq_i / (s mix_i)
+  float* growth;       // [W] exp(b_t - anchor), a running product
+  float* pair_decays;  // [c][W] exp(b_t - b_u) of the sub-block's tokens u, t the token at hand
+
+  // Of the chunk.
+  float* values_t;      // [d_v][C]
+  float* d_values_t;    // [d_v][C]
+  float* decays;        // [C][W] exp(anchor - b_u)
+  float* keys;          // [C][W] keys times decays of one kind or another
+  float* products;      // [C][W] at hand
+  float* d_keys;        // [C][W] dk_i
+  float* query_parts;   // [C][W] sum over the group of q * dq_i
+  float* d_state_next;  // [d_v][W] what the chunk's outputs add to the gradient by the state before it
+  float* d_log_gate;    // [W] the running sum g
+  float* bias_sums;     // [W] sum of dz
+  float* mix_sums;      // [G][W] sum of q * dq_i / (s mix_i)
+
+ private:
+  static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
+  std::int64_t size_;
+};
+
+}  // namespace dslad::kernels
