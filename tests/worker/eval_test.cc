@@ -1,0 +1,456 @@
+// Likelihoods against plain computations, generated scores whatever the batch, resuming, and the summary.
+#include <cmath>
+#include <gmock/gmock.h>
+
+#include "tests/worker/engine_world.h"
+#include "tests/worker/test_files.h"
+#include "worker/eval/choices.h"
+#include "worker/eval/generation.h"
+#include "worker/eval/perplexity.h"
+#include "worker/eval/summary_report.h"
+#include "worker/eval/text_windows.h"
+
+namespace dslad::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int kConverted = 3;  // layers that have a converted form
+const char* const kStory =
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, "
+    "she saw "
+    "a big, red ball. She wanted to play with it, but it was too high. Lily's mom said, \"Lily, let's go to "
+    "the "
+    "park.\" Lily was sad and didn't know what to do. She asked her friend Tom to help. Tom climbed the tree "
+    "and "
+    "gave her the ball. They played together all day, and then they went home to sleep.";
+
+// The trained stories model, in float32.
+class EvalTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto loaded = ModelFolder::load(golden("stories260K"), kernels::DType::kF32);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    model_ = std::make_unique<ModelFolder>(*std::move(loaded));
+  }
+  static void TearDownTestSuite() { model_.reset(); }
+
+  static const ModelFolder& model() { return *model_; }
+  static ConversionOrder order() { return ConversionOrder::by_index(model().weights->config.layers); }
+  static ConvertedLayers converted() {
+    ConvertedLayers layers(static_cast<std::size_t>(model().weights->config.layers));
+    for (int layer = 0; layer < kConverted; ++layer) {
+      layers[static_cast<std::size_t>(layer)] =
+          undistilled_dsla(model().weights->config, layer, model().weights->dtype);
+    }
+    return layers;
+  }
+  std::unique_ptr<TokenScorer> scorer(std::size_t cache_bytes = std::size_t{64} << 20) {
+    auto made = TokenScorer::create(*backend_, model().weights, order(), converted(), cache_bytes);
+    EXPECT_TRUE(made.ok()) << made.error().message;
+    return *std::move(made);
+  }
+
+  static std::vector<TokenId> story_ids() {
+    PromptText text;
+    text.head.text = kStory;
+    auto ids = encode_head(*model().tokenizer, model().prompt, text);
+    EXPECT_TRUE(ids.ok());
+    return *ids;
+  }
+
+  // log p of every token of the vocabulary after each token of `ids`, the model run token by token.
+  std::vector<std::vector<double>> plain_log_p(std::span<const TokenId> ids, int plan) {
+    const auto made = engine_over(model().weights);  // for its cache pool's shape alone
+    const LlamaConfig& c = model().weights->config;
+    const CacheShape shape{{kernels::DType::kF32, c.kv_heads, c.head_dim},
+                           {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+    auto caches = CachePool::create(*backend_, shape, order(), std::size_t{16} << 20);
+    EXPECT_TRUE(caches.ok());
+    Forward forward(*backend_, model().weights, order(), **caches);
+    const ConvertedLayers layers = converted();
+    for (int layer = 0; layer < kConverted; ++layer) {
+      forward.set_converted(layer, layers[static_cast<std::size_t>(layer)]);
+    }
+    const auto cache = (*caches)->allocate(plan, std::ssize(ids));
+    std::vector<std::vector<double>> rows;
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      const StepSequence step{&*cache, static_cast<std::int64_t>(t), ids.subspan(t, 1),
+                              kernels::RowKind::kDecode, LogitRows::kLast};
+      EXPECT_TRUE(forward.run({&step, 1}).ok());
+      std::vector<double> row(forward.logits(0).begin(), forward.logits(0).end());
+      double sum = 0;
+      for (const double logit : row) sum += std::exp(logit);
+      for (double& logit : row) logit -= std::log(sum);
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  static EvalData data(const std::string& name, const std::string& bytes) {
+    auto parsed = parse_eval_data(bytes, name);
+    EXPECT_TRUE(parsed.ok()) << parsed.error().message;
+    return *std::move(parsed);
+  }
+  static EvalData questions() {
+    std::string lines;
+    for (const char* const name : {"Tom", "Lily", "Sam"}) {
+      lines += nlohmann::json{{"id", name},
+                              {"task", "qa"},
+                              {"document", std::string(name) + " had a red ball. " + kStory},
+                              {"items",
+                               {{{"question", "Who had it?"}, {"answers", {name}}, {"kind", "early"}},
+                                {{"question", "What colour is the ball?"},
+                                 {"answers", {"red", "a red one"}},
+                                 {"kind", "late"}},
+                                {{"question", "When?"}, {"answers", nlohmann::json::array()}}}}}
+                   .dump();
+      lines += '\n';
+    }
+    return data("questions.jsonl", lines);
+  }
+  static EvalSettings settings(std::vector<int> plans) {
+    EvalSettings settings;
+    settings.plans = std::move(plans);
+    settings.max_tokens = 12;
+    settings.window = 64;
+    settings.stride = 40;
+    return settings;
+  }
+  // With `sequences` that may run at once.
+  static EvaluatedFile generate(const EvalData& data, const EvalSettings& settings, ResultsLog& log,
+                                int sequences = 64) {
+    const auto engine = engine_over(model().weights, {.converted = kConverted, .max_sequences = sequences});
+    auto evaluated = score_generated(model(), *engine, data, settings, log);
+    EXPECT_TRUE(evaluated.ok()) << evaluated.error().message;
+    return *std::move(evaluated);
+  }
+
+  std::unique_ptr<kernels::Backend> backend_ = kernels::make_cpu_backend(2);
+
+ private:
+  static std::unique_ptr<ModelFolder> model_;
+};
+
+std::unique_ptr<ModelFolder> EvalTest::model_;
+
+TEST(Distribution, IsTheSoftmaxOfItsLogits) {
+  const std::vector<float> logits = {1.5f, -2, 100, 98.5f}, other = {0, 0, 1, 100};
+  const Distribution p(logits), q(other);
+  const double log_sum = 100 + std::log(1 + std::exp(-1.5) + std::exp(-98.5) + std::exp(-102.0));
+  EXPECT_NEAR(p.log_p(2), 100 - log_sum, 1e-6);
+  EXPECT_NEAR(p.log_p(1), -2 - log_sum, 1e-5);
+  EXPECT_EQ(p.kl(p), 0);
+  EXPECT_EQ(p.kl(Distribution(std::vector<float>(logits))), 0);
+  EXPECT_GT(p.kl(q), 70);
+}
+
+TEST(TextWindows, ScoreEachTokenOnce) {
+  EXPECT_THAT(cut_windows(5, 8, 4), ElementsAre(TextWindow{0, 5, 0}));
+  EXPECT_THAT(cut_windows(10, 4, 3),
+              ElementsAre(TextWindow{0, 4, 0}, TextWindow{3, 7, 4}, TextWindow{6, 10, 7}));
+  EXPECT_THAT(cut_windows(9, 4, 4),
+              ElementsAre(TextWindow{0, 4, 0}, TextWindow{4, 8, 4}, TextWindow{8, 9, 8}));
+}
+
+TEST_F(EvalTest, TokensAreAsLikelyAsComputedPlainly) {
+  const auto ids = story_ids();
+  ASSERT_GT(std::ssize(ids), kernels::kMaxPrefillRows + 2);  // more than a piece
+  const std::vector<int> plans = {0, 2, kConverted};
+  for (const std::size_t first : {std::size_t{1}, std::size_t{100}, ids.size() - 1}) {
+    const auto sums = scorer()->score(ids, first, plans);
+    ASSERT_TRUE(sums.ok()) << sums.error().message;
+    const auto teacher = plain_log_p(ids, 0);
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      const auto student = plain_log_p(ids, plans[i]);
+      double nats = 0, kl = 0;
+      for (std::size_t t = first; t < ids.size(); ++t) {
+        nats -= student[t - 1][static_cast<std::size_t>(ids[t])];
+        for (std::size_t v = 0; v < teacher[t - 1].size(); ++v) {
+          kl += std::exp(teacher[t - 1][v]) * (teacher[t - 1][v] - student[t - 1][v]);
+        }
+      }
+      EXPECT_NEAR((*sums)[i].nats, nats, 1e-4 * nats + 1e-4) << "plan " << plans[i] << " from " << first;
+      EXPECT_NEAR((*sums)[i].kl, kl, 1e-3 * kl + 1e-4) << "plan " << plans[i] << " from " << first;
+    }
+    EXPECT_EQ((*sums)[0].kl, 0);
+    EXPECT_GT((*sums)[1].kl, 0);
+  }
+}
+
+TEST_F(EvalTest, PlansThatDoNotFitTogetherRunInTurn) {
+  const auto ids = story_ids();
+  const std::vector<int> plans = {0, 1, 2, kConverted};
+  const auto together = scorer()->score(ids, 1, plans);
+  const auto in_turn = scorer(std::size_t{512} << 10)->score(ids, 1, plans);
+  ASSERT_TRUE(together.ok());
+  ASSERT_TRUE(in_turn.ok()) << in_turn.error().message;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    EXPECT_EQ((*together)[i].nats, (*in_turn)[i].nats);
+    EXPECT_EQ((*together)[i].kl, (*in_turn)[i].kl);
+  }
+  const auto refused = scorer(std::size_t{64} << 10)->score(ids, 1, plans);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
+}
+
+TEST_F(EvalTest, PerplexityCountsEachTokenOnce) {
+  const auto scorer_of_plans = scorer();
+  ResultsLog log;
+  const auto evaluated = score_text(model(), *scorer_of_plans, data("story.txt", kStory), settings({0}), log);
+  ASSERT_TRUE(evaluated.ok()) << evaluated.error().message;
+  double scored = 0;
+  for (const ItemKey& item : evaluated->items) scored += log.find(item, 0)->weight;
+  EXPECT_EQ(scored, std::ssize(story_ids()) - 1);  // all but bos
+  EXPECT_GT(evaluated->items.size(), 2u);
+}
+
+TEST_F(EvalTest, PerplexityOfOneWindowIsThatOfThePlainComputation) {
+  const auto ids = story_ids();
+  const auto rows = plain_log_p(ids, 0);
+  double nats = 0;
+  for (std::size_t t = 1; t < ids.size(); ++t) nats -= rows[t - 1][static_cast<std::size_t>(ids[t])];
+  const auto scorer_of_plans = scorer();
+  ResultsLog log;
+  EvalSettings whole = settings({0});
+  whole.window = whole.stride = 0;
+  const EvalData text = data("story.txt", kStory);
+  const auto evaluated = score_text(model(), *scorer_of_plans, text, whole, log);
+  ASSERT_TRUE(evaluated.ok()) << evaluated.error().message;
+  ASSERT_EQ(evaluated->items.size(), 1u);
+  const FileSummary summary = summarize_file(text, *evaluated, whole.plans, log, 1);
+  const double expected = nats / static_cast<double>(ids.size() - 1);
+  EXPECT_NEAR(summary.plans[0].scores.at("nats").mean, expected, 1e-5 * expected);
+}
+
+TEST_F(EvalTest, RefusesWindowsOutOfRange) {
+  const auto scorer_of_plans = scorer();
+  for (const auto& [window, stride] : {std::pair(1, 1), {513, 1}, {64, 64}}) {
+    EvalSettings wrong = settings({0});
+    wrong.window = window;
+    wrong.stride = stride;
+    ResultsLog log;
+    const auto refused = score_text(model(), *scorer_of_plans, data("story.txt", kStory), wrong, log);
+    ASSERT_FALSE(refused.ok()) << window;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST_F(EvalTest, TheLikeliestChoiceByBytesIsTheAnswer) {
+  const std::string line =
+      R"({"id": "a", "question": "Once upon a time, there was a little girl named", "choices": ["Lily", "Xylophon"],)"
+      R"( "answer": 0})"
+      "\n"
+      R"({"id": "b", "question": "She wanted to play with the _ ball.", "choices": ["big red", "qu qz"], "answer": 1})"
+      "\n"
+      R"({"id": "c", "question": ")" +
+      std::string(4000, 'x') + R"(", "choices": ["a", "b"], "answer": 0})";
+  const auto scorer_of_plans = scorer();
+  ResultsLog log;
+  const auto evaluated =
+      score_choices(model(), *scorer_of_plans, data("c.jsonl", line), settings({0, 1}), log);
+  ASSERT_TRUE(evaluated.ok()) << evaluated.error().message;
+  EXPECT_EQ(evaluated->skipped, 1);  // c is longer than the context
+  ASSERT_EQ(evaluated->items.size(), 2u);
+  EXPECT_EQ(log.find(evaluated->items[0], 0)->scores.at("accuracy"), 1);
+  EXPECT_EQ(log.find(evaluated->items[1], 0)->scores.at("accuracy"), 0);
+  EXPECT_NE(log.find(evaluated->items[1], 1), nullptr);
+}
+
+TEST_F(EvalTest, GeneratedScoresDoNotDependOnTheBatch) {
+  const EvalData all = questions();
+  ResultsLog together, alone;
+  const EvaluatedFile evaluated = generate(all, settings({0, 2}), together);
+  ASSERT_EQ(evaluated.items.size(), 9u);
+  for (const EvalDocument& document : all.documents) {
+    for (const int plan : {0, 2}) {
+      EvalData one = all;
+      one.documents = {document};
+      generate(one, settings({plan}), alone, 1);
+    }
+  }
+  for (const ItemKey& item : evaluated.items) {
+    for (const int plan : {0, 2}) {
+      ASSERT_NE(alone.find(item, plan), nullptr);
+      EXPECT_EQ(to_line(*together.find(item, plan)), to_line(*alone.find(item, plan)));
+    }
+  }
+}
+
+TEST_F(EvalTest, SummariesShareOneJobAndQuestionsOfSummariesAreAsked) {
+  const EvalData summaries =
+      data("s.jsonl", nlohmann::json{{"id", "a"},
+                                     {"task", "summarize"},
+                                     {"document", kStory},
+                                     {"items",
+                                      {{{"summaries", {"Lily plays."}}},
+                                       {{"question", "Why?"}, {"summaries", {"x", "y"}}},
+                                       {{"summaries", {"Tom helps."}}}}}}
+                          .dump());
+  ResultsLog log;
+  const EvaluatedFile evaluated = generate(summaries, settings({0}), log);
+  ASSERT_EQ(evaluated.items.size(), 3u);
+  EXPECT_EQ(log.find(evaluated.items[0], 0)->text, log.find(evaluated.items[2], 0)->text);
+  EXPECT_NE(log.find(evaluated.items[0], 0)->text, log.find(evaluated.items[1], 0)->text);
+  EXPECT_TRUE(log.find(evaluated.items[1], 0)->scores.contains("rougeL"));
+}
+
+TEST_F(EvalTest, WhatTheContextDoesNotHoldIsSkippedAndCounted) {
+  EvalData some = questions();
+  std::string longest;
+  for (int i = 0; i < 8; ++i) longest += kStory;
+  some.documents[1].document = longest;
+  some.documents[2].items[1].question = longest;
+  ResultsLog log;
+  const EvaluatedFile evaluated = generate(some, settings({0, 1}), log);
+  EXPECT_EQ(evaluated.items.size(), 5u);
+  EXPECT_EQ(evaluated.skipped, 4);
+}
+
+TEST_F(EvalTest, TheLimitCountsItems) {
+  EvalSettings few = settings({0});
+  few.limit = 4;
+  ResultsLog log;
+  EXPECT_EQ(generate(questions(), few, log).items.size(), 4u);
+}
+
+const ResultsLog::Facts kFacts = {{"model", "aa"}, {"dtype", "f32"}};
+
+TEST_F(EvalTest, AResumedRunGivesTheSameSummary) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "results.jsonl";
+  const EvalData all = questions();
+  const EvalSettings plans = settings({0, 2});
+  const auto run = [&](bool resume) {
+    auto log = ResultsLog::open(path, kFacts, resume);
+    EXPECT_TRUE(log.ok()) << log.error().message;
+    const EvaluatedFile evaluated = generate(all, plans, *log);
+    return to_json(summarize_file(all, evaluated, plans.plans, *log, 1)).dump();
+  };
+  const std::string whole = run(false);
+  const std::string content = testing::read_text(path);
+  for (const std::size_t kept :
+       {std::size_t{0}, std::size_t{5}, content.size() / 2, content.size() - 1, content.size()}) {
+    std::filesystem::resize_file(path, kept);
+    EXPECT_EQ(run(true), whole) << "killed after " << kept << " bytes";
+    std::ofstream(path) << content;
+  }
+}
+
+TEST(ResultsLog, RefusesWhatItMustNotMix) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "results.jsonl";
+  ASSERT_TRUE(ResultsLog::open(path, kFacts, false).ok());
+  const auto again = ResultsLog::open(path, kFacts, false);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code, ErrorCode::kRefused);
+  EXPECT_THAT(again.error().message, HasSubstr("--resume"));
+  const auto other = ResultsLog::open(path, {{"model", "bb"}}, true);
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.error().code, ErrorCode::kRefused);
+  EXPECT_THAT(other.error().message, HasSubstr("was made with model aa, but this is bb"));
+}
+
+TEST(ResultsLog, NamesADamagedLine) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "results.jsonl";
+  ASSERT_TRUE(ResultsLog::open(path, kFacts, false).ok());
+  std::ofstream(path, std::ios::app) << "{\"file\": \n";
+  const auto damaged = ResultsLog::open(path, kFacts, true);
+  ASSERT_FALSE(damaged.ok());
+  EXPECT_EQ(damaged.error().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(damaged.error().message, HasSubstr("results.jsonl: line 2"));
+}
+
+TEST(ResultsLog, RefusesAFolderThatIsNotThere) {
+  const auto log = ResultsLog::open("/nonexistent/results.jsonl", kFacts, false);
+  ASSERT_FALSE(log.ok());
+  EXPECT_THAT(log.error().message, HasSubstr("/nonexistent/results.jsonl"));
+}
+
+TEST(ScoreRecord, SurvivesItsLine) {
+  ScoreRecord record;
+  record.key = {{"f", "i", 3}, 2};
+  record.kind = "late";
+  record.tokens = 77;
+  record.weight = 0.1;
+  record.scores = {{"f1", 1.0 / 3}, {"exact_match", 0}};
+  record.text = "a \"b\"\n\xe2\x82\xac";
+  const auto read = parse_record(to_line(record), "here");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(to_line(*read), to_line(record));
+  EXPECT_EQ(read->scores.at("f1"), 1.0 / 3);
+}
+
+// Two documents of two items under plans 0 and 1.
+struct Made {
+  EvalData data;
+  EvaluatedFile evaluated;
+  ResultsLog log;
+
+  explicit Made(DataKind kind) {
+    data.file = "made";
+    data.kind = kind;
+  }
+  void add(const char* id, int item, std::map<std::string, double> plan0, std::map<std::string, double> plan1,
+           double weight = 1) {
+    evaluated.items.push_back({"made", id, item});
+    for (const int plan : {0, 1}) {
+      ScoreRecord record;
+      record.key = {evaluated.items.back(), plan};
+      record.kind = item == 0 ? "early" : "late";
+      record.tokens = std::string(id) == "a" ? 512 : 513;
+      record.weight = weight;
+      record.scores = plan == 0 ? plan0 : plan1;
+      ASSERT_TRUE(log.append(record).ok());
+    }
+  }
+  FileSummary summary() { return summarize_file(data, evaluated, std::vector<int>{0, 1}, log, 1); }
+};
+
+TEST(Summary, GivesMeansRatiosAndGroups) {
+  Made made(DataKind::kQa);
+  made.add("a", 0, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 0}, {"f1", 0.5}});
+  made.add("a", 1, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 1}, {"f1", 1}});
+  made.add("b", 0, {{"exact_match", 0}, {"f1", 0}}, {{"exact_match", 0}, {"f1", 0}});
+  made.add("b", 1, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 0}, {"f1", 0}});
+  const FileSummary summary = made.summary();
+  EXPECT_EQ(summary.documents, 2);
+  EXPECT_EQ(summary.plans[0].scores.at("f1").mean, 0.75);
+  EXPECT_EQ(summary.plans[0].scores.at("f1").ratio, 1);
+  EXPECT_EQ(summary.plans[1].scores.at("f1").mean, 0.375);
+  EXPECT_EQ(summary.plans[1].scores.at("f1").ratio, 0.5);
+  EXPECT_EQ(summary.plans[1].scores.at("f1").intervals.mean, (Interval{0, 0.75}));
+  ASSERT_EQ(summary.plans[1].by_length.size(), 2u);
+  EXPECT_EQ(summary.plans[1].by_length[0].name, "<=512");
+  EXPECT_EQ(summary.plans[1].by_length[0].scores.at("f1").mean, 0.75);
+  EXPECT_EQ(summary.plans[1].by_length[1].name, "<=1k");
+  EXPECT_EQ(summary.plans[1].by_kind[1].name, "late");
+  EXPECT_EQ(summary.plans[1].by_kind[1].scores.at("exact_match").mean, 0.5);
+  EXPECT_EQ(headlines({&summary, 1}, std::vector<int>{0, 1})[1].quality, 0.5);
+  EXPECT_THAT(to_table(summary), HasSubstr("made (qa): 4 items of 2 documents"));
+}
+
+TEST(Summary, WeighsWindowsByTheirTokens) {
+  Made made(DataKind::kText);
+  made.add("", 0, {{"nats", 1}, {"kl", 0}}, {{"nats", 2}, {"kl", 0.5}}, 30);
+  made.add("", 1, {{"nats", 2}, {"kl", 0}}, {{"nats", 2}, {"kl", 0.1}}, 10);
+  const FileSummary summary = made.summary();
+  EXPECT_DOUBLE_EQ(summary.plans[0].scores.at("nats").mean, 1.25);
+  const PlanHeadline line = headlines({&summary, 1}, std::vector<int>{0, 1})[1];
+  EXPECT_DOUBLE_EQ(*line.kl, 0.4);
+  EXPECT_DOUBLE_EQ(*line.perplexity_ratio, std::exp(2 - 1.25));
+  EXPECT_FALSE(line.quality.has_value());
+}
+
+TEST(Summary, HasNoQualityWherePlan0ScoresNothing) {
+  Made made(DataKind::kQa);
+  made.add("a", 0, {{"exact_match", 0}, {"f1", 0}}, {{"exact_match", 1}, {"f1", 1}});
+  const FileSummary summary = made.summary();
+  EXPECT_FALSE(headlines({&summary, 1}, std::vector<int>{0, 1})[1].quality.has_value());
+  EXPECT_TRUE(to_json(summary)["plans"][1]["f1"]["ratio"].is_null());
+}
+
+}  // namespace
+}  // namespace dslad::worker

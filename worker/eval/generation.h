@@ -1,0 +1,23 @@
+// Scores of generated answers and summaries: jobs of one document with all its questions run through an
+// engine with continuous batching, as the worker runs them.
+//
+// A summarize item without a question is the task `summarize`; one with a question is asked as `qa` and
+// scored as a summary. Scores: "exact_match" and "f1" of qa files, "rouge1", "rouge2" and "rougeL" of
+// summarize files. A score does not depend on what else the engine runs.
+#pragma once
+
+#include "schema/result.h"
+#include "worker/engine/engine.h"
+#include "worker/eval/eval_data.h"
+#include "worker/eval/evaluation.h"
+#include "worker/eval/results_log.h"
+#include "worker/tasks/model_folder.h"
+
+namespace dslad::worker {
+
+// Generates and logs what the log lacks. Greedy decoding. Errors: those of Task, Engine and the log.
+// REQUIRES: `data` is qa or summarize; the engine is idle and runs the model's weights.
+Result<EvaluatedFile> score_generated(const ModelFolder& model, Engine& engine, const EvalData& data,
+                                      const EvalSettings& settings, ResultsLog& log);
+
+}  // namespace dslad::worker

@@ -1,0 +1,44 @@
+// What was found for one item under one plan, and its line in a results file:
+//   {"file", "id", "item", "plan", "kind"?, "tokens", "weight", "scores": {name: number}, "text"?}
+// Plain values. Numbers survive the way to the file and back.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "schema/result.h"
+
+namespace dslad::worker {
+
+// A question, summary or choice of a data file, or a window of a text.
+struct ItemKey {
+  std::string file;  // as given
+  std::string id;    // of the document; empty for windows
+  int item = 0;      // index in the document, or the window's index
+  auto operator<=>(const ItemKey&) const = default;
+};
+
+struct ScoreKey {
+  ItemKey item;
+  int plan = 0;
+  auto operator<=>(const ScoreKey&) const = default;
+};
+
+struct ScoreRecord {
+  ScoreKey key;
+  std::string kind;         // the data's label; empty: none
+  std::int64_t tokens = 0;  // of the document, or of the window
+  double weight = 1;        // in a mean over items: tokens scored of a window, else 1
+  std::map<std::string, double> scores;
+  std::string text;  // what was generated
+};
+
+std::string to_line(const ScoreRecord& record);  // without a line end
+
+// Errors: kCorrupt and kInvalidArgument, naming `where`.
+Result<ScoreRecord> parse_record(std::string_view line, std::string_view where);
+
+}  // namespace dslad::worker

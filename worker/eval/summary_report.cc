@@ -1,0 +1,177 @@
+#include "worker/eval/summary_report.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <vector>
+
+namespace dslad::worker {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Column {
+  const char* score;
+  const char* title;
+};
+
+std::vector<Column> columns_of(DataKind kind) {
+  switch (kind) {
+    case DataKind::kQa:
+      return {{"exact_match", "exact match"}, {"f1", "F1"}};
+    case DataKind::kSummarize:
+      return {{"rouge1", "ROUGE-1"}, {"rouge2", "ROUGE-2"}, {"rougeL", "ROUGE-L"}};
+    case DataKind::kChoice:
+      return {{"accuracy", "accuracy"}};
+    case DataKind::kText:
+      break;
+  }
+  return {};
+}
+
+ordered_json or_null(const std::optional<double>& value) {
+  return value ? ordered_json(*value) : ordered_json(nullptr);
+}
+
+ordered_json groups_json(const std::vector<GroupSummary>& groups) {
+  ordered_json out = ordered_json::array();
+  for (const GroupSummary& group : groups) {
+    ordered_json one = {{"group", group.name}, {"items", group.items}};
+    for (const auto& [name, score] : group.scores) one[name] = to_json(score);
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+std::string interval(const Interval& of) {
+  return fmt::format("[{:.3f}, {:.3f}]", of.low, of.high);
+}
+
+std::string score_table(const FileSummary& file) {
+  const std::vector<Column> columns = columns_of(file.kind);
+  std::string out = fmt::format("{:>6}", "plan");
+  for (const Column& column : columns) {
+    out += fmt::format("  {:>11} {:<16} {:>7} {:<16}", column.title, "95%", "/plan 0", "95%");
+  }
+  out += '\n';
+  for (const PlanSummary& plan : file.plans) {
+    out += fmt::format("{:>6}", plan.plan);
+    for (const Column& column : columns) {
+      const ScoreSummary& score = plan.scores.at(column.score);
+      const auto& ratio = score.intervals.ratio;
+      out +=
+          fmt::format("  {:>11.3f} {:<16} {:>7} {:<16}", score.mean, interval(score.intervals.mean),
+                      score.ratio ? fmt::format("{:.3f}", *score.ratio) : "-", ratio ? interval(*ratio) : "");
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+std::string text_table(const FileSummary& file) {
+  std::string out = fmt::format("{:>6}  {:>10}  {:>10}  {:>10}  {:>10}\n", "plan", "nats/token", "perplexity",
+                                "/plan 0", "KL");
+  const double baseline = file.plans.front().scores.at("nats").mean;
+  for (const PlanSummary& plan : file.plans) {
+    const double nats = plan.scores.at("nats").mean;
+    out += fmt::format("{:>6}  {:>10.4f}  {:>10.3f}  {:>10.4f}  {:>10.5f}\n", plan.plan, nats, std::exp(nats),
+                       std::exp(nats - baseline), plan.scores.at("kl").mean);
+  }
+  return out;
+}
+
+// Plans down, groups across; a cell holds the kind's scores.
+std::string group_table(const FileSummary& file, const char* title,
+                        const std::vector<GroupSummary> PlanSummary::*groups) {
+  if ((file.plans.front().*groups).empty()) return "";
+  std::vector<Column> columns = columns_of(file.kind);
+  if (columns.size() > 2) columns.erase(columns.begin(), columns.end() - 1);  // ROUGE-L alone
+  std::string heading;
+  for (const Column& column : columns)
+    heading += fmt::format("{}{}", heading.empty() ? "" : " / ", column.title);
+  std::string out = fmt::format("  by {}: {}\n{:>6}", title, heading, "plan");
+  for (const GroupSummary& group : file.plans.front().*groups) {
+    out += fmt::format("  {:>20}", fmt::format("{} ({})", group.name, group.items));
+  }
+  out += '\n';
+  for (const PlanSummary& plan : file.plans) {
+    out += fmt::format("{:>6}", plan.plan);
+    for (const GroupSummary& group : plan.*groups) {
+      std::string cell;
+      for (const Column& column : columns) {
+        cell += fmt::format("{}{:.3f}", cell.empty() ? "" : " / ", group.scores.at(column.score).mean);
+      }
+      out += fmt::format("  {:>20}", cell);
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+}  // namespace
+
+ordered_json to_json(const ScoreSummary& score) {
+  const auto& [mean, ratio] = score.intervals;
+  const auto end = [&](double Interval::*which) {
+    return ratio ? ordered_json((*ratio).*which) : ordered_json(nullptr);
+  };
+  return {{"mean", score.mean},
+          {"low", mean.low},
+          {"high", mean.high},
+          {"ratio", or_null(score.ratio)},
+          {"ratio_low", end(&Interval::low)},
+          {"ratio_high", end(&Interval::high)}};
+}
+
+ordered_json to_json(const FileSummary& file) {
+  ordered_json out = {{"file", file.file},
+                      {"kind", to_string(file.kind)},
+                      {"items", file.items},
+                      {"documents", file.documents},
+                      {"skipped", file.skipped}};
+  if (file.kind == DataKind::kText) out["tokens"] = file.weight;
+  out["plans"] = ordered_json::array();
+  for (const PlanSummary& plan : file.plans) {
+    ordered_json one = {{"plan", plan.plan}};
+    if (plan.scores.contains("nats")) one["perplexity"] = std::exp(plan.scores.at("nats").mean);
+    for (const auto& [name, score] : plan.scores) one[name] = to_json(score);
+    if (!plan.by_length.empty()) one["by_length"] = groups_json(plan.by_length);
+    if (!plan.by_kind.empty()) one["by_kind"] = groups_json(plan.by_kind);
+    out["plans"].push_back(std::move(one));
+  }
+  return out;
+}
+
+ordered_json to_json(const PlanHeadline& headline) {
+  return {{"plan", headline.plan},
+          {"kl", or_null(headline.kl)},
+          {"perplexity_ratio", or_null(headline.perplexity_ratio)},
+          {"quality", or_null(headline.quality)}};
+}
+
+std::string to_table(const FileSummary& file) {
+  std::string out = fmt::format("{} ({}): {} items", file.file, to_string(file.kind), file.items);
+  if (file.documents > 1 && file.documents < file.items)
+    out += fmt::format(" of {} documents", file.documents);
+  if (file.kind == DataKind::kText) out += fmt::format(", {:.0f} tokens scored", file.weight);
+  if (file.skipped > 0) out += fmt::format("; {} skipped: beyond the model's context", file.skipped);
+  out += '\n';
+  if (file.items == 0) return out;
+  if (file.kind == DataKind::kText) return out + text_table(file);
+  return out + score_table(file) + group_table(file, "document tokens", &PlanSummary::by_length) +
+         group_table(file, "kind", &PlanSummary::by_kind);
+}
+
+std::string to_table(std::span<const PlanHeadline> headlines) {
+  const auto cell = [](const std::optional<double>& value, int digits) {
+    return value ? fmt::format("{:.{}f}", *value, digits) : std::string("-");
+  };
+  std::string out =
+      fmt::format("{:>6}  {:>16}  {:>16}  {:>10}\n", "plan", "generated scores", "perplexity ratio", "KL");
+  for (const PlanHeadline& line : headlines) {
+    out += fmt::format("{:>6}  {:>16}  {:>16}  {:>10}\n", line.plan, cell(line.quality, 3),
+                       cell(line.perplexity_ratio, 4), cell(line.kl, 5));
+  }
+  return out;
+}
+
+}  // namespace dslad::worker

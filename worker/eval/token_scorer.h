@@ -1,0 +1,66 @@
+// How likely given tokens are under plans, and how far the plans' distributions lie from plan 0's.
+//
+// All plans read a sequence side by side, a piece at a time, so that the memory for logits is bounded by a
+// piece (kMaxPrefillRows rows for plan 0 and as many for another plan). Each plan holds a cache for the whole
+// sequence; as many plans as fit the cache budget run together, the rest after them. Thread safety: one
+// caller at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "schema/result.h"
+#include "worker/engine/cache_pool.h"
+#include "worker/engine/forward.h"
+#include "worker/eval/distribution.h"
+
+namespace dslad::worker {
+
+// The converted form of each layer, null where there is none.
+using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
+
+// Sums over the tokens scored.
+struct TokenSums {
+  double nats = 0;  // -log p of each token
+  double kl = 0;    // KL(plan 0 || plan) where each token is predicted
+};
+
+class TokenScorer {
+ public:
+  // Errors: those of CachePool::create. REQUIRES: `backend` outlives the scorer.
+  static Result<std::unique_ptr<TokenScorer>> create(kernels::Backend& backend,
+                                                     std::shared_ptr<const ModelWeights> weights,
+                                                     const ConversionOrder& order,
+                                                     const ConvertedLayers& converted,
+                                                     std::size_t cache_bytes);
+
+  // Scores ids[first..], each after all before it; the result is by plan. Errors: kResourceExhausted when
+  // plan 0 and one other plan do not fit the cache budget; kInternal when the model's numbers are not finite.
+  // REQUIRES: 1 <= first < ids.size() <= the model's context; ids are in the vocabulary; the plans' layers
+  // have converted forms.
+  Result<std::vector<TokenSums>> score(std::span<const std::int32_t> ids, std::size_t first,
+                                       std::span<const int> plans);
+
+ private:
+  struct Reader;  // a plan on its way through a sequence
+  TokenScorer(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
+              const ConversionOrder& order, const ConvertedLayers& converted,
+              std::unique_ptr<CachePool> caches);
+  Status score_together(std::span<const std::int32_t> ids, std::size_t first, const SequenceCache& baseline,
+                        std::span<Reader> readers);
+  void keep_baseline(std::size_t rows);  // what the last run gave
+  void add(Reader& reader, std::size_t row, std::int32_t token);
+  Status run(const SequenceCache& cache, std::size_t context, std::span<const std::int32_t> piece,
+             LogitRows rows);
+
+  std::int64_t vocab_;
+  std::unique_ptr<CachePool> caches_;
+  Forward forward_;
+  std::vector<float> baseline_logits_;  // [rows of a piece, vocab], of plan 0
+  std::vector<Distribution> baseline_;  // its rows
+};
+
+}  // namespace dslad::worker

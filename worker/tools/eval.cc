@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "worker/eval/choices.h"
+#include "worker/eval/generation.h"
+#include "worker/eval/perplexity.h"
+#include "worker/eval/summary_report.h"
+#include "worker/tools/status_line.h"
+#include "worker/tools/verbs.h"
+
+namespace dslad::worker {
+namespace {
+
+Result<std::vector<EvalData>> load_files(const std::vector<std::string>& paths) {
+  std::vector<EvalData> files;
+  for (const std::string& path : paths) {
+    const auto same = [&](const EvalData& file) { return file.file == path; };
+    if (std::ranges::any_of(files, same)) {
+      return Error{ErrorCode::kInvalidArgument, path + ": the file is named twice"};
+    }
+    auto file = load_eval_data(path);
+    if (!file) return file.error();
+    files.push_back(*std::move(file));
+  }
+  return files;
+}
+
+// Plan 0, which all else is measured against, and those asked for.
+Result<std::vector<int>> plans_of(const std::string& text, int plan, int layers) {
+  std::vector<int> plans = {0, plan};
+  if (text == "all") {
+    for (int n = 1; n <= layers; ++n) plans.push_back(n);
+  } else {
+    for (const char *at = text.data(), *const end = at + text.size(); at < end; ++at) {
+      int& n = plans.emplace_back();
+      const auto [after, problem] = std::from_chars(at, end, n);
+      if (problem != std::errc() || (after != end && *after != ',')) {
+        return Error{ErrorCode::kInvalidArgument,
+                     fmt::format("plans '{}' are no list; write all, or numbers as in 0,4,6", text)};
+      }
+      at = after;
+    }
+  }
+  std::ranges::sort(plans);
+  plans.erase(std::unique(plans.begin(), plans.end()), plans.end());
+  if (plans.front() < 0 || plans.back() > layers) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("plan {} is out of range; the model has {} layers",
+                             plans.front() < 0 ? plans.front() : plans.back(), layers)};
+  }
+  return plans;
+}
+
+// How far a file is, with rate and time left.
+class Progress {
+ public:
+  explicit Progress(std::string file) : file_(std::move(file)) {}
+
+  // The first call says where this run begins: only what comes after it counts for the rate.
+  void update(std::int64_t done, std::int64_t total) {
+    if (first_ < 0) first_ = done;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    const double rate = static_cast<double>(done - first_) / std::max(seconds, 1e-9);
+    const std::string left =
+        rate > 0 ? fmt::format(", {} left", readable_seconds(static_cast<double>(total - done) / rate)) : "";
+    line_.show(fmt::format("{}: {} of {}, {:.2f}/s{}", file_, done, total, rate, left));
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string file_;
+  std::int64_t first_ = -1;
+  Clock::time_point start_ = Clock::now();
+  StatusLine line_;
+};
+
+// One evaluation: what is open while it runs.
+class Evaluation {
+ public:
+  Evaluation(const ToolOptions& options, const EvalOptions& eval, const ModelFolder& model)
+      : options_(options), eval_(eval), model_(model) {}
+
+  Status run(std::span<const EvalData> files) {
+    auto plans = plans_of(eval_.plans, options_.plan, model_.weights->config.layers);
+    if (!plans) return plans.error();
+    settings_.plans = *std::move(plans);
+    options_.plan = settings_.plans.back();
+    if (eval_.limit > 0) settings_.limit = eval_.limit;
+    settings_.max_tokens = eval_.max_tokens;
+    settings_.window = eval_.window;
+    settings_.stride = eval_.stride;
+    if (!eval_.out.empty()) {
+      auto log = ResultsLog::open(eval_.out, facts(files), eval_.resume);
+      if (!log) return log.error();
+      log_ = *std::move(log);
+    }
+    for (const EvalData& file : files) {
+      const auto evaluated = evaluate(file);
+      if (!evaluated) return evaluated.error();
+      summaries_.push_back(summarize_file(file, *evaluated, settings_.plans, log_, eval_.seed));
+    }
+    return ok_status();
+  }
+
+  void print() const {
+    const auto lines = headlines(summaries_, settings_.plans);
+    if (options_.json) {
+      nlohmann::ordered_json out = {
+          {"model", model_.name}, {"digest", model_.weights->digest}, {"dtype", options_.dtype}};
+      for (const PlanHeadline& line : lines) out["plans"].push_back(to_json(line));
+      for (const FileSummary& file : summaries_) out["files"].push_back(to_json(file));
+      fmt::print("{}\n", out.dump());
+      return;
+    }
+    for (const FileSummary& file : summaries_) fmt::print("{}\n", to_table(file));
+    fmt::print("{}", to_table(lines));
+  }
+
+ private:
+  // Everything that a record depends on.
+  [[nodiscard]] ResultsLog::Facts facts(std::span<const EvalData> files) const {
+    ResultsLog::Facts facts = {{"model", model_.weights->digest},
+                               {"dtype", options_.dtype},
+                               {"max_tokens", std::to_string(settings_.max_tokens)},
+                               {"window", std::to_string(settings_.window)},
+                               {"stride", std::to_string(settings_.stride)}};
+    for (const EvalData& file : files) facts.emplace_back("data " + file.file, file.digest);
+    return facts;
+  }
+
+  // Engine and scorer live for one file each, so that only one of them holds caches.
+  Result<EvaluatedFile> evaluate(const EvalData& file) {
+    Progress line(file.file);
+    settings_.progress = [&](std::int64_t done, std::int64_t total) { line.update(done, total); };
+    if (file.kind == DataKind::kQa || file.kind == DataKind::kSummarize) {
+      const auto engine = make_engine(model_.weights, model_.chain, options_);
+      if (!engine) return engine.error();
+      return score_generated(model_, **engine, file, settings_, log_);
+    }
+    const auto backend = kernels::make_cpu_backend(threads_of(options_));
+    const auto scorer = make_scorer(*backend);
+    if (!scorer) return scorer.error();
+    const auto score = file.kind == DataKind::kText ? score_text : score_choices;
+    return score(model_, **scorer, file, settings_, log_);
+  }
+
+  Result<std::unique_ptr<TokenScorer>> make_scorer(kernels::Backend& backend) const {
+    const auto converted = layers_of_plan(model_.chain, *model_.weights, options_.plan);
+    if (!converted) return converted.error();
+    return TokenScorer::create(backend, model_.weights, model_.chain.order, *converted,
+                               static_cast<std::size_t>(options_.cache_mib) << 20);
+  }
+
+  ToolOptions options_;
+  const EvalOptions& eval_;
+  const ModelFolder& model_;
+  EvalSettings settings_;
+  ResultsLog log_;
+  std::vector<FileSummary> summaries_;
+};
+
+}  // namespace
+
+int eval(const ToolOptions& options, const EvalOptions& eval) {
+  const auto dtype = parse_dtype(options.dtype);
+  if (!dtype) return fail(dtype.error());
+  const auto files = load_files(eval.files);
+  if (!files) return fail(files.error());
+  const auto model = ModelFolder::load(options.model, *dtype);
+  if (!model) return fail(model.error());
+  Evaluation evaluation(options, eval, *model);
+  const Status done = evaluation.run(*files);
+  if (!done) return fail(done.error());
+  evaluation.print();
+  return 0;
+}
+
+}  // namespace dslad::worker
