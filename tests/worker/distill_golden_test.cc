@@ -123,7 +123,7 @@ class World {
 
  public:
   std::unique_ptr<Network> network;
-  ConvertedLayers converted;
+  StudentLayers converted;
   std::unique_ptr<StudentLayer> trained;
 };
 

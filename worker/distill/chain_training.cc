@@ -1,5 +1,6 @@
 #include "worker/distill/chain_training.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 
@@ -10,11 +11,30 @@ namespace {
 
 using Students = std::vector<std::unique_ptr<StudentLayer>>;
 
-ConvertedLayers borrowed(const Students& students) {
-  ConvertedLayers out;
+StudentLayers borrowed(const Students& students) {
+  StudentLayers out;
   out.reserve(students.size());
   for (const auto& student : students) out.push_back(student.get());
   return out;
+}
+
+// 10%, 50% and 90% of the channels' mean gates lie below these.
+nlohmann::json quantiles(std::vector<double> gates) {
+  std::ranges::sort(gates);
+  const auto at = [&](double share) {
+    return gates[static_cast<std::size_t>(share * static_cast<double>(gates.size() - 1))];
+  };
+  return {{"low", at(0.1)}, {"median", at(0.5)}, {"high", at(0.9)}};
+}
+
+// What the layer's gates have become, on the first held-out sequence.
+Result<nlohmann::json> gates_json(Network& network, const TrainingSetup& setup, const Students& students,
+                                  int layer) {
+  const auto gates = network.mean_gates(setup.held_out.front(), borrowed(students), layer);
+  if (!gates) return gates.error();
+  const auto half = gates->begin() + static_cast<std::ptrdiff_t>(gates->size() / 2);
+  return nlohmann::json{{"history", quantiles({gates->begin(), half})},
+                        {"recency", quantiles({half, gates->end()})}};
 }
 
 nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& options) {
@@ -81,7 +101,7 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
   auto students = load_students(backend, dir, manifest, config);
   if (!students) return students.error();
   const auto teacher = held_out_losses(network, setup.training.held_out, setup.training.options->batch_tokens,
-                                       ConvertedLayers(students->size()));
+                                       StudentLayers(students->size()));
   if (!teacher) return teacher.error();
 
   while (static_cast<int>(manifest.distilled.size()) < setup.layers) {
@@ -94,6 +114,9 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     *students = *std::move(reloaded);
     auto quality = plan_quality(network, setup.training, position + 1, *students, teacher->ce);
     if (!quality) return quality.error();
+    const auto gates = gates_json(network, setup.training, *students, layer);
+    if (!gates) return gates.error();
+    manifest.distilled.back().losses["gates"] = *gates;
     manifest.plans.push_back(*quality);
     Status status = save_chain_manifest(dir, manifest);
     if (status) status = remove_checkpoint(dir);

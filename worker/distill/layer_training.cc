@@ -17,7 +17,7 @@ double seconds_since(Clock::time_point start) {
 
 class LayerTraining {
  public:
-  LayerTraining(Network& network, StudentLayer& layer, const ConvertedLayers& converted,
+  LayerTraining(Network& network, StudentLayer& layer, const StudentLayers& converted,
                 const TrainingSetup& setup)
       : network_(network),
         layer_(layer),
@@ -169,7 +169,7 @@ class LayerTraining {
 
   // Held-out divergence with the layer as it is.
   Status measure() {
-    ConvertedLayers all = converted_;
+    StudentLayers all = converted_;
     all[static_cast<std::size_t>(layer_.layer())] = &layer_;
     const auto losses = held_out_losses(network_, setup_.held_out, options_.batch_tokens, all);
     if (!losses) return losses.error();
@@ -199,7 +199,7 @@ class LayerTraining {
 
   Network& network_;
   StudentLayer& layer_;
-  const ConvertedLayers& converted_;
+  const StudentLayers& converted_;
   const TrainingSetup& setup_;
   const DistilOptions& options_;
   BatchSource source_;
@@ -212,7 +212,7 @@ class LayerTraining {
 }  // namespace
 
 Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
-                               std::int64_t batch_tokens, const ConvertedLayers& converted) {
+                               std::int64_t batch_tokens, const StudentLayers& converted) {
   Losses sum;
   double labelled = 0, weight = 0;
   for (std::size_t next = 0; next < sequences.size();) {
@@ -236,7 +236,7 @@ Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> 
   return sum;
 }
 
-Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const ConvertedLayers& converted,
+Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const StudentLayers& converted,
                                  const TrainingSetup& setup) {
   return LayerTraining(network, layer, converted, setup).run();
 }

@@ -1,6 +1,7 @@
 #include "worker/distill/network.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 
 #include "worker/distill/squared_error.h"
@@ -169,7 +170,7 @@ void Network::backward_layer(const BlockContext& context, int layer, const Stude
   }
 }
 
-void Network::run_below(const BlockContext& context, const ConvertedLayers& converted, int end) {
+void Network::run_below(const BlockContext& context, const StudentLayers& converted, int end) {
   embed(*context.batch, streams_->teacher);
   bool apart = false;
   for (int layer = 0; layer < end; ++layer) {
@@ -193,7 +194,7 @@ std::int64_t Network::stream_floats(const BlockContext& context) const {
   return context.rows() * teacher_->config.hidden_size;
 }
 
-Result<double> Network::train_layerwise(const TrainingBatch& batch, const ConvertedLayers& converted,
+Result<double> Network::train_layerwise(const TrainingBatch& batch, const StudentLayers& converted,
                                         StudentLayer& layer, LayerTarget target, double scale) {
   Status ready = reserve(batch.rows());
   if (ready) ready = reserve_tape(layer.layer(), true);
@@ -220,9 +221,9 @@ Result<double> Network::train_layerwise(const TrainingBatch& batch, const Conver
   return loss;
 }
 
-Result<Losses> Network::train_chained(const TrainingBatch& batch, const ConvertedLayers& converted,
+Result<Losses> Network::train_chained(const TrainingBatch& batch, const StudentLayers& converted,
                                       StudentLayer& layer, const LossWeights& weights, double scale) {
-  ConvertedLayers all = converted;
+  StudentLayers all = converted;
   all[static_cast<std::size_t>(layer.layer())] = &layer;
   const int layers = teacher_->config.layers;
   Status ready = reserve(batch.rows());
@@ -263,12 +264,39 @@ Result<Losses> Network::train_chained(const TrainingBatch& batch, const Converte
   return losses;
 }
 
-Result<Losses> Network::evaluate(const TrainingBatch& batch, const ConvertedLayers& converted) {
+Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers& converted) {
   const Status ready = reserve(batch.rows());
   if (!ready) return ready.error();
   const BlockContext context = this->context(batch);
   run_below(context, converted, teacher_->config.layers);
   return vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+}
+
+Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
+                                                int layer) {
+  const Status ready = reserve(batch.rows());
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  const StudentLayer& student = *converted[static_cast<std::size_t>(layer)];
+  const StudentShape& shape = student.shape();
+  Streams& s = *streams_;
+  run_below(context, converted, layer);
+  dsla_forward(context, student, weights(layer).attention_norm.data(), s.student, s.output, false,
+               s.dsla.tape);
+
+  const std::int64_t channels = 2 * shape.kv_width;
+  std::vector<double> mean(static_cast<std::size_t>(channels));
+  for (std::int64_t row = 0; row < context.rows(); ++row) {
+    const float* z = s.dsla.tape.projected + row * shape.input_width + shape.gates_column();
+    for (std::int64_t i = 0; i < channels; ++i) {
+      const double logit = static_cast<double>(z[i]) + static_cast<double>(student.values().gate_bias[i]);
+      const double log_sigmoid = std::min(logit, 0.0) - std::log1p(std::exp(-std::abs(logit)));
+      mean[static_cast<std::size_t>(i)] +=
+          std::exp(std::max(log_sigmoid / kernels::kGateTemperature, double{kernels::kMinLogGate})) /
+          static_cast<double>(context.rows());
+    }
+  }
+  return mean;
 }
 
 Status Network::measure_entropy(const TrainingBatch& batch, const EntropySink& sink) {

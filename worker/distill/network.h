@@ -30,7 +30,7 @@
 namespace dslad::worker {
 
 // By layer: its converted form; null: softmax attention.
-using ConvertedLayers = std::vector<const StudentLayer*>;
+using StudentLayers = std::vector<const StudentLayer*>;
 
 enum class LayerTarget : std::uint8_t {
   kAttentionOutput,  // what attention adds to the residual stream
@@ -58,13 +58,17 @@ class Network {
 
   // Adds `scale` times the gradient of the layer-wise loss to the layer's; returns the loss. `converted`: the
   // chain so far, without the layer itself. kResourceExhausted: no memory for the batch.
-  Result<double> train_layerwise(const TrainingBatch& batch, const ConvertedLayers& converted,
+  Result<double> train_layerwise(const TrainingBatch& batch, const StudentLayers& converted,
                                  StudentLayer& layer, LayerTarget target, double scale);
   // The same for the chained loss.
-  Result<Losses> train_chained(const TrainingBatch& batch, const ConvertedLayers& converted,
+  Result<Losses> train_chained(const TrainingBatch& batch, const StudentLayers& converted,
                                StudentLayer& layer, const LossWeights& weights, double scale);
   // Cross entropy and divergence of the network with `converted`, without gradients.
-  Result<Losses> evaluate(const TrainingBatch& batch, const ConvertedLayers& converted);
+  Result<Losses> evaluate(const TrainingBatch& batch, const StudentLayers& converted);
+  // Mean gate a_1, then a_2, of each channel of the converted layer `layer` over the batch: [2, kv_heads *
+  // head_dim].
+  Result<std::vector<double>> mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
+                                         int layer);
   // Entropy of the teacher's softmax attention [rows, heads] in each layer, told layer by layer.
   using EntropySink = std::function<void(int layer, std::span<const float> entropy)>;
   Status measure_entropy(const TrainingBatch& batch, const EntropySink& sink);
@@ -93,7 +97,7 @@ class Network {
                      const LayerTape* tape);
   void backward_layer(const BlockContext& context, int layer, const StudentLayer* converted);
   // Both residual streams up to layer `end`.
-  void run_below(const BlockContext& context, const ConvertedLayers& converted, int end);
+  void run_below(const BlockContext& context, const StudentLayers& converted, int end);
   // From the streams after the last layer. With gradients, writes that by the student's stream; without the
   // teacher kl is 0.
   Losses vocabulary_losses(const BlockContext& context, const LossWeights& weights, bool with_teacher,

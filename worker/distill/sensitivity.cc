@@ -52,7 +52,7 @@ Status train_alone(Network& network, StudentLayer& student, const SensitivitySet
   const DistilOptions& options = *setup.options;
   const StageOptions& stage = options.layerwise;
   const CosineSchedule schedule{stage.rate, stage.lowest_rate, stage.warm_up, stage.steps};
-  const ConvertedLayers none(network.teacher().layers.size());
+  const StudentLayers none(network.teacher().layers.size());
   BatchSource source(setup.training, options.batch_tokens, options.seed);
   AdamW optimizer(options.optimizer, student.value_array().size());
   for (std::int64_t step = 0; step < stage.steps; ++step) {
@@ -120,7 +120,7 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
     if (!student) return student.error();
     const Status trained = train_alone(network, **student, setup);
     if (!trained) return trained.error();
-    ConvertedLayers alone(static_cast<std::size_t>(config.layers));
+    StudentLayers alone(static_cast<std::size_t>(config.layers));
     alone[static_cast<std::size_t>(layer)] = student->get();
     const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, alone);
     if (!losses) return losses.error();
@@ -133,14 +133,14 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
 Result<std::vector<int>> greedy_order(Network& network, const ConvertedAlone& alone,
                                       std::span<const TrainingBatch> held_out, std::int64_t batch_tokens) {
   const std::size_t layers = alone.students.size();
-  ConvertedLayers converted(layers);
+  StudentLayers converted(layers);
   std::vector<int> order;
   while (order.size() < layers) {
     double least = std::numeric_limits<double>::infinity();
     std::size_t best = layers;
     for (std::size_t layer = 0; layer < layers; ++layer) {
       if (converted[layer] != nullptr) continue;
-      ConvertedLayers tried = converted;
+      StudentLayers tried = converted;
       tried[layer] = alone.students[layer].get();
       const auto losses = held_out_losses(network, held_out, batch_tokens, tried);
       if (!losses) return losses.error();

@@ -79,4 +79,9 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_flag("--resume", a.resume, "go on with the chain in the folder");
 }
 
+void add_report_options(CLI::App& verb, ReportArguments& a) {
+  verb.add_option("CHAIN", a.chain, "a chain's folder, or a model's")->required();
+  verb.add_option("--out", a.out, "the page; default: report.html beside the chain");
+}
+
 }  // namespace dslad::worker

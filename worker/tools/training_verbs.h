@@ -1,5 +1,5 @@
-// The verbs of dslad-model that make a conversion chain: sensitivity, distil. Results to stdout, progress and
-// errors to stderr; each returns the exit status: 0, or 1 when it failed.
+// The verbs of dslad-model that make a conversion chain: sensitivity, distil, report. Results to stdout,
+// progress and errors to stderr; each returns the exit status: 0, or 1 when it failed.
 #pragma once
 
 #include <string>
@@ -38,5 +38,15 @@ int sensitivity(TrainingArguments arguments);
 
 // Distils the chain.
 int distil(TrainingArguments arguments);
+
+struct ReportArguments {
+  std::string chain;  // the chain's folder, or the model's that has one in dsla/
+  std::string out;    // the page; empty: report.html beside the chain
+};
+
+void add_report_options(CLI::App& verb, ReportArguments& arguments);
+
+// Writes the chain's page and prints its path.
+int report(const ReportArguments& arguments);
 
 }  // namespace dslad::worker

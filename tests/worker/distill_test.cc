@@ -1,0 +1,214 @@
+// Whole distillation runs on a small random model: what stands in the folder after each way a run can end.
+#include <cmath>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/worker/test_files.h"
+#include "worker/distill/chain_training.h"
+#include "worker/distill/sensitivity.h"
+#include "worker/model/dsla_layer.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+using testing::golden_path;
+using testing::read_text;
+
+std::vector<TrainingBatch> random_sequences(int count, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<TrainingBatch> out;
+  for (int i = 0; i < count; ++i) {
+    TrainingBatch& s = out.emplace_back();
+    const int rows = 12 + static_cast<int>(random() % 20);
+    for (int t = 0; t < rows; ++t) {
+      s.ids.push_back(static_cast<std::int32_t>(random() % 96));
+      s.positions.push_back(t);
+    }
+    s.labels.assign(s.ids.begin() + 1, s.ids.end());
+    s.labels.push_back(kernels::kNoLabel);
+    s.kl_weight.assign(s.ids.size(), 1.0f);
+    s.segments = {{0, s.rows(), -1}};
+  }
+  return out;
+}
+
+class DistilTest : public ::testing::Test {
+ protected:
+  DistilTest() : training_(random_sequences(24, 1)), held_out_(random_sequences(4, 2)) {
+    options_.variant = *named_variant("dslad");
+    options_.layerwise = {6, 1e-2, 1e-3, 2};
+    options_.chained = {5, 3e-3, 1e-4, 1};
+    options_.batch_tokens = 64;
+    options_.compute = DType::kF32;
+    files_ = std::make_unique<WeightFiles>(*WeightFiles::open(model_));
+  }
+
+  // One process' part of a run; `stop_after` steps, or to the end.
+  Status run(const std::filesystem::path& dir, int layers, int stop_after = -1) {
+    auto backend = kernels::make_cpu_training_backend(1);
+    Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32);
+    auto found = load_chain_manifest(dir);
+    ChainManifest manifest = found ? *found : fresh(network.teacher());
+    std::atomic<bool> stop{stop_after == 0};
+    int steps = 0;
+    ChainSetup setup;
+    setup.training = {&options_, training_, held_out_, dir, 0.0, {}, &stop};
+    setup.training.on_step = [&](const StepReport&) { stop = ++steps == stop_after; };
+    setup.weights = files_.get();
+    setup.layers = layers;
+    setup.stored = DType::kF32;
+    std::filesystem::create_directories(dir);
+    return distil_chain(*backend, network, setup, manifest);
+  }
+
+  ChainManifest fresh(const Teacher& teacher) const {
+    ChainManifest manifest;
+    manifest.teacher_digest = teacher.digest;
+    manifest.layers = teacher.config.layers;
+    manifest.program = "distill_test";
+    manifest.version = "1";
+    manifest.variant = options_.variant;
+    manifest.order_method = "file";
+    manifest.order = {3, 1, 0, 4, 2};
+    return manifest;
+  }
+
+  // The losses that the log tells, in order; timings left out.
+  static std::vector<std::string> logged(const std::filesystem::path& dir) {
+    std::istringstream lines(read_text(dir / "log.jsonl"));
+    std::vector<std::string> out;
+    for (std::string line; std::getline(lines, line);) {
+      auto json = nlohmann::json::parse(line);
+      json.erase("tokens_per_second");
+      out.push_back(json.dump());
+    }
+    return out;
+  }
+
+  const std::filesystem::path model_ = golden_path("training/teacher");
+  testing::TempDir folder_;
+  std::vector<TrainingBatch> training_, held_out_;
+  DistilOptions options_;
+  std::unique_ptr<WeightFiles> files_;
+};
+
+TEST_F(DistilTest, MakesAChainWhoseLayersLoadAndWhoseDivergenceFellAtEveryStage) {
+  options_.layerwise.steps = 30;
+  options_.chained.steps = 20;
+  const auto dir = folder_.path() / "dsla";
+  const Status done = run(dir, 2);
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  const auto manifest = load_chain_manifest(dir);
+  ASSERT_TRUE(manifest.ok()) << manifest.error().message;
+  ASSERT_EQ(manifest->distilled.size(), 2u);
+  EXPECT_EQ(manifest->distilled[0].layer, 3);
+  EXPECT_EQ(manifest->distilled[1].layer, 1);
+  const auto config = *LlamaConfig::load(model_);
+  for (const DistilledLayer& layer : manifest->distilled) {
+    EXPECT_TRUE(load_dsla_layer(dir, layer, config, manifest->variant).ok());
+    const double initial = layer.losses["initialised"]["kl"], layerwise = layer.losses["layerwise"]["kl"],
+                 chained = layer.losses["chained"]["kl"];
+    EXPECT_LT(layerwise, initial);
+    EXPECT_LT(chained, layerwise);
+  }
+  ASSERT_EQ(manifest->plans.size(), 2u);
+  EXPECT_GT(*manifest->plans[1].kl, 0.0);
+  EXPECT_FALSE(std::filesystem::exists(dir / "checkpoint.json"));
+}
+
+TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
+  const auto whole = folder_.path() / "whole";
+  ASSERT_TRUE(run(whole, 2).ok());
+  for (const int stop : {1, 5, 6, 9, 11, 12, 17}) {
+    const auto parts = folder_.path() / ("stop" + std::to_string(stop));
+    const Status stopped = run(parts, 2, stop);
+    ASSERT_FALSE(stopped.ok());
+    EXPECT_EQ(stopped.error().code, ErrorCode::kUnavailable);
+    ASSERT_TRUE(run(parts, 2).ok());
+    EXPECT_EQ(logged(parts), logged(whole)) << stop;
+    for (const char* file : {"layer-03.safetensors", "layer-01.safetensors", "chain.json"}) {
+      EXPECT_EQ(read_text(parts / file), read_text(whole / file)) << file << " after " << stop;
+    }
+  }
+}
+
+TEST_F(DistilTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
+  options_.layerwise.rate = options_.layerwise.lowest_rate = 1e30;
+  const auto dir = folder_.path() / "dsla";
+  const Status done = run(dir, 1);
+  ASSERT_FALSE(done.ok());
+  EXPECT_EQ(done.error().code, ErrorCode::kInternal);
+  EXPECT_NE(done.error().message.find("layer 3, stage layerwise, step"), std::string::npos)
+      << done.error().message;
+  EXPECT_TRUE(std::filesystem::exists(dir / "checkpoint.json"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "layer-03.safetensors"));
+}
+
+TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
+  options_.layerwise.steps = options_.chained.steps = 2;
+  for (const bool rich : {false, true}) {
+    if (rich) {
+      options_.variant.feature_map = kernels::FeatureMap::kElu;
+      options_.variant.output_norm = options_.variant.alpha_per_head = true;
+    } else {
+      options_.variant = *named_variant("paper");
+    }
+    const auto dir = folder_.path() / (rich ? "rich" : "paper");
+    const Status done = run(dir, 5);
+    ASSERT_TRUE(done.ok()) << done.error().message;
+    EXPECT_EQ(load_chain_manifest(dir)->plans.size(), 5u);
+  }
+}
+
+TEST_F(DistilTest, RefusesACheckpointOfAnotherShape) {
+  const auto dir = folder_.path() / "dsla";
+  ASSERT_FALSE(run(dir, 1, 3).ok());
+  options_.variant.output_norm = true;
+  const Status resumed = run(dir, 1);
+  ASSERT_FALSE(resumed.ok());
+  EXPECT_EQ(resumed.error().code, ErrorCode::kInvalidArgument) << resumed.error().message;
+}
+
+TEST_F(DistilTest, ADamagedCheckpointIsAnErrorThatNamesIt) {
+  const auto dir = folder_.path() / "dsla";
+  ASSERT_FALSE(run(dir, 1, 3).ok());
+  std::ofstream(dir / "checkpoint.json") << "{\"layer\": -1}";
+  const Status resumed = run(dir, 1);
+  ASSERT_FALSE(resumed.ok());
+  EXPECT_NE(resumed.error().message.find("checkpoint.json"), std::string::npos) << resumed.error().message;
+}
+
+TEST_F(DistilTest, EntropyLiesBetweenThatOfOneTokenAndOfAllAlike) {
+  auto backend = kernels::make_cpu_training_backend(1);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32);
+  const auto entropy = measure_entropy(network, held_out_);
+  ASSERT_TRUE(entropy.ok());
+  ASSERT_EQ(entropy->size(), 5u);
+  for (const AttentionEntropy& e : *entropy) {
+    EXPECT_EQ(e.heads.size(), 4u);
+    EXPECT_GT(e.last, 0.0);
+    EXPECT_LT(e.last, std::log(32.0));
+    EXPECT_GT(e.all, 0.0);
+    EXPECT_LT(e.all, std::log(32.0));
+  }
+}
+
+TEST(OrderTest, FollowsTheEvidence) {
+  const std::vector<LayerEvidence> evidence = {{0, AttentionEntropy{2.0, 0, 0, {}}, 0.3},
+                                               {1, AttentionEntropy{1.0, 0, 0, {}}, 0.1},
+                                               {2, AttentionEntropy{3.0, 0, 0, {}}, 0.2}};
+  const auto order = [&](const char* method) { return *order_by(method, evidence, 3, 1); };
+  EXPECT_EQ(order("entropy-ascending"), (std::vector<int>{1, 0, 2}));
+  EXPECT_EQ(order("entropy-descending"), (std::vector<int>{2, 0, 1}));
+  EXPECT_EQ(order("kl"), (std::vector<int>{1, 2, 0}));
+  EXPECT_EQ(order("index"), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(order("reverse"), (std::vector<int>{2, 1, 0}));
+  EXPECT_EQ(order("random"), *order_by("random", {}, 3, 1));
+  EXPECT_FALSE(order_by("best", evidence, 3, 1).ok());
+  EXPECT_FALSE(order_by("kl", std::span(evidence).first(2), 3, 1).ok());
+}
+
+}  // namespace
+}  // namespace dslad::worker
