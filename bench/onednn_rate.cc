@@ -30,7 +30,7 @@ double onednn_seconds(std::int64_t n, std::int64_t k, kernels::DType dtype, std:
     std::memset(source.get_data_handle(), 0, description.src_desc().get_size());
     std::memset(weights.get_data_handle(), 0, description.weights_desc().get_size());
     const dnnl::matmul matmul(description);
-    seconds = best_seconds(7, [&] {
+    seconds = best_step_seconds(threads, 7, [&] {
       matmul.execute(stream, {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, result}});
       stream.wait();
     });

@@ -101,8 +101,8 @@ double update_bandwidth(kernels::ThreadPool& pool) {
          });
 }
 
-double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step) {
-  if (pool.size() > 1) return best_seconds(repeats, step);
+double best_step_seconds(int threads, int repeats, const std::function<void()>& step) {
+  if (threads > 1) return best_seconds(repeats, step);
   const auto thread_seconds = [] {
     timespec now{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -115,6 +115,10 @@ double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::func
     best = std::min(best, thread_seconds() - start);
   }
   return best;
+}
+
+double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step) {
+  return best_step_seconds(pool.size(), repeats, step);
 }
 
 double f32_peak(kernels::ThreadPool& pool) {

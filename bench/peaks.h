@@ -35,8 +35,9 @@ double best_seconds(int repeats, const Body& body) {
   return best;
 }
 
-// The same for a step on a pool. A single thread is timed by its own clock, which does not run while other
-// processes have its core.
+// The same for a step that takes `threads` threads, or those of a pool. A single thread is timed by its own
+// clock, which does not run while other processes have its core.
+double best_step_seconds(int threads, int repeats, const std::function<void()>& step);
 double best_step_seconds(kernels::ThreadPool& pool, int repeats, const std::function<void()>& step);
 
 }  // namespace dslad::bench

@@ -17,9 +17,15 @@ constexpr std::int64_t kTunedRows = 16;   // oneDNN sees multiples of these, so 
 constexpr std::int64_t kMaxSteps = 2048;  // of a block along K
 // Of one packed operand: both together stay within the cache that the cores share.
 constexpr std::int64_t kMaxBlockSteps = std::int64_t{2} << 20;
-// Of C, for one task. Fixed by the shape, whatever the number of threads.
-constexpr std::int64_t kTaskRows = 256, kTaskPanels = 4;
 constexpr std::int64_t kPackedLines = 64;  // of A, for one task
+
+// What of C one task computes.
+struct TaskTile {
+  std::int64_t rows, columns;
+};
+constexpr TaskTile kLargeTile = {128, 2 * kPanel};
+constexpr TaskTile kSmallTile = {64, kPanel};
+constexpr std::int64_t kFewTasks = 16;  // fewer large tiles would leave threads idle
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -32,6 +38,12 @@ constexpr std::int64_t pieces(std::int64_t value, std::int64_t unit) {
 struct Range {
   std::int64_t first, count;
 };
+
+// By the shape alone, whatever the number of threads.
+TaskTile tile_of(std::int64_t rows, std::int64_t columns) {
+  const std::int64_t large = pieces(rows, kLargeTile.rows) * pieces(columns, kLargeTile.columns);
+  return large < kFewTasks ? kSmallTile : kLargeTile;
+}
 
 // Of a dimension of `size`: the next piece of at most `most`.
 Range next(std::int64_t first, std::int64_t size, std::int64_t most) {
@@ -81,10 +93,11 @@ class Matmul {
   }
 
   void multiply() {
-    const std::int64_t across = pieces(n_.count, kTaskPanels * kPanel);
-    pool_.parallel_for(pieces(m_.count, kTaskRows) * across, [&](std::int64_t task, int) {
-      const Range rows = next(task / across * kTaskRows, m_.count, kTaskRows);
-      const Range columns = next(task % across * kTaskPanels * kPanel, n_.count, kTaskPanels * kPanel);
+    const TaskTile tile = tile_of(m_.count, n_.count);
+    const std::int64_t across = pieces(n_.count, tile.columns);
+    pool_.parallel_for(pieces(m_.count, tile.rows) * across, [&](std::int64_t task, int) {
+      const Range rows = next(task / across * tile.rows, m_.count, tile.rows);
+      const Range columns = next(task % across * tile.columns, n_.count, tile.columns);
       const std::int64_t whole = rows.count / kTunedRows * kTunedRows;
       if (whole > 0) multiply_tuned({rows.first, whole}, columns);
       if (whole < rows.count) multiply_own({rows.first + whole, rows.count - whole}, columns);
