@@ -1,6 +1,7 @@
 // dslad-model: the offline tool over a model directory. Parses the command line and calls the verb.
 #include <CLI/CLI.hpp>
 
+#include "worker/tools/training_verbs.h"
 #include "worker/tools/verbs.h"
 
 namespace {
@@ -27,6 +28,29 @@ void add_engine_options(CLI::App* verb, ToolOptions& options) {
   verb->add_option("--cache-mib", options.cache_mib, "memory for KV pages and DSLA states")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->capture_default_str();
+}
+
+void add_eval_options(CLI::App* verb, EvalOptions& evaluation) {
+  verb->add_option("FILES", evaluation.files, "text (*.txt), or JSONL of questions, summaries or choices")
+      ->required();
+  verb->add_option("--plans", evaluation.plans, "all, or some as in 0,4,6; plan 0 is always measured")
+      ->excludes("--plan");
+  verb->add_option("--limit", evaluation.limit, "items of each file, the first ones; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--max-tokens", evaluation.max_tokens, "of each generated answer")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--window", evaluation.window,
+                   "tokens read at once for perplexity; 0: the model's context")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--stride", evaluation.stride, "tokens from window to window; 0: half a window")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--out", evaluation.out, "append each result to this file, as JSONL");
+  verb->add_flag("--resume", evaluation.resume, "go on with what the results file holds")->needs("--out");
+  verb->add_option("--seed", evaluation.seed, "of the bootstrap intervals")->capture_default_str();
 }
 
 }  // namespace
@@ -69,6 +93,24 @@ int main(int argc, char** argv) {
   bench_verb->add_option("--steps", benchmark.steps, "decode steps to time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+
+  EvalOptions evaluation;
+  CLI::App* eval_verb =
+      add_verb(app, "eval", "measure quality on files of text, questions or summaries", options);
+  add_engine_options(eval_verb, options);
+  add_eval_options(eval_verb, evaluation);
+
+  TrainingArguments training;
+  CLI::App* sensitivity_verb =
+      app.add_subcommand("sensitivity", "measure each layer and decide the conversion order");
+  add_training_options(*sensitivity_verb, training);
+  CLI::App* distil_verb =
+      app.add_subcommand("distil", "distil layers to dual-state linear attention, one by one");
+  add_training_options(*distil_verb, training);
+  add_distil_options(*distil_verb, training);
+  ReportArguments page;
+  CLI::App* report_verb = app.add_subcommand("report", "write a chain's story as one HTML page");
+  add_report_options(*report_verb, page);
   app.footer("Example: dslad-model generate ./my-llama --prompt 'Once upon a time' --max-tokens 64");
 
   try {
@@ -78,5 +120,9 @@ int main(int argc, char** argv) {
   }
   if (app.got_subcommand("inspect")) return inspect(options);
   if (app.got_subcommand(generate_verb)) return generate(options, generation);
+  if (app.got_subcommand(eval_verb)) return eval(options, evaluation);
+  if (app.got_subcommand(sensitivity_verb)) return sensitivity(training);
+  if (app.got_subcommand(distil_verb)) return distil(training);
+  if (app.got_subcommand(report_verb)) return report(page);
   return bench(options, benchmark);
 }
