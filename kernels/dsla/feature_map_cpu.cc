@@ -41,7 +41,7 @@ void elu(const float* x, float* y, std::int64_t n) {
   for_lanes(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto value = hn::LoadU(d, x + i);
     const auto line = hn::Add(value, hn::Set(d, 1.0f));
-    hn::StoreU(hn::IfThenElse(hn::Gt(value, hn::Zero(d)), line, exp_of_negative(d, value)), d, y + i);
+    hn::StoreU(hn::IfThenElse(hn::Le(value, hn::Zero(d)), exp_of_negative(d, value), line), d, y + i);
   });
 }
 
@@ -51,13 +51,14 @@ void elu_gradient(const float* x, const float* dy, float* dx, std::int64_t n) {
   });
 }
 
-// exp(x - largest) of one head.
+// exp(x - largest) of one head; NaN for NaN, where Highway's exponential is 0.
 struct Softened {
   const float* x;
   float largest;
   template <class D>
   HWY_INLINE hn::Vec<D> operator()(D d, std::int64_t i) const {
-    return hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, largest)));
+    const auto below = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, largest));
+    return hn::Add(hn::Exp(d, below), hn::Sub(below, below));
   }
 };
 

@@ -7,7 +7,7 @@
 //   C     [m, n] f32, row stride ldc; must not overlap A or B
 // Accumulation is float32. With compute == kBf16 f32 operands are rounded to bf16 first; with kF32 both
 // operands must be f32. The result does not depend on the number of threads. REQUIRES: m, n, k > 0, strides
-// at least the row length.
+// at least the row length. The calling thread keeps up to 16 MiB of working memory.
 #pragma once
 
 #include <cstdint>

@@ -3,10 +3,11 @@
 //   p = softmax(logits), t = softmax(teacher)
 //   cross_entropy = -log p[label]                     0 for a row whose label is kNoLabel
 //   kl = sum_v t_v (log t_v - log p_v)                0 without teacher logits
-//   d_logits = ce_scale (p - onehot(label)) + kl_scale (p - t),   written over the logits
+//   d_logits = ce_scale (p - onehot(label)) + kl_scale (p - t),   written over the logits; without a label or
+//              without teacher logits its term is 0
 // The caller cuts a batch into pieces of rows, so that logits of a whole batch never exist at once.
-// Everything is finite for finite logits of any size. Rows are independent; a row's sums do not depend on the
-// number of threads.
+// Everything is finite for finite logits of any size: losses stop growing at about 1e30. A row with NaN gives
+// NaN. Rows are independent; a row's sums do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>

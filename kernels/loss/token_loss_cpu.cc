@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/parallel_rows.h"
 #include "kernels/cpu/simd_targets.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/loss/token_loss.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -38,9 +39,17 @@ float largest_logit(const float* logits, std::int64_t vocab) {
   return largest;
 }
 
+// NaN stays NaN.
 template <class D>
 HWY_INLINE hn::Vec<D> below_largest(D d, const float* logits, float largest) {
-  return hn::Max(hn::Sub(hn::LoadU(d, logits), hn::Set(d, largest)), hn::Set(d, kFarBelow));
+  const auto below = hn::Sub(hn::LoadU(d, logits), hn::Set(d, largest)), far = hn::Set(d, kFarBelow);
+  return hn::IfThenElse(hn::Lt(below, far), far, below);
+}
+
+// exp(x), which Highway's is not for NaN: there it is 0, and a diverged model would go unnoticed.
+template <class D>
+HWY_INLINE hn::Vec<D> exp_or_nan(D d, hn::Vec<D> x) {
+  return hn::Add(hn::Exp(d, x), hn::Sub(x, x));
 }
 
 template <class D>
@@ -61,8 +70,8 @@ struct RowSums {
   double between = 0;  // sum e_teacher (l_teacher - l)
 };
 
-// Leaves e in the place of the logits.
-RowSums soften_row(float* logits, float largest, const float* teacher, float teacher_largest,
+// Leaves e in the place of the logits, and the teacher's in `softened`.
+RowSums soften_row(float* logits, float largest, const float* teacher, float teacher_largest, float* softened,
                    std::int64_t vocab) {
   RowSums sums;
   for (std::int64_t first = 0; first < vocab; first += kPiece) {
@@ -70,12 +79,13 @@ RowSums soften_row(float* logits, float largest, const float* teacher, float tea
                                       between[HWY_MAX_BYTES / 4] = {};
     for_lanes(std::min(kPiece, vocab - first), [&](auto d, std::int64_t i) HWY_ATTR {
       float* logit = logits + first + i;
-      const auto l = below_largest(d, logit, largest), e = hn::Exp(d, l);
+      const auto l = below_largest(d, logit, largest), e = exp_or_nan(d, l);
       hn::StoreU(e, d, logit);
       add_lanes(d, student_sum, e);
       if (teacher == nullptr) return;
       const auto l_teacher = below_largest(d, teacher + first + i, teacher_largest);
-      const auto e_teacher = hn::Exp(d, l_teacher);
+      const auto e_teacher = exp_or_nan(d, l_teacher);
+      hn::StoreU(e_teacher, d, softened + first + i);
       add_lanes(d, teacher_sum, e_teacher);
       add_lanes(d, between, hn::Mul(e_teacher, hn::Sub(l_teacher, l)));
     });
@@ -86,14 +96,12 @@ RowSums soften_row(float* logits, float largest, const float* teacher, float tea
   return sums;
 }
 
-// p = e * p_factor, t = exp(l_teacher) * t_factor, both with their scales: e becomes p - t.
-void subtract_teacher(float* e, float p_factor, const float* teacher, float teacher_largest, float t_factor,
-                      std::int64_t vocab) {
+// e p_factor - e_teacher t_factor in the place of e. e_teacher: null without a teacher.
+void gradient_row(float* e, float p_factor, const float* e_teacher, float t_factor, std::int64_t vocab) {
   for_lanes(vocab, [&](auto d, std::int64_t i) HWY_ATTR {
     auto gradient = hn::Mul(hn::LoadU(d, e + i), hn::Set(d, p_factor));
-    if (teacher != nullptr) {
-      const auto e_teacher = hn::Exp(d, below_largest(d, teacher + i, teacher_largest));
-      gradient = hn::NegMulAdd(e_teacher, hn::Set(d, t_factor), gradient);
+    if (e_teacher != nullptr) {
+      gradient = hn::NegMulAdd(hn::LoadU(d, e_teacher + i), hn::Set(d, t_factor), gradient);
     }
     hn::StoreU(gradient, d, e + i);
   });
@@ -103,14 +111,16 @@ float to_nats(double loss) {
   return static_cast<float>(std::clamp<double>(loss, 0.0, std::numeric_limits<float>::max()));
 }
 
-void token_loss_row(const TokenLossArgs& args, std::int64_t row) {
+// softened [vocab]: room for what the teacher's row becomes.
+void token_loss_row(const TokenLossArgs& args, std::int64_t row, float* softened) {
   float* logits = args.logits + row * args.stride;
   const float* teacher = args.teacher == nullptr ? nullptr : args.teacher + row * args.stride;
   const std::int32_t label = args.labels[row];
   const double largest = largest_logit(logits, args.vocab);
   const float teacher_largest = teacher == nullptr ? 0.0f : largest_logit(teacher, args.vocab);
   const double at_label = label == kNoLabel ? 0.0 : logits[label] - largest;
-  const RowSums sums = soften_row(logits, static_cast<float>(largest), teacher, teacher_largest, args.vocab);
+  const RowSums sums =
+      soften_row(logits, static_cast<float>(largest), teacher, teacher_largest, softened, args.vocab);
 
   const double log_sum = std::log(sums.student);
   const float ce_scale = label == kNoLabel ? 0.0f : args.ce_scale[row];
@@ -121,12 +131,15 @@ void token_loss_row(const TokenLossArgs& args, std::int64_t row) {
 
   const auto p_factor = static_cast<float>((double{ce_scale} + kl_scale) / sums.student);
   const float t_factor = teacher == nullptr ? 0.0f : static_cast<float>(kl_scale / sums.teacher);
-  subtract_teacher(logits, p_factor, teacher, teacher_largest, t_factor, args.vocab);
+  gradient_row(logits, p_factor, teacher == nullptr ? nullptr : softened, t_factor, args.vocab);
   if (label != kNoLabel) logits[label] -= ce_scale;
 }
 
 void token_loss_rows(const TokenLossArgs& args, std::int64_t first, std::int64_t last) {
-  for (std::int64_t row = first; row < last; ++row) token_loss_row(args, row);
+  static thread_local Workspace workspace;
+  const std::int64_t room = args.teacher == nullptr ? 0 : args.vocab;
+  float* softened = workspace.floats(static_cast<std::size_t>(room));
+  for (std::int64_t row = first; row < last; ++row) token_loss_row(args, row, softened);
 }
 
 }  // namespace dslad::kernels::HWY_NAMESPACE

@@ -37,7 +37,7 @@ void token_loss_ref(const TokenLossArgs& args) {
     for (std::int64_t v = 0; v < args.vocab; ++v) {
       const auto at = static_cast<std::size_t>(v);
       const double p = std::exp(log_p[at]), t = std::exp(log_t[at]);
-      if (t > 0) kl += t * (log_t[at] - log_p[at]);
+      if (t != 0) kl += t * (log_t[at] - log_p[at]);
       logits[v] = static_cast<float>(ce_scale * (p - (v == label ? 1.0 : 0.0)) + kl_scale * (p - t));
     }
     args.kl[row] = to_nats(kl);

@@ -1,7 +1,8 @@
 // Gradient of RMSNorm (rms_norm.h), row by row. With r = 1 / sqrt(mean(x^2) + eps) and n = x r:
 //   dx += r (dy weight - n mean(dy weight n)),     d_weight += sum over rows of dy n
-//   x, dy, dx [rows, width] f32 with row strides; dx is added to. weight [width]; d_weight [width] or null:
-//   frozen.
+//   x, dy, dx [rows, width] f32 with row strides; dx is added to
+//   weight [width]; d_weight [width], added to; null: frozen
+// Results do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>

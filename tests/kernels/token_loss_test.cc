@@ -114,6 +114,20 @@ INSTANTIATE_TEST_SUITE_P(Shapes, TokenLoss,
                                   std::to_string(tested.param.vocab);
                          });
 
+TEST(TokenLossOfNotANumber, IsNotANumberInItsRowAlone) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  for (const bool in_teacher : {false, true}) {
+    Problem problem({2, 70}, 1);
+    (in_teacher ? problem.teacher : problem.logits)[33] = kNaN;
+    const Outcome actual = problem.cpu(1, true), expected = problem.reference(true);
+    EXPECT_EQ(std::isnan(actual.cross_entropy[0]), !in_teacher);
+    EXPECT_EQ(std::isnan(expected.cross_entropy[0]), !in_teacher);
+    EXPECT_TRUE(std::isnan(actual.kl[0]) && std::isnan(expected.kl[0]));
+    EXPECT_TRUE(std::isnan(actual.d_logits[5]) && std::isnan(expected.d_logits[5]));
+    EXPECT_TRUE(std::isfinite(actual.cross_entropy[1]) && std::isfinite(actual.kl[1]));
+  }
+}
+
 TEST(TokenLossOfNearbyTeacher, KeepsItsDigits) {
   constexpr std::int64_t kVocab = 20000;
   Problem problem({1, kVocab}, 1);
