@@ -111,14 +111,17 @@ class Batch {
 };
 
 std::vector<Segment> equal_segments(int count, std::int64_t rows) {
-  std::vector<Segment> segments;
-  for (int i = 0; i < count; ++i) segments.push_back({i * rows, rows});
+  std::vector<Segment> segments(static_cast<std::size_t>(count), {0, rows});
+  for (int i = 0; i < count; ++i) segments[static_cast<std::size_t>(i)].first_row = i * rows;
   return segments;
 }
 
 std::vector<Segment> document_with_questions(std::int64_t rows, int questions, std::int64_t question_rows) {
-  std::vector<Segment> segments = {{0, rows}};
-  for (int i = 0; i < questions; ++i) segments.push_back({rows + i * question_rows, question_rows, 0});
+  std::vector<Segment> segments(static_cast<std::size_t>(questions) + 1, {0, question_rows, 0});
+  segments[0] = {0, rows};
+  for (int i = 0; i < questions; ++i) {
+    segments[static_cast<std::size_t>(i) + 1].first_row = rows + i * question_rows;
+  }
   return segments;
 }
 

@@ -7,7 +7,9 @@
 //   entropy_t = -sum_u p_tu log p_tu                       accumulated with the online softmax
 // Backward recomputes p from lse; nothing of size T x T exists at any time. Gradients for D_t = do_t . o_t:
 //   dv_u += p_tu do_t,   dl_tu = p_tu (do_t . v_u - D_t),   dq_t = scale dl_tu k_u,   dk_u += scale dl_tu q_t
-// Arithmetic is float32. Results do not depend on the number of threads, bit for bit.
+// Arithmetic is float32. Results depend neither on the number of threads nor on what else is in the batch
+// than a segment, its parent and its siblings, bit for bit. REQUIRES: segments share no rows; nothing that is
+// written aliases anything else.
 #pragma once
 
 #include <cstdint>

@@ -22,6 +22,9 @@ constexpr std::int64_t kBlockKeys = 48;  // whole register tiles; scores stay in
 constexpr std::int64_t kStride = kBlockQueries;
 // Queries are worked on in whole vectors of any width; those beyond the last are zeros that nobody reads.
 constexpr std::int64_t kQueryStep = 16;
+constexpr std::int64_t whole_steps(std::int64_t count) {
+  return (count + kQueryStep - 1) / kQueryStep * kQueryStep;
+}
 
 // A score that never counts, and a largest score below all that do but far above it: a query that sees
 // nothing of a block gets weights of zero there, not of exp(0).
@@ -47,12 +50,20 @@ struct BlockWorkspace {
 };
 
 // Copies [count, d] to `to` [d, kStride], scaled; queries up to the next whole step become zero.
-void pack_transposed(const float* from, std::int64_t stride, std::int64_t count, int d, float scale,
-                     float* to) {
-  const std::int64_t padded = hwy::RoundUpTo(static_cast<std::size_t>(count), kQueryStep);
-  for (std::int64_t j = 0; j < d; ++j) std::fill(to + j * kStride + count, to + j * kStride + padded, 0.0f);
-  for (std::int64_t i = 0; i < count; ++i) {
-    for (std::int64_t j = 0; j < d; ++j) to[j * kStride + i] = scale * from[i * stride + j];
+void pack_transposed(const float* HWY_RESTRICT from, std::int64_t stride, std::int64_t count, std::int64_t d,
+                     float scale, float* HWY_RESTRICT to) {
+  constexpr std::int64_t kTogether = 4;  // four values make one store
+  const std::int64_t whole = count / kTogether * kTogether, padded = whole_steps(count);
+  for (std::int64_t i = 0; i < whole; i += kTogether) {
+    for (std::int64_t j = 0; j < d; ++j) {
+      for (std::int64_t x = 0; x < kTogether; ++x) {
+        to[j * kStride + i + x] = scale * from[(i + x) * stride + j];
+      }
+    }
+  }
+  for (std::int64_t j = 0; j < d; ++j) {
+    for (std::int64_t i = whole; i < count; ++i) to[j * kStride + i] = scale * from[i * stride + j];
+    std::fill(to + j * kStride + count, to + j * kStride + padded, 0.0f);
   }
 }
 
@@ -60,7 +71,7 @@ void pack_transposed(const float* from, std::int64_t stride, std::int64_t count,
 Range seeing_steps(const TokenRun& queries, const TokenRun& keys, std::int64_t window) {
   const std::int64_t first = seeing(queries, keys.position, window).first;
   const std::int64_t last = seeing(queries, keys.end_position() - 1, window).last;
-  return {first / kQueryStep * kQueryStep, (last + kQueryStep - 1) / kQueryStep * kQueryStep};
+  return {first / kQueryStep * kQueryStep, whole_steps(last)};
 }
 
 void hide_unseen(const TokenRun& queries, const TokenRun& keys, std::int64_t window, Range steps,

@@ -13,11 +13,6 @@
 namespace dslad::kernels {
 namespace {
 
-float* block_workspace(int d) {
-  thread_local Workspace workspace;
-  return workspace.floats(static_cast<std::size_t>(attention_block_workspace(d)));
-}
-
 // A block of a segment's queries and the runs of keys that it may see: the parent's, if any, and its own.
 struct QueryBlock {
   TokenRun queries;
@@ -56,10 +51,12 @@ void clear_rows(ThreadPool& pool, const Segment& segment, float* data, std::int6
 void sequence_attention_cpu(ThreadPool& pool, const SequenceAttentionArgs& args) {
   const std::vector<QueryBlock> blocks = cut_into_blocks(args.segments);
   const auto tasks = static_cast<std::int64_t>(blocks.size()) * args.n_heads;
+  const auto workspace_floats = static_cast<std::size_t>(attention_block_workspace(args.head_dim));
   pool.parallel_for(tasks, [&](std::int64_t task, int) {
+    thread_local Workspace workspace;
     const QueryBlock& block = blocks[static_cast<std::size_t>(task / args.n_heads)];
     attend_block(args, static_cast<int>(task % args.n_heads), block.queries, block.keys,
-                 block_workspace(args.head_dim));
+                 workspace.floats(workspace_floats));
   });
 }
 
@@ -70,11 +67,13 @@ void sequence_attention_backward_cpu(ThreadPool& pool, const SequenceAttentionBa
     clear_rows(pool, segment, args.dk, args.dkv_stride, std::int64_t{f.n_kv} * f.head_dim);
     clear_rows(pool, segment, args.dv, args.dkv_stride, std::int64_t{f.n_kv} * f.head_dim);
   }
+  const auto workspace_floats = static_cast<std::size_t>(attention_block_workspace(f.head_dim));
   for (const std::vector<ChunkPair>& wave : find_waves(f.segments, f.window)) {
     pool.parallel_for(static_cast<std::int64_t>(wave.size()) * f.n_kv, [&](std::int64_t task, int) {
+      thread_local Workspace workspace;
       const ChunkPair& pair = wave[static_cast<std::size_t>(task / f.n_kv)];
       differentiate_block(args, static_cast<int>(task % f.n_kv), pair.queries, pair.keys,
-                          block_workspace(f.head_dim));
+                          workspace.floats(workspace_floats));
     });
   }
 }
