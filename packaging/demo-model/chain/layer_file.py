@@ -14,7 +14,7 @@ NAMES = {
     "gk_proj2_bias": "gk_proj2.bias",
     "alpha_list": "alpha_list",
     "o_norm": "o_norm.weight",
-    "window_share": "window_share",
+    "state_share": "state_share",
 }
 
 

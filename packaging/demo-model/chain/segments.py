@@ -24,21 +24,20 @@ def _gather(x, index):
 def dual_state(q, k, v, log_a, mix, batch, recurrence=dsla.chunked):
     """log_a [R, I, G, K]. A child starts from its parent's last state. Returns o [R, H, V]."""
     out = q.new_zeros(len(q), q.shape[1], v.shape[2])
-    state = q.new_zeros(log_a.shape[1], 1, k.shape[1], k.shape[2], v.shape[2])
-    of_root = {}
-    for level in (batch.roots(), batch.children()):
-        if not level:
-            continue
-        start = state.expand(-1, len(level), -1, -1, -1)
-        if of_root:
-            start = state[:, [of_root[batch.segments[i].parent] for i in level]]
-        index = _padded([rows_of(batch.segments[i]) for i in level], len(q))
+    zero = q.new_zeros(log_a.shape[1], 1, k.shape[1], k.shape[2], v.shape[2])
+    roots, children = batch.roots(), batch.children()
+
+    def level(members, start):
+        index = _padded([rows_of(batch.segments[i]) for i in members], len(q))
         gates = _gather(log_a, index).movedim(2, 0)
         o, last = recurrence(*(_gather(x, index) for x in (q, k, v)), gates, mix, start)
         real = index < len(q)
-        out = out.index_put((index[real],), o[real])
-        if not of_root:
-            state, of_root = last, {segment: place for place, segment in enumerate(level)}
+        return out.index_put((index[real],), o[real]), last
+
+    out, last = level(roots, zero.expand(-1, len(roots), -1, -1, -1))
+    if children:
+        parents = [roots.index(batch.segments[i].parent) for i in children]
+        out, _ = level(children, last[:, parents])
     return out
 
 

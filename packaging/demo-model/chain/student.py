@@ -58,7 +58,7 @@ class DslaLayer(nn.Module):
         if variant.output_norm:
             self.o_norm = nn.Parameter(torch.ones(config.head_dim, dtype=dtype))
         if variant.window:
-            self.window_share = nn.Parameter(torch.zeros(shape[1:] or (1,), dtype=dtype))
+            self.state_share = nn.Parameter(torch.zeros(config.heads, dtype=dtype))
 
     def log_gates(self, x):
         """[R, states, kv_heads, head_dim]"""
@@ -82,8 +82,7 @@ class DslaLayer(nn.Module):
             o = F.rms_norm(o, o.shape[-1:], self.o_norm, self.config.eps)
         if v.window:
             exact = segments.window(turned_q, turned_k, value, batch, v.window)
-            share = self.window_share.sigmoid()[:, None]
-            o = (1 - share) * o + share * exact
+            o = exact + self.state_share[:, None] * o
         return F.linear(o.flatten(1), self.o_proj)
 
 

@@ -42,6 +42,8 @@ def family(seed=0):
     builder.add(ids(9), 5, 1.0, document)
     builder.add(ids(12), 1, 1.0, document)
     builder.add(ids(21), 1, 1.0)
+    other = builder.add(ids(18), 1, 1.0)
+    builder.add(ids(5), 1, 1.0, other)
     return builder.build()
 
 
