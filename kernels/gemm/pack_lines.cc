@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/cpu/simd_targets.h"
+#include "kernels/gemm/round_avx512_bf16.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/pack_lines.cc"
@@ -78,6 +79,22 @@ struct FromF32Rounded {
     }
   }
 };
+
+struct FromF32RoundedByMachine : FromF32Rounded {
+  static void line(const float* x, std::int64_t k, Step* out) {
+    out[(k - 1) / 2] = 0;
+    round_line_avx512_bf16(x, k, reinterpret_cast<bf16*>(out));
+  }
+  static void step(const float* low, const float* high, std::int64_t lines, Step* out) {
+    if (high == nullptr) return FromF32Rounded::step(low, high, lines, out);
+    round_pairs_avx512_bf16(low, high, lines, out);
+  }
+};
+
+// Another instruction set that is asked for gets its own code.
+bool machine_rounds() {
+  return HWY_TARGET == HWY_AVX3 && has_avx512_bf16();
+}
 
 // out[j][i] = in[i][j], both in blocks of four.
 void transpose(const Step* in, std::int64_t in_stride, std::int64_t rows, std::int64_t columns, Step* out,
@@ -178,6 +195,7 @@ void pack_as_lines(const Lines& lines, std::int64_t padded, DType to, std::int64
   auto* target = reinterpret_cast<Step*>(out);
   if (to == DType::kF32) return pack_lines_of<FromF32>(lines, padded, steps, target);
   if (lines.dtype == DType::kBf16) return pack_lines_of<FromBf16>(lines, padded, steps, target);
+  if (machine_rounds()) return pack_lines_of<FromF32RoundedByMachine>(lines, padded, steps, target);
   pack_lines_of<FromF32Rounded>(lines, padded, steps, target);
 }
 
@@ -185,6 +203,7 @@ void pack_as_panel(const Lines& lines, DType to, std::int64_t steps, std::byte* 
   auto* target = reinterpret_cast<Step*>(out);
   if (to == DType::kF32) return pack_panel_of<FromF32>(lines, steps, target);
   if (lines.dtype == DType::kBf16) return pack_panel_of<FromBf16>(lines, steps, target);
+  if (machine_rounds()) return pack_panel_of<FromF32RoundedByMachine>(lines, steps, target);
   pack_panel_of<FromF32Rounded>(lines, steps, target);
 }
 
