@@ -22,6 +22,7 @@ class ChunkWorkspace {
                                {&log_sums_, 2 * d_k_},
                                {&anchors_, 2 * d_k_},
                                {&decay_, d_k_},
+                               {&key_row_, d_k_},
                                {&scaled_, queries_ * 2 * d_k_},
                                {&near_, queries_ * 2 * d_k_},
                                {&far_, queries_ * 2 * d_k_},
@@ -44,7 +45,8 @@ class ChunkWorkspace {
   // [d_k] sum of log a_i over the chunk so far, and its exponential at the sub-block's start.
   [[nodiscard]] float* log_sum(int i) const { return log_sums_ + i * d_k_; }
   [[nodiscard]] float* anchor(int i) const { return anchors_ + i * d_k_; }
-  [[nodiscard]] float* decay() const { return decay_; }  // [d_k] a running product
+  [[nodiscard]] float* decay() const { return decay_; }      // [d_k] a running product
+  [[nodiscard]] float* key_row() const { return key_row_; }  // [d_k] a key on its way to `keys`
   // [c * G][2 d_k] queries times s mix_i; near: decayed from the sub-block's start;
   // far: from the chunk's. Row stride 2 d_k.
   [[nodiscard]] float* scaled(int i, std::int64_t row) const { return scaled_ + (row * 2 + i) * d_k_; }
@@ -63,7 +65,8 @@ class ChunkWorkspace {
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
   std::int64_t d_k_, d_v_, queries_;
   std::int64_t size_ = 0;
-  float *gates_, *log_sums_, *anchors_, *decay_, *scaled_, *near_, *far_, *decayed_, *keys_, *scores_, *out_;
+  float *gates_, *log_sums_, *anchors_, *decay_, *key_row_, *scaled_, *near_, *far_, *decayed_, *keys_,
+      *scores_, *out_;
 };
 
 }  // namespace dslad::kernels

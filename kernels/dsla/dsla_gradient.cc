@@ -65,7 +65,7 @@ void next_state(const DslaHead& head, std::int64_t first, std::int64_t rows, con
       for_lanes(n.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
         const std::int64_t channel = i * n.d_k + j;
         const auto log_a = log_gate(d, hn::Add(hn::LoadU(d, z + j), hn::LoadU(d, bias + j)));
-        hn::StoreU(hn::Mul(hn::LoadU(d, decay + channel), hn::Exp(d, log_a)), d, decay + channel);
+        hn::StoreU(hn::Mul(hn::LoadU(d, decay + channel), gate_of(d, log_a)), d, decay + channel);
         hn::StoreU(hn::Add(hn::LoadU(d, log_sum + channel), log_a), d, log_sum + channel);
       });
     }
@@ -175,6 +175,7 @@ void pass_diagonal(const GradientHead& head, SubBlock block, GradientWorkspace& 
 // dq, and the sums that the mixture's gradient and the gates' want of it.
 void finish_queries(const GradientHead& head, SubBlock block, GradientWorkspace& w) {
   const Widths n(head.in);
+  const float scale = head.in.scale();
   for (std::int64_t t = 0; t < block.rows; ++t) {
     const float* q = head.in.q(block.first + t);
     float* dq = head.dq(block.first + t);
@@ -186,10 +187,10 @@ void finish_queries(const GradientHead& head, SubBlock block, GradientWorkspace&
         const float* d_query = w.d_queries + (t * n.group + g) * n.channels + i * n.d_k;
         float* part = parts + i * n.d_k;
         float* mix_sum = w.mix_sums + g * n.channels + i * n.d_k;
-        const float scale = head.in.scale(i, static_cast<int>(g));
+        const float factor = scale * head.in.mix(i, static_cast<int>(g));
         for_lanes(n.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
           const auto gradient = hn::LoadU(d, d_query + j);
-          const auto scaled = hn::Mul(hn::Set(d, scale), gradient);
+          const auto scaled = hn::Mul(hn::Set(d, factor), gradient);
           const auto query = hn::LoadU(d, q + g * n.d_k + j);
           float* dq_at = dq + g * n.d_k + j;
           hn::StoreU(hn::Add(hn::LoadU(d, dq_at), scaled), d, dq_at);

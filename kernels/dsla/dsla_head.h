@@ -34,10 +34,10 @@ struct DslaHead {
     return args->z + row(t) * args->z_stride + gate_channel(i);
   }
   [[nodiscard]] const float* gate_bias(int i) const { return args->gate_bias + gate_channel(i); }
-  // s mix_i of query head g of the group.
-  [[nodiscard]] float scale(int i, int g) const {
-    return args->mix[i * args->shape.n_heads + head * group() + g] /
-           std::sqrt(static_cast<float>(args->shape.d_k));
+  [[nodiscard]] float scale() const { return 1.0f / std::sqrt(static_cast<float>(args->shape.d_k)); }
+  // Of query head g of the group.
+  [[nodiscard]] float mix(int i, int g) const {
+    return args->mix[i * args->shape.n_heads + head * group() + g];
   }
 
  private:

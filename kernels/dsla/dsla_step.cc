@@ -22,7 +22,7 @@ void step_gates(const DslaHead& head, int i, float* gates) {
   const float* bias = head.gate_bias(i);
   for_lanes(head.args->shape.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
     const auto logit = hn::Add(hn::LoadU(d, z + j), hn::LoadU(d, bias + j));
-    hn::StoreU(hn::Exp(d, log_gate(d, logit)), d, gates + j);
+    hn::StoreU(gate_of(d, log_gate(d, logit)), d, gates + j);
   });
 }
 
@@ -117,7 +117,7 @@ void step(const DslaHead& head, float* workspace) {
     for (int g = 0; g < group; ++g) {
       const float* q = head.q(0) + std::int64_t{g} * d_k;
       std::transform(q, q + d_k, queries + std::int64_t{g} * d_k,
-                     [scale = head.scale(i, g)](float x) { return scale * x; });
+                     [scale = head.scale() * head.mix(i, g)](float x) { return scale * x; });
     }
     step_gates(head, i, gates);
     step_heads<kStepHeads>(

@@ -20,12 +20,20 @@ namespace dslad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // log a = max(logsigmoid(x) / tau, lowest) with logsigmoid(x) = min(x, 0) - log(1 + exp(-|x|)): the
-// exponential never overflows, so logits of +-800 are ordinary values.
+// exponential never overflows, so logits of +-800 are ordinary values. NaN for NaN, which Min would lose.
 template <class D>
 HWY_INLINE hn::Vec<D> log_gate(D d, hn::Vec<D> logit) {
   const auto tail = hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(logit))));
   const auto log_sigmoid = hn::Sub(hn::Min(logit, hn::Zero(d)), tail);
-  return hn::Max(hn::Mul(log_sigmoid, hn::Set(d, 1.0f / kGateTemperature)), hn::Set(d, kMinLogGate));
+  const auto scaled = hn::Mul(log_sigmoid, hn::Set(d, 1.0f / kGateTemperature));
+  return hn::IfThenElse(hn::IsNaN(logit), logit, hn::Max(scaled, hn::Set(d, kMinLogGate)));
+}
+
+// a = exp(log a). NaN for NaN, where Highway's exponential is 0: a diverged gate must not look like a closed
+// one.
+template <class D>
+HWY_INLINE hn::Vec<D> gate_of(D d, hn::Vec<D> log_a) {
+  return hn::Add(hn::Exp(d, log_a), hn::Sub(log_a, log_a));
 }
 
 // d log a / d x = sigmoid(-x) / tau, and 0 where the clamp is active: far below zero logsigmoid(x) is x.

@@ -65,8 +65,8 @@ void sequence_dsla_backward_ref(const SequenceDslaBackwardArgs& args);
 void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args);
 void sequence_dsla_backward_cpu(ThreadPool& pool, const SequenceDslaBackwardArgs& args);
 
-// Bytes that each thread works in during sequence_dsla_backward_cpu, and keeps for later calls. README.md has
-// the formula: 8 d_k d_v bytes for each kDslaChunk tokens of the longest sequence, and a constant.
+// Bytes that each thread works in during both CPU passes, and keeps for later calls. README.md has the
+// formula: 8 d_k d_v bytes for each kDslaChunk tokens of the longest sequence, and a constant.
 std::size_t sequence_dsla_workspace_bytes(const DslaShape& shape, std::span<const Segment> segments);
 
 }  // namespace dslad::kernels

@@ -20,6 +20,11 @@ std::int64_t head_floats(const DslaShape& shape) {
   return std::int64_t{2} * shape.d_k * shape.d_v;
 }
 
+// A chunk's matrices, and the states of a root and of a child.
+std::int64_t forward_floats(const DslaShape& shape) {
+  return dsla_workspace(shape) + 2 * head_floats(shape);
+}
+
 std::int64_t boundaries(const Segment& segment) {
   return (segment.rows + kDslaChunk - 1) / kDslaChunk + 1;
 }
@@ -122,7 +127,8 @@ std::int64_t gradient_floats(const DslaShape& shape, std::span<const SequenceTre
 }  // namespace
 
 std::size_t sequence_dsla_workspace_bytes(const DslaShape& shape, std::span<const Segment> segments) {
-  return static_cast<std::size_t>(gradient_floats(shape, sequence_trees(segments))) * sizeof(float);
+  const std::int64_t floats = forward_floats(shape) + gradient_floats(shape, sequence_trees(segments));
+  return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args) {
@@ -132,7 +138,7 @@ void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args) {
   const std::int64_t size = head_floats(args.shape);
   pool.parallel_for(static_cast<std::int64_t>(trees.size()) * n_kv, [&](std::int64_t task, int) {
     thread_local Workspace workspace;
-    float* chunk = workspace.floats(static_cast<std::size_t>(dsla_workspace(args.shape) + 2 * size));
+    float* chunk = workspace.floats(static_cast<std::size_t>(forward_floats(args.shape)));
     float* root_state = chunk + dsla_workspace(args.shape);
     float* child_state = root_state + size;
     const SequenceTree& tree = trees[static_cast<std::size_t>(task / n_kv)];

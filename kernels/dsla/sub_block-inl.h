@@ -41,7 +41,7 @@ inline void find_gates(const DslaHead& head, SubBlock block, ChunkWorkspace& w) 
       float* gate = w.gate(i, t);
       for_lanes(d_k, [&](auto d, std::int64_t j) HWY_ATTR {
         const auto log_a = log_gate(d, hn::Add(hn::LoadU(d, z + j), hn::LoadU(d, bias + j)));
-        hn::StoreU(hn::Exp(d, log_a), d, gate + j);
+        hn::StoreU(gate_of(d, log_a), d, gate + j);
         hn::StoreU(hn::Add(hn::LoadU(d, log_sum + j), log_a), d, log_sum + j);
       });
     }
@@ -53,6 +53,7 @@ inline void find_gates(const DslaHead& head, SubBlock block, ChunkWorkspace& w) 
 inline void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
   const int group = head.group();
+  const float scale = head.scale();
   for (int i = 0; i < 2; ++i) {
     const float* anchor = w.anchor(i);
     float* decay = w.decay();
@@ -65,9 +66,9 @@ inline void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& 
       });
       for (int g = 0; g < group; ++g) {
         const std::int64_t row = t * group + g;
-        const float scale = head.scale(i, g);
+        const float factor = scale * head.mix(i, g);
         for_lanes(d_k, [&](auto d, std::int64_t j) HWY_ATTR {
-          const auto scaled = hn::Mul(hn::Set(d, scale), hn::LoadU(d, q + g * d_k + j));
+          const auto scaled = hn::Mul(hn::Set(d, factor), hn::LoadU(d, q + g * d_k + j));
           const auto near = hn::Mul(hn::LoadU(d, decay + j), scaled);
           hn::StoreU(scaled, d, w.scaled(i, row) + j);
           hn::StoreU(near, d, w.near(i, row) + j);
@@ -83,14 +84,17 @@ inline void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& 
 inline void decay_keys(const DslaHead& head, SubBlock block, std::int64_t t, ChunkWorkspace& w) {
   const hn::CappedTag<float, kDslaSubBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t d_k = head.args->shape.d_k;
   const float* k = head.k(block.first + t);
-  for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
-    const auto joins = hn::Eq(hn::Iota(d, static_cast<float>(u)), hn::Set(d, static_cast<float>(t)));
-    for (std::int64_t j = 0; j < head.args->shape.d_k; ++j) {
-      const auto key = hn::Set(d, k[j]);
-      for (int i = 0; i < 2; ++i) {
-        const auto kept = hn::Mul(hn::Load(d, w.decayed(i, j) + u), hn::Set(d, w.gate(i, t)[j]));
-        hn::Store(hn::IfThenElse(joins, key, kept), d, w.decayed(i, j) + u);
+  for (int i = 0; i < 2; ++i) {
+    const float* gate = w.gate(i, t);
+    float* decayed = w.decayed(i, 0);
+    for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
+      const auto joins = hn::Eq(hn::Iota(d, static_cast<float>(u)), hn::Set(d, static_cast<float>(t)));
+      for (std::int64_t j = 0; j < d_k; ++j) {
+        float* column = decayed + j * kDslaSubBlock + u;
+        const auto kept = hn::Mul(hn::Load(d, column), hn::Set(d, gate[j]));
+        hn::Store(hn::IfThenElse(joins, hn::Set(d, k[j]), kept), d, column);
       }
     }
   }
@@ -122,17 +126,22 @@ inline void advance_keys(const DslaHead& head, SubBlock block, ChunkWorkspace& w
   const std::int64_t d_k = head.args->shape.d_k;
   for (int i = 0; i < 2; ++i) {
     float* decay = w.decay();
+    float* row = w.key_row();
+    float* keys = w.keys(i * d_k);
     std::fill(decay, decay + d_k, 1.0f);
     for (std::int64_t t = block.rows - 1; t >= 0; --t) {
       const float* k = head.k(block.first + t);
-      for (std::int64_t j = 0; j < d_k; ++j) {
-        w.keys(i * d_k + j)[block.start + t] = k[j] * decay[j];
-        decay[j] *= w.gate(i, t)[j];
-      }
+      const float* gate = w.gate(i, t);
+      for_lanes(d_k, [&](auto d, std::int64_t j) HWY_ATTR {
+        const auto now = hn::LoadU(d, decay + j);
+        hn::StoreU(hn::Mul(hn::LoadU(d, k + j), now), d, row + j);
+        hn::StoreU(hn::Mul(now, hn::LoadU(d, gate + j)), d, decay + j);
+      });
+      for (std::int64_t j = 0; j < d_k; ++j) keys[j * kDslaChunk + block.start + t] = row[j];
     }
     for (std::int64_t j = 0; j < d_k; ++j) {
       for_lanes(block.start, [&](auto d, std::int64_t u) HWY_ATTR {
-        float* key = w.keys(i * d_k + j) + u;
+        float* key = keys + j * kDslaChunk + u;
         hn::StoreU(hn::Mul(hn::LoadU(d, key), hn::Set(d, decay[j])), d, key);
       });
     }

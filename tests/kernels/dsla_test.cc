@@ -102,6 +102,17 @@ TEST(Dsla, ClosedGatesForgetEverything) {
   EXPECT_TRUE(close(world.rows_of(world.run(1), 0), expected, kTolerance));
 }
 
+// A diverged gate must show, not pass for an open or a closed one.
+TEST(Dsla, GateThatIsNotANumberShows) {
+  for (const std::int64_t rows : {1, 20}) {
+    DslaWorld world(kSmall, 7);
+    world.add(rows);
+    world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
+    EXPECT_TRUE(std::isnan(world.rows_of(world.run(1), 0).front()));
+    EXPECT_TRUE(std::isnan(world.rows_of(world.run_ref(), 0).front()));
+  }
+}
+
 TEST(Dsla, TwoSingleStatesAddUpByTheMixingRule) {
   DslaWorld world(kSmall, 7);
   world.add(100);

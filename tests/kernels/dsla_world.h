@@ -60,6 +60,8 @@ class DslaWorld {
     for (std::int64_t j = 0; j < k_width(); ++j) k_[row * k_stride() + j] *= factor;
   }
 
+  void set_gate_logit(std::int64_t row, float logit) { z_[row * z_stride()] = logit; }
+
   // Every head's; without it each head has a random mixture of its own.
   void set_mix(float history, float recency) {
     std::fill_n(mix_.begin(), shape_.n_heads, history);

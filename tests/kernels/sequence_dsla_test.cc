@@ -10,47 +10,14 @@
 namespace dslad::kernels {
 namespace {
 
-using testing::close;
+using testing::expect_close;
 using testing::GateLogits;
 using testing::PoisonedRows;
 using testing::same_bits;
 using testing::SequenceDslaOutcome;
 using testing::SequenceDslaWorld;
 
-constexpr double kTolerance = testing::tolerance(DType::kF32);
 constexpr DslaShape kSmall{6, 2, 16, 12};
-
-double largest(const std::vector<float>& values) {
-  double size = 0;
-  for (const float value : values) size = std::max(size, std::abs(double{value}));
-  return size;
-}
-
-// Gradients by gates are small differences of sums of k * dk: errors are measured against those.
-::testing::AssertionResult close_differences(std::vector<float> actual, std::vector<float> expected,
-                                             double size) {
-  actual.push_back(static_cast<float>(size));
-  expected.push_back(static_cast<float>(size));
-  return close(actual, expected, kTolerance);
-}
-
-void expect_close(const SequenceDslaWorld& world, const SequenceDslaOutcome& actual,
-                  const SequenceDslaOutcome& expected) {
-  double gate_size = 0;
-  for (const Segment& segment : world.segments) {
-    SCOPED_TRACE(fmt::format("{} rows, parent {}", segment.rows, segment.parent));
-    EXPECT_TRUE(close(actual.o.rows(segment), expected.o.rows(segment), kTolerance)) << "o";
-    EXPECT_TRUE(close(actual.dq.rows(segment), expected.dq.rows(segment), kTolerance)) << "dq";
-    EXPECT_TRUE(close(actual.dk.rows(segment), expected.dk.rows(segment), kTolerance)) << "dk";
-    EXPECT_TRUE(close(actual.dv.rows(segment), expected.dv.rows(segment), kTolerance)) << "dv";
-    const double size =
-        largest(world.k.rows(segment)) * largest(expected.dk.rows(segment)) / double{kGateTemperature};
-    EXPECT_TRUE(close_differences(actual.dz.rows(segment), expected.dz.rows(segment), size)) << "dz";
-    gate_size = std::max(gate_size, size);
-  }
-  EXPECT_TRUE(close_differences(actual.d_gate_bias, expected.d_gate_bias, gate_size)) << "d_gate_bias";
-  EXPECT_TRUE(close(actual.d_mix, expected.d_mix, kTolerance)) << "d_mix";
-}
 
 void expect_untouched_elsewhere(const PoisonedRows& actual, const PoisonedRows& expected) {
   for (std::size_t i = 0; i < expected.values.size(); ++i) {

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <fmt/core.h>
 #include <random>
 #include <span>
 #include <vector>
@@ -147,5 +149,37 @@ class SequenceDslaWorld {
   std::vector<float> gate_bias, mix;
   std::vector<Segment> segments;
 };
+
+inline double largest(const std::vector<float>& values) {
+  double size = 0;
+  for (const float value : values) size = std::max(size, std::abs(double{value}));
+  return size;
+}
+
+// Gradients by gates are small differences of sums of k * dk: errors are measured against those.
+inline ::testing::AssertionResult close_differences(std::vector<float> actual, std::vector<float> expected,
+                                                    double size) {
+  actual.push_back(static_cast<float>(size));
+  expected.push_back(static_cast<float>(size));
+  return close(actual, expected, DType::kF32);
+}
+
+inline void expect_close(const SequenceDslaWorld& world, const SequenceDslaOutcome& actual,
+                         const SequenceDslaOutcome& expected) {
+  double gate_size = 0;
+  for (const Segment& segment : world.segments) {
+    SCOPED_TRACE(fmt::format("{} rows, parent {}", segment.rows, segment.parent));
+    EXPECT_TRUE(close(actual.o.rows(segment), expected.o.rows(segment), DType::kF32)) << "o";
+    EXPECT_TRUE(close(actual.dq.rows(segment), expected.dq.rows(segment), DType::kF32)) << "dq";
+    EXPECT_TRUE(close(actual.dk.rows(segment), expected.dk.rows(segment), DType::kF32)) << "dk";
+    EXPECT_TRUE(close(actual.dv.rows(segment), expected.dv.rows(segment), DType::kF32)) << "dv";
+    const double size =
+        largest(world.k.rows(segment)) * largest(expected.dk.rows(segment)) / double{kGateTemperature};
+    EXPECT_TRUE(close_differences(actual.dz.rows(segment), expected.dz.rows(segment), size)) << "dz";
+    gate_size = std::max(gate_size, size);
+  }
+  EXPECT_TRUE(close_differences(actual.d_gate_bias, expected.d_gate_bias, gate_size)) << "d_gate_bias";
+  EXPECT_TRUE(close(actual.d_mix, expected.d_mix, DType::kF32)) << "d_mix";
+}
 
 }  // namespace dslad::kernels::testing
