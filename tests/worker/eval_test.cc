@@ -4,6 +4,7 @@
 
 #include "tests/worker/engine_world.h"
 #include "tests/worker/test_files.h"
+#include "worker/eval/chain_quality.h"
 #include "worker/eval/choices.h"
 #include "worker/eval/generation.h"
 #include "worker/eval/perplexity.h"
@@ -62,7 +63,6 @@ class EvalTest : public ::testing::Test {
 
   // log p of every token of the vocabulary after each token of `ids`, the model run token by token.
   std::vector<std::vector<double>> plain_log_p(std::span<const TokenId> ids, int plan) {
-    const auto made = engine_over(model().weights);  // for its cache pool's shape alone
     const LlamaConfig& c = model().weights->config;
     const CacheShape shape{{kernels::DType::kF32, c.kv_heads, c.head_dim},
                            {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
@@ -442,6 +442,26 @@ TEST(Summary, WeighsWindowsByTheirTokens) {
   EXPECT_DOUBLE_EQ(*line.kl, 0.4);
   EXPECT_DOUBLE_EQ(*line.perplexity_ratio, std::exp(2 - 1.25));
   EXPECT_FALSE(line.quality.has_value());
+}
+
+TEST(ChainQuality, ReplacesWhatWasMeasuredAndKeepsTheRest) {
+  ChainManifest manifest;
+  manifest.plans.push_back({.plan = 1, .kl = 0.25, .perplexity_ratio = 1.5, .quality = 0.1});
+  manifest.plans.back().scores = {{"made", 1}, {"other", 2}};
+  Made made(DataKind::kQa);
+  made.add("a", 0, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 0}, {"f1", 0.5}});
+  const FileSummary summary = made.summary();
+  const auto lines = headlines({&summary, 1}, std::vector<int>{0, 1});
+  add_quality(manifest, lines, {&summary, 1}, "a test");
+  ASSERT_EQ(manifest.plans.size(), 2u);
+  EXPECT_EQ(manifest.plans[0].plan, 0);
+  EXPECT_EQ(manifest.plans[0].quality, 1);
+  EXPECT_FALSE(manifest.plans[0].kl.has_value());
+  EXPECT_EQ(manifest.plans[1].quality, 0.5);
+  EXPECT_EQ(manifest.plans[1].kl, 0.25);
+  EXPECT_EQ(manifest.plans[1].scores["other"], 2);
+  EXPECT_EQ(manifest.plans[1].scores["made"]["f1"]["ratio"], 0.5);
+  EXPECT_EQ(manifest.plans[1].scores["made"]["measured_by"], "a test");
 }
 
 TEST(Summary, HasNoQualityWherePlan0ScoresNothing) {

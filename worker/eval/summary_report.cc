@@ -42,25 +42,23 @@ ordered_json groups_json(const std::vector<GroupSummary>& groups) {
   return out;
 }
 
-std::string interval(const Interval& of) {
-  return fmt::format("[{:.3f}, {:.3f}]", of.low, of.high);
+// "0.951 [0.870, 1.000]"
+std::string cell(double value, const std::optional<Interval>& interval) {
+  if (!interval) return fmt::format("{:.3f}", value);
+  return fmt::format("{:.3f} [{:.3f}, {:.3f}]", value, interval->low, interval->high);
 }
 
 std::string score_table(const FileSummary& file) {
   const std::vector<Column> columns = columns_of(file.kind);
   std::string out = fmt::format("{:>6}", "plan");
-  for (const Column& column : columns) {
-    out += fmt::format("  {:>11} {:<16} {:>7} {:<16}", column.title, "95%", "/plan 0", "95%");
-  }
+  for (const Column& column : columns) out += fmt::format("  {:>20}  {:>20}", column.title, "/ plan 0");
   out += '\n';
   for (const PlanSummary& plan : file.plans) {
     out += fmt::format("{:>6}", plan.plan);
     for (const Column& column : columns) {
       const ScoreSummary& score = plan.scores.at(column.score);
-      const auto& ratio = score.intervals.ratio;
-      out +=
-          fmt::format("  {:>11.3f} {:<16} {:>7} {:<16}", score.mean, interval(score.intervals.mean),
-                      score.ratio ? fmt::format("{:.3f}", *score.ratio) : "-", ratio ? interval(*ratio) : "");
+      out += fmt::format("  {:>20}  {:>20}", cell(score.mean, score.intervals.mean),
+                         score.ratio ? cell(*score.ratio, score.intervals.ratio) : "-");
     }
     out += '\n';
   }
@@ -96,11 +94,11 @@ std::string group_table(const FileSummary& file, const char* title,
   for (const PlanSummary& plan : file.plans) {
     out += fmt::format("{:>6}", plan.plan);
     for (const GroupSummary& group : plan.*groups) {
-      std::string cell;
+      std::string scores;
       for (const Column& column : columns) {
-        cell += fmt::format("{}{:.3f}", cell.empty() ? "" : " / ", group.scores.at(column.score).mean);
+        scores += fmt::format("{}{:.3f}", scores.empty() ? "" : " / ", group.scores.at(column.score).mean);
       }
-      out += fmt::format("  {:>20}", cell);
+      out += fmt::format("  {:>20}", scores);
     }
     out += '\n';
   }
@@ -122,6 +120,15 @@ ordered_json to_json(const ScoreSummary& score) {
           {"ratio_high", end(&Interval::high)}};
 }
 
+ordered_json to_json(const PlanSummary& plan) {
+  ordered_json out = {{"plan", plan.plan}};
+  if (plan.scores.contains("nats")) out["perplexity"] = std::exp(plan.scores.at("nats").mean);
+  for (const auto& [name, score] : plan.scores) out[name] = to_json(score);
+  if (!plan.by_length.empty()) out["by_length"] = groups_json(plan.by_length);
+  if (!plan.by_kind.empty()) out["by_kind"] = groups_json(plan.by_kind);
+  return out;
+}
+
 ordered_json to_json(const FileSummary& file) {
   ordered_json out = {{"file", file.file},
                       {"kind", to_string(file.kind)},
@@ -130,14 +137,7 @@ ordered_json to_json(const FileSummary& file) {
                       {"skipped", file.skipped}};
   if (file.kind == DataKind::kText) out["tokens"] = file.weight;
   out["plans"] = ordered_json::array();
-  for (const PlanSummary& plan : file.plans) {
-    ordered_json one = {{"plan", plan.plan}};
-    if (plan.scores.contains("nats")) one["perplexity"] = std::exp(plan.scores.at("nats").mean);
-    for (const auto& [name, score] : plan.scores) one[name] = to_json(score);
-    if (!plan.by_length.empty()) one["by_length"] = groups_json(plan.by_length);
-    if (!plan.by_kind.empty()) one["by_kind"] = groups_json(plan.by_kind);
-    out["plans"].push_back(std::move(one));
-  }
+  for (const PlanSummary& plan : file.plans) out["plans"].push_back(to_json(plan));
   return out;
 }
 
@@ -162,14 +162,14 @@ std::string to_table(const FileSummary& file) {
 }
 
 std::string to_table(std::span<const PlanHeadline> headlines) {
-  const auto cell = [](const std::optional<double>& value, int digits) {
+  const auto shown = [](const std::optional<double>& value, int digits) {
     return value ? fmt::format("{:.{}f}", *value, digits) : std::string("-");
   };
   std::string out =
       fmt::format("{:>6}  {:>16}  {:>16}  {:>10}\n", "plan", "generated scores", "perplexity ratio", "KL");
   for (const PlanHeadline& line : headlines) {
-    out += fmt::format("{:>6}  {:>16}  {:>16}  {:>10}\n", line.plan, cell(line.quality, 3),
-                       cell(line.perplexity_ratio, 4), cell(line.kl, 5));
+    out += fmt::format("{:>6}  {:>16}  {:>16}  {:>10}\n", line.plan, shown(line.quality, 3),
+                       shown(line.perplexity_ratio, 4), shown(line.kl, 5));
   }
   return out;
 }

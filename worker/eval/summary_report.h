@@ -15,6 +15,7 @@
 namespace dslad::worker {
 
 nlohmann::ordered_json to_json(const ScoreSummary& score);
+nlohmann::ordered_json to_json(const PlanSummary& plan);
 nlohmann::ordered_json to_json(const FileSummary& file);
 nlohmann::ordered_json to_json(const PlanHeadline& headline);
 
