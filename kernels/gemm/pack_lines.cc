@@ -21,7 +21,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Step = std::uint32_t;
 
 constexpr std::int64_t kPanelLines = 64;
-constexpr std::int64_t kTileSteps = 32;  // with kPanelLines 8 KiB: stays in the first-level cache
+constexpr std::int64_t kTileSteps = 64;  // with kPanelLines 16 KiB: half of the first-level cache
 
 // How the elements of one type become steps: a whole line with its elements side by side, or one step of many
 // lines with the lines' elements side by side.
