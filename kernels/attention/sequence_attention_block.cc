@@ -155,11 +155,13 @@ void write(const SequenceAttentionArgs& args, int head, const TokenRun& queries,
   const int d = args.head_dim;
   for (std::int64_t t = 0; t < queries.rows; ++t) {
     const std::int64_t row = queries.first_row + t;
-    const float log_sum = std::log(softmax.sum[t]);
-    scale_row(1.0f / softmax.sum[t], o + t * d, args.o + row * args.o_stride + std::int64_t{head} * d, d);
+    // The vectorised exponential makes NaN 0; the spread keeps it, and a trainer must see it.
+    const float sum = std::isnan(softmax.spread[t]) ? softmax.spread[t] : softmax.sum[t];
+    const float log_sum = std::log(sum);
+    scale_row(1.0f / sum, o + t * d, args.o + row * args.o_stride + std::int64_t{head} * d, d);
     args.lse[row * args.n_heads + head] = softmax.largest[t] + log_sum;
     if (args.entropy == nullptr) continue;
-    args.entropy[row * args.n_heads + head] = log_sum - softmax.spread[t] / softmax.sum[t];
+    args.entropy[row * args.n_heads + head] = log_sum - softmax.spread[t] / sum;
   }
 }
 

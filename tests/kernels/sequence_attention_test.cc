@@ -148,6 +148,21 @@ TEST(SequenceAttention, NothingPassesBackwardsInTime) {
   EXPECT_TRUE(same_bits(earlier(after.o), earlier(before.o)));
 }
 
+TEST(SequenceAttention, AKeyThatIsNotANumberShowsWhereItIsSeen) {
+  SequenceWorld world({2, 2, 16});
+  world.add(130);
+  const std::int64_t first_row = world.segments()[0].first_row;
+  constexpr std::int64_t kBad = 70;
+  world.k()[(first_row + kBad) * world.kv_stride() + 3] = std::numeric_limits<float>::quiet_NaN();
+  for (const SequenceOutcome& out : {world.run(2), world.run_ref()}) {
+    for (std::int64_t t = 0; t < 130; ++t) {
+      ASSERT_EQ(std::isnan(out.o[(first_row + t) * world.o_stride()]), t >= kBad) << t;
+      ASSERT_EQ(std::isnan(out.lse[(first_row + t) * 2]), t >= kBad) << t;
+      ASSERT_FALSE(std::isnan(out.o[(first_row + t) * world.o_stride() + 16])) << "the other head";
+    }
+  }
+}
+
 // The gradients of queries and keys vanish, so that there is nothing to measure their rounding against.
 TEST(SequenceAttention, AWindowOfOneReturnsTheValues) {
   SequenceWorld world({2, 2, 16, 1});
