@@ -85,7 +85,7 @@ class EngineBench {
     constexpr std::int64_t kContext = 2048;
     const auto backend = kernels::make_cpu_backend(options_.threads);
     const auto measure = [&](int sequences, std::int64_t context, std::int64_t steps) {
-      return worker::measure_decode(*backend, weights_, engine_->order(), sequences, context, steps, 0);
+      return worker::measure_decode(*backend, weights_, engine_->order(), {}, sequences, context, steps, 0);
     };
     const double bandwidth = read_bandwidth(pool);
     const auto short_one = measure(1, 16, 32);

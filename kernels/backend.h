@@ -15,6 +15,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/dsla/dsla.h"
+#include "kernels/dsla/feature_map.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/mlp/swiglu.h"
 #include "kernels/norm/rms_norm.h"
@@ -40,6 +41,7 @@ class Backend {
   virtual void rope(const RopeArgs& args) = 0;
   virtual void attention(const AttentionArgs& args) = 0;
   virtual void dsla(const DslaArgs& args) = 0;
+  virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;
   [[nodiscard]] virtual std::int32_t sample(const SampleArgs& args) = 0;
 };

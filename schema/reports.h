@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,12 +79,19 @@ struct LayerInfo {
   std::int32_t order = -1;  // place in the conversion order; -1: not part of it
   LayerState state = LayerState::kTransformer;
   bool distilled = false;  // DSLA weights exist that were distilled, not merely initialised
+  // From the conversion chain, where it has them (docs/formats.md).
+  std::optional<double> entropy = std::nullopt;  // of the layer's attention in the teacher, nats
+  std::optional<double> kl = std::nullopt;       // with this layer alone converted, nats a token
+  std::optional<double> quality = std::nullopt;  // of the plan that ends with this layer, relative to plan 0
 
   static void fields(auto& self, auto& field) {
     field("layer", self.layer);
     field("order", self.order);
     field("state", self.state);
     field("distilled", self.distilled);
+    field("entropy", self.entropy);
+    field("kl", self.kl);
+    field("quality", self.quality);
   }
 };
 

@@ -95,8 +95,15 @@ schema::Hello introduce(const Options& options, const ModelFolder& model, Engine
   hello.layers = static_cast<std::uint32_t>(model.weights->config.layers);
   hello.context = static_cast<std::uint32_t>(model.weights->config.context);
   hello.capacity = options.capacity;
-  hello.layer_info = PlanControl(engine).layers();
+  hello.layer_info = PlanControl(engine, model.chain).layers();
   return hello;
+}
+
+void report_chain(const LoadedChain& chain) {
+  if (!chain.warning.empty()) spdlog::warn("{}", chain.warning);
+  if (!chain.manifest) return;
+  spdlog::info("conversion chain ({}): {} of {} layers distilled, {} MiB", chain.manifest->variant.name,
+               chain.layers.size(), chain.order.layers(), chain.bytes() >> 20);
 }
 
 Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceManager& manager) {
@@ -108,12 +115,12 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   EngineLimits limits;
   limits.cache_bytes = cache_bytes;
   const int threads = options.threads > 0 ? options.threads : processors();
-  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights,
-                               ConversionOrder::by_index(model->weights->config.layers), limits);
+  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, model->chain, limits);
   if (!engine) return engine.error();
   spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches", model->name,
                model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
                cache_bytes >> 20);
+  report_chain(model->chain);
   auto link = DaemonLink::open(options.connect, introduce(options, *model, **engine));
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), *std::move(engine), *std::move(link), manager,

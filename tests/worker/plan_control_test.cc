@@ -1,5 +1,6 @@
 #include "worker/service/plan_control.h"
 
+#include "tests/worker/chained_model.h"
 #include "tests/worker/engine_world.h"
 
 namespace dslad::worker {
@@ -7,14 +8,15 @@ namespace {
 
 using schema::LayerState;
 
-class PlanControlTest : public testing::Test {
+class PlanControlTest : public ::testing::Test {
  protected:
   schema::PlanResult change(std::uint32_t plan, bool allow_undistilled) {
     return control_.change({1, plan, allow_undistilled, "a test"});
   }
 
   std::unique_ptr<Engine> engine_ = engine_over(golden_weights("stories260K", kernels::DType::kF32));
-  PlanControl control_{*engine_};
+  LoadedChain chain_ = load_chain(golden("stories260K"), engine_->weights());
+  PlanControl control_{*engine_, chain_};
 };
 
 TEST_F(PlanControlTest, RefusesLayersThatWereNeverDistilled) {
@@ -47,6 +49,62 @@ TEST_F(PlanControlTest, ConvertsAndRevertsByTheOrderAndSaysWhatChanged) {
   EXPECT_EQ(down.layer_info[2].state, LayerState::kTransformer);
 
   EXPECT_TRUE(change(1, true).changes.empty()) << "the plan it already has";
+}
+
+// Three layers of the order 2, 0, 4, 1, 3 are distilled; the third one's file is damaged.
+class PlanControlOverAChain : public ::testing::Test {
+ protected:
+  PlanControlOverAChain() {
+    model_.manifest.evidence = {{2, AttentionEntropy{4.25, 0.5, 4.0, {}}, 0.005}, {1, std::nullopt, 0.3}};
+    model_.manifest.plans = {{0, 0.0, 1.0, 1.0, nlohmann::json::object()},
+                             {1, 0.01, 1.02, 0.98, nlohmann::json::object()}};
+    model_.save();
+    model_.damage(2);
+    const auto weights = *load_weights(model_.path(), kernels::DType::kF32);
+    chain_ = load_chain(model_.path(), *weights);
+    engine_ = *Engine::create(kernels::make_cpu_backend(1), weights, chain_, {});
+    control_ = std::make_unique<PlanControl>(*engine_, chain_);
+  }
+
+  testing::ChainedModel model_{"stories260K", {2, 0, 4, 1, 3}, 3};
+  LoadedChain chain_{ConversionOrder::by_index(5), std::nullopt, {}, {}};
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<PlanControl> control_;
+};
+
+TEST_F(PlanControlOverAChain, ConvertsDistilledLayersInItsOrder) {
+  const auto result = control_->change({1, 2, false, "a test"});
+  ASSERT_FALSE(result.error.has_value()) << result.error->message;
+  EXPECT_EQ(result.plan, 2u);
+  ASSERT_EQ(result.changes.size(), 2u);
+  EXPECT_EQ(result.changes[0].layer, 0u);
+  EXPECT_EQ(result.changes[0].from, LayerState::kDistilled);
+  EXPECT_EQ(result.changes[1].layer, 2u);
+}
+
+TEST_F(PlanControlOverAChain, StopsBeforeTheDamagedLayerAndSaysWhy) {
+  const auto result = control_->change({1, 3, false, "a test"});
+  ASSERT_TRUE(result.error.has_value());
+  EXPECT_EQ(result.error->code, ErrorCode::kRefused);
+  EXPECT_NE(result.error->message.find("layer 4"), std::string::npos) << result.error->message;
+  EXPECT_NE(result.error->message.find(model_.file(2).string()), std::string::npos) << result.error->message;
+  EXPECT_FALSE(control_->change({2, 3, true, "a test"}).error.has_value()) << "undistilled on request";
+}
+
+TEST_F(PlanControlOverAChain, ReportsWhatTheChainMeasured) {
+  const auto layers = control_->layers();
+  EXPECT_EQ(layers[2].order, 0);
+  EXPECT_EQ(layers[2].state, LayerState::kDistilled);
+  EXPECT_TRUE(layers[2].distilled);
+  EXPECT_EQ(layers[2].entropy, 4.25);
+  EXPECT_EQ(layers[2].kl, 0.005);
+  EXPECT_EQ(layers[2].quality, 0.98);
+  EXPECT_EQ(layers[0].quality, std::nullopt) << "plan 2 was not measured";
+  EXPECT_EQ(layers[4].state, LayerState::kFailed);
+  EXPECT_FALSE(layers[4].distilled);
+  EXPECT_EQ(layers[1].state, LayerState::kTransformer);
+  EXPECT_EQ(layers[1].kl, 0.3);
+  EXPECT_EQ(layers[1].entropy, std::nullopt);
 }
 
 }  // namespace

@@ -20,6 +20,17 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend>
       new Engine(std::move(backend), std::move(weights), order, limits, *std::move(caches)));
 }
 
+Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
+                                               std::shared_ptr<const ModelWeights> weights,
+                                               const LoadedChain& chain, const EngineLimits& limits) {
+  auto engine = create(std::move(backend), std::move(weights), chain.order, limits);
+  if (!engine) return engine;
+  for (std::size_t position = 0; position < chain.layers.size(); ++position) {
+    (*engine)->install(chain.order.layer_at(static_cast<int>(position)), chain.layers[position]);
+  }
+  return engine;
+}
+
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
                const ConversionOrder& order, const EngineLimits& limits, std::unique_ptr<CachePool> caches)
     : backend_(std::move(backend)),

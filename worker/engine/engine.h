@@ -17,6 +17,7 @@
 #include "worker/engine/forward.h"
 #include "worker/engine/request.h"
 #include "worker/engine/running_request.h"
+#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
 
@@ -35,6 +36,10 @@ class Engine {
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const ConversionOrder& order, const EngineLimits& limits);
+  // With the chain's order and its distilled layers.
+  static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
+                                                std::shared_ptr<const ModelWeights> weights,
+                                                const LoadedChain& chain, const EngineLimits& limits);
 
   // Queues a request. kInvalidArgument: it does not fit the context or is malformed; kResourceExhausted: it
   // can never fit the cache budget; kRefused: its plan needs a layer that has no converted form yet.

@@ -157,19 +157,38 @@ void Forward::attention_block(int layer, const Rows& rows) {
   const LlamaConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size;
-  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
-  const std::int64_t qkv_width = heads_width + 2 * std::int64_t{c.kv_heads} * c.head_dim;
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
-  // Both forms of a layer share q, k, v and o until it is distilled.
-  backend_.gemm({floats(h_), hidden, &w.qkv, floats(qkv_), qkv_width, false, rows.all});
 
   const auto is_dsla = [&](const StepSequence& s) { return order_.converted(layer, s.cache->plan()); };
   const auto dsla = rows.blocks(is_dsla);
   const auto softmax = rows.blocks([&](const StepSequence& s) { return !is_dsla(s); });
+  const DslaWeights* converted = converted_[static_cast<std::size_t>(layer)].get();
+  // A layer that was not distilled shares the teacher's q, k, v and o: one product serves both kinds of rows.
+  const bool apart = !dsla.empty() && converted->own_projections();
+  const std::span<const RowBlock> teachers = apart ? softmax : rows.all;
+
+  project(floats(h_), w.qkv, floats(qkv_), false, teachers);
+  if (apart) project(floats(h_), converted->qkv, floats(qkv_), false, dsla);
   if (!softmax.empty()) softmax_attention(layer, rows, softmax);
   if (!dsla.empty()) linear_attention(layer, rows, dsla);
-  backend_.gemm({floats(heads_), heads_width, &w.output, floats(x_), hidden, true, rows.all});
+  project(floats(heads_), w.output, floats(x_), true, teachers);
+  if (apart) project(floats(heads_), converted->output, floats(x_), true, dsla);
+}
+
+void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
+                      std::span<const RowBlock> blocks) {
+  if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, w.n(), accumulate, blocks});
+}
+
+void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
+  for (const RowBlock& block : blocks) {
+    // q and k lie side by side: one call rotates the heads of both.
+    backend_.rope({floats(qkv_) + block.first * qkv_width, qkv_width, rows.positions.data() + block.first,
+                   block.rows, c.heads + c.kv_heads, &rope_});
+  }
 }
 
 void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
@@ -177,18 +196,14 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
   const std::int64_t qkv_width = heads_width + 2 * kv_width;
-  float* q = floats(qkv_);
-  for (const RowBlock& block : blocks) {
-    // q and k lie side by side: one call rotates the heads of both.
-    backend_.rope({q + block.first * qkv_width, qkv_width, rows.positions.data() + block.first, block.rows,
-                   c.heads + c.kv_heads, &rope_});
-  }
+  rotate(rows, blocks);
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
     if (order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer)});
   }
+  const float* q = floats(qkv_);
   backend_.attention({q,
                       qkv_width,
                       q + heads_width,
@@ -206,11 +221,12 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
 void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
-  const std::int64_t hidden = c.hidden_size;
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
   const std::int64_t qkv_width = heads_width + 2 * kv_width;
-  backend_.gemm({floats(h_), hidden, &dsla.gates, floats(gates_), 2 * kv_width, false, blocks});
+  project(floats(h_), dsla.gates, floats(gates_), false, blocks);
+  if (dsla.variant.rotary) rotate(rows, blocks);
+  if (dsla.variant.feature_map != kernels::FeatureMap::kNone) map_features(dsla.variant.feature_map, blocks);
 
   std::vector<kernels::DslaPiece> pieces;
   for (const std::size_t i : rows.order) {
@@ -218,7 +234,7 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
     if (!order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.cache->state(layer)});
   }
-  float* q = floats(qkv_);
+  const float* q = floats(qkv_);
   backend_.dsla({{c.heads, c.kv_heads, c.head_dim, c.head_dim},
                  q,
                  qkv_width,
@@ -233,6 +249,25 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
                  floats(heads_),
                  heads_width,
                  pieces});
+  if (dsla.variant.output_norm) normalize_heads(dsla.output_norm, blocks);
+}
+
+void Forward::map_features(kernels::FeatureMap map, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
+  for (const RowBlock& block : blocks) {
+    float* q = floats(qkv_) + block.first * qkv_width;  // and k beside it
+    backend_.feature_map({map, q, qkv_width, q, qkv_width, block.rows, c.heads + c.kv_heads, c.head_dim});
+  }
+}
+
+void Forward::normalize_heads(std::span<const float> weight, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  for (const RowBlock& block : blocks) {
+    float* o = floats(heads_) + block.first * c.heads * c.head_dim;
+    backend_.rms_norm({o, c.head_dim, weight.data(), o, c.head_dim, block.rows * c.heads, c.head_dim,
+                       static_cast<float>(c.rms_norm_eps)});
+  }
 }
 
 void Forward::mlp_block(int layer, const Rows& rows) {

@@ -2,9 +2,10 @@
 // plans.
 //
 //   x += W_o mix(norm(x)),  x += W_down (silu(W_gate norm(x)) * W_up norm(x))     layer by layer
-// where mix is softmax attention (rotary, paged KV) or dual-state linear attention (no rotary), by layer and
-// plan. A row's result does not depend on the other sequences of the step (kernels/rows.h). Thread safety:
-// one caller at a time. The buffers grow to the largest step seen.
+// where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
+// what), by layer and plan; a distilled layer has projections of its own, W_o among them. A row's result does
+// not depend on the other sequences of the step (kernels/rows.h). Thread safety: one caller at a time. The
+// buffers grow to the largest step seen.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +53,13 @@ class Forward {
   Status reserve(std::int64_t rows, std::int64_t logit_rows);
   void attention_block(int layer, const Rows& rows);
   void mlp_block(int layer, const Rows& rows);
+  // y = x W^T or y += x W^T for the rows of `blocks`; x and y hold the step's rows side by side.
+  void project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
+               std::span<const kernels::RowBlock> blocks);
+  // Rotary embedding on q and k.
+  void rotate(const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  void map_features(kernels::FeatureMap map, std::span<const kernels::RowBlock> blocks);  // of q and k
+  void normalize_heads(std::span<const float> weight, std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
   void linear_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
   void output_logits(const Rows& rows);

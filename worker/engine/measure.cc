@@ -40,11 +40,13 @@ EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t toke
 class DecodeBatch {
  public:
   DecodeBatch(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-              const ConversionOrder& order, CachePool& caches, int plan)
-      : backend_(backend), caches_(caches), plan_(plan), forward_(backend, weights, order, caches) {
-    for (int position = 0; position < plan; ++position) {
-      const int layer = order.layer_at(position);
-      forward_.set_converted(layer, undistilled_dsla(weights->config, layer, weights->dtype));
+              const ConversionOrder& order, const ConvertedLayers& converted, CachePool& caches, int plan)
+      : backend_(backend),
+        caches_(caches),
+        plan_(plan),
+        forward_(backend, std::move(weights), order, caches) {
+    for (std::size_t layer = 0; layer < converted.size(); ++layer) {
+      forward_.set_converted(static_cast<int>(layer), converted[layer]);
     }
   }
 
@@ -101,8 +103,8 @@ Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens,
 }
 
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                             const ConversionOrder& order, int sequences, std::int64_t context,
-                             std::int64_t steps, int plan) {
+                             const ConversionOrder& order, const ConvertedLayers& converted, int sequences,
+                             std::int64_t context, std::int64_t steps, int plan) {
   constexpr std::int64_t kWarmUp = 2;
   constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
   const LlamaConfig& c = weights->config;
@@ -119,7 +121,7 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   std::memset((*caches)->base(), kFill,
               static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
 
-  DecodeBatch batch(backend, weights, order, **caches, plan);
+  DecodeBatch batch(backend, weights, order, converted, **caches, plan);
   for (int i = 0; i < sequences; ++i) {
     if (!batch.add(context, steps + kWarmUp))
       return Error{ErrorCode::kInternal, "the measurement's caches are too small"};

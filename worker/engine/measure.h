@@ -22,10 +22,10 @@ struct Speed {
 Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens, int plan);
 
 // `sequences` side by side, each with `context` tokens behind it, for `steps` decode steps, greedy sampling
-// included. Needs no prefill: the caches (taken for the call) are filled with a constant. Layers of the plan
-// are undistilled.
+// included. Needs no prefill: the caches (taken for the call) are filled with a constant.
+// REQUIRES: `converted` (by layer) has the plan's layers.
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                             const ConversionOrder& order, int sequences, std::int64_t context,
-                             std::int64_t steps, int plan);
+                             const ConversionOrder& order, const ConvertedLayers& converted, int sequences,
+                             std::int64_t context, std::int64_t steps, int plan);
 
 }  // namespace dslad::worker

@@ -1,33 +1,73 @@
 #include "worker/model/dsla_weights.h"
 
+#include <algorithm>
 #include <cmath>
-#include <random>
+#include <initializer_list>
+
+#include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
+namespace {
 
-std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer,
-                                                    kernels::DType dtype) {
-  const std::int64_t hidden = config.hidden_size;
-  const std::int64_t gate_width = std::int64_t{config.kv_heads} * config.head_dim;
-  auto weights = std::make_shared<DslaWeights>();
-  weights->gates = kernels::PackedMatrix(2 * gate_width, hidden, dtype);
-  if (weights->gates.data() == nullptr) return nullptr;
-  weights->gate_bias.assign(static_cast<std::size_t>(2 * gate_width), 0.0f);
-  weights->mix.assign(std::size_t{2} * static_cast<std::size_t>(config.heads), 0.5f);
+using kernels::DType;
+using kernels::PackedMatrix;
 
-  std::mt19937_64 random(static_cast<std::uint64_t>(layer));
-  const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
-  std::vector<float> row(static_cast<std::size_t>(hidden));
-  for (std::int64_t i = 0; i < gate_width; ++i) {
-    std::fill(row.begin(), row.end(), 0.0f);
-    if (i < hidden) row[static_cast<std::size_t>(i)] = 1.0f;
-    weights->gates.pack_rows(i, 1, row.data());
-    for (float& value : row) {
-      // The top 53 bits as a double in [0, 1): the same on every standard library.
-      value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
-    }
-    weights->gates.pack_rows(gate_width + i, 1, row.data());
+// The matrices, each of `columns` columns, one below the other. False: no memory.
+bool pack(std::initializer_list<const std::vector<float>*> parts, std::int64_t columns, DType dtype,
+          PackedMatrix& out) {
+  std::int64_t rows = 0;
+  for (const auto* part : parts) rows += std::ssize(*part) / columns;
+  out = PackedMatrix(rows, columns, dtype);
+  if (out.data() == nullptr) return false;
+  std::int64_t first = 0;
+  for (const auto* part : parts) {
+    const std::int64_t part_rows = std::ssize(*part) / columns;
+    out.pack_rows(first, part_rows, part->data());
+    first += part_rows;
   }
+  return true;
+}
+
+// softmax over the two states, for each head; `alpha` is [2] or [2, heads].
+std::vector<float> mixture(const std::vector<float>& alpha, std::size_t heads) {
+  const std::size_t columns = alpha.size() / 2;
+  std::vector<float> mix(2 * heads);
+  for (std::size_t head = 0; head < heads; ++head) {
+    const std::size_t column = columns == 1 ? 0 : head;
+    const double apart = double{alpha[columns + column]} - alpha[column];
+    mix[head] = static_cast<float>(1.0 / (1.0 + std::exp(apart)));
+    mix[heads + head] = static_cast<float>(1.0 / (1.0 + std::exp(-apart)));
+  }
+  return mix;
+}
+
+}  // namespace
+
+std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer, DType dtype) {
+  auto weights = std::make_shared<DslaWeights>();
+  std::vector<float> history, recency;
+  initial_gates(config, layer, history, recency);
+  if (!pack({&history, &recency}, config.hidden_size, dtype, weights->gates)) return nullptr;
+  weights->gate_bias.assign(static_cast<std::size_t>(weights->gates.n()), 0.0f);
+  weights->mix.assign(std::size_t{2} * static_cast<std::size_t>(config.heads), 0.5f);
+  return weights;
+}
+
+std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, const DslaVariant& variant,
+                                                  const DslaLayerTensors& tensors, DType dtype) {
+  const std::int64_t hidden = config.hidden_size;
+  auto weights = std::make_shared<DslaWeights>();
+  weights->distilled = true;
+  weights->variant = variant;
+  const bool packed =
+      pack({&tensors.q, &tensors.k, &tensors.v}, hidden, dtype, weights->qkv) &&
+      pack({&tensors.o}, std::int64_t{config.heads} * config.head_dim, dtype, weights->output) &&
+      pack({&tensors.g1, &tensors.g2}, hidden, dtype, weights->gates);
+  if (!packed) return nullptr;
+  weights->gate_bias = tensors.c1;
+  weights->gate_bias.insert(weights->gate_bias.end(), tensors.c2.begin(), tensors.c2.end());
+  weights->mix = mixture(tensors.alpha, static_cast<std::size_t>(config.heads));
+  weights->output_norm = tensors.o_norm;
   return weights;
 }
 

@@ -1,4 +1,4 @@
-// The weights that a layer gains when it is converted to dual-state linear attention (arXiv 2506.09316).
+// What the engine computes a converted layer with (arXiv 2506.09316 and the options of dsla_variant.h).
 //
 // Immutable; shared by all sequences whose plan converts the layer.
 #pragma once
@@ -9,20 +9,34 @@
 
 #include "kernels/gemm/packed_matrix.h"
 #include "worker/model/config.h"
+#include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {
 
+struct DslaLayerTensors;
+
 struct DslaWeights {
-  bool distilled = false;        // false: initialised from the teacher, never trained
-  kernels::PackedMatrix gates;   // [2 * kv_heads * head_dim, hidden]: G_1 (history), then G_2 (recency)
-  std::vector<float> gate_bias;  // c [2, kv_heads, head_dim]
-  std::vector<float> mix;        // softmax(alpha) [2, heads]
+  bool distilled = false;  // false: initialised from the teacher, never trained
+  DslaVariant variant;
+  kernels::PackedMatrix qkv;       // as LayerWeights::qkv; empty while the layer shares the teacher's
+  kernels::PackedMatrix output;    // as LayerWeights::output; empty with qkv
+  kernels::PackedMatrix gates;     // [2 * kv_heads * head_dim, hidden]: G_1 (history), then G_2 (recency)
+  std::vector<float> gate_bias;    // c [2, kv_heads, head_dim]
+  std::vector<float> mix;          // softmax(alpha) [2, heads]
+  std::vector<float> output_norm;  // [head_dim]; empty unless the variant has it
+
+  [[nodiscard]] bool own_projections() const { return qkv.data() != nullptr; }
+  [[nodiscard]] std::size_t bytes() const { return qkv.bytes() + output.bytes() + gates.bytes(); }
 };
 
-// The paper's initialisation: G_1 the identity (rectangular for grouped queries), G_2 uniform in
-// +-1/sqrt(hidden), biases and alpha zero. The projections q, k, v, o are the teacher's own. Deterministic in
-// `layer`.
+// The paper's layer as training starts it (initial_dsla_layer), sharing the teacher's projections.
+// Deterministic in `layer`. Null: no memory.
 std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer,
                                                     kernels::DType dtype);
+
+// A layer that was trained. REQUIRES: the tensors fit config and variant, as load_dsla_layer gives them.
+// Null: no memory.
+std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, const DslaVariant& variant,
+                                                  const DslaLayerTensors& tensors, kernels::DType dtype);
 
 }  // namespace dslad::worker

@@ -6,17 +6,44 @@ namespace dslad::worker {
 
 using schema::LayerState;
 
-PlanControl::PlanControl(Engine& engine)
-    : engine_(engine), states_(static_cast<std::size_t>(engine.order().layers()), LayerState::kTransformer) {}
+namespace {
+
+// Of a layer that no plan has touched yet.
+LayerState first_state(const LoadedChain& chain, int layer) {
+  const auto position = static_cast<std::size_t>(chain.order.position_of(layer));
+  if (position < chain.layers.size()) return LayerState::kDistilled;
+  // The layer that plans stop before: it was distilled, but cannot be used.
+  const bool unusable =
+      chain.manifest && position == chain.layers.size() && position < chain.manifest->distilled.size();
+  return unusable ? LayerState::kFailed : LayerState::kTransformer;
+}
+
+}  // namespace
+
+PlanControl::PlanControl(Engine& engine, const LoadedChain& chain) : engine_(engine), chain_(chain) {
+  for (int layer = 0; layer < engine.order().layers(); ++layer) states_.push_back(first_state(chain, layer));
+}
 
 std::vector<schema::LayerInfo> PlanControl::layers() const {
   std::vector<schema::LayerInfo> out;
-  for (int layer = 0; layer < engine_.order().layers(); ++layer) {
-    const DslaWeights* dsla = engine_.converted(layer);
-    out.push_back({static_cast<std::uint32_t>(layer), engine_.order().position_of(layer),
-                   states_[static_cast<std::size_t>(layer)], dsla != nullptr && dsla->distilled});
-  }
+  for (int layer = 0; layer < engine_.order().layers(); ++layer) out.push_back(info(layer));
   return out;
+}
+
+schema::LayerInfo PlanControl::info(int layer) const {
+  const DslaWeights* dsla = engine_.converted(layer);
+  schema::LayerInfo info;
+  info.layer = static_cast<std::uint32_t>(layer);
+  info.order = engine_.order().position_of(layer);
+  info.state = states_[static_cast<std::size_t>(layer)];
+  info.distilled = dsla != nullptr && dsla->distilled;
+  if (!chain_.manifest) return info;
+  const LayerEvidence* evidence = chain_.manifest->evidence_of(layer);
+  if (evidence != nullptr && evidence->entropy) info.entropy = evidence->entropy->last;
+  if (evidence != nullptr) info.kl = evidence->kl;
+  const PlanQuality* plan = chain_.manifest->quality_of(info.order + 1);
+  if (plan != nullptr) info.quality = plan->quality;
+  return info;
 }
 
 schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
@@ -46,11 +73,12 @@ Status PlanControl::prepare(int plan, bool allow_undistilled) {
     const int layer = order.layer_at(position);
     const DslaWeights* dsla = engine_.converted(layer);
     if ((dsla == nullptr || !dsla->distilled) && !allow_undistilled) {
+      const std::string why = chain_.warning.empty() ? "" : fmt::format(" ({})", chain_.warning);
       return Error{
           ErrorCode::kRefused,
-          fmt::format("plan {} converts layer {}, which has no distilled weights; the answers would be "
+          fmt::format("plan {} converts layer {}, which has no distilled weights{}; the answers would be "
                       "useless (to convert it all the same, for a test: --allow-undistilled)",
-                      plan, layer)};
+                      plan, layer, why)};
     }
   }
   for (int position = 0; position < plan; ++position) {

@@ -10,12 +10,14 @@
 #include "schema/reports.h"
 #include "schema/worker_messages.h"
 #include "worker/engine/engine.h"
+#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
 
 class PlanControl {
  public:
-  explicit PlanControl(Engine& engine);
+  // `chain`: what was measured of the engine's layers, and which of them are there; must outlive this object.
+  PlanControl(Engine& engine, const LoadedChain& chain);
 
   [[nodiscard]] int plan() const { return plan_; }
   [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
@@ -28,7 +30,10 @@ class PlanControl {
   Status prepare(int plan, bool allow_undistilled);
   std::vector<schema::LayerChange> switch_to(int plan, const std::string& reason);
 
+  [[nodiscard]] schema::LayerInfo info(int layer) const;
+
   Engine& engine_;
+  const LoadedChain& chain_;
   int plan_ = 0;
   std::vector<schema::LayerState> states_;  // by layer
 };

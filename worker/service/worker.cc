@@ -18,7 +18,7 @@ Worker::Worker(ModelFolder model, std::unique_ptr<Engine> engine, std::unique_pt
       link_(std::move(link)),
       manager_(manager),
       drain_time_(drain_time),
-      plans_(*engine_) {}
+      plans_(*engine_, model_.chain) {}
 
 Status Worker::run() {
   manager_.ready();

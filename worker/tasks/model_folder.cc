@@ -15,7 +15,8 @@ Result<ModelFolder> ModelFolder::load(const std::filesystem::path& dir, kernels:
   auto weights = load_weights(dir, dtype, progress);
   if (!weights) return weights.error();
   const std::filesystem::path full = std::filesystem::weakly_canonical(dir, missing);
-  return ModelFolder{full.filename().string(), *std::move(weights), *std::move(tokenizer),
+  LoadedChain chain = load_chain(dir, **weights);
+  return ModelFolder{full.filename().string(), *std::move(weights), std::move(chain), *std::move(tokenizer),
                      *std::move(prompt)};
 }
 

@@ -1,4 +1,4 @@
-// A model directory, loaded: weights, tokenizer and prompt template, which belong together.
+// A model directory, loaded: weights, conversion chain, tokenizer and prompt template, which belong together.
 //
 // Immutable after loading: safe from any thread.
 #pragma once
@@ -9,6 +9,7 @@
 
 #include "kernels/tensor.h"
 #include "schema/result.h"
+#include "worker/model/loaded_chain.h"
 #include "worker/model/weights.h"
 #include "worker/text/prompt.h"
 #include "worker/text/tokenizer.h"
@@ -18,6 +19,7 @@ namespace dslad::worker {
 struct ModelFolder {
   std::string name;  // the directory's last component
   std::shared_ptr<const ModelWeights> weights;
+  LoadedChain chain;  // of MODEL/dsla; its warning is the caller's to show
   std::shared_ptr<const Tokenizer> tokenizer;
   PromptTemplate prompt;
 

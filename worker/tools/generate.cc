@@ -82,8 +82,9 @@ int generate(const ToolOptions& options, const GenerateOptions& generation) {
   if (!spec) return fail(spec.error());
   const auto model = ModelFolder::load(options.model, *dtype);
   if (!model) return fail(model.error());
-  const auto engine = make_engine(model->weights, options);
+  const auto engine = make_engine(model->weights, model->chain, options);
   if (!engine) return fail(engine.error());
+  report_chain(model->chain, options.plan);
   auto task = Task::create(*model, *spec, 0, options.plan);
   if (!task) return fail(task.error());
 

@@ -3,7 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "worker/engine/cache_pool.h"
+#include "worker/model/digest.h"
+#include "worker/model/loaded_chain.h"
 #include "worker/model/weight_files.h"
+#include "worker/tools/chain_summary.h"
 #include "worker/tools/verbs.h"
 
 namespace dslad::worker {
@@ -31,8 +34,17 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
   return facts;
 }
 
-void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts) {
-  const nlohmann::ordered_json out = {
+// The digest is of every byte of the weights: only where there is a chain to hold against it.
+LoadedChain chain_of(const ToolOptions& options, const LlamaConfig& config, const WeightFiles& files,
+                     kernels::DType dtype) {
+  std::error_code ignored;
+  const bool there = std::filesystem::exists(chain_folder(options.model) / kChainFile, ignored);
+  return load_chain(options.model, config, there ? weights_digest(files) : std::string(), dtype);
+}
+
+void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
+                const LoadedChain& chain) {
+  nlohmann::ordered_json out = {
       {"parameters", facts.parameters},
       {"file_bytes", facts.file_bytes},
       {"layers", c.layers},
@@ -49,6 +61,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
       {"dsla_state_bytes_per_layer", facts.state_bytes_per_layer},
   };
+  out["chain"] = chain_json(chain);
   fmt::print("{}\n", out.dump());
 }
 
@@ -80,10 +93,12 @@ int inspect(const ToolOptions& options) {
   const auto files = WeightFiles::open(options.model);
   if (!files) return fail(files.error());
   const Facts facts = facts_of(*config, *files, *dtype);
+  const LoadedChain chain = chain_of(options, *config, *files, *dtype);
   if (options.json) {
-    print_json(*config, **tokenizer, facts);
+    print_json(*config, **tokenizer, facts, chain);
   } else {
     print_text(*config, **tokenizer, facts, options.dtype);
+    fmt::print("{}", chain_text(chain));
   }
   return 0;
 }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <thread>
+#include <vector>
 
 namespace dslad::worker {
 
@@ -14,22 +16,30 @@ Result<kernels::DType> parse_dtype(const std::string& text) {
 }
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const ToolOptions& options) {
-  const int layers = weights->config.layers;
-  if (options.plan < 0 || options.plan > layers) {
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("plan {} is out of range; the model has {} layers", options.plan, layers)};
-  }
+                                            const LoadedChain& chain, const ToolOptions& options) {
+  const auto converted = layers_of_plan(chain, *weights, options.plan);
+  if (!converted) return converted.error();
   EngineLimits limits;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
-  auto engine = Engine::create(kernels::make_cpu_backend(threads_of(options)), weights,
-                               ConversionOrder::by_index(layers), limits);
+  auto engine =
+      Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), chain.order, limits);
   if (!engine) return engine;
-  for (int position = 0; position < options.plan; ++position) {
-    const int layer = (*engine)->order().layer_at(position);
-    (*engine)->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
+  for (std::size_t layer = 0; layer < converted->size(); ++layer) {
+    (*engine)->install(static_cast<int>(layer), (*converted)[layer]);
   }
   return engine;
+}
+
+void report_chain(const LoadedChain& chain, int plan) {
+  if (!chain.warning.empty()) fmt::print(stderr, "dslad-model: warning: {}\n", chain.warning);
+  std::vector<int> undistilled;
+  for (int position = static_cast<int>(chain.layers.size()); position < plan; ++position) {
+    undistilled.push_back(chain.order.layer_at(position));
+  }
+  if (undistilled.empty()) return;
+  fmt::print(stderr,
+             "dslad-model: plan {} converts layers that are not distilled ({}): a test, not a model\n", plan,
+             fmt::join(undistilled, ", "));
 }
 
 int threads_of(const ToolOptions& options) {

@@ -7,6 +7,7 @@
 #include "kernels/tensor.h"
 #include "schema/result.h"
 #include "worker/engine/engine.h"
+#include "worker/model/loaded_chain.h"
 #include "worker/tasks/model_folder.h"
 
 namespace dslad::worker {
@@ -15,7 +16,7 @@ struct ToolOptions {
   std::string model;           // a Hugging Face directory
   std::string dtype = "bf16";  // of weights and KV cache: bf16 | f32
   int threads = 0;             // 0: one for each processor
-  int plan = 0;                // layers converted to DSLA, by index, not distilled
+  int plan = 0;                // layers converted to DSLA, in the order of the model's chain
   std::int64_t cache_mib = 1024;
   bool json = false;
 };
@@ -23,9 +24,13 @@ struct ToolOptions {
 // kInvalidArgument for anything but "bf16" and "f32".
 Result<kernels::DType> parse_dtype(const std::string& text);
 
-// An engine over the model, with the first `plan` layers of the order converted (undistilled).
+// An engine over the model, with the layers of options.plan converted (layers_of_plan).
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const ToolOptions& options);
+                                            const LoadedChain& chain, const ToolOptions& options);
+
+// Says on stderr what of the chain could not be used, and which layers of `plan` are not distilled: the
+// reader of a text or a figure has to know.
+void report_chain(const LoadedChain& chain, int plan);
 
 [[nodiscard]] int threads_of(const ToolOptions& options);
 

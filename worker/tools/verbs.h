@@ -10,8 +10,8 @@
 
 namespace dslad::worker {
 
-// The model's shape, size and memory per token, and its conversion chain. Reads headers only; where there is a
-// chain, all of the weights once, for their digest.
+// The model's shape, size and memory per token, and its conversion chain. Reads headers only; where there is
+// a chain, all of the weights once, for their digest.
 int inspect(const ToolOptions& options);
 
 struct GenerateOptions {
@@ -36,13 +36,14 @@ int bench(const ToolOptions& options, const BenchOptions& bench);
 
 struct EvalOptions {
   std::vector<std::string> files;       // see worker/eval/eval_data.h
-  std::string plans;                    // "all" or "0,4,6"; empty: 0 and options.plan
+  std::string plans;                    // "all" (of the chain) or "0,4,6"; empty: 0 and options.plan
   std::int64_t limit = 0;               // items of each file; 0: all
   std::uint32_t max_tokens = 128;       // of each generated answer
   std::int64_t window = 0, stride = 0;  // tokens, of perplexity; 0: the context, half a window
   std::string out;                      // results file; empty: none
   bool resume = false;                  // go on with it
   std::uint64_t seed = 1;               // of the bootstrap
+  bool write_chain = false;             // put what was measured into the model's chain
 };
 
 // Measures the model on files of text, questions, summaries and choices, under one or more plans; prints

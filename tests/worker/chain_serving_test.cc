@@ -1,0 +1,310 @@
+// Serving from a conversion chain: what is loaded and what refused, and what converted layers compute.
+#include <gmock/gmock.h>
+#include <random>
+
+#include "tests/worker/chained_model.h"
+#include "tests/worker/engine_world.h"
+#include "tests/worker/reference_forward.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::DType;
+using kernels::FeatureMap;
+using testing::ChainedModel;
+using ::testing::HasSubstr;
+
+const std::vector<int> kOrder = {2, 0, 4, 1, 3};
+
+LoadedChain load(const std::filesystem::path& model, DType dtype = DType::kF32) {
+  return load_chain(model, **load_weights(model, dtype));
+}
+
+std::vector<int> order_of(const LoadedChain& chain) {
+  std::vector<int> order;
+  for (int position = 0; position < chain.order.layers(); ++position) {
+    order.push_back(chain.order.layer_at(position));
+  }
+  return order;
+}
+
+TEST(LoadedChain, WithoutAChainThereIsPlan0AndNothingToWarnOf) {
+  const LoadedChain chain = load(golden("stories260K"));
+  EXPECT_FALSE(chain.manifest.has_value());
+  EXPECT_TRUE(chain.layers.empty());
+  EXPECT_EQ(chain.warning, "");
+  EXPECT_EQ(order_of(chain), (std::vector<int>{0, 1, 2, 3, 4}));
+}
+
+TEST(LoadedChain, GivesTheOrderAndTheDistilledLayers) {
+  const ChainedModel model("stories260K", kOrder, 3);
+  const LoadedChain chain = load(model.path());
+  EXPECT_EQ(chain.warning, "");
+  EXPECT_EQ(order_of(chain), kOrder);
+  ASSERT_EQ(chain.layers.size(), 3u);
+  EXPECT_TRUE(chain.layers[0]->distilled && chain.layers[0]->own_projections());
+  EXPECT_EQ(chain.manifest, model.manifest);
+}
+
+// The manifest is refused whole.
+void expect_plan_0_only(const ChainedModel& model, const std::string& why) {
+  const LoadedChain chain = load(model.path());
+  EXPECT_FALSE(chain.manifest.has_value());
+  EXPECT_TRUE(chain.layers.empty());
+  EXPECT_THAT(chain.warning, HasSubstr(model.chain().string()));
+  EXPECT_THAT(chain.warning, HasSubstr(why));
+  EXPECT_THAT(chain.warning, HasSubstr("plan 0 only"));
+}
+
+TEST(LoadedChain, OfAnotherTeacherIsRefused) {
+  ChainedModel model("stories260K", kOrder, 2);
+  model.manifest.teacher_digest = "00000000000000000000000000000000";
+  model.save();
+  expect_plan_0_only(model, "digest 00000000000000000000000000000000");
+}
+
+TEST(LoadedChain, OfAModelWithOtherLayersIsRefused) {
+  ChainedModel model("stories260K", kOrder, 2);
+  model.manifest.layers = 6;
+  model.manifest.order.push_back(5);
+  model.save();
+  expect_plan_0_only(model, "6 layers");
+}
+
+TEST(LoadedChain, WithAWindowIsRefused) {
+  ChainedModel model("stories260K", kOrder, 2);
+  model.manifest.variant.window = 64;
+  model.save();
+  expect_plan_0_only(model, "serving has no exact window yet");
+}
+
+TEST(LoadedChain, ThatIsMalformedIsRefused) {
+  const ChainedModel model("stories260K", kOrder, 2);
+  std::ofstream(model.chain() / "chain.json") << "{";
+  expect_plan_0_only(model, "malformed JSON");
+}
+
+TEST(LoadedChain, PlansStopBeforeALayerThatIsDamagedOrMissing) {
+  for (const bool missing : {false, true}) {
+    const ChainedModel model("stories260K", kOrder, 3);
+    if (missing) {
+      std::filesystem::remove(model.file(1));
+    } else {
+      model.damage(1);
+    }
+    const LoadedChain chain = load(model.path());
+    EXPECT_EQ(chain.layers.size(), 1u);
+    EXPECT_EQ(order_of(chain), kOrder);
+    EXPECT_THAT(chain.warning, HasSubstr(model.file(1).string()));
+    EXPECT_THAT(chain.warning, HasSubstr("plans end at 1, before layer 0"));
+  }
+}
+
+TEST(LoadedChain, APlanBeyondTheDistilledLayersIsFilledUpWithUndistilledOnes) {
+  const ChainedModel model("stories260K", kOrder, 2);
+  const auto weights = *load_weights(model.path(), DType::kF32);
+  const LoadedChain chain = load_chain(model.path(), *weights);
+  const auto layers = layers_of_plan(chain, *weights, 3);
+  ASSERT_TRUE(layers.ok());
+  EXPECT_EQ((*layers)[2], chain.layers[0]);
+  EXPECT_EQ((*layers)[0], chain.layers[1]);
+  EXPECT_FALSE((*layers)[4]->distilled);
+  EXPECT_EQ((*layers)[1], nullptr);
+  EXPECT_FALSE(layers_of_plan(chain, *weights, 6).ok());
+}
+
+class ChainOfTheTeachersOwnWeights : public ::testing::TestWithParam<DType> {};
+
+TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) {
+  const DType dtype = GetParam();
+  const ChainedModel model("stories260K", kOrder, 5, *named_variant("paper"), dtype);
+  const auto weights = *load_weights(model.path(), dtype);
+  const LoadedChain chain = load_chain(model.path(), *weights);
+  ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
+  const auto chained = *Engine::create(kernels::make_cpu_backend(2), weights, chain, {});
+  const auto undistilled = *Engine::create(kernels::make_cpu_backend(2), weights, chain.order, {});
+  for (int layer = 0; layer < 5; ++layer)
+    undistilled->install(layer, undistilled_dsla(weights->config, layer, dtype));
+  EXPECT_EQ(chained->largest_plan(), 5);
+
+  Collector expected, actual;
+  for (int plan = 0; plan <= 5; ++plan) {
+    std::vector<std::int32_t> prompt;
+    for (int t = 0; t < 150; ++t) prompt.push_back((t * 37 + plan) % 512);
+    EngineRequest request = continuation(static_cast<RequestId>(plan), prompt, 40, plan);
+    request.ignore_eos = true;
+    ASSERT_TRUE(undistilled->add(request).ok());
+    ASSERT_TRUE(chained->add(request).ok());
+  }
+  run_to_end(*undistilled, expected);
+  run_to_end(*chained, actual);
+  EXPECT_EQ(actual.answers, expected.answers);
+  EXPECT_NE((actual.answers[{0, 0}]), (actual.answers[{5, 0}]));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, ChainOfTheTeachersOwnWeights, ::testing::Values(DType::kF32, DType::kBf16));
+
+LlamaConfig small_config() {
+  LlamaConfig config;
+  config.hidden_size = 48;
+  config.intermediate_size = 80;
+  config.vocab_size = 120;
+  config.context = 512;
+  config.layers = 3;
+  config.heads = 6;
+  config.kv_heads = 2;
+  config.head_dim = 16;
+  config.rms_norm_eps = 1e-5;
+  return config;
+}
+
+// A trained layer's tensors: unlike the teacher's and unlike each other.
+DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto fill = [&](std::size_t count, double scale, double centre = 0) {
+    std::vector<float> values(count);
+    std::normal_distribution<double> normal(centre, scale);
+    for (float& value : values) value = static_cast<float>(normal(random));
+    return values;
+  };
+  const auto hidden = static_cast<std::size_t>(c.hidden_size), d = static_cast<std::size_t>(c.head_dim);
+  const std::size_t q = static_cast<std::size_t>(c.heads) * d, kv = static_cast<std::size_t>(c.kv_heads) * d;
+  DslaLayerTensors tensors;
+  tensors.q = fill(q * hidden, 0.15);
+  tensors.k = fill(kv * hidden, 0.15);
+  tensors.v = fill(kv * hidden, 0.15);
+  tensors.o = fill(q * hidden, 0.15);
+  tensors.g1 = fill(kv * hidden, 0.3);
+  tensors.g2 = fill(kv * hidden, 0.3);
+  tensors.c1 = fill(kv, 1, variant.history_bias);
+  tensors.c2 = fill(kv, 1, variant.recency_bias);
+  tensors.alpha = fill(variant.alpha_per_head ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
+  if (variant.output_norm) tensors.o_norm = fill(d, 0.2, 1);
+  return tensors;
+}
+
+DslaVariant variant(const char* name, void (*change)(DslaVariant&)) {
+  DslaVariant out;
+  out.name = name;
+  change(out);
+  return out;
+}
+
+const std::vector<DslaVariant>& variants() {
+  static const std::vector<DslaVariant> kVariants = {
+      variant("paper", [](DslaVariant&) {}),
+      variant("rotary", [](DslaVariant& v) { v.rotary = true; }),
+      variant("gates apart", [](DslaVariant& v) { v.history_bias = 6, v.recency_bias = -6; }),
+      variant("elu", [](DslaVariant& v) { v.feature_map = FeatureMap::kElu; }),
+      variant("softmax", [](DslaVariant& v) { v.feature_map = FeatureMap::kSoftmax; }),
+      variant("unit", [](DslaVariant& v) { v.feature_map = FeatureMap::kUnit; }),
+      variant("norm", [](DslaVariant& v) { v.output_norm = true; }),
+      variant("alpha per head", [](DslaVariant& v) { v.alpha_per_head = true; }),
+      variant("everything", [](DslaVariant& v) {
+        v.rotary = v.output_norm = v.alpha_per_head = true;
+        v.feature_map = FeatureMap::kUnit;
+        v.history_bias = 6;
+        v.recency_bias = -6;
+      })};
+  return kVariants;
+}
+
+std::vector<std::int32_t> noise_ids(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> ids(count);
+  for (auto& id : ids) id = static_cast<std::int32_t>(random() % 120);
+  return ids;
+}
+
+class Variant : public ::testing::TestWithParam<DslaVariant> {
+ protected:
+  // Layers 2 and 0 of three, trained.
+  std::map<int, DslaLayerTensors> tensors_ = {{2, trained(small_config(), GetParam(), 1)},
+                                              {0, trained(small_config(), GetParam(), 2)}};
+  ConversionOrder order_ = *ConversionOrder::create({2, 0, 1});
+};
+
+// A prefill piece, a shorter one and single tokens of one sequence: every row's logits.
+TEST_P(Variant, ComputesWhatTheFormulasSay) {
+  const auto weights = random_weights(small_config(), DType::kF32, 5);
+  const LlamaConfig& c = weights->config;
+  const auto backend = kernels::make_cpu_backend(2);
+  const CacheShape shape{{DType::kF32, c.kv_heads, c.head_dim},
+                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
+  ASSERT_TRUE(caches.ok());
+  const auto ids = noise_ids(155, 3);
+  for (const int plan : {1, 2}) {
+    Forward forward(*backend, weights, order_, **caches);
+    std::map<int, DslaLayerTensors> converted;
+    for (int position = 0; position < plan; ++position) {
+      const int layer = order_.layer_at(position);
+      converted[layer] = tensors_[layer];
+      forward.set_converted(layer, distilled_dsla(c, GetParam(), tensors_[layer], DType::kF32));
+    }
+    const auto expected = testing::ReferenceForward(*weights, converted, GetParam()).logits(ids);
+    const auto cache = (*caches)->allocate(plan, 200);
+    ASSERT_TRUE(cache.has_value());
+    std::size_t done = 0;
+    for (const std::size_t rows : {128u, 20u, 1u, 1u, 1u, 1u, 1u, 1u, 1u}) {
+      const auto kind = rows == 1 ? kernels::RowKind::kDecode : kernels::RowKind::kPrefill;
+      const StepSequence step{&*cache, static_cast<std::int64_t>(done), std::span(ids).subspan(done, rows),
+                              kind, LogitRows::kAll};
+      ASSERT_TRUE(forward.run({&step, 1}).ok());
+      for (std::size_t row = 0; row < rows; ++row) {
+        const auto actual = forward.logits(row);
+        double scale = 0, worst = 0;
+        for (std::size_t i = 0; i < actual.size(); ++i) {
+          scale = std::max(scale, std::abs(expected[done + row][i]));
+          worst = std::max(worst, std::abs(double{actual[i]} - expected[done + row][i]));
+        }
+        ASSERT_LE(worst, 2e-4 * scale) << "plan " << plan << ", token " << done + row;
+      }
+      done += rows;
+    }
+  }
+}
+
+TEST_P(Variant, CompanyOfOtherPlansDoesNotChangeAnAnswer) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    const auto weights = random_weights(small_config(), dtype, 6);
+    const auto engine = [&](int threads) {
+      auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {});
+      for (const auto& [layer, tensors] : tensors_) {
+        made->install(layer, distilled_dsla(weights->config, GetParam(), tensors, dtype));
+      }
+      made->install(1, undistilled_dsla(weights->config, 1, dtype));
+      return made;
+    };
+    std::vector<EngineRequest> requests;
+    for (const std::size_t length : {1u, 64u, 130u, 5u, 128u, 17u, 200u, 90u}) {
+      const RequestId id = requests.size();
+      requests.push_back(
+          continuation(id, noise_ids(length, static_cast<unsigned>(id)), 12, static_cast<int>(id % 4)));
+    }
+    const auto together = engine(2);
+    Collector company;
+    for (const EngineRequest& request : requests) {
+      ASSERT_TRUE(together->add(request).ok());
+      ASSERT_TRUE(together->step(company).ok());
+    }
+    run_to_end(*together, company);
+    for (const EngineRequest& request : requests) {
+      const auto alone = engine(1);
+      ASSERT_TRUE(alone->add(request).ok());
+      Collector sink;
+      run_to_end(*alone, sink);
+      EXPECT_EQ((company.answers[{request.id, 0}]), (sink.answers[{request.id, 0}]))
+          << "plan " << request.plan;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(variants()), [](const auto& test) {
+  std::string name = test.param.name;
+  std::ranges::replace(name, ' ', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace dslad::worker

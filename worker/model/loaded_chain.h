@@ -1,0 +1,47 @@
+// A model's conversion chain as serving uses it: what can be used of MODEL/dsla, and why not more.
+//
+// Immutable once loaded. Never an error: without a usable chain the model still serves at plan 0.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "worker/model/chain.h"
+#include "worker/model/conversion_order.h"
+#include "worker/model/dsla_weights.h"
+#include "worker/model/weights.h"
+
+namespace dslad::worker {
+
+// Converted forms of layers; null where there is none.
+using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
+
+struct LoadedChain {
+  ConversionOrder order;                  // the manifest's; by index without one
+  std::optional<ChainManifest> manifest;  // absent: there is none, or it was refused
+  ConvertedLayers
+      layers;           // by position in the order: the distilled ones that can be used; plans end with them
+  std::string warning;  // what was refused, and why; empty: nothing was
+
+  [[nodiscard]] std::size_t bytes() const;  // of all packed matrices
+};
+
+// Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.
+LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
+                       kernels::DType dtype);
+inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights) {
+  return load_chain(model, weights.config, weights.digest, weights.dtype);
+}
+
+// By layer, what `plan` needs: the chain's layers, and where it has none undistilled ones (undistilled_dsla).
+// Errors: kInvalidArgument when the model has fewer layers; kResourceExhausted.
+Result<ConvertedLayers> layers_of_plan(const LoadedChain& chain, const ModelWeights& weights, int plan);
+
+// Whether a manifest belongs to this teacher and serving can compute its variant. kRefused.
+Status check_chain(const ChainManifest& manifest, std::string_view teacher_digest, int teacher_layers);
+
+}  // namespace dslad::worker
