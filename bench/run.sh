@@ -7,7 +7,7 @@ set -euo pipefail
 bin="${1:?usage: run.sh BIN [NAME...]}"
 shift
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(gemm attention sequence_attention dsla sequence_dsla training engine enqueue)
+[ ${#names[@]} -gt 0 ] || names=(gemm attention sequence_attention dsla sequence_dsla training distil engine enqueue)
 
 for name in "${names[@]}"; do
   program="$bin/${name}_bench"

@@ -134,6 +134,19 @@ std::size_t Network::held_bytes() const {
   return bytes;
 }
 
+std::size_t Network::activation_bytes(const LlamaConfig& config, std::int64_t rows, int layer) {
+  const StudentShape shape(config, DslaVariant{});
+  FloatArena arena;
+  const Streams streams(config, shape, rows, arena);
+  const DslaTape trained(shape, rows, arena);
+  const MlpTape its_mlp(config, rows, arena);
+  for (int i = layer + 1; i < config.layers; ++i) {
+    const SoftmaxTape softmax(config, rows, arena);
+    const MlpTape mlp(config, rows, arena);
+  }
+  return arena.bytes();
+}
+
 BlockContext Network::context(const TrainingBatch& batch) const {
   return {&backend_, &teacher_->config, &rope_, compute_, &batch};
 }

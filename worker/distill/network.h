@@ -74,6 +74,9 @@ class Network {
   Status measure_entropy(const TrainingBatch& batch, const EntropySink& sink);
 
   [[nodiscard]] std::size_t held_bytes() const;  // by activations, now
+  // What held_bytes() becomes by a chained step of `rows` rows that trains `layer`, all others softmax: in
+  // floats a row 5 H + 2 A + 3 Q + ... (worker/distill/README.md), and a tape for each layer from `layer` on.
+  static std::size_t activation_bytes(const LlamaConfig& config, std::int64_t rows, int layer);
 
  private:
   // What one layer's forward pass leaves for its backward pass.

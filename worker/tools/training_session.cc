@@ -8,6 +8,7 @@
 #include "worker/files/json_file.h"
 #include "worker/tools/options.h"
 #include "worker/tools/status_line.h"
+#include "worker/tools/variant_option.h"
 
 namespace dslad::worker {
 namespace {
@@ -66,7 +67,7 @@ Status TrainingSession::load() {
   if (!compute) return compute.error();
   const auto target = parse_target(arguments.target);
   if (!target) return target.error();
-  auto named = named_variant(arguments.variant);
+  auto named = parse_variant_option(arguments.variant);
   if (!named) return named.error();
   arguments.options.compute = *compute;
   arguments.options.target = *target;

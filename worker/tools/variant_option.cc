@@ -1,0 +1,85 @@
+#include "worker/tools/variant_option.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fmt/format.h>
+#include <optional>
+#include <string>
+
+namespace dslad::worker {
+namespace {
+
+constexpr double kLargestBias = 1000;
+constexpr double kLargestWindow = 1 << 20;
+
+std::optional<double> number(std::string_view text, double low, double high) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
+    return std::nullopt;
+  return value;
+}
+
+Error bad_value(std::string_view key, std::string_view value, std::string_view wanted) {
+  return {ErrorCode::kInvalidArgument, fmt::format("variant: {}={} must be {}", key, value, wanted)};
+}
+
+Status set_part(DslaVariant& variant, std::string_view key, std::string_view value) {
+  for (const auto& [name, flag] : {std::pair{"rotary", &variant.rotary},
+                                   {"output_norm", &variant.output_norm},
+                                   {"alpha_per_head", &variant.alpha_per_head}}) {
+    if (key != name) continue;
+    if (value != "0" && value != "1") return bad_value(key, value, "0 or 1");
+    *flag = value == "1";
+    return ok_status();
+  }
+  for (const auto& [name, bias] :
+       {std::pair{"history_bias", &variant.history_bias}, {"recency_bias", &variant.recency_bias}}) {
+    if (key != name) continue;
+    const auto parsed = number(value, -kLargestBias, kLargestBias);
+    if (!parsed) return bad_value(key, value, "a number from -1000 to 1000");
+    *bias = static_cast<float>(*parsed);
+    return ok_status();
+  }
+  if (key == "window") {
+    const auto parsed = number(value, 0, kLargestWindow);
+    if (!parsed || *parsed != std::floor(*parsed)) return bad_value(key, value, "a number of tokens");
+    variant.window = static_cast<std::int64_t>(*parsed);
+    return ok_status();
+  }
+  if (key == "feature_map") {
+    const auto map = parse_feature_map(value);
+    if (!map) return map.error();
+    variant.feature_map = *map;
+    return ok_status();
+  }
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, output_norm, "
+                           "alpha_per_head, window, history_bias, recency_bias",
+                           key)};
+}
+
+}  // namespace
+
+Result<DslaVariant> parse_variant_option(std::string_view text) {
+  std::string_view rest = text;
+  const auto next = [&rest] {
+    const std::string_view part = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+    return part;
+  };
+  auto variant = named_variant(next());
+  if (!variant) return variant;
+  while (!rest.empty()) {
+    const std::string_view part = next();
+    const std::size_t equals = part.find('=');
+    const std::string_view value = equals == std::string_view::npos ? "" : part.substr(equals + 1);
+    const Status set = set_part(*variant, part.substr(0, equals), value);
+    if (!set) return set.error();
+  }
+  variant->name = std::string(text);
+  return variant;
+}
+
+}  // namespace dslad::worker

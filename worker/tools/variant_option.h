@@ -1,0 +1,18 @@
+// A variant as the command line names it: a known one, perhaps with parts of it changed.
+//
+//   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,feature_map=softmax,output_norm=1"
+// Parts: rotary, output_norm, alpha_per_head (0 or 1), feature_map (none, elu, softmax, unit), window
+// (tokens), history_bias, recency_bias. The whole text becomes the variant's name. A pure function.
+#pragma once
+
+#include <string_view>
+
+#include "schema/result.h"
+#include "worker/model/dsla_variant.h"
+
+namespace dslad::worker {
+
+// kInvalidArgument names the part and what it may be.
+Result<DslaVariant> parse_variant_option(std::string_view text);
+
+}  // namespace dslad::worker
