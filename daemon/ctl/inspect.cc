@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "daemon/ctl/client.h"
@@ -66,16 +67,21 @@ std::string show_jobs(const schema::JobList& list) {
   return text;
 }
 
+std::string measured(const std::optional<double>& number) {
+  return number ? fmt::format("{:.4g}", *number) : "-";
+}
+
 std::string show_layers(const schema::LayersReply& reply) {
   if (reply.models.empty()) return "no worker has announced a model yet\n";
   std::string text;
   for (const schema::ModelLayers& model : reply.models) {
     text += fmt::format("{}{} ({}), plan {}\n", text.empty() ? "" : "\n", one_line(model.model),
                         one_line(model.model_digest.substr(0, 12)), model.plan);
-    Table table({">LAYER", "STATE", ">ORDER", "DISTILLED WEIGHTS"});
+    Table table({">LAYER", "STATE", ">ORDER", "DISTILLED WEIGHTS", ">ENTROPY", ">KL", ">QUALITY"});
     for (const schema::LayerInfo& layer : model.layers) {
       table.add({std::to_string(layer.layer), coloured(stdout, layer.state, to_string(layer.state)),
-                 layer.order < 0 ? "-" : std::to_string(layer.order), layer.distilled ? "yes" : "no"});
+                 layer.order < 0 ? "-" : std::to_string(layer.order), layer.distilled ? "yes" : "no",
+                 measured(layer.entropy), measured(layer.kl), measured(layer.quality)});
     }
     text += table.text();
   }

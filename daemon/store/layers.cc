@@ -31,25 +31,40 @@ Status save_layer(Database& db, std::string_view digest, const LayerInfo& layer)
   std::optional<std::int64_t> order;
   if (layer.order >= 0) order = layer.order;
   return db.run(
-      "INSERT INTO layers (model_digest, layer, conversion_order, state, distilled) VALUES (?, ?, ?, ?, ?) "
+      "INSERT INTO layers (model_digest, layer, conversion_order, state, distilled, entropy, kl, quality) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT DO UPDATE SET conversion_order = excluded.conversion_order, state = excluded.state, "
-      "distilled = excluded.distilled",
-      digest, layer.layer, order, schema::to_string(layer.state), layer.distilled ? 1 : 0);
+      "distilled = excluded.distilled, entropy = excluded.entropy, kl = excluded.kl, "
+      "quality = excluded.quality",
+      digest, layer.layer, order, schema::to_string(layer.state), layer.distilled ? 1 : 0, layer.entropy,
+      layer.kl, layer.quality);
 }
 
+constexpr const char* kLayersOfModel =
+    "SELECT layer, conversion_order, state, distilled, entropy, kl, quality FROM layers "
+    "WHERE model_digest = ? ORDER BY layer";
+
+std::optional<double> real_or_null(const Query& row, int column) {
+  if (row.is_null(column)) return std::nullopt;
+  return row.real(column);
+}
+
+// A row of kLayersOfModel.
 LayerInfo read_layer(const Query& row) {
   LayerInfo layer;
   layer.layer = static_cast<std::uint32_t>(row.integer(0));
   layer.order = row.is_null(1) ? -1 : static_cast<std::int32_t>(row.integer(1));
   schema::parse_word(row.text(2), layer.state);  // the table's CHECK lets no other words in
   layer.distilled = row.integer(3) != 0;
+  layer.entropy = real_or_null(row, 4);
+  layer.kl = real_or_null(row, 5);
+  layer.quality = real_or_null(row, 6);
   return layer;
 }
 
 Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, std::string_view digest) {
   std::map<std::uint32_t, LayerState> states;
-  Query query(db, "SELECT layer, conversion_order, state, distilled FROM layers WHERE model_digest = ?",
-              digest);
+  Query query(db, kLayersOfModel, digest);
   while (query.next()) {
     const LayerInfo layer = read_layer(query);
     states[layer.layer] = layer.state;
@@ -127,10 +142,7 @@ Result<std::vector<schema::ModelLayers>> read_layers(Database& db) {
   }
   if (!query.status()) return query.status().error();
   for (schema::ModelLayers& model : models) {
-    Query rows(
-        db,
-        "SELECT layer, conversion_order, state, distilled FROM layers WHERE model_digest = ? ORDER BY layer",
-        model.model_digest);
+    Query rows(db, kLayersOfModel, model.model_digest);
     while (rows.next()) model.layers.push_back(read_layer(rows));
     if (!rows.status()) return rows.status().error();
   }

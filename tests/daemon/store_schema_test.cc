@@ -1,5 +1,7 @@
 // What people query with sqlite3: the views' columns are a contract. And what keeps two daemons apart.
+#include <fstream>
 #include <gmock/gmock.h>
+#include <iterator>
 
 #include "daemon/store/layers.h"
 #include "daemon/store/state_dir.h"
@@ -35,7 +37,8 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
               testing::IsSupersetOf({"id", "queue_ms", "prefill_ms", "decode_ms", "prompt_tokens",
                                      "output_tokens", "plan", "worker", "attempt"}));
   EXPECT_THAT(columns(db_, "layer_status"),
-              testing::IsSupersetOf({"model", "layer", "conversion_order", "state", "distilled", "plan"}));
+              testing::IsSupersetOf({"model", "layer", "conversion_order", "state", "distilled", "plan",
+                                     "entropy", "kl", "quality"}));
   EXPECT_THAT(
       columns(db_, "conversion_events"),
       testing::IsSupersetOf({"at", "model", "layer", "from_state", "to_state", "reason", "plan", "worker"}));
@@ -47,6 +50,23 @@ TEST_F(StoreSchema, DatabaseIsWalFullAndUpToDate) {
   EXPECT_EQ(test::query_text(db_, "PRAGMA user_version"),
             std::to_string(schema::migrations().back().version));
   EXPECT_TRUE(migrate(db_).ok());  // nothing left to do
+}
+
+TEST_F(StoreSchema, DatabaseOfVersion1KeepsItsRows) {
+  Database db = must(Database::open(folder_.path() / "old.db", 1000));
+  std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases/version_1.sql");
+  const std::string sql{std::istreambuf_iterator<char>(dump), {}};
+  ASSERT_FALSE(sql.empty());
+  must(db.exec(sql.c_str()));
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(db, "SELECT group_concat(id || state) FROM (SELECT * FROM job_status ORDER BY id)"),
+      "1succeeded,2queued");
+  EXPECT_EQ(test::query_text(db, "SELECT question || text FROM job_results"), "Who has the red box?Ada");
+  EXPECT_EQ(test::query_text(db, "SELECT state || plan || reason FROM layer_status WHERE layer = 0"),
+            "active1by hand");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM layer_status WHERE quality IS NULL"), "2");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM conversion_events"), "1");
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
@@ -117,6 +137,24 @@ TEST_F(StoreLayers, AnnouncedLayersAreListed) {
   ASSERT_EQ(models[0].layers.size(), 2U);
   EXPECT_EQ(models[0].layers[0].state, schema::LayerState::kDistilled);
   EXPECT_EQ(models[0].layers[1].order, 0);
+}
+
+TEST_F(StoreLayers, WhatTheChainSaysOfALayerIsKeptAndListed) {
+  hello_.layer_info[0].entropy = 4.25;
+  hello_.layer_info[0].kl = 0.005;
+  hello_.layer_info[0].quality = 0.98;
+  must(announce_model(db_, hello_, 1));
+  EXPECT_EQ(test::query_text(db_,
+                             "SELECT entropy || ' ' || kl || ' ' || quality FROM layer_status "
+                             "WHERE layer = 0"),
+            "4.25 0.005 0.98");
+  EXPECT_EQ(test::query_text(db_, "SELECT count(*) FROM layer_status WHERE layer = 1 AND kl IS NULL"), "1");
+  const std::vector<schema::ModelLayers> models = must(read_layers(db_));
+  EXPECT_EQ(models.at(0).layers.at(0).quality, 0.98);
+  EXPECT_EQ(models.at(0).layers.at(1).quality, std::nullopt);
+  hello_.layer_info[0].quality.reset();  // measured anew, or a chain without it
+  must(announce_model(db_, hello_, 2));
+  EXPECT_EQ(must(read_layers(db_)).at(0).layers.at(0).quality, std::nullopt);
 }
 
 TEST_F(StoreLayers, PlanChangeIsAnEventWithItsReason) {

@@ -1,0 +1,111 @@
+"""Serving from a conversion chain: `dslactl plan set` converts for real, and what is damaged is not served."""
+
+import json
+import shutil
+import subprocess
+import unittest
+
+import harness
+
+
+class Chain(harness.SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([harness.BIN / "make_chain", self.model, "3"], check=True)
+
+    def serve(self):
+        self.start_daemon()
+        return self.start_worker(model=self.model)
+
+    def layers(self):
+        [model] = json.loads(self.ctl_ok("layers", "--json"))["models"]
+        return model["layers"]
+
+    def story(self):
+        """The text and the plan of a short job."""
+        submitted = json.loads(self.ctl_ok("submit", "generate", "--prompt", "Once upon a time", "--max-tokens", "32",
+                                           "--json"))
+        self.ctl_ok("wait", submitted["id"])
+        result = json.loads(self.ctl_ok("result", submitted["id"], "--json"))
+        return result["outputs"][0]["text"], result["metrics"]["plan"]
+
+    def test_a_plan_converts_the_chains_layers_in_its_order(self):
+        self.serve()
+        self.assertEqual([2, 0, 4], [layer["layer"] for layer in sorted(self.layers(), key=lambda each: each["order"])
+                                     if layer["distilled"]])
+        before, plan = self.story()
+        self.assertEqual(0, plan)
+        self.ctl_ok("plan", "set", "2")
+        text, plan = self.story()
+        self.assertEqual(2, plan)
+        self.assertNotEqual(before, text)
+        active = self.sql("SELECT layer, conversion_order, entropy, kl, quality FROM layer_status "
+                          "WHERE state = 'active' ORDER BY conversion_order")
+        self.assertEqual([(2, 0, 4.0, 0.25, 0.875), (0, 1, 3.0, 0.5, 0.875)], [tuple(row) for row in active])
+        table = self.ctl_ok("layers")
+        self.assertIn("QUALITY", table)
+        self.assertIn("0.875", table)
+
+        refused = self.ctl("plan", "set", "4")
+        self.assertNotEqual(0, refused.returncode)
+        self.assertIn("layer 1", refused.stderr)
+        self.ctl_ok("plan", "set", "0")
+        self.assertEqual((before, 0), self.story())
+
+    def test_plans_stop_before_a_damaged_layer(self):
+        file = self.model / "dsla/layer-00.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        worker = self.serve()
+        self.assertIn("layer-00.safetensors", worker.text())
+        self.assertEqual("failed", self.layers()[0]["state"])
+        self.ctl_ok("plan", "set", "1")
+        refused = self.ctl("plan", "set", "2")
+        self.assertIn("layer 0", refused.stderr)
+        self.assertIn("checksum", refused.stderr)
+        self.assertEqual(1, self.story()[1])
+
+    def test_a_chain_of_other_weights_is_refused_and_the_model_serves_without_it(self):
+        manifest = json.loads((self.model / "dsla/chain.json").read_text())
+        manifest["teacher"]["digest"] = "0" * 32
+        (self.model / "dsla/chain.json").write_text(json.dumps(manifest))
+        worker = self.serve()
+        self.assertIn("plan 0 only", worker.text())
+        self.assertNotEqual(0, self.ctl("plan", "set", "1").returncode)
+        self.assertEqual(0, self.story()[1])
+
+
+class Tool(harness.SystemTest):
+    """dslad-model over the same chain."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([harness.BIN / "make_chain", self.model, "3"], check=True)
+
+    def model_tool(self, *arguments):
+        return subprocess.run([str(harness.BIN / "dslad-model"), *arguments], capture_output=True, encoding="utf-8",
+                              timeout=harness.PATIENCE, check=True)
+
+    def test_inspect_shows_the_chain(self):
+        self.assertIn("3 of 5 layers distilled", self.model_tool("inspect", self.model).stdout)
+        chain = json.loads(self.model_tool("inspect", self.model, "--json").stdout)["chain"]
+        self.assertEqual([2, 0, 4, 1, 3], [plan["layer"] for plan in chain["plans"]])
+        self.assertEqual(0.875, chain["plans"][0]["quality"])
+        shutil.rmtree(self.model / "dsla")
+        self.assertIsNone(json.loads(self.model_tool("inspect", self.model, "--json").stdout)["chain"])
+
+    def test_generate_says_where_layers_are_not_distilled(self):
+        def generate(plan):
+            return self.model_tool("generate", self.model, "--prompt", "Once", "--max-tokens", "8", "--plan", plan)
+
+        self.assertEqual("", generate("3").stderr)
+        self.assertIn("not distilled (1)", generate("4").stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
