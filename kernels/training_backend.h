@@ -13,6 +13,7 @@
 #include "kernels/attention/sequence_attention.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/gate_diversity.h"
+#include "kernels/dsla/head_share.h"
 #include "kernels/dsla/sequence_dsla.h"
 #include "kernels/gemm/matmul.h"
 #include "kernels/loss/token_loss.h"
@@ -43,6 +44,8 @@ class TrainingBackend {
   virtual double gate_diversity(const GateDiversityArgs& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void feature_map_backward(const FeatureMapBackwardArgs& args) = 0;
+  virtual void head_share(const HeadShareArgs& args) = 0;
+  virtual void head_share_backward(const HeadShareBackwardArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;
   virtual void swiglu_backward(const SwiGluBackwardArgs& args) = 0;
   virtual void token_loss(const TokenLossArgs& args) = 0;

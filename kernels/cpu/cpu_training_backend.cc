@@ -30,6 +30,10 @@ class CpuTrainingBackend final : public TrainingBackend {
   void feature_map_backward(const FeatureMapBackwardArgs& args) override {
     feature_map_backward_cpu(pool_, args);
   }
+  void head_share(const HeadShareArgs& args) override { head_share_cpu(pool_, args); }
+  void head_share_backward(const HeadShareBackwardArgs& args) override {
+    head_share_backward_cpu(pool_, args);
+  }
   void swiglu(const SwiGluArgs& args) override { swiglu_cpu(pool_, args); }
   void swiglu_backward(const SwiGluBackwardArgs& args) override { swiglu_backward_cpu(pool_, args); }
   void token_loss(const TokenLossArgs& args) override { token_loss_cpu(pool_, args); }

@@ -65,8 +65,9 @@ class ChunkWorkspace {
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
   std::int64_t d_k_, d_v_, queries_;
   std::int64_t size_ = 0;
-  float *gates_, *log_sums_, *anchors_, *decay_, *key_row_, *scaled_, *near_, *far_, *decayed_, *keys_,
-      *scores_, *out_;
+  float *gates_ = nullptr, *log_sums_ = nullptr, *anchors_ = nullptr, *decay_ = nullptr, *key_row_ = nullptr,
+        *scaled_ = nullptr, *near_ = nullptr, *far_ = nullptr, *decayed_ = nullptr, *keys_ = nullptr,
+        *scores_ = nullptr, *out_ = nullptr;
 };
 
 }  // namespace dslad::kernels

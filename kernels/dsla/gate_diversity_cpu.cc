@@ -128,7 +128,7 @@ double gate_diversity_cpu(ThreadPool& pool, const GateDiversityArgs& args) {
     const DiversityTask task{&args, static_cast<int>(i % args.n_kv), first, std::min(args.rows, first + step),
                              bias.data() + i * width};
     cosines[static_cast<std::size_t>(i)] =
-        HWY_DYNAMIC_DISPATCH(diversity)(task, workspace.floats(static_cast<std::size_t>(3 * args.d_k)));
+        HWY_DYNAMIC_DISPATCH(diversity)(task, workspace.floats(3 * static_cast<std::size_t>(args.d_k)));
   });
   double sum = 0;
   for (const double cosine : cosines) sum += cosine;

@@ -45,24 +45,24 @@ class GradientWorkspace {
   ChunkWorkspace forward;
 
   // Of the sub-block at hand.
-  float* d_out;        // [c * G][d_v] packed
-  float* d_scores;     // [c * G][C], of the chunk's tokens up to the sub-block's end
-  float* d_queries;    // [c * G][W] dq_i / (s mix_i)
-  float* growth;       // [W] exp(b_t - anchor), a running product
-  float* pair_decays;  // [c][W] exp(b_t - b_u) of the sub-block's tokens u, t the token at hand
+  float* d_out = nullptr;        // [c * G][d_v] packed
+  float* d_scores = nullptr;     // [c * G][C], of the chunk's tokens up to the sub-block's end
+  float* d_queries = nullptr;    // [c * G][W] dq_i / (s mix_i)
+  float* growth = nullptr;       // [W] exp(b_t - anchor), a running product
+  float* pair_decays = nullptr;  // [c][W] exp(b_t - b_u) of the sub-block's tokens u, t the token at hand
 
   // Of the chunk.
-  float* values_t;      // [d_v][C]
-  float* d_values_t;    // [d_v][C]
-  float* decays;        // [C][W] exp(anchor - b_u)
-  float* keys;          // [C][W] keys times decays of one kind or another
-  float* products;      // [C][W] at hand
-  float* d_keys;        // [C][W] dk_i
-  float* query_parts;   // [C][W] sum over the group of q * dq_i
-  float* d_state_next;  // [d_v][W] what the chunk's outputs add to the gradient by the state before it
-  float* d_log_gate;    // [W] the running sum g
-  float* bias_sums;     // [W] sum of dz
-  float* mix_sums;      // [G][W] sum of q * dq_i / (s mix_i)
+  float* values_t = nullptr;     // [d_v][C]
+  float* d_values_t = nullptr;   // [d_v][C]
+  float* decays = nullptr;       // [C][W] exp(anchor - b_u)
+  float* keys = nullptr;         // [C][W] keys times decays of one kind or another
+  float* products = nullptr;     // [C][W] at hand
+  float* d_keys = nullptr;       // [C][W] dk_i
+  float* query_parts = nullptr;  // [C][W] sum over the group of q * dq_i
+  float* d_state_next = nullptr;  // [d_v][W] the chunk's own part of the gradient by the state before it
+  float* d_log_gate = nullptr;  // [W] the running sum g
+  float* bias_sums = nullptr;   // [W] sum of dz
+  float* mix_sums = nullptr;    // [G][W] sum of q * dq_i / (s mix_i)
 
  private:
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line

@@ -36,6 +36,10 @@ class RefTrainingBackend final : public kernels::TrainingBackend {
   void feature_map_backward(const kernels::FeatureMapBackwardArgs& args) override {
     kernels::feature_map_backward_ref(args);
   }
+  void head_share(const kernels::HeadShareArgs& args) override { kernels::head_share_ref(args); }
+  void head_share_backward(const kernels::HeadShareBackwardArgs& args) override {
+    kernels::head_share_backward_ref(args);
+  }
   void swiglu(const kernels::SwiGluArgs& args) override { kernels::swiglu_ref(args); }
   void swiglu_backward(const kernels::SwiGluBackwardArgs& args) override {
     kernels::swiglu_backward_ref(args);
