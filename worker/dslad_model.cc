@@ -22,7 +22,7 @@ void add_engine_options(CLI::App* verb, ToolOptions& options) {
   verb->add_option("--threads", options.threads, "CPU threads; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  verb->add_option("--plan", options.plan, "layers converted to DSLA (as initialised, not distilled)")
+  verb->add_option("--plan", options.plan, "layers converted to DSLA, in the order of the model's chain")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--cache-mib", options.cache_mib, "memory for KV pages and DSLA states")
