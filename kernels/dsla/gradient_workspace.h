@@ -52,17 +52,17 @@ class GradientWorkspace {
   float* pair_decays = nullptr;  // [c][W] exp(b_t - b_u) of the sub-block's tokens u, t the token at hand
 
   // Of the chunk.
-  float* values_t = nullptr;     // [d_v][C]
-  float* d_values_t = nullptr;   // [d_v][C]
-  float* decays = nullptr;       // [C][W] exp(anchor - b_u)
-  float* keys = nullptr;         // [C][W] keys times decays of one kind or another
-  float* products = nullptr;     // [C][W] at hand
-  float* d_keys = nullptr;       // [C][W] dk_i
-  float* query_parts = nullptr;  // [C][W] sum over the group of q * dq_i
+  float* values_t = nullptr;      // [d_v][C]
+  float* d_values_t = nullptr;    // [d_v][C]
+  float* decays = nullptr;        // [C][W] exp(anchor - b_u)
+  float* keys = nullptr;          // [C][W] keys times decays of one kind or another
+  float* products = nullptr;      // [C][W] at hand
+  float* d_keys = nullptr;        // [C][W] dk_i
+  float* query_parts = nullptr;   // [C][W] sum over the group of q * dq_i
   float* d_state_next = nullptr;  // [d_v][W] the chunk's own part of the gradient by the state before it
-  float* d_log_gate = nullptr;  // [W] the running sum g
-  float* bias_sums = nullptr;   // [W] sum of dz
-  float* mix_sums = nullptr;    // [G][W] sum of q * dq_i / (s mix_i)
+  float* d_log_gate = nullptr;    // [W] the running sum g
+  float* bias_sums = nullptr;     // [W] sum of dz
+  float* mix_sums = nullptr;      // [G][W] sum of q * dq_i / (s mix_i)
 
  private:
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
