@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
+#include "kernels/dsla/gate_diversity.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
 #include "kernels/gemm/tile_kernel.h"
@@ -26,6 +27,8 @@
 #include "tests/kernels/attention_world.h"
 #include "tests/kernels/dsla_world.h"
 #include "tests/kernels/kernel_test.h"
+#include "tests/kernels/sequence_attention_world.h"
+#include "tests/kernels/sequence_dsla_world.h"
 
 namespace dslad::kernels {
 namespace {
@@ -277,6 +280,12 @@ TEST_P(InstructionSet, Attention_MatchesReference) {
   }
 }
 
+TEST_P(InstructionSet, SequenceAttention_MatchesReference) {
+  testing::SequenceWorld world({6, 2, 22, 90});
+  world.add(30, world.add(110));
+  testing::expect_close(world.run(2), world.run_ref(), testing::tolerance(DType::kF32));
+}
+
 TEST_P(InstructionSet, Dsla_MatchesReference) {
   testing::DslaWorld world({6, 2, 22, 10});
   for (const std::int64_t rows : {1, 20, 70}) world.add(rows);
@@ -285,6 +294,26 @@ TEST_P(InstructionSet, Dsla_MatchesReference) {
     EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), DType::kF32));
     EXPECT_TRUE(close(actual.states[i], expected.states[i], DType::kF32));
   }
+}
+
+TEST_P(InstructionSet, SequenceDsla_MatchesReference) {
+  testing::SequenceDslaWorld world({6, 2, 22, 10});
+  world.add(30, world.add(110));
+  testing::expect_close(world, world.run(2), world.run_ref());
+}
+
+TEST_P(InstructionSet, GateDiversity_EqualsReference) {
+  ThreadPool pool(2);
+  const std::vector<float> z = random_floats(5 * 2 * 2 * 21, 1, 5.0f), bias = random_floats(2 * 2 * 21, 2);
+  std::vector<float> actual(z.size()), expected(z.size());
+  std::vector<float> actual_bias(bias.size()), expected_bias(bias.size());
+  const auto args = [&](std::vector<float>& dz, std::vector<float>& d_bias) {
+    return GateDiversityArgs{z.data(), 84, bias.data(), 5, 2, 21, 1.0f, dz.data(), 84, d_bias.data()};
+  };
+  EXPECT_NEAR(gate_diversity_cpu(pool, args(actual, actual_bias)),
+              gate_diversity_ref(args(expected, expected_bias)), 1e-6);
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
+  EXPECT_TRUE(close(actual_bias, expected_bias, DType::kF32));
 }
 
 INSTANTIATE_TEST_SUITE_P(Machine, InstructionSet, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
