@@ -14,8 +14,10 @@
 #include <string_view>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/window_attention.h"
 #include "kernels/dsla/dsla.h"
 #include "kernels/dsla/feature_map.h"
+#include "kernels/dsla/head_share.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/mlp/swiglu.h"
 #include "kernels/norm/rms_norm.h"
@@ -40,8 +42,10 @@ class Backend {
   virtual void gemm(const GemmArgs& args) = 0;
   virtual void rope(const RopeArgs& args) = 0;
   virtual void attention(const AttentionArgs& args) = 0;
+  virtual void window_attention(const WindowAttentionArgs& args) = 0;
   virtual void dsla(const DslaArgs& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
+  virtual void head_share(const HeadShareArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;
   [[nodiscard]] virtual std::int32_t sample(const SampleArgs& args) = 0;
 };

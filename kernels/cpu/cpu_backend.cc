@@ -27,8 +27,10 @@ class CpuBackend final : public Backend {
   void gemm(const GemmArgs& args) override { gemm_cpu(pool_, args); }
   void rope(const RopeArgs& args) override { rope_cpu(pool_, args); }
   void attention(const AttentionArgs& args) override { attention_cpu(pool_, args); }
+  void window_attention(const WindowAttentionArgs& args) override { window_attention_cpu(pool_, args); }
   void dsla(const DslaArgs& args) override { dsla_cpu(pool_, args); }
   void feature_map(const FeatureMapArgs& args) override { feature_map_cpu(pool_, args); }
+  void head_share(const HeadShareArgs& args) override { head_share_cpu(pool_, args); }
   void swiglu(const SwiGluArgs& args) override { swiglu_cpu(pool_, args); }
   [[nodiscard]] std::int32_t sample(const SampleArgs& args) override { return sample_cpu(args); }
 

@@ -29,6 +29,7 @@
 #include "tests/kernels/kernel_test.h"
 #include "tests/kernels/sequence_attention_world.h"
 #include "tests/kernels/sequence_dsla_world.h"
+#include "tests/kernels/window_world.h"
 
 namespace dslad::kernels {
 namespace {
@@ -143,8 +144,9 @@ TEST_P(InstructionSet, Lines_ArePackedInEveryLayout) {
   const std::vector<float> values = random_floats(kLines * kLength, 1);
   const std::vector<bf16> halves = testing::to_bf16(values);
   for (const bool transposed : {false, true}) {
-    for (const auto& [from, to] : {std::pair{DType::kF32, DType::kF32}, std::pair{DType::kF32, DType::kBf16},
-                                   std::pair{DType::kBf16, DType::kBf16}}) {
+    for (const auto& types : {std::pair{DType::kF32, DType::kF32}, std::pair{DType::kF32, DType::kBf16},
+                              std::pair{DType::kBf16, DType::kBf16}}) {
+      const DType from = types.first, to = types.second;
       const void* data = from == DType::kF32 ? static_cast<const void*>(values.data()) : halves.data();
       const Lines lines = {static_cast<const std::byte*>(data),
                            from,
@@ -284,6 +286,16 @@ TEST_P(InstructionSet, SequenceAttention_MatchesReference) {
   testing::SequenceWorld world({6, 2, 22, 90});
   world.add(30, world.add(110));
   testing::expect_close(world.run(2), world.run_ref(), testing::tolerance(DType::kF32));
+}
+
+TEST_P(InstructionSet, WindowAttention_MatchesReferenceAndDoesNotDependOnTheCut) {
+  testing::WindowWorld world({6, 2, 22, 40});
+  for (const std::int64_t rows : {1, 20, 70}) world.add(50, rows);
+  const testing::WindowOutcome actual = world.run(2), expected = world.run_ref();
+  for (std::size_t i = 0; i < world.size(); ++i) {
+    EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), DType::kF32));
+  }
+  EXPECT_TRUE(same_bits(world.rows_of(world.run_cut(2, {1, 33, 70}), 2), world.rows_of(actual, 2)));
 }
 
 TEST_P(InstructionSet, Dsla_MatchesReference) {
