@@ -48,12 +48,12 @@ struct FromBf16 {
     const hn::Rebind<std::uint16_t, decltype(d)> half;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     std::int64_t i = 0;
-    for (; high != nullptr && i + lanes <= lines; i += lanes) {
+    for (; i + lanes <= lines; i += lanes) {
       const auto upper = hn::PromoteTo(d, hn::LoadU(half, &high[i].bits));
       const auto lower = hn::PromoteTo(d, hn::LoadU(half, &low[i].bits));
       hn::StoreU(hn::Or(lower, hn::ShiftLeft<16>(upper)), d, out + i);
     }
-    for (; i < lines; ++i) out[i] = low[i].bits | (high == nullptr ? 0 : Step{high[i].bits} << 16);
+    for (; i < lines; ++i) out[i] = low[i].bits | Step{high[i].bits} << 16;
   }
 };
 
@@ -69,14 +69,12 @@ struct FromF32Rounded {
     const hn::RebindToUnsigned<decltype(d)> bits;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     std::int64_t i = 0;
-    for (; high != nullptr && i + lanes <= lines; i += lanes) {
+    for (; i + lanes <= lines; i += lanes) {
       const auto lower = rounded_bits(d, hn::LoadU(d, low + i));
       const auto upper = rounded_bits(d, hn::LoadU(d, high + i));
       hn::StoreU(hn::Or(lower, hn::ShiftLeft<16>(upper)), bits, out + i);
     }
-    for (; i < lines; ++i) {
-      out[i] = to_bf16(low[i]).bits | (high == nullptr ? 0 : Step{to_bf16(high[i]).bits} << 16);
-    }
+    for (; i < lines; ++i) out[i] = to_bf16(low[i]).bits | Step{to_bf16(high[i]).bits} << 16;
   }
 };
 
@@ -86,7 +84,6 @@ struct FromF32RoundedByMachine : FromF32Rounded {
     round_line_avx512_bf16(x, k, reinterpret_cast<bf16*>(out));
   }
   static void step(const float* low, const float* high, std::int64_t lines, Step* out) {
-    if (high == nullptr) return FromF32Rounded::step(low, high, lines, out);
     round_pairs_avx512_bf16(low, high, lines, out);
   }
 };
@@ -140,6 +137,7 @@ void read_lines(const Lines& lines, std::int64_t steps, Step* out, std::int64_t 
 template <class From>
 void read_steps(const Lines& lines, std::int64_t steps, std::int64_t width, Step* out,
                 std::int64_t out_stride) {
+  static constexpr typename From::Element kBeyondK[kPanelLines] = {};
   const auto* source = reinterpret_cast<const typename From::Element*>(lines.data);
   for (std::int64_t step = 0; step < steps; ++step, out += out_stride) {
     const std::int64_t at = step * From::kPerStep;
@@ -148,7 +146,7 @@ void read_steps(const Lines& lines, std::int64_t steps, std::int64_t width, Step
       continue;
     }
     const auto* low = source + at * lines.k_stride;
-    From::step(low, at + 1 < lines.k ? low + lines.k_stride : nullptr, lines.count, out);
+    From::step(low, at + 1 < lines.k ? low + lines.k_stride : kBeyondK, lines.count, out);
     std::fill(out + lines.count, out + width, Step{0});
   }
 }
