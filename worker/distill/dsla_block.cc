@@ -1,6 +1,7 @@
 #include "worker/distill/dsla_block.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dslad::worker {
 namespace {
@@ -47,23 +48,84 @@ kernels::MatrixOperand operand(const float* w, std::int64_t columns, bool transp
   return {w, DType::kF32, columns, transposed};
 }
 
-// dy -> gradient by q, k, v, z before rotary, written over scratch.tape.projected; bias and mix gradients
-// into the places given.
-void backward_to_projections(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape,
-                             const float* dy, const DslaScratch& scratch, float* d_norm, float* d_gate_bias) {
+// The window's exact attention: on q and k as rotated, before the feature map.
+kernels::SequenceAttentionArgs window_args(const BlockContext& context, const StudentLayer& layer,
+                                           const DslaTape& tape) {
+  const LlamaConfig& c = *context.config;
+  const StudentShape& s = layer.shape();
+  return {c.heads,
+          c.kv_heads,
+          c.head_dim,
+          1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+          layer.variant().window,
+          tape.projected,
+          s.input_width,
+          tape.projected + s.q_width,
+          tape.projected + s.q_width + s.kv_width,
+          s.input_width,
+          tape.window,
+          s.q_width,
+          tape.lse,
+          nullptr,
+          context.batch->segments};
+}
+
+// What W_o reads.
+const float* output_heads(const StudentLayer& layer, const DslaTape& tape) {
+  if (layer.shape().share > 0) return tape.joined;
+  return layer.shape().norm > 0 ? tape.scaled : tape.heads;
+}
+
+// Where the gradients of a layer's small parameters go.
+struct SmallGradients {
+  float* gate_bias;
+  float* norm;  // null: frozen
+  float* share;
+};
+
+// dy -> gradient by the states' own output, which is returned; with a window also by its q, k, v in d_window.
+float* backward_to_states(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape,
+                          const float* dy, const DslaScratch& scratch, const SmallGradients& small) {
   const StudentShape& s = layer.shape();
   const LlamaConfig& c = *context.config;
   const std::int64_t rows = context.rows();
   context.product(dy, s.hidden, operand(layer.values().output, s.q_width, false), scratch.d_scaled,
                   s.q_width);
-  float* d_heads = scratch.d_scaled;
-  if (s.norm > 0) {
-    d_heads = scratch.tape.heads;
-    std::fill_n(d_heads, rows * s.q_width, 0.0f);
-    context.backend->rms_norm_backward({tape.heads, s.head_dim, layer.values().norm, scratch.d_scaled,
-                                        s.head_dim, d_heads, s.head_dim, d_norm, rows * s.heads, s.head_dim,
-                                        static_cast<float>(c.rms_norm_eps)});
+  if (s.share > 0) {
+    const std::int64_t stride = s.q_width + 2 * s.kv_width;
+    context.backend->attention_backward({window_args(context, layer, tape), scratch.d_scaled,
+                                         scratch.d_window, stride, scratch.d_window + s.q_width,
+                                         scratch.d_window + s.q_width + s.kv_width, stride});
+    const float* states = s.norm > 0 ? tape.scaled : tape.heads;
+    context.backend->head_share_backward({states, s.q_width, layer.values().share, scratch.d_scaled,
+                                          s.q_width, scratch.d_scaled, s.q_width, small.share, rows, c.heads,
+                                          c.head_dim});
   }
+  if (s.norm == 0) return scratch.d_scaled;
+  float* d_heads = scratch.tape.heads;
+  std::fill_n(d_heads, rows * s.q_width, 0.0f);
+  context.backend->rms_norm_backward({tape.heads, s.head_dim, layer.values().norm, scratch.d_scaled,
+                                      s.head_dim, d_heads, s.head_dim, small.norm, rows * s.heads, s.head_dim,
+                                      static_cast<float>(c.rms_norm_eps)});
+  return d_heads;
+}
+
+// Adds the window's part to the gradient by q, k and v.
+void add_window(const StudentShape& s, std::int64_t rows, const float* d_window, float* d_projected) {
+  const std::int64_t width = s.q_width + 2 * s.kv_width;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t i = 0; i < width; ++i)
+      d_projected[row * s.input_width + i] += d_window[row * width + i];
+  }
+}
+
+// dy -> gradient by q, k (as rotated), v and z, written over scratch.tape.projected.
+void backward_to_projections(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape,
+                             const float* dy, const DslaScratch& scratch, const SmallGradients& small) {
+  const StudentShape& s = layer.shape();
+  const LlamaConfig& c = *context.config;
+  const std::int64_t rows = context.rows();
+  const float* d_heads = backward_to_states(context, layer, tape, dy, scratch, small);
   float* d_projected = scratch.tape.projected;
   const bool mapped = maps(layer);
   float* dq = mapped ? scratch.d_mapped : d_projected;
@@ -71,12 +133,14 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   std::fill_n(scratch.d_mix, 2 * s.heads, 0.0f);
   context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, dq, stride, dq + s.q_width,
                                   stride, d_projected + s.q_width + s.kv_width, s.input_width,
-                                  d_projected + s.gates_column(), s.input_width, d_gate_bias, scratch.d_mix});
+                                  d_projected + s.gates_column(), s.input_width, small.gate_bias,
+                                  scratch.d_mix});
   if (mapped) {
     context.backend->feature_map_backward({layer.variant().feature_map, tape.projected, s.input_width, dq,
                                            stride, d_projected, s.input_width, rows, c.heads + c.kv_heads,
                                            c.head_dim});
   }
+  if (s.share > 0) add_window(s, rows, scratch.d_window, d_projected);
 }
 
 }  // namespace
@@ -87,15 +151,19 @@ DslaTape::DslaTape(const StudentShape& s, std::int64_t rows, FloatArena& arena)
       projected(arena.take(rows * s.input_width)),
       mapped(arena.take(rows * (s.q_width + s.kv_width))),
       heads(arena.take(rows * s.q_width)),
-      scaled(arena.take(rows * s.q_width)) {}
+      scaled(arena.take(rows * s.q_width)),
+      window(arena.take(rows * s.q_width)),
+      lse(arena.take(rows * s.heads)),
+      joined(arena.take(rows * s.q_width)) {}
 
 DslaScratch::DslaScratch(const StudentShape& s, std::int64_t rows, FloatArena& arena)
     : tape(s, rows, arena),
       d_input(arena.take(rows * s.hidden)),
       d_scaled(arena.take(rows * s.q_width)),
       d_mapped(arena.take(rows * (s.q_width + s.kv_width))),
+      d_window(arena.take(rows * (s.q_width + 2 * s.kv_width))),
       d_mix(arena.take(2 * s.heads)),
-      unread(arena.take(2 * s.kv_width)) {}
+      unread(arena.take(std::max(2 * s.kv_width, s.heads))) {}
 
 void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
                   float* y, bool accumulate, const DslaTape& tape) {
@@ -113,13 +181,20 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
                                   s.q_width + s.kv_width, rows, c.heads + c.kv_heads, c.head_dim});
   }
   context.backend->dsla(dsla_args(context, layer, tape));
-  const float* heads = tape.heads;
+  const float* states = tape.heads;
   if (s.norm > 0) {
     context.backend->rms_norm({tape.heads, s.head_dim, layer.values().norm, tape.scaled, s.head_dim,
                                rows * s.heads, s.head_dim, eps});
-    heads = tape.scaled;
+    states = tape.scaled;
   }
-  context.product(heads, s.q_width, operand(layer.values().output, s.q_width, true), y, s.hidden, accumulate);
+  if (s.share > 0) {
+    context.backend->attention(window_args(context, layer, tape));
+    std::copy_n(tape.window, rows * s.q_width, tape.joined);
+    context.backend->head_share(
+        {states, s.q_width, layer.values().share, tape.joined, s.q_width, rows, c.heads, c.head_dim});
+  }
+  context.product(output_heads(layer, tape), s.q_width, operand(layer.values().output, s.q_width, true), y,
+                  s.hidden, accumulate);
 }
 
 void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, const DslaTape& tape,
@@ -132,9 +207,10 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
     context.backend->matmul(
         {n, k, rows, operand(d_out, n, true), operand(in, k, false), dw, k, true, context.compute});
   };
-  gradient_product(dy, s.hidden, s.norm > 0 ? tape.scaled : tape.heads, s.q_width, gradients.output);
+  gradient_product(dy, s.hidden, output_heads(layer, tape), s.q_width, gradients.output);
 
-  backward_to_projections(context, layer, tape, dy, scratch, gradients.norm, gradients.gate_bias);
+  backward_to_projections(context, layer, tape, dy, scratch,
+                          {gradients.gate_bias, gradients.norm, gradients.share});
   layer.add_alpha_gradient(scratch.d_mix);
   float* d_projected = scratch.tape.projected;
   if (diversity != nullptr) {
@@ -150,7 +226,7 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
 void dsla_backward_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
                          const DslaTape& tape, float* dx, const DslaScratch& scratch) {
   const StudentShape& s = layer.shape();
-  backward_to_projections(context, layer, tape, dx, scratch, nullptr, scratch.unread);
+  backward_to_projections(context, layer, tape, dx, scratch, {scratch.unread, nullptr, scratch.unread});
   float* d_projected = scratch.tape.projected;
   rotate(context, layer, d_projected, s.input_width, true);
   context.product(d_projected, s.input_width, operand(layer.values().input, s.hidden, false), scratch.d_input,

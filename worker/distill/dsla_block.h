@@ -1,7 +1,7 @@
 // A block of dual-state linear attention and its gradients:
-//   n = norm(x);  q, k, v, z = W_in n;  q, k <- map(rotary(q, k));  o = DSLA(q, k, v, z);  y = x + W_o
-//   norm(o)
-// with rotary, feature map and output norm as the layer's variant says.
+//   n = norm(x);  q, k, v, z = W_in n;  q, k <- rotary(q, k);  o = norm(DSLA(map(q), map(k), v, z))
+//   y = x + W_o o,  or with a window  y = x + W_o (window_attention(q, k, v) + share o)
+// with rotary, feature map, output norm and window as the layer's variant says.
 #pragma once
 
 #include "worker/distill/block_context.h"
@@ -20,6 +20,9 @@ struct DslaTape {
   float* mapped = nullptr;     // [rows, q_width + kv_width]: q, k after the feature map
   float* heads = nullptr;      // [rows, q_width]
   float* scaled = nullptr;     // [rows, q_width] heads after the output norm
+  float* window = nullptr;     // [rows, q_width] the window's attention
+  float* lse = nullptr;        // [rows, heads] its logarithms of sums
+  float* joined = nullptr;     // [rows, q_width] window + share * scaled
 };
 
 // Holds one forward pass that wants no gradient, or the gradients of a backward pass.
@@ -31,8 +34,9 @@ struct DslaScratch {
   float* d_input = nullptr;   // [rows, hidden]
   float* d_scaled = nullptr;  // [rows, q_width]
   float* d_mapped = nullptr;  // [rows, q_width + kv_width]
+  float* d_window = nullptr;  // [rows, q_width + 2 * kv_width] by the window's q, k, v
   float* d_mix = nullptr;     // [2, heads]
-  float* unread = nullptr;    // [2, kv_heads, head_dim] bias gradients of a frozen layer
+  float* unread = nullptr;    // small gradients of a frozen layer
 };
 
 // `norm`: the frozen RMSNorm before the block [hidden]. y [rows, hidden] = or += the attention's output; y

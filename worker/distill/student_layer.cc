@@ -15,14 +15,16 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       kv_width(kv_heads * head_dim),
       input_width(q_width + 4 * kv_width),
       alpha(variant.alpha_per_head ? 2 * heads : 2),
-      norm(variant.output_norm ? head_dim : 0) {}
+      norm(variant.output_norm ? head_dim : 0),
+      share(variant.window > 0 ? heads : 0) {}
 
 StudentTensors::StudentTensors(const StudentShape& shape, FloatArena& arena)
     : input(arena.take(shape.input_width * shape.hidden)),
       output(arena.take(shape.hidden * shape.q_width)),
       gate_bias(arena.take(2 * shape.kv_width)),
       alpha(arena.take(shape.alpha)),
-      norm(shape.norm == 0 ? nullptr : arena.take(shape.norm)) {}
+      norm(shape.norm == 0 ? nullptr : arena.take(shape.norm)),
+      share(shape.share == 0 ? nullptr : arena.take(shape.share)) {}
 
 StudentLayer::StudentLayer(kernels::TrainingBackend::Buffer memory, const StudentShape& shape, int layer,
                            const DslaVariant& variant)
@@ -58,6 +60,7 @@ Result<std::unique_ptr<StudentLayer>> StudentLayer::create(kernels::TrainingBack
   std::ranges::copy(tensors.c2, std::ranges::copy(tensors.c1, values.gate_bias).out);
   std::ranges::copy(tensors.alpha, values.alpha);
   if (values.norm != nullptr) std::ranges::copy(tensors.o_norm, values.norm);
+  if (values.share != nullptr) std::ranges::copy(tensors.share, values.share);
   student->refresh();
   return student;
 }
@@ -79,6 +82,7 @@ DslaLayerTensors StudentLayer::tensors() const {
   out.c2.assign(values_.gate_bias + shape_.kv_width, values_.gate_bias + 2 * shape_.kv_width);
   out.alpha.assign(values_.alpha, values_.alpha + shape_.alpha);
   if (shape_.norm > 0) out.o_norm.assign(values_.norm, values_.norm + shape_.norm);
+  if (shape_.share > 0) out.share.assign(values_.share, values_.share + shape_.share);
   return out;
 }
 

@@ -26,6 +26,7 @@ struct StudentShape {
   std::int64_t input_width;        // q_width + 4 * kv_width: q, k, v, gates of both states
   std::int64_t alpha;              // 2, or 2 * heads
   std::int64_t norm;               // head_dim, or 0
+  std::int64_t share;              // heads, or 0
 
   [[nodiscard]] std::int64_t gates_column() const { return q_width + 2 * kv_width; }
 };
@@ -39,6 +40,7 @@ struct StudentTensors {
   float* gate_bias = nullptr;  // [2, kv_heads, head_dim]
   float* alpha = nullptr;      // [2] or [2, heads]
   float* norm = nullptr;       // [head_dim]; null without output norm
+  float* share = nullptr;      // [heads] of the states beside the window; null without a window
 };
 
 class StudentLayer {

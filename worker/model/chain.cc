@@ -56,6 +56,7 @@ DslaVariant read_variant(JsonFields fields) {
   variant.output_norm = fields.boolean("output_norm");
   variant.alpha_per_head = fields.boolean("alpha_per_head");
   variant.window = fields.integer("window", 0, kMaxWindow);
+  if (variant.window > 0 && !variant.rotary) fields.refuse("window", "needs \"rotary\": true");
   variant.history_bias = static_cast<float>(fields.number("history_bias", -kMaxBias, kMaxBias));
   variant.recency_bias = static_cast<float>(fields.number("recency_bias", -kMaxBias, kMaxBias));
   return variant;

@@ -35,12 +35,20 @@ struct Slot {
   }
 };
 
-std::vector<Slot> slots_of(const LlamaConfig& c, bool alpha_per_head, bool output_norm) {
+struct Options {
+  bool alpha_per_head, output_norm, window;
+};
+
+Options options_of(const DslaVariant& v) {
+  return {v.alpha_per_head, v.output_norm, v.window > 0};
+}
+
+std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
   using Tensors = DslaLayerTensors;
   const std::int64_t hidden = c.hidden_size, heads = c.heads;
   const std::int64_t q_rows = heads * c.head_dim, kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
   std::vector<std::int64_t> alpha = {2};
-  if (alpha_per_head && heads > 1) alpha.push_back(heads);
+  if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
   std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
                              {"k_proj.weight", {kv_rows, hidden}, &Tensors::k, Kind::kProjection},
                              {"v_proj.weight", {kv_rows, hidden}, &Tensors::v, Kind::kProjection},
@@ -50,7 +58,8 @@ std::vector<Slot> slots_of(const LlamaConfig& c, bool alpha_per_head, bool outpu
                              {"gk_proj2.weight", {kv_rows, hidden}, &Tensors::g2, Kind::kGate},
                              {"gk_proj2.bias", {kv_rows}, &Tensors::c2, Kind::kVector},
                              {"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector}};
-  if (output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
+  if (options.output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
+  if (options.window) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
   return slots;
 }
 
@@ -117,7 +126,7 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
                                             const DslaVariant& variant) {
   DslaLayerTensors tensors;
   const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
-  for (const Slot& slot : slots_of(config, variant.alpha_per_head, variant.output_norm)) {
+  for (const Slot& slot : slots_of(config, options_of(variant))) {
     std::vector<float>& values = tensors.*slot.values;
     values.assign(slot.size(), 0.0f);
     if (slot.kind != Kind::kProjection) continue;
@@ -135,7 +144,8 @@ Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, 
                                    const DslaLayerTensors& tensors, DType dtype) {
   const std::string name = fmt::format("layer-{:02}.safetensors", layer);
   std::vector<TensorToWrite> out;
-  for (const Slot& slot : slots_of(config, tensors.alpha.size() != 2, !tensors.o_norm.empty())) {
+  for (const Slot& slot :
+       slots_of(config, {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty()})) {
     const std::vector<float>& values = tensors.*slot.values;
     if (values.size() != slot.size()) {
       return unfit(dir / name, fmt::format("\"{}\" has {} values, its shape [{}] asks for {}", slot.name,
@@ -164,7 +174,7 @@ Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const
   if (!whole) return whole.error();
   const auto file = SafetensorsFile::open(path);
   if (!file) return file.error();
-  const std::vector<Slot> slots = slots_of(config, variant.alpha_per_head, variant.output_norm);
+  const std::vector<Slot> slots = slots_of(config, options_of(variant));
   DslaLayerTensors tensors;
   for (const TensorView& view : file->tensors()) {
     const auto slot = std::ranges::find(slots, view.name, &Slot::name);

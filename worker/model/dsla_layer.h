@@ -26,12 +26,13 @@ struct DslaLayerTensors {
   std::vector<float> c1, c2;   // their biases [G * D]
   std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
   std::vector<float> o_norm;  // [D] where the variant normalises the output, else empty
+  std::vector<float> share;   // [H] of the states beside the window, where the variant has one, else empty
   bool operator==(const DslaLayerTensors&) const = default;
 };
 
 // What training starts from: q, k, v, o of the teacher; G_1 the identity (rectangular for grouped queries),
-// G_2 uniform in +-1/sqrt(hidden), deterministic in `layer`; biases of the variant, alpha 0, o_norm 1.
-// Errors: those of WeightFiles::require.
+// G_2 uniform in +-1/sqrt(hidden), deterministic in `layer`; biases of the variant, alpha 0, o_norm 1, share
+// 0. Errors: those of WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 

@@ -2,7 +2,10 @@
 // chain.json so that serving and training agree.
 //
 //   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
-// with each part there or not. Plain values; safe from any thread.
+// with each part there or not. With a window of W tokens
+//   y = W_o (softmax_attention(rotary(q), rotary(k), v over the W latest tokens) + share_h norm(o))
+// with q and k before the map and one learned share a head, 0 at first: training starts from the teacher's
+// attention cut to the window. Plain values; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +23,7 @@ struct DslaVariant {
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
   bool output_norm = false;     // RMSNorm of each head's output over d_v, one weight [d_v] for all heads
   bool alpha_per_head = false;  // alpha [2, heads] instead of [2]
-  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none
+  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none. Needs rotary
   float history_bias = 0;       // what c_1 starts from in training
   float recency_bias = 0;       // what c_2 starts from
   bool operator==(const DslaVariant&) const = default;

@@ -78,6 +78,9 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
     const Status set = set_part(*variant, part.substr(0, equals), value);
     if (!set) return set.error();
   }
+  if (variant->window > 0 && !variant->rotary) {
+    return Error{ErrorCode::kInvalidArgument, "variant: a window needs rotary=1"};
+  }
   variant->name = std::string(text);
   return variant;
 }
