@@ -51,6 +51,7 @@ void add_eval_options(CLI::App* verb, EvalOptions& evaluation) {
   verb->add_option("--out", evaluation.out, "append each result to this file, as JSONL");
   verb->add_flag("--resume", evaluation.resume, "go on with what the results file holds")->needs("--out");
   verb->add_option("--seed", evaluation.seed, "of the bootstrap intervals")->capture_default_str();
+  verb->add_flag("--write-chain", evaluation.write_chain, "put what was measured into MODEL/dsla/chain.json");
 }
 
 }  // namespace

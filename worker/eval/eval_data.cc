@@ -58,7 +58,7 @@ class LineReader {
     if (!object) return object.error();
     JsonFields fields(*object, where);
     if (!fields.status()) return fields.status();
-    const Status known = read_kind(fields);
+    Status known = read_kind(fields);
     if (!known) return known;
     return data_.kind == DataKind::kChoice ? read_choice(fields) : read_document(fields, where);
   }

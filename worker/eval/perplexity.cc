@@ -41,7 +41,7 @@ Status score_window(TokenScorer& scorer, std::span<const TokenId> ids, std::size
     record.tokens = std::ssize(ids);
     record.weight = scored;
     record.scores = {{"nats", (*sums)[i].nats / scored}, {"kl", (*sums)[i].kl / scored}};
-    const Status appended = log.append(std::move(record));
+    Status appended = log.append(std::move(record));
     if (!appended) return appended;
   }
   return ok_status();

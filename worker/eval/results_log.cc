@@ -98,7 +98,7 @@ Status ResultsLog::take_up(const Facts& facts) {
     const std::string_view line = std::string_view(*content).substr(at, end - at);
     at = end + 1;
     if (++number == 1) {
-      const Status same = check_header(line, facts, path_.string());
+      Status same = check_header(line, facts, path_.string());
       if (!same) return same;
       continue;
     }
@@ -124,7 +124,7 @@ std::vector<int> ResultsLog::plans_without(const ItemKey& item, std::span<const 
 
 Status ResultsLog::append(ScoreRecord record) {
   if (descriptor_ >= 0) {
-    const Status written = write_line(to_line(record));
+    Status written = write_line(to_line(record));
     if (!written) return written;
   }
   ScoreKey key = record.key;

@@ -3,11 +3,11 @@
 // Plain values. Numbers survive the way to the file and back.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "schema/result.h"
 
@@ -18,13 +18,17 @@ struct ItemKey {
   std::string file;  // as given
   std::string id;    // of the document; empty for windows
   int item = 0;      // index in the document, or the window's index
-  auto operator<=>(const ItemKey&) const = default;
+  bool operator<(const ItemKey& other) const {
+    return std::tie(file, id, item) < std::tie(other.file, other.id, other.item);
+  }
 };
 
 struct ScoreKey {
   ItemKey item;
   int plan = 0;
-  auto operator<=>(const ScoreKey&) const = default;
+  bool operator<(const ScoreKey& other) const {
+    return std::tie(item, plan) < std::tie(other.item, other.plan);
+  }
 };
 
 struct ScoreRecord {

@@ -90,6 +90,7 @@ std::vector<GroupSummary> group_by_kind(std::span<const Pair> pairs, std::uint64
     if (!kind.empty() && std::ranges::find(kinds, kind) == kinds.end()) kinds.push_back(kind);
   }
   std::vector<GroupSummary> groups;
+  groups.reserve(kinds.size());
   for (const std::string& kind : kinds) {
     groups.push_back(
         group_of(kind, pairs, seed, [&](const ScoreRecord& record) { return record.kind == kind; }));

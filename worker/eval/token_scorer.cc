@@ -18,9 +18,7 @@ Result<std::unique_ptr<TokenScorer>> TokenScorer::create(kernels::Backend& backe
                                                          const ConversionOrder& order,
                                                          const ConvertedLayers& converted,
                                                          std::size_t cache_bytes) {
-  const LlamaConfig& c = weights->config;
-  const CacheShape shape{{weights->dtype, c.kv_heads, c.head_dim},
-                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  const CacheShape shape = cache_shape(weights->config, weights->dtype, window_of(converted));
   auto caches = CachePool::create(backend, shape, order, cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<TokenScorer>(

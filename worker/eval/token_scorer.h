@@ -16,11 +16,9 @@
 #include "worker/engine/cache_pool.h"
 #include "worker/engine/forward.h"
 #include "worker/eval/distribution.h"
+#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
-
-// The converted form of each layer, null where there is none.
-using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
 
 // Sums over the tokens scored.
 struct TokenSums {
@@ -30,7 +28,7 @@ struct TokenSums {
 
 class TokenScorer {
  public:
-  // Errors: those of CachePool::create. REQUIRES: `backend` outlives the scorer.
+  // `converted` is by layer. Errors: those of CachePool::create. REQUIRES: `backend` outlives the scorer.
   static Result<std::unique_ptr<TokenScorer>> create(kernels::Backend& backend,
                                                      std::shared_ptr<const ModelWeights> weights,
                                                      const ConversionOrder& order,

@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/eval/chain_quality.h"
 #include "worker/eval/choices.h"
 #include "worker/eval/generation.h"
 #include "worker/eval/perplexity.h"
 #include "worker/eval/summary_report.h"
+#include "worker/model/digest.h"
 #include "worker/tools/status_line.h"
 #include "worker/tools/verbs.h"
 
@@ -29,11 +31,14 @@ Result<std::vector<EvalData>> load_files(const std::vector<std::string>& paths) 
   return files;
 }
 
-// Plan 0, which all else is measured against, and those asked for.
-Result<std::vector<int>> plans_of(const std::string& text, int plan, int layers) {
+// Plan 0, which all else is measured against, and those asked for; "all" are those of the chain, and without
+// one those of all layers, undistilled.
+Result<std::vector<int>> plans_of(const std::string& text, int plan, const LoadedChain& chain) {
+  const int layers = chain.order.layers();
   std::vector<int> plans = {0, plan};
   if (text == "all") {
-    for (int n = 1; n <= layers; ++n) plans.push_back(n);
+    const int last = chain.layers.empty() ? layers : static_cast<int>(chain.layers.size());
+    for (int n = 1; n <= last; ++n) plans.push_back(n);
   } else {
     for (const char *at = text.data(), *const end = at + text.size(); at < end; ++at) {
       int& n = plans.emplace_back();
@@ -53,6 +58,15 @@ Result<std::vector<int>> plans_of(const std::string& text, int plan, int layers)
                              plans.front() < 0 ? plans.front() : plans.back(), layers)};
   }
   return plans;
+}
+
+// Of what plans run: the order and the layers' files.
+std::string chain_digest(const LoadedChain& chain) {
+  if (!chain.manifest) return "none";
+  Digest digest;
+  for (const int layer : chain.manifest->order) digest.add(fmt::format("{},", layer));
+  for (const DistilledLayer& layer : chain.manifest->distilled) digest.add(layer.checksum);
+  return digest.hex();
 }
 
 // How far a file is, with rate and time left.
@@ -85,10 +99,16 @@ class Evaluation {
       : options_(options), eval_(eval), model_(model) {}
 
   Status run(std::span<const EvalData> files) {
-    auto plans = plans_of(eval_.plans, options_.plan, model_.weights->config.layers);
+    auto plans = plans_of(eval_.plans, options_.plan, model_.chain);
     if (!plans) return plans.error();
     settings_.plans = *std::move(plans);
     options_.plan = settings_.plans.back();
+    report_chain(model_.chain, options_.plan);
+    if (eval_.write_chain && options_.plan > static_cast<int>(model_.chain.layers.size())) {
+      return Error{ErrorCode::kRefused,
+                   fmt::format("plan {} cannot be written into the chain: {} layers of it are distilled",
+                               options_.plan, model_.chain.layers.size())};
+    }
     if (eval_.limit > 0) settings_.limit = eval_.limit;
     settings_.max_tokens = eval_.max_tokens;
     settings_.window = eval_.window;
@@ -103,7 +123,7 @@ class Evaluation {
       if (!evaluated) return evaluated.error();
       summaries_.push_back(summarize_file(file, *evaluated, settings_.plans, log_, eval_.seed));
     }
-    return ok_status();
+    return eval_.write_chain ? write_chain() : ok_status();
   }
 
   void print() const {
@@ -124,6 +144,7 @@ class Evaluation {
   // Everything that a record depends on.
   [[nodiscard]] ResultsLog::Facts facts(std::span<const EvalData> files) const {
     ResultsLog::Facts facts = {{"model", model_.weights->digest},
+                               {"chain", chain_digest(model_.chain)},
                                {"dtype", options_.dtype},
                                {"max_tokens", std::to_string(settings_.max_tokens)},
                                {"window", std::to_string(settings_.window)},
@@ -153,6 +174,16 @@ class Evaluation {
     if (!converted) return converted.error();
     return TokenScorer::create(backend, model_.weights, model_.chain.order, *converted,
                                static_cast<std::size_t>(options_.cache_mib) << 20);
+  }
+
+  // The manifest is read again: distilling may have gone on meanwhile.
+  [[nodiscard]] Status write_chain() const {
+    const std::filesystem::path folder = chain_folder(options_.model);
+    auto manifest = load_chain_manifest(folder);
+    if (!manifest) return manifest.error();
+    add_quality(*manifest, headlines(summaries_, settings_.plans), summaries_,
+                fmt::format("dslad-model eval {}, {}", DSLAD_VERSION, options_.dtype));
+    return save_chain_manifest(folder, *manifest);
   }
 
   ToolOptions options_;
