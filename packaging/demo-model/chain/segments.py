@@ -32,12 +32,13 @@ def dual_state(q, k, v, log_a, mix, batch, recurrence=dsla.chunked):
         gates = _gather(log_a, index).movedim(2, 0)
         o, last = recurrence(*(_gather(x, index) for x in (q, k, v)), gates, mix, start)
         real = index < len(q)
-        return out.index_put((index[real],), o[real]), last
+        return index[real], o[real], last
 
-    out, last = level(roots, zero.expand(-1, len(roots), -1, -1, -1))
+    rows, o, last = level(roots, zero.expand(-1, len(roots), -1, -1, -1))
+    out = out.index_put((rows,), o)
     if children:
-        parents = [roots.index(batch.segments[i].parent) for i in children]
-        out, _ = level(children, last[:, parents])
+        rows, o, _ = level(children, last[:, [roots.index(batch.segments[i].parent) for i in children]])
+        out = out.index_put((rows,), o)
     return out
 
 
