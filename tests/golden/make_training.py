@@ -42,6 +42,7 @@ TRAINED, CONVERTED = 2, (1, 4)
 VARIANTS = {
     "paper": PAPER,
     "rich": Variant(True, "elu", True, True, history_bias=6.0, recency_bias=-6.0),
+    "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
 }
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
 RATES = {"attention": (1e-2, 1e-3, 4), "hidden": (1e-2, 1e-3, 4), "chained": (3e-3, 3e-4, 4)}  # peak, lowest, warm-up

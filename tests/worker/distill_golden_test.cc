@@ -38,7 +38,7 @@ DslaLayerTensors layer_tensors(const Tensors& t, const std::string& prefix = "")
   };
   return {get("q_proj.weight"),  get("k_proj.weight"),   get("v_proj.weight"), get("o_proj.weight"),
           get("gk_proj.weight"), get("gk_proj2.weight"), get("gk_proj.bias"),  get("gk_proj2.bias"),
-          get("alpha_list"),     get("o_norm.weight")};
+          get("alpha_list"),     get("o_norm.weight"),   get("state_share")};
 }
 
 std::vector<TrainingBatch> golden_batches() {
@@ -73,6 +73,7 @@ class World {
     variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
     variant_.output_norm = v["output_norm"];
     variant_.alpha_per_head = v["alpha_per_head"];
+    variant_.window = v["window"];
     auto teacher = load_teacher(golden_path("training/teacher"), *backend_, DType::kF32);
     EXPECT_TRUE(teacher.ok());
     network = std::make_unique<Network>(*backend_, *teacher, DType::kF32);
@@ -174,6 +175,7 @@ TEST_P(Training, GivesTheLossAndEveryGradientOfPyTorch) {
   expect_close({actual.gate_bias + shape.kv_width, expected.c2.size()}, expected.c2, "c_2");
   expect_close({actual.alpha, expected.alpha.size()}, expected.alpha, "alpha");
   if (shape.norm > 0) expect_close({actual.norm, expected.o_norm.size()}, expected.o_norm, "o_norm");
+  if (shape.share > 0) expect_close({actual.share, expected.share.size()}, expected.share, "share");
 }
 
 TEST_P(Training, FollowsPyTorchForTwentySteps) {
@@ -199,7 +201,7 @@ TEST_P(Training, FollowsPyTorchForTwentySteps) {
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,
                          ::testing::Combine(::testing::Values("ref", "cpu"),
-                                            ::testing::Values("paper", "rich"),
+                                            ::testing::Values("paper", "rich", "window"),
                                             ::testing::Values("attention", "hidden", "chained")),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" +

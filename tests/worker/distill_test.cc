@@ -149,14 +149,13 @@ TEST_F(DistilTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
 
 TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   options_.layerwise.steps = options_.chained.steps = 2;
-  for (const bool rich : {false, true}) {
-    if (rich) {
-      options_.variant.feature_map = kernels::FeatureMap::kElu;
-      options_.variant.output_norm = options_.variant.alpha_per_head = true;
-    } else {
-      options_.variant = *named_variant("paper");
-    }
-    const auto dir = folder_.path() / (rich ? "rich" : "paper");
+  DslaVariant rich = *named_variant("paper");
+  rich.rotary = rich.output_norm = rich.alpha_per_head = true;
+  rich.feature_map = kernels::FeatureMap::kElu;
+  rich.window = 5;
+  for (const DslaVariant& variant : {*named_variant("paper"), *named_variant("dslad"), rich}) {
+    options_.variant = variant;
+    const auto dir = folder_.path() / std::to_string(variant.window + variant.output_norm + variant.rotary);
     const Status done = run(dir, 5);
     ASSERT_TRUE(done.ok()) << done.error().message;
     EXPECT_EQ(load_chain_manifest(dir)->plans.size(), 5u);
