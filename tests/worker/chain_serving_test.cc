@@ -71,13 +71,6 @@ TEST(LoadedChain, OfAModelWithOtherLayersIsRefused) {
   expect_plan_0_only(model, "6 layers");
 }
 
-TEST(LoadedChain, WithAWindowIsRefused) {
-  ChainedModel model("stories260K", kOrder, 2);
-  model.manifest.variant.window = 64;
-  model.save();
-  expect_plan_0_only(model, "serving has no exact window yet");
-}
-
 TEST(LoadedChain, ThatIsMalformedIsRefused) {
   const ChainedModel model("stories260K", kOrder, 2);
   std::ofstream(model.chain() / "chain.json") << "{";
@@ -144,6 +137,39 @@ TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) 
 
 INSTANTIATE_TEST_SUITE_P(Types, ChainOfTheTeachersOwnWeights, ::testing::Values(DType::kF32, DType::kBf16));
 
+// Training's start with a window as long as the text: every head's share of the states is 0.
+TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
+  DslaVariant variant = *named_variant("dslad");
+  variant.window = 512;
+  variant.feature_map = FeatureMap::kUnit;
+  const ChainedModel model("stories260K", kOrder, 5, variant);
+  const auto weights = *load_weights(model.path(), DType::kF32);
+  const LoadedChain chain = load_chain(model.path(), *weights);
+  ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
+  const auto engine = *Engine::create(kernels::make_cpu_backend(2), weights, chain, {});
+  Collector sink;
+  for (int plan = 0; plan <= 5; ++plan) {
+    EngineRequest request = continuation(static_cast<RequestId>(plan), {1, 403, 407, 261, 378}, 400, plan);
+    request.ignore_eos = true;
+    ASSERT_TRUE(engine->add(std::move(request)).ok());
+  }
+  run_to_end(*engine, sink);
+  for (int plan = 1; plan <= 5; ++plan) {
+    EXPECT_EQ((sink.answers[{static_cast<RequestId>(plan), 0}]), (sink.answers[{0, 0}])) << "plan " << plan;
+  }
+}
+
+TEST(ChainWithAWindow, KeepsItBesideTheStatesAndNoMoreThanTheContext) {
+  const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
+  const auto bytes = [&](std::int64_t window) {
+    return cache_shape(config, DType::kBf16, window).slot_bytes();
+  };
+  const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
+  EXPECT_EQ(bytes(0), std::size_t{2} * config.kv_heads * config.head_dim * config.head_dim * sizeof(float));
+  EXPECT_EQ(bytes(64), bytes(0) + 64 * per_token);
+  EXPECT_EQ(bytes(1 << 20), bytes(0) + static_cast<std::size_t>(config.context) * per_token);
+}
+
 LlamaConfig small_config() {
   LlamaConfig config;
   config.hidden_size = 48;
@@ -180,6 +206,7 @@ DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant, unsig
   tensors.c2 = fill(kv, 1, variant.recency_bias);
   tensors.alpha = fill(variant.alpha_per_head ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
   if (variant.output_norm) tensors.o_norm = fill(d, 0.2, 1);
+  if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
   return tensors;
 }
 
@@ -200,7 +227,10 @@ const std::vector<DslaVariant>& variants() {
       variant("unit", [](DslaVariant& v) { v.feature_map = FeatureMap::kUnit; }),
       variant("norm", [](DslaVariant& v) { v.output_norm = true; }),
       variant("alpha per head", [](DslaVariant& v) { v.alpha_per_head = true; }),
+      variant("window", [](DslaVariant& v) { v.rotary = true, v.window = 64; }),
+      variant("odd window", [](DslaVariant& v) { v.rotary = true, v.window = 37; }),
       variant("everything", [](DslaVariant& v) {
+        v.window = 40;
         v.rotary = v.output_norm = v.alpha_per_head = true;
         v.feature_map = FeatureMap::kUnit;
         v.history_bias = 6;
@@ -218,6 +248,24 @@ std::vector<std::int32_t> noise_ids(std::size_t count, unsigned seed) {
 
 class Variant : public ::testing::TestWithParam<DslaVariant> {
  protected:
+  [[nodiscard]] std::unique_ptr<Engine> engine(const std::shared_ptr<const ModelWeights>& weights,
+                                               int threads) const {
+    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, GetParam().window);
+    for (const auto& [layer, tensors] : tensors_) {
+      made->install(layer, distilled_dsla(weights->config, GetParam(), tensors, weights->dtype));
+    }
+    made->install(1, undistilled_dsla(weights->config, 1, weights->dtype));
+    return made;
+  }
+  [[nodiscard]] std::vector<std::int32_t> alone(const std::shared_ptr<const ModelWeights>& weights,
+                                                const EngineRequest& request) const {
+    const auto engine_of_one = engine(weights, 1);
+    EXPECT_TRUE(engine_of_one->add(request).ok());
+    Collector sink;
+    run_to_end(*engine_of_one, sink);
+    return sink.answers[{request.id, 0}];
+  }
+
   // Layers 2 and 0 of three, trained.
   std::map<int, DslaLayerTensors> tensors_ = {{2, trained(small_config(), GetParam(), 1)},
                                               {0, trained(small_config(), GetParam(), 2)}};
@@ -229,8 +277,7 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
-  const CacheShape shape{{DType::kF32, c.kv_heads, c.head_dim},
-                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  const CacheShape shape = cache_shape(c, DType::kF32, GetParam().window);
   const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   const auto ids = noise_ids(155, 3);
@@ -268,21 +315,13 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
 TEST_P(Variant, CompanyOfOtherPlansDoesNotChangeAnAnswer) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     const auto weights = random_weights(small_config(), dtype, 6);
-    const auto engine = [&](int threads) {
-      auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {});
-      for (const auto& [layer, tensors] : tensors_) {
-        made->install(layer, distilled_dsla(weights->config, GetParam(), tensors, dtype));
-      }
-      made->install(1, undistilled_dsla(weights->config, 1, dtype));
-      return made;
-    };
     std::vector<EngineRequest> requests;
     for (const std::size_t length : {1u, 64u, 130u, 5u, 128u, 17u, 200u, 90u}) {
       const RequestId id = requests.size();
       requests.push_back(
           continuation(id, noise_ids(length, static_cast<unsigned>(id)), 12, static_cast<int>(id % 4)));
     }
-    const auto together = engine(2);
+    const auto together = engine(weights, 2);
     Collector company;
     for (const EngineRequest& request : requests) {
       ASSERT_TRUE(together->add(request).ok());
@@ -290,12 +329,25 @@ TEST_P(Variant, CompanyOfOtherPlansDoesNotChangeAnAnswer) {
     }
     run_to_end(*together, company);
     for (const EngineRequest& request : requests) {
-      const auto alone = engine(1);
-      ASSERT_TRUE(alone->add(request).ok());
-      Collector sink;
-      run_to_end(*alone, sink);
-      EXPECT_EQ((company.answers[{request.id, 0}]), (sink.answers[{request.id, 0}]))
-          << "plan " << request.plan;
+      EXPECT_EQ((company.answers[{request.id, 0}]), alone(weights, request)) << "plan " << request.plan;
+    }
+  }
+}
+
+TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
+  const auto weights = random_weights(small_config(), DType::kF32, 7);
+  for (const int plan : {1, 3}) {
+    EngineRequest request = continuation(1, noise_ids(150, 3), 12, plan);
+    request.tails = {noise_ids(5, 10), noise_ids(130, 11), noise_ids(1, 12), noise_ids(64, 13)};
+    const auto together = engine(weights, 2);
+    ASSERT_TRUE(together->add(request).ok());
+    Collector sink;
+    run_to_end(*together, sink);
+    for (std::size_t tail = 0; tail < request.tails.size(); ++tail) {
+      EngineRequest single = request;
+      single.tails = {request.tails[tail]};
+      EXPECT_EQ((sink.answers[{1, static_cast<int>(tail)}]), alone(weights, single))
+          << "question " << tail << ", plan " << plan;
     }
   }
 }

@@ -63,8 +63,7 @@ TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   const auto backend = kernels::make_cpu_backend(2);
   const LlamaConfig& c = weights->config;
   const auto order = ConversionOrder::by_index(c.layers);
-  const CacheShape shape{{DType::kF32, c.kv_heads, c.head_dim},
-                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  const CacheShape shape = cache_shape(c, DType::kF32, 0);
   auto caches = CachePool::create(*backend, shape, order, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   Forward forward(*backend, weights, order, **caches);

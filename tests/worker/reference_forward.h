@@ -115,37 +115,43 @@ class ReferenceForward {
   }
 
   std::vector<Vector> softmax_attention(const LayerWeights& w, const std::vector<Vector>& x) const {
-    const int d = c().head_dim, group = c().heads / c().kv_heads;
-    const auto q_width = c().heads * d, kv_width = c().kv_heads * d;
-    std::vector<Vector> queries, keys, values, out;
+    const auto q_width = c().heads * c().head_dim, kv_width = c().kv_heads * c().head_dim;
+    std::vector<Vector> keys, values, out;
     for (std::size_t t = 0; t < x.size(); ++t) {
       const Vector qkv = product(w.qkv, x[t]);
-      queries.emplace_back(qkv.begin(), qkv.begin() + q_width);
+      Vector query(qkv.begin(), qkv.begin() + q_width);
       keys.emplace_back(qkv.begin() + q_width, qkv.begin() + q_width + kv_width);
       values.emplace_back(qkv.begin() + q_width + kv_width, qkv.end());
-      rotate(queries.back(), t);
+      rotate(query, t);
       rotate(keys.back(), t);
-      Vector heads(static_cast<std::size_t>(q_width), 0.0);
-      for (int h = 0; h < c().heads; ++h) {
-        const int kv = h / group * d;
-        Vector weights;
-        double sum = 0;
-        for (std::size_t u = 0; u <= t; ++u) {
-          weights.push_back(std::exp(
-              dot(&queries[t][static_cast<std::size_t>(h * d)], &keys[u][static_cast<std::size_t>(kv)], d) /
-              std::sqrt(d)));
-          sum += weights.back();
-        }
-        for (std::size_t u = 0; u <= t; ++u) {
-          for (int i = 0; i < d; ++i) {
-            heads[static_cast<std::size_t>(h * d + i)] +=
-                weights[u] / sum * values[u][static_cast<std::size_t>(kv + i)];
-          }
-        }
-      }
-      out.push_back(product(w.output, heads));
+      out.push_back(product(w.output, softmax_heads(query, keys, values, 0)));
     }
     return out;
+  }
+
+  // Of one query over the tokens from `first`.
+  Vector softmax_heads(const Vector& query, const std::vector<Vector>& keys,
+                       const std::vector<Vector>& values, std::size_t first) const {
+    const int d = c().head_dim, group = c().heads / c().kv_heads;
+    Vector heads(query.size(), 0.0);
+    for (int h = 0; h < c().heads; ++h) {
+      const int kv = h / group * d;
+      Vector weights;
+      double sum = 0;
+      for (std::size_t u = first; u < keys.size(); ++u) {
+        weights.push_back(
+            std::exp(dot(&query[static_cast<std::size_t>(h * d)], &keys[u][static_cast<std::size_t>(kv)], d) /
+                     std::sqrt(d)));
+        sum += weights.back();
+      }
+      for (std::size_t u = first; u < keys.size(); ++u) {
+        for (int i = 0; i < d; ++i) {
+          heads[static_cast<std::size_t>(h * d + i)] +=
+              weights[u - first] / sum * values[u][static_cast<std::size_t>(kv + i)];
+        }
+      }
+    }
+    return heads;
   }
 
   // kernels/dsla/dsla.h, with what the variant adds.
@@ -154,12 +160,17 @@ class ReferenceForward {
     const auto at = [&](int kv, int i, int j) { return static_cast<std::size_t>((kv * d + i) * d + j); };
     Vector states[2];
     for (Vector& state : states) state.assign(static_cast<std::size_t>(c().kv_heads * d * d), 0.0);
-    std::vector<Vector> out;
+    std::vector<Vector> keys, values, out;
     for (std::size_t t = 0; t < x.size(); ++t) {
       Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
       const Vector v = product(w.v, x[t]);
       if (variant_.rotary) rotate(q, t);
       if (variant_.rotary) rotate(k, t);
+      keys.push_back(k);
+      values.push_back(v);
+      const auto window = static_cast<std::size_t>(variant_.window);
+      Vector exact =
+          window == 0 ? Vector() : softmax_heads(q, keys, values, t + 1 > window ? t + 1 - window : 0);
       map_features(q);
       map_features(k);
       Vector heads(q.size(), 0.0);
@@ -191,7 +202,10 @@ class ReferenceForward {
       if (variant_.output_norm) {
         for (int h = 0; h < c().heads; ++h) normalize(&heads[static_cast<std::size_t>(h * d)], d, w.o_norm);
       }
-      out.push_back(product(w.o, heads));
+      for (std::size_t i = 0; i < exact.size(); ++i) {
+        exact[i] += w.share[i / static_cast<std::size_t>(d)] * heads[i];
+      }
+      out.push_back(product(w.o, window == 0 ? heads : exact));
     }
     return out;
   }

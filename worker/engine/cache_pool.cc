@@ -14,6 +14,12 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, std::int64_t window) {
+  return {{kv_dtype, config.kv_heads, config.head_dim},
+          {config.heads, config.kv_heads, config.head_dim, config.head_dim},
+          {config.heads, config.kv_heads, config.head_dim, std::min<std::int64_t>(window, config.context)}};
+}
+
 SequenceCache::SequenceCache(SequenceCache&& other) noexcept
     : pool_(std::exchange(other.pool_, nullptr)),
       plan_(other.plan_),
@@ -39,7 +45,7 @@ void SequenceCache::release() {
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
     const auto& pages = layers_[static_cast<std::size_t>(layer)];
     for (const std::int32_t page : pages) pool_->arena_.release(page);
-    if (!pages.empty() && pool_->order_.converted(layer, plan_)) --pool_->states_in_use_;
+    if (!pages.empty() && pool_->order_.converted(layer, plan_)) --pool_->slots_in_use_;
   }
   layers_.clear();
   pool_ = nullptr;
@@ -47,6 +53,10 @@ void SequenceCache::release() {
 
 float* SequenceCache::state(int layer) const {
   return reinterpret_cast<float*>(pool_->page(layers_[static_cast<std::size_t>(layer)].front()));
+}
+
+float* SequenceCache::ring(int layer) const {
+  return state(layer) + pool_->shape_.dsla.state_floats();
 }
 
 Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, const CacheShape& shape,
@@ -74,9 +84,8 @@ CachePool::CachePool(kernels::Backend::Buffer memory, const CacheShape& shape, c
       shape_(shape),
       order_(order),
       arena_(pages),
-      state_pages_(static_cast<std::int32_t>(
-          divide_up(static_cast<std::int64_t>(shape.dsla.state_floats() * sizeof(float)),
-                    static_cast<std::int64_t>(shape.kv.page_bytes())))) {}
+      slot_pages_(static_cast<std::int32_t>(divide_up(static_cast<std::int64_t>(shape.slot_bytes()),
+                                                      static_cast<std::int64_t>(shape.kv.page_bytes())))) {}
 
 std::byte* CachePool::page(std::int32_t number) const {
   return memory_.get() + static_cast<std::size_t>(number) * page_bytes();
@@ -84,7 +93,7 @@ std::byte* CachePool::page(std::int32_t number) const {
 
 std::int64_t CachePool::pages_needed(int plan, std::int64_t tokens) const {
   const std::int64_t converted = std::min(plan, order_.layers());
-  return (order_.layers() - converted) * divide_up(tokens, kernels::kPageTokens) + converted * state_pages_;
+  return (order_.layers() - converted) * divide_up(tokens, kernels::kPageTokens) + converted * slot_pages_;
 }
 
 std::int64_t CachePool::pages_to_fork(int plan, std::int64_t prefix_tokens, std::int64_t tokens) const {
@@ -92,15 +101,15 @@ std::int64_t CachePool::pages_to_fork(int plan, std::int64_t prefix_tokens, std:
   return pages_needed(plan, tokens) - attention_layers * (prefix_tokens / kernels::kPageTokens);
 }
 
-// Gives `layer` of the cache `pages` more pages, or the run for its state. False when memory ran out: the
+// Gives `layer` of the cache `pages` more pages, or the run for its slot. False when memory ran out: the
 // caller drops the cache, which returns what it has.
 bool CachePool::take(SequenceCache& cache, int layer, std::int64_t pages) {
   auto& mine = cache.layers_[static_cast<std::size_t>(layer)];
   if (order_.converted(layer, cache.plan_)) {
-    const auto first = arena_.allocate_run(state_pages_);
+    const auto first = arena_.allocate_run(slot_pages_);
     if (!first) return false;
-    for (std::int32_t i = 0; i < state_pages_; ++i) mine.push_back(*first + i);
-    ++states_in_use_;
+    for (std::int32_t i = 0; i < slot_pages_; ++i) mine.push_back(*first + i);
+    ++slots_in_use_;
     return true;
   }
   for (std::int64_t i = 0; i < pages; ++i) {
@@ -155,7 +164,7 @@ void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, 
   const bool has_partial = prefix_tokens % kernels::kPageTokens != 0;
   for (int layer = 0; layer < order_.layers(); ++layer) {
     if (order_.converted(layer, child.plan_)) {
-      std::memcpy(child.state(layer), prefix.state(layer), shape_.dsla.state_floats() * sizeof(float));
+      std::memcpy(child.state(layer), prefix.state(layer), shape_.slot_bytes());
     } else if (has_partial) {
       std::memcpy(page(child.layers_[static_cast<std::size_t>(layer)][partial]),
                   page(prefix.layers_[static_cast<std::size_t>(layer)][partial]), page_bytes());
@@ -164,7 +173,7 @@ void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, 
 }
 
 std::size_t CachePool::state_bytes_used() const {
-  return static_cast<std::size_t>(states_in_use_) * static_cast<std::size_t>(state_pages_) * page_bytes();
+  return static_cast<std::size_t>(slots_in_use_) * static_cast<std::size_t>(slot_pages_) * page_bytes();
 }
 
 std::size_t CachePool::kv_bytes_used() const {

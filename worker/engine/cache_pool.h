@@ -1,5 +1,5 @@
 // What sequences keep between steps, within one memory budget: KV pages for each attention layer, two float32
-// states for each DSLA layer.
+// states for each DSLA layer and, where the chain's variant has a window, the ring of its latest tokens.
 //
 // All a sequence will ever need is taken when it is admitted, so a running sequence never runs out of memory
 // and nothing is ever preempted. Thread safety: one user at a time.
@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "worker/engine/block_arena.h"
+#include "worker/model/config.h"
 #include "worker/model/conversion_order.h"
 
 namespace dslad::worker {
@@ -18,7 +19,17 @@ namespace dslad::worker {
 struct CacheShape {
   kernels::KvLayout kv;
   kernels::DslaShape dsla;
+  kernels::WindowShape window;  // its `window` is 0 where converted layers have none
+
+  // What a sequence keeps of a converted layer: the states, then the ring.
+  [[nodiscard]] std::size_t slot_bytes() const {
+    return (dsla.state_floats() + window.ring_floats()) * sizeof(float);
+  }
 };
+
+// Of a model whose converted layers have a window of `window` tokens, or none for 0. A window longer than the
+// model's context is the context: no sequence has more tokens.
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, std::int64_t window);
 
 class CachePool;
 
@@ -38,6 +49,8 @@ class SequenceCache {
   }
   // State of a DSLA layer, [2, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
   [[nodiscard]] float* state(int layer) const;
+  // Its ring, [2, n_kv, window, d]; REQUIRES: the plan converts the layer, the pool's shape has a window.
+  [[nodiscard]] float* ring(int layer) const;
 
  private:
   friend class CachePool;
@@ -46,7 +59,7 @@ class SequenceCache {
   CachePool* pool_ = nullptr;
   int plan_ = 0;
   std::int64_t capacity_ = 0;
-  std::vector<std::vector<std::int32_t>> layers_;  // attention: its pages; DSLA: the run that holds the state
+  std::vector<std::vector<std::int32_t>> layers_;  // attention: its pages; DSLA: the run that holds its slot
 };
 
 class CachePool {
@@ -64,19 +77,20 @@ class CachePool {
   std::optional<SequenceCache> allocate(int plan, std::int64_t tokens);
 
   // A sequence that continues the first `prefix_tokens` tokens of `prefix` up to `tokens`: whole pages are
-  // shared, the last partial page and the states are copied. Nothing when it does not fit now.
+  // shared, the last partial page, the states and the rings are copied. Nothing when it does not fit now.
   std::optional<SequenceCache> fork(const SequenceCache& prefix, std::int64_t prefix_tokens,
                                     std::int64_t tokens);
 
   // Makes `child`, which came from fork() with the same arguments, a fresh continuation again.
   void refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
+  [[nodiscard]] const CacheShape& shape() const { return shape_; }
   [[nodiscard]] void* base() const { return memory_.get(); }
   [[nodiscard]] std::size_t page_bytes() const { return shape_.kv.page_bytes(); }
   [[nodiscard]] std::int64_t total_pages() const { return arena_.size(); }
   [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages(); }
   [[nodiscard]] std::size_t kv_bytes_used() const;
-  [[nodiscard]] std::size_t state_bytes_used() const;
+  [[nodiscard]] std::size_t state_bytes_used() const;  // rings included
 
  private:
   friend class SequenceCache;
@@ -89,8 +103,8 @@ class CachePool {
   CacheShape shape_;
   ConversionOrder order_;
   BlockArena arena_;
-  std::int32_t state_pages_;        // pages of one layer's state
-  std::int64_t states_in_use_ = 0;  // runs handed out
+  std::int32_t slot_pages_;        // pages of one converted layer's slot
+  std::int64_t slots_in_use_ = 0;  // runs handed out
 };
 
 }  // namespace dslad::worker

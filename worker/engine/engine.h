@@ -22,7 +22,7 @@
 namespace dslad::worker {
 
 struct EngineLimits {
-  std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages and DSLA states together
+  std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages, DSLA states and windows together
   int max_sequences = 64;                          // that run at once
   std::int64_t prefill_rows = 512;                 // prompt tokens a step takes in, about
 };
@@ -33,9 +33,11 @@ struct EngineCounters {
 
 class Engine {
  public:
+  // For converted layers that are installed later; `window` is their variant's, 0 where it has none.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
-                                                const ConversionOrder& order, const EngineLimits& limits);
+                                                const ConversionOrder& order, const EngineLimits& limits,
+                                                std::int64_t window = 0);
   // With the chain's order and its distilled layers.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
@@ -52,7 +54,8 @@ class Engine {
   // no memory for the step; no request has advanced.
   Result<bool> step(EngineSink& sink);
 
-  // Makes the converted form of a layer available; running sequences keep their plans.
+  // Makes the converted form of a layer available; running sequences keep their plans. REQUIRES: it has no
+  // window, or the engine's.
   void install(int layer, std::shared_ptr<const DslaWeights> dsla) {
     forward_.set_converted(layer, std::move(dsla));
   }

@@ -88,7 +88,8 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       heads_(empty_buffer()),
       gate_up_(empty_buffer()),
       selected_(empty_buffer()),
-      logits_(empty_buffer()) {}
+      logits_(empty_buffer()),
+      state_heads_(empty_buffer()) {}
 
 void Forward::set_converted(int layer, std::shared_ptr<const DslaWeights> dsla) {
   converted_[static_cast<std::size_t>(layer)] = std::move(dsla);
@@ -112,6 +113,7 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
     enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
              grow(qkv_, rows, heads_width + 2 * kv_width) && grow(gates_, rows, 2 * kv_width) &&
              grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
+    if (caches_.shape().window.window > 0) enough = enough && grow(state_heads_, rows, heads_width);
     capacity_ = enough ? rows : 0;
   }
   if (enough && logit_rows > logit_capacity_) {
@@ -181,6 +183,14 @@ void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, 
   if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, w.n(), accumulate, blocks});
 }
 
+Forward::Qkv Forward::qkv() const {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t q_width = std::int64_t{c.heads} * c.head_dim,
+                     kv_width = std::int64_t{c.kv_heads} * c.head_dim;
+  const float* q = floats(qkv_);
+  return {q, q + q_width, q + q_width + kv_width, q_width + 2 * kv_width};
+}
+
 void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
@@ -193,9 +203,6 @@ void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
 
 void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
-  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
-  const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
-  const std::int64_t qkv_width = heads_width + 2 * kv_width;
   rotate(rows, blocks);
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
@@ -203,14 +210,14 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
     if (order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer)});
   }
-  const float* q = floats(qkv_);
-  backend_.attention({q,
-                      qkv_width,
-                      q + heads_width,
-                      q + heads_width + kv_width,
-                      qkv_width,
+  const Qkv x = qkv();
+  backend_.attention({x.q,
+                      x.stride,
+                      x.k,
+                      x.v,
+                      x.stride,
                       floats(heads_),
-                      heads_width,
+                      std::int64_t{c.heads} * c.head_dim,
                       c.heads,
                       1.0f / std::sqrt(static_cast<float>(c.head_dim)),
                       caches_.base(),
@@ -219,37 +226,46 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
 }
 
 void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
+  const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
+  const DslaVariant& variant = dsla.variant;
+  const bool windowed = variant.window > 0;
+  float* state_heads = floats(windowed ? state_heads_ : heads_);
+  project(floats(h_), dsla.gates, floats(gates_), false, blocks);
+  if (variant.rotary) rotate(rows, blocks);
+  if (windowed) window_attention(layer, rows);  // reads q and k before they are mapped in place
+  if (variant.feature_map != kernels::FeatureMap::kNone) map_features(variant.feature_map, blocks);
+  dual_state_attention(layer, rows, state_heads);
+  if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
+  if (windowed) add_shares(state_heads, dsla.share, blocks);
+}
+
+void Forward::window_attention(int layer, const Rows& rows) {
+  const LlamaConfig& c = weights_->config;
+  std::vector<kernels::WindowPiece> pieces;
+  for (const std::size_t i : rows.order) {
+    const StepSequence& s = rows.step[i];
+    if (!order_.converted(layer, s.cache->plan())) continue;
+    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->ring(layer)});
+  }
+  const Qkv x = qkv();
+  backend_.window_attention({caches_.shape().window, x.q, x.stride, x.k, x.v, x.stride, floats(heads_),
+                             std::int64_t{c.heads} * c.head_dim,
+                             1.0f / std::sqrt(static_cast<float>(c.head_dim)), pieces});
+}
+
+void Forward::dual_state_attention(int layer, const Rows& rows, float* heads) {
   const LlamaConfig& c = weights_->config;
   const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
-  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
-  const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
-  const std::int64_t qkv_width = heads_width + 2 * kv_width;
-  project(floats(h_), dsla.gates, floats(gates_), false, blocks);
-  if (dsla.variant.rotary) rotate(rows, blocks);
-  if (dsla.variant.feature_map != kernels::FeatureMap::kNone) map_features(dsla.variant.feature_map, blocks);
-
   std::vector<kernels::DslaPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
     if (!order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.cache->state(layer)});
   }
-  const float* q = floats(qkv_);
-  backend_.dsla({{c.heads, c.kv_heads, c.head_dim, c.head_dim},
-                 q,
-                 qkv_width,
-                 q + heads_width,
-                 qkv_width,
-                 q + heads_width + kv_width,
-                 qkv_width,
-                 floats(gates_),
-                 2 * kv_width,
-                 dsla.gate_bias.data(),
-                 dsla.mix.data(),
-                 floats(heads_),
-                 heads_width,
-                 pieces});
-  if (dsla.variant.output_norm) normalize_heads(dsla.output_norm, blocks);
+  const Qkv x = qkv();
+  backend_.dsla({caches_.shape().dsla, x.q, x.stride, x.k, x.stride, x.v, x.stride, floats(gates_),
+                 2 * std::int64_t{c.kv_heads} * c.head_dim, dsla.gate_bias.data(), dsla.mix.data(), heads,
+                 std::int64_t{c.heads} * c.head_dim, pieces});
 }
 
 void Forward::map_features(kernels::FeatureMap map, std::span<const RowBlock> blocks) {
@@ -261,12 +277,22 @@ void Forward::map_features(kernels::FeatureMap map, std::span<const RowBlock> bl
   }
 }
 
-void Forward::normalize_heads(std::span<const float> weight, std::span<const RowBlock> blocks) {
+void Forward::normalize_heads(float* heads, std::span<const float> weight, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   for (const RowBlock& block : blocks) {
-    float* o = floats(heads_) + block.first * c.heads * c.head_dim;
+    float* o = heads + block.first * c.heads * c.head_dim;
     backend_.rms_norm({o, c.head_dim, weight.data(), o, c.head_dim, block.rows * c.heads, c.head_dim,
                        static_cast<float>(c.rms_norm_eps)});
+  }
+}
+
+void Forward::add_shares(const float* x, std::span<const float> share, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t width = std::int64_t{c.heads} * c.head_dim;
+  for (const RowBlock& block : blocks) {
+    const std::int64_t first = block.first * width;
+    backend_.head_share(
+        {x + first, width, share.data(), floats(heads_) + first, width, block.rows, c.heads, c.head_dim});
   }
 }
 

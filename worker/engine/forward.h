@@ -3,9 +3,9 @@
 //
 //   x += W_o mix(norm(x)),  x += W_down (silu(W_gate norm(x)) * W_up norm(x))     layer by layer
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
-// what), by layer and plan; a distilled layer has projections of its own, W_o among them. A row's result does
-// not depend on the other sequences of the step (kernels/rows.h). Thread safety: one caller at a time. The
-// buffers grow to the largest step seen.
+// what, a window of exact attention beside it for one), by layer and plan; a distilled layer has projections
+// of its own, W_o among them. A row's result does not depend on the other sequences of the step
+// (kernels/rows.h). Thread safety: one caller at a time. The buffers grow to the largest step seen.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ class Forward {
   Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
           const ConversionOrder& order, const CachePool& caches);
 
-  // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs.
+  // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs;
+  // a window is that of the caches' shape.
   void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
   [[nodiscard]] const DslaWeights* converted(int layer) const;
 
@@ -56,12 +57,23 @@ class Forward {
   // y = x W^T or y += x W^T for the rows of `blocks`; x and y hold the step's rows side by side.
   void project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
                std::span<const kernels::RowBlock> blocks);
+  // The projections of the step's rows, side by side.
+  struct Qkv {
+    const float *q, *k, *v;
+    std::int64_t stride;  // floats from row to row
+  };
+  [[nodiscard]] Qkv qkv() const;
   // Rotary embedding on q and k.
   void rotate(const Rows& rows, std::span<const kernels::RowBlock> blocks);
   void map_features(kernels::FeatureMap map, std::span<const kernels::RowBlock> blocks);  // of q and k
-  void normalize_heads(std::span<const float> weight, std::span<const kernels::RowBlock> blocks);
+  void normalize_heads(float* heads, std::span<const float> weight,
+                       std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
   void linear_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  void window_attention(int layer, const Rows& rows);  // of converted rows, into heads_
+  void dual_state_attention(int layer, const Rows& rows, float* heads);
+  // heads_ += share * x by head.
+  void add_shares(const float* x, std::span<const float> share, std::span<const kernels::RowBlock> blocks);
   void output_logits(const Rows& rows);
 
   kernels::Backend& backend_;
@@ -73,6 +85,7 @@ class Forward {
 
   std::int64_t capacity_ = 0, logit_capacity_ = 0;  // rows that the buffers hold
   kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, selected_, logits_;  // all f32
+  kernels::Backend::Buffer state_heads_;  // the states' part of heads_ where a window stands beside them
 };
 
 }  // namespace dslad::worker

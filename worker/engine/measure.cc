@@ -108,12 +108,11 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   constexpr std::int64_t kWarmUp = 2;
   constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
   const LlamaConfig& c = weights->config;
-  const CacheShape shape{{weights->dtype, c.kv_heads, c.head_dim},
-                         {c.heads, c.kv_heads, c.head_dim, c.head_dim}};
+  const CacheShape shape = cache_shape(c, weights->dtype, window_of(converted));
   // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
   const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
   const std::size_t layer_bytes =
-      static_cast<std::size_t>(pages) * shape.kv.page_bytes() + shape.dsla.state_floats() * sizeof(float);
+      static_cast<std::size_t>(pages) * shape.kv.page_bytes() + shape.slot_bytes();
   const std::size_t budget =
       layer_bytes * static_cast<std::size_t>(c.layers) * static_cast<std::size_t>(sequences);
   auto caches = CachePool::create(backend, shape, order, budget);

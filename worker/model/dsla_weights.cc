@@ -68,6 +68,7 @@ std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, con
   weights->gate_bias.insert(weights->gate_bias.end(), tensors.c2.begin(), tensors.c2.end());
   weights->mix = mixture(tensors.alpha, static_cast<std::size_t>(config.heads));
   weights->output_norm = tensors.o_norm;
+  weights->share = tensors.share;
   return weights;
 }
 

@@ -24,6 +24,7 @@ struct DslaWeights {
   std::vector<float> gate_bias;    // c [2, kv_heads, head_dim]
   std::vector<float> mix;          // softmax(alpha) [2, heads]
   std::vector<float> output_norm;  // [head_dim]; empty unless the variant has it
+  std::vector<float> share;        // [heads]; empty unless the variant has a window
 
   [[nodiscard]] bool own_projections() const { return qkv.data() != nullptr; }
   [[nodiscard]] std::size_t bytes() const { return qkv.bytes() + output.bytes() + gates.bytes(); }

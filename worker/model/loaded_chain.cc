@@ -1,5 +1,6 @@
 #include "worker/model/loaded_chain.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "worker/model/dsla_layer.h"
@@ -34,6 +35,14 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
 }
 
 }  // namespace
+
+std::int64_t window_of(const ConvertedLayers& layers) {
+  std::int64_t window = 0;
+  for (const auto& layer : layers) {
+    if (layer != nullptr) window = std::max(window, layer->variant.window);
+  }
+  return window;
+}
 
 std::size_t LoadedChain::bytes() const {
   std::size_t sum = 0;
@@ -70,11 +79,6 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
   if (manifest.layers != teacher_layers) {
     return Error{ErrorCode::kRefused, fmt::format("the chain is of a model with {} layers, this has {}",
                                                   manifest.layers, teacher_layers)};
-  }
-  if (manifest.variant.window > 0) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("variant {} has a window of {} tokens; serving has no exact window yet",
-                             manifest.variant.name, manifest.variant.window)};
   }
   return ok_status();
 }

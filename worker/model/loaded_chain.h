@@ -20,6 +20,9 @@ namespace dslad::worker {
 // Converted forms of layers; null where there is none.
 using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
 
+// The window of those layers that have one; 0: none has. REQUIRES: they are of one chain.
+std::int64_t window_of(const ConvertedLayers& layers);
+
 struct LoadedChain {
   ConversionOrder order;                  // the manifest's; by index without one
   std::optional<ChainManifest> manifest;  // absent: there is none, or it was refused
@@ -41,7 +44,7 @@ inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWei
 // Errors: kInvalidArgument when the model has fewer layers; kResourceExhausted.
 Result<ConvertedLayers> layers_of_plan(const LoadedChain& chain, const ModelWeights& weights, int plan);
 
-// Whether a manifest belongs to this teacher and serving can compute its variant. kRefused.
+// Whether a manifest belongs to this teacher. kRefused.
 Status check_chain(const ChainManifest& manifest, std::string_view teacher_digest, int teacher_layers);
 
 }  // namespace dslad::worker

@@ -17,9 +17,11 @@ struct Facts {
   std::size_t file_bytes = 0;
   std::size_t kv_bytes_per_token = 0;     // all layers attention
   std::size_t state_bytes_per_layer = 0;  // of a converted layer, for one sequence of any length
+  std::int64_t window = 0;                // tokens of exact attention that these bytes hold too
 };
 
-Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype) {
+Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype,
+               const LoadedChain& chain) {
   Facts facts;
   for (const SafetensorsFile& file : files.files()) {
     for (const TensorView& tensor : file.tensors()) {
@@ -27,10 +29,11 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
       facts.file_bytes += tensor.bytes.size();
     }
   }
-  const kernels::KvLayout kv{dtype, c.kv_heads, c.head_dim};
-  facts.kv_bytes_per_token = kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
-  facts.state_bytes_per_layer =
-      kernels::DslaShape{c.heads, c.kv_heads, c.head_dim, c.head_dim}.state_floats() * sizeof(float);
+  const CacheShape shape = cache_shape(c, dtype, window_of(chain.layers));
+  facts.kv_bytes_per_token =
+      shape.kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
+  facts.state_bytes_per_layer = shape.slot_bytes();
+  facts.window = shape.window.window;
   return facts;
 }
 
@@ -60,6 +63,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"tie_word_embeddings", c.tie_word_embeddings},
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
       {"dsla_state_bytes_per_layer", facts.state_bytes_per_layer},
+      {"dsla_window", facts.window},
   };
   out["chain"] = chain_json(chain);
   fmt::print("{}\n", out.dump());
@@ -76,7 +80,10 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
              c.tie_word_embeddings ? "tied" : "untied");
   fmt::print("context        {} tokens, rope theta {}\n", c.context, c.rope_theta);
   fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, dtype);
-  fmt::print("DSLA state     {} bytes per sequence and converted layer\n", facts.state_bytes_per_layer);
+  const std::string window =
+      facts.window > 0 ? fmt::format(", a window of {} tokens included", facts.window) : "";
+  fmt::print("DSLA state     {} bytes per sequence and converted layer{}\n", facts.state_bytes_per_layer,
+             window);
 }
 
 }  // namespace
@@ -92,8 +99,8 @@ int inspect(const ToolOptions& options) {
   if (!prompt) return fail(prompt.error());
   const auto files = WeightFiles::open(options.model);
   if (!files) return fail(files.error());
-  const Facts facts = facts_of(*config, *files, *dtype);
   const LoadedChain chain = chain_of(options, *config, *files, *dtype);
+  const Facts facts = facts_of(*config, *files, *dtype, chain);
   if (options.json) {
     print_json(*config, **tokenizer, facts, chain);
   } else {
