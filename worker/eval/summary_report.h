@@ -1,9 +1,13 @@
 // A summary as people read it and as programs do. Pure.
 //
-// JSON: {"model", "digest", "dtype", "plans": [{"plan", "kl", "perplexity_ratio", "quality"}], "files":
-// [{"file", "kind", "items", "documents", "skipped", "tokens"?, "plans": [{"plan", "perplexity"?, scores,
-// "by_length"?, "by_kind"?}]}]}; a score is {"mean", "low", "high", "ratio", "ratio_low", "ratio_high"}, the
-// interval's ends being the bootstrap's; null where plan 0's score is 0.
+// JSON: {"measured_by", "model", "digest", "dtype", "plans": [headline], "files": [file]}, where
+//   headline  {"plan", "kl", "perplexity_ratio", "quality"}, null where nothing was measured
+//   file      {"file", "kind", "items", "documents", "skipped", "tokens"?, "plans": [plan]}
+//   plan      {"plan", "perplexity"?, NAME: score, ..., "by_length"?: [group], "by_kind"?: [group]}
+//   group     {"group", "items", NAME: score, ...}
+//   score     {"mean", "low", "high", "ratio", "ratio_low", "ratio_high"}: the ends are the bootstrap's, the
+//   ratio
+//             is null where plan 0's score is 0
 #pragma once
 
 #include <nlohmann/json.hpp>

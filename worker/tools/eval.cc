@@ -129,8 +129,10 @@ class Evaluation {
   void print() const {
     const auto lines = headlines(summaries_, settings_.plans);
     if (options_.json) {
-      nlohmann::ordered_json out = {
-          {"model", model_.name}, {"digest", model_.weights->digest}, {"dtype", options_.dtype}};
+      nlohmann::ordered_json out = {{"measured_by", "dslad-model eval " DSLAD_VERSION},
+                                    {"model", model_.name},
+                                    {"digest", model_.weights->digest},
+                                    {"dtype", options_.dtype}};
       for (const PlanHeadline& line : lines) out["plans"].push_back(to_json(line));
       for (const FileSummary& file : summaries_) out["files"].push_back(to_json(file));
       fmt::print("{}\n", out.dump());
