@@ -5,9 +5,8 @@
 //   file      {"file", "kind", "items", "documents", "skipped", "tokens"?, "plans": [plan]}
 //   plan      {"plan", "perplexity"?, NAME: score, ..., "by_length"?: [group], "by_kind"?: [group]}
 //   group     {"group", "items", NAME: score, ...}
-//   score     {"mean", "low", "high", "ratio", "ratio_low", "ratio_high"}: the ends are the bootstrap's, the
-//   ratio
-//             is null where plan 0's score is 0
+//   score     {"mean", "low", "high", "ratio", "ratio_low", "ratio_high"}: the ends are the bootstrap's
+// A ratio is null where plan 0's score is 0.
 #pragma once
 
 #include <nlohmann/json.hpp>
