@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Starts dslad and one CPU worker in a temporary folder, runs the demo model's jobs, shows what came of them.
+"""Starts dslad and one CPU worker in a temporary folder, runs the demo model's jobs, shows what came of them; then the
+same jobs again with half and three quarters of the model's layers converted.
 
 usage: demo.py BIN [--keep]      BIN: the folder with dslad, dslad-worker and dslactl
 Everything it starts ends with it; the folder is removed unless --keep is given. Standard library only.
@@ -93,30 +94,26 @@ def wrapped(label, text):
 
 
 def show(job, result):
-    """Prints a job's answers beside the expected ones; returns (right, asked)."""
+    """Prints a job's answers beside the expected ones."""
     words = len((DOCUMENTS / job["document"]).read_text().split())
     metrics = result.get("metrics", {})
     print(f"\n{job['document']} ({words} words, {metrics.get('prompt_tokens', '?')} prompt tokens): {job['task']}"
           f", {(metrics.get('prefill_ms', 0) + metrics.get('decode_ms', 0)) / 1000:.1f} s")
     if result["state"] != "succeeded":
         print(wrapped(result["state"], str(result.get("error", ""))))
-        return 0, 0
+        return
     if job["task"] == "summarize":
         print(wrapped("summary", result["outputs"][0]["text"]))
         if job.get("summary"):
             print(wrapped("expected", job["summary"]))
-        return 0, 0
-    right = asked = 0
+        return
     for question, output in zip(job["questions"], result["outputs"]):
         expected = question.get("answer")
         verdict = ""
         if expected:
-            asked += 1
             matches = output["text"].strip().lower() == expected.strip().lower()
-            right += matches
             verdict = "  (right)" if matches else f"  (expected: {expected})"
         print(f"  {question['question']}\n      {output['text']}{verdict}")
-    return right, asked
 
 
 def show_database(path):
@@ -131,6 +128,46 @@ def show_database(path):
         subprocess.run(["sqlite3", "-readonly", "-header", "-column", str(path), query], check=True)
 
 
+def questions_right(jobs, results):
+    """(exactly answered, asked) of the questions with a known answer."""
+    pairs = [(output["text"], question["answer"]) for job, result in zip(jobs, results) if job["task"] == "qa"
+             for question, output in zip(job["questions"], result.get("outputs", [])) if question.get("answer")]
+    return sum(text.strip().lower() == answer.strip().lower() for text, answer in pairs), len(pairs)
+
+
+def run_jobs(service, jobs):
+    """The jobs' results, and the seconds from the first submission to the last result."""
+    start = time.monotonic()
+    ids = [submit(service, job) for job in jobs]
+    print("ids", *ids)
+    # Progress goes to the terminal; a failed job is shown with the results, not hidden here.
+    service.ctl("wait", *ids, "--timeout", JOBS_TIMEOUT_S, check=False)
+    seconds = time.monotonic() - start
+    return [json.loads(service.ctl("result", job_id, "--json", check=False)) for job_id in ids], seconds
+
+
+def row_of(plan, jobs, results, seconds):
+    metrics = [result.get("metrics", {}) for result in results]
+    right, asked = questions_right(jobs, results)
+    return (f"{plan:>4}  {right:>3} of {asked:<3}  {seconds:>7.1f} s  {sum(m.get('prefill_ms', 0) for m in metrics):>9.0f} ms"
+            f"  {sum(m.get('decode_ms', 0) for m in metrics):>9.0f} ms")
+
+
+def compare_plans(service, jobs, first):
+    """The same jobs with more and more layers converted; `first`: results and seconds of plan 0."""
+    layers = json.loads(service.ctl("layers", "--json"))
+    layers = layers.get("layers", layers) if isinstance(layers, dict) else layers
+    rows = [row_of(0, jobs, *first)]
+    for plan in (len(layers) // 2, len(layers) * 3 // 4):
+        if sum(bool(layer["distilled"]) for layer in layers) < plan:
+            print(f"the model's chain has no plan {plan}")
+            continue
+        service.ctl("plan", "set", plan)
+        rows.append(row_of(plan, jobs, *run_jobs(service, jobs)))
+    print("\nplan  right         all jobs        prefill        decode  (plan n: n layers converted)")
+    print("\n".join(rows))
+
+
 def run(service):
     say("Starting dslad and one CPU worker")
     service.start()
@@ -138,16 +175,16 @@ def run(service):
 
     jobs = json.loads((DOCUMENTS / "jobs.json").read_text())
     say(f"Submitting {len(jobs)} jobs; an accepted job is on disk")
-    ids = [submit(service, job) for job in jobs]
-    print("ids", *ids)
-    # Progress goes to the terminal; a failed job is shown below, not hidden here.
-    service.ctl("wait", *ids, "--timeout", JOBS_TIMEOUT_S, check=False)
+    results, seconds = run_jobs(service, jobs)
 
     say("Results")
-    score = [show(job, json.loads(service.ctl("result", job_id, "--json", check=False)))
-             for job, job_id in zip(jobs, ids)]
-    right, asked = (sum(column) for column in zip(*score))
+    for job, result in zip(jobs, results):
+        show(job, result)
+    right, asked = questions_right(jobs, results)
     print(f"\n{right} of {asked} questions answered exactly as expected (a small model; see its card)")
+
+    say("The same jobs with half and three quarters of the layers as dual-state linear attention")
+    compare_plans(service, jobs, (results, seconds))
 
     say("The job and layer tables, straight from the database file")
     show_database(service.folder / "dslad.db")

@@ -20,6 +20,10 @@ DslaVariant default_variant() {
   DslaVariant variant;
   variant.name = "dslad";
   variant.rotary = true;
+  variant.feature_map = FeatureMap::kSoftmax;
+  variant.output_norm = true;
+  variant.alpha_per_head = true;
+  variant.window = 64;
   variant.history_bias = 6;
   variant.recency_bias = -6;
   return variant;

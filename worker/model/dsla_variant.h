@@ -29,8 +29,9 @@ struct DslaVariant {
   bool operator==(const DslaVariant&) const = default;
 };
 
-// "paper": the paper's layer. "dslad": rotary kept, gates started apart (biases +6 and -6), the default.
-// kInvalidArgument for another name; says which there are.
+// "paper": the paper's layer. "dslad", the default (docs/quality.md has why): a window of 64 tokens, rotary,
+// softmax map, output norm, a mixture for each head, gates started apart (biases +6 and -6). kInvalidArgument
+// for another name; says which there are.
 Result<DslaVariant> named_variant(std::string_view name);
 
 // "none", "elu", "softmax", "unit", as chain.json spells them.

@@ -13,7 +13,7 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
       "entropy-ascending (the paper's), entropy-descending, kl, greedy, index, reverse, random, or a file");
   verb.add_option("--variant", a.variant,
                   "what a converted layer computes: paper or dslad, perhaps with parts changed: "
-                  "dslad,feature_map=softmax")
+                  "dslad,window=128")
       ->capture_default_str();
   verb.add_option("--sequence", a.data.corpus.sequence, "tokens of a sequence, at most")
       ->check(CLI::Range(16, 1 << 20))

@@ -1,6 +1,6 @@
 // A variant as the command line names it: a known one, perhaps with parts of it changed.
 //
-//   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,feature_map=softmax,output_norm=1"
+//   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,window=0,feature_map=none"
 // Parts: rotary, output_norm, alpha_per_head (0 or 1), feature_map (none, elu, softmax, unit), window
 // (tokens), history_bias, recency_bias. The whole text becomes the variant's name. A pure function.
 #pragma once
