@@ -1,5 +1,5 @@
 // dsla_bench [--threads N]: the chunk form against the float32 peak, decode against memory updated in
-// place, and both against attention at growing contexts.
+// place, both against attention at growing contexts, and what a window beside the states costs.
 //
 // Each shape is first compared with the reference; a kernel that fails is not timed.
 #include <CLI/CLI.hpp>
@@ -13,6 +13,8 @@ namespace dslad::bench {
 namespace {
 
 using kernels::ThreadPool;
+
+constexpr std::int64_t kWindow = 64;
 
 void time_prefill(const Shape& shape, std::int64_t rows, double limit, ThreadPool& pool) {
   DslaStep step(shape, 1, rows);
@@ -40,8 +42,19 @@ void compare(const Shape& shape, int sequences, std::int64_t context, std::int64
              rows, sequences, context, slow * 1e3, fast * 1e3, slow / fast);
 }
 
+void time_window(const Shape& shape, int sequences, std::int64_t rows, ThreadPool& pool) {
+  WindowStep window(shape, kWindow, sequences, rows);
+  DslaStep dsla(shape, sequences, rows);
+  const double beside = best_step_seconds(pool, 10, [&] { window.run(pool); });
+  const double states = best_step_seconds(pool, 10, [&] { dsla.run(pool); });
+  fmt::print("  {:3} row(s) x {:2}             window of {} {:9.3f} ms beside DSLA's {:7.3f} ms: {:3.0f}%\n",
+             rows, sequences, kWindow, beside * 1e3, states * 1e3, 100 * beside / states);
+}
+
 bool report(const Shape& shape, ThreadPool& pool) {
-  const double error = std::max(DslaStep(shape, 2, 1).error(pool), DslaStep(shape, 1, 100).error(pool));
+  const double error = std::max({DslaStep(shape, 2, 1).error(pool), DslaStep(shape, 1, 100).error(pool),
+                                 WindowStep(shape, kWindow, 2, 1).error(pool),
+                                 WindowStep(shape, kWindow, 1, 100).error(pool)});
   fmt::print("{}: {} query heads, {} KV heads of {}; error against the reference {:.1e}\n", shape.name,
              shape.n_heads, shape.n_kv, shape.d, error);
   if (!(error < 1e-4)) return false;
@@ -53,6 +66,8 @@ bool report(const Shape& shape, ThreadPool& pool) {
     compare(shape, 1, context, 128, pool);
     compare(shape, 4, context, 1, pool);
   }
+  time_window(shape, 1, 128, pool);
+  time_window(shape, 4, 1, pool);
   return true;
 }
 

@@ -113,4 +113,28 @@ double DslaStep::operations() const {
   return static_cast<double>(rows_) * head * (shape_.n_heads + shape_.n_kv);
 }
 
+WindowStep::WindowStep(const Shape& shape, std::int64_t window, int sequences, std::int64_t rows)
+    : shape_{shape.n_heads, shape.n_kv, shape.d, window},
+      q_(random_floats(sequences * rows * shape.n_heads * shape.d)),
+      k_(random_floats(sequences * rows * shape.n_kv * shape.d)),
+      o_(q_.size()),
+      rings_(random_floats(sequences * static_cast<std::int64_t>(shape_.ring_floats()))) {
+  for (int s = 0; s < sequences; ++s) pieces_.push_back({s * rows, rows, 1000, nullptr});
+}
+
+kernels::WindowAttentionArgs WindowStep::args(std::vector<float>& o, std::vector<float>& rings) {
+  for (std::size_t s = 0; s < pieces_.size(); ++s) pieces_[s].ring = rings.data() + s * shape_.ring_floats();
+  const std::int64_t q_stride = std::int64_t{shape_.n_heads} * shape_.head_dim;
+  const std::int64_t kv_stride = std::int64_t{shape_.n_kv} * shape_.head_dim;
+  return {shape_, q_.data(), q_stride, k_.data(), k_.data(), kv_stride, o.data(), q_stride, 0.125f, pieces_};
+}
+
+double WindowStep::error(kernels::ThreadPool& pool) {
+  std::vector<float> expected(o_.size());
+  std::vector<float> rings = rings_;
+  kernels::window_attention_ref(args(expected, rings));
+  run(pool);
+  return largest_difference(o_, expected);
+}
+
 }  // namespace dslad::bench

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/window_attention.h"
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/dsla.h"
@@ -61,6 +62,22 @@ class DslaStep {
   std::int64_t rows_;  // of all sequences
   std::vector<float> q_, k_, z_, bias_, mix_, o_, states_;
   std::vector<kernels::DslaPiece> pieces_;
+};
+
+// The same with a window of exact attention, in the middle of long sequences.
+class WindowStep {
+ public:
+  WindowStep(const Shape& shape, std::int64_t window, int sequences, std::int64_t rows);
+
+  void run(kernels::ThreadPool& pool) { kernels::window_attention_cpu(pool, args(o_, rings_)); }
+  double error(kernels::ThreadPool& pool);  // largest difference from the reference
+
+ private:
+  kernels::WindowAttentionArgs args(std::vector<float>& o, std::vector<float>& rings);
+
+  kernels::WindowShape shape_;
+  std::vector<float> q_, k_, o_, rings_;
+  std::vector<kernels::WindowPiece> pieces_;
 };
 
 }  // namespace dslad::bench
