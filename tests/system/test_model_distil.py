@@ -1,0 +1,131 @@
+"""dslad-model sensitivity, distil and report as a user runs them: errors, killed and resumed, used at once."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+MODEL_TOOL = pathlib.Path(os.environ["DSLAD_BIN"]) / "dslad-model"
+GOLDEN = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "tests/golden"
+PATIENCE = 300.0
+STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
+         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
+SHORT = ("--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 6, "--chained-steps", 4, "--threads", 1,
+         "--held-out-tokens", 100)
+PAPER = ("--variant", "paper")  # a window as long as these sequences would leave nothing to learn
+
+
+class Distil(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.model = self.folder / "model"
+        shutil.copytree(GOLDEN / "stories260K", self.model)
+        self.text = self.folder / "story.txt"
+        self.text.write_text(STORY * 20)
+
+    def command(self, verb, *arguments):
+        return [str(part) for part in (MODEL_TOOL, verb, *arguments)]
+
+    def tool(self, verb, *arguments, exit_status=0):
+        done = subprocess.run(self.command(verb, *arguments), capture_output=True, encoding="utf-8", timeout=PATIENCE)
+        self.assertEqual(exit_status, done.returncode, done.stdout + done.stderr)
+        return done
+
+    def distil(self, out, *arguments, exit_status=0):
+        return self.tool("distil", self.model, "--text", self.text, "--out", out, "--order", "index", *SHORT, *arguments,
+                         exit_status=exit_status)
+
+    def losses(self, out):
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        for line in lines:
+            line.pop("tokens_per_second", None)
+        return lines
+
+    def test_a_chain_is_served_as_soon_as_it_is_made(self):
+        self.tool("sensitivity", self.model, "--text", self.text, "--order", "greedy", *PAPER, *SHORT[:6],
+                  "--threads", 1)
+        before = json.loads((self.model / "dsla/chain.json").read_text())
+        self.assertEqual("greedy", before["order"]["method"])
+        self.assertEqual(5, len(before["order"]["evidence"]))
+        done = self.tool("distil", self.model, "--text", self.text, "--layers", 2, "--json", *PAPER, *SHORT)
+        plans = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(before["order"]["layers"][:2], [plan["layer"] for plan in plans])
+        for plan in plans:
+            self.assertLess(plan["held_out_kl"][-1], plan["held_out_kl"][0])
+        made = self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 8, "--plan", 2, "--json")
+        self.assertEqual(8, len(json.loads(made.stdout)["ids"]))
+        page = self.tool("report", self.model).stdout.strip()
+        self.assertIn("<svg", pathlib.Path(page).read_text())
+        evaluated = self.tool("eval", self.model, self.text, "--plans", "all", "--write-chain", "--window", 64, "--json")
+        json.loads(evaluated.stdout)
+        after = json.loads((self.model / "dsla/chain.json").read_text())
+        self.assertEqual([0, 1, 2], [plan["plan"] for plan in after["plans"]])
+
+    def test_killed_at_any_moment_it_goes_on_to_the_same_losses(self):
+        whole, parts = self.folder / "whole", self.folder / "parts"
+        self.distil(whole, "--layers", 2)
+        resume = []
+        for pause in (0.1, 0.2, 0.3, 0.15, 0.25):
+            process = subprocess.Popen(self.command("distil", self.model, "--text", self.text, "--out", parts, "--order",
+                                                    "index", *SHORT, "--layers", 2, "--checkpoint-seconds", 0, *resume),
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=PATIENCE)
+            resume = ["--resume"]
+        self.distil(parts, "--layers", 2, "--resume")
+        self.assertEqual(self.losses(whole), self.losses(parts))
+        for name in ("layer-00.safetensors", "layer-01.safetensors", "chain.json"):
+            self.assertEqual((whole / name).read_bytes(), (parts / name).read_bytes(), name)
+
+    def test_what_cannot_be_done_is_named_and_ends_with_1(self):
+        empty, short = self.folder / "empty.txt", self.folder / "short.txt"
+        empty.write_text("")
+        short.write_text("Once upon")
+        for text, words in ((empty, "no text"), (short, "1 sequence"), (self.folder / "none.txt", "none.txt")):
+            done = self.tool("distil", self.model, "--text", text, exit_status=1)
+            self.assertIn(words, done.stderr)
+        out = self.folder / "out"
+        self.distil(out, "--layers", 1)
+        self.assertIn("--resume", self.distil(out, "--layers", 1, exit_status=1).stderr)
+        self.assertIn("/seed", self.distil(out, "--layers", 2, "--resume", "--seed", 7, exit_status=1).stderr)
+        self.assertIn("--out", self.tool("sensitivity", self.model, "--text", self.text, "--out", out,
+                                         exit_status=1).stderr)
+        order = self.folder / "order.json"
+        order.write_text("[0, 1, 1, 2, 3]")
+        done = self.tool("distil", self.model, "--text", self.text, "--out", self.folder / "new", "--order", order,
+                         exit_status=1)
+        self.assertIn("order.json", done.stderr)
+        done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)
+        self.assertIn("mamba", done.stderr)
+
+    def test_wrong_usage_ends_with_2(self):
+        self.tool("distil", self.model, exit_status=2)
+        self.tool("distil", self.model, "--text", self.text, "--batch-tokens", 0, exit_status=2)
+        self.tool("report", exit_status=2)
+
+    def test_a_full_disk_stops_it_with_an_error_and_leaves_the_chain_whole(self):
+        out = self.folder / "out"
+        self.distil(out, "--layers", 1)
+        before = (out / "chain.json").read_bytes()
+        # A limit on the size of files stands for the full disk: writing beyond it fails in the same place.
+        script = "import resource, os, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " \
+                 "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv(sys.argv[1], sys.argv[1:])"
+        done = subprocess.run(["/usr/bin/python3", "-c", script,
+                               *self.command("distil", self.model, "--text", self.text, "--out", out, "--order", "index",
+                                             *SHORT, "--layers", 2, "--resume")],
+                              capture_output=True, encoding="utf-8", timeout=PATIENCE)
+        self.assertEqual(1, done.returncode, done.stdout + done.stderr)
+        self.assertIn("checkpoint", done.stderr)
+        self.assertEqual(before, (out / "chain.json").read_bytes())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,44 @@
+#include "worker/tools/variant_option.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dslad::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
+  EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
+  const auto changed =
+      parse_variant_option("dslad,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0");
+  ASSERT_TRUE(changed.ok()) << changed.error().message;
+  DslaVariant expected = *named_variant("dslad");
+  expected.name = "dslad,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0";
+  expected.window = 0;
+  expected.feature_map = kernels::FeatureMap::kElu;
+  expected.history_bias = 2.5f;
+  expected.alpha_per_head = false;
+  EXPECT_EQ(*changed, expected);
+}
+
+TEST(VariantOption, SaysWhichPartIsWrong) {
+  for (const auto& [text, part] : {std::pair{"mamba", "mamba"},
+                                   {"dslad,rotary=yes", "rotary"},
+                                   {"dslad,windows=3", "windows"},
+                                   {"dslad,window=1.5", "window"},
+                                   {"dslad,window=-1", "window"},
+                                   {"dslad,history_bias=nan", "history_bias"},
+                                   {"dslad,feature_map=relu", "relu"},
+                                   {"dslad,rotary", "rotary"},
+                                   {"dslad,,", "part ''"},
+                                   {"paper,window=64", "rotary=1"},
+                                   {"", "''"}}) {
+    const auto parsed = parse_variant_option(text);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_THAT(parsed.error().message, HasSubstr(part)) << text;
+  }
+}
+
+}  // namespace
+}  // namespace dslad::worker
