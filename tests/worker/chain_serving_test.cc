@@ -22,6 +22,7 @@ LoadedChain load(const std::filesystem::path& model, DType dtype = DType::kF32) 
 
 std::vector<int> order_of(const LoadedChain& chain) {
   std::vector<int> order;
+  order.reserve(static_cast<std::size_t>(chain.order.layers()));
   for (int position = 0; position < chain.order.layers(); ++position) {
     order.push_back(chain.order.layer_at(position));
   }
@@ -123,6 +124,7 @@ TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) 
   Collector expected, actual;
   for (int plan = 0; plan <= 5; ++plan) {
     std::vector<std::int32_t> prompt;
+    prompt.reserve(150);
     for (int t = 0; t < 150; ++t) prompt.push_back((t * 37 + plan) % 512);
     EngineRequest request = continuation(static_cast<RequestId>(plan), prompt, 40, plan);
     request.ignore_eos = true;

@@ -26,6 +26,7 @@ class ReferenceForward {
   // The logits after each token.
   std::vector<Vector> logits(const std::vector<std::int32_t>& ids) const {
     std::vector<Vector> rows;
+    rows.reserve(ids.size());
     for (const std::int32_t id : ids) rows.push_back(row_of(weights_.embedding, id));
     for (int layer = 0; layer < c().layers; ++layer) {
       attend(layer, rows);

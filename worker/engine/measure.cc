@@ -120,7 +120,7 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   std::memset((*caches)->base(), kFill,
               static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
 
-  DecodeBatch batch(backend, weights, order, converted, **caches, plan);
+  DecodeBatch batch(backend, std::move(weights), order, converted, **caches, plan);
   for (int i = 0; i < sequences; ++i) {
     if (!batch.add(context, steps + kWarmUp))
       return Error{ErrorCode::kInternal, "the measurement's caches are too small"};

@@ -76,7 +76,8 @@ Result<std::string> write_safetensors(const std::filesystem::path& path,
   std::vector<const TensorToWrite*> placed;
   placed.reserve(tensors.size());
   for (const TensorToWrite& tensor : tensors) placed.push_back(&tensor);
-  std::ranges::stable_partition(placed, [](const auto* tensor) { return tensor->dtype == DType::kF32; });
+  std::stable_partition(placed.begin(), placed.end(),
+                        [](const auto* tensor) { return tensor->dtype == DType::kF32; });
 
   auto file = AtomicFile::create(path);
   if (!file) return file.error();

@@ -21,6 +21,7 @@ LayerState first_state(const LoadedChain& chain, int layer) {
 }  // namespace
 
 PlanControl::PlanControl(Engine& engine, const LoadedChain& chain) : engine_(engine), chain_(chain) {
+  states_.reserve(static_cast<std::size_t>(engine.order().layers()));
   for (int layer = 0; layer < engine.order().layers(); ++layer) states_.push_back(first_state(chain, layer));
 }
 
