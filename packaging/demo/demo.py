@@ -155,8 +155,7 @@ def row_of(plan, jobs, results, seconds):
 
 def compare_plans(service, jobs, first):
     """The same jobs with more and more layers converted; `first`: results and seconds of plan 0."""
-    layers = json.loads(service.ctl("layers", "--json"))
-    layers = layers.get("layers", layers) if isinstance(layers, dict) else layers
+    layers = json.loads(service.ctl("layers", "--json"))["models"][0]["layers"]
     rows = [row_of(0, jobs, *first)]
     for plan in (len(layers) // 2, len(layers) * 3 // 4):
         if sum(bool(layer["distilled"]) for layer in layers) < plan:
