@@ -72,7 +72,7 @@ class Distil(unittest.TestCase):
         whole, parts = self.folder / "whole", self.folder / "parts"
         self.distil(whole, "--layers", 2)
         resume = []
-        for pause in (0.1, 0.2, 0.3, 0.15, 0.25):
+        for pause in (0.05, 0.1, 0.2, 0.07, 0.3, 0.15, 0.25, 0.6, 1.0):
             process = subprocess.Popen(self.command("distil", self.model, "--text", self.text, "--out", parts, "--order",
                                                     "index", *SHORT, "--layers", 2, "--checkpoint-seconds", 0, *resume),
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

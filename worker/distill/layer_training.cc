@@ -42,12 +42,17 @@ class LayerTraining {
     auto checkpoint = load_checkpoint(setup_.dir);
     if (!checkpoint) return checkpoint.error();
     if (checkpoint->has_value() && (*checkpoint)->state.layer == layer_.layer()) {
-      const Status restored = restore(**checkpoint);
+      Status restored = restore(**checkpoint);
       if (!restored) return restored;
     }
     auto log = TrainingLog::open(setup_.dir / "log.jsonl", log_start());
     if (!log) return log.error();
     log_ = std::make_unique<TrainingLog>(*std::move(log));
+    if (state_.number == 0) {
+      // Before the layer's first line, so that a run killed before its next checkpoint leaves none behind.
+      Status saved = save();
+      if (!saved) return saved;
+    }
     return state_.kl.empty() ? measure() : ok_status();
   }
 
@@ -82,19 +87,19 @@ class LayerTraining {
     const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
     while (state_.step < options.steps) {
       if (setup_.stop != nullptr && *setup_.stop) {
-        const Status saved = save();
+        Status saved = save();
         if (!saved) return saved;
         return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
       }
-      const Status stepped = step(stage, schedule);
+      Status stepped = step(stage, schedule);
       if (!stepped) return stepped;
       if (seconds_since(saved_at_) >= setup_.checkpoint_seconds) {
-        const Status saved = save();
+        Status saved = save();
         if (!saved) return saved;
       }
     }
     if (options.steps > 0) {
-      const Status measured = measure();
+      Status measured = measure();
       if (!measured) return measured;
     }
     ++state_.stage;

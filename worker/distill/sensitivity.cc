@@ -105,6 +105,7 @@ Result<std::vector<AttentionEntropy>> measure_entropy(Network& network,
     if (!measured) return measured.error();
   }
   std::vector<AttentionEntropy> out;
+  out.reserve(sums.size());
   for (const EntropySums& sum : sums) out.push_back(sum.result());
   return out;
 }
