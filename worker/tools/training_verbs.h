@@ -21,7 +21,7 @@ struct TrainingArguments {
   DistilOptions options;
   std::string variant = "dslad";
   std::string target = "attention", compute = "bf16", stored = "bf16";
-  std::string order;  // a method or a file; empty: what the folder says, else entropy-descending
+  std::string order;  // a method or a file; empty: what the folder says, else kl
   int layers = 0;     // to distil in all; 0: every layer
   int threads = 0;    // 0: one for each processor
   double checkpoint_seconds = 60;
