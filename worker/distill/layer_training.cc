@@ -195,7 +195,7 @@ class LayerTraining {
     const auto copy = [](std::span<const float> part) {
       return std::vector<float>(part.begin(), part.end());
     };
-    const Status saved =
+    Status saved =
         save_checkpoint(setup_.dir, {state_, copy(layer_.value_array()), copy(optimizer_.first_moment()),
                                      copy(optimizer_.second_moment())});
     saved_at_ = Clock::now();
