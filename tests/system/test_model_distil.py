@@ -106,6 +106,33 @@ class Distil(unittest.TestCase):
         done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)
         self.assertIn("mamba", done.stderr)
 
+    def test_tasks_come_on_top_of_text(self):
+        tasks = self.folder / "tasks.jsonl"
+        tasks.write_text(json.dumps({"id": "a", "task": "qa", "document": STORY[:40],
+                                     "items": [{"question": "Who?", "answers": ["Lily"]}]}) + "\n")
+        out = self.folder / "out"
+        self.distil(out, "--tasks", tasks, "--layers", 1)
+        recipe = json.loads((out / "chain.json").read_text())["recipe"]
+        self.assertEqual(["story.txt", "tasks.jsonl"], [file["file"] for file in recipe["data"]["files"]])
+
+    def test_asked_to_stop_it_writes_a_checkpoint_and_goes_on_from_it(self):
+        whole, parts = self.folder / "whole", self.folder / "parts"
+        common = ("--order", "index", "--layers", 1, "--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 300,
+                  "--chained-steps", 4, "--threads", 1, "--held-out-tokens", 100)
+        self.tool("distil", self.model, "--text", self.text, "--out", whole, *common)
+        command = self.command("distil", self.model, "--text", self.text, "--out", parts, *common)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
+        deadline = time.monotonic() + PATIENCE
+        while not ((parts / "log.jsonl").exists() and "step" in (parts / "log.jsonl").read_text()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+        self.assertEqual(1, process.returncode)
+        self.assertIn("--resume", errors)
+        self.tool("distil", self.model, "--text", self.text, "--out", parts, *common, "--resume")
+        self.assertEqual(self.losses(whole), self.losses(parts))
+
     def test_wrong_usage_ends_with_2(self):
         self.tool("distil", self.model, exit_status=2)
         self.tool("distil", self.model, "--text", self.text, "--batch-tokens", 0, exit_status=2)

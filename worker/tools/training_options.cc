@@ -53,7 +53,7 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
 }
 
 void add_distil_options(CLI::App& verb, TrainingArguments& a) {
-  verb.add_option("--tasks", a.data.files, "the same as --text");
+  verb.add_option("--tasks", a.tasks, "more files, of the same kinds as those of --text");
   verb.add_option("--layers", a.layers, "to distil in all; 0: every layer")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

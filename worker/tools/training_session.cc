@@ -77,6 +77,7 @@ Status TrainingSession::load() {
     stage->lowest_rate = stage->rate * kLowestRate;
     stage->warm_up = stage->steps / kWarmUpPart;
   }
+  arguments.data.files.insert(arguments.data.files.end(), arguments.tasks.begin(), arguments.tasks.end());
   dir = arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
 
   const int threads =

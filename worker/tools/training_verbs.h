@@ -18,6 +18,7 @@ struct TrainingArguments {
   std::string model;  // a Hugging Face directory
   std::string out;    // the chain's folder; empty: MODEL/dsla
   TrainingDataOptions data;
+  std::vector<std::string> tasks;  // more files, after data.files
   DistilOptions options;
   std::string variant = "dslad";
   std::string target = "attention", compute = "bf16", stored = "bf16";
