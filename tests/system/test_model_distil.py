@@ -68,6 +68,27 @@ class Distil(unittest.TestCase):
         after = json.loads((self.model / "dsla/chain.json").read_text())
         self.assertEqual([0, 1, 2], [plan["plan"] for plan in after["plans"]])
 
+    def test_a_long_context_stage_follows_on_longer_text(self):
+        longer = self.folder / "longer.txt"
+        longer.write_text(STORY * 30)
+        out = self.folder / "long"
+        self.distil(out, "--layers", 1, "--long-text", longer, "--long-steps", 2, "--long-sequence", 200)
+        chain = json.loads((out / "chain.json").read_text())
+        self.assertIn("long_context", chain["layers"][0]["losses"])
+        self.assertEqual("longer.txt", chain["recipe"]["long_context_data"]["files"][0]["file"])
+        steps = [line for line in self.losses(out) if line.get("stage") == "long_context"]
+        self.assertEqual(2, len(steps))
+        self.assertGreater(steps[0]["tokens"], 128)
+        lost = self.distil(self.folder / "other", "--long-steps", 2, exit_status=1)
+        self.assertIn("--long-text", lost.stderr)
+
+    def test_an_order_measured_with_another_variant_is_named(self):
+        out = self.folder / "chain"
+        self.tool("sensitivity", self.model, "--text", self.text, "--out", out, "--order", "entropy-ascending", *PAPER,
+                  *SHORT[:6], "--threads", 1)
+        done = self.tool("distil", self.model, "--text", self.text, "--out", out, "--layers", 1, *SHORT)
+        self.assertIn("variant paper", done.stderr)
+
     def test_killed_at_any_moment_it_goes_on_to_the_same_losses(self):
         whole, parts = self.folder / "whole", self.folder / "parts"
         self.distil(whole, "--layers", 2)

@@ -141,13 +141,10 @@ TEST(BatchSourceTest, GoesOnFromACursorWithTheSameBatches) {
 TEST(BatchSourceTest, ASequenceLongerThanABatchGoesAlone) {
   const auto sequences = numbered_sequences(7);
   BatchSource source(sequences, 3, 1);
-  std::int64_t largest = 0;
   for (int i = 0; i < 12; ++i) {
     const TrainingBatch batch = source.next();
-    largest = std::max(largest, batch.rows());
-    if (batch.rows() > 3) EXPECT_EQ(batch.segments.size(), 1u);
+    EXPECT_TRUE(batch.rows() <= 3 || batch.segments.size() == 1);
   }
-  EXPECT_EQ(largest, source.largest_batch());
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "tests/worker/test_files.h"
@@ -16,12 +17,13 @@ using kernels::DType;
 using testing::golden_path;
 using testing::read_text;
 
-std::vector<TrainingBatch> random_sequences(int count, std::uint64_t seed) {
+// Of 12 to 31 rows, or `factor` times as many.
+std::vector<TrainingBatch> random_sequences(int count, std::uint64_t seed, int factor = 1) {
   std::mt19937_64 random(seed);
   std::vector<TrainingBatch> out;
   for (int i = 0; i < count; ++i) {
     TrainingBatch& s = out.emplace_back();
-    const int rows = 12 + static_cast<int>(random() % 20);
+    const int rows = factor * (12 + static_cast<int>(random() % 20));
     for (int t = 0; t < rows; ++t) {
       s.ids.push_back(static_cast<std::int32_t>(random() % 96));
       s.positions.push_back(t);
@@ -36,10 +38,12 @@ std::vector<TrainingBatch> random_sequences(int count, std::uint64_t seed) {
 
 class DistilTest : public ::testing::Test {
  protected:
-  DistilTest() : training_(random_sequences(24, 1)), held_out_(random_sequences(4, 2)) {
+  DistilTest()
+      : training_(random_sequences(24, 1)),
+        held_out_(random_sequences(4, 2)),
+        longer_(random_sequences(6, 3, 4)) {
     // A window as long as these sequences would leave nothing to learn.
-    options_.variant = *named_variant("paper");
-    options_.variant.rotary = true;
+    variant_.rotary = true;
     options_.layerwise = {6, 1e-2, 1e-3, 2};
     options_.chained = {5, 3e-3, 1e-4, 1};
     options_.batch_tokens = 64;
@@ -56,7 +60,7 @@ class DistilTest : public ::testing::Test {
     std::atomic<bool> stop{stop_after == 0};
     int steps = 0;
     ChainSetup setup;
-    setup.training = {&options_, training_, held_out_, dir, 0.0, {}, &stop};
+    setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop};
     setup.training.on_step = [&](const StepReport&) { stop = ++steps == stop_after; };
     setup.weights = files_.get();
     setup.layers = layers;
@@ -71,7 +75,7 @@ class DistilTest : public ::testing::Test {
     manifest.layers = teacher.config.layers;
     manifest.program = "distill_test";
     manifest.version = "1";
-    manifest.variant = options_.variant;
+    manifest.variant = variant_;
     manifest.order_method = "file";
     manifest.order = {3, 1, 0, 4, 2};
     return manifest;
@@ -91,8 +95,9 @@ class DistilTest : public ::testing::Test {
 
   const std::filesystem::path model_ = golden_path("training/teacher");
   testing::TempDir folder_;
-  std::vector<TrainingBatch> training_, held_out_;
+  std::vector<TrainingBatch> training_, held_out_, longer_;
   DistilOptions options_;
+  DslaVariant variant_ = *named_variant("paper");
   std::unique_ptr<WeightFiles> files_;
 };
 
@@ -122,9 +127,10 @@ TEST_F(DistilTest, MakesAChainWhoseLayersLoadAndWhoseDivergenceFellAtEveryStage)
 }
 
 TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
+  options_.long_context = {3, 1e-3, 1e-4, 0};
   const auto whole = folder_.path() / "whole";
   ASSERT_TRUE(run(whole, 2).ok());
-  for (const int stop : {1, 5, 6, 9, 11, 12, 17}) {
+  for (const int stop : {1, 5, 6, 9, 11, 12, 13, 14, 17, 27}) {
     const auto parts = folder_.path() / ("stop" + std::to_string(stop));
     const Status stopped = run(parts, 2, stop);
     ASSERT_FALSE(stopped.ok());
@@ -135,6 +141,22 @@ TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
       EXPECT_EQ(read_text(parts / file), read_text(whole / file)) << file << " after " << stop;
     }
   }
+}
+
+TEST_F(DistilTest, TheLongContextStageTrainsOnItsOwnSequences) {
+  options_.layerwise.steps = options_.chained.steps = 1;
+  options_.batch_tokens = 1;  // a sequence a step
+  options_.long_context = {6, 1e-3, 1e-4, 0};
+  const auto dir = folder_.path() / "dsla";
+  ASSERT_TRUE(run(dir, 1).ok());
+  std::multiset<std::int64_t> expected, found;
+  for (const TrainingBatch& sequence : longer_) expected.insert(sequence.rows());
+  for (const std::string& line : logged(dir)) {
+    const auto json = nlohmann::json::parse(line);
+    if (json.value("stage", "") == "long_context") found.insert(json["tokens"].get<std::int64_t>());
+  }
+  EXPECT_EQ(found, expected);
+  EXPECT_TRUE(load_chain_manifest(dir)->distilled[0].losses.contains("long_context"));
 }
 
 TEST_F(DistilTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
@@ -156,7 +178,7 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   rich.feature_map = kernels::FeatureMap::kElu;
   rich.window = 5;
   for (const DslaVariant& variant : {*named_variant("paper"), *named_variant("dslad"), rich}) {
-    options_.variant = variant;
+    variant_ = variant;
     const auto dir = folder_.path() / std::to_string(variant.window + variant.output_norm + variant.rotary);
     const Status done = run(dir, 5);
     ASSERT_TRUE(done.ok()) << done.error().message;
@@ -167,7 +189,7 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
 TEST_F(DistilTest, RefusesACheckpointOfAnotherShape) {
   const auto dir = folder_.path() / "dsla";
   ASSERT_FALSE(run(dir, 1, 3).ok());
-  options_.variant.output_norm = true;
+  variant_.output_norm = true;
   const Status resumed = run(dir, 1);
   ASSERT_FALSE(resumed.ok());
   EXPECT_EQ(resumed.error().code, ErrorCode::kInvalidArgument) << resumed.error().message;

@@ -35,15 +35,6 @@ void BatchSource::seek(BatchCursor cursor) {
   shuffle();
 }
 
-std::int64_t BatchSource::largest_batch() const {
-  std::int64_t longest = 0, all = 0;
-  for (const TrainingBatch& sequence : sequences_) {
-    longest = std::max(longest, sequence.rows());
-    all += sequence.rows();
-  }
-  return std::max(longest, std::min(all, batch_tokens_));
-}
-
 void BatchSource::shuffle() {
   order_.resize(sequences_.size());
   std::iota(order_.begin(), order_.end(), std::size_t{0});

@@ -29,8 +29,6 @@ class BatchSource {
 
   [[nodiscard]] BatchCursor cursor() const { return cursor_; }
   void seek(BatchCursor cursor);
-  // Rows of the largest batch there can be.
-  [[nodiscard]] std::int64_t largest_batch() const;
 
  private:
   void shuffle();

@@ -6,7 +6,15 @@
 namespace dslad::worker {
 
 std::string_view to_string(Stage stage) {
-  return stage == Stage::kLayerwise ? "layerwise" : "chained";
+  switch (stage) {
+    case Stage::kLayerwise:
+      return "layerwise";
+    case Stage::kChained:
+      return "chained";
+    case Stage::kLongContext:
+      break;
+  }
+  return "long_context";
 }
 
 std::string_view to_string(LayerTarget target) {
@@ -28,21 +36,24 @@ nlohmann::ordered_json DistilOptions::to_json() const {
                                   {"lowest_rate", stage.lowest_rate},
                                   {"warm_up", stage.warm_up}};
   };
-  return {{"target", to_string(target)},
-          {"layerwise", stage_json(layerwise)},
-          {"chained", stage_json(chained)},
-          {"losses",
-           {{"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}}},
-          {"optimizer",
-           {{"name", "adamw"},
-            {"betas", {optimizer.beta1, optimizer.beta2}},
-            {"epsilon", optimizer.epsilon},
-            {"decay", optimizer.decay},
-            {"clip", optimizer.clip}}},
-          {"batch_tokens", batch_tokens},
-          {"accumulation", accumulation},
-          {"compute", compute == kernels::DType::kBf16 ? "bf16" : "f32"},
-          {"seed", seed}};
+  nlohmann::ordered_json out = {{"target", to_string(target)}};
+  for (const Stage which : kStages) {
+    // Left out where it was, so that chains from before there was this stage can go on.
+    if (which == Stage::kLongContext && long_context.steps == 0) continue;
+    out[std::string(to_string(which))] = stage_json(stage(which));
+  }
+  out["losses"] = {
+      {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
+  out["optimizer"] = {{"name", "adamw"},
+                      {"betas", {optimizer.beta1, optimizer.beta2}},
+                      {"epsilon", optimizer.epsilon},
+                      {"decay", optimizer.decay},
+                      {"clip", optimizer.clip}};
+  out["batch_tokens"] = batch_tokens;
+  out["accumulation"] = accumulation;
+  out["compute"] = compute == kernels::DType::kBf16 ? "bf16" : "f32";
+  out["seed"] = seed;
+  return out;
 }
 
 }  // namespace dslad::worker

@@ -10,14 +10,15 @@
 #include "schema/result.h"
 #include "worker/distill/adamw.h"
 #include "worker/distill/network.h"
-#include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {
 
-enum class Stage : std::uint8_t { kLayerwise, kChained };
-inline constexpr std::array kStages = {Stage::kLayerwise, Stage::kChained};
+// In the order in which a layer passes through them. The long-context stage has the chained stage's losses,
+// on sequences of its own.
+enum class Stage : std::uint8_t { kLayerwise, kChained, kLongContext };
+inline constexpr std::array kStages = {Stage::kLayerwise, Stage::kChained, Stage::kLongContext};
 
-std::string_view to_string(Stage stage);         // "layerwise", "chained"
+std::string_view to_string(Stage stage);         // "layerwise", "chained", "long_context"
 std::string_view to_string(LayerTarget target);  // "attention", "hidden"
 Result<LayerTarget> parse_target(std::string_view text);
 
@@ -28,10 +29,10 @@ struct StageOptions {
 };
 
 struct DistilOptions {
-  DslaVariant variant;
   LayerTarget target = LayerTarget::kAttentionOutput;
   StageOptions layerwise{200, 3e-3, 3e-5, 20};
   StageOptions chained{200, 1e-3, 1e-5, 20};
+  StageOptions long_context{0, 3e-4, 3e-6, 0};
   LossWeights losses{1.0, 0.1, 0.01, 1.0};
   AdamWOptions optimizer;
   std::int64_t batch_tokens = 4096;  // of one pass, about
@@ -40,7 +41,15 @@ struct DistilOptions {
   std::uint64_t seed = 1;
 
   [[nodiscard]] const StageOptions& stage(Stage which) const {
-    return which == Stage::kLayerwise ? layerwise : chained;
+    switch (which) {
+      case Stage::kLayerwise:
+        return layerwise;
+      case Stage::kChained:
+        return chained;
+      case Stage::kLongContext:
+        break;
+    }
+    return long_context;
   }
   // All that the results depend on, but the data and the variant.
   [[nodiscard]] nlohmann::ordered_json to_json() const;

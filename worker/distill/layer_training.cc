@@ -24,8 +24,7 @@ class LayerTraining {
         converted_(converted),
         setup_(setup),
         options_(*setup.options),
-        source_(setup.training, options_.batch_tokens,
-                options_.seed + static_cast<std::uint64_t>(layer.layer())),
+        source_(source_over(setup.training)),
         optimizer_(options_.optimizer, layer.value_array().size()) {
     state_.layer = layer.layer();
   }
@@ -38,6 +37,10 @@ class LayerTraining {
   }
 
  private:
+  BatchSource source_over(std::span<const TrainingBatch> sequences) const {
+    return {sequences, options_.batch_tokens, options_.seed + static_cast<std::uint64_t>(layer_.layer())};
+  }
+
   Status begin() {
     auto checkpoint = load_checkpoint(setup_.dir);
     if (!checkpoint) return checkpoint.error();
@@ -69,6 +72,7 @@ class LayerTraining {
     std::ranges::copy(checkpoint.values, layer_.value_array().begin());
     layer_.refresh();
     optimizer_.restore(state_.optimizer_steps, checkpoint.first_moment, checkpoint.second_moment);
+    if (on_long_sequences()) source_ = source_over(setup_.long_context);
     source_.seek(state_.cursor);
     return ok_status();
   }
@@ -104,6 +108,7 @@ class LayerTraining {
     }
     ++state_.stage;
     state_.step = 0;
+    if (on_long_sequences()) source_ = source_over(setup_.long_context);
     optimizer_ = AdamW(options_.optimizer, layer_.value_array().size());
     return save();
   }
@@ -143,7 +148,7 @@ class LayerTraining {
   }
 
   Result<Losses> pass_losses(Stage stage, const TrainingBatch& batch, double scale) {
-    if (stage == Stage::kChained) {
+    if (stage != Stage::kLayerwise) {
       return network_.train_chained(batch, converted_, layer_, options_.losses, scale);
     }
     const auto loss = network_.train_layerwise(batch, converted_, layer_, options_.target, scale);
@@ -159,7 +164,7 @@ class LayerTraining {
                                    {"step", report.step},
                                    {"steps", report.steps},
                                    {"loss", report.losses.total}};
-    if (report.stage == Stage::kChained) {
+    if (report.stage != Stage::kLayerwise) {
       line["ce"] = report.losses.ce;
       line["kl"] = report.losses.kl;
       line["align"] = report.losses.align;
@@ -186,6 +191,10 @@ class LayerTraining {
                          {"held_out_ce", losses->ce}});
   }
   [[nodiscard]] Stage current_stage() const { return kStages[static_cast<std::size_t>(state_.stage)]; }
+  [[nodiscard]] bool on_long_sequences() const {
+    return static_cast<std::size_t>(state_.stage) < kStages.size() &&
+           current_stage() == Stage::kLongContext && options_.long_context.steps > 0;
+  }
 
   Status save() {
     state_.optimizer_steps = optimizer_.steps();

@@ -33,6 +33,7 @@ struct StepReport {
 struct TrainingSetup {
   const DistilOptions* options;
   std::span<const TrainingBatch> training, held_out;  // sequences; neither is empty
+  std::span<const TrainingBatch> long_context;        // of that stage; not empty where it has steps
   std::filesystem::path dir;                          // of the log and the checkpoints
   double checkpoint_seconds = 60;                     // between two of them
   std::function<void(const StepReport&)> on_step;     // may be empty

@@ -74,8 +74,8 @@ class Network {
   Status measure_entropy(const TrainingBatch& batch, const EntropySink& sink);
 
   [[nodiscard]] std::size_t held_bytes() const;  // by activations, now
-  // What held_bytes() becomes by a chained step of `rows` rows that trains `layer`, all others softmax: in
-  // floats a row 5 H + 2 A + 3 Q + ... (worker/distill/README.md), and a tape for each layer from `layer` on.
+  // What held_bytes() becomes by a chained step of `rows` rows that trains `layer`, all others softmax;
+  // worker/distill/README.md has the formula.
   static std::size_t activation_bytes(const LlamaConfig& config, std::int64_t rows, int layer);
 
  private:

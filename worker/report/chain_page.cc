@@ -55,18 +55,19 @@ std::string order_section(const ChainManifest& m) {
 std::string layers_section(const ChainManifest& m) {
   if (m.distilled.empty()) return "<p>No layer is distilled yet.</p>\n";
   std::string out = "<h2>Layers: divergence on held-out text after each stage</h2>\n<table>";
-  out +=
-      row({"plan", "layer", "initialised", "layer-wise", "chained", "history gate", "recency gate", "tokens"},
-          "th");
+  out += row({"plan", "layer", "initialised", "layer-wise", "chained", "long context", "history gate",
+              "recency gate", "tokens"},
+             "th");
   for (std::size_t i = 0; i < m.distilled.size(); ++i) {
     const DistilledLayer& layer = m.distilled[i];
-    out += row({fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
-                number(at(layer.losses, {"initialised", "kl"})),
-                number(at(layer.losses, {"layerwise", "kl"})), number(at(layer.losses, {"chained", "kl"})),
-                number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
-                number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
-                number(at(layer.losses, {"tokens"}), "{:.0f}")},
-               "td");
+    out +=
+        row({fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
+             number(at(layer.losses, {"initialised", "kl"})), number(at(layer.losses, {"layerwise", "kl"})),
+             number(at(layer.losses, {"chained", "kl"})), number(at(layer.losses, {"long_context", "kl"})),
+             number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
+             number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
+             number(at(layer.losses, {"tokens"}), "{:.0f}")},
+            "td");
   }
   return out +
          "</table>\n<p>Gates: median over channels of the mean gate a on held-out text; 1 keeps "

@@ -14,6 +14,9 @@ constexpr const char* kDefaultOrder = "kl";  // docs/quality.md: entropy orders 
 nlohmann::json recipe_of(const TrainingSession& session) {
   nlohmann::json recipe = session.arguments.options.to_json();
   recipe["data"] = session.data.description;
+  if (!session.long_context.training.empty()) {
+    recipe["long_context_data"] = session.long_context.description;
+  }
   return recipe;
 }
 
@@ -54,7 +57,16 @@ Status check_folder(const TrainingSession& session) {
 Status prepare_order(TrainingSession& session) {
   const std::string& wanted = session.arguments.order;
   const bool settled = !session.manifest.order.empty();
-  if (settled && (wanted.empty() || !session.manifest.distilled.empty())) return ok_status();
+  if (settled && (wanted.empty() || !session.manifest.distilled.empty())) {
+    if (!(session.manifest.variant == session.variant)) {
+      fmt::print(stderr,
+                 "warning: the order in {} was decided ({}) with variant {}, and this run trains {}; give "
+                 "--order to decide it again\n",
+                 session.dir.string(), session.manifest.order_method, session.manifest.variant.name,
+                 session.variant.name);
+    }
+    return ok_status();
+  }
   const std::string method = wanted.empty() ? kDefaultOrder : wanted;
   const Status measured = session.measure(method == "kl" || method == "greedy");
   return measured ? session.decide_order(method) : measured;
@@ -66,7 +78,7 @@ class Reporter {
   Reporter(int layers, bool json) : layers_(layers), json_(json) {}
 
   void step(const StepReport& report, int position) {
-    const std::string parts = report.stage == Stage::kChained
+    const std::string parts = report.stage != Stage::kLayerwise
                                   ? fmt::format(" (ce {:.4f} kl {:.4f} align {:.3g})", report.losses.ce,
                                                 report.losses.kl, report.losses.align)
                                   : "";
@@ -138,6 +150,7 @@ int distil(TrainingArguments arguments) {
   setup.training = {&session.arguments.options,
                     session.data.training,
                     session.data.held_out,
+                    session.long_context.training,
                     session.dir,
                     session.arguments.checkpoint_seconds,
                     [&](const StepReport& report) {

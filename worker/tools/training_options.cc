@@ -63,6 +63,17 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--chained-rate", a.options.chained.rate, "highest learning rate of the chained stage")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  verb.add_option("--long-text", a.long_text, "files of the long-context stage, of the same kinds");
+  verb.add_option("--long-steps", a.options.long_context.steps, "of each layer, after the chained stage")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--long-rate", a.options.long_context.rate,
+                  "highest learning rate of the long-context stage")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--long-sequence", a.long_sequence, "tokens of one of its sequences, at most")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
   verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
   verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
       ->capture_default_str();

@@ -71,9 +71,9 @@ Status TrainingSession::load() {
   if (!named) return named.error();
   arguments.options.compute = *compute;
   arguments.options.target = *target;
-  arguments.options.variant = *named;
   variant = *named;
-  for (StageOptions* stage : {&arguments.options.layerwise, &arguments.options.chained}) {
+  for (StageOptions* stage :
+       {&arguments.options.layerwise, &arguments.options.chained, &arguments.options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
     stage->warm_up = stage->steps / kWarmUpPart;
   }
@@ -97,13 +97,35 @@ Status TrainingSession::load() {
              data.too_long > 0 ? fmt::format("; {} documents or questions left out, longer than {} tokens",
                                              data.too_long, arguments.data.corpus.sequence)
                                : "");
-  return read_manifest();
+  Status longer = load_long_context((*teacher)->config);
+  return longer ? read_manifest() : longer;
+}
+
+Status TrainingSession::load_long_context(const LlamaConfig& config) {
+  const std::int64_t steps = arguments.options.long_context.steps;
+  if (arguments.long_text.empty() != (steps == 0)) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "the long-context stage needs both --long-text and --long-steps"};
+  }
+  if (steps == 0) return ok_status();
+  TrainingDataOptions options = arguments.data;
+  options.files = arguments.long_text;
+  options.corpus.sequence = arguments.long_sequence;
+  auto loaded = load_training_data(arguments.model, config, options);
+  if (!loaded) return loaded.error();
+  long_context = *std::move(loaded);
+  fmt::print(stderr, "long-context stage: {} sequences, {} tokens; {} sequences, {} tokens held out\n",
+             long_context.training.size(), long_context.training_tokens, long_context.held_out.size(),
+             long_context.held_out_tokens);
+  data.held_out.insert(data.held_out.end(), std::make_move_iterator(long_context.held_out.begin()),
+                       std::make_move_iterator(long_context.held_out.end()));
+  long_context.held_out.clear();
+  return ok_status();
 }
 
 Status TrainingSession::read_manifest() {
   const Teacher& teacher = network->teacher();
   auto found = load_chain_manifest(dir);
-  chain_exists = found.ok();
   if (!found && found.error().code != ErrorCode::kNotFound) return found.error();
   if (found) {
     if (found->teacher_digest != teacher.digest) {

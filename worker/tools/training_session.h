@@ -33,12 +33,13 @@ class TrainingSession {
   std::unique_ptr<WeightFiles> weights;
   std::unique_ptr<Network> network;
   TrainingData data;
+  TrainingData long_context;  // of that stage; empty without it. Its held-out part is in data.held_out
   ChainManifest manifest;
-  bool chain_exists = false;  // the manifest was read from the folder
 
  private:
   explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
   Status load();
+  Status load_long_context(const LlamaConfig& config);
   Status read_manifest();
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;
   LayerEvidence& evidence(int layer);

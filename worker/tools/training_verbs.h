@@ -18,7 +18,9 @@ struct TrainingArguments {
   std::string model;  // a Hugging Face directory
   std::string out;    // the chain's folder; empty: MODEL/dsla
   TrainingDataOptions data;
-  std::vector<std::string> tasks;  // more files, after data.files
+  std::vector<std::string> tasks;      // more files, after data.files
+  std::vector<std::string> long_text;  // files of the long-context stage
+  std::int64_t long_sequence = 8192;   // tokens of its sequences, at most
   DistilOptions options;
   std::string variant = "dslad";
   std::string target = "attention", compute = "bf16", stored = "bf16";
