@@ -22,8 +22,6 @@ from optimizer import Optimizer
 from stages import ChainedWeights, chained, layer_wise
 from student import FEATURE_MAPS, DslaLayer, Variant
 
-LENGTHS = (150, 1000)  # of the training documents, tokens
-
 
 def add_fields(parser, kind, prefix=""):
     """An option for every field of the dataclass."""
@@ -62,7 +60,8 @@ def convert(network, books, converted, index, options):
     weights = from_options(options, ChainedWeights, "weight_")
 
     def batches(stage, steps):
-        return training_batches(books, f"{options.seed}-{index}-{stage}", steps, *LENGTHS, options.rows)
+        return training_batches(books, f"{options.seed}-{index}-{stage}", steps, *options.training_lengths, options.rows,
+                                document_weight=options.document_weight, summary=options.summaries)
 
     first = train(layer, batches("layer-wise", options.steps), options.steps, (options.rate, options.rate / 30, 20),
                   lambda batch: layer_wise(network, converted, index, batch, options.target))
@@ -85,6 +84,10 @@ def parse_options():
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--chained-rate", type=float, default=1e-3)
     parser.add_argument("--target", choices=("attention", "hidden"), default="attention")
+    parser.add_argument("--training-lengths", type=int, nargs=2, default=(150, 1000), metavar=("SHORTEST", "LONGEST"),
+                        help="of the training documents, tokens")
+    parser.add_argument("--document-weight", type=float, default=1.0, help="of a document's row in the divergence")
+    parser.add_argument("--summaries", action=argparse.BooleanOptionalAction, default=True, help="in training")
     parser.add_argument("--lengths", type=int, nargs="+", default=(500, 1000, 2000), help="of the held-out documents")
     parser.add_argument("--documents", type=int, default=2, help="of each length")
     add_fields(parser, Variant)

@@ -15,7 +15,7 @@ class Variant:
     """y = W_o norm(DSLA(map(rotary(W_q x)), map(rotary(W_k x)), W_v x)), with each part there or not."""
 
     rotary: bool = False  # the model's rotary embedding on q and k
-    feature_map: str = "none"  # none | elu | softmax | unit, on q and k, after rotary
+    feature_map: str = "none"  # one of FEATURE_MAPS, on q and k, after rotary
     output_norm: bool = False  # RMSNorm of each head's output over d_v, one weight [d_v] for all heads
     alpha_per_head: bool = False  # alpha [2, heads] instead of [2]
     window: int = 0  # tokens of exact attention beside the states
@@ -32,6 +32,8 @@ FEATURE_MAPS = {
     "elu": lambda x: F.elu(x) + 1,
     "softmax": lambda x: x.softmax(dim=-1),
     "unit": lambda x: x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt(),
+    # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others. In the twin alone.
+    "softmax-pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }
 
 
@@ -42,17 +44,18 @@ class DslaLayer(nn.Module):
         """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj."""
         super().__init__()
         self.config, self.variant = config, variant
-        dtype, kv_size = teacher["q_proj"].dtype, config.kv_heads * config.head_dim
+        widening = 2 if variant.feature_map == "softmax-pair" else 1
+        dtype, gates = teacher["q_proj"].dtype, config.kv_heads * config.head_dim * widening
         random = torch.Generator().manual_seed(seed)
         for name, weight in teacher.items():
             self.register_parameter(name, nn.Parameter(weight.clone()))
-        self.gk_proj = nn.Parameter(torch.eye(kv_size, config.hidden, dtype=dtype))
-        self.gk_proj_bias = nn.Parameter(torch.full((kv_size,), variant.history_bias, dtype=dtype))
+        self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, dtype=dtype))
+        self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, dtype=dtype))
         if variant.states == 2:
             bound = config.hidden**-0.5
-            uniform = torch.rand(kv_size, config.hidden, generator=random).to(dtype)
+            uniform = torch.rand(gates, config.hidden, generator=random).to(dtype)
             self.gk_proj2 = nn.Parameter((2 * uniform - 1) * bound)
-            self.gk_proj2_bias = nn.Parameter(torch.full((kv_size,), variant.recency_bias, dtype=dtype))
+            self.gk_proj2_bias = nn.Parameter(torch.full((gates,), variant.recency_bias, dtype=dtype))
         shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
         self.alpha_list = nn.Parameter(torch.zeros(shape, dtype=dtype))
         if variant.output_norm:
