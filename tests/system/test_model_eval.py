@@ -17,7 +17,8 @@ STORY = "Once upon a time, there was a little girl named Lily. She had a big red
 
 def question_line(name):
     items = [{"question": "Who had it?", "answers": [name], "kind": "early"},
-             {"question": "What colour is the ball?", "answers": ["red"], "kind": "late"},
+             {"question": "What colour is the ball?", "answers": ["It is red."], "kind": "late",
+              "evidence": "a big red ball"},
              {"question": "When?", "answers": []}]
     return {"id": name, "task": "qa", "document": f"{name} had a ball. {STORY}", "items": items}
 
@@ -92,6 +93,8 @@ class Eval(unittest.TestCase):
             self.assertLessEqual(qa["plans"][0][name]["low"], qa["plans"][0][name]["mean"])
         self.assertEqual(["early", "late"], [group["group"] for group in qa["plans"][0]["by_kind"]])
         self.assertEqual([12], [group["items"] for group in qa["plans"][1]["by_length"]])
+        # Of a document's three questions the first one's answer stands in it, and what the second one rests on.
+        self.assertEqual([8], [group["items"] for group in qa["plans"][1]["by_distance"]])
         self.assertLessEqual({"rouge1", "rouge2", "rougeL"}, set(summaries["plans"][1]))
         self.assertIn(choices["plans"][0]["accuracy"]["mean"], (0, 1))
         self.assertGreater(text["plans"][0]["perplexity"], 1)

@@ -15,7 +15,7 @@ using ::testing::IsEmpty;
 
 constexpr const char* kQa =
     R"({"id": "a", "task": "qa", "document": "Tom is here.", "items": [)"
-    R"({"question": "Who?", "answers": ["Tom", "Tom."], "kind": "early"}, {"question": "When?", "answers": []}]})";
+    R"({"question": "Who?", "answers": ["Tom", "Tom."], "kind": "early", "evidence": "It was Tom."}, {"question": "When?", "answers": []}]})";
 constexpr const char* kChoice = R"({"id": "c", "question": "Is", "choices": ["yes", "no"], "answer": 1})";
 
 std::string error_of(const std::string& bytes, ErrorCode code = ErrorCode::kInvalidArgument) {
@@ -35,6 +35,7 @@ TEST(EvalData, ReadsQuestionsWithTheirAnswers) {
   ASSERT_EQ(data->documents[0].items.size(), 2u);
   EXPECT_EQ(data->documents[0].items[0].question, "Who?");
   EXPECT_EQ(data->documents[0].items[0].kind, "early");
+  EXPECT_EQ(data->documents[0].items[0].evidence, "It was Tom.");
   EXPECT_THAT(data->documents[0].items[0].references, ElementsAre("Tom", "Tom."));
   EXPECT_THAT(data->documents[0].items[1].references, IsEmpty());
 }

@@ -399,6 +399,7 @@ struct Made {
       record.key = {evaluated.items.back(), plan};
       record.kind = item == 0 ? "early" : "late";
       record.tokens = std::string(id) == "a" ? 512 : 513;
+      if (item == 0) record.distance = record.tokens - 300;
       record.weight = weight;
       record.scores = plan == 0 ? plan0 : plan1;
       ASSERT_TRUE(log.append(record).ok());
@@ -424,6 +425,10 @@ TEST(Summary, GivesMeansRatiosAndGroups) {
   EXPECT_EQ(summary.plans[1].by_length[0].name, "<=512");
   EXPECT_EQ(summary.plans[1].by_length[0].scores.at("f1").mean, 0.75);
   EXPECT_EQ(summary.plans[1].by_length[1].name, "<=1k");
+  ASSERT_EQ(summary.plans[1].by_distance.size(), 1u);  // the second items' distance is not known
+  EXPECT_EQ(summary.plans[1].by_distance[0].name, "<=512");
+  EXPECT_EQ(summary.plans[1].by_distance[0].items, 2);
+  EXPECT_EQ(summary.plans[1].by_distance[0].scores.at("f1").mean, 0.25);
   EXPECT_EQ(summary.plans[1].by_kind[1].name, "late");
   EXPECT_EQ(summary.plans[1].by_kind[1].scores.at("exact_match").mean, 0.5);
   EXPECT_EQ(headlines({&summary, 1}, std::vector<int>{0, 1})[1].quality, 0.5);

@@ -20,7 +20,7 @@ TEST(Metrics, GiveTheScoresOfThePythonPackages) {
     SCOPED_TRACE(one.dump());
     const std::string found = one["found"];
     const std::vector<std::string> references = one["references"];
-    EXPECT_EQ(normalize_answer(found), one["normalized"]);
+    EXPECT_EQ(normalize_answer(found), one["normalized"].get<std::string>());
     const SquadScore squad = squad_score(found, references);
     EXPECT_EQ(squad.exact_match, one["exact_match"]);
     EXPECT_NEAR(squad.f1, one["f1"], kRounding);

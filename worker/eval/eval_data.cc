@@ -130,6 +130,7 @@ class LineReader {
     }
     item.references = qa ? required_texts(fields, "answers", 0) : required_texts(fields, "summaries", 1);
     item.kind = fields.text("kind", "");
+    item.evidence = fields.text("evidence", "");
     return item;
   }
 

@@ -2,11 +2,12 @@
 //
 //   text       a file named *.txt, or whose first character but white space is not "{": perplexity
 //   otherwise JSONL, one object a line, empty lines skipped, unknown keys ignored; the first line says which:
-//   qa         {"id", "task": "qa", "document", "items": [{"question", "answers": [...], "kind"?}]}
+//   qa         {"id", "task": "qa", "document", "items": [{"question", "answers": [...], "kind"?, "evidence"?}]}
 //   summarize  {"id", "task": "summarize", "document", "items": [{"question"?, "summaries": [...], "kind"?}]}
 //   choice     {"id", "task"?: "choice", "question", "choices": [...], "answer": index, "kind"?}
 // `answers: []` marks a question that the document does not answer. "kind" is a label of the data's own by
-// which scores are also grouped. Plain values.
+// which scores are also grouped; "evidence" is the part of the document that the answer rests on, as it stands
+// there. Plain values.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,7 @@ struct EvalItem {
   std::optional<std::string> question;
   std::vector<std::string> references;  // answers or summaries
   std::string kind;                     // empty: none
+  std::string evidence;                 // empty: none
 };
 
 struct EvalDocument {

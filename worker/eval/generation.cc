@@ -1,6 +1,7 @@
 #include "worker/eval/generation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <map>
 #include <utility>
@@ -28,6 +29,25 @@ struct Job {
   Task task;
   std::int64_t document_tokens;
 };
+
+// Tokens from the place that an answer rests on to the document's end, by the share of its bytes that follow:
+// the latest occurrence of the evidence, or of an answer where the data names none.
+std::optional<std::int64_t> distance_to_fact(std::string_view document, const EvalItem& item,
+                                             std::int64_t document_tokens) {
+  std::size_t place = std::string_view::npos;
+  const auto find = [&](std::string_view text) {
+    const std::size_t found = text.empty() ? std::string_view::npos : document.rfind(text);
+    if (found != std::string_view::npos && (place == std::string_view::npos || found > place)) place = found;
+  };
+  if (!item.evidence.empty()) {
+    find(item.evidence);
+  } else {
+    for (const std::string& answer : item.references) find(answer);
+  }
+  if (place == std::string_view::npos) return std::nullopt;
+  const double behind = static_cast<double>(document.size() - place) / static_cast<double>(document.size());
+  return std::llround(behind * static_cast<double>(document_tokens));
+}
 
 class GenerationRun : public EngineSink {
  public:
@@ -148,6 +168,7 @@ class GenerationRun : public EngineSink {
     record.key = {{data_.file, job.part.document->id, item}, job.part.plan};
     record.kind = asked.kind;
     record.tokens = job.document_tokens;
+    record.distance = distance_to_fact(job.part.document->document, asked, job.document_tokens);
     record.text = text;
     if (data_.kind == DataKind::kQa) {
       const SquadScore score = squad_score(text, asked.references);

@@ -15,6 +15,7 @@ std::string to_line(const ScoreRecord& record) {
                                  {"plan", record.key.plan}};
   if (!record.kind.empty()) line["kind"] = record.kind;
   line["tokens"] = record.tokens;
+  if (record.distance) line["distance"] = *record.distance;
   line["weight"] = record.weight;
   line["scores"] = record.scores;
   if (!record.text.empty()) line["text"] = record.text;
@@ -33,6 +34,9 @@ Result<ScoreRecord> parse_record(std::string_view line, std::string_view where) 
   record.key.plan = static_cast<int>(fields.integer("plan", 0, std::numeric_limits<int>::max()));
   record.kind = fields.text("kind", "");
   record.tokens = fields.integer("tokens", 0, std::numeric_limits<std::int64_t>::max());
+  if (fields.find("distance") != nullptr) {
+    record.distance = fields.integer("distance", 0, std::numeric_limits<std::int64_t>::max());
+  }
   record.weight = fields.number("weight", 0, kAny, 1);
   record.text = fields.text("text", "");
   const nlohmann::json* const scores = fields.find("scores");

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace dslad::worker {
 namespace {
@@ -70,12 +71,16 @@ GroupSummary group_of(const std::string& name, std::span<const Pair> pairs, std:
   return {name, std::ssize(members), summarize(members, seed)};
 }
 
-std::vector<GroupSummary> group_by_length(std::span<const Pair> pairs, std::uint64_t seed) {
+// By tokens_of(record), an optional number of tokens; items without one are in no group.
+template <typename TokensOf>
+std::vector<GroupSummary> group_by_tokens(std::span<const Pair> pairs, std::uint64_t seed,
+                                          TokensOf tokens_of) {
   std::vector<GroupSummary> groups;
   std::int64_t shorter = -1;  // the longest of the group before
   for (const LengthGroup& length : kLengths) {
     auto group = group_of(length.name, pairs, seed, [&](const ScoreRecord& record) {
-      return record.tokens > shorter && record.tokens <= length.longest;
+      const std::optional<std::int64_t> tokens = tokens_of(record);
+      return tokens && *tokens > shorter && *tokens <= length.longest;
     });
     if (group.items > 0) groups.push_back(std::move(group));
     shorter = length.longest;
@@ -164,7 +169,14 @@ FileSummary summarize_file(const EvalData& data, const EvaluatedFile& evaluated,
     PlanSummary& out = summary.plans.emplace_back();
     out.plan = plan;
     out.scores = summarize(pairs, seed);
-    if (generates(data.kind)) out.by_length = group_by_length(pairs, seed);
+    if (generates(data.kind)) {
+      out.by_length = group_by_tokens(pairs, seed,
+                                      [](const ScoreRecord& record) { return std::optional(record.tokens); });
+    }
+    if (data.kind == DataKind::kQa) {
+      out.by_distance =
+          group_by_tokens(pairs, seed, [](const ScoreRecord& record) { return record.distance; });
+    }
     out.by_kind = group_by_kind(pairs, seed);
   }
   return summary;

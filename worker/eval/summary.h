@@ -32,9 +32,10 @@ struct GroupSummary {
 
 struct PlanSummary {
   int plan = 0;
-  ScoreSummaries scores;                // of all items
-  std::vector<GroupSummary> by_length;  // of the document, in tokens: generated scores only
-  std::vector<GroupSummary> by_kind;    // the data's labels
+  ScoreSummaries scores;                  // of all items
+  std::vector<GroupSummary> by_length;    // of the document, in tokens: generated scores only
+  std::vector<GroupSummary> by_distance;  // of the fact from the document's end, in tokens: where it is known
+  std::vector<GroupSummary> by_kind;      // the data's labels
 };
 
 struct FileSummary {

@@ -125,6 +125,7 @@ ordered_json to_json(const PlanSummary& plan) {
   if (plan.scores.contains("nats")) out["perplexity"] = std::exp(plan.scores.at("nats").mean);
   for (const auto& [name, score] : plan.scores) out[name] = to_json(score);
   if (!plan.by_length.empty()) out["by_length"] = groups_json(plan.by_length);
+  if (!plan.by_distance.empty()) out["by_distance"] = groups_json(plan.by_distance);
   if (!plan.by_kind.empty()) out["by_kind"] = groups_json(plan.by_kind);
   return out;
 }
@@ -158,6 +159,7 @@ std::string to_table(const FileSummary& file) {
   if (file.items == 0) return out;
   if (file.kind == DataKind::kText) return out + text_table(file);
   return out + score_table(file) + group_table(file, "document tokens", &PlanSummary::by_length) +
+         group_table(file, "tokens from the fact to the end", &PlanSummary::by_distance) +
          group_table(file, "kind", &PlanSummary::by_kind);
 }
 

@@ -1,5 +1,7 @@
 #include "worker/report/chain_page.h"
 
+#include <cmath>
+#include <cstdio>
 #include <fmt/format.h>
 #include <map>
 
@@ -110,6 +112,42 @@ std::string plans_section(const ChainManifest& m) {
   return table;
 }
 
+// The upper end of a group named such as "<=2k", in tokens.
+std::optional<double> upper_end(const nlohmann::json& group) {
+  if (!group.is_object() || !group.contains("group") || !group["group"].is_string()) return std::nullopt;
+  double tokens = 0;
+  char unit = ' ';
+  if (std::sscanf(group["group"].get<std::string>().c_str(), "<=%lf%c", &tokens, &unit) < 1)
+    return std::nullopt;
+  return unit == 'k' ? tokens * 1024 : tokens;
+}
+
+// Exact answers by the distance of what they rest on, all question files together.
+std::string retention_section(const ChainManifest& m) {
+  LineChart chart{"Exact answers by distance of the fact from the document's end",
+                  "log2 of tokens, at most",
+                  "exact match",
+                  false,
+                  {}};
+  for (const PlanQuality& plan : m.plans) {
+    std::map<double, std::pair<double, double>> sums;  // by upper end: right answers, items
+    for (const auto& [file, scores] : plan.scores.items()) {
+      if (!scores.is_object() || !scores.contains("by_distance")) continue;
+      for (const auto& group : scores["by_distance"]) {
+        const auto mean = at(group, {"exact_match", "mean"}), items = at(group, {"items"});
+        const auto end = upper_end(group);
+        if (!mean || !items || !end) continue;
+        sums[*end].first += *mean * *items;
+        sums[*end].second += *items;
+      }
+    }
+    ChartLine line{fmt::format("plan {}", plan.plan), {}};
+    for (const auto& [end, sum] : sums) line.points.emplace_back(std::log2(end), sum.first / sum.second);
+    if (!line.points.empty()) chart.lines.push_back(std::move(line));
+  }
+  return chart.lines.empty() ? "" : "<h2>Retention by fact distance</h2>\n" + to_svg(chart);
+}
+
 std::string losses_section(const std::vector<nlohmann::json>& log) {
   std::map<std::string, LineChart> by_stage;
   std::map<std::pair<std::string, int>, ChartLine> lines;
@@ -154,8 +192,8 @@ std::string chain_page(const ChainManifest& m, const std::vector<nlohmann::json>
       "{}.</p>\n",
       escape_html(m.teacher_digest), m.layers, m.distilled.size(), escape_html(m.variant.name),
       escape_html(m.program), escape_html(m.version));
-  out += plans_section(m) + order_section(m) + layers_section(m) + gates_chart(m) + losses_section(log) +
-         scores_section(m);
+  out += plans_section(m) + retention_section(m) + order_section(m) + layers_section(m) + gates_chart(m) +
+         losses_section(log) + scores_section(m);
   out += fmt::format("<h2>Recipe</h2>\n<pre>{}</pre>\n</body></html>\n", escape_html(m.recipe.dump(1)));
   return out;
 }

@@ -9,7 +9,7 @@ whole sentences, and those of two-step questions say both steps: a tiny model ca
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from routine import routine_line
 from words import ALARMS, COLORS, GOODS, PEOPLE, STATIONS
@@ -38,6 +38,7 @@ class Question:
     text: str
     answer: str
     kind: str  # early | middle | late: where its only statement is; or overwritten | two-step
+    evidence: str = field(repr=False)  # the entry that says so; of two, the one further back
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,14 @@ def _questions(rng, statements, offsets):
     for (attribute, key), statement in latest.items():
         third = ("early", "middle", "late")[int(offsets[id(statement)] * 3)]
         if attribute == "alarm":
-            questions.append(Question("Where was the alarm?", f"The alarm was at {key}.", third))
+            entry = _statement_line(statement)
+            questions.append(Question("Where was the alarm?", f"The alarm was at {key}.", third, entry))
             answer = f"The alarm at {key} was {statement.value}."
-            questions.append(Question("What was the alarm?", answer, third))
+            questions.append(Question("What was the alarm?", answer, third, entry))
         elif attribute in FACTS:
             kind = "overwritten" if times[attribute, key] > 1 else third
             text = rng.choice(FACTS[attribute][1]).format(k=key)
-            questions.append(Question(text, _answer(statement), kind))
+            questions.append(Question(text, _answer(statement), kind, _statement_line(statement)))
         if attribute == "store":
             questions += _two_step(rng, statement, latest)
     rng.shuffle(questions)
@@ -170,8 +172,10 @@ def _answer(statement):
 
 def _two_step(rng, store, latest):
     attribute = rng.choice([a for a in TWO_STEP if (a, store.value) in latest])
-    answer = f"{_answer(store)} {_answer(latest[attribute, store.value])}"
-    return [Question(TWO_STEP[attribute].format(k=store.key), answer, "two-step")]
+    second = latest[attribute, store.value]
+    further_back = min(store, second, key=lambda statement: statement.at)
+    answer = f"{_answer(store)} {_answer(second)}"
+    return [Question(TWO_STEP[attribute].format(k=store.key), answer, "two-step", _statement_line(further_back))]
 
 
 def _summary(stations, days, statements):

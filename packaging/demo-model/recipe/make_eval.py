@@ -25,7 +25,9 @@ def held_out(length, documents):
 
 
 def qa_line(seed, book):
-    items = [{"question": q.text, "answers": [q.answer], "kind": q.kind} for q in book.questions]
+    items = [
+        {"question": q.text, "answers": [q.answer], "kind": q.kind, "evidence": q.evidence} for q in book.questions
+    ]
     return {"id": seed, "task": "qa", "document": book.text, "items": items}
 
 

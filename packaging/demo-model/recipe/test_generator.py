@@ -86,6 +86,15 @@ class GeneratorTest(unittest.TestCase):
             for question in book.questions:
                 self.assertEqual((question.answer, question.kind), expected(question.text, values, place))
 
+    def test_evidence_stands_in_the_text_where_the_kind_says(self):
+        for _, book in self.books():
+            for question in book.questions:
+                self.assertIn(question.evidence, book.text)
+                if question.kind in ("early", "middle", "late"):
+                    entries = book.text.count("\n")
+                    place = book.text[: book.text.rindex(question.evidence)].count("\n") - 1
+                    self.assertEqual(question.kind, ("early", "middle", "late")[place * 3 // entries])
+
     def test_no_question_is_asked_twice(self):
         for _, book in self.books():
             texts = [question.text for question in book.questions]

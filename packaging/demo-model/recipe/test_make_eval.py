@@ -24,6 +24,7 @@ class MakeEvalTest(unittest.TestCase):
             self.assertTrue(summary["items"][0]["summaries"][0])
             for item in line["items"]:
                 self.assertTrue(item["question"] and item["answers"][0])
+                self.assertIn(item["evidence"], line["document"])
                 self.assertIn(item["kind"], ("early", "middle", "late", "overwritten", "two-step"))
 
 
