@@ -8,7 +8,6 @@ find_package(tomlplusplus REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(SQLite3 REQUIRED)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
-pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq)
 # Its flags name the headers of libraries that it hides, and CMake spells them differently when it configures a second
@@ -23,6 +22,13 @@ find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
 add_library(dslad_dnnl INTERFACE)
 target_include_directories(dslad_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(dslad_dnnl INTERFACE ${DNNL_LIBRARY})
+
+# Debian 13's sentencepiece.pc asks for protobuf's headers, which users of the library do not need.
+find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)
+find_path(SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h REQUIRED)
+add_library(dslad_sentencepiece INTERFACE)
+target_include_directories(dslad_sentencepiece SYSTEM INTERFACE ${SENTENCEPIECE_INCLUDE_DIR})
+target_link_libraries(dslad_sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY})
 
 # msgpack-cxx is header-only; without this it wants Boost.
 add_library(dslad_msgpack INTERFACE)

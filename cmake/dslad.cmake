@@ -27,12 +27,12 @@ function(dslad_executable name)
 endfunction()
 
 # dslad_test(NAME SOURCES ... LINK ...): one GoogleTest executable, registered with ctest under the same name.
-# Built with -O1: tests are run once, compilers' time is what they cost.
+# Hardly optimised: tests are run once, compilers' time is what they cost, with sanitizers above all.
 function(dslad_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE dslad_flags ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:Sanitize>:-O0>)
   target_compile_definitions(${name} PRIVATE DSLAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
