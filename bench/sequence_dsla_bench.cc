@@ -160,8 +160,8 @@ struct Times {
 Times time_sequence(const Shape& shape, std::int64_t rows, Limits limits, ThreadPool& pool) {
   Sequence sequence(shape, rows);
   const int repeats = rows > 8192 ? 2 : 4;
-  const Times times{best_step_seconds(pool, repeats, [&] { sequence.forward(pool); }),
-                    best_step_seconds(pool, repeats, [&] { sequence.backward(pool); })};
+  Times times{best_step_seconds(pool, repeats, [&] { sequence.forward(pool); }),
+              best_step_seconds(pool, repeats, [&] { sequence.backward(pool); })};
   const auto show = [&](const char* name, double seconds, double operations, double bytes) {
     fmt::print("  {} {:8.0f} ns/token {:6.1f} GFLOP/s {:3.0f}% {:5.1f} GB/s {:3.0f}%", name,
                seconds / static_cast<double>(rows) * 1e9, operations / seconds / 1e9,

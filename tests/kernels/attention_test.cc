@@ -1,6 +1,7 @@
 #include "kernels/attention/attention.h"
 
 #include <cmath>
+#include <cstring>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <vector>

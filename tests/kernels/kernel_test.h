@@ -5,9 +5,9 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 #include <random>
@@ -66,7 +66,7 @@ inline ::testing::AssertionResult close(std::span<const float> actual, std::span
 inline ::testing::AssertionResult same_bits(std::span<const float> actual, std::span<const float> expected) {
   if (actual.size() != expected.size()) return ::testing::AssertionFailure() << "sizes differ";
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (std::memcmp(&actual[i], &expected[i], sizeof(float)) == 0) continue;
+    if (std::bit_cast<std::uint32_t>(actual[i]) == std::bit_cast<std::uint32_t>(expected[i])) continue;
     return ::testing::AssertionFailure()
            << "element " << i << ": " << actual[i] << " instead of " << expected[i];
   }

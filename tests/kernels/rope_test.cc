@@ -15,6 +15,7 @@ using testing::random_floats;
 
 RopeTable table_of(int head_dim, std::int64_t positions) {
   std::vector<double> frequencies;
+  frequencies.reserve(static_cast<std::size_t>(head_dim) / 2);
   for (int j = 0; j < head_dim / 2; ++j) frequencies.push_back(std::pow(10000.0, -2.0 * j / head_dim));
   return {frequencies, positions};
 }

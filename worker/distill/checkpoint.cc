@@ -82,7 +82,7 @@ Status save_checkpoint(const std::filesystem::path& dir, const Checkpoint& check
                                        {"tokens", s.tokens},
                                        {"kl", s.kl},
                                        {"ce", s.ce}};
-  const Status replaced = write_file(dir / kStateFile, json.dump(1) + "\n");
+  Status replaced = write_file(dir / kStateFile, json.dump(1) + "\n");
   if (!replaced) return replaced;
   std::error_code ignored;  // an old file left behind costs space, not correctness
   std::filesystem::remove(dir / tensors_file(s.number - 1), ignored);

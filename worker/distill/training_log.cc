@@ -22,13 +22,13 @@ Result<TrainingLog> TrainingLog::open(const std::filesystem::path& path, std::in
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) return failed(path, "open");
   if (::ftruncate(descriptor, bytes) != 0 || ::lseek(descriptor, 0, SEEK_END) < 0) {
-    const Error error = failed(path, "cut back");
+    Error error = failed(path, "cut back");
     ::close(descriptor);
     return error;
   }
   std::FILE* file = ::fdopen(descriptor, "w");
   if (file == nullptr) {
-    const Error error = failed(path, "open");
+    Error error = failed(path, "open");
     ::close(descriptor);
     return error;
   }

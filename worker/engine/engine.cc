@@ -90,7 +90,7 @@ Status Engine::check(const EngineRequest& request) const {
 }
 
 Status Engine::add(EngineRequest request) {
-  const Status checked = check(request);
+  Status checked = check(request);
   if (checked) waiting_.push_back(std::move(request));
   return checked;
 }

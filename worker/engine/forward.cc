@@ -138,7 +138,7 @@ Status Forward::run(std::span<const StepSequence> step) {
                                                             : 0;
     for (std::int64_t row = end - count; row < end; ++row) rows.logit_rows.push_back(row);
   }
-  const Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
+  Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
   if (!room) return room;
 
   backend_.embed(rows.ids, weights_->embedding, floats(x_));

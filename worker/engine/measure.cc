@@ -63,7 +63,7 @@ class DecodeBatch {
     for (const One& one : sequences_) {
       step.push_back({&one.cache, one.length, {&one.token, 1}, kernels::RowKind::kDecode, LogitRows::kLast});
     }
-    const Status ran = forward_.run(step);
+    Status ran = forward_.run(step);
     if (!ran) return ran;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       sequences_[i].token = backend_.sample({.logits = forward_.logits(i)});

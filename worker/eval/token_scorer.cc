@@ -71,11 +71,11 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
     const auto next = ids.subspan(begin + 1, piece.size());  // what each row of the piece predicts
     const std::size_t skip = std::min(piece.size(), std::max(first, begin + 1) - (begin + 1));
     const LogitRows rows = skip < piece.size() ? LogitRows::kAll : LogitRows::kNone;
-    const Status ran = run(baseline, begin, piece, rows);
+    Status ran = run(baseline, begin, piece, rows);
     if (!ran) return ran;
     if (rows == LogitRows::kAll) keep_baseline(piece.size());
     for (Reader& reader : readers) {
-      const Status followed = reader.cache ? run(*reader.cache, begin, piece, rows) : ok_status();
+      Status followed = reader.cache ? run(*reader.cache, begin, piece, rows) : ok_status();
       if (!followed) return followed;
       for (std::size_t row = skip; row < piece.size(); ++row) add(reader, row, next[row]);
       if (!std::isfinite(reader.sums.nats) || !std::isfinite(reader.sums.kl)) {

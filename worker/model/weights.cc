@@ -47,7 +47,7 @@ class Loader {
       const std::array<std::int64_t, 2> shape{part_rows, columns};
       const auto view = files_.require(name, shape);
       if (!view) return view.error();
-      const Status packed = pack(**view, first, out);
+      Status packed = pack(**view, first, out);
       if (!packed) return packed;
       first += part_rows;
     }
@@ -70,7 +70,7 @@ class Loader {
     slice_.resize(static_cast<std::size_t>(std::min(slice, view.rows()) * columns));
     for (std::int64_t row = 0; row < view.rows(); row += slice) {
       const std::int64_t count = std::min(slice, view.rows() - row);
-      const Status read = read_rows(view, row, count, slice_.data());
+      Status read = read_rows(view, row, count, slice_.data());
       if (!read) return read;
       out.pack_rows(first + row, count, slice_.data());
       report(static_cast<std::size_t>(count * columns) *

@@ -76,9 +76,9 @@ Status read_merges(const json* merges, BpeDefinition& definition) {
     if (!is_pair && !merge.is_string()) {
       return corrupt(fmt::format("merge {} is neither \"a b\" nor [\"a\", \"b\"]", definition.merges.size()));
     }
-    const Status added = is_pair ? add_merge(merge[0].get_ref<const std::string&>(),
-                                             merge[1].get_ref<const std::string&>(), definition)
-                                 : add_merge(merge.get_ref<const std::string&>(), definition);
+    Status added = is_pair ? add_merge(merge[0].get_ref<const std::string&>(),
+                                       merge[1].get_ref<const std::string&>(), definition)
+                           : add_merge(merge.get_ref<const std::string&>(), definition);
     if (!added) return added;
   }
   return ok_status();
@@ -163,7 +163,7 @@ Status read_merges_text(std::string_view text, BpeDefinition& definition) {
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || (definition.merges.empty() && line.starts_with("#version"))) continue;
-    const Status added = add_merge(line, definition);
+    Status added = add_merge(line, definition);
     if (!added) return added;
   }
   return ok_status();

@@ -83,7 +83,7 @@ Status BpeTokenizer::encode_plain(std::string_view text, TextPosition position,
   const auto words = pre_tokenizer_.split(text);
   if (!words) return words.error();
   for (const std::string_view word : *words) {
-    const Status encoded = model_.encode(word, ids);
+    Status encoded = model_.encode(word, ids);
     if (!encoded) return encoded;
   }
   return ok_status();

@@ -64,7 +64,7 @@ Result<schema::JobSpec> job_of(const GenerateOptions& generation) {
 }
 
 Status run(Engine& engine, EngineRequest request, Printer& printer) {
-  const Status added = engine.add(std::move(request));
+  Status added = engine.add(std::move(request));
   if (!added) return added;
   for (;;) {
     const auto stepped = engine.step(printer);
