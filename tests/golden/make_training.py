@@ -45,6 +45,7 @@ VARIANTS = {
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
 }
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
+PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o
 RATES = {"attention": (1e-2, 1e-3, 4), "hidden": (1e-2, 1e-3, 4), "chained": (3e-3, 3e-4, 4)}  # peak, lowest, warm-up
 
 
@@ -113,7 +114,7 @@ def losses(network, layers, batch, case):
 def curve(network, variant, batches, case):
     layers = {i: make_layer(network, variant, i, 0.05) for i in (*CONVERTED, TRAINED)}
     peak, lowest, warm_up = RATES[case]
-    optimizer, out = Optimizer(layers[TRAINED], STEPS, peak, lowest, warm_up), []
+    optimizer, out = Optimizer(layers[TRAINED], STEPS, peak, lowest, warm_up, projection_rate=PROJECTION_RATE), []
     for step in range(STEPS):
         loss, _ = losses(network, layers, batches[step % BATCHES], case)
         loss.backward()
@@ -131,7 +132,8 @@ def write_variant(name, variant, network, batches):
     expected = {
         "variant": dataclasses.asdict(variant), "trained": TRAINED, "converted": CONVERTED, "steps": STEPS,
         "chained_weights": dataclasses.asdict(WEIGHTS), "weight_decay": 0.01, "betas": [0.9, 0.95], "epsilon": 1e-8,
-        "clip": 1.0, "rates": {case: dict(zip(("peak", "lowest", "warm_up"), r)) for case, r in RATES.items()},
+        "clip": 1.0, "projection_rate": PROJECTION_RATE,
+        "rates": {case: dict(zip(("peak", "lowest", "warm_up"), r)) for case, r in RATES.items()},
         "cases": {}, "curves": {},
     }
     gradients = {}

@@ -82,6 +82,22 @@ class Distil(unittest.TestCase):
         lost = self.distil(self.folder / "other", "--long-steps", 2, exit_status=1)
         self.assertIn("--long-text", lost.stderr)
 
+    def test_going_on_with_other_options_is_refused(self):
+        out = self.folder / "chain"
+        self.distil(out, "--layers", 1)
+        for changed, named in (("--order", "reverse"), ("--store", "f32")):
+            refused = self.tool("distil", self.model, "--text", self.text, "--out", out, *SHORT, "--resume", changed, named,
+                                exit_status=1)
+            self.assertIn(named, refused.stderr)
+        order = self.folder / "order.json"
+        order.write_text("[0, 1, 2, 3, 4]")
+        self.tool("distil", self.model, "--text", self.text, "--out", out, *SHORT, "--resume", "--order", order,
+                  "--layers", 2)
+
+    def test_an_order_by_divergence_needs_steps_to_measure_it(self):
+        refused = self.tool("sensitivity", self.model, "--text", self.text, "--layerwise-steps", 0, exit_status=1)
+        self.assertIn("--layerwise-steps above 0", refused.stderr)
+
     def test_an_order_measured_with_another_variant_is_named(self):
         out = self.folder / "chain"
         self.tool("sensitivity", self.model, "--text", self.text, "--out", out, "--order", "entropy-ascending", *PAPER,

@@ -187,13 +187,14 @@ TEST_P(TrainingCurve, FollowsPyTorchForTwentySteps) {
   const auto& rates = world.expected["rates"][which];
   const CosineSchedule schedule{rates["peak"], rates["lowest"], rates["warm_up"],
                                 static_cast<std::int64_t>(curve.size())};
+  const double projection_rate = world.expected["projection_rate"];
   AdamW optimizer({}, world.trained->value_array().size());
   for (std::size_t step = 0; step < curve.size(); ++step) {
     std::ranges::fill(world.trained->gradient_array(), 0.0f);
     const Losses losses = world.losses(which, world.batches[step % world.batches.size()], 1.0);
     const double rate = schedule.at(static_cast<std::int64_t>(step));
     const double norm = optimizer.step(world.trained->value_array(), world.trained->gradient_array(),
-                                       world.trained->matrix_size(), rate);
+                                       world.trained->parameter_groups(projection_rate), rate);
     world.trained->refresh();
     EXPECT_NEAR(rate, curve[step][0].get<double>(), 1e-12) << step;
     EXPECT_NEAR(losses.total / curve[step][1].get<double>(), 1.0, 1e-3) << step;

@@ -9,8 +9,8 @@ namespace dslad::worker {
 AdamW::AdamW(const AdamWOptions& options, std::size_t size)
     : options_(options), first_(size), second_(size) {}
 
-double AdamW::step(std::span<float> values, std::span<const float> gradients, std::size_t decayed,
-                   double rate) {
+double AdamW::step(std::span<float> values, std::span<const float> gradients,
+                   std::span<const ParameterGroup> groups, double rate) {
   double squares = 0;
   for (const float g : gradients) squares += static_cast<double>(g) * static_cast<double>(g);
   const double norm = std::sqrt(squares);
@@ -23,13 +23,17 @@ double AdamW::step(std::span<float> values, std::span<const float> gradients, st
   const auto unbias1 = static_cast<float>(1.0 / (1.0 - std::pow(options_.beta1, steps)));
   const auto unbias2 = static_cast<float>(1.0 / (1.0 - std::pow(options_.beta2, steps)));
   const auto epsilon = static_cast<float>(options_.epsilon);
-  const auto rate32 = static_cast<float>(rate), shrink = static_cast<float>(rate * options_.decay);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float g = gradients[i] * scale;
-    first_[i] = b1 * first_[i] + (1.0f - b1) * g;
-    second_[i] = b2 * second_[i] + (1.0f - b2) * g * g;
-    const float update = first_[i] * unbias1 / (std::sqrt(second_[i] * unbias2) + epsilon);
-    values[i] -= rate32 * update + (i < decayed ? shrink * values[i] : 0.0f);
+  std::size_t i = 0;
+  for (const ParameterGroup& group : groups) {
+    const auto group_rate = static_cast<float>(rate * group.rate);
+    const auto shrink = static_cast<float>(group.decayed ? rate * group.rate * options_.decay : 0.0);
+    for (const std::size_t end = i + group.size; i < end; ++i) {
+      const float g = gradients[i] * scale;
+      first_[i] = b1 * first_[i] + (1.0f - b1) * g;
+      second_[i] = b2 * second_[i] + (1.0f - b2) * g * g;
+      const float update = first_[i] * unbias1 / (std::sqrt(second_[i] * unbias2) + epsilon);
+      values[i] -= group_rate * update + shrink * values[i];
+    }
   }
   return norm;
 }

@@ -1,7 +1,7 @@
 // AdamW with global-norm clipping, and its learning rate over time.
 //
 //   g <- g min(1, clip / |g|);   m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
-//   x <- x - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay x)       decay on matrices only
+//   x <- x - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay x)     decay in some groups only
 // (Loshchilov and Hutter, arXiv 1711.05101). float32 state; the norm is summed in double. Thread safety:
 // none.
 #pragma once
@@ -18,14 +18,21 @@ struct AdamWOptions {
   double clip = 1.0;  // largest norm of all gradients together
 };
 
+// Values that lie together and are treated alike.
+struct ParameterGroup {
+  std::size_t size = 0;
+  double rate = 1.0;  // relative to the step's
+  bool decayed = true;
+};
+
 class AdamW {
  public:
   AdamW(const AdamWOptions& options, std::size_t size);
 
-  // One step; the gradients are left as they are. The first `decayed` values are matrices. Returns the
-  // gradients' norm before clipping. A norm that is not finite changes nothing. REQUIRES: both arrays have
-  // the optimizer's size.
-  double step(std::span<float> values, std::span<const float> gradients, std::size_t decayed, double rate);
+  // One step; the gradients are left as they are. Returns their norm before clipping. A norm that is not
+  // finite changes nothing. REQUIRES: both arrays have the optimizer's size, which the groups make up.
+  double step(std::span<float> values, std::span<const float> gradients,
+              std::span<const ParameterGroup> groups, double rate);
 
   [[nodiscard]] std::int64_t steps() const { return steps_; }
   [[nodiscard]] std::span<const float> first_moment() const { return first_; }

@@ -48,7 +48,8 @@ nlohmann::ordered_json DistilOptions::to_json() const {
                       {"betas", {optimizer.beta1, optimizer.beta2}},
                       {"epsilon", optimizer.epsilon},
                       {"decay", optimizer.decay},
-                      {"clip", optimizer.clip}};
+                      {"clip", optimizer.clip},
+                      {"projection_rate", projection_rate}};
   out["batch_tokens"] = batch_tokens;
   out["accumulation"] = accumulation;
   out["compute"] = compute == kernels::DType::kBf16 ? "bf16" : "f32";

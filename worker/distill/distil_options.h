@@ -35,6 +35,7 @@ struct DistilOptions {
   StageOptions long_context{0, 3e-4, 3e-6, 0};
   LossWeights losses{1.0, 0.1, 0.01, 1.0};
   AdamWOptions optimizer;
+  double projection_rate = 1.0;      // learning rate of q, k, v and o relative to the other parameters'
   std::int64_t batch_tokens = 4096;  // of one pass, about
   int accumulation = 1;              // passes whose gradients make one step
   kernels::DType compute = kernels::DType::kBf16;

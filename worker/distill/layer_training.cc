@@ -129,8 +129,8 @@ class LayerTraining {
       }
     }
     report.rate = schedule.at(state_.step);
-    report.gradient_norm =
-        optimizer_.step(layer_.value_array(), layer_.gradient_array(), layer_.matrix_size(), report.rate);
+    report.gradient_norm = optimizer_.step(layer_.value_array(), layer_.gradient_array(),
+                                           layer_.parameter_groups(options_.projection_rate), report.rate);
     if (!std::isfinite(report.losses.total) || !std::isfinite(report.gradient_norm)) {
       return Error{
           ErrorCode::kInternal,

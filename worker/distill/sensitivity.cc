@@ -60,8 +60,8 @@ Status train_alone(Network& network, StudentLayer& student, const SensitivitySet
     std::ranges::fill(student.gradient_array(), 0.0f);
     const auto loss = network.train_layerwise(source.next(), none, student, options.target, 1.0);
     if (!loss) return loss.error();
-    const double norm = optimizer.step(student.value_array(), student.gradient_array(), student.matrix_size(),
-                                       schedule.at(step));
+    const double norm = optimizer.step(student.value_array(), student.gradient_array(),
+                                       student.parameter_groups(options.projection_rate), schedule.at(step));
     if (!std::isfinite(*loss) || !std::isfinite(norm)) {
       return Error{ErrorCode::kInternal,
                    fmt::format("layer {}, step {}: the layer-wise loss is {}; a lower learning "

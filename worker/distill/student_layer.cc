@@ -32,7 +32,6 @@ StudentLayer::StudentLayer(kernels::TrainingBackend::Buffer memory, const Studen
   FloatArena arena(memory_.get());
   values_ = StudentTensors(shape_, arena);
   size_ = arena.bytes() / sizeof(float);
-  matrix_size_ = static_cast<std::size_t>(values_.gate_bias - values_.input);
   gradients_ = StudentTensors(shape_, arena);
   mix_ = arena.take(2 * shape_.heads);
 }
@@ -84,6 +83,16 @@ DslaLayerTensors StudentLayer::tensors() const {
   if (shape_.norm > 0) out.o_norm.assign(values_.norm, values_.norm + shape_.norm);
   if (shape_.share > 0) out.share.assign(values_.share, values_.share + shape_.share);
   return out;
+}
+
+std::array<ParameterGroup, 4> StudentLayer::parameter_groups(double projection_rate) const {
+  const auto qkv = static_cast<std::size_t>((shape_.q_width + 2 * shape_.kv_width) * shape_.hidden);
+  const auto inputs = static_cast<std::size_t>(values_.output - values_.input);
+  const auto matrices = static_cast<std::size_t>(values_.gate_bias - values_.input);
+  return {{{qkv, projection_rate, true},
+           {inputs - qkv, 1.0, true},
+           {matrices - inputs, projection_rate, true},
+           {size_ - matrices, 1.0, false}}};
 }
 
 void StudentLayer::refresh() {

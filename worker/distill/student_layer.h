@@ -5,12 +5,14 @@
 // none.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "kernels/training_backend.h"
 #include "schema/result.h"
+#include "worker/distill/adamw.h"
 #include "worker/distill/float_arena.h"
 #include "worker/model/config.h"
 #include "worker/model/dsla_layer.h"
@@ -61,8 +63,9 @@ class StudentLayer {
   [[nodiscard]] const StudentTensors& gradients() const { return gradients_; }
   [[nodiscard]] std::span<float> value_array() const { return {values_.input, size_}; }
   [[nodiscard]] std::span<float> gradient_array() const { return {gradients_.input, size_}; }
-  // The first part of the arrays: what weight decay applies to.
-  [[nodiscard]] std::size_t matrix_size() const { return matrix_size_; }
+  // The arrays' parts for the optimizer: q, k, v; the gates' matrices; o; the rest. `projection_rate` is the
+  // learning rate, relative to the others', of q, k, v and o, which start from the teacher's.
+  [[nodiscard]] std::array<ParameterGroup, 4> parameter_groups(double projection_rate) const;
 
   // softmax(alpha) by query head, [2, heads]; of the values at the last refresh().
   [[nodiscard]] const float* mix() const { return mix_; }
@@ -80,7 +83,7 @@ class StudentLayer {
   int layer_;
   DslaVariant variant_;
   StudentTensors values_, gradients_;
-  std::size_t size_ = 0, matrix_size_ = 0;
+  std::size_t size_ = 0;
   float* mix_ = nullptr;
 };
 

@@ -13,6 +13,7 @@ constexpr const char* kDefaultOrder = "kl";  // docs/quality.md: entropy orders 
 // What a run must not change when it goes on from another.
 nlohmann::json recipe_of(const TrainingSession& session) {
   nlohmann::json recipe = session.arguments.options.to_json();
+  recipe["stored"] = session.arguments.stored;
   recipe["data"] = session.data.description;
   if (!session.long_context.training.empty()) {
     recipe["long_context_data"] = session.long_context.description;
@@ -32,6 +33,22 @@ std::string difference(const nlohmann::json& before, const nlohmann::json& now) 
   return fmt::format("{} was {} and is {}", path, value(before), value(now));
 }
 
+// Whether the order that is asked for is the one that the folder's layers follow.
+Status check_order(const TrainingSession& session) {
+  const std::string& wanted = session.arguments.order;
+  if (wanted.empty()) return ok_status();
+  const auto order = session.order_in_file(wanted);
+  if (!order) return order.error();
+  const bool same =
+      order->has_value() ? **order == session.manifest.order : wanted == session.manifest.order_method;
+  if (same) return ok_status();
+  return Error{
+      ErrorCode::kRefused,
+      fmt::format("{} was begun in the order {} ({}), not {}; leave --order out, or name another --out",
+                  session.dir.string(), fmt::join(session.manifest.order, " "), session.manifest.order_method,
+                  wanted)};
+}
+
 // Whether this run may begin, or go on with what the folder holds.
 Status check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
@@ -47,7 +64,7 @@ Status check_folder(const TrainingSession& session) {
       session.manifest.variant == session.variant
           ? difference(session.manifest.recipe, recipe_of(session))
           : fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
-  if (changed.empty()) return ok_status();
+  if (changed.empty()) return check_order(session);
   return Error{
       ErrorCode::kRefused,
       fmt::format("{} was begun with another recipe: {}; give the same options, or name another --out",

@@ -49,8 +49,17 @@ int sensitivity(TrainingArguments arguments) {
                              session.dir.string())});
   }
   session.manifest.variant = session.variant;
-  Status status = session.measure(session.arguments.options.layerwise.steps > 0);
-  if (status) status = session.decide_order(session.arguments.order.empty() ? "kl" : session.arguments.order);
+  const bool with_divergence = session.arguments.options.layerwise.steps > 0;
+  const std::string order = session.arguments.order.empty() ? "kl" : session.arguments.order;
+  if (!with_divergence && (order == "kl" || order == "greedy")) {
+    return fail(
+        {ErrorCode::kInvalidArgument,
+         fmt::format("the order '{}' needs each layer's divergence: give --layerwise-steps above 0, or "
+                     "an order by entropy",
+                     order)});
+  }
+  Status status = session.measure(with_divergence);
+  if (status) status = session.decide_order(order);
   if (status) status = save_chain_manifest(session.dir, session.manifest);
   if (!status) return fail(status.error());
   print_evidence(session.manifest, session.arguments.json);

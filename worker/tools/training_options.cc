@@ -8,9 +8,10 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("MODEL", a.model, "Hugging Face directory of a Llama")->required();
   verb.add_option("--text", a.data.files, "plain text, or qa and summarize files (JSONL)")->required();
   verb.add_option("--out", a.out, "the chain's folder; default: MODEL/dsla");
-  verb.add_option(
-      "--order", a.order,
-      "entropy-ascending (the paper's), entropy-descending, kl, greedy, index, reverse, random, or a file");
+  verb.add_option("--order", a.order,
+                  "entropy-ascending (the paper's), entropy-descending, kl, greedy, index, reverse, random, "
+                  "or a file; default: the "
+                  "folder's, else kl");
   verb.add_option("--variant", a.variant,
                   "what a converted layer computes: paper or dslad, perhaps with parts changed: "
                   "dslad,window=128")
@@ -39,6 +40,10 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
                   "highest learning rate of the layer-wise stage")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  verb.add_option("--projection-rate", a.projection_rate,
+                  "learning rate of q, k, v and o, which start from the teacher's, relative to the others'; "
+                  "default: 0.3 where the variant has a window, else 1")
+      ->check(CLI::Range(0.0, 1.0));
   verb.add_option("--batch-tokens", a.options.batch_tokens, "of one pass, about")
       ->check(CLI::Range(16, 1 << 24))
       ->capture_default_str();

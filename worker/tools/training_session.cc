@@ -72,6 +72,8 @@ Status TrainingSession::load() {
   arguments.options.compute = *compute;
   arguments.options.target = *target;
   variant = *named;
+  // With a window training starts close to the teacher: full steps would first lead away (docs/quality.md).
+  arguments.options.projection_rate = arguments.projection_rate.value_or(variant.window > 0 ? 0.3 : 1.0);
   for (StageOptions* stage :
        {&arguments.options.layerwise, &arguments.options.chained, &arguments.options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
@@ -187,9 +189,18 @@ Status TrainingSession::measure(bool with_divergence) {
   return ok_status();
 }
 
+Result<std::optional<std::vector<int>>> TrainingSession::order_in_file(const std::string& name) const {
+  if (!std::filesystem::exists(name)) return std::optional<std::vector<int>>();
+  auto order = order_from_file(name, manifest.layers);
+  if (!order) return order.error();
+  return std::optional(*std::move(order));
+}
+
 Status TrainingSession::decide_order(const std::string& method) {
+  auto in_file = order_in_file(method);
+  if (!in_file) return in_file.error();
   auto decided = [&]() -> Result<std::vector<int>> {
-    if (std::filesystem::exists(method)) return order_from_file(method, manifest.layers);
+    if (in_file->has_value()) return **in_file;
     if (method != "greedy")
       return order_by(method, manifest.evidence, manifest.layers, arguments.options.seed);
     if (alone_.students.empty()) {
@@ -199,7 +210,7 @@ Status TrainingSession::decide_order(const std::string& method) {
   }();
   if (!decided) return decided.error();
   manifest.order = *std::move(decided);
-  manifest.order_method = std::filesystem::exists(method) ? "file" : method;
+  manifest.order_method = in_file->has_value() ? "file" : method;
   return ok_status();
 }
 

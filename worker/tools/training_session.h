@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "worker/distill/chain_training.h"
@@ -23,6 +24,8 @@ class TrainingSession {
   // Entropy, and where `with_divergence` each layer's divergence when converted alone, into the manifest's
   // evidence.
   Status measure(bool with_divergence);
+  // The order in the file `name`; nothing where there is no such file. Errors: those of reading it.
+  [[nodiscard]] Result<std::optional<std::vector<int>>> order_in_file(const std::string& name) const;
   // Decides the manifest's order by `method` (or from a file of that name), measuring what it needs.
   Status decide_order(const std::string& method);
 

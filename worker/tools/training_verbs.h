@@ -2,6 +2,7 @@
 // progress and errors to stderr; each returns the exit status: 0, or 1 when it failed.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ struct TrainingArguments {
   DistilOptions options;
   std::string variant = "dslad";
   std::string target = "attention", compute = "bf16", stored = "bf16";
-  std::string order;  // a method or a file; empty: what the folder says, else kl
-  int layers = 0;     // to distil in all; 0: every layer
-  int threads = 0;    // 0: one for each processor
+  std::optional<double> projection_rate;  // absent: by the variant
+  std::string order;                      // a method or a file; empty: what the folder says, else kl
+  int layers = 0;                         // to distil in all; 0: every layer
+  int threads = 0;                        // 0: one for each processor
   double checkpoint_seconds = 60;
   bool resume = false;
   bool json = false;

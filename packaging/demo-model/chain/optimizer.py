@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from network import PROJECTIONS
 from student import DECAYED
 
 
@@ -26,13 +27,17 @@ def clip(parameters, most=1.0):
 class Optimizer:
     """Of one layer's parameters."""
 
-    def __init__(self, layer, steps, peak, lowest, warm_up, weight_decay=0.01):
+    def __init__(self, layer, steps, peak, lowest, warm_up, weight_decay=0.01, projection_rate=1.0):
+        """`projection_rate`: the learning rate of q, k, v and o relative to the other parameters'."""
         self.parameters = list(layer.parameters())
         self.schedule = (steps, peak, lowest, warm_up)
-        named = dict(layer.named_parameters())
         groups = [
-            {"params": [p for n, p in named.items() if n in DECAYED], "weight_decay": weight_decay},
-            {"params": [p for n, p in named.items() if n not in DECAYED], "weight_decay": 0.0},
+            {
+                "params": [p],
+                "weight_decay": weight_decay if name in DECAYED else 0.0,
+                "relative_rate": projection_rate if name in PROJECTIONS else 1.0,
+            }
+            for name, p in layer.named_parameters()
         ]
         self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
 
@@ -40,7 +45,7 @@ class Optimizer:
         """Returns the gradients' norm before clipping."""
         norm = clip(self.parameters)
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate(number, *self.schedule)
+            group["lr"] = group["relative_rate"] * learning_rate(number, *self.schedule)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         return norm
