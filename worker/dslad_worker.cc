@@ -69,7 +69,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--drain-s", options.drain_s, "on SIGTERM, let running jobs finish for this many seconds")
       ->check(CLI::Range(0, 86400))
       ->capture_default_str();
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warning or error")
+  app.add_option("--log-level", options.log_level, "least level that is logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
 }
 

@@ -59,7 +59,7 @@ int run(int argc, char** argv) {
   CLI::App app("Hands documents to dslad and looks after its queue.", "dslactl");
   Globals globals;
   Action action;
-  app.set_version_flag("--version", DSLAD_VERSION);
+  app.set_version_flag("--version", "dslactl " DSLAD_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // --json and the others may follow the verb
   add_globals(app, globals);

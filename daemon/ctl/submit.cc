@@ -211,7 +211,7 @@ void add_submit(CLI::App& app, Action& action) {
   add_task(*verb, action, Task::kSummarize, "Summarize documents, one job each", add_documents);
   add_task(*verb, action, Task::kQa, "Answer questions on a document, all in one job",
            add_document_and_questions);
-  add_task(*verb, action, Task::kGenerate, "Continue a text, without any template", add_prompt);
+  add_task(*verb, action, Task::kGenerate, "Continue a text", add_prompt);
   verb->footer(kExamples);
 }
 

@@ -93,6 +93,8 @@ TEST(ConfigDefaults, HeartbeatFollowsTheLease) {
   Config config;
   config.lease_ms = 500;
   EXPECT_EQ(config.heartbeat_interval_ms(), 100);
+  EXPECT_TRUE(apply_setting("workers.heartbeat_ms=0", config).empty());  // as by default
+  EXPECT_EQ(config.heartbeat_interval_ms(), 100);
   EXPECT_TRUE(config.validate().ok());
 }
 
