@@ -37,11 +37,7 @@ nlohmann::ordered_json DistilOptions::to_json() const {
                                   {"warm_up", stage.warm_up}};
   };
   nlohmann::ordered_json out = {{"target", to_string(target)}};
-  for (const Stage which : kStages) {
-    // Left out where it was, so that chains from before there was this stage can go on.
-    if (which == Stage::kLongContext && long_context.steps == 0) continue;
-    out[std::string(to_string(which))] = stage_json(stage(which));
-  }
+  for (const Stage which : kStages) out[std::string(to_string(which))] = stage_json(stage(which));
   out["losses"] = {
       {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},
