@@ -20,6 +20,7 @@ struct MatmulShape {
   std::int64_t ldy;
   DType dtype;              // of x and W
   bool accumulate = false;  // y += x W^T
+  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
   auto operator<=>(const MatmulShape&) const = default;
 };
 

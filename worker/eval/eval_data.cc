@@ -111,6 +111,7 @@ class LineReader {
     const json* const items = fields.find("items");
     if (items == nullptr || !items->is_array() || items->empty()) {
       fields.refuse("items", "must be a list that is not empty");
+      return fields.status();
     }
     if (!fields.status()) return fields.status();
     for (std::size_t i = 0; i < items->size(); ++i) {

@@ -2,12 +2,13 @@
 //
 //   text       a file named *.txt, or whose first character but white space is not "{": perplexity
 //   otherwise JSONL, one object a line, empty lines skipped, unknown keys ignored; the first line says which:
-//   qa         {"id", "task": "qa", "document", "items": [{"question", "answers": [...], "kind"?, "evidence"?}]}
+//   qa         {"id", "task": "qa", "document",
+//               "items": [{"question", "answers": [...], "kind"?, "evidence"?}]}
 //   summarize  {"id", "task": "summarize", "document", "items": [{"question"?, "summaries": [...], "kind"?}]}
 //   choice     {"id", "task"?: "choice", "question", "choices": [...], "answer": index, "kind"?}
 // `answers: []` marks a question that the document does not answer. "kind" is a label of the data's own by
-// which scores are also grouped; "evidence" is the part of the document that the answer rests on, as it stands
-// there. Plain values.
+// which scores are also grouped; "evidence" is the part of the document that the answer rests on, as it
+// stands there. Plain values.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // What was found for one item under one plan, and its line in a results file:
-//   {"file", "id", "item", "plan", "kind"?, "tokens", "distance"?, "weight", "scores": {name: number}, "text"?}
+//   {"file", "id", "item", "plan", "kind"?, "tokens", "distance"?, "weight", "scores": {name: number},
+//    "text"?}
 // Plain values. Numbers survive the way to the file and back.
 #pragma once
 
@@ -38,7 +39,7 @@ struct ScoreRecord {
   std::int64_t tokens = 0;  // of the document, or of the window
   // Of a question whose answer's place in the document is known: tokens from there to its end, about.
   std::optional<std::int64_t> distance;
-  double weight = 1;        // in a mean over items: tokens scored of a window, else 1
+  double weight = 1;  // in a mean over items: tokens scored of a window, else 1
   std::map<std::string, double> scores;
   std::string text;  // what was generated
 };

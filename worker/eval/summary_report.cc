@@ -108,7 +108,8 @@ std::string group_table(const FileSummary& file, const char* title,
 }  // namespace
 
 ordered_json to_json(const ScoreSummary& score) {
-  const auto& [mean, ratio] = score.intervals;
+  const Interval& mean = score.intervals.mean;
+  const std::optional<Interval>& ratio = score.intervals.ratio;
   const auto end = [&](double Interval::*which) {
     return ratio ? ordered_json((*ratio).*which) : ordered_json(nullptr);
   };
