@@ -15,6 +15,12 @@ std::int64_t Config::heartbeat_interval_ms() const {
 }
 
 Status Config::validate() const {
+  constexpr std::int64_t kShortestHeartbeatMs = 10;
+  if (heartbeat_ms > 0 && heartbeat_ms < kShortestHeartbeatMs) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("workers.heartbeat_ms is {}; use 0 (a fifth of the lease) or at least {}",
+                             heartbeat_ms, kShortestHeartbeatMs)};
+  }
   if (heartbeat_ms * 2 <= lease_ms) return ok_status();
   return Error{
       ErrorCode::kInvalidArgument,

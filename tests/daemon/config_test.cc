@@ -98,6 +98,14 @@ TEST(ConfigDefaults, HeartbeatFollowsTheLease) {
   EXPECT_TRUE(config.validate().ok());
 }
 
+TEST(ConfigDefaults, AHeartbeatOfAFewMillisecondsIsRefused) {
+  Config config;
+  config.heartbeat_ms = 9;
+  EXPECT_FALSE(config.validate().ok());
+  config.heartbeat_ms = 10;
+  EXPECT_TRUE(config.validate().ok());
+}
+
 TEST(ConfigDefaults, LeaseMustOutlastTwoHeartbeats) {
   Config config;
   config.heartbeat_ms = config.lease_ms;

@@ -100,6 +100,16 @@ class Eval(unittest.TestCase):
         self.assertGreater(text["plans"][0]["perplexity"], 1)
         self.assertGreater(text["plans"][1]["nats"]["mean"], text["plans"][0]["nats"]["mean"])
 
+    def test_the_distance_of_a_fact_is_that_of_its_evidence(self):
+        results = self.folder / "results.jsonl"
+        self.run_eval(self.qa, "--max-tokens", 2, "--out", results)
+        first, second, third = [json.loads(line) for line in results.read_text().splitlines()
+                                if '"id":"Tom"' in line and '"plan":0' in line]
+        self.assertEqual(first["tokens"], first["distance"])  # the answer begins the document
+        self.assertLess(second["distance"], 0.7 * second["tokens"])
+        self.assertGreater(second["distance"], 0.2 * second["tokens"])
+        self.assertNotIn("distance", third)
+
     def test_the_table_names_files_and_plans(self):
         done = self.run_eval(self.qa, self.text, "--limit", 2, "--max-tokens", 4)
         self.assertIn(f"{self.qa} (qa): 2 items", done.stdout)

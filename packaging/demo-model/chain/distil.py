@@ -38,9 +38,9 @@ def from_options(options, kind, prefix=""):
     return kind(**{f.name: getattr(options, prefix + f.name) for f in fields(kind)})
 
 
-def train(layer, batches, steps, rates, loss_of):
+def train(layer, batches, steps, rates, projection_rate, loss_of):
     """Mean loss of the last tenth of the steps, and rows seen."""
-    optimizer, losses, rows = Optimizer(layer, steps, *rates), [], 0
+    optimizer, losses, rows = Optimizer(layer, steps, *rates, projection_rate=projection_rate), [], 0
     for step, batch in enumerate(batches):
         loss = loss_of(batch)
         if not torch.isfinite(loss):
@@ -64,10 +64,10 @@ def convert(network, books, converted, index, options):
                                 document_weight=options.document_weight, summary=options.summaries)
 
     first = train(layer, batches("layer-wise", options.steps), options.steps, (options.rate, options.rate / 30, 20),
-                  lambda batch: layer_wise(network, converted, index, batch, options.target))
+                  options.projection_rate, lambda batch: layer_wise(network, converted, index, batch, options.target))
     second = train(layer, batches("chained", options.chained_steps), options.chained_steps,
                    (options.chained_rate, options.chained_rate / 30, 20),
-                   lambda batch: chained(network, converted, index, batch, weights)[0])
+                   options.projection_rate, lambda batch: chained(network, converted, index, batch, weights)[0])
     return {"layer-wise": first, "chained": second}
 
 
@@ -83,6 +83,7 @@ def parse_options():
     parser.add_argument("--rows", type=int, default=1500, help="of a batch, about")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--chained-rate", type=float, default=1e-3)
+    parser.add_argument("--projection-rate", type=float, default=1.0, help="of q, k, v and o relative to the others'")
     parser.add_argument("--target", choices=("attention", "hidden"), default="attention")
     parser.add_argument("--training-lengths", type=int, nargs=2, default=(150, 1000), metavar=("SHORTEST", "LONGEST"),
                         help="of the training documents, tokens")
