@@ -98,9 +98,17 @@ std::shared_ptr<const worker::Teacher> random_teacher(const LlamaConfig& c, Nois
 worker::DslaLayerTensors random_layer(const LlamaConfig& c, Noise& noise) {
   const std::int64_t q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim;
   const auto rows = [&](std::int64_t count) { return noise.vector(count * c.hidden_size); };
-  return {rows(q),         rows(kv), rows(kv),         noise.vector(c.hidden_size * q),
-          rows(kv),        rows(kv), noise.vector(kv), noise.vector(kv),
-          noise.vector(2), {}};
+  return {rows(q),
+          rows(kv),
+          rows(kv),
+          noise.vector(c.hidden_size * q),
+          rows(kv),
+          rows(kv),
+          noise.vector(kv),
+          noise.vector(kv),
+          noise.vector(2),
+          {},
+          {}};
 }
 
 worker::TrainingBatch random_batch(const LlamaConfig& c, std::int64_t rows) {
@@ -155,9 +163,9 @@ int run(const std::string& model, std::int64_t rows, int threads) {
   const double before = peak_resident_bytes();
   const auto backend = kernels::make_cpu_training_backend(threads);
   Noise noise(*backend);
-  worker::Network network(*backend, random_teacher(config, noise), DType::kBf16);
   worker::DslaVariant variant;
   variant.rotary = true;
+  worker::Network network(*backend, random_teacher(config, noise), DType::kBf16, variant);
   const auto student =
       worker::StudentLayer::create(*backend, config, layer, variant, random_layer(config, noise));
   if (!student) throw std::bad_alloc();
@@ -181,7 +189,7 @@ int run(const std::string& model, std::int64_t rows, int threads) {
              operations / seconds / 1e9, operations / limit_seconds / 1e9, limit_seconds / seconds);
   const double formula = static_cast<double>(noise.bytes) +
                          2.0 * static_cast<double>((*student)->value_array().size_bytes()) +
-                         static_cast<double>(worker::Network::activation_bytes(config, rows, layer));
+                         static_cast<double>(worker::Network::activation_bytes(config, variant, rows, layer));
   fmt::print("{}  peak memory {:>25.0f} MiB, formula {:.0f} MiB, ratio {:.2f}\n", model, peak / 0x1p20,
              formula / 0x1p20, peak / formula);
   return 0;

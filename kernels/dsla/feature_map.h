@@ -5,7 +5,10 @@
 //   kElu      y = elu(x) + 1                       (Katharopoulos et al., arXiv 2006.16236)
 //   kSoftmax  y = softmax(x) over the head         (LoLCATs, arXiv 2410.10254, without its second half)
 //   kUnit     y = x / sqrt(|x|^2 + 1e-6)           (as delta-rule models normalise their keys)
-//   x, y [rows, heads, d] f32, row stride; y may be x. Backward reads x, not y: dx is overwritten, may be dy.
+//   kSoftmaxPair  y = [softmax(x), softmax(-x)]    (Hedgehog, arXiv 2402.04347): twice as wide
+//   x [rows, heads, d], y [rows, heads, feature_width(map, d)] f32, row stride; y may be x where it is as
+//   wide.
+// Backward reads x, not y: dx is overwritten, may be dy where that is as wide.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +17,12 @@ namespace dslad::kernels {
 
 class ThreadPool;
 
-enum class FeatureMap : std::uint8_t { kNone, kElu, kSoftmax, kUnit };
+enum class FeatureMap : std::uint8_t { kNone, kElu, kSoftmax, kUnit, kSoftmaxPair };
+
+// Elements that the map makes of a head of d.
+constexpr int feature_width(FeatureMap map, int d) {
+  return map == FeatureMap::kSoftmaxPair ? 2 * d : d;
+}
 
 struct FeatureMapArgs {
   FeatureMap map;
@@ -23,7 +31,7 @@ struct FeatureMapArgs {
   float* y;
   std::int64_t y_stride;
   std::int64_t rows;
-  int heads, d;
+  int heads, d;  // d of x
 };
 
 struct FeatureMapBackwardArgs {
@@ -35,7 +43,7 @@ struct FeatureMapBackwardArgs {
   float* dx;
   std::int64_t dx_stride;
   std::int64_t rows;
-  int heads, d;
+  int heads, d;  // d of x
 };
 
 void feature_map_ref(const FeatureMapArgs& args);  // in double

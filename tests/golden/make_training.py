@@ -43,6 +43,7 @@ VARIANTS = {
     "paper": PAPER,
     "rich": Variant(True, "elu", True, True, history_bias=6.0, recency_bias=-6.0),
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
+    "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
 }
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
 PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o

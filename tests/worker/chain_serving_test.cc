@@ -164,7 +164,9 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
 TEST(ChainWithAWindow, KeepsItBesideTheStatesAndNoMoreThanTheContext) {
   const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
   const auto bytes = [&](std::int64_t window) {
-    return cache_shape(config, DType::kBf16, window).slot_bytes();
+    DslaVariant variant;
+    variant.window = window;
+    return cache_shape(config, DType::kBf16, variant).slot_bytes();
   };
   const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
   EXPECT_EQ(bytes(0), std::size_t{2} * config.kv_heads * config.head_dim * config.head_dim * sizeof(float));
@@ -197,15 +199,17 @@ DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant, unsig
   };
   const auto hidden = static_cast<std::size_t>(c.hidden_size), d = static_cast<std::size_t>(c.head_dim);
   const std::size_t q = static_cast<std::size_t>(c.heads) * d, kv = static_cast<std::size_t>(c.kv_heads) * d;
+  const std::size_t gates =
+      static_cast<std::size_t>(c.kv_heads) * static_cast<std::size_t>(variant.state_width(c.head_dim));
   DslaLayerTensors tensors;
   tensors.q = fill(q * hidden, 0.15);
   tensors.k = fill(kv * hidden, 0.15);
   tensors.v = fill(kv * hidden, 0.15);
   tensors.o = fill(q * hidden, 0.15);
-  tensors.g1 = fill(kv * hidden, 0.3);
-  tensors.g2 = fill(kv * hidden, 0.3);
-  tensors.c1 = fill(kv, 1, variant.history_bias);
-  tensors.c2 = fill(kv, 1, variant.recency_bias);
+  tensors.g1 = fill(gates * hidden, 0.3);
+  tensors.g2 = fill(gates * hidden, 0.3);
+  tensors.c1 = fill(gates, 1, variant.history_bias);
+  tensors.c2 = fill(gates, 1, variant.recency_bias);
   tensors.alpha = fill(variant.alpha_per_head ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
   if (variant.output_norm) tensors.o_norm = fill(d, 0.2, 1);
   if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
@@ -227,10 +231,17 @@ const std::vector<DslaVariant>& variants() {
       variant("elu", [](DslaVariant& v) { v.feature_map = FeatureMap::kElu; }),
       variant("softmax", [](DslaVariant& v) { v.feature_map = FeatureMap::kSoftmax; }),
       variant("unit", [](DslaVariant& v) { v.feature_map = FeatureMap::kUnit; }),
+      variant("softmax pair", [](DslaVariant& v) { v.feature_map = FeatureMap::kSoftmaxPair; }),
       variant("norm", [](DslaVariant& v) { v.output_norm = true; }),
       variant("alpha per head", [](DslaVariant& v) { v.alpha_per_head = true; }),
       variant("window", [](DslaVariant& v) { v.rotary = true, v.window = 64; }),
       variant("odd window", [](DslaVariant& v) { v.rotary = true, v.window = 37; }),
+      variant("window and softmax pair",
+              [](DslaVariant& v) {
+                v.window = 40;
+                v.rotary = v.output_norm = true;
+                v.feature_map = FeatureMap::kSoftmaxPair;
+              }),
       variant("everything", [](DslaVariant& v) {
         v.window = 40;
         v.rotary = v.output_norm = v.alpha_per_head = true;
@@ -252,7 +263,7 @@ class Variant : public ::testing::TestWithParam<DslaVariant> {
  protected:
   [[nodiscard]] std::unique_ptr<Engine> engine(const std::shared_ptr<const ModelWeights>& weights,
                                                int threads) const {
-    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, GetParam().window);
+    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, GetParam());
     for (const auto& [layer, tensors] : tensors_) {
       made->install(layer, distilled_dsla(weights->config, GetParam(), tensors, weights->dtype));
     }
@@ -279,7 +290,7 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
-  const CacheShape shape = cache_shape(c, DType::kF32, GetParam().window);
+  const CacheShape shape = cache_shape(c, DType::kF32, GetParam());
   const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   const auto ids = noise_ids(155, 3);

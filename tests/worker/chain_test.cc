@@ -250,7 +250,9 @@ DslaVariant everything() {
 }
 
 TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
-  for (const DslaVariant& variant : {*named_variant("paper"), everything()}) {
+  DslaVariant wide = everything();
+  wide.feature_map = kernels::FeatureMap::kSoftmaxPair;
+  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide}) {
     const DslaLayerTensors tensors = initial(variant);
     const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kF32), config_, variant);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message;

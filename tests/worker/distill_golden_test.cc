@@ -76,7 +76,7 @@ class World {
     variant_.window = v["window"];
     auto teacher = load_teacher(golden_path("training/teacher"), *backend_, DType::kF32);
     EXPECT_TRUE(teacher.ok());
-    network = std::make_unique<Network>(*backend_, *teacher, DType::kF32);
+    network = std::make_unique<Network>(*backend_, *teacher, DType::kF32, variant_);
     converted.resize(network->teacher().layers.size());
     for (const int layer : expected["converted"]) {
       others_.push_back(student(layer));
@@ -172,7 +172,7 @@ TEST_P(Training, GivesTheLossAndEveryGradientOfPyTorch) {
   EXPECT_EQ(row - actual.input, shape.input_width * shape.hidden);
   expect_close({actual.output, expected.o.size()}, expected.o, "o");
   expect_close({actual.gate_bias, expected.c1.size()}, expected.c1, "c_1");
-  expect_close({actual.gate_bias + shape.kv_width, expected.c2.size()}, expected.c2, "c_2");
+  expect_close({actual.gate_bias + shape.gate_width, expected.c2.size()}, expected.c2, "c_2");
   expect_close({actual.alpha, expected.alpha.size()}, expected.alpha, "alpha");
   if (shape.norm > 0) expect_close({actual.norm, expected.o_norm.size()}, expected.o_norm, "o_norm");
   if (shape.share > 0) expect_close({actual.share, expected.share.size()}, expected.share, "share");
@@ -206,7 +206,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" + std::get<2>(info.param);
 }
 
-const auto kVariants = ::testing::Values("paper", "rich", "window");
+const auto kVariants = ::testing::Values("paper", "rich", "window", "wide");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,

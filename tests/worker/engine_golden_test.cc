@@ -63,7 +63,7 @@ TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   const auto backend = kernels::make_cpu_backend(2);
   const LlamaConfig& c = weights->config;
   const auto order = ConversionOrder::by_index(c.layers);
-  const CacheShape shape = cache_shape(c, DType::kF32, 0);
+  const CacheShape shape = cache_shape(c, DType::kF32, {});
   auto caches = CachePool::create(*backend, shape, order, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   Forward forward(*backend, weights, order, **caches);

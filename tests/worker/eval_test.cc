@@ -63,7 +63,7 @@ class EvalTest : public ::testing::Test {
 
   // log p of every token of the vocabulary after each token of `ids`, the model run token by token.
   std::vector<std::vector<double>> plain_log_p(std::span<const TokenId> ids, int plan) {
-    const CacheShape shape = cache_shape(model().weights->config, kernels::DType::kF32, 0);
+    const CacheShape shape = cache_shape(model().weights->config, kernels::DType::kF32, {});
     auto caches = CachePool::create(*backend_, shape, order(), std::size_t{16} << 20);
     EXPECT_TRUE(caches.ok());
     Forward forward(*backend_, model().weights, order(), **caches);

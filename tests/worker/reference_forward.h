@@ -92,6 +92,10 @@ class ReferenceForward {
 
   void map_features(Vector& x) const {
     const int d = c().head_dim;
+    if (variant_.feature_map == kernels::FeatureMap::kSoftmaxPair) {
+      x = softmax_pairs(x);
+      return;
+    }
     for (double* head = x.data(); head < x.data() + x.size(); head += d) {
       const double norm = std::sqrt(dot(head, head, d) + 1e-6);
       double sum = 0;
@@ -103,6 +107,19 @@ class ReferenceForward {
         if (variant_.feature_map == kernels::FeatureMap::kUnit) head[i] /= norm;
       }
     }
+  }
+
+  [[nodiscard]] Vector softmax_pairs(const Vector& x) const {
+    const auto d = static_cast<std::size_t>(c().head_dim);
+    Vector out;
+    for (std::size_t head = 0; head < x.size(); head += d) {
+      for (const double sign : {1.0, -1.0}) {
+        double sum = 0;
+        for (std::size_t i = 0; i < d; ++i) sum += std::exp(sign * x[head + i]);
+        for (std::size_t i = 0; i < d; ++i) out.push_back(std::exp(sign * x[head + i]) / sum);
+      }
+    }
+    return out;
   }
 
   void attend(int layer, std::vector<Vector>& rows) const {
@@ -157,10 +174,10 @@ class ReferenceForward {
 
   // kernels/dsla/dsla.h, with what the variant adds.
   std::vector<Vector> linear_attention(const DslaLayerTensors& w, const std::vector<Vector>& x) const {
-    const int d = c().head_dim, group = c().heads / c().kv_heads;
-    const auto at = [&](int kv, int i, int j) { return static_cast<std::size_t>((kv * d + i) * d + j); };
+    const int d = c().head_dim, group = c().heads / c().kv_heads, d_k = variant_.state_width(d);
+    const auto at = [&](int kv, int i, int j) { return static_cast<std::size_t>((kv * d_k + i) * d + j); };
     Vector states[2];
-    for (Vector& state : states) state.assign(static_cast<std::size_t>(c().kv_heads * d * d), 0.0);
+    for (Vector& state : states) state.assign(static_cast<std::size_t>(c().kv_heads * d_k * d), 0.0);
     std::vector<Vector> keys, values, out;
     for (std::size_t t = 0; t < x.size(); ++t) {
       Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
@@ -174,13 +191,13 @@ class ReferenceForward {
           window == 0 ? Vector() : softmax_heads(q, keys, values, t + 1 > window ? t + 1 - window : 0);
       map_features(q);
       map_features(k);
-      Vector heads(q.size(), 0.0);
+      Vector heads(static_cast<std::size_t>(c().heads * d), 0.0);
       for (int state = 0; state < 2; ++state) {
         const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
         const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
         for (int kv = 0; kv < c().kv_heads; ++kv) {
-          for (int i = 0; i < d; ++i) {
-            const auto channel = static_cast<std::size_t>(kv * d + i);
+          for (int i = 0; i < d_k; ++i) {
+            const auto channel = static_cast<std::size_t>(kv * d_k + i);
             const double log_gate =
                 -std::log1p(std::exp(-(z[channel] + bias[channel]))) / kernels::kGateTemperature;
             const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
@@ -191,10 +208,10 @@ class ReferenceForward {
           }
         }
         for (int h = 0; h < c().heads; ++h) {
-          for (int i = 0; i < d; ++i) {
+          for (int i = 0; i < d_k; ++i) {
             for (int j = 0; j < d; ++j) {
-              heads[static_cast<std::size_t>(h * d + j)] += mixture(w, state, h) / std::sqrt(d) *
-                                                            q[static_cast<std::size_t>(h * d + i)] *
+              heads[static_cast<std::size_t>(h * d + j)] += mixture(w, state, h) / std::sqrt(d_k) *
+                                                            q[static_cast<std::size_t>(h * d_k + i)] *
                                                             states[state][at(h / group, i, j)];
             }
           }

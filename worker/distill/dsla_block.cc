@@ -21,18 +21,30 @@ void rotate(const BlockContext& context, const StudentLayer& layer, float* qk, s
                          context.rope, inverse});
 }
 
+// The queries and keys that the states see, or where their gradients go: side by side, rows `stride` apart.
+template <class Float>
+struct StateInputs {
+  Float *q, *k;
+  std::int64_t stride;
+};
+
+template <class Float>
+StateInputs<Float> state_inputs(const StudentLayer& layer, Float* projected, Float* mapped) {
+  const StudentShape& s = layer.shape();
+  if (!maps(layer)) return {projected, projected + s.q_width, s.input_width};
+  return {mapped, mapped + s.heads * s.d_k, s.mapped_width};
+}
+
 kernels::SequenceDslaArgs dsla_args(const BlockContext& context, const StudentLayer& layer,
                                     const DslaTape& tape) {
   const LlamaConfig& c = *context.config;
   const StudentShape& s = layer.shape();
-  const bool mapped = maps(layer);
-  const float* q = mapped ? tape.mapped : tape.projected;
-  const std::int64_t stride = mapped ? s.q_width + s.kv_width : s.input_width;
-  return {{c.heads, c.kv_heads, c.head_dim, c.head_dim},
-          q,
-          stride,
-          q + s.q_width,
-          stride,
+  const StateInputs<const float> in = state_inputs<const float>(layer, tape.projected, tape.mapped);
+  return {{c.heads, c.kv_heads, static_cast<int>(s.d_k), c.head_dim},
+          in.q,
+          in.stride,
+          in.k,
+          in.stride,
           tape.projected + s.q_width + s.kv_width,
           s.input_width,
           tape.projected + s.gates_column(),
@@ -127,18 +139,16 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   const std::int64_t rows = context.rows();
   const float* d_heads = backward_to_states(context, layer, tape, dy, scratch, small);
   float* d_projected = scratch.tape.projected;
-  const bool mapped = maps(layer);
-  float* dq = mapped ? scratch.d_mapped : d_projected;
-  const std::int64_t stride = mapped ? s.q_width + s.kv_width : s.input_width;
+  const StateInputs<float> d_in = state_inputs(layer, d_projected, scratch.d_mapped);
   std::fill_n(scratch.d_mix, 2 * s.heads, 0.0f);
-  context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, dq, stride, dq + s.q_width,
-                                  stride, d_projected + s.q_width + s.kv_width, s.input_width,
+  context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, d_in.q, d_in.stride, d_in.k,
+                                  d_in.stride, d_projected + s.q_width + s.kv_width, s.input_width,
                                   d_projected + s.gates_column(), s.input_width, small.gate_bias,
                                   scratch.d_mix});
-  if (mapped) {
-    context.backend->feature_map_backward({layer.variant().feature_map, tape.projected, s.input_width, dq,
-                                           stride, d_projected, s.input_width, rows, c.heads + c.kv_heads,
-                                           c.head_dim});
+  if (maps(layer)) {
+    context.backend->feature_map_backward({layer.variant().feature_map, tape.projected, s.input_width, d_in.q,
+                                           d_in.stride, d_projected, s.input_width, rows,
+                                           c.heads + c.kv_heads, c.head_dim});
   }
   if (s.share > 0) add_window(s, rows, scratch.d_window, d_projected);
 }
@@ -149,7 +159,7 @@ DslaTape::DslaTape(const StudentShape& s, std::int64_t rows, FloatArena& arena)
     : x(arena.take(rows * s.hidden)),
       normed(arena.take(rows * s.hidden)),
       projected(arena.take(rows * s.input_width)),
-      mapped(arena.take(rows * (s.q_width + s.kv_width))),
+      mapped(arena.take(rows * s.mapped_width)),
       heads(arena.take(rows * s.q_width)),
       scaled(arena.take(rows * s.q_width)),
       window(arena.take(rows * s.q_width)),
@@ -160,10 +170,10 @@ DslaScratch::DslaScratch(const StudentShape& s, std::int64_t rows, FloatArena& a
     : tape(s, rows, arena),
       d_input(arena.take(rows * s.hidden)),
       d_scaled(arena.take(rows * s.q_width)),
-      d_mapped(arena.take(rows * (s.q_width + s.kv_width))),
+      d_mapped(arena.take(rows * s.mapped_width)),
       d_window(arena.take(rows * (s.q_width + 2 * s.kv_width))),
       d_mix(arena.take(2 * s.heads)),
-      unread(arena.take(std::max(2 * s.kv_width, s.heads))) {}
+      unread(arena.take(std::max(2 * s.gate_width, s.heads))) {}
 
 void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
                   float* y, bool accumulate, const DslaTape& tape) {
@@ -178,7 +188,7 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
   rotate(context, layer, tape.projected, s.input_width, false);
   if (maps(layer)) {
     context.backend->feature_map({layer.variant().feature_map, tape.projected, s.input_width, tape.mapped,
-                                  s.q_width + s.kv_width, rows, c.heads + c.kv_heads, c.head_dim});
+                                  s.mapped_width, rows, c.heads + c.kv_heads, c.head_dim});
   }
   context.backend->dsla(dsla_args(context, layer, tape));
   const float* states = tape.heads;
@@ -216,7 +226,7 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
   if (diversity != nullptr) {
     diversity->mean_cosine = context.backend->gate_diversity(
         {tape.projected + s.gates_column(), s.input_width, layer.values().gate_bias, rows,
-         static_cast<int>(s.kv_heads), static_cast<int>(s.head_dim), diversity->scale,
+         static_cast<int>(s.kv_heads), static_cast<int>(s.d_k), diversity->scale,
          d_projected + s.gates_column(), s.input_width, gradients.gate_bias});
   }
   rotate(context, layer, d_projected, s.input_width, true);

@@ -17,7 +17,7 @@ struct DslaTape {
   float* x = nullptr;          // [rows, hidden] the block's input
   float* normed = nullptr;     // [rows, hidden]
   float* projected = nullptr;  // [rows, input_width]: q, k (rotated), v, z
-  float* mapped = nullptr;     // [rows, q_width + kv_width]: q, k after the feature map
+  float* mapped = nullptr;     // [rows, mapped_width]: q, k after the feature map
   float* heads = nullptr;      // [rows, q_width]
   float* scaled = nullptr;     // [rows, q_width] heads after the output norm
   float* window = nullptr;     // [rows, q_width] the window's attention
@@ -33,7 +33,7 @@ struct DslaScratch {
   DslaTape tape;
   float* d_input = nullptr;   // [rows, hidden]
   float* d_scaled = nullptr;  // [rows, q_width]
-  float* d_mapped = nullptr;  // [rows, q_width + kv_width]
+  float* d_mapped = nullptr;  // [rows, mapped_width]
   float* d_window = nullptr;  // [rows, q_width + 2 * kv_width] by the window's q, k, v
   float* d_mix = nullptr;     // [2, heads]
   float* unread = nullptr;    // small gradients of a frozen layer

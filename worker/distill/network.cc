@@ -69,12 +69,13 @@ struct Network::Streams {
   DslaScratch dsla;
 };
 
-Network::Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, DType compute)
+Network::Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, DType compute,
+                 const DslaVariant& variant)
     : backend_(backend),
       teacher_(std::move(teacher)),
       compute_(compute),
       rope_(teacher_->config.inverse_frequencies(), teacher_->config.context),
-      student_shape_(teacher_->config, DslaVariant{}),
+      student_shape_(teacher_->config, variant),
       tapes_(teacher_->layers.size()) {}
 
 Network::~Network() = default;
@@ -134,8 +135,9 @@ std::size_t Network::held_bytes() const {
   return bytes;
 }
 
-std::size_t Network::activation_bytes(const LlamaConfig& config, std::int64_t rows, int layer) {
-  const StudentShape shape(config, DslaVariant{});
+std::size_t Network::activation_bytes(const LlamaConfig& config, const DslaVariant& variant,
+                                      std::int64_t rows, int layer) {
+  const StudentShape shape(config, variant);
   FloatArena arena;
   const Streams streams(config, shape, rows, arena);
   const DslaTape trained(shape, rows, arena);
@@ -297,7 +299,7 @@ Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, cons
   dsla_forward(context, student, weights(layer).attention_norm.data(), s.student, s.output, false,
                s.dsla.tape);
 
-  const std::int64_t channels = 2 * shape.kv_width;
+  const std::int64_t channels = 2 * shape.gate_width;
   std::vector<double> mean(static_cast<std::size_t>(channels));
   for (std::int64_t row = 0; row < context.rows(); ++row) {
     const float* z = s.dsla.tape.projected + row * shape.input_width + shape.gates_column();

@@ -51,7 +51,9 @@ struct Losses {
 
 class Network {
  public:
-  Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, kernels::DType compute);
+  // For converted layers of `variant`, or with narrower states.
+  Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, kernels::DType compute,
+          const DslaVariant& variant);
   ~Network();
 
   [[nodiscard]] const Teacher& teacher() const { return *teacher_; }
@@ -66,7 +68,7 @@ class Network {
   // Cross entropy and divergence of the network with `converted`, without gradients.
   Result<Losses> evaluate(const TrainingBatch& batch, const StudentLayers& converted);
   // Mean gate a_1, then a_2, of each channel of the converted layer `layer` over the batch: [2, kv_heads *
-  // head_dim].
+  // d_k].
   Result<std::vector<double>> mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
                                          int layer);
   // Entropy of the teacher's softmax attention [rows, heads] in each layer, told layer by layer.
@@ -76,7 +78,8 @@ class Network {
   [[nodiscard]] std::size_t held_bytes() const;  // by activations, now
   // What held_bytes() becomes by a chained step of `rows` rows that trains `layer`, all others softmax;
   // worker/distill/README.md has the formula.
-  static std::size_t activation_bytes(const LlamaConfig& config, std::int64_t rows, int layer);
+  static std::size_t activation_bytes(const LlamaConfig& config, const DslaVariant& variant,
+                                      std::int64_t rows, int layer);
 
  private:
   // What one layer's forward pass leaves for its backward pass.
@@ -110,7 +113,7 @@ class Network {
   std::shared_ptr<const Teacher> teacher_;
   kernels::DType compute_;
   kernels::RopeTable rope_;
-  StudentShape student_shape_;  // activations are the same in every variant
+  StudentShape student_shape_;
   kernels::TrainingBackend::Buffer memory_{nullptr, [](std::byte*) {}};
   std::size_t memory_bytes_ = 0;
   std::int64_t rows_ = 0;  // that the buffers hold

@@ -13,7 +13,10 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       head_dim(config.head_dim),
       q_width(heads * head_dim),
       kv_width(kv_heads * head_dim),
-      input_width(q_width + 4 * kv_width),
+      d_k(variant.state_width(config.head_dim)),
+      gate_width(kv_heads * d_k),
+      mapped_width((heads + kv_heads) * d_k),
+      input_width(q_width + 2 * kv_width + 2 * gate_width),
       alpha(variant.alpha_per_head ? 2 * heads : 2),
       norm(variant.output_norm ? head_dim : 0),
       share(variant.window > 0 ? heads : 0) {}
@@ -21,7 +24,7 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
 StudentTensors::StudentTensors(const StudentShape& shape, FloatArena& arena)
     : input(arena.take(shape.input_width * shape.hidden)),
       output(arena.take(shape.hidden * shape.q_width)),
-      gate_bias(arena.take(2 * shape.kv_width)),
+      gate_bias(arena.take(2 * shape.gate_width)),
       alpha(arena.take(shape.alpha)),
       norm(shape.norm == 0 ? nullptr : arena.take(shape.norm)),
       share(shape.share == 0 ? nullptr : arena.take(shape.share)) {}
@@ -74,11 +77,11 @@ DslaLayerTensors StudentLayer::tensors() const {
   take(out.q, shape_.q_width);
   take(out.k, shape_.kv_width);
   take(out.v, shape_.kv_width);
-  take(out.g1, shape_.kv_width);
-  take(out.g2, shape_.kv_width);
+  take(out.g1, shape_.gate_width);
+  take(out.g2, shape_.gate_width);
   out.o.assign(values_.output, values_.output + shape_.hidden * shape_.q_width);
-  out.c1.assign(values_.gate_bias, values_.gate_bias + shape_.kv_width);
-  out.c2.assign(values_.gate_bias + shape_.kv_width, values_.gate_bias + 2 * shape_.kv_width);
+  out.c1.assign(values_.gate_bias, values_.gate_bias + shape_.gate_width);
+  out.c2.assign(values_.gate_bias + shape_.gate_width, values_.gate_bias + 2 * shape_.gate_width);
   out.alpha.assign(values_.alpha, values_.alpha + shape_.alpha);
   if (shape_.norm > 0) out.o_norm.assign(values_.norm, values_.norm + shape_.norm);
   if (shape_.share > 0) out.share.assign(values_.share, values_.share + shape_.share);

@@ -25,7 +25,10 @@ struct StudentShape {
 
   std::int64_t hidden, heads, kv_heads, head_dim;
   std::int64_t q_width, kv_width;  // heads * head_dim, kv_heads * head_dim
-  std::int64_t input_width;        // q_width + 4 * kv_width: q, k, v, gates of both states
+  std::int64_t d_k;                // of the states: the variant's state_width(head_dim)
+  std::int64_t gate_width;         // kv_heads * d_k: gates of one state
+  std::int64_t mapped_width;       // (heads + kv_heads) * d_k: q and k after the feature map
+  std::int64_t input_width;        // q_width + 2 * kv_width + 2 * gate_width: q, k, v, gates of both states
   std::int64_t alpha;              // 2, or 2 * heads
   std::int64_t norm;               // head_dim, or 0
   std::int64_t share;              // heads, or 0
@@ -39,7 +42,7 @@ struct StudentTensors {
 
   float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2
   float* output = nullptr;     // [hidden, q_width]
-  float* gate_bias = nullptr;  // [2, kv_heads, head_dim]
+  float* gate_bias = nullptr;  // [2, kv_heads, d_k]
   float* alpha = nullptr;      // [2] or [2, heads]
   float* norm = nullptr;       // [head_dim]; null without output norm
   float* share = nullptr;      // [heads] of the states beside the window; null without a window

@@ -14,10 +14,15 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
-CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, std::int64_t window) {
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const DslaVariant& variant) {
   return {{kv_dtype, config.kv_heads, config.head_dim},
-          {config.heads, config.kv_heads, config.head_dim, config.head_dim},
-          {config.heads, config.kv_heads, config.head_dim, std::min<std::int64_t>(window, config.context)}};
+          dsla_shape(config, variant),
+          {config.heads, config.kv_heads, config.head_dim,
+           std::min<std::int64_t>(variant.window, config.context)}};
+}
+
+kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant) {
+  return {config.heads, config.kv_heads, variant.state_width(config.head_dim), config.head_dim};
 }
 
 SequenceCache::SequenceCache(SequenceCache&& other) noexcept

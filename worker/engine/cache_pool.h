@@ -13,12 +13,13 @@
 #include "worker/engine/block_arena.h"
 #include "worker/model/config.h"
 #include "worker/model/conversion_order.h"
+#include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {
 
 struct CacheShape {
   kernels::KvLayout kv;
-  kernels::DslaShape dsla;
+  kernels::DslaShape dsla;      // of the widest states that a layer may have
   kernels::WindowShape window;  // its `window` is 0 where converted layers have none
 
   // What a sequence keeps of a converted layer: the states, then the ring.
@@ -27,9 +28,10 @@ struct CacheShape {
   }
 };
 
-// Of a model whose converted layers have a window of `window` tokens, or none for 0. A window longer than the
-// model's context is the context: no sequence has more tokens.
-CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, std::int64_t window);
+// Of a model whose distilled layers are of `variant`. A window longer than the model's context is the
+// context: no sequence has more tokens.
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const DslaVariant& variant);
+kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant);
 
 class CachePool;
 

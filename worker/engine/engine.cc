@@ -11,8 +11,8 @@ using kernels::RowKind;
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const ConversionOrder& order, const EngineLimits& limits,
-                                               std::int64_t window) {
-  auto caches = CachePool::create(*backend, cache_shape(weights->config, weights->dtype, window), order,
+                                               const DslaVariant& variant) {
+  auto caches = CachePool::create(*backend, cache_shape(weights->config, weights->dtype, variant), order,
                                   limits.cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<Engine>(
@@ -22,7 +22,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend>
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const LoadedChain& chain, const EngineLimits& limits) {
-  auto engine = create(std::move(backend), std::move(weights), chain.order, limits, window_of(chain.layers));
+  auto engine = create(std::move(backend), std::move(weights), chain.order, limits, variant_of(chain.layers));
   if (!engine) return engine;
   for (std::size_t position = 0; position < chain.layers.size(); ++position) {
     (*engine)->install(chain.order.layer_at(static_cast<int>(position)), chain.layers[position]);

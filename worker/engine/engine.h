@@ -33,11 +33,11 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // For converted layers that are installed later; `window` is their variant's, 0 where it has none.
+  // For converted layers of `variant`, or undistilled ones, that are installed later.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const ConversionOrder& order, const EngineLimits& limits,
-                                                std::int64_t window = 0);
+                                                const DslaVariant& variant = {});
   // With the chain's order and its distilled layers.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
@@ -54,8 +54,8 @@ class Engine {
   // no memory for the step; no request has advanced.
   Result<bool> step(EngineSink& sink);
 
-  // Makes the converted form of a layer available; running sequences keep their plans. REQUIRES: it has no
-  // window, or the engine's.
+  // Makes the converted form of a layer available; running sequences keep their plans. REQUIRES: it is
+  // undistilled, or of the engine's variant.
   void install(int layer, std::shared_ptr<const DslaWeights> dsla) {
     forward_.set_converted(layer, std::move(dsla));
   }

@@ -71,6 +71,7 @@ struct Forward::Rows {
   std::vector<std::int32_t> positions;   // by row
   std::vector<RowBlock> all;             // every row, by blocks
   std::vector<std::int64_t> logit_rows;  // rows whose logits are wanted, by sequence
+  std::vector<int> logit_plans;          // their sequences' plans
 };
 
 Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
@@ -87,9 +88,11 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       gates_(empty_buffer()),
       heads_(empty_buffer()),
       gate_up_(empty_buffer()),
-      selected_(empty_buffer()),
       logits_(empty_buffer()),
-      state_heads_(empty_buffer()) {}
+      selected_(empty_buffer()),
+      selected_heads_(empty_buffer()),
+      state_heads_(empty_buffer()),
+      mapped_(empty_buffer()) {}
 
 void Forward::set_converted(int layer, std::shared_ptr<const DslaWeights> dsla) {
   converted_[static_cast<std::size_t>(layer)] = std::move(dsla);
@@ -106,18 +109,21 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
     buffer = backend_.allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
     return buffer != nullptr;
   };
+  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   bool enough = true;
   if (rows > capacity_) {
-    const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
     const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
+    const std::int64_t d_k = caches_.shape().dsla.d_k;
     enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
-             grow(qkv_, rows, heads_width + 2 * kv_width) && grow(gates_, rows, 2 * kv_width) &&
-             grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
+             grow(qkv_, rows, heads_width + 2 * kv_width) && grow(gates_, rows, 2 * c.kv_heads * d_k) &&
+             grow(mapped_, rows, (c.heads + c.kv_heads) * d_k) && grow(heads_, rows, heads_width) &&
+             grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
     if (caches_.shape().window.window > 0) enough = enough && grow(state_heads_, rows, heads_width);
     capacity_ = enough ? rows : 0;
   }
   if (enough && logit_rows > logit_capacity_) {
-    enough = grow(selected_, logit_rows, c.hidden_size) && grow(logits_, logit_rows, c.vocab_size);
+    enough = grow(selected_, logit_rows, c.hidden_size) && grow(selected_heads_, logit_rows, heads_width) &&
+             grow(logits_, logit_rows, c.vocab_size);
     logit_capacity_ = enough ? logit_rows : 0;
   }
   if (!enough) {
@@ -136,17 +142,21 @@ Status Forward::run(std::span<const StepSequence> step) {
     const std::int64_t count = wanted == LogitRows::kAll    ? rows.rows_of(i)
                                : wanted == LogitRows::kLast ? 1
                                                             : 0;
-    for (std::int64_t row = end - count; row < end; ++row) rows.logit_rows.push_back(row);
+    for (std::int64_t row = end - count; row < end; ++row) {
+      rows.logit_rows.push_back(row);
+      rows.logit_plans.push_back(step[i].cache->plan());
+    }
   }
   Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
   if (!room) return room;
 
   backend_.embed(rows.ids, weights_->embedding, floats(x_));
-  for (int layer = 0; layer < weights_->config.layers; ++layer) {
-    attention_block(layer, rows);
-    mlp_block(layer, rows);
+  for (int layer = 0; layer + 1 < weights_->config.layers; ++layer) {
+    const LayerBlocks blocks = blocks_of(layer, rows);
+    mix(layer, rows, blocks);
+    add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks);
   }
-  output_logits(rows);
+  last_layer(rows);
   return ok_status();
 }
 
@@ -155,27 +165,60 @@ std::span<const float> Forward::logits(std::size_t i) const {
   return {floats(logits_) + i * vocab, vocab};
 }
 
-void Forward::attention_block(int layer, const Rows& rows) {
+Forward::LayerBlocks Forward::blocks_of(int layer, const Rows& rows) const {
+  const auto is_dsla = [&](const StepSequence& s) { return order_.converted(layer, s.cache->plan()); };
+  return {rows.blocks([&](const StepSequence& s) { return !is_dsla(s); }), rows.blocks(is_dsla), rows.all};
+}
+
+// Single rows wherever they stand in a prompt or an answer: one kind of block for all.
+Forward::LayerBlocks Forward::logit_blocks(int layer, const Rows& rows) const {
+  LayerBlocks out;
+  const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
+  if (count > 0) out.all.push_back({0, count, RowKind::kDecode});
+  for (std::int64_t row = 0; row < count; ++row) {
+    const bool converted = order_.converted(layer, rows.logit_plans[static_cast<std::size_t>(row)]);
+    auto& blocks = converted ? out.dsla : out.softmax;
+    if (!blocks.empty() && blocks.back().first + blocks.back().rows == row) {
+      ++blocks.back().rows;
+    } else {
+      blocks.push_back({row, 1, RowKind::kDecode});
+    }
+  }
+  return out;
+}
+
+// A layer that was not distilled shares the teacher's q, k, v and o: one product serves both kinds of rows.
+bool Forward::apart(int layer, const LayerBlocks& blocks) const {
+  return !blocks.dsla.empty() && converted(layer)->own_projections();
+}
+
+void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
   const LlamaConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size;
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
+  const bool own = apart(layer, blocks);
+  project(floats(h_), w.qkv, floats(qkv_), false, own ? blocks.softmax : blocks.all);
+  if (own) project(floats(h_), converted(layer)->qkv, floats(qkv_), false, blocks.dsla);
+  if (!blocks.softmax.empty()) softmax_attention(layer, rows, blocks.softmax);
+  if (!blocks.dsla.empty()) linear_attention(layer, rows, blocks.dsla);
+}
 
-  const auto is_dsla = [&](const StepSequence& s) { return order_.converted(layer, s.cache->plan()); };
-  const auto dsla = rows.blocks(is_dsla);
-  const auto softmax = rows.blocks([&](const StepSequence& s) { return !is_dsla(s); });
-  const DslaWeights* converted = converted_[static_cast<std::size_t>(layer)].get();
-  // A layer that was not distilled shares the teacher's q, k, v and o: one product serves both kinds of rows.
-  const bool apart = !dsla.empty() && converted->own_projections();
-  const std::span<const RowBlock> teachers = apart ? softmax : rows.all;
+void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t count,
+                          const LayerBlocks& blocks) {
+  const LlamaConfig& c = weights_->config;
+  const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
+  const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
+  const bool own = apart(layer, blocks);
+  project(heads, w.output, x, true, own ? blocks.softmax : blocks.all);
+  if (own) project(heads, converted(layer)->output, x, true, blocks.dsla);
 
-  project(floats(h_), w.qkv, floats(qkv_), false, teachers);
-  if (apart) project(floats(h_), converted->qkv, floats(qkv_), false, dsla);
-  if (!softmax.empty()) softmax_attention(layer, rows, softmax);
-  if (!dsla.empty()) linear_attention(layer, rows, dsla);
-  project(floats(heads_), w.output, floats(x_), true, teachers);
-  if (apart) project(floats(heads_), converted->output, floats(x_), true, dsla);
+  backend_.rms_norm(
+      {x, hidden, w.mlp_norm.data(), floats(h_), hidden, count, hidden, static_cast<float>(c.rms_norm_eps)});
+  project(floats(h_), w.gate_up, floats(gate_up_), false, blocks.all);
+  backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, count, width});
+  backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, blocks.all});
 }
 
 void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
@@ -232,7 +275,7 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
   float* state_heads = floats(windowed ? state_heads_ : heads_);
   project(floats(h_), dsla.gates, floats(gates_), false, blocks);
   if (variant.rotary) rotate(rows, blocks);
-  if (windowed) window_attention(layer, rows);  // reads q and k before they are mapped in place
+  if (windowed) window_attention(layer, rows);
   if (variant.feature_map != kernels::FeatureMap::kNone) map_features(variant.feature_map, blocks);
   dual_state_attention(layer, rows, state_heads);
   if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
@@ -262,18 +305,28 @@ void Forward::dual_state_attention(int layer, const Rows& rows, float* heads) {
     if (!order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.cache->state(layer)});
   }
+  const kernels::DslaShape shape = dsla_shape(c, dsla.variant);
   const Qkv x = qkv();
-  backend_.dsla({caches_.shape().dsla, x.q, x.stride, x.k, x.stride, x.v, x.stride, floats(gates_),
-                 2 * std::int64_t{c.kv_heads} * c.head_dim, dsla.gate_bias.data(), dsla.mix.data(), heads,
+  const float *q = x.q, *k = x.k;
+  std::int64_t qk_stride = x.stride;
+  if (dsla.variant.feature_map != kernels::FeatureMap::kNone) {
+    q = floats(mapped_);
+    k = q + std::int64_t{c.heads} * shape.d_k;
+    qk_stride = std::int64_t{c.heads + c.kv_heads} * shape.d_k;
+  }
+  backend_.dsla({shape, q, qk_stride, k, qk_stride, x.v, x.stride, floats(gates_),
+                 2 * std::int64_t{c.kv_heads} * shape.d_k, dsla.gate_bias.data(), dsla.mix.data(), heads,
                  std::int64_t{c.heads} * c.head_dim, pieces});
 }
 
 void Forward::map_features(kernels::FeatureMap map, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
-  const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
+  const Qkv x = qkv();
+  const std::int64_t width = std::int64_t{c.heads + c.kv_heads} * kernels::feature_width(map, c.head_dim);
   for (const RowBlock& block : blocks) {
-    float* q = floats(qkv_) + block.first * qkv_width;  // and k beside it
-    backend_.feature_map({map, q, qkv_width, q, qkv_width, block.rows, c.heads + c.kv_heads, c.head_dim});
+    // q and k lie side by side, before and after.
+    backend_.feature_map({map, x.q + block.first * x.stride, x.stride, floats(mapped_) + block.first * width,
+                          width, block.rows, c.heads + c.kv_heads, c.head_dim});
   }
 }
 
@@ -296,30 +349,30 @@ void Forward::add_shares(const float* x, std::span<const float> share, std::span
   }
 }
 
-void Forward::mlp_block(int layer, const Rows& rows) {
+void Forward::last_layer(const Rows& rows) {
   const LlamaConfig& c = weights_->config;
-  const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
-  const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
-  backend_.rms_norm({floats(x_), hidden, w.mlp_norm.data(), floats(h_), hidden, rows.count(), hidden,
-                     static_cast<float>(c.rms_norm_eps)});
-  backend_.gemm({floats(h_), hidden, &w.gate_up, floats(gate_up_), 2 * width, false, rows.all});
-  backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, rows.count(), width});
-  backend_.gemm({floats(gate_up_), 2 * width, &w.down, floats(x_), hidden, true, rows.all});
+  const int layer = c.layers - 1;
+  mix(layer, rows, blocks_of(layer, rows));
+  const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
+  if (count == 0) return;
+  gather(floats(x_), c.hidden_size, rows.logit_rows, floats(selected_));
+  gather(floats(heads_), std::int64_t{c.heads} * c.head_dim, rows.logit_rows, floats(selected_heads_));
+  add_outputs(layer, floats(selected_heads_), floats(selected_), count, logit_blocks(layer, rows));
+  output_logits(count);
 }
 
-void Forward::output_logits(const Rows& rows) {
-  if (rows.logit_rows.empty()) return;
+void Forward::gather(const float* from, std::int64_t width, std::span<const std::int64_t> rows, float* to) {
+  for (const std::int64_t row : rows) {
+    std::memcpy(to, from + row * width, static_cast<std::size_t>(width) * sizeof(float));
+    to += width;
+  }
+}
+
+void Forward::output_logits(std::int64_t count) {
   const LlamaConfig& c = weights_->config;
   const std::int64_t hidden = c.hidden_size;
-  const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::memcpy(floats(selected_) + i * hidden,
-                floats(x_) + rows.logit_rows[static_cast<std::size_t>(i)] * hidden,
-                static_cast<std::size_t>(hidden) * sizeof(float));
-  }
   backend_.rms_norm({floats(selected_), hidden, weights_->final_norm.data(), floats(selected_), hidden, count,
                      hidden, static_cast<float>(c.rms_norm_eps)});
-  // Single rows wherever they stand in a prompt or an answer: one kind of block for all.
   const RowBlock block{0, count, RowKind::kDecode};
   backend_.gemm({floats(selected_),
                  hidden,

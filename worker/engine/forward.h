@@ -5,7 +5,9 @@
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
 // what, a window of exact attention beside it for one), by layer and plan; a distilled layer has projections
 // of its own, W_o among them. A row's result does not depend on the other sequences of the step
-// (kernels/rows.h). Thread safety: one caller at a time. The buffers grow to the largest step seen.
+// (kernels/rows.h). In the last layer only rows whose logits are wanted go beyond mix: the others leave
+// nothing behind but keys, values and states. Thread safety: one caller at a time. The buffers grow to the
+// largest step seen.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +41,7 @@ class Forward {
           const ConversionOrder& order, const CachePool& caches);
 
   // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs;
-  // a window is that of the caches' shape.
+  // its states are no wider than the caches', its window is theirs.
   void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
   [[nodiscard]] const DslaWeights* converted(int layer) const;
 
@@ -52,8 +54,17 @@ class Forward {
  private:
   struct Rows;  // where each sequence of the step lies in the activation matrix
   Status reserve(std::int64_t rows, std::int64_t logit_rows);
-  void attention_block(int layer, const Rows& rows);
-  void mlp_block(int layer, const Rows& rows);
+  // Rows side by side in a matrix, by what they are to a layer.
+  struct LayerBlocks {
+    std::vector<kernels::RowBlock> softmax, dsla, all;
+  };
+  [[nodiscard]] LayerBlocks blocks_of(int layer, const Rows& rows) const;
+  [[nodiscard]] LayerBlocks logit_blocks(int layer, const Rows& rows) const;
+  // Whether the layer's converted rows have projections of their own.
+  [[nodiscard]] bool apart(int layer, const LayerBlocks& blocks) const;
+  void mix(int layer, const Rows& rows, const LayerBlocks& blocks);  // x_ -> heads_
+  // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`.
+  void add_outputs(int layer, const float* heads, float* x, std::int64_t count, const LayerBlocks& blocks);
   // y = x W^T or y += x W^T for the rows of `blocks`; x and y hold the step's rows side by side.
   void project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
                std::span<const kernels::RowBlock> blocks);
@@ -65,7 +76,8 @@ class Forward {
   [[nodiscard]] Qkv qkv() const;
   // Rotary embedding on q and k.
   void rotate(const Rows& rows, std::span<const kernels::RowBlock> blocks);
-  void map_features(kernels::FeatureMap map, std::span<const kernels::RowBlock> blocks);  // of q and k
+  // q and k through the feature map, into mapped_.
+  void map_features(kernels::FeatureMap map, std::span<const kernels::RowBlock> blocks);
   void normalize_heads(float* heads, std::span<const float> weight,
                        std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
@@ -74,7 +86,9 @@ class Forward {
   void dual_state_attention(int layer, const Rows& rows, float* heads);
   // heads_ += share * x by head.
   void add_shares(const float* x, std::span<const float> share, std::span<const kernels::RowBlock> blocks);
-  void output_logits(const Rows& rows);
+  void last_layer(const Rows& rows);
+  void gather(const float* from, std::int64_t width, std::span<const std::int64_t> rows, float* to);
+  void output_logits(std::int64_t count);
 
   kernels::Backend& backend_;
   std::shared_ptr<const ModelWeights> weights_;
@@ -83,9 +97,11 @@ class Forward {
   kernels::RopeTable rope_;
   std::vector<std::shared_ptr<const DslaWeights>> converted_;  // by layer; null: never converted
 
-  std::int64_t capacity_ = 0, logit_capacity_ = 0;  // rows that the buffers hold
-  kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, selected_, logits_;  // all f32
+  std::int64_t capacity_ = 0, logit_capacity_ = 0;                           // rows that the buffers hold
+  kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, logits_;  // all f32
+  kernels::Backend::Buffer selected_, selected_heads_;  // rows of x_ and heads_ whose logits are wanted
   kernels::Backend::Buffer state_heads_;  // the states' part of heads_ where a window stands beside them
+  kernels::Backend::Buffer mapped_;       // q and k after the feature map
 };
 
 }  // namespace dslad::worker

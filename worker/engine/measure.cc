@@ -108,7 +108,7 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   constexpr std::int64_t kWarmUp = 2;
   constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
   const LlamaConfig& c = weights->config;
-  const CacheShape shape = cache_shape(c, weights->dtype, window_of(converted));
+  const CacheShape shape = cache_shape(c, weights->dtype, variant_of(converted));
   // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
   const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
   const std::size_t layer_bytes =

@@ -37,26 +37,34 @@ struct Slot {
 
 struct Options {
   bool alpha_per_head, output_norm, window;
+  std::int64_t gate_rows;
 };
 
-Options options_of(const DslaVariant& v) {
-  return {v.alpha_per_head, v.output_norm, v.window > 0};
+Options options_of(const LlamaConfig& c, const DslaVariant& v) {
+  return {v.alpha_per_head, v.output_norm, v.window > 0,
+          std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
+}
+
+// What the sizes of a layer's tensors say.
+Options options_of(const DslaLayerTensors& tensors) {
+  return {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty(), std::ssize(tensors.c1)};
 }
 
 std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
   using Tensors = DslaLayerTensors;
   const std::int64_t hidden = c.hidden_size, heads = c.heads;
   const std::int64_t q_rows = heads * c.head_dim, kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::int64_t gate_rows = options.gate_rows;
   std::vector<std::int64_t> alpha = {2};
   if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
   std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
                              {"k_proj.weight", {kv_rows, hidden}, &Tensors::k, Kind::kProjection},
                              {"v_proj.weight", {kv_rows, hidden}, &Tensors::v, Kind::kProjection},
                              {"o_proj.weight", {hidden, q_rows}, &Tensors::o, Kind::kProjection},
-                             {"gk_proj.weight", {kv_rows, hidden}, &Tensors::g1, Kind::kGate},
-                             {"gk_proj.bias", {kv_rows}, &Tensors::c1, Kind::kVector},
-                             {"gk_proj2.weight", {kv_rows, hidden}, &Tensors::g2, Kind::kGate},
-                             {"gk_proj2.bias", {kv_rows}, &Tensors::c2, Kind::kVector},
+                             {"gk_proj.weight", {gate_rows, hidden}, &Tensors::g1, Kind::kGate},
+                             {"gk_proj.bias", {gate_rows}, &Tensors::c1, Kind::kVector},
+                             {"gk_proj2.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate},
+                             {"gk_proj2.bias", {gate_rows}, &Tensors::c2, Kind::kVector},
                              {"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector}};
   if (options.output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
   if (options.window) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
@@ -106,16 +114,16 @@ Status read_teacher(const WeightFiles& teacher, const std::string& name, std::sp
 
 }  // namespace
 
-void initial_gates(const LlamaConfig& config, int layer, std::vector<float>& history,
+void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vector<float>& history,
                    std::vector<float>& recency) {
-  const auto hidden = static_cast<std::size_t>(config.hidden_size);
-  const auto rows = static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
-  history.assign(rows * hidden, 0.0f);
-  for (std::size_t i = 0; i < std::min(rows, hidden); ++i) history[i * hidden + i] = 1.0f;
+  const auto size = static_cast<std::size_t>(rows * hidden);
+  history.assign(size, 0.0f);
+  for (std::int64_t i = 0; i < std::min(rows, hidden); ++i)
+    history[static_cast<std::size_t>(i * hidden + i)] = 1.0f;
 
   std::mt19937_64 random(static_cast<std::uint64_t>(layer));
   const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
-  recency.resize(rows * hidden);
+  recency.resize(size);
   for (float& value : recency) {
     // The top 53 bits as a double in [0, 1): the same on every standard library.
     value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
@@ -126,14 +134,14 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
                                             const DslaVariant& variant) {
   DslaLayerTensors tensors;
   const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
-  for (const Slot& slot : slots_of(config, options_of(variant))) {
+  for (const Slot& slot : slots_of(config, options_of(config, variant))) {
     std::vector<float>& values = tensors.*slot.values;
     values.assign(slot.size(), 0.0f);
     if (slot.kind != Kind::kProjection) continue;
     const Status read = read_teacher(teacher, prefix + std::string(slot.name), slot.shape, values);
     if (!read) return read.error();
   }
-  initial_gates(config, layer, tensors.g1, tensors.g2);
+  initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
   std::ranges::fill(tensors.c1, variant.history_bias);
   std::ranges::fill(tensors.c2, variant.recency_bias);
   std::ranges::fill(tensors.o_norm, 1.0f);
@@ -144,8 +152,7 @@ Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, 
                                    const DslaLayerTensors& tensors, DType dtype) {
   const std::string name = fmt::format("layer-{:02}.safetensors", layer);
   std::vector<TensorToWrite> out;
-  for (const Slot& slot :
-       slots_of(config, {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty()})) {
+  for (const Slot& slot : slots_of(config, options_of(tensors))) {
     const std::vector<float>& values = tensors.*slot.values;
     if (values.size() != slot.size()) {
       return unfit(dir / name, fmt::format("\"{}\" has {} values, its shape [{}] asks for {}", slot.name,
@@ -174,7 +181,7 @@ Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const
   if (!whole) return whole.error();
   const auto file = SafetensorsFile::open(path);
   if (!file) return file.error();
-  const std::vector<Slot> slots = slots_of(config, options_of(variant));
+  const std::vector<Slot> slots = slots_of(config, options_of(config, variant));
   DslaLayerTensors tensors;
   for (const TensorView& view : file->tensors()) {
     const auto slot = std::ranges::find(slots, view.name, &Slot::name);

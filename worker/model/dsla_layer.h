@@ -18,12 +18,12 @@
 
 namespace dslad::worker {
 
-// Row-major float32. D = head_dim, H = heads, G = kv_heads.
+// Row-major float32. D = head_dim, H = heads, G = kv_heads, K = the variant's state_width(D).
 struct DslaLayerTensors {
   std::vector<float> q, k, v;  // [H * D, hidden], [G * D, hidden], [G * D, hidden]
   std::vector<float> o;        // [hidden, H * D]
-  std::vector<float> g1, g2;   // gates' projections, history and recency [G * D, hidden]
-  std::vector<float> c1, c2;   // their biases [G * D]
+  std::vector<float> g1, g2;   // gates' projections, history and recency [G * K, hidden]
+  std::vector<float> c1, c2;   // their biases [G * K]
   std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
   std::vector<float> o_norm;  // [D] where the variant normalises the output, else empty
   std::vector<float> share;   // [H] of the states beside the window, where the variant has one, else empty
@@ -36,8 +36,8 @@ struct DslaLayerTensors {
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 
-// G_1 and G_2 as above, each [G * D, hidden].
-void initial_gates(const LlamaConfig& config, int layer, std::vector<float>& history,
+// G_1 and G_2 as above, each [rows, hidden].
+void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vector<float>& history,
                    std::vector<float>& recency);
 
 struct SavedLayer {

@@ -10,11 +10,12 @@ namespace {
 
 using kernels::FeatureMap;
 
-constexpr std::array<std::pair<FeatureMap, std::string_view>, 4> kFeatureMaps = {
+constexpr std::array<std::pair<FeatureMap, std::string_view>, 5> kFeatureMaps = {
     {{FeatureMap::kNone, "none"},
      {FeatureMap::kElu, "elu"},
      {FeatureMap::kSoftmax, "softmax"},
-     {FeatureMap::kUnit, "unit"}}};
+     {FeatureMap::kUnit, "unit"},
+     {FeatureMap::kSoftmaxPair, "softmax_pair"}}};
 
 DslaVariant default_variant() {
   DslaVariant variant;

@@ -26,6 +26,9 @@ struct DslaVariant {
   std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none. Needs rotary
   float history_bias = 0;       // what c_1 starts from in training
   float recency_bias = 0;       // what c_2 starts from
+
+  // d_k of the states, and so of the gates, for heads of `head_dim`.
+  [[nodiscard]] int state_width(int head_dim) const { return kernels::feature_width(feature_map, head_dim); }
   bool operator==(const DslaVariant&) const = default;
 };
 
@@ -34,7 +37,7 @@ struct DslaVariant {
 // for another name; says which there are.
 Result<DslaVariant> named_variant(std::string_view name);
 
-// "none", "elu", "softmax", "unit", as chain.json spells them.
+// "none", "elu", "softmax", "unit", "softmax_pair", as chain.json spells them.
 std::string_view to_string(kernels::FeatureMap map);
 Result<kernels::FeatureMap> parse_feature_map(std::string_view name);
 

@@ -46,7 +46,7 @@ std::vector<float> mixture(const std::vector<float>& alpha, std::size_t heads) {
 std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer, DType dtype) {
   auto weights = std::make_shared<DslaWeights>();
   std::vector<float> history, recency;
-  initial_gates(config, layer, history, recency);
+  initial_gates(std::int64_t{config.kv_heads} * config.head_dim, config.hidden_size, layer, history, recency);
   if (!pack({&history, &recency}, config.hidden_size, dtype, weights->gates)) return nullptr;
   weights->gate_bias.assign(static_cast<std::size_t>(weights->gates.n()), 0.0f);
   weights->mix.assign(std::size_t{2} * static_cast<std::size_t>(config.heads), 0.5f);

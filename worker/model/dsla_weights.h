@@ -20,8 +20,8 @@ struct DslaWeights {
   DslaVariant variant;
   kernels::PackedMatrix qkv;       // as LayerWeights::qkv; empty while the layer shares the teacher's
   kernels::PackedMatrix output;    // as LayerWeights::output; empty with qkv
-  kernels::PackedMatrix gates;     // [2 * kv_heads * head_dim, hidden]: G_1 (history), then G_2 (recency)
-  std::vector<float> gate_bias;    // c [2, kv_heads, head_dim]
+  kernels::PackedMatrix gates;     // [2 * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
+  std::vector<float> gate_bias;    // c [2, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
   std::vector<float> mix;          // softmax(alpha) [2, heads]
   std::vector<float> output_norm;  // [head_dim]; empty unless the variant has it
   std::vector<float> share;        // [heads]; empty unless the variant has a window

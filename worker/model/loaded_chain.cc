@@ -36,12 +36,10 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
 
 }  // namespace
 
-std::int64_t window_of(const ConvertedLayers& layers) {
-  std::int64_t window = 0;
-  for (const auto& layer : layers) {
-    if (layer != nullptr) window = std::max(window, layer->variant.window);
-  }
-  return window;
+DslaVariant variant_of(const ConvertedLayers& layers) {
+  const auto distilled =
+      std::ranges::find_if(layers, [](const auto& layer) { return layer != nullptr && layer->distilled; });
+  return distilled == layers.end() ? DslaVariant() : (*distilled)->variant;
 }
 
 std::size_t LoadedChain::bytes() const {

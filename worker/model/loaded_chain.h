@@ -20,8 +20,9 @@ namespace dslad::worker {
 // Converted forms of layers; null where there is none.
 using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
 
-// The window of those layers that have one; 0: none has. REQUIRES: they are of one chain.
-std::int64_t window_of(const ConvertedLayers& layers);
+// The variant of the distilled ones, whose caches hold an undistilled one's too; the paper's where none is.
+// REQUIRES: they are of one chain.
+DslaVariant variant_of(const ConvertedLayers& layers);
 
 struct LoadedChain {
   ConversionOrder order;                  // the manifest's; by index without one

@@ -29,7 +29,7 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
       facts.file_bytes += tensor.bytes.size();
     }
   }
-  const CacheShape shape = cache_shape(c, dtype, window_of(chain.layers));
+  const CacheShape shape = cache_shape(c, dtype, variant_of(chain.layers));
   facts.kv_bytes_per_token =
       shape.kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
   facts.state_bytes_per_layer = shape.slot_bytes();

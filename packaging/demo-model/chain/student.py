@@ -32,8 +32,8 @@ FEATURE_MAPS = {
     "elu": lambda x: F.elu(x) + 1,
     "softmax": lambda x: x.softmax(dim=-1),
     "unit": lambda x: x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt(),
-    # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others. In the twin alone.
-    "softmax-pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
+    # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others.
+    "softmax_pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }
 
 
@@ -44,7 +44,7 @@ class DslaLayer(nn.Module):
         """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj."""
         super().__init__()
         self.config, self.variant = config, variant
-        widening = 2 if variant.feature_map == "softmax-pair" else 1
+        widening = 2 if variant.feature_map == "softmax_pair" else 1
         dtype, gates = teacher["q_proj"].dtype, config.kv_heads * config.head_dim * widening
         random = torch.Generator().manual_seed(seed)
         for name, weight in teacher.items():
