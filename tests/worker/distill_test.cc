@@ -1,6 +1,7 @@
 // Whole distillation runs on a small random model: what stands in the folder after each way a run can end.
 #include <cmath>
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -54,7 +55,7 @@ class DistilTest : public ::testing::Test {
   // One process' part of a run; `stop_after` steps, or to the end.
   Status run(const std::filesystem::path& dir, int layers, int stop_after = -1) {
     auto backend = kernels::make_cpu_training_backend(1);
-    Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32);
+    Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
     auto found = load_chain_manifest(dir);
     ChainManifest manifest = found ? *found : fresh(network.teacher());
     std::atomic<bool> stop{stop_after == 0};
@@ -143,6 +144,28 @@ TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
   }
 }
 
+// Two layers, of which one is taken for a hard one.
+TEST_F(DistilTest, AHardLayerGetsStepsOfItsOwn_StoppedOrNot) {
+  const auto plain = folder_.path() / "plain";
+  ASSERT_TRUE(run(plain, 2).ok());
+  const auto layers = load_chain_manifest(plain)->distilled;
+  const double first = layers[0].losses["layerwise"]["kl"], second = layers[1].losses["layerwise"]["kl"];
+  ASSERT_LT(first, second);  // the second one stands on the first one's error
+  options_.hard = {9, 3e-3, 1e-4, 1};
+  options_.hard_kl = first;
+  const auto whole = folder_.path() / "whole", parts = folder_.path() / "parts";
+  ASSERT_TRUE(run(whole, 2).ok());
+  std::map<int, int> chained;
+  for (const std::string& line : logged(whole)) {
+    const auto json = nlohmann::json::parse(line);
+    if (json.value("stage", "") == "chained") ++chained[json["layer"].get<int>()];
+  }
+  EXPECT_EQ(chained, (std::map<int, int>{{3, 5}, {1, 9}}));
+  ASSERT_FALSE(run(parts, 2, 24).ok());
+  ASSERT_TRUE(run(parts, 2).ok());
+  EXPECT_EQ(logged(parts), logged(whole));
+}
+
 TEST_F(DistilTest, TheLongContextStageTrainsOnItsOwnSequences) {
   options_.layerwise.steps = options_.chained.steps = 1;
   options_.batch_tokens = 1;  // a sequence a step
@@ -177,9 +200,13 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   rich.rotary = rich.output_norm = rich.alpha_per_head = true;
   rich.feature_map = kernels::FeatureMap::kElu;
   rich.window = 5;
-  for (const DslaVariant& variant : {*named_variant("paper"), *named_variant("dslad"), rich}) {
+  DslaVariant wide = rich;
+  wide.name = "wide";
+  wide.feature_map = kernels::FeatureMap::kSoftmaxPair;
+  rich.name = "rich";
+  for (const DslaVariant& variant : {*named_variant("paper"), *named_variant("dslad"), rich, wide}) {
     variant_ = variant;
-    const auto dir = folder_.path() / std::to_string(variant.window + variant.output_norm + variant.rotary);
+    const auto dir = folder_.path() / variant.name;
     const Status done = run(dir, 5);
     ASSERT_TRUE(done.ok()) << done.error().message;
     EXPECT_EQ(load_chain_manifest(dir)->plans.size(), 5u);
@@ -206,7 +233,7 @@ TEST_F(DistilTest, ADamagedCheckpointIsAnErrorThatNamesIt) {
 
 TEST_F(DistilTest, EntropyLiesBetweenThatOfOneTokenAndOfAllAlike) {
   auto backend = kernels::make_cpu_training_backend(1);
-  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
   const auto entropy = measure_entropy(network, held_out_);
   ASSERT_TRUE(entropy.ok());
   ASSERT_EQ(entropy->size(), 5u);

@@ -38,6 +38,10 @@ nlohmann::ordered_json DistilOptions::to_json() const {
   };
   nlohmann::ordered_json out = {{"target", to_string(target)}};
   for (const Stage which : kStages) out[std::string(to_string(which))] = stage_json(stage(which));
+  if (hard.steps > 0) {
+    out["hard"] = stage_json(hard);
+    out["hard"]["above_kl"] = hard_kl;
+  }
   out["losses"] = {
       {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},

@@ -33,6 +33,10 @@ struct DistilOptions {
   StageOptions layerwise{200, 3e-3, 3e-5, 20};
   StageOptions chained{200, 1e-3, 1e-5, 20};
   StageOptions long_context{0, 3e-4, 3e-6, 0};
+  // Layers that look things up need many more steps than those that do not: of the chained stage where the
+  // held-out KL before it is above `hard_kl`; steps 0: no layer is treated so.
+  StageOptions hard{0, 1e-3, 1e-5, 0};
+  double hard_kl = 0.05;  // nats a token
   LossWeights losses{1.0, 0.1, 0.01, 1.0};
   AdamWOptions optimizer;
   double projection_rate = 1.0;      // learning rate of q, k, v and o relative to the other parameters'
@@ -51,6 +55,10 @@ struct DistilOptions {
         break;
     }
     return long_context;
+  }
+  // The same, but for a layer whose held-out divergence stands at `kl` before it.
+  [[nodiscard]] const StageOptions& stage_at(Stage which, double kl) const {
+    return which == Stage::kChained && hard.steps > 0 && kl > hard_kl ? hard : stage(which);
   }
   // All that the results depend on, but the data and the variant.
   [[nodiscard]] nlohmann::ordered_json to_json() const;

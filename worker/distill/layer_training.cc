@@ -87,7 +87,7 @@ class LayerTraining {
 
   Status run_stage() {
     const Stage stage = kStages[static_cast<std::size_t>(state_.stage)];
-    const StageOptions& options = options_.stage(stage);
+    const StageOptions& options = options_.stage_at(stage, state_.kl.back());
     const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
     while (state_.step < options.steps) {
       if (setup_.stop != nullptr && *setup_.stop) {
@@ -95,7 +95,7 @@ class LayerTraining {
         if (!saved) return saved;
         return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
       }
-      Status stepped = step(stage, schedule);
+      Status stepped = step(stage, schedule, options.steps);
       if (!stepped) return stepped;
       if (seconds_since(saved_at_) >= setup_.checkpoint_seconds) {
         Status saved = save();
@@ -113,10 +113,10 @@ class LayerTraining {
     return save();
   }
 
-  Status step(Stage stage, const CosineSchedule& schedule) {
+  Status step(Stage stage, const CosineSchedule& schedule, std::int64_t steps) {
     const auto start = Clock::now();
     std::ranges::fill(layer_.gradient_array(), 0.0f);
-    StepReport report{layer_.layer(), stage, state_.step + 1, options_.stage(stage).steps, {}, 0, 0, 0};
+    StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0};
     std::int64_t tokens = 0;
     const double scale = 1.0 / options_.accumulation;
     for (int pass = 0; pass < options_.accumulation; ++pass) {

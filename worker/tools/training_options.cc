@@ -68,6 +68,14 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--chained-rate", a.options.chained.rate, "highest learning rate of the chained stage")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  verb.add_option(
+          "--hard-steps", a.options.hard.steps,
+          "of the chained stage where a layer's held-out KL before it is above --hard-kl; 0: as the others")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--hard-kl", a.options.hard_kl, "nats a token above which a layer is a hard one")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb.add_option("--long-text", a.long_text, "files of the long-context stage, of the same kinds");
   verb.add_option("--long-steps", a.options.long_context.steps, "of each layer, after the chained stage")
       ->check(CLI::NonNegativeNumber)

@@ -74,8 +74,13 @@ Status TrainingSession::load() {
   variant = *named;
   // With a window training starts close to the teacher: full steps would first lead away (docs/quality.md).
   arguments.options.projection_rate = arguments.projection_rate.value_or(variant.window > 0 ? 0.3 : 1.0);
-  for (StageOptions* stage :
-       {&arguments.options.layerwise, &arguments.options.chained, &arguments.options.long_context}) {
+  DistilOptions& options = arguments.options;
+  if (options.hard.steps > 0 && options.chained.steps == 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--hard-steps is of the chained stage, which --chained-steps 0 leaves out"};
+  }
+  options.hard.rate = options.chained.rate;
+  for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
     stage->warm_up = stage->steps / kWarmUpPart;
   }
@@ -90,7 +95,7 @@ Status TrainingSession::load() {
   weights = std::make_unique<WeightFiles>(*std::move(files));
   const auto teacher = load_teacher(arguments.model, *backend, *compute);
   if (!teacher) return teacher.error();
-  network = std::make_unique<Network>(*backend, *teacher, *compute);
+  network = std::make_unique<Network>(*backend, *teacher, *compute, variant);
   auto loaded = load_training_data(arguments.model, (*teacher)->config, arguments.data);
   if (!loaded) return loaded.error();
   data = *std::move(loaded);
