@@ -19,6 +19,7 @@ struct SubmitOptions {
   JobRequest model;                // what all jobs of this command line share
   std::vector<std::string> files;  // documents, one job each; generate: none
   std::string prompt;              // "-": from standard input
+  double expires_in_s = 0;         // 0: never
   bool wait = false;
   bool quiet = false;
 };
@@ -30,6 +31,8 @@ Examples:
   curl -s https://example.org/page.txt | dslactl submit summarize - --priority 5
   dslactl submit generate --prompt "Once upon a time" --temperature 0.8 --seed 7 --wait
 )";
+
+constexpr double kShortestExpiry = 0.001;  // seconds: the protocol counts milliseconds
 
 struct NamedJob {
   std::string name;  // for people: the file, or nothing
@@ -133,7 +136,8 @@ Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, 
   return ids;
 }
 
-Result<Exit> submit(const Globals& globals, const SubmitOptions& options) {
+Result<Exit> submit(const Globals& globals, SubmitOptions options) {
+  options.model.expires_in_ms = static_cast<std::uint64_t>(options.expires_in_s * 1000);
   Result<std::vector<NamedJob>> jobs =
       options.model.spec.task == Task::kGenerate ? read_prompt(options) : read_documents(options);
   if (!jobs) return jobs.error();
@@ -167,6 +171,10 @@ void add_common(CLI::App& verb, SubmitOptions& options) {
   verb.add_option("--idempotency-key", model.idempotency_key,
                   "A repeated key returns the first job; several files get KEY:FILE each");
   verb.add_option("--custom-id", model.custom_id, "Your own name for the job");
+  verb.add_option("--expires-in", options.expires_in_s,
+                  "Give the job up after so many seconds, also while it runs")
+      ->check(CLI::Range(kShortestExpiry, schema::kMaxExpiryMs / 1000.0))
+      ->type_name("S");
   verb.add_flag("--wait", options.wait, "Wait for the results and print them");
   verb.add_flag("-q,--quiet", options.quiet, "No progress while waiting");
 }

@@ -42,6 +42,7 @@ class CtlUsage(CtlTest):
         self.refused(USAGE, says=["--help"])
         self.refused(USAGE, "wait", "first", says=["first"])
         self.refused(USAGE, "wait", "1", "--timeout", "-3", says=["timeout"])
+        self.refused(USAGE, "submit", "generate", "--prompt", "x", "--expires-in", "0", says=["expires-in"])
         self.refused(USAGE, "list", "--state", "done", says=["done", "succeeded"])
 
     def test_an_unreadable_file_is_named_with_the_reason(self):

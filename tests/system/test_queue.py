@@ -144,6 +144,9 @@ class Failures(QueueTest):
     def test_a_job_expires_when_its_time_is_up(self):
         [job] = self.client.submit(generate(expires_in_ms=1))
         self.assertEqual("expired", self.client.wait(job)[0]["state"])
+        done = self.ctl("submit", "generate", "--prompt", "x", "--expires-in", 0.05, "--wait", "-q")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("expired", done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
