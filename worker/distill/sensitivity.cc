@@ -131,27 +131,37 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
   return out;
 }
 
-Result<std::vector<int>> greedy_order(Network& network, const ConvertedAlone& alone,
-                                      std::span<const TrainingBatch> held_out, std::int64_t batch_tokens) {
+Result<std::vector<int>> greedy_order(
+    Network& network, const ConvertedAlone& alone, const SensitivitySetup& setup,
+    const std::function<void(std::size_t tried, std::size_t of)>& on_tried) {
   const std::size_t layers = alone.students.size();
   StudentLayers converted(layers);
   std::vector<int> order;
+  const auto convert = [&](std::size_t layer) {
+    converted[layer] = alone.students[layer].get();
+    order.push_back(static_cast<int>(layer));
+  };
+  // The first one's divergence is known, the last one is all that is left.
+  convert(static_cast<std::size_t>(std::ranges::min_element(alone.kl) - alone.kl.begin()));
+  std::size_t tried = 0;
   while (order.size() < layers) {
     double least = std::numeric_limits<double>::infinity();
     std::size_t best = layers;
     for (std::size_t layer = 0; layer < layers; ++layer) {
       if (converted[layer] != nullptr) continue;
-      StudentLayers tried = converted;
-      tried[layer] = alone.students[layer].get();
-      const auto losses = held_out_losses(network, held_out, batch_tokens, tried);
+      if (best == layers) best = layer;
+      if (order.size() + 1 == layers) break;
+      StudentLayers with = converted;
+      with[layer] = alone.students[layer].get();
+      const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, with);
       if (!losses) return losses.error();
-      if (best == layers || losses->kl < least) {
+      if (losses->kl < least) {
         least = losses->kl;
         best = layer;
       }
+      if (on_tried) on_tried(++tried, layers * (layers - 1) / 2 - 1);
     }
-    converted[best] = alone.students[best].get();
-    order.push_back(static_cast<int>(best));
+    convert(best);
   }
   return order;
 }

@@ -41,10 +41,12 @@ struct ConvertedAlone {
 Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network& network,
                                      const WeightFiles& weights, const SensitivitySetup& setup);
 
-// Next is always the layer whose conversion, on top of those before it, adds the least divergence; students
-// as convert_alone left them.
+// Next is always the layer whose conversion, on top of those before it, adds the least divergence on
+// setup.held_out; students as convert_alone left them with that setup. `on_tried` hears how many of the
+// conversions that have to be measured are.
 Result<std::vector<int>> greedy_order(Network& network, const ConvertedAlone& alone,
-                                      std::span<const TrainingBatch> held_out, std::int64_t batch_tokens);
+                                      const SensitivitySetup& setup,
+                                      const std::function<void(std::size_t tried, std::size_t of)>& on_tried);
 
 // "entropy-ascending" (the paper's), "entropy-descending", "kl", "index", "reverse" or "random". Ties go by
 // index. kInvalidArgument for another method, or one whose evidence is missing.

@@ -211,7 +211,12 @@ Status TrainingSession::decide_order(const std::string& method) {
     if (alone_.students.empty()) {
       return Error{ErrorCode::kInvalidArgument, "the order 'greedy' needs every layer converted alone"};
     }
-    return greedy_order(*network, alone_, data.held_out, arguments.options.batch_tokens);
+    StatusLine progress;
+    auto order = greedy_order(*network, alone_, sensitivity_setup(), [&](std::size_t tried, std::size_t of) {
+      progress.show(fmt::format("greedy order: {} of {} conversions measured", tried, of));
+    });
+    progress.clear();
+    return order;
   }();
   if (!decided) return decided.error();
   manifest.order = *std::move(decided);
