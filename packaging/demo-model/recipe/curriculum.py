@@ -19,25 +19,30 @@ class Stage:
     rate: float = 2e-3  # learning rate
 
 
-# The shipped model's run. Until step 2400 its logbooks had other sentences ("The keeper of Delta is Zoe.") and
-# its answers were bare values; the stages from 800 to 2500 taught little and are kept because they were run.
 STAGES = (
     Stage(800, (20, 60), 24, drill=drills.copying),
-    Stage(400, (110, 130), 10, 12, 0.0, 0.4),
-    Stage(400, (110, 200), 10, 14, 0.0, 0.2),
-    Stage(100, (150, 400), 10, 20, 0.3, 0.05),
-    Stage(200, (180, 400), 5, 24, 0.2, 0.05),
-    Stage(200, (30, 140), 16, drill=drills.facts),
-    Stage(400, (30, 80), 16, drill=drills.facts, rate=4e-3),
-    Stage(100, (30, 80), 16, drill=drills.facts, rate=4e-3),
+    Stage(500, (30, 80), 12, drill=drills.facts, rate=4e-3),
     Stage(120, (180, 400), 5, 20, 0.3, rate=3e-3),
     Stage(200, (300, 1000), 3, 24, 0.5),
     Stage(120, (800, 2000), 2, 24, 0.5),
     Stage(110, (2000, 7600), 1, 30),
+    Stage(250, (200, 900), 3, 24, 0.5),
+    Stage(80, (800, 2500), 2, 24, 0.5),
+    Stage(50, (2500, 7600), 1, 30),
+    Stage(150, (200, 900), 6, 5, 0.5),
+    Stage(30, (900, 3000), 2, 6, 0.5),
+    Stage(25, (2500, 7600), 1, 6),
+    Stage(300, (100, 260), 10, 2),
+    Stage(60, (200, 1000), 4, 10, 0.5),
+    Stage(45, (2000, 7600), 1, 14, rate=5e-3),
 )
 TOTAL_STEPS = sum(stage.steps for stage in STAGES)
 WARM_UP_STEPS = 150
-DECAY_STEPS = 200  # the last ones: cosine down to a twentieth
+DECAY_STEPS = 200  # before each end of a cycle: cosine down to a twentieth
+# Chosen on the way, by what the model could do: after the first cycle 0.64 of the answers at 7,100 tokens were right; after
+# the second 0.92 at 3,740, but summaries named 0.3 of the keepers, and 0.4 after the third. The fourth made it 0.6 on short
+# logbooks and cost long ones, which the last steps are for.
+CYCLE_ENDS = (1850, 2230, 2435, 2795, TOTAL_STEPS)
 
 
 def stage_of(step):

@@ -18,13 +18,10 @@ class Config:
     num_hidden_layers: int = 8
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
+    head_dim: int = 64  # as in the models that people convert; a converted layer's states are head_dim x head_dim
     max_position_embeddings: int = 8192
     rms_norm_eps: float = 1e-5
     rope_theta: float = 100000.0
-
-    @property
-    def head_dim(self):
-        return self.hidden_size // self.num_attention_heads
 
 
 def rotary_tables(positions, config):
@@ -67,11 +64,12 @@ class Attention(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        q_size = config.num_attention_heads * config.head_dim
         kv_size = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_proj = nn.Linear(config.hidden_size, q_size, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(q_size, config.hidden_size, bias=False)
 
     def _heads(self, x):
         return x.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)

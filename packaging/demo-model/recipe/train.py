@@ -9,24 +9,24 @@ import torch
 import torch.nn.functional as F
 
 from corpus import ANSWER_WEIGHT, Corpus, collate
-from curriculum import DECAY_STEPS, TOTAL_STEPS, WARM_UP_STEPS, batch_of, stage_of
+from curriculum import CYCLE_ENDS, DECAY_STEPS, TOTAL_STEPS, WARM_UP_STEPS, batch_of, stage_of
 from model import Config, Llama
 from optimizer import Optimizer
 
 
 def learning_rate(step):
     peak = stage_of(step).rate
-    left = TOTAL_STEPS - step
+    left = next(end for end in CYCLE_ENDS if step < end) - step
     if left >= DECAY_STEPS:
         return peak * min(1.0, (step + 1) / WARM_UP_STEPS)
     return peak * (0.05 + 0.475 * (1 + math.cos(math.pi * (1 - left / DECAY_STEPS))))
 
 
-def train_step(model, optimizer, rate, samples):
+def train_step(model, optimizer, rate, samples, bf16=False):
     inputs, targets, weights = collate(samples)
     wanted = weights > 0
     targets, weights = targets[wanted], weights[wanted]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = model.logits(model(**inputs)[wanted]).float()
     losses = F.cross_entropy(logits, targets, reduction="none")
     ((losses * weights).sum() / weights.sum()).backward()
@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true", help="faster where the processor has the instructions")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -66,7 +67,7 @@ def main():
     began, sums = time.time(), []
     for step in range(first, TOTAL_STEPS):
         rate = learning_rate(step)
-        sums.append(train_step(model, optimizer, rate, batch_of(corpus, step)))
+        sums.append(train_step(model, optimizer, rate, batch_of(corpus, step), args.bf16))
         tokens += sums[-1][3]
         if (step + 1) % 20 == 0:
             answer, other, right, _ = (sum(column) / len(sums) for column in zip(*sums))
