@@ -23,7 +23,6 @@ namespace {
 using kernels::DType;
 using worker::Engine;
 using worker::LlamaConfig;
-using worker::Speed;
 
 struct Options {
   std::string model = "both";
