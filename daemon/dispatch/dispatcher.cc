@@ -126,7 +126,8 @@ void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& good
               fmt::format("worker {} left: {}", worker->hello.name, why));
 }
 
-// By value: `instance` may be the one in the worker's own record.
+// By value: `instance` may be the one in the worker's own record, which goes away.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::string& why) {
   const WorkerState worker = table_.remove(instance);
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});

@@ -15,6 +15,7 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
     return;
   }
   std::vector<std::string> instances;
+  instances.reserve(workers.size());
   for (const WorkerState* worker : workers) instances.push_back(worker->hello.instance);
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
   const std::uint64_t number =
