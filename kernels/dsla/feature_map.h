@@ -6,9 +6,8 @@
 //   kSoftmax  y = softmax(x) over the head         (LoLCATs, arXiv 2410.10254, without its second half)
 //   kUnit     y = x / sqrt(|x|^2 + 1e-6)           (as delta-rule models normalise their keys)
 //   kSoftmaxPair  y = [softmax(x), softmax(-x)]    (Hedgehog, arXiv 2402.04347): twice as wide
-//   x [rows, heads, d], y [rows, heads, feature_width(map, d)] f32, row stride; y may be x where it is as
-//   wide.
-// Backward reads x, not y: dx is overwritten, may be dy where that is as wide.
+//   x [rows, heads, d], y [rows, heads, feature_width(map, d)] f32, row stride.
+// y may be x where it is as wide. Backward reads x, not y: dx is overwritten, may be dy where that is as wide.
 #pragma once
 
 #include <cstdint>

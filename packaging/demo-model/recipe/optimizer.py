@@ -27,8 +27,8 @@ def orthogonalized(matrices):
 class Muon(torch.optim.Optimizer):
     """As torch.optim.Muon with `match_rms_adamw`, but all matrices of a shape at once and in float32.
 
-    PyTorch's own works matrix by matrix in bf16: on a processor without bf16 instructions that took two thirds of
-    a training step.
+    PyTorch's own works matrix by matrix in bf16: on a processor without bf16 instructions that took three quarters
+    of a short training step.
     """
 
     def __init__(self, parameters, momentum=0.95, weight_decay=0.05):
