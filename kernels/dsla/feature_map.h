@@ -7,7 +7,8 @@
 //   kUnit     y = x / sqrt(|x|^2 + 1e-6)           (as delta-rule models normalise their keys)
 //   kSoftmaxPair  y = [softmax(x), softmax(-x)]    (Hedgehog, arXiv 2402.04347): twice as wide
 //   x [rows, heads, d], y [rows, heads, feature_width(map, d)] f32, row stride.
-// y may be x where it is as wide. Backward reads x, not y: dx is overwritten, may be dy where that is as wide.
+// y may be x where it is as wide. Backward reads x, not y: dx is overwritten, may be dy where that is as
+// wide.
 #pragma once
 
 #include <cstdint>
