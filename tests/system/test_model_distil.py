@@ -140,6 +140,8 @@ class Distil(unittest.TestCase):
         done = self.tool("distil", self.model, "--text", self.text, "--out", self.folder / "new", "--order", order,
                          exit_status=1)
         self.assertIn("order.json", done.stderr)
+        hard = self.tool("distil", self.model, "--text", self.text, "--hard-steps", 9, "--chained-steps", 0, exit_status=1)
+        self.assertIn("--chained-steps 0", hard.stderr)
         done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)
         self.assertIn("mamba", done.stderr)
 

@@ -231,6 +231,36 @@ TEST_F(DistilTest, ADamagedCheckpointIsAnErrorThatNamesIt) {
   EXPECT_NE(resumed.error().message.find("checkpoint.json"), std::string::npos) << resumed.error().message;
 }
 
+TEST_F(DistilTest, TheGreedyOrderAlwaysTakesWhatAddsTheLeastDivergence) {
+  options_.layerwise.steps = 3;
+  auto backend = kernels::make_cpu_training_backend(1);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
+  const SensitivitySetup setup{&options_, variant_, training_, held_out_, {}, nullptr};
+  const auto alone = convert_alone(*backend, network, *files_, setup);
+  ASSERT_TRUE(alone.ok());
+  std::size_t heard = 0, expected = 0;
+  const auto order = greedy_order(network, *alone, setup, [&](std::size_t tried, std::size_t of) {
+    EXPECT_EQ(tried, ++heard);
+    expected = of;
+  });
+  ASSERT_TRUE(order.ok());
+  EXPECT_EQ(heard, expected);
+  ASSERT_EQ(std::set<int>(order->begin(), order->end()), (std::set<int>{0, 1, 2, 3, 4}));
+  StudentLayers converted(5);
+  for (const int next : *order) {
+    const auto divergence = [&](int layer) {
+      StudentLayers with = converted;
+      with[static_cast<std::size_t>(layer)] = alone->students[static_cast<std::size_t>(layer)].get();
+      return held_out_losses(network, held_out_, options_.batch_tokens, with)->kl;
+    };
+    for (int other = 0; other < 5; ++other) {
+      if (converted[static_cast<std::size_t>(other)] != nullptr) continue;
+      EXPECT_LE(divergence(next), divergence(other)) << next << " before " << other;
+    }
+    converted[static_cast<std::size_t>(next)] = alone->students[static_cast<std::size_t>(next)].get();
+  }
+}
+
 TEST_F(DistilTest, EntropyLiesBetweenThatOfOneTokenAndOfAllAlike) {
   auto backend = kernels::make_cpu_training_backend(1);
   Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
