@@ -37,10 +37,11 @@ struct Plan {
 };
 
 void add_tiles(const AttentionArgs& args, const AttentionPiece& piece, int kv_head, Plan& plan) {
-  const std::int64_t queries = piece.rows * (args.n_heads / args.layout.n_kv);
-  for (std::int64_t first = 0; first < queries; first += kTileQueries) {
-    const AttentionTile tile{&args, &piece, kv_head, first, std::min(kTileQueries, queries - first)};
-    const std::int64_t tasks = queries <= kTileQueries ? tile.partitions() : 1;
+  const std::int64_t group = args.n_heads / args.layout.n_kv;
+  const std::int64_t begin = piece.silent * group, end = piece.rows * group;
+  for (std::int64_t first = begin; first < end; first += kTileQueries) {
+    const AttentionTile tile{&args, &piece, kv_head, first, std::min(kTileQueries, end - first)};
+    const std::int64_t tasks = end - begin <= kTileQueries ? tile.partitions() : 1;
     const PlannedTile& planned = plan.tiles.emplace_back(PlannedTile{tile, tasks, plan.partial_floats});
     plan.partial_floats += tasks * planned.partial_floats();
   }

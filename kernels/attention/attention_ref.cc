@@ -81,7 +81,7 @@ void attend_row(const AttentionArgs& args, const AttentionPiece& piece, std::int
 void attention_ref(const AttentionArgs& args) {
   for (const AttentionPiece& piece : args.pieces) append(args, piece);
   for (const AttentionPiece& piece : args.pieces) {
-    for (std::int64_t r = 0; r < piece.rows; ++r) {
+    for (std::int64_t r = piece.silent; r < piece.rows; ++r) {
       for (int head = 0; head < args.n_heads; ++head) attend_row(args, piece, r, head);
     }
   }

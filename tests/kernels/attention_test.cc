@@ -1,5 +1,6 @@
 #include "kernels/attention/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fmt/core.h>
@@ -155,6 +156,38 @@ TEST(Attention, TokenByTokenEqualsPrefillAtOnce) {
   std::vector<std::int64_t> cuts(150);
   std::iota(cuts.begin(), cuts.end(), 1);
   expect_cut_equals_whole(cuts);
+}
+
+// A silent row leaves its key and value behind and nothing else; the others' results do not show how many
+// there are.
+TEST(Attention, SilentRowsOnlyFillTheCache) {
+  constexpr std::int64_t kRows = 130;
+  for (const std::int64_t silent : {std::int64_t{1}, std::int64_t{47}, std::int64_t{129}, kRows}) {
+    SCOPED_TRACE(silent);
+    AttentionWorld world({6, 2, 32, DType::kBf16}), twin = world, plain = world;
+    world.add(600, kRows);
+    twin.add(600, kRows);
+    plain.add(600, kRows);
+    AttentionPiece piece = world.pieces()[0];
+    piece.silent = silent;
+    ThreadPool pool(2);
+    const std::vector<float> o = world.run(pool, {&piece, 1});
+    const std::vector<float> all = twin.run(2);
+    EXPECT_EQ(world.pool(), twin.pool());
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const AttentionPiece row{piece.first_row + r, 1, 0, nullptr};
+      const std::vector<float> actual = world.rows_of(o, row);
+      if (r >= silent) {
+        EXPECT_TRUE(same_bits(actual, twin.rows_of(all, row))) << "row " << r;
+      } else {
+        EXPECT_TRUE(std::ranges::all_of(actual, [](float x) { return std::isnan(x); })) << "row " << r;
+      }
+    }
+    AttentionPiece same = plain.pieces()[0];
+    same.silent = silent;
+    const std::vector<float> expected = plain.run_ref({&same, 1});
+    for (std::size_t i = 0; i < o.size(); ++i) ASSERT_EQ(std::isnan(o[i]), std::isnan(expected[i])) << i;
+  }
 }
 
 TEST(Attention, SequencesMaySharePages) {

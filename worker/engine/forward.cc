@@ -20,6 +20,12 @@ float* floats(const kernels::Backend::Buffer& buffer) {
   return reinterpret_cast<float*>(buffer.get());
 }
 
+// Rows of the sequence, the last ones, whose logits are wanted.
+std::int64_t wanted_rows(const StepSequence& s) {
+  const auto rows = static_cast<std::int64_t>(s.tokens.size());
+  return s.logits == LogitRows::kAll ? rows : s.logits == LogitRows::kLast ? 1 : 0;
+}
+
 }  // namespace
 
 // Decode rows come first, those of one plan side by side, so that each layer sees few and large blocks.
@@ -138,11 +144,7 @@ Status Forward::run(std::span<const StepSequence> step) {
   rows.all = rows.blocks([](const StepSequence&) { return true; });
   for (std::size_t i = 0; i < step.size(); ++i) {
     const std::int64_t end = rows.first_row[i] + rows.rows_of(i);
-    const LogitRows wanted = step[i].logits;
-    const std::int64_t count = wanted == LogitRows::kAll    ? rows.rows_of(i)
-                               : wanted == LogitRows::kLast ? 1
-                                                            : 0;
-    for (std::int64_t row = end - count; row < end; ++row) {
+    for (std::int64_t row = end - wanted_rows(step[i]); row < end; ++row) {
       rows.logit_rows.push_back(row);
       rows.logit_plans.push_back(step[i].cache->plan());
     }
@@ -246,12 +248,14 @@ void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
 
 void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
+  const bool last = layer == c.layers - 1;
   rotate(rows, blocks);
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
     if (order_.converted(layer, s.cache->plan())) continue;
-    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer)});
+    const std::int64_t silent = last ? rows.rows_of(i) - wanted_rows(s) : 0;
+    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer), silent});
   }
   const Qkv x = qkv();
   backend_.attention({x.q,

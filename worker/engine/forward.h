@@ -5,9 +5,9 @@
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
 // what, a window of exact attention beside it for one), by layer and plan; a distilled layer has projections
 // of its own, W_o among them. A row's result does not depend on the other sequences of the step
-// (kernels/rows.h). In the last layer only rows whose logits are wanted go beyond mix: the others leave
-// nothing behind but keys, values and states. Thread safety: one caller at a time. The buffers grow to the
-// largest step seen.
+// (kernels/rows.h). In the last layer only rows whose logits are wanted attend and go beyond mix: the others
+// leave nothing behind but keys, values and states. Thread safety: one caller at a time. The buffers grow to
+// the largest step seen.
 #pragma once
 
 #include <cstdint>
