@@ -41,13 +41,14 @@ if(DSLAD_BENCH)
   find_package(benchmark REQUIRED)
 endif()
 
+set(dslad_headers <algorithm> <chrono> <cstdint> <filesystem> <fstream> <functional> <map> <memory> <optional> <span>
+  <string> <string_view> <variant> <vector> <fmt/format.h> <nlohmann/json.hpp>)
 if(DSLAD_PRECOMPILE)
-  set(dslad_headers <algorithm> <chrono> <cstdint> <filesystem> <fstream> <functional> <map> <memory> <optional> <span>
-    <string> <string_view> <variant> <vector> <fmt/format.h> <nlohmann/json.hpp>)
+  # Not CLI11: it defines objects in its headers, which every source would then compile.
   dslad_precompile(dslad_precompiled HEADERS ${dslad_headers} LINK fmt::fmt nlohmann_json::nlohmann_json)
-  if(DSLAD_TESTS)
-    dslad_precompile(dslad_test_precompiled HEADERS ${dslad_headers} <gmock/gmock.h> <gtest/gtest.h>
-      LINK fmt::fmt nlohmann_json::nlohmann_json GTest::gtest GTest::gmock)
-    target_compile_options(dslad_test_precompiled PRIVATE ${dslad_test_options})
-  endif()
+endif()
+if(DSLAD_TESTS)
+  dslad_precompile(dslad_test_precompiled HEADERS ${dslad_headers} <gmock/gmock.h> <gtest/gtest.h>
+    LINK fmt::fmt nlohmann_json::nlohmann_json GTest::gtest GTest::gmock)
+  target_compile_options(dslad_test_precompiled PRIVATE ${dslad_test_options})
 endif()
