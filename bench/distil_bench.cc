@@ -37,7 +37,6 @@ LlamaConfig shape(const std::string& model) {
   if (model == "D") {  // the demo model
     c.hidden_size = 128, c.intermediate_size = 384, c.layers = 8, c.heads = 4, c.kv_heads = 2,
     c.vocab_size = 4096;
-    c.head_dim = 32;
   } else if (model == "S") {  // SmolLM2-135M
     c.hidden_size = 576, c.intermediate_size = 1536, c.layers = 30, c.heads = 9, c.kv_heads = 3,
     c.vocab_size = 49152;
