@@ -86,7 +86,7 @@ class Corpus:
     def _positions(self, rng, document, stretch):
         gaps = [0] * len(document)
         if stretch:
-            room = rng.randint(0, 7900 - len(document))
+            room = rng.randint(0, max(0, 7900 - len(document)))
             ends = [i for i, token in enumerate(document) if token == self.line_end]
             cuts = rng.sample(ends, min(len(ends), rng.randint(1, 12)))
             marks = sorted(rng.randint(0, room) for _ in range(len(cuts) + 1))
