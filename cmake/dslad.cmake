@@ -1,7 +1,6 @@
 # Flags every target of ours gets, and the helpers that declare libraries and tests in one line.
 
 set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g1 -fno-omit-frame-pointer" CACHE STRING "Flags of the sanitizer builds" FORCE)
-set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "Flags of the release build" FORCE)  # kernels and training: -O3
 
 add_library(dslad_flags INTERFACE)
 target_include_directories(dslad_flags INTERFACE ${CMAKE_SOURCE_DIR})
@@ -55,13 +54,13 @@ function(dslad_optimise target)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O3>)
 endfunction()
 
-set(dslad_test_options $<$<CONFIG:Release>:-O1> $<$<CONFIG:Sanitize>:-O0>)
+set(dslad_test_options $<$<CONFIG:Release,Sanitize>:-O0>)
 if(DSLAD_SANITIZE MATCHES undefined)
   list(APPEND dslad_test_options -fno-sanitize=undefined)
 endif()
 
 # dslad_test(NAME SOURCES ... LINK ...): one GoogleTest executable, registered with ctest under the same name.
-# Hardly optimised: tests are run once, compilers' time is what they cost, with sanitizers above all. UBSan watches the
+# Not optimised: tests are run once, compilers' time is what they cost, with sanitizers above all. UBSan watches the
 # code under test alone.
 function(dslad_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})

@@ -45,7 +45,7 @@ struct AttentionPiece {
   std::int64_t rows;          // 1 for a decode token
   std::int64_t context;       // tokens of the sequence before this piece, already in the cache
   const std::int32_t* pages;  // page numbers, ceil((context + rows) / kPageTokens) of them
-  std::int64_t silent = 0;    // the first rows, as many, only leave their keys and values: they get no output
+  std::int64_t silent = 0;    // first rows that only leave their keys and values: no row of o is theirs
 };
 
 struct AttentionArgs {
@@ -54,8 +54,7 @@ struct AttentionArgs {
   const float* k;  // [R, n_kv, d], row stride kv_stride floats; rotary already applied
   const float* v;  // [R, n_kv, d], row stride kv_stride floats
   std::int64_t kv_stride;
-  float*
-      o;  // [R, n_heads, d], row stride o_stride floats; overwritten for the pieces' rows that are not silent
+  float* o;  // [R, n_heads, d], row stride o_stride floats; overwritten where a row is not silent
   std::int64_t o_stride;
   int n_heads;  // a multiple of layout.n_kv
   float scale;
