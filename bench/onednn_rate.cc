@@ -9,22 +9,34 @@
 
 namespace dslad::bench {
 
+namespace {
+
+using dnnl::memory;
+
+// Empty where oneDNN has no product of the type on this machine.
+dnnl::matmul::primitive_desc describe(const dnnl::engine& engine, std::int64_t rows, std::int64_t k,
+                                      std::int64_t n, memory::data_type type) {
+  const memory::desc x({rows, k}, type, memory::format_tag::any);
+  const memory::desc w({k, n}, type, memory::format_tag::any);
+  const memory::desc y({rows, n}, memory::data_type::f32, memory::format_tag::any);
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, x, w, y, dnnl::primitive_attr(), true};
+#else
+  return {dnnl::matmul::desc(x, w, y), engine, true};
+#endif
+}
+
+}  // namespace
+
 double onednn_seconds(std::int64_t n, std::int64_t k, kernels::DType dtype, std::int64_t rows, int threads) {
   double seconds = 0;
   std::thread([&] {
-    using dnnl::memory;
     omp_set_num_threads(threads);
     const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     dnnl::stream stream(engine);
-    const auto type = dtype == kernels::DType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
-    const memory::desc x({rows, k}, type, memory::format_tag::any);
-    const memory::desc w({k, n}, type, memory::format_tag::any);
-    const memory::desc y({rows, n}, memory::data_type::f32, memory::format_tag::any);
-#if DNNL_VERSION_MAJOR >= 3
-    const dnnl::matmul::primitive_desc description(engine, x, w, y);
-#else
-    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x, w, y), engine);
-#endif
+    dnnl::matmul::primitive_desc description;
+    if (dtype == kernels::DType::kBf16) description = describe(engine, rows, k, n, memory::data_type::bf16);
+    if (!description) description = describe(engine, rows, k, n, memory::data_type::f32);
     const memory source(description.src_desc(), engine), weights(description.weights_desc(), engine);
     const memory result(description.dst_desc(), engine);
     std::memset(source.get_data_handle(), 0, description.src_desc().get_size());
