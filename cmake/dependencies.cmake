@@ -47,7 +47,7 @@ if(DSLAD_PRECOMPILE)
   # Not CLI11: it defines objects in its headers, which every source would then compile.
   dslad_precompile(dslad_precompiled HEADERS ${dslad_headers} LINK fmt::fmt nlohmann_json::nlohmann_json)
 endif()
-if(DSLAD_TESTS)
+if(DSLAD_TESTS AND DSLAD_PRECOMPILE_TESTS)
   dslad_precompile(dslad_test_precompiled HEADERS ${dslad_headers} <gmock/gmock.h> <gtest/gtest.h>
     LINK fmt::fmt nlohmann_json::nlohmann_json GTest::gtest GTest::gmock)
   target_compile_options(dslad_test_precompiled PRIVATE ${dslad_test_options})

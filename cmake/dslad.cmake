@@ -16,9 +16,10 @@ if(DSLAD_SANITIZE)
   target_link_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE})
 endif()
 
-# The headers that take compilers the longest, read once instead of in every source. Tests always have it, what users get
+# The headers that take compilers the longest, read once instead of in every source. Tests have it, what users get
 # only in builds that nobody edits: a source that lacks an include compiles all the same; the release build finds it.
 option(DSLAD_PRECOMPILE "Precompile library headers for libraries and programs too" OFF)
+option(DSLAD_PRECOMPILE_TESTS "Precompile library headers for tests" ON)  # off for clang-tidy, which cannot read GCC's
 
 # dslad_precompile(NAME HEADERS ... LINK ...): a library to share them from; its flags must be those of the targets that do.
 function(dslad_precompile name)
@@ -68,7 +69,9 @@ function(dslad_test name)
   target_link_libraries(${name} PRIVATE dslad_flags ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_options(${name} PRIVATE ${dslad_test_options})
   target_compile_definitions(${name} PRIVATE DSLAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_precompile_headers(${name} REUSE_FROM dslad_test_precompiled)
+  if(DSLAD_PRECOMPILE_TESTS)
+    target_precompile_headers(${name} REUSE_FROM dslad_test_precompiled)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
