@@ -9,10 +9,6 @@ target_compile_options(dslad_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtua
 target_compile_definitions(dslad_flags INTERFACE DSLAD_VERSION="${PROJECT_VERSION}")
 if(DSLAD_SANITIZE)
   target_compile_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE} -fno-sanitize-recover=all)
-  if(DSLAD_SANITIZE MATCHES undefined)
-    # A check at every use of a pointer or reference, dear to compile; where one is null, ASan stops the program too.
-    target_compile_options(dslad_flags INTERFACE -fno-sanitize=null)
-  endif()
   target_link_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE})
 endif()
 
