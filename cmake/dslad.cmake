@@ -72,9 +72,11 @@ function(dslad_test name)
 endfunction()
 
 # dslad_simd_sources(TARGET SOURCES...): vectorised sources. UBSan makes their compilation many times longer (each intrinsic
-# is a function with checks of its own), so they go without it; the plain versions beside them have it.
+# is a function with checks of its own), so they go without it; the plain versions beside them have it. Each includes itself
+# once for every instruction set: never several in one unit.
 function(dslad_simd_sources target)
   target_sources(${target} PRIVATE ${ARGN})
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   if(DSLAD_SANITIZE MATCHES undefined)
     set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS -fno-sanitize=undefined)
   endif()

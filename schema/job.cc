@@ -33,24 +33,21 @@ std::string_view word(const std::array<std::string_view, N>& words, Enum value) 
   return words.at(static_cast<std::size_t>(value));
 }
 
-Error invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
-
 Status check_size(std::string_view name, std::size_t bytes, std::size_t limit) {
   if (bytes <= limit) return ok_status();
-  return invalid(fmt::format("{} has {} bytes; at most {} are taken: split it", name, bytes, limit));
+  return invalid_argument(fmt::format("{} has {} bytes; at most {} are taken: split it", name, bytes, limit));
 }
 
 Status check_options(const SamplingOptions& options) {
   if (options.max_tokens == 0 || options.max_tokens > kMaxTokens) {
-    return invalid(fmt::format("max_tokens is {}; it must be from 1 to {}", options.max_tokens, kMaxTokens));
+    return invalid_argument(
+        fmt::format("max_tokens is {}; it must be from 1 to {}", options.max_tokens, kMaxTokens));
   }
   if (!(options.temperature >= 0.0 && options.temperature <= 10.0)) {
-    return invalid(fmt::format("temperature is {}; it must be from 0 to 10", options.temperature));
+    return invalid_argument(fmt::format("temperature is {}; it must be from 0 to 10", options.temperature));
   }
   if (!(options.top_p > 0.0 && options.top_p <= 1.0)) {
-    return invalid(fmt::format("top_p is {}; it must be above 0 and at most 1", options.top_p));
+    return invalid_argument(fmt::format("top_p is {}; it must be above 0 and at most 1", options.top_p));
   }
   return ok_status();
 }
@@ -58,15 +55,15 @@ Status check_options(const SamplingOptions& options) {
 Status check_questions(const JobSpec& spec) {
   if (spec.task != Task::kQa) {
     if (spec.questions.empty()) return ok_status();
-    return invalid(fmt::format("task {} takes no questions; use task qa", to_string(spec.task)));
+    return invalid_argument(fmt::format("task {} takes no questions; use task qa", to_string(spec.task)));
   }
-  if (spec.questions.empty()) return invalid("task qa needs at least one question");
+  if (spec.questions.empty()) return invalid_argument("task qa needs at least one question");
   if (spec.questions.size() > kMaxQuestions) {
-    return invalid(fmt::format("{} questions; one job takes at most {}: submit several jobs",
-                               spec.questions.size(), kMaxQuestions));
+    return invalid_argument(fmt::format("{} questions; one job takes at most {}: submit several jobs",
+                                        spec.questions.size(), kMaxQuestions));
   }
   for (const std::string& question : spec.questions) {
-    if (question.empty()) return invalid("a question is empty");
+    if (question.empty()) return invalid_argument("a question is empty");
     if (Status status = check_size("a question", question.size(), kMaxQuestionBytes); !status) return status;
   }
   return ok_status();
@@ -112,14 +109,14 @@ bool is_final(JobState state) {
 
 Status JobSpec::validate() const {
   const bool generate = task == Task::kGenerate;
-  if (generate && prompt.empty()) return invalid("task generate needs a prompt; it is empty");
+  if (generate && prompt.empty()) return invalid_argument("task generate needs a prompt; it is empty");
   if (!generate && !prompt.empty()) {
-    return invalid(fmt::format("task {} takes a document, not a prompt", to_string(task)));
+    return invalid_argument(fmt::format("task {} takes a document, not a prompt", to_string(task)));
   }
   if (!generate && document.empty()) {
-    return invalid(fmt::format("task {} needs a document; it is empty", to_string(task)));
+    return invalid_argument(fmt::format("task {} needs a document; it is empty", to_string(task)));
   }
-  if (generate && !document.empty()) return invalid("task generate takes a prompt, not a document");
+  if (generate && !document.empty()) return invalid_argument("task generate takes a prompt, not a document");
   if (Status status = check_size("the document", document.size(), kMaxDocumentBytes); !status) return status;
   if (Status status = check_size("the prompt", prompt.size(), kMaxDocumentBytes); !status) return status;
   if (Status status = check_questions(*this); !status) return status;

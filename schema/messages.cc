@@ -10,19 +10,16 @@
 namespace dslad::schema {
 namespace {
 
-Error invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
-
 Status check_name(std::string_view key, std::string_view value) {
   if (value.size() <= kMaxNameBytes) return ok_status();
-  return invalid(fmt::format("{} has {} bytes; at most {} are taken", key, value.size(), kMaxNameBytes));
+  return invalid_argument(
+      fmt::format("{} has {} bytes; at most {} are taken", key, value.size(), kMaxNameBytes));
 }
 
 Status check_ids(const std::vector<JobId>& ids) {
-  if (ids.empty()) return invalid("ids is empty; name at least one job");
+  if (ids.empty()) return invalid_argument("ids is empty; name at least one job");
   if (ids.size() <= kMaxBatch) return ok_status();
-  return invalid(fmt::format("{} ids; one request takes at most {}", ids.size(), kMaxBatch));
+  return invalid_argument(fmt::format("{} ids; one request takes at most {}", ids.size(), kMaxBatch));
 }
 
 bool is_time(double ms) {
@@ -34,20 +31,21 @@ bool is_time(double ms) {
 Status JobRequest::validate() const {
   if (Status status = spec.validate(); !status) return status;
   if (priority < -kMaxPriority || priority > kMaxPriority) {
-    return invalid(
+    return invalid_argument(
         fmt::format("priority is {}; it must be from {} to {}", priority, -kMaxPriority, kMaxPriority));
   }
   if (max_attempts > kMaxAttempts) {
-    return invalid(fmt::format("max_attempts is {}; at most {} are allowed", max_attempts, kMaxAttempts));
+    return invalid_argument(
+        fmt::format("max_attempts is {}; at most {} are allowed", max_attempts, kMaxAttempts));
   }
   if (Status status = check_name("idempotency_key", idempotency_key); !status) return status;
   return check_name("custom_id", custom_id);
 }
 
 Status Submit::validate() const {
-  if (jobs.empty()) return invalid("jobs is empty; submit at least one");
+  if (jobs.empty()) return invalid_argument("jobs is empty; submit at least one");
   if (jobs.size() > kMaxBatch) {
-    return invalid(fmt::format("{} jobs; one request takes at most {}", jobs.size(), kMaxBatch));
+    return invalid_argument(fmt::format("{} jobs; one request takes at most {}", jobs.size(), kMaxBatch));
   }
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     Status status = jobs[i].validate();
@@ -58,12 +56,12 @@ Status Submit::validate() const {
 
 Status ListJobs::validate() const {
   if (limit >= 1 && limit <= kMaxBatch) return ok_status();
-  return invalid(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
+  return invalid_argument(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
 }
 
 Status Wait::validate() const {
   if (timeout_ms > kMaxWaitMs) {
-    return invalid(
+    return invalid_argument(
         fmt::format("timeout_ms is {}; at most {} are allowed: wait again", timeout_ms, kMaxWaitMs));
   }
   return check_ids(ids);
@@ -74,15 +72,16 @@ Status Cancel::validate() const {
 }
 
 Status SetPlan::validate() const {
-  if (plan > kMaxLayers) return invalid(fmt::format("plan is {}; no model has so many layers", plan));
+  if (plan > kMaxLayers)
+    return invalid_argument(fmt::format("plan is {}; no model has so many layers", plan));
   return check_name("reason", reason);
 }
 
 Status Hello::validate() const {
-  if (name.empty() || instance.empty()) return invalid("hello needs a name and an instance");
-  if (capacity == 0) return invalid("capacity is 0; a worker must be able to hold a job");
+  if (name.empty() || instance.empty()) return invalid_argument("hello needs a name and an instance");
+  if (capacity == 0) return invalid_argument("capacity is 0; a worker must be able to hold a job");
   if (layers > kMaxLayers || layer_info.size() > kMaxLayers) {
-    return invalid(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
+    return invalid_argument(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
   }
   for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype}) {
     if (Status status = check_name("a name in hello", *text); !status) return status;
@@ -92,9 +91,9 @@ Status Hello::validate() const {
 
 Status WorkerResult::validate() const {
   if (!is_time(metrics.prefill_ms) || !is_time(metrics.decode_ms)) {
-    return invalid("prefill_ms and decode_ms must be finite and not negative");
+    return invalid_argument("prefill_ms and decode_ms must be finite and not negative");
   }
-  if (!error && outputs.empty()) return invalid("a result without an error needs outputs");
+  if (!error && outputs.empty()) return invalid_argument("a result without an error needs outputs");
   return ok_status();
 }
 

@@ -34,6 +34,10 @@ struct Error {
   [[nodiscard]] Error with_context(std::string_view where) const;
 };
 
+inline Error invalid_argument(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+
 template <typename T>
 class [[nodiscard]] Result {
  public:

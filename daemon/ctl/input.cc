@@ -19,10 +19,6 @@ struct Close {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
-Error invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
-
 std::string reason() {
   return std::generic_category().message(errno);
 }
@@ -35,22 +31,22 @@ Result<std::string> read_all(const std::string& name, std::FILE* stream) {
   while (got == block.size() && text.size() <= schema::kMaxDocumentBytes) {
     got = std::fread(block.data(), 1, block.size(), stream);
     text.append(block, 0, got);
-    if (std::ferror(stream) != 0) return invalid(fmt::format("cannot read {}: {}", name, reason()));
+    if (std::ferror(stream) != 0) return invalid_argument(fmt::format("cannot read {}: {}", name, reason()));
   }
   if (text.size() <= schema::kMaxDocumentBytes) return text;
-  return invalid(fmt::format("{} has more than {} bytes, the most that one job takes: split it", name,
-                             schema::kMaxDocumentBytes));
+  return invalid_argument(fmt::format("{} has more than {} bytes, the most that one job takes: split it",
+                                      name, schema::kMaxDocumentBytes));
 }
 
 Result<std::string> read_file(const std::string& file, const std::string& name) {
   const std::unique_ptr<std::FILE, Close> stream(std::fopen(file.c_str(), "rb"));
-  if (!stream) return invalid(fmt::format("cannot read {}: {}", name, reason()));
+  if (!stream) return invalid_argument(fmt::format("cannot read {}: {}", name, reason()));
   return read_all(name, stream.get());
 }
 
 Result<std::string> read_stdin(const std::string& name) {
   static bool taken = false;
-  if (taken) return invalid("standard input (-) can be named only once");
+  if (taken) return invalid_argument("standard input (-) can be named only once");
   taken = true;
   return read_all(name, stdin);
 }
@@ -62,7 +58,7 @@ Status check_utf8(const std::string& name, const std::string& text) {
   const std::size_t at = schema::find_malformed_utf8(bytes);
   if (at == std::string_view::npos) return ok_status();
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-  return invalid(fmt::format(
+  return invalid_argument(fmt::format(
       "{} is not UTF-8: byte 0x{:02X} at offset {} (line {}); convert it, e.g. with iconv -f LATIN1 -t UTF-8",
       name, static_cast<unsigned char>(bytes[at]), at, line));
 }
@@ -72,7 +68,7 @@ Result<std::string> read_text(const std::string& file) {
   Result<std::string> text = file == "-" ? read_stdin(name) : read_file(file, name);
   if (!text) return text;
   if (text->find_first_not_of(" \t\r\n\v\f") == std::string::npos) {
-    return invalid(fmt::format("{} is empty; there is nothing to work on", name));
+    return invalid_argument(fmt::format("{} is empty; there is nothing to work on", name));
   }
   if (Status status = check_utf8(name, *text); !status) return status.error();
   return text;

@@ -12,7 +12,6 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr std::int64_t kPanel = PackedMatrix::kPanel;
 constexpr std::int64_t kSmallPrefillRows = 8;  // up to here our kernel is faster than padding to 16 rows
 constexpr std::int64_t kPaddedRows = 16;       // oneDNN sees multiples of these
 constexpr std::int64_t kPrefillPanels = 2;     // of a task; fixed, whatever the number of threads

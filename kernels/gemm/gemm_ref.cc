@@ -14,15 +14,19 @@ double operand(float x, DType dtype) {
 
 void gemm_ref(const GemmArgs& args) {
   const PackedMatrix& w = *args.w;
-  std::vector<float> weights(static_cast<std::size_t>(w.k()));
-  for (std::int64_t column = 0; column < w.n(); ++column) {
-    w.unpack_row(column, weights.data());
-    for (const RowBlock& block : args.blocks) {
-      for (std::int64_t row = block.first; row < block.first + block.rows; ++row) {
+  const std::int64_t k = w.k();
+  std::vector<float> weights(static_cast<std::size_t>(w.n() * k));
+  for (std::int64_t column = 0; column < w.n(); ++column) w.unpack_row(column, weights.data() + column * k);
+  std::vector<double> x(static_cast<std::size_t>(k));
+  for (const RowBlock& block : args.blocks) {
+    for (std::int64_t row = block.first; row < block.first + block.rows; ++row) {
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        x[i] = operand(args.x[row * args.ldx + static_cast<std::int64_t>(i)], w.dtype());
+      }
+      for (std::int64_t column = 0; column < w.n(); ++column) {
+        const float* w_row = weights.data() + column * k;
         double sum = 0;
-        for (std::int64_t k = 0; k < w.k(); ++k) {
-          sum += operand(args.x[row * args.ldx + k], w.dtype()) * weights[static_cast<std::size_t>(k)];
-        }
+        for (std::size_t i = 0; i < x.size(); ++i) sum += x[i] * w_row[i];
         float& y = args.y[row * args.ldy + column];
         y = args.accumulate ? static_cast<float>(y + sum) : static_cast<float>(sum);
       }

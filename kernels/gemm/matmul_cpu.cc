@@ -12,7 +12,6 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr std::int64_t kPanel = PackedMatrix::kPanel;
 constexpr std::int64_t kTunedRows = 16;   // oneDNN sees multiples of these, so that few shapes exist
 constexpr std::int64_t kMaxSteps = 2048;  // of a block along K
 // Of one packed operand: both together stay within the cache that the cores share.

@@ -33,14 +33,13 @@ bf16 convert(bf16 value, bf16) {
 
 // Where W[row, 0] lies in elements; W[row, k] follows at (k / I * kPanel * I + k % I), I the interleaving.
 std::int64_t row_offset(std::int64_t row, std::int64_t padded_k, std::int64_t interleaving) {
-  return row / PackedMatrix::kPanel * PackedMatrix::kPanel * padded_k +
-         row % PackedMatrix::kPanel * interleaving;
+  return row / kPanel * kPanel * padded_k + row % kPanel * interleaving;
 }
 
 template <std::int64_t kInterleave, typename To, typename From>
 void scatter_row(const From* source, To* target, std::int64_t k) {
   for (std::int64_t i = 0; i < k; ++i) {
-    target[i / kInterleave * kInterleave * PackedMatrix::kPanel + i % kInterleave] = convert(source[i], To{});
+    target[i / kInterleave * kInterleave * kPanel + i % kInterleave] = convert(source[i], To{});
   }
 }
 

@@ -13,10 +13,10 @@
 
 namespace dslad::kernels {
 
+inline constexpr std::int64_t kPanel = 64;  // columns of W that lie together
+
 class PackedMatrix {
  public:
-  static constexpr std::int64_t kPanel = 64;
-
   PackedMatrix() = default;
   // REQUIRES: n > 0, k > 0. Allocates bytes() of zeros.
   PackedMatrix(std::int64_t n, std::int64_t k, DType dtype);

@@ -30,7 +30,7 @@ void multiply_panel(const std::byte* x, std::int64_t rows, std::int64_t stride, 
                              .x_stride = stride,
                              .w = weights,
                              .steps = count,
-                             .tile = tile + first * PackedMatrix::kPanel,
+                             .tile = tile + first * kPanel,
                              .resume = step > 0,
                              .ahead = weights + distance + group * count / kBlockSteps * lines * 64,
                              .ahead_lines = lines};

@@ -8,7 +8,7 @@
 namespace dslad::daemon::ctl {
 namespace {
 
-class ReadText : public testing::Test {
+class ReadText : public ::testing::Test {
  protected:
   void SetUp() override { std::filesystem::create_directories(folder_); }
   void TearDown() override { std::filesystem::remove_all(folder_); }
@@ -43,7 +43,7 @@ struct Utf8Case {
   std::string says;
 };
 
-class CheckUtf8 : public testing::TestWithParam<Utf8Case> {};
+class CheckUtf8 : public ::testing::TestWithParam<Utf8Case> {};
 
 TEST_P(CheckUtf8, NamesTheFirstWrongByte) {
   const Status status = check_utf8("it", GetParam().text);
@@ -53,11 +53,12 @@ TEST_P(CheckUtf8, NamesTheFirstWrongByte) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Texts, CheckUtf8,
-                         testing::Values(Utf8Case{"\xFF", "0xFF at offset 0 (line 1)"},
-                                         Utf8Case{"ü\n\n\x80", "0x80 at offset 4 (line 3)"},
-                                         Utf8Case{"€\xE2\x82", "0xE2 at offset 3"},             // cut
-                                         Utf8Case{"\xF0\x9F\x98\x80\xED\xA0\x80", "offset 4"},  // a surrogate
-                                         Utf8Case{"ab\xC0\xAF", "0xC0 at offset 2"}));          // overlong
+                         ::testing::Values(Utf8Case{"\xFF", "0xFF at offset 0 (line 1)"},
+                                           Utf8Case{"ü\n\n\x80", "0x80 at offset 4 (line 3)"},
+                                           Utf8Case{"€\xE2\x82", "0xE2 at offset 3"},  // cut
+                                           Utf8Case{"\xF0\x9F\x98\x80\xED\xA0\x80",
+                                                    "offset 4"},                          // a surrogate
+                                           Utf8Case{"ab\xC0\xAF", "0xC0 at offset 2"}));  // overlong
 
 TEST(CheckUtf8Sound, TextIsTaken) {
   EXPECT_TRUE(check_utf8("it", "Grüße \xF0\x9F\x98\x80"));

@@ -13,7 +13,7 @@ using schema::JobState;
 using schema::Lease;
 using test::must;
 
-class StoreJobs : public testing::Test {
+class StoreJobs : public ::testing::Test {
  protected:
   JobId submit(const schema::JobRequest& job) {
     return must(enqueue(db_, {job}, limits_, now_ms_)).ids.at(0);

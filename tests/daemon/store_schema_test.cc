@@ -22,7 +22,7 @@ std::vector<std::string> columns(Database& db, const std::string& view) {
   return names;
 }
 
-class StoreSchema : public testing::Test {
+class StoreSchema : public ::testing::Test {
  protected:
   test::TempDir folder_;
   Database db_ = test::open_database(folder_.path() / "dslad.db");

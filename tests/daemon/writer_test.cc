@@ -13,7 +13,7 @@ namespace {
 using schema::Submitted;
 using test::must;
 
-class WriterTest : public testing::Test {
+class WriterTest : public ::testing::Test {
  protected:
   // Posts an enqueue; its outcome is appended to replies_.
   void submit(const schema::JobRequest& job) {

@@ -16,12 +16,12 @@ namespace {
 using testing::AttentionShape;
 using testing::AttentionWorld;
 using testing::close;
+using testing::kTolerance;
 using testing::same_bits;
 
 // Both page types are compared with a reference that uses the same rounded keys: float32 accuracy.
-constexpr double kTolerance = testing::tolerance(DType::kF32);
 
-constexpr AttentionShape kSmall{6, 2, 16, DType::kF32};
+constexpr AttentionShape kSmallAttention{6, 2, 16, DType::kF32};
 
 // Rows that no piece owns must still be poison: only the pieces' rows are compared.
 void expect_pieces_close(const AttentionWorld& world, const std::vector<float>& actual,
@@ -86,14 +86,15 @@ std::vector<double> plain_softmax(const AttentionWorld& world, const AttentionPi
 }
 
 TEST(AttentionRef, EqualsPlainSoftmaxOverUnpagedKeys) {
-  AttentionWorld world(kSmall);
+  AttentionWorld world(kSmallAttention);
   world.add(0, 130);
   const AttentionPiece& piece = world.pieces()[0];
   const std::vector<float> actual = world.rows_of(world.run_ref(), piece);
   std::vector<float> expected;
   for (std::int64_t r = 0; r < piece.rows; ++r) {
-    for (int head = 0; head < kSmall.n_heads; ++head) {
-      const auto o = plain_softmax(world, piece, r, head, kSmall.n_heads / kSmall.n_kv, kSmall.d);
+    for (int head = 0; head < kSmallAttention.n_heads; ++head) {
+      const auto o = plain_softmax(world, piece, r, head, kSmallAttention.n_heads / kSmallAttention.n_kv,
+                                   kSmallAttention.d);
       expected.insert(expected.end(), o.begin(), o.end());
     }
   }

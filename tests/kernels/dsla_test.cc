@@ -15,10 +15,10 @@ using testing::close;
 using testing::DslaOutcome;
 using testing::DslaWorld;
 using testing::GateLogits;
+using testing::kTolerance;
 using testing::same_bits;
 
-constexpr double kTolerance = testing::tolerance(DType::kF32);
-constexpr DslaShape kSmall{6, 2, 16, 16};
+constexpr DslaShape kSmallDsla{6, 2, 16, 16};
 
 void expect_close(const DslaWorld& world, const DslaOutcome& actual, const DslaOutcome& expected) {
   for (std::size_t i = 0; i < world.size(); ++i) {
@@ -43,7 +43,7 @@ TEST_P(DslaShapes, MixedStepMatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, DslaShapes,
-                         ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmall,
+                         ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmallDsla,
                                            DslaShape{9, 3, 64, 64}, DslaShape{5, 1, 80, 48},
                                            DslaShape{71, 1, 12, 12}, DslaShape{32, 4, 64, 64},
                                            DslaShape{2, 2, 128, 128}, DslaShape{2, 1, 256, 254}),
@@ -55,7 +55,7 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, DslaShapes,
 class DslaGates : public ::testing::TestWithParam<GateLogits> {};
 
 TEST_P(DslaGates, MatchReference) {
-  DslaWorld world(kSmall, 3, GetParam());
+  DslaWorld world(kSmallDsla, 3, GetParam());
   for (const std::int64_t rows : {1, 63, 64, 65, 90}) world.add(rows);
   expect_close(world, world.run(2), world.run_ref());
 }
@@ -105,7 +105,7 @@ TEST(Dsla, ClosedGatesForgetEverything) {
 // A diverged gate must show, not pass for an open or a closed one.
 TEST(Dsla, GateThatIsNotANumberShows) {
   for (const std::int64_t rows : {1, 20}) {
-    DslaWorld world(kSmall, 7);
+    DslaWorld world(kSmallDsla, 7);
     world.add(rows);
     world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
     EXPECT_TRUE(std::isnan(world.rows_of(world.run(1), 0).front()));
@@ -114,7 +114,7 @@ TEST(Dsla, GateThatIsNotANumberShows) {
 }
 
 TEST(Dsla, TwoSingleStatesAddUpByTheMixingRule) {
-  DslaWorld world(kSmall, 7);
+  DslaWorld world(kSmallDsla, 7);
   world.add(100);
   world.add(1);
   world.set_mix(1, 0);
@@ -133,7 +133,7 @@ TEST(Dsla, TwoSingleStatesAddUpByTheMixingRule) {
 }
 
 TEST(Dsla, AnyCutGivesOutputAndStateOfOnePiece) {
-  DslaWorld world(kSmall, 8);
+  DslaWorld world(kSmallDsla, 8);
   world.add(200);
   const DslaOutcome whole = world.run(1);
   expect_close(world, world.run_cut({1, 2, 17, 64, 65, 130, 199, 200}), whole);
@@ -152,19 +152,19 @@ TEST(Dsla, LongSequencesKeepTheHistoryState) {
 }
 
 TEST(Dsla, LaterTokensDoNotReachBack) {
-  DslaWorld world(kSmall, 10);
+  DslaWorld world(kSmallDsla, 10);
   world.add(80);
   const std::vector<float> before = world.rows_of(world.run(1), 0);
   const std::int64_t changed = 50;
   for (std::int64_t t = changed; t < 80; ++t) world.scale_row(world.span(0).first_row + t, -5.0f);
   const std::vector<float> after = world.rows_of(world.run(1), 0);
-  const std::size_t boundary = changed * kSmall.n_heads * kSmall.d_v;
+  const std::size_t boundary = changed * kSmallDsla.n_heads * kSmallDsla.d_v;
   EXPECT_TRUE(same_bits({after.data(), boundary}, {before.data(), boundary}));
   EXPECT_FALSE(same_bits(after, before));
 }
 
 TEST(Dsla, PackedSequencesDoNotLeak) {
-  DslaWorld world(kSmall, 11);
+  DslaWorld world(kSmallDsla, 11);
   for (const std::int64_t rows : {1, 70, 1, 128, 16}) world.add(rows);
   const DslaOutcome together = world.run(2);
   for (std::size_t i = 0; i < world.size(); ++i) {

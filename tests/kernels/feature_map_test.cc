@@ -20,7 +20,7 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Shape {
+struct HeadsShape {
   std::int64_t rows;
   int heads, d;
 };
@@ -41,10 +41,10 @@ std::string name_of(FeatureMap map) {
   return "";
 }
 
-class FeatureMaps : public ::testing::TestWithParam<std::tuple<FeatureMap, Shape>> {
+class FeatureMaps : public ::testing::TestWithParam<std::tuple<FeatureMap, HeadsShape>> {
  protected:
   FeatureMap map = std::get<0>(GetParam());
-  Shape shape = std::get<1>(GetParam());
+  HeadsShape shape = std::get<1>(GetParam());
   bool widens = feature_width(map, shape.d) != shape.d;
   std::int64_t stride = shape.heads * shape.d + 5;                           // of x and dx
   std::int64_t wide_stride = shape.heads * feature_width(map, shape.d) + 5;  // of y and dy
@@ -108,10 +108,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, FeatureMaps,
                          ::testing::Combine(::testing::Values(FeatureMap::kNone, FeatureMap::kElu,
                                                               FeatureMap::kSoftmax, FeatureMap::kUnit,
                                                               FeatureMap::kSoftmaxPair),
-                                            ::testing::Values(Shape{1, 1, 1}, Shape{3, 2, 10},
-                                                              Shape{200, 3, 64}, Shape{5, 2, 96})),
+                                            ::testing::Values(HeadsShape{1, 1, 1}, HeadsShape{3, 2, 10},
+                                                              HeadsShape{200, 3, 64}, HeadsShape{5, 2, 96})),
                          [](const auto& tested) {
-                           const Shape shape = std::get<1>(tested.param);
+                           const HeadsShape shape = std::get<1>(tested.param);
                            return name_of(std::get<0>(tested.param)) + "_rows" + std::to_string(shape.rows) +
                                   "_heads" + std::to_string(shape.heads) + "_d" + std::to_string(shape.d);
                          });

@@ -16,7 +16,7 @@ using testing::same_bits;
 
 constexpr float kScale = 0.7f;
 
-struct Outcome {
+struct DiversityOutcome {
   double mean;
   std::vector<float> dz, d_gate_bias;
 };
@@ -36,14 +36,14 @@ struct Gates {
 
   // Gradients start at some value, to which a kernel must add.
   template <class Run>
-  [[nodiscard]] Outcome run(const Run& kernel) const {
-    Outcome out{0, random_floats(rows * stride(), 3, 0.01f), random_floats(bias.size(), 4, 0.01f)};
+  [[nodiscard]] DiversityOutcome run(const Run& kernel) const {
+    DiversityOutcome out{0, random_floats(rows * stride(), 3, 0.01f), random_floats(bias.size(), 4, 0.01f)};
     out.mean = kernel(GateDiversityArgs{z.data(), stride(), bias.data(), rows, n_kv, d_k, kScale,
                                         out.dz.data(), stride(), out.d_gate_bias.data()});
     return out;
   }
-  [[nodiscard]] Outcome run_ref() const { return run(gate_diversity_ref); }
-  [[nodiscard]] Outcome run_cpu(int threads) const {
+  [[nodiscard]] DiversityOutcome run_ref() const { return run(gate_diversity_ref); }
+  [[nodiscard]] DiversityOutcome run_cpu(int threads) const {
     ThreadPool pool(threads);
     return run([&](const GateDiversityArgs& args) { return gate_diversity_cpu(pool, args); });
   }
@@ -90,7 +90,7 @@ double mean_cosine(const Gates& gates, Nudge logit, Nudge bias) {
 TEST(GateDiversity, ReferenceEqualsCentralDifferences) {
   constexpr double kStep = 1e-4;
   const Gates gates(3, 2, 5);
-  const Outcome ref = gates.run_ref();
+  const DiversityOutcome ref = gates.run_ref();
   EXPECT_NEAR(ref.mean, mean_cosine(gates, {}, {}), 1e-12);
   const std::vector<float> dz = random_floats(gates.rows * gates.stride(), 3, 0.01f);
   for (std::int64_t j = 0; j < gates.rows * gates.stride(); ++j) {
@@ -105,7 +105,7 @@ TEST(GateDiversity, ReferenceEqualsCentralDifferences) {
 }
 
 void expect_close(const Gates& gates) {
-  const Outcome actual = gates.run_cpu(2), expected = gates.run_ref();
+  const DiversityOutcome actual = gates.run_cpu(2), expected = gates.run_ref();
   EXPECT_NEAR(actual.mean, expected.mean, 1e-6);
   EXPECT_TRUE(close(actual.dz, expected.dz, DType::kF32));
   EXPECT_TRUE(close(actual.d_gate_bias, expected.d_gate_bias, DType::kF32));
@@ -142,9 +142,9 @@ TEST(GateDiversity, MeanAloneWantsNoGradients) {
 
 TEST(GateDiversity, ResultsDoNotDependOnThreads) {
   const Gates gates(100, 3, 20);
-  const Outcome one = gates.run_cpu(1);
+  const DiversityOutcome one = gates.run_cpu(1);
   for (const int threads : {2, 3}) {
-    const Outcome many = gates.run_cpu(threads);
+    const DiversityOutcome many = gates.run_cpu(threads);
     EXPECT_EQ(many.mean, one.mean);
     EXPECT_TRUE(same_bits(many.dz, one.dz));
     EXPECT_TRUE(same_bits(many.d_gate_bias, one.d_gate_bias));

@@ -15,19 +15,19 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Shape {
+struct GemmShape {
   std::int64_t n, k;
 };
 
-PackedMatrix packed(Shape shape, DType dtype, std::uint64_t seed) {
+PackedMatrix packed(GemmShape shape, DType dtype, std::uint64_t seed) {
   PackedMatrix w(shape.n, shape.k, dtype);
   w.pack_rows(0, shape.n, random_floats(shape.n * shape.k, seed).data());
   return w;
 }
 
 // A product with guard columns on both sides and every row that is in no block left alone.
-struct Problem {
-  Problem(Shape shape, DType dtype, std::int64_t rows)
+struct GemmProblem {
+  GemmProblem(GemmShape shape, DType dtype, std::int64_t rows)
       : w(packed(shape, dtype, 1)),
         ldx(shape.k + 3),
         ldy(shape.n + 5),
@@ -59,14 +59,14 @@ std::string name_of(DType dtype) {
   return dtype == DType::kF32 ? "f32" : "bf16";
 }
 
-class Gemm : public ::testing::TestWithParam<std::tuple<DType, Shape>> {
+class Gemm : public ::testing::TestWithParam<std::tuple<DType, GemmShape>> {
  protected:
   DType dtype() const { return std::get<0>(GetParam()); }
-  Shape shape() const { return std::get<1>(GetParam()); }
+  GemmShape shape() const { return std::get<1>(GetParam()); }
 };
 
 TEST_P(Gemm, EqualsReference_ForDecodeAndPrefillRowsTogether) {
-  const Problem problem(shape(), dtype(), 160);
+  const GemmProblem problem(shape(), dtype(), 160);
   const std::vector<RowBlock> blocks = {{0, 7, RowKind::kDecode},
                                         {9, 3, RowKind::kPrefill},
                                         {12, 128, RowKind::kPrefill},
@@ -82,7 +82,7 @@ TEST_P(Gemm, EqualsReference_ForDecodeAndPrefillRowsTogether) {
 }
 
 TEST_P(Gemm, LeavesRowsOutsideOfBlocksAlone) {
-  const Problem problem(shape(), dtype(), 24);
+  const GemmProblem problem(shape(), dtype(), 24);
   ThreadPool pool(2);
   const std::vector<float> result = problem.cpu(pool, {{1, 1, RowKind::kDecode}, {4, 18, RowKind::kPrefill}});
   for (const std::int64_t row : {0, 2, 3, 22, 23}) {
@@ -92,7 +92,7 @@ TEST_P(Gemm, LeavesRowsOutsideOfBlocksAlone) {
 
 TEST_P(Gemm, DecodeRow_IsTheSameAloneAndInAnyBlock) {
   constexpr std::int64_t kRows = 50;
-  const Problem problem(shape(), dtype(), kRows);
+  const GemmProblem problem(shape(), dtype(), kRows);
   ThreadPool one(1), two(2);
   std::vector<RowBlock> alone;
   for (std::int64_t row = 0; row < kRows; ++row) alone.push_back({row, 1, RowKind::kDecode});
@@ -109,7 +109,7 @@ TEST_P(Gemm, DecodeRow_IsTheSameAloneAndInAnyBlock) {
 }
 
 TEST_P(Gemm, PrefillBlock_IsTheSameAloneAndBesideOthers) {
-  const Problem problem(shape(), dtype(), 230);
+  const GemmProblem problem(shape(), dtype(), 230);
   ThreadPool one(1), two(2);
   const std::vector<RowBlock> blocks = {{0, 5, RowKind::kDecode},
                                         {5, 128, RowKind::kPrefill},
@@ -127,11 +127,12 @@ TEST_P(Gemm, PrefillBlock_IsTheSameAloneAndBesideOthers) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBf16),
-                                            ::testing::Values(Shape{1, 8}, Shape{3, 1}, Shape{64, 32},
-                                                              Shape{65, 33}, Shape{192, 576}, Shape{200, 257},
-                                                              Shape{320, 96})),
+                                            ::testing::Values(GemmShape{1, 8}, GemmShape{3, 1},
+                                                              GemmShape{64, 32}, GemmShape{65, 33},
+                                                              GemmShape{192, 576}, GemmShape{200, 257},
+                                                              GemmShape{320, 96})),
                          [](const auto& tested) {
-                           const Shape shape = std::get<1>(tested.param);
+                           const GemmShape shape = std::get<1>(tested.param);
                            return name_of(std::get<0>(tested.param)) + "_n" + std::to_string(shape.n) + "_k" +
                                   std::to_string(shape.k);
                          });
@@ -139,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
 class GemmOfType : public ::testing::TestWithParam<DType> {};
 
 TEST_P(GemmOfType, NotANumber_StaysInItsRow) {
-  Problem problem({80, 70}, GetParam(), 40);
+  GemmProblem problem({80, 70}, GetParam(), 40);
   problem.x[static_cast<std::size_t>(20 * problem.ldx + 4)] = std::numeric_limits<float>::quiet_NaN();
   ThreadPool pool(2);
   const std::vector<RowBlock> blocks = {{0, 22, RowKind::kDecode}, {22, 18, RowKind::kPrefill}};
@@ -150,7 +151,7 @@ TEST_P(GemmOfType, NotANumber_StaysInItsRow) {
 }
 
 TEST_P(GemmOfType, DenormalOperands_CountAsNearlyNothing) {
-  Problem problem({64, 64}, GetParam(), 32);
+  GemmProblem problem({64, 64}, GetParam(), 32);
   for (std::size_t i = 0; i < problem.x.size(); i += 2) problem.x[i] = 1e-41f;
   ThreadPool pool(2);
   const std::vector<RowBlock> blocks = {{0, 10, RowKind::kDecode}, {10, 22, RowKind::kPrefill}};

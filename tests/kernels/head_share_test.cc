@@ -14,14 +14,14 @@ using testing::close;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Shape {
+struct HeadShareShape {
   std::int64_t rows;
   int heads, d;
 };
 
-class HeadShare : public ::testing::TestWithParam<Shape> {
+class HeadShare : public ::testing::TestWithParam<HeadShareShape> {
  protected:
-  Shape shape = GetParam();
+  HeadShareShape shape = GetParam();
   std::int64_t stride = shape.heads * shape.d + 3;
   std::vector<float> x = random_floats(shape.rows * stride, 1), y = random_floats(shape.rows * stride, 2);
   std::vector<float> share = random_floats(shape.heads, 3);
@@ -81,8 +81,8 @@ TEST_P(HeadShare, GradientsAreThoseOfTheSum) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, HeadShare,
-                         ::testing::Values(Shape{1, 1, 8}, Shape{5, 3, 10}, Shape{300, 4, 32},
-                                           Shape{700, 9, 64}));
+                         ::testing::Values(HeadShareShape{1, 1, 8}, HeadShareShape{5, 3, 10},
+                                           HeadShareShape{300, 4, 32}, HeadShareShape{700, 9, 64}));
 
 }  // namespace
 }  // namespace dslad::kernels

@@ -22,6 +22,7 @@ namespace dslad::kernels::testing {
 constexpr double tolerance(DType dtype) {
   return dtype == DType::kF32 ? 1e-5 : 4e-3;
 }
+inline constexpr double kTolerance = tolerance(DType::kF32);
 
 // `count` normal values of standard deviation `scale`; the same for the same seed.
 inline std::vector<float> random_floats(std::int64_t count, std::uint64_t seed, float scale = 1.0f) {

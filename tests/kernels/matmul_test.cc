@@ -15,7 +15,7 @@ using testing::close;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Shape {
+struct MatmulShape {
   std::int64_t m, n, k;
 };
 
@@ -50,8 +50,8 @@ class Operand {
   std::vector<bf16> halves_;
 };
 
-struct Problem {
-  Problem(Shape shape, Layout a_layout, Layout b_layout, DType type, std::uint64_t seed = 1)
+struct MatmulProblem {
+  MatmulProblem(MatmulShape shape, Layout a_layout, Layout b_layout, DType type, std::uint64_t seed = 1)
       : size(shape),
         a(shape.m, shape.k, a_layout, seed),
         b(shape.k, shape.n, b_layout, seed + 1),
@@ -71,16 +71,16 @@ struct Problem {
     return run([&](const MatmulArgs& args) { matmul_cpu(pool, args); }, accumulate);
   }
 
-  Shape size;
+  MatmulShape size;
   Operand a, b;
   DType compute;
   std::vector<float> c;
 };
 
-class Matmul : public ::testing::TestWithParam<Shape> {};
+class Matmul : public ::testing::TestWithParam<MatmulShape> {};
 
 // Guard columns of C keep their values: `close` compares them, too.
-void expect_reference_and_same_bits(const Problem& problem, const std::string& what) {
+void expect_reference_and_same_bits(const MatmulProblem& problem, const std::string& what) {
   for (const bool accumulate : {false, true}) {
     const std::vector<float> alone = problem.cpu(1, accumulate);
     EXPECT_TRUE(close(alone, problem.reference(accumulate), DType::kF32))
@@ -117,9 +117,10 @@ TEST_P(Matmul, InF32_EqualsReferenceForEveryLayout) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Matmul,
-                         ::testing::Values(Shape{1, 1, 1}, Shape{3, 5, 2}, Shape{17, 64, 31},
-                                           Shape{16, 65, 32}, Shape{65, 130, 33}, Shape{33, 70, 129},
-                                           Shape{300, 40, 64}, Shape{64, 300, 17}),
+                         ::testing::Values(MatmulShape{1, 1, 1}, MatmulShape{3, 5, 2},
+                                           MatmulShape{17, 64, 31}, MatmulShape{16, 65, 32},
+                                           MatmulShape{65, 130, 33}, MatmulShape{33, 70, 129},
+                                           MatmulShape{300, 40, 64}, MatmulShape{64, 300, 17}),
                          [](const auto& tested) {
                            return "m" + std::to_string(tested.param.m) + "_n" +
                                   std::to_string(tested.param.n) + "_k" + std::to_string(tested.param.k);
@@ -130,14 +131,15 @@ class LongMatmul : public ::testing::TestWithParam<DType> {};
 // Beyond what is packed at once along K, and beyond it along M and N.
 TEST_P(LongMatmul, EqualsReference) {
   const DType compute = GetParam();
-  for (const Shape shape : {Shape{20, 70, 9001}, Shape{1030, 3, 4090}, Shape{16, 1030, 4090}}) {
-    const Problem problem(shape, {DType::kF32, true}, {DType::kF32, false}, compute, 7);
+  for (const MatmulShape shape :
+       {MatmulShape{20, 70, 9001}, MatmulShape{1030, 3, 4090}, MatmulShape{16, 1030, 4090}}) {
+    const MatmulProblem problem(shape, {DType::kF32, true}, {DType::kF32, false}, compute, 7);
     expect_reference_and_same_bits(problem, "m " + std::to_string(shape.m));
   }
 }
 
 TEST_P(LongMatmul, NotANumber_StaysInItsRow) {
-  constexpr Shape kShape{40, 80, 70};
+  constexpr MatmulShape kShape{40, 80, 70};
   std::vector<float> a = random_floats(kShape.m * kShape.k, 1),
                      c(static_cast<std::size_t>(kShape.m * kShape.n));
   const std::vector<float> b = random_floats(kShape.k * kShape.n, 2);

@@ -16,11 +16,11 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Case {
+struct SwiGluCase {
   std::int64_t rows, width;
 };
 
-class SwiGlu : public ::testing::TestWithParam<Case> {
+class SwiGlu : public ::testing::TestWithParam<SwiGluCase> {
  protected:
   std::int64_t rows = GetParam().rows, width = GetParam().width;
   std::vector<float> gate_up = random_floats(rows * 2 * width, 1, 4.0f);
@@ -50,11 +50,13 @@ TEST_P(SwiGlu, InPlace_OverwritesTheGatesAndKeepsTheRest) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, SwiGlu, ::testing::Values(Case{1, 1}, Case{1, 21}, Case{5, 64}, Case{2, 5632}, Case{40, 1536}),
-    [](const auto& tested) {
-      return "rows" + std::to_string(tested.param.rows) + "_width" + std::to_string(tested.param.width);
-    });
+INSTANTIATE_TEST_SUITE_P(Shapes, SwiGlu,
+                         ::testing::Values(SwiGluCase{1, 1}, SwiGluCase{1, 21}, SwiGluCase{5, 64},
+                                           SwiGluCase{2, 5632}, SwiGluCase{40, 1536}),
+                         [](const auto& tested) {
+                           return "rows" + std::to_string(tested.param.rows) + "_width" +
+                                  std::to_string(tested.param.width);
+                         });
 
 class SwiGluBackward : public SwiGlu {
  protected:
@@ -87,7 +89,8 @@ TEST_P(SwiGluBackward, InPlace_EqualsOutOfPlace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SwiGluBackward,
-                         ::testing::Values(Case{1, 1}, Case{1, 21}, Case{5, 64}, Case{40, 1536}),
+                         ::testing::Values(SwiGluCase{1, 1}, SwiGluCase{1, 21}, SwiGluCase{5, 64},
+                                           SwiGluCase{40, 1536}),
                          [](const auto& tested) {
                            return "rows" + std::to_string(tested.param.rows) + "_width" +
                                   std::to_string(tested.param.width);

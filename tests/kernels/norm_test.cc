@@ -16,11 +16,11 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Case {
+struct RmsNormCase {
   std::int64_t rows, width, gap;  // gap: floats between a row's end and the next row
 };
 
-class RmsNorm : public ::testing::TestWithParam<Case> {
+class RmsNorm : public ::testing::TestWithParam<RmsNormCase> {
  protected:
   std::int64_t stride() const { return GetParam().width + GetParam().gap; }
   RmsNormArgs args(const std::vector<float>& input, std::vector<float>& y) const {
@@ -58,8 +58,9 @@ TEST_P(RmsNorm, InPlace_EqualsOutOfPlace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
-                         ::testing::Values(Case{1, 1, 0}, Case{1, 8, 0}, Case{3, 13, 2}, Case{2, 576, 0},
-                                           Case{70, 576, 1}, Case{33, 2048, 64}),
+                         ::testing::Values(RmsNormCase{1, 1, 0}, RmsNormCase{1, 8, 0}, RmsNormCase{3, 13, 2},
+                                           RmsNormCase{2, 576, 0}, RmsNormCase{70, 576, 1},
+                                           RmsNormCase{33, 2048, 64}),
                          [](const auto& tested) {
                            return "rows" + std::to_string(tested.param.rows) + "_width" +
                                   std::to_string(tested.param.width);
@@ -111,8 +112,9 @@ TEST_P(RmsNormBackward, FrozenWeight_ChangesNothingElse) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RmsNormBackward,
-                         ::testing::Values(Case{1, 1, 0}, Case{3, 13, 2}, Case{70, 576, 1}, Case{700, 64, 0},
-                                           Case{33, 2048, 64}),
+                         ::testing::Values(RmsNormCase{1, 1, 0}, RmsNormCase{3, 13, 2},
+                                           RmsNormCase{70, 576, 1}, RmsNormCase{700, 64, 0},
+                                           RmsNormCase{33, 2048, 64}),
                          [](const auto& tested) {
                            return "rows" + std::to_string(tested.param.rows) + "_width" +
                                   std::to_string(tested.param.width);

@@ -28,12 +28,12 @@ TEST(RopeTable, HoldsCosinesOfPositionTimesFrequency) {
   EXPECT_FLOAT_EQ(table.sin(3)[0], static_cast<float>(std::sin(3.0)));
 }
 
-struct Case {
+struct RopeCase {
   std::int64_t rows;
   int heads, head_dim;
 };
 
-class Rope : public ::testing::TestWithParam<Case> {};
+class Rope : public ::testing::TestWithParam<RopeCase> {};
 
 TEST_P(Rope, EqualsReferenceAndLeavesTheRestOfARow) {
   const auto [rows, heads, head_dim] = GetParam();
@@ -78,8 +78,8 @@ TEST_P(Rope, Inverse_EqualsReferenceAndTurnsBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
-                         ::testing::Values(Case{1, 1, 8}, Case{3, 2, 10}, Case{1, 9, 64}, Case{130, 3, 64},
-                                           Case{17, 4, 96}, Case{5, 2, 256}),
+                         ::testing::Values(RopeCase{1, 1, 8}, RopeCase{3, 2, 10}, RopeCase{1, 9, 64},
+                                           RopeCase{130, 3, 64}, RopeCase{17, 4, 96}, RopeCase{5, 2, 256}),
                          [](const auto& tested) {
                            return "rows" + std::to_string(tested.param.rows) + "_heads" +
                                   std::to_string(tested.param.heads) + "_dim" +

@@ -13,12 +13,11 @@ namespace {
 using testing::close;
 using testing::expect_close;
 using testing::expect_same_bits;
+using testing::kTolerance;
 using testing::same_bits;
 using testing::SequenceOutcome;
 using testing::SequenceShape;
 using testing::SequenceWorld;
-
-constexpr double kTolerance = testing::tolerance(DType::kF32);
 
 // A document with three questions behind it, and sequences of their own around them.
 void add_families(SequenceWorld& world) {
@@ -39,7 +38,7 @@ TEST_P(SequenceAttentionShapes, FamiliesMatchReference) {
   expect_close(world.run(2), world.run_ref(), kTolerance);
 }
 
-std::string name_of(const ::testing::TestParamInfo<SequenceShape>& test) {
+std::string shape_name(const ::testing::TestParamInfo<SequenceShape>& test) {
   const SequenceShape& s = test.param;
   return fmt::format("h{}kv{}d{}window{}", s.n_heads, s.n_kv, s.d, s.window);
 }
@@ -50,13 +49,13 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceAttentionShapes,
                                            SequenceShape{4, 4, 80}, SequenceShape{3, 1, 96},
                                            SequenceShape{2, 1, 128}, SequenceShape{1, 1, 254},
                                            SequenceShape{2, 1, 256}),
-                         name_of);
+                         shape_name);
 
 INSTANTIATE_TEST_SUITE_P(Windows, SequenceAttentionShapes,
                          ::testing::Values(SequenceShape{3, 1, 16, 2}, SequenceShape{3, 1, 16, 7},
                                            SequenceShape{3, 1, 16, 48}, SequenceShape{9, 3, 64, 100},
                                            SequenceShape{4, 2, 16, 210}, SequenceShape{4, 2, 16, 10000}),
-                         name_of);
+                         shape_name);
 
 TEST(SequenceAttention, EveryLengthAroundTheTilesMatchesReference) {
   std::uint64_t seed = 0;

@@ -131,19 +131,19 @@ TEST_P(SequenceDslaGradient, ReferenceEqualsCentralDifferences) {
   }
   EXPECT_NEAR(loss, form.loss(), 1e-5);
 
-  constexpr double kTolerance = 1e-6;
+  constexpr double kRounding = 1e-6;
   const auto expect_rows = [&](const char* name, const PoisonedRows& actual) {
     PoisonedRows expected{actual.width, form.gradient(name)};
     for (const Segment& segment : world.segments) {
-      EXPECT_TRUE(close(actual.rows(segment), expected.rows(segment), kTolerance)) << name;
+      EXPECT_TRUE(close(actual.rows(segment), expected.rows(segment), kRounding)) << name;
     }
   };
   expect_rows("q", ref.dq);
   expect_rows("k", ref.dk);
   expect_rows("v", ref.dv);
   expect_rows("z", ref.dz);
-  EXPECT_TRUE(close(less(ref.d_gate_bias, 0.25f), form.gradient("bias"), kTolerance));
-  EXPECT_TRUE(close(less(ref.d_mix, -0.5f), form.gradient("mix"), kTolerance));
+  EXPECT_TRUE(close(less(ref.d_gate_bias, 0.25f), form.gradient("bias"), kRounding));
+  EXPECT_TRUE(close(less(ref.d_mix, -0.5f), form.gradient("mix"), kRounding));
 }
 
 INSTANTIATE_TEST_SUITE_P(Gates, SequenceDslaGradient,

@@ -17,7 +17,7 @@ using testing::same_bits;
 using testing::SequenceDslaOutcome;
 using testing::SequenceDslaWorld;
 
-constexpr DslaShape kSmall{6, 2, 16, 12};
+constexpr DslaShape kSmallSequence{6, 2, 16, 12};
 
 void expect_untouched_elsewhere(const PoisonedRows& actual, const PoisonedRows& expected) {
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
@@ -43,7 +43,7 @@ TEST_P(SequenceDslaShapes, PackedSegmentsMatchReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceDslaShapes,
-                         ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{4, 2, 32, 32}, kSmall,
+                         ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{4, 2, 32, 32}, kSmallSequence,
                                            DslaShape{3, 1, 10, 22}, DslaShape{9, 3, 64, 64},
                                            DslaShape{8, 1, 20, 48}, DslaShape{2, 1, 6, 70}),
                          [](const auto& test) {
@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceDslaShapes,
 class SequenceDslaGates : public ::testing::TestWithParam<GateLogits> {};
 
 TEST_P(SequenceDslaGates, MatchReference) {
-  SequenceDslaWorld world(kSmall, 3, GetParam());
+  SequenceDslaWorld world(kSmallSequence, 3, GetParam());
   const std::int32_t document = world.add(65);
   for (const std::int64_t rows : {20, 70}) world.add(rows, document);
   for (const std::int64_t rows : {1, 16, 130}) world.add(rows);
@@ -70,12 +70,12 @@ INSTANTIATE_TEST_SUITE_P(Extremes, SequenceDslaGates,
 // A state that no output reads still has a gradient by its mixture.
 TEST(SequenceDsla, OneStateAloneMatchesReference) {
   for (const float history : {0.0f, 1.0f}) {
-    SequenceDslaWorld world(kSmall, 4);
+    SequenceDslaWorld world(kSmallSequence, 4);
     world.add(90);
     world.set_mix(history, 1 - history);
     const SequenceDslaOutcome actual = world.run(1), expected = world.run_ref();
     expect_close(world, actual, expected);
-    const std::size_t unread = history == 0 ? 0 : static_cast<std::size_t>(kSmall.n_heads);
+    const std::size_t unread = history == 0 ? 0 : static_cast<std::size_t>(kSmallSequence.n_heads);
     EXPECT_NE(actual.d_mix[unread], -0.5f);
   }
 }
@@ -88,7 +88,7 @@ TEST(SequenceDsla, LongSequencesKeepTheHistoryState) {
 
 // Both are one sequence, so cutting it into a document and its only question changes rounding alone.
 TEST(SequenceDsla, OnlyChildContinuesItsParent) {
-  SequenceDslaWorld world(kSmall, 5);
+  SequenceDslaWorld world(kSmallSequence, 5);
   world.add(100);
   world.add_behind(70, 0);
   const Segment whole{world.segments[0].first_row, 170};
@@ -97,7 +97,7 @@ TEST(SequenceDsla, OnlyChildContinuesItsParent) {
 }
 
 TEST(SequenceDsla, PackedSegmentsDoNotLeak) {
-  SequenceDslaWorld world(kSmall, 6);
+  SequenceDslaWorld world(kSmallSequence, 6);
   for (const std::int64_t rows : {70, 1, 128, 16}) world.add(rows);
   const SequenceDslaOutcome together = world.run(2);
   for (const Segment& segment : world.segments) {
@@ -111,7 +111,7 @@ TEST(SequenceDsla, PackedSegmentsDoNotLeak) {
 }
 
 TEST(SequenceDsla, SiblingsDoNotSeeEachOther) {
-  SequenceDslaWorld world(kSmall, 7);
+  SequenceDslaWorld world(kSmallSequence, 7);
   const std::int32_t document = world.add(80);
   for (const std::int64_t rows : {20, 65, 3}) world.add(rows, document);
   const SequenceDslaOutcome together = world.run(2);
@@ -146,9 +146,9 @@ TEST(SequenceDsla, ResultsDoNotDependOnThreads) {
 TEST(SequenceDsla, WorkspaceGrowsWithChunks) {
   const auto bytes = [](std::int64_t rows) {
     const Segment segment{0, rows};
-    return sequence_dsla_workspace_bytes(kSmall, {&segment, 1});
+    return sequence_dsla_workspace_bytes(kSmallSequence, {&segment, 1});
   };
-  const std::size_t state = sizeof(float) * 2 * kSmall.d_k * kSmall.d_v;
+  const std::size_t state = sizeof(float) * 2 * kSmallSequence.d_k * kSmallSequence.d_v;
   EXPECT_EQ(bytes(kDslaChunk * 64) - bytes(kDslaChunk * 32), 32 * state);
   EXPECT_EQ(bytes(kDslaChunk + 1) - bytes(kDslaChunk), state);
   EXPECT_EQ(bytes(1), bytes(kDslaChunk));

@@ -21,17 +21,17 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-struct Case {
+struct TokenLossCase {
   std::int64_t rows, vocab;
 };
 
-struct Outcome {
+struct TokenLossOutcome {
   std::vector<float> d_logits, cross_entropy, kl;
 };
 
 // Every third row has no label. Rows are three floats apart.
-struct Problem {
-  Problem(Case shape, std::uint64_t seed, float scale = 3.0f)
+struct TokenLossProblem {
+  TokenLossProblem(TokenLossCase shape, std::uint64_t seed, float scale = 3.0f)
       : size(shape),
         stride(shape.vocab + 3),
         logits(random_floats(shape.rows * stride, seed, scale)),
@@ -44,40 +44,40 @@ struct Problem {
   }
 
   template <typename Run>
-  Outcome run(const Run& token_loss, bool with_teacher) const {
-    Outcome result = {logits, poisoned(size.rows), poisoned(size.rows)};
+  TokenLossOutcome run(const Run& token_loss, bool with_teacher) const {
+    TokenLossOutcome result = {logits, poisoned(size.rows), poisoned(size.rows)};
     token_loss(TokenLossArgs{result.d_logits.data(), with_teacher ? teacher.data() : nullptr, stride,
                              size.rows, size.vocab, labels.data(), ce_scale.data(),
                              with_teacher ? kl_scale.data() : nullptr, result.cross_entropy.data(),
                              result.kl.data()});
     return result;
   }
-  Outcome reference(bool with_teacher) const { return run(token_loss_ref, with_teacher); }
-  Outcome cpu(int threads, bool with_teacher) const {
+  TokenLossOutcome reference(bool with_teacher) const { return run(token_loss_ref, with_teacher); }
+  TokenLossOutcome cpu(int threads, bool with_teacher) const {
     ThreadPool pool(threads);
     return run([&](const TokenLossArgs& args) { token_loss_cpu(pool, args); }, with_teacher);
   }
 
-  Case size;
+  TokenLossCase size;
   std::int64_t stride;
   std::vector<float> logits, teacher;
   std::vector<std::int32_t> labels;
   std::vector<float> ce_scale, kl_scale;
 };
 
-class TokenLoss : public ::testing::TestWithParam<Case> {};
+class TokenLoss : public ::testing::TestWithParam<TokenLossCase> {};
 
 TEST_P(TokenLoss, EqualsReferenceWithAnyNumberOfThreads) {
   for (const std::uint64_t seed : {1, 20}) {
-    const Problem problem(GetParam(), seed);
+    const TokenLossProblem problem(GetParam(), seed);
     for (const bool with_teacher : {false, true}) {
-      const Outcome expected = problem.reference(with_teacher), alone = problem.cpu(1, with_teacher);
+      const TokenLossOutcome expected = problem.reference(with_teacher), alone = problem.cpu(1, with_teacher);
       // The floats between rows are part of d_logits and must stay as they were.
       EXPECT_TRUE(close(alone.d_logits, expected.d_logits, DType::kF32));
       EXPECT_TRUE(close(alone.cross_entropy, expected.cross_entropy, DType::kF32));
       EXPECT_TRUE(close(alone.kl, expected.kl, DType::kF32));
       for (const int threads : {2, 3}) {
-        const Outcome actual = problem.cpu(threads, with_teacher);
+        const TokenLossOutcome actual = problem.cpu(threads, with_teacher);
         EXPECT_TRUE(same_bits(actual.d_logits, alone.d_logits)) << threads << " threads";
         EXPECT_TRUE(same_bits(actual.cross_entropy, alone.cross_entropy)) << threads << " threads";
         EXPECT_TRUE(same_bits(actual.kl, alone.kl)) << threads << " threads";
@@ -88,18 +88,18 @@ TEST_P(TokenLoss, EqualsReferenceWithAnyNumberOfThreads) {
 
 TEST_P(TokenLoss, LogitsOfAnySize_GiveFiniteResults) {
   for (const float size : {1e4f, 3e38f}) {
-    Problem problem(GetParam(), 5);
+    TokenLossProblem problem(GetParam(), 5);
     for (std::size_t i = 0; i < problem.logits.size(); ++i) {
       problem.logits[i] = std::copysign(size, problem.logits[i]);
       problem.teacher[i] = std::copysign(size, problem.teacher[i]);
     }
     const auto is_finite = [](float value) { return std::isfinite(value); };
-    const Outcome actual = problem.cpu(1, true);
+    const TokenLossOutcome actual = problem.cpu(1, true);
     EXPECT_TRUE(std::ranges::all_of(actual.d_logits, is_finite)) << size;
     EXPECT_TRUE(std::ranges::all_of(actual.cross_entropy, is_finite)) << size;
     EXPECT_TRUE(std::ranges::all_of(actual.kl, is_finite)) << size;
     if (size < 1e30f) {
-      const Outcome expected = problem.reference(true);
+      const TokenLossOutcome expected = problem.reference(true);
       EXPECT_TRUE(close(actual.cross_entropy, expected.cross_entropy, DType::kF32));
       EXPECT_TRUE(close(actual.kl, expected.kl, DType::kF32));
     }
@@ -107,8 +107,9 @@ TEST_P(TokenLoss, LogitsOfAnySize_GiveFiniteResults) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, TokenLoss,
-                         ::testing::Values(Case{1, 1}, Case{4, 2}, Case{5, 37}, Case{30, 1024}, Case{3, 2500},
-                                           Case{2, 49152}),
+                         ::testing::Values(TokenLossCase{1, 1}, TokenLossCase{4, 2}, TokenLossCase{5, 37},
+                                           TokenLossCase{30, 1024}, TokenLossCase{3, 2500},
+                                           TokenLossCase{2, 49152}),
                          [](const auto& tested) {
                            return "rows" + std::to_string(tested.param.rows) + "_vocab" +
                                   std::to_string(tested.param.vocab);
@@ -117,9 +118,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, TokenLoss,
 TEST(TokenLossOfNotANumber, IsNotANumberInItsRowAlone) {
   constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   for (const bool in_teacher : {false, true}) {
-    Problem problem({2, 70}, 1);
+    TokenLossProblem problem({2, 70}, 1);
     (in_teacher ? problem.teacher : problem.logits)[33] = kNaN;
-    const Outcome actual = problem.cpu(1, true), expected = problem.reference(true);
+    const TokenLossOutcome actual = problem.cpu(1, true), expected = problem.reference(true);
     EXPECT_EQ(std::isnan(actual.cross_entropy[0]), !in_teacher);
     EXPECT_EQ(std::isnan(expected.cross_entropy[0]), !in_teacher);
     EXPECT_TRUE(std::isnan(actual.kl[0]) && std::isnan(expected.kl[0]));
@@ -130,7 +131,7 @@ TEST(TokenLossOfNotANumber, IsNotANumberInItsRowAlone) {
 
 TEST(TokenLossOfNearbyTeacher, KeepsItsDigits) {
   constexpr std::int64_t kVocab = 20000;
-  Problem problem({1, kVocab}, 1);
+  TokenLossProblem problem({1, kVocab}, 1);
   for (std::size_t i = 0; i < problem.logits.size(); ++i) {
     problem.teacher[i] = problem.logits[i] + (i % 2 == 0 ? 0.02f : -0.02f);
   }

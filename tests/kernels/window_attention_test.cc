@@ -12,12 +12,12 @@ namespace dslad::kernels {
 namespace {
 
 using testing::close;
+using testing::kTolerance;
 using testing::same_bits;
 using testing::WindowOutcome;
 using testing::WindowWorld;
 
-constexpr double kTolerance = testing::tolerance(DType::kF32);
-constexpr WindowShape kSmall{6, 2, 16, 64};
+constexpr WindowShape kSmallWindow{6, 2, 16, 64};
 
 // Outputs within float32 rounding; rings and what lies between the rows bit for bit.
 void expect_same_as_ref(const WindowWorld& world) {
@@ -48,7 +48,7 @@ TEST_P(WindowShapes, MixedStepMatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadSizesGroupsAndWindows, WindowShapes,
-                         ::testing::Values(WindowShape{1, 1, 8, 64}, WindowShape{1, 1, 8, 1}, kSmall,
+                         ::testing::Values(WindowShape{1, 1, 8, 64}, WindowShape{1, 1, 8, 1}, kSmallWindow,
                                            WindowShape{6, 2, 10, 2}, WindowShape{5, 1, 22, 33},
                                            WindowShape{9, 3, 64, 64}, WindowShape{4, 4, 80, 31},
                                            WindowShape{71, 1, 12, 100}, WindowShape{32, 4, 64, 32},
@@ -112,7 +112,7 @@ std::vector<std::int64_t> token_by_token(std::int64_t count) {
 }
 
 TEST(WindowAttention, AnyCutIntoPiecesGivesTheSameBits) {
-  for (const WindowShape& shape : {kSmall, WindowShape{5, 1, 22, 33}, WindowShape{4, 4, 8, 1},
+  for (const WindowShape& shape : {kSmallWindow, WindowShape{5, 1, 22, 33}, WindowShape{4, 4, 8, 1},
                                    WindowShape{9, 3, 64, 150}, WindowShape{2, 2, 32, 1000}}) {
     for (const std::int64_t context : {0, 17, 700}) {
       WindowWorld world(shape);
@@ -129,7 +129,7 @@ TEST(WindowAttention, AnyCutIntoPiecesGivesTheSameBits) {
 }
 
 TEST(WindowAttention, ExtremeScoresStayFinite) {
-  WindowWorld world(kSmall);
+  WindowWorld world(kSmallWindow);
   world.add(1000, 1, 3000.0f);
   world.add(0, 90, 3000.0f);
   expect_same_as_ref(world);

@@ -65,7 +65,7 @@ class FakeDaemon {
   zmq::message_t peer_;
 };
 
-class DaemonLinkTest : public testing::Test {
+class DaemonLinkTest : public ::testing::Test {
  protected:
   void SetUp() override {
     schema::Hello hello;

@@ -27,7 +27,7 @@ std::vector<std::int32_t> greedy(const std::string& name, DType dtype, std::int6
   return sink.answers[{1, 0}];
 }
 
-class TrainedModel : public testing::TestWithParam<std::string> {};
+class TrainedModel : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TrainedModel, GivesThePublishedGreedyTokensInF32) {
   const std::vector<std::int32_t> truth = golden_json(GetParam())["greedy_ids"];
@@ -40,9 +40,9 @@ TEST_P(TrainedModel, GivesTheFirst64GreedyTokensInBf16) {
             std::vector<std::int32_t>(truth.begin(), truth.begin() + 64));
 }
 
-INSTANTIATE_TEST_SUITE_P(Llamas, TrainedModel, testing::Values("stories260K", "babyllama"));
+INSTANTIATE_TEST_SUITE_P(Llamas, TrainedModel, ::testing::Values("stories260K", "babyllama"));
 
-class RandomModel : public testing::TestWithParam<std::string> {};
+class RandomModel : public ::testing::TestWithParam<std::string> {};
 
 void expect_logits(std::span<const float> actual, const std::vector<float>& expected, std::size_t position) {
   ASSERT_EQ(actual.size(), expected.size());
@@ -92,8 +92,8 @@ TEST_P(RandomModel, GivesTheGreedyTokensOfTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Llamas, RandomModel,
-                         testing::Values("gqa3_f32", "mha_sharded_bf16", "mqa_bf16",
-                                         "narrow_heads_sharded_f32", "wide_heads_f16"));
+                         ::testing::Values("gqa3_f32", "mha_sharded_bf16", "mqa_bf16",
+                                           "narrow_heads_sharded_f32", "wide_heads_f16"));
 
 }  // namespace
 }  // namespace dslad::worker

@@ -9,7 +9,7 @@ namespace {
 
 using kernels::DType;
 
-LlamaConfig small_config() {
+LlamaConfig company_config() {
   LlamaConfig config;
   config.hidden_size = 96;
   config.intermediate_size = 200;
@@ -42,11 +42,11 @@ std::vector<std::int32_t> alone(std::shared_ptr<const ModelWeights> weights, Eng
   return sink.answers[{id, 0}];
 }
 
-class Company : public testing::TestWithParam<DType> {};
+class Company : public ::testing::TestWithParam<DType> {};
 
 // Lengths around the cuts of pieces, pages and chunks; plans mixed; different threads.
 TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
-  const auto weights = random_weights(small_config(), GetParam(), 7);
+  const auto weights = random_weights(company_config(), GetParam(), 7);
   std::vector<EngineRequest> requests;
   RequestId id = 1;
   for (const std::size_t length : {1u, 5u, 63u, 64u, 65u, 127u, 128u, 129u, 200u, 300u, 17u, 90u}) {
@@ -68,7 +68,7 @@ TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
 }
 
 TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
-  const auto weights = random_weights(small_config(), GetParam(), 8);
+  const auto weights = random_weights(company_config(), GetParam(), 8);
   for (const int plan : {0, 2, 4}) {
     EngineRequest request = continuation(1, noise(150, 3), 12, plan);
     request.tails = {noise(5, 10), noise(130, 11), noise(1, 12), noise(64, 13)};
@@ -86,10 +86,10 @@ TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Company, testing::Values(DType::kF32, DType::kBf16));
+INSTANTIATE_TEST_SUITE_P(Types, Company, ::testing::Values(DType::kF32, DType::kBf16));
 
 TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
-  const auto weights = random_weights(small_config(), DType::kF32, 9);
+  const auto weights = random_weights(company_config(), DType::kF32, 9);
   for (const int plan : {0, 4}) {
     const auto prompt = noise(70, 5);
     const auto answer = alone(weights, continuation(1, prompt, 10, plan), {.converted = 4});
@@ -102,14 +102,14 @@ TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
 }
 
 TEST(Engine, PlansChangeTheAnswerButNotThatOfOthers) {
-  const auto weights = random_weights(small_config(), DType::kF32, 10);
+  const auto weights = random_weights(company_config(), DType::kF32, 10);
   const auto plain = alone(weights, continuation(1, noise(80, 1), 16, 0), {.converted = 4});
   const auto converted = alone(weights, continuation(1, noise(80, 1), 16, 4), {.converted = 4});
   EXPECT_NE(plain, converted);
 }
 
 TEST(Engine, AConversionInMidFlightLeavesRunningRequestsAlone) {
-  const auto weights = random_weights(small_config(), DType::kF32, 11);
+  const auto weights = random_weights(company_config(), DType::kF32, 11);
   const auto expected = alone(weights, continuation(1, noise(100, 2), 24, 0), {});
   const auto engine = engine_over(weights);
   Collector sink;
@@ -125,7 +125,7 @@ TEST(Engine, AConversionInMidFlightLeavesRunningRequestsAlone) {
 }
 
 TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
-  const auto weights = random_weights(small_config(), DType::kF32, 12);
+  const auto weights = random_weights(company_config(), DType::kF32, 12);
   // Room for about three of the requests below: the rest must wait, none may fail.
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{1} << 20, .converted = 4});
   const std::int64_t total = engine->caches().total_pages();
@@ -153,14 +153,14 @@ TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
 }
 
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
-  const auto weights = random_weights(small_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), DType::kF32, 13);
   const auto engine = engine_over(weights, {.converted = 4});
   EXPECT_EQ(engine->caches().pages_needed(4, 100), engine->caches().pages_needed(4, 2000));
   EXPECT_LT(engine->caches().pages_needed(2, 2000), engine->caches().pages_needed(0, 2000));
 }
 
 TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
-  const auto weights = random_weights(small_config(), DType::kF32, 14);
+  const auto weights = random_weights(company_config(), DType::kF32, 14);
   const auto engine = engine_over(weights);
   Collector sink;
   ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500)).ok());
@@ -174,7 +174,7 @@ TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
 }
 
 TEST(Engine, RefusesWhatCannotRun) {
-  const auto weights = random_weights(small_config(), DType::kF32, 15);
+  const auto weights = random_weights(company_config(), DType::kF32, 15);
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
   const auto code = [&](EngineRequest request) { return engine->add(std::move(request)).error().code; };
   EXPECT_EQ(code(continuation(1, {}, 5)), ErrorCode::kInvalidArgument);
@@ -189,7 +189,7 @@ TEST(Engine, RefusesWhatCannotRun) {
 }
 
 TEST(Engine, AnAnswerEndsWithTheContext) {
-  const auto weights = random_weights(small_config(), DType::kF32, 16);
+  const auto weights = random_weights(company_config(), DType::kF32, 16);
   const auto engine = engine_over(weights);
   ASSERT_TRUE(engine->add(continuation(1, noise(2040, 1), 100)).ok());
   Collector sink;
@@ -199,7 +199,7 @@ TEST(Engine, AnAnswerEndsWithTheContext) {
 }
 
 TEST(Engine, SamplingDependsOnTheSeedAlone) {
-  const auto weights = random_weights(small_config(), DType::kF32, 17);
+  const auto weights = random_weights(company_config(), DType::kF32, 17);
   EngineRequest request = continuation(1, noise(20, 1), 16);
   request.temperature = 1.0f;
   request.seed = 5;

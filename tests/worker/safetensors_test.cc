@@ -24,12 +24,12 @@ std::string file_with(std::string_view header, std::size_t data_bytes) {
   return file;
 }
 
-Result<std::vector<TensorView>> parse(const std::string& file) {
+Result<std::vector<TensorView>> tensors_in(const std::string& file) {
   return parse_safetensors(std::as_bytes(std::span(file)), "weights");
 }
 
 std::string refusal(std::string_view header, std::size_t data_bytes) {
-  const auto result = parse(file_with(header, data_bytes));
+  const auto result = tensors_in(file_with(header, data_bytes));
   EXPECT_FALSE(result.ok()) << header;
   if (result.ok()) return "";
   EXPECT_EQ(result.error().code, ErrorCode::kCorrupt);
@@ -42,7 +42,7 @@ TEST(Safetensors, ReadsTensorsInOrderOfTheirData) {
                                      R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
                                      R"("none":{"dtype":"I64","shape":[0,7],"data_offsets":[16,16]}}   )",
                                      16);
-  const auto tensors = parse(file);
+  const auto tensors = tensors_in(file);
   ASSERT_TRUE(tensors.ok()) << tensors.error().message;
   ASSERT_EQ(tensors->size(), 3u);
   const TensorView& b = (*tensors)[1];
@@ -89,12 +89,13 @@ TEST(Safetensors, DataMustBeCoveredOnce) {
 }
 
 TEST(Safetensors, HeaderLengthBeyondTheFile_IsAnError) {
-  EXPECT_FALSE(parse("").ok());
-  EXPECT_FALSE(parse(std::string(7, '\0')).ok());
-  EXPECT_FALSE(parse(std::string(8, '\0')).ok());
-  EXPECT_FALSE(parse(std::string(8, '\xff') + "{}").ok());
+  EXPECT_FALSE(tensors_in("").ok());
+  EXPECT_FALSE(tensors_in(std::string(7, '\0')).ok());
+  EXPECT_FALSE(tensors_in(std::string(8, '\0')).ok());
+  EXPECT_FALSE(tensors_in(std::string(8, '\xff') + "{}").ok());
   std::string cut = file_with(R"({"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4);
-  for (std::size_t size = 0; size < cut.size(); ++size) EXPECT_FALSE(parse(cut.substr(0, size)).ok()) << size;
+  for (std::size_t size = 0; size < cut.size(); ++size)
+    EXPECT_FALSE(tensors_in(cut.substr(0, size)).ok()) << size;
 }
 
 TEST(Safetensors, HeaderOf100MB_IsTooLong) {
@@ -103,7 +104,7 @@ TEST(Safetensors, HeaderOf100MB_IsTooLong) {
   std::memcpy(file.data(), &length, sizeof length);
   file[8] = '{';
   file.back() = '}';
-  const auto result = parse(file);
+  const auto result = tensors_in(file);
   ASSERT_FALSE(result.ok());
   EXPECT_THAT(result.error().message, HasSubstr("claims 100000001 bytes"));
 }
@@ -240,7 +241,7 @@ TEST(SafetensorsFuzz, MutatedFiles_AreReadOrRefusedNeverACrash) {
     // Half of the rounds keep the length field true, so that the header itself is reached.
     const std::string file = round % 2 == 0 ? file_with(testing::mutate(header, random), 24)
                                             : testing::mutate(file_with(header, 24), random);
-    const auto tensors = parse(file);
+    const auto tensors = tensors_in(file);
     if (!tensors.ok()) {
       ++refused;
       continue;

@@ -6,16 +6,16 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/engine_world.h"
+#include "tests/worker/test_files.h"
 
 namespace dslad::worker {
 namespace {
 
 // The trained stories model, with a prompt template of the test's own.
-class TaskTest : public testing::Test {
+class TaskTest : public ::testing::Test {
  protected:
   ModelFolder load(const std::string& toml) {
-    const auto dir = std::filesystem::path(testing::TempDir()) / "task_test_model";
-    std::filesystem::remove_all(dir);
+    const auto dir = folder_.path() / std::to_string(++loads_);
     std::filesystem::copy(golden("stories260K"), dir);
     std::ofstream(dir / "dslad.toml") << toml;
     auto model = ModelFolder::load(dir, kernels::DType::kF32);
@@ -53,6 +53,10 @@ class TaskTest : public testing::Test {
       if (!stepped.ok() || !*stepped) return task->outputs();
     }
   }
+
+ private:
+  testing::TempDir folder_;
+  int loads_ = 0;
 };
 
 TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {

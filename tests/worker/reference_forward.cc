@@ -1,0 +1,245 @@
+#include "tests/worker/reference_forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/dsla/dsla.h"
+
+namespace dslad::worker::testing {
+namespace {
+
+Vector row_of(const kernels::PackedMatrix& matrix, std::int64_t row) {
+  std::vector<float> values(static_cast<std::size_t>(matrix.k()));
+  matrix.unpack_row(row, values.data());
+  return {values.begin(), values.end()};
+}
+
+double dot(const double* a, const double* b, int n) {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+std::vector<float> unpacked(const kernels::PackedMatrix& matrix) {
+  std::vector<float> rows(static_cast<std::size_t>(matrix.n() * matrix.k()));
+  for (std::int64_t row = 0; row < matrix.n(); ++row) {
+    matrix.unpack_row(row, rows.data() + row * matrix.k());
+  }
+  return rows;
+}
+
+Vector product(const std::vector<float>& w, const Vector& x) {
+  Vector y(w.size() / x.size());
+  for (std::size_t row = 0; row < y.size(); ++row) {
+    const float* w_row = w.data() + row * x.size();
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) sum += w_row[i] * x[i];
+    y[row] = sum;
+  }
+  return y;
+}
+
+void add(Vector& x, const Vector& y) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+}
+
+}  // namespace
+
+std::vector<Vector> ReferenceForward::logits(const std::vector<std::int32_t>& ids) const {
+  std::vector<Vector> rows;
+  rows.reserve(ids.size());
+  for (const std::int32_t id : ids) rows.push_back(row_of(weights_.embedding, id));
+  for (int layer = 0; layer < c().layers; ++layer) {
+    attend(layer, rows);
+    feed_forward(layer, rows);
+  }
+  const std::vector<float> output = unpacked(weights_.output_projection());
+  for (Vector& x : rows) x = product(output, normalized(x, weights_.final_norm));
+  return rows;
+}
+
+Vector ReferenceForward::normalized(const Vector& x, const std::vector<float>& weight) const {
+  Vector y = x;
+  normalize(y.data(), static_cast<int>(y.size()), weight);
+  return y;
+}
+
+void ReferenceForward::normalize(double* x, int n, const std::vector<float>& weight) const {
+  const double scale = 1.0 / std::sqrt(dot(x, x, n) / n + c().rms_norm_eps);
+  for (int i = 0; i < n; ++i) x[i] *= scale * weight[static_cast<std::size_t>(i)];
+}
+
+void ReferenceForward::rotate(Vector& x, std::size_t position) const {
+  const std::vector<double> frequencies = c().inverse_frequencies();
+  const std::size_t half = frequencies.size();
+  for (double* head = x.data(); head < x.data() + x.size(); head += 2 * half) {
+    for (std::size_t j = 0; j < half; ++j) {
+      const double angle = static_cast<double>(position) * frequencies[j];
+      const double a = head[j], b = head[j + half];
+      head[j] = a * std::cos(angle) - b * std::sin(angle);
+      head[j + half] = b * std::cos(angle) + a * std::sin(angle);
+    }
+  }
+}
+
+void ReferenceForward::map_features(Vector& x) const {
+  const int d = c().head_dim;
+  if (variant_.feature_map == kernels::FeatureMap::kSoftmaxPair) {
+    x = softmax_pairs(x);
+    return;
+  }
+  for (double* head = x.data(); head < x.data() + x.size(); head += d) {
+    const double norm = std::sqrt(dot(head, head, d) + 1e-6);
+    double sum = 0;
+    for (int i = 0; i < d; ++i) sum += std::exp(head[i]);
+    for (int i = 0; i < d; ++i) {
+      if (variant_.feature_map == kernels::FeatureMap::kElu)
+        head[i] = head[i] > 0 ? head[i] + 1 : std::exp(head[i]);
+      if (variant_.feature_map == kernels::FeatureMap::kSoftmax) head[i] = std::exp(head[i]) / sum;
+      if (variant_.feature_map == kernels::FeatureMap::kUnit) head[i] /= norm;
+    }
+  }
+}
+
+Vector ReferenceForward::softmax_pairs(const Vector& x) const {
+  const auto d = static_cast<std::size_t>(c().head_dim);
+  Vector out;
+  for (std::size_t head = 0; head < x.size(); head += d) {
+    for (const double sign : {1.0, -1.0}) {
+      double sum = 0;
+      for (std::size_t i = 0; i < d; ++i) sum += std::exp(sign * x[head + i]);
+      for (std::size_t i = 0; i < d; ++i) out.push_back(std::exp(sign * x[head + i]) / sum);
+    }
+  }
+  return out;
+}
+
+void ReferenceForward::attend(int layer, std::vector<Vector>& rows) const {
+  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+  const auto found = converted_.find(layer);
+  std::vector<Vector> normed;
+  for (const Vector& x : rows) normed.push_back(normalized(x, w.attention_norm));
+  const auto mixed =
+      found == converted_.end() ? softmax_attention(w, normed) : linear_attention(found->second, normed);
+  for (std::size_t t = 0; t < rows.size(); ++t) add(rows[t], mixed[t]);
+}
+
+std::vector<Vector> ReferenceForward::softmax_attention(const LayerWeights& w,
+                                                        const std::vector<Vector>& x) const {
+  const auto q_width = c().heads * c().head_dim, kv_width = c().kv_heads * c().head_dim;
+  const std::vector<float> projection = unpacked(w.qkv), output = unpacked(w.output);
+  std::vector<Vector> keys, values, out;
+  for (std::size_t t = 0; t < x.size(); ++t) {
+    const Vector qkv = product(projection, x[t]);
+    Vector query(qkv.begin(), qkv.begin() + q_width);
+    keys.emplace_back(qkv.begin() + q_width, qkv.begin() + q_width + kv_width);
+    values.emplace_back(qkv.begin() + q_width + kv_width, qkv.end());
+    rotate(query, t);
+    rotate(keys.back(), t);
+    out.push_back(product(output, softmax_heads(query, keys, values, 0)));
+  }
+  return out;
+}
+
+Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Vector>& keys,
+                                       const std::vector<Vector>& values, std::size_t first) const {
+  const int d = c().head_dim, group = c().heads / c().kv_heads;
+  Vector heads(query.size(), 0.0);
+  for (int h = 0; h < c().heads; ++h) {
+    const int kv = h / group * d;
+    Vector weights;
+    double sum = 0;
+    for (std::size_t u = first; u < keys.size(); ++u) {
+      weights.push_back(
+          std::exp(dot(&query[static_cast<std::size_t>(h * d)], &keys[u][static_cast<std::size_t>(kv)], d) /
+                   std::sqrt(d)));
+      sum += weights.back();
+    }
+    for (std::size_t u = first; u < keys.size(); ++u) {
+      for (int i = 0; i < d; ++i) {
+        heads[static_cast<std::size_t>(h * d + i)] +=
+            weights[u - first] / sum * values[u][static_cast<std::size_t>(kv + i)];
+      }
+    }
+  }
+  return heads;
+}
+
+std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w,
+                                                       const std::vector<Vector>& x) const {
+  const int d = c().head_dim, group = c().heads / c().kv_heads, d_k = variant_.state_width(d);
+  const auto at = [&](int kv, int i, int j) { return static_cast<std::size_t>((kv * d_k + i) * d + j); };
+  Vector states[2];
+  for (Vector& state : states) state.assign(static_cast<std::size_t>(c().kv_heads * d_k * d), 0.0);
+  std::vector<Vector> keys, values, out;
+  for (std::size_t t = 0; t < x.size(); ++t) {
+    Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
+    const Vector v = product(w.v, x[t]);
+    if (variant_.rotary) rotate(q, t);
+    if (variant_.rotary) rotate(k, t);
+    keys.push_back(k);
+    values.push_back(v);
+    const auto window = static_cast<std::size_t>(variant_.window);
+    Vector exact =
+        window == 0 ? Vector() : softmax_heads(q, keys, values, t + 1 > window ? t + 1 - window : 0);
+    map_features(q);
+    map_features(k);
+    Vector heads(static_cast<std::size_t>(c().heads * d), 0.0);
+    for (int state = 0; state < 2; ++state) {
+      const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
+      const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
+      for (int kv = 0; kv < c().kv_heads; ++kv) {
+        for (int i = 0; i < d_k; ++i) {
+          const auto channel = static_cast<std::size_t>(kv * d_k + i);
+          const double log_gate =
+              -std::log1p(std::exp(-(z[channel] + bias[channel]))) / kernels::kGateTemperature;
+          const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
+          for (int j = 0; j < d; ++j) {
+            double& s = states[state][at(kv, i, j)];
+            s = gate * s + k[channel] * v[static_cast<std::size_t>(kv * d + j)];
+          }
+        }
+      }
+      for (int h = 0; h < c().heads; ++h) {
+        for (int i = 0; i < d_k; ++i) {
+          for (int j = 0; j < d; ++j) {
+            heads[static_cast<std::size_t>(h * d + j)] += mixture(w, state, h) / std::sqrt(d_k) *
+                                                          q[static_cast<std::size_t>(h * d_k + i)] *
+                                                          states[state][at(h / group, i, j)];
+          }
+        }
+      }
+    }
+    if (variant_.output_norm) {
+      for (int h = 0; h < c().heads; ++h) normalize(&heads[static_cast<std::size_t>(h * d)], d, w.o_norm);
+    }
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      exact[i] += w.share[i / static_cast<std::size_t>(d)] * heads[i];
+    }
+    out.push_back(product(w.o, window == 0 ? heads : exact));
+  }
+  return out;
+}
+
+double ReferenceForward::mixture(const DslaLayerTensors& w, int state, int head) {
+  const std::size_t columns = w.alpha.size() / 2;
+  const std::size_t column = columns == 1 ? 0 : static_cast<std::size_t>(head);
+  const double history = std::exp(double{w.alpha[column]}),
+               recency = std::exp(double{w.alpha[columns + column]});
+  return (state == 0 ? history : recency) / (history + recency);
+}
+
+void ReferenceForward::feed_forward(int layer, std::vector<Vector>& rows) const {
+  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+  const std::vector<float> gate_up = unpacked(w.gate_up), down = unpacked(w.down);
+  for (Vector& x : rows) {
+    const Vector both = product(gate_up, normalized(x, w.mlp_norm));
+    Vector inner(both.size() / 2);
+    for (std::size_t i = 0; i < inner.size(); ++i) {
+      inner[i] = both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i];
+    }
+    add(x, product(down, inner));
+  }
+}
+
+}  // namespace dslad::worker::testing
