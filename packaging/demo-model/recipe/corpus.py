@@ -19,6 +19,7 @@ from routine import routine_line
 
 BOS, EOS = 0, 1
 DOCUMENT_WEIGHT, SUMMARY_WEIGHT, ANSWER_WEIGHT = 0.3, 0.5, 1.0
+SUMMARIES_FIRST = {"document": 0.05, "summary": 2.0}  # weights where summaries matter most
 DOCUMENT_EVERY = 4  # only every fourth document is itself a target: scores over the vocabulary are dear
 SHORT = 640  # widest document for which one mask over everything is the faster attention
 
@@ -28,6 +29,7 @@ class Sample:
     document: list  # ids, bos first
     positions: list  # of the document's tokens
     suffixes: list  # (ids, number of prompt ids, weight of the answer's tokens)
+    weight: float = DOCUMENT_WEIGHT  # of the document's tokens
 
 
 class Corpus:
@@ -40,11 +42,12 @@ class Corpus:
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def sample(self, name, tokens, max_suffixes, stretch, recite):
+    def sample(self, name, tokens, max_suffixes, stretch, recite, summaries=False):
         """`stretch`: whether to leave gaps between some lines' positions, as if the log were longer.
 
         `recite`: whether to repeat the entries in another order. Every value of it can be looked up, which
         teaches looking up much faster than the questions alone.
+        `summaries`: whether the summary matters most.
         """
         rng = random.Random(f"{self.seed}-{name}")
         routine = self._prose_line if rng.random() < 0.2 else routine_line
@@ -53,14 +56,16 @@ class Corpus:
             self.suffix(QUESTION.format(question=q.text), q.answer, ANSWER_WEIGHT)
             for q in book.questions[: max_suffixes - 1]
         ]
-        if rng.random() < 0.7:
-            suffixes.append(self.suffix(SUMMARY, book.summary, SUMMARY_WEIGHT))
+        if rng.random() < 0.7 or summaries:
+            weight = SUMMARIES_FIRST["summary"] if summaries else SUMMARY_WEIGHT
+            suffixes.append(self.suffix(SUMMARY, book.summary, weight))
         if recite:
             entries = [line.partition(": ")[2] for line in book.text.split("\n")[1:]]
             rng.shuffle(entries)
             suffixes.append(self.suffix(RECITAL, "\n ".join(entries), SUMMARY_WEIGHT))
         document = [BOS] + self.encode(book.text)
-        return Sample(document, self._positions(rng, document, stretch), suffixes)
+        weight = SUMMARIES_FIRST["document"] if summaries else DOCUMENT_WEIGHT
+        return Sample(document, self._positions(rng, document, stretch), suffixes, weight)
 
     def drill_sample(self, name, drill, step):
         """A sample of drills.py."""
@@ -113,7 +118,7 @@ def collate(samples):
         n = len(sample.document)
         _place(ids, positions, targets, row, 0, sample.document, sample.positions)
         if row % DOCUMENT_EVERY == 0:
-            weights[row, : n - 1] = DOCUMENT_WEIGHT
+            weights[row, : n - 1] = sample.weight
         at = width
         for index, (suffix, prompt, weight) in enumerate(sample.suffixes):
             start = sample.positions[-1] + 1

@@ -31,9 +31,9 @@ def main():
             questions = [{"question": q.text, "answers": [q.answer], "kind": q.kind} for q in book.questions]
             line = {"id": name, "task": "qa", "document": book.text, "items": questions}
             qa.write(json.dumps(line) + "\n")
-            if index % 4 == 0:  # documents of their own: a sequence asks either questions or for a summary
-                line = {"id": name, "task": "summarize", "document": book.text, "items": [{"summaries": [book.summary]}]}
-                summaries.write(json.dumps(line) + "\n")
+            # A line of its own: a sequence asks either questions or for a summary.
+            line = {"id": name, "task": "summarize", "document": book.text, "items": [{"summaries": [book.summary]}]}
+            summaries.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
