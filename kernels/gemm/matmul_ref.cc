@@ -24,7 +24,8 @@ void matmul_ref(const MatmulArgs& args) {
     b[i] = element(args.b, static_cast<std::int64_t>(i % k), static_cast<std::int64_t>(i / k), args.compute);
   }
   for (std::int64_t row = 0; row < args.m; ++row) {
-    for (std::size_t x = 0; x < k; ++x) a[x] = element(args.a, row, static_cast<std::int64_t>(x), args.compute);
+    for (std::size_t x = 0; x < k; ++x)
+      a[x] = element(args.a, row, static_cast<std::int64_t>(x), args.compute);
     for (std::int64_t column = 0; column < args.n; ++column) {
       const double* b_column = b.data() + static_cast<std::size_t>(column) * k;
       float& c = args.c[row * args.ldc + column];
