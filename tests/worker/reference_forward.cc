@@ -14,9 +14,13 @@ Vector row_of(const kernels::PackedMatrix& matrix, std::int64_t row) {
   return {values.begin(), values.end()};
 }
 
-double dot(const double* a, const double* b, int n) {
+std::size_t size(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+double dot(const double* a, const double* b, std::int64_t n) {
   double sum = 0;
-  for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+  for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
   return sum;
 }
 
@@ -64,9 +68,9 @@ Vector ReferenceForward::normalized(const Vector& x, const std::vector<float>& w
   return y;
 }
 
-void ReferenceForward::normalize(double* x, int n, const std::vector<float>& weight) const {
-  const double scale = 1.0 / std::sqrt(dot(x, x, n) / n + c().rms_norm_eps);
-  for (int i = 0; i < n; ++i) x[i] *= scale * weight[static_cast<std::size_t>(i)];
+void ReferenceForward::normalize(double* x, std::int64_t n, const std::vector<float>& weight) const {
+  const double scale = 1.0 / std::sqrt(dot(x, x, n) / static_cast<double>(n) + c().rms_norm_eps);
+  for (std::int64_t i = 0; i < n; ++i) x[i] *= scale * weight[static_cast<std::size_t>(i)];
 }
 
 void ReferenceForward::rotate(Vector& x, std::size_t position) const {
@@ -118,6 +122,7 @@ void ReferenceForward::attend(int layer, std::vector<Vector>& rows) const {
   const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
   const auto found = converted_.find(layer);
   std::vector<Vector> normed;
+  normed.reserve(rows.size());
   for (const Vector& x : rows) normed.push_back(normalized(x, w.attention_norm));
   const auto mixed =
       found == converted_.end() ? softmax_attention(w, normed) : linear_attention(found->second, normed);
@@ -143,22 +148,20 @@ std::vector<Vector> ReferenceForward::softmax_attention(const LayerWeights& w,
 
 Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Vector>& keys,
                                        const std::vector<Vector>& values, std::size_t first) const {
-  const int d = c().head_dim, group = c().heads / c().kv_heads;
+  const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads;
   Vector heads(query.size(), 0.0);
-  for (int h = 0; h < c().heads; ++h) {
-    const int kv = h / group * d;
+  for (std::int64_t h = 0; h < c().heads; ++h) {
+    const std::int64_t kv = h / group * d;
     Vector weights;
     double sum = 0;
     for (std::size_t u = first; u < keys.size(); ++u) {
       weights.push_back(
-          std::exp(dot(&query[static_cast<std::size_t>(h * d)], &keys[u][static_cast<std::size_t>(kv)], d) /
-                   std::sqrt(d)));
+          std::exp(dot(&query[size(h * d)], &keys[u][size(kv)], d) / std::sqrt(static_cast<double>(d))));
       sum += weights.back();
     }
     for (std::size_t u = first; u < keys.size(); ++u) {
-      for (int i = 0; i < d; ++i) {
-        heads[static_cast<std::size_t>(h * d + i)] +=
-            weights[u - first] / sum * values[u][static_cast<std::size_t>(kv + i)];
+      for (std::int64_t i = 0; i < d; ++i) {
+        heads[size(h * d + i)] += weights[u - first] / sum * values[u][size(kv + i)];
       }
     }
   }
@@ -167,10 +170,13 @@ Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Ve
 
 std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w,
                                                        const std::vector<Vector>& x) const {
-  const int d = c().head_dim, group = c().heads / c().kv_heads, d_k = variant_.state_width(d);
-  const auto at = [&](int kv, int i, int j) { return static_cast<std::size_t>((kv * d_k + i) * d + j); };
+  const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
+                     d_k = variant_.state_width(c().head_dim);
+  const auto at = [&](std::int64_t kv, std::int64_t i, std::int64_t j) {
+    return size((kv * d_k + i) * d + j);
+  };
   Vector states[2];
-  for (Vector& state : states) state.assign(static_cast<std::size_t>(c().kv_heads * d_k * d), 0.0);
+  for (Vector& state : states) state.assign(size(c().kv_heads * d_k * d), 0.0);
   std::vector<Vector> keys, values, out;
   for (std::size_t t = 0; t < x.size(); ++t) {
     Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
@@ -179,58 +185,57 @@ std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w
     if (variant_.rotary) rotate(k, t);
     keys.push_back(k);
     values.push_back(v);
-    const auto window = static_cast<std::size_t>(variant_.window);
+    const auto window = size(variant_.window);
     Vector exact =
         window == 0 ? Vector() : softmax_heads(q, keys, values, t + 1 > window ? t + 1 - window : 0);
     map_features(q);
     map_features(k);
-    Vector heads(static_cast<std::size_t>(c().heads * d), 0.0);
+    Vector heads(size(c().heads * d), 0.0);
     for (int state = 0; state < 2; ++state) {
       const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
       const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
-      for (int kv = 0; kv < c().kv_heads; ++kv) {
-        for (int i = 0; i < d_k; ++i) {
-          const auto channel = static_cast<std::size_t>(kv * d_k + i);
+      for (std::int64_t kv = 0; kv < c().kv_heads; ++kv) {
+        for (std::int64_t i = 0; i < d_k; ++i) {
+          const auto channel = size(kv * d_k + i);
           const double log_gate =
               -std::log1p(std::exp(-(z[channel] + bias[channel]))) / kernels::kGateTemperature;
           const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
-          for (int j = 0; j < d; ++j) {
+          for (std::int64_t j = 0; j < d; ++j) {
             double& s = states[state][at(kv, i, j)];
-            s = gate * s + k[channel] * v[static_cast<std::size_t>(kv * d + j)];
+            s = gate * s + k[channel] * v[size(kv * d + j)];
           }
         }
       }
-      for (int h = 0; h < c().heads; ++h) {
-        for (int i = 0; i < d_k; ++i) {
-          for (int j = 0; j < d; ++j) {
-            heads[static_cast<std::size_t>(h * d + j)] += mixture(w, state, h) / std::sqrt(d_k) *
-                                                          q[static_cast<std::size_t>(h * d_k + i)] *
-                                                          states[state][at(h / group, i, j)];
+      for (std::int64_t h = 0; h < c().heads; ++h) {
+        for (std::int64_t i = 0; i < d_k; ++i) {
+          for (std::int64_t j = 0; j < d; ++j) {
+            heads[size(h * d + j)] += mixture(w, state, h) / std::sqrt(static_cast<double>(d_k)) *
+                                      q[size(h * d_k + i)] * states[state][at(h / group, i, j)];
           }
         }
       }
     }
     if (variant_.output_norm) {
-      for (int h = 0; h < c().heads; ++h) normalize(&heads[static_cast<std::size_t>(h * d)], d, w.o_norm);
+      for (std::int64_t h = 0; h < c().heads; ++h) normalize(&heads[size(h * d)], d, w.o_norm);
     }
     for (std::size_t i = 0; i < exact.size(); ++i) {
-      exact[i] += w.share[i / static_cast<std::size_t>(d)] * heads[i];
+      exact[i] += w.share[i / size(d)] * heads[i];
     }
     out.push_back(product(w.o, window == 0 ? heads : exact));
   }
   return out;
 }
 
-double ReferenceForward::mixture(const DslaLayerTensors& w, int state, int head) {
+double ReferenceForward::mixture(const DslaLayerTensors& w, int state, std::int64_t head) {
   const std::size_t columns = w.alpha.size() / 2;
-  const std::size_t column = columns == 1 ? 0 : static_cast<std::size_t>(head);
+  const std::size_t column = columns == 1 ? 0 : size(head);
   const double history = std::exp(double{w.alpha[column]}),
                recency = std::exp(double{w.alpha[columns + column]});
   return (state == 0 ? history : recency) / (history + recency);
 }
 
 void ReferenceForward::feed_forward(int layer, std::vector<Vector>& rows) const {
-  const LayerWeights& w = weights_.layers[static_cast<std::size_t>(layer)];
+  const LayerWeights& w = weights_.layers[size(layer)];
   const std::vector<float> gate_up = unpacked(w.gate_up), down = unpacked(w.down);
   for (Vector& x : rows) {
     const Vector both = product(gate_up, normalized(x, w.mlp_norm));

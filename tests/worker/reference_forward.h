@@ -27,7 +27,7 @@ class ReferenceForward {
   [[nodiscard]] const LlamaConfig& c() const { return weights_.config; }
 
   [[nodiscard]] Vector normalized(const Vector& x, const std::vector<float>& weight) const;
-  void normalize(double* x, int n, const std::vector<float>& weight) const;
+  void normalize(double* x, std::int64_t n, const std::vector<float>& weight) const;
   // Rotates each head of x, which belongs to the token at `position`.
   void rotate(Vector& x, std::size_t position) const;
   void map_features(Vector& x) const;
@@ -41,7 +41,7 @@ class ReferenceForward {
   // kernels/dsla/dsla.h, with what the variant adds.
   [[nodiscard]] std::vector<Vector> linear_attention(const DslaLayerTensors& w,
                                                      const std::vector<Vector>& x) const;
-  [[nodiscard]] static double mixture(const DslaLayerTensors& w, int state, int head);
+  [[nodiscard]] static double mixture(const DslaLayerTensors& w, int state, std::int64_t head);
   void feed_forward(int layer, std::vector<Vector>& rows) const;
 
   const ModelWeights& weights_;
