@@ -32,9 +32,9 @@ std::vector<std::int32_t> noise(std::size_t count, unsigned seed) {
   return ids;
 }
 
-std::vector<std::int32_t> alone(std::shared_ptr<const ModelWeights> weights, EngineRequest request,
+std::vector<std::int32_t> alone(const std::shared_ptr<const ModelWeights>& weights, EngineRequest request,
                                 EngineOptions options) {
-  const auto engine = engine_over(std::move(weights), options);
+  const auto engine = engine_over(weights, options);
   const RequestId id = request.id;
   EXPECT_TRUE(engine->add(std::move(request)).ok());
   Collector sink;

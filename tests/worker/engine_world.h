@@ -43,7 +43,7 @@ struct EngineOptions {
   int max_sequences = 64;
 };
 
-inline std::unique_ptr<Engine> engine_over(std::shared_ptr<const ModelWeights> weights,
+inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeights>& weights,
                                            const EngineOptions& options = {}) {
   EngineLimits limits;
   limits.cache_bytes = options.cache_bytes;
