@@ -8,8 +8,7 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr std::int64_t kChunkSteps = 64;     // of a panel, 16 KiB: read by all rows while it is cached
-constexpr std::int64_t kStreamAhead = 4096;  // bytes from use to prefetch where rows read a panel once
+constexpr std::int64_t kChunkSteps = 64;  // of a panel, 16 KiB: read by all rows while it is cached
 
 }  // namespace
 
@@ -17,9 +16,9 @@ void multiply_panel(const std::byte* x, std::int64_t rows, std::int64_t stride, 
                     DType dtype, float* tile) {
   const TileKernels& kernels = tile_kernels(dtype);
   const std::int64_t steps = stride / kStepBytes;
-  const std::int64_t groups = (rows + kernels.max_rows - 1) / kernels.max_rows;
+  const std::int64_t groups = (rows + kMaxTileRows - 1) / kMaxTileRows;
   const std::int64_t chunk = groups == 1 ? steps : std::min(steps, kChunkSteps);
-  const std::int64_t distance = groups == 1 ? kStreamAhead : chunk * kPanelStepBytes;
+  const std::int64_t distance = groups == 1 ? kernels.stream_ahead : chunk * kPanelStepBytes;
   const std::int64_t lines = (kBlockSteps * kPanelStepBytes / 64 + groups - 1) / groups;
   for (std::int64_t step = 0; step < steps; step += chunk) {
     for (std::int64_t group = 0; group < groups; ++group) {

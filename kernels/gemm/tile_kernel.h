@@ -16,7 +16,8 @@ namespace dslad::kernels {
 
 inline constexpr std::int64_t kStepBytes = 4;         // of a row of x
 inline constexpr std::int64_t kPanelStepBytes = 256;  // of a panel of W
-inline constexpr std::int64_t kBlockSteps = 4;        // REQUIRES: a call makes a multiple of these
+inline constexpr int kPanelColumns = 64;
+inline constexpr std::int64_t kBlockSteps = 4;  // REQUIRES: a call makes a multiple of these
 inline constexpr int kMaxTileRows = 6;
 
 struct TileArgs {
@@ -39,7 +40,7 @@ inline const std::byte* fetch_ahead(const std::byte* ahead, std::int64_t lines) 
 struct TileKernels {
   using Kernel = void (*)(const TileArgs&);
   std::array<Kernel, kMaxTileRows> by_rows;  // by_rows[r - 1] for r rows
-  int max_rows;                              // what the registers of this machine hold
+  std::int64_t stream_ahead;                 // bytes from use to fetch where rows read a panel once
 };
 
 // The best kernels for this machine, chosen once.

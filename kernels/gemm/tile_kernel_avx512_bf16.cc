@@ -12,6 +12,7 @@ namespace dslad::kernels {
 namespace {
 
 constexpr int kVectors = 4;  // of 16 columns in a panel
+constexpr std::int64_t kStreamAhead = 4096;
 
 // The sums of a tile, in registers: 24 of the 32 for six rows.
 template <int kRows>
@@ -73,7 +74,7 @@ DSLAD_AVX512_BF16 void run_tile(const TileArgs& args) {
 
 const TileKernels* avx512_bf16_tile_kernels() {
   static const TileKernels kernels = {
-      {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>, run_tile<5>, run_tile<6>}, 6};
+      {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>, run_tile<5>, run_tile<6>}, kStreamAhead};
   const bool supported = __builtin_cpu_supports("avx512bf16") != 0 &&
                          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bw") != 0;
   return supported ? &kernels : nullptr;
