@@ -166,6 +166,32 @@ TEST_F(DistilTest, AHardLayerGetsStepsOfItsOwn_StoppedOrNot) {
   EXPECT_EQ(logged(parts), logged(whole));
 }
 
+TEST_F(DistilTest, AStageThatRaisesTheDivergenceIsUndone_StoppedOrNot) {
+  options_.chained.steps = 0;
+  const auto without = folder_.path() / "without", undone = folder_.path() / "undone",
+             stopped = folder_.path() / "stopped", kept = folder_.path() / "kept";
+  ASSERT_TRUE(run(without, 1).ok());
+  options_.chained = {4, 0.5, 0.5, 0};  // a rate that leads astray
+  ASSERT_TRUE(run(undone, 1).ok());
+  ASSERT_FALSE(run(stopped, 1, 8).ok());  // in the middle of the stage
+  ASSERT_TRUE(run(stopped, 1).ok());
+  options_.undo_worse = false;
+  ASSERT_TRUE(run(kept, 1).ok());
+
+  const std::string file = "layer-03.safetensors";
+  EXPECT_EQ(read_text(undone / file), read_text(without / file));
+  EXPECT_EQ(read_text(stopped / file), read_text(undone / file));
+  EXPECT_EQ(logged(stopped), logged(undone));
+  EXPECT_NE(read_text(kept / file), read_text(without / file));
+
+  const auto losses = load_chain_manifest(undone)->distilled[0].losses;
+  const auto kept_losses = load_chain_manifest(kept)->distilled[0].losses;
+  EXPECT_EQ(losses["chained"]["kl"], losses["layerwise"]["kl"]);
+  EXPECT_GT(losses["chained"]["undone_kl"], losses["layerwise"]["kl"]);
+  EXPECT_EQ(kept_losses["chained"]["kl"], losses["chained"]["undone_kl"]);
+  EXPECT_FALSE(kept_losses["chained"].contains("undone_kl"));
+}
+
 TEST_F(DistilTest, TheLongContextStageTrainsOnItsOwnSequences) {
   options_.layerwise.steps = options_.chained.steps = 1;
   options_.batch_tokens = 1;  // a sequence a step

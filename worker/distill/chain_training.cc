@@ -42,7 +42,10 @@ nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& opt
   std::size_t measured = 1;
   for (const Stage stage : kStages) {
     if (options.stage(stage).steps == 0) continue;
-    out[std::string(to_string(stage))] = {{"kl", outcome.kl[measured]}, {"ce", outcome.ce[measured]}};
+    nlohmann::json& losses = out[std::string(to_string(stage))];
+    losses = {{"kl", outcome.kl[measured]}, {"ce", outcome.ce[measured]}};
+    const double reached = outcome.reached_kl[measured];
+    if (reached != outcome.kl[measured]) losses["undone_kl"] = reached;
     ++measured;
   }
   out["tokens"] = outcome.tokens;

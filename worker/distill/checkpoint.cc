@@ -56,6 +56,7 @@ Result<TrainingState> parse_state(const nlohmann::json& json, const std::string&
   state.tokens = fields.integer("tokens", 0, kAny);
   state.kl = numbers(fields, "kl");
   state.ce = numbers(fields, "ce");
+  state.reached_kl = numbers(fields, "reached_kl");
   if (!fields.status()) return fields.status().error();
   return state;
 }
@@ -67,6 +68,7 @@ Status save_checkpoint(const std::filesystem::path& dir, const Checkpoint& check
   const auto size = static_cast<std::int64_t>(checkpoint.values.size());
   const std::vector<TensorToWrite> tensors = {
       {"values", {size}, checkpoint.values, kernels::DType::kF32},
+      {"stage_start", {size}, checkpoint.stage_start, kernels::DType::kF32},
       {"first_moment", {size}, checkpoint.first_moment, kernels::DType::kF32},
       {"second_moment", {size}, checkpoint.second_moment, kernels::DType::kF32}};
   const auto written = write_safetensors(dir / tensors_file(s.number), tensors);
@@ -81,7 +83,8 @@ Status save_checkpoint(const std::filesystem::path& dir, const Checkpoint& check
                                        {"number", s.number},
                                        {"tokens", s.tokens},
                                        {"kl", s.kl},
-                                       {"ce", s.ce}};
+                                       {"ce", s.ce},
+                                       {"reached_kl", s.reached_kl}};
   Status replaced = write_file(dir / kStateFile, json.dump(1) + "\n");
   if (!replaced) return replaced;
   std::error_code ignored;  // an old file left behind costs space, not correctness
@@ -99,8 +102,9 @@ Result<std::optional<Checkpoint>> load_checkpoint(const std::filesystem::path& d
   const std::filesystem::path path = dir / tensors_file(state->number);
   const auto file = SafetensorsFile::open(path);
   if (!file) return file.error();
-  Checkpoint checkpoint{*std::move(state), {}, {}, {}};
+  Checkpoint checkpoint{*std::move(state), {}, {}, {}, {}};
   Status read = read_tensor(*file, path.string(), "values", checkpoint.values);
+  if (read) read = read_tensor(*file, path.string(), "stage_start", checkpoint.stage_start);
   if (read) read = read_tensor(*file, path.string(), "first_moment", checkpoint.first_moment);
   if (read) read = read_tensor(*file, path.string(), "second_moment", checkpoint.second_moment);
   if (!read) return read.error();

@@ -1,7 +1,7 @@
 // Where a run stands, on disk: enough to go on with the same losses as if it had never stopped.
 //
 //   DIR/checkpoint.json                   the state, and the name of
-//   DIR/checkpoint-<number>.safetensors   values, first_moment, second_moment [parameters] f32
+//   DIR/checkpoint-<number>.safetensors   values, stage_start, first_moment, second_moment [parameters] f32
 // The tensors are written first and the state, which replaces the older one atomically, names them: a kill or
 // a full disk at any moment leaves the older checkpoint whole. Functions of their arguments; one writer at a
 // time.
@@ -24,15 +24,17 @@ struct TrainingState {
   std::int64_t step = 0;             // of the stage, the next to be done
   std::int64_t optimizer_steps = 0;  // done
   BatchCursor cursor;
-  std::int64_t log_bytes = 0;  // of the log when this was written
-  std::int64_t number = 0;     // of the checkpoint; grows
-  std::int64_t tokens = 0;     // trained on so far
-  std::vector<double> kl, ce;  // held out: as initialised, and after each stage that is done
+  std::int64_t log_bytes = 0;      // of the log when this was written
+  std::int64_t number = 0;         // of the checkpoint; grows
+  std::int64_t tokens = 0;         // trained on so far
+  std::vector<double> kl, ce;      // held out: as initialised, and after each stage that is done
+  std::vector<double> reached_kl;  // the same, what an undone stage had reached included
 };
 
 struct Checkpoint {
   TrainingState state;
-  std::vector<float> values, first_moment, second_moment;  // of equal size
+  // Of equal size; `stage_start` has the values with which the stage began.
+  std::vector<float> values, stage_start, first_moment, second_moment;
 };
 
 Status save_checkpoint(const std::filesystem::path& dir, const Checkpoint& checkpoint);

@@ -42,6 +42,7 @@ nlohmann::ordered_json DistilOptions::to_json() const {
     out["hard"] = stage_json(hard);
     out["hard"]["above_kl"] = hard_kl;
   }
+  out["undo_worse"] = undo_worse;
   out["losses"] = {
       {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},

@@ -37,6 +37,8 @@ struct DistilOptions {
   // held-out KL before it is above `hard_kl`; steps 0: no layer is treated so.
   StageOptions hard{0, 1e-3, 1e-5, 0};
   double hard_kl = 0.05;  // nats a token
+  // A stage that leaves the held-out divergence higher than it found it is undone.
+  bool undo_worse = true;
   LossWeights losses{1.0, 0.1, 0.01, 1.0};
   AdamWOptions optimizer;
   double projection_rate = 1.0;      // learning rate of q, k, v and o relative to the other parameters'

@@ -33,7 +33,7 @@ class LayerTraining {
     Status status = begin();
     for (; status && static_cast<std::size_t>(state_.stage) < kStages.size();) status = run_stage();
     if (!status) return status.error();
-    return LayerOutcome{state_.kl, state_.ce, state_.tokens};
+    return LayerOutcome{state_.kl, state_.ce, state_.reached_kl, state_.tokens};
   }
 
  private:
@@ -42,6 +42,7 @@ class LayerTraining {
   }
 
   Status begin() {
+    keep_values();
     auto checkpoint = load_checkpoint(setup_.dir);
     if (!checkpoint) return checkpoint.error();
     if (checkpoint->has_value() && (*checkpoint)->state.layer == layer_.layer()) {
@@ -61,16 +62,16 @@ class LayerTraining {
 
   Status restore(const Checkpoint& checkpoint) {
     const std::size_t size = layer_.value_array().size();
-    if (checkpoint.values.size() != size || checkpoint.first_moment.size() != size ||
-        checkpoint.second_moment.size() != size) {
+    if (checkpoint.values.size() != size || checkpoint.stage_start.size() != size ||
+        checkpoint.first_moment.size() != size || checkpoint.second_moment.size() != size) {
       return Error{ErrorCode::kInvalidArgument,
                    fmt::format("{}: the checkpoint holds {} parameters, layer {} has {}; remove the folder's "
                                "checkpoint to train the layer anew",
                                setup_.dir.string(), checkpoint.values.size(), layer_.layer(), size)};
     }
     state_ = checkpoint.state;
-    std::ranges::copy(checkpoint.values, layer_.value_array().begin());
-    layer_.refresh();
+    set_values(checkpoint.values);
+    stage_start_ = checkpoint.stage_start;
     optimizer_.restore(state_.optimizer_steps, checkpoint.first_moment, checkpoint.second_moment);
     if (on_long_sequences()) source_ = source_over(setup_.long_context);
     source_.seek(state_.cursor);
@@ -104,13 +105,31 @@ class LayerTraining {
     }
     if (options.steps > 0) {
       Status measured = measure();
+      if (measured && options_.undo_worse) measured = undo_if_worse();
       if (!measured) return measured;
+      keep_values();
     }
     ++state_.stage;
     state_.step = 0;
     if (on_long_sequences()) source_ = source_over(setup_.long_context);
     optimizer_ = AdamW(options_.optimizer, layer_.value_array().size());
     return save();
+  }
+
+  // After a stage's measurement: back to where it began, if that was nearer to the teacher.
+  Status undo_if_worse() {
+    const std::size_t last = state_.kl.size() - 1;
+    if (state_.kl[last] <= state_.kl[last - 1]) return ok_status();
+    set_values(stage_start_);
+    state_.kl[last] = state_.kl[last - 1];
+    state_.ce[last] = state_.ce[last - 1];
+    return log_->append({{"layer", layer_.layer()}, {"undone", to_string(current_stage())}});
+  }
+
+  void keep_values() { stage_start_.assign(layer_.value_array().begin(), layer_.value_array().end()); }
+  void set_values(std::span<const float> values) {
+    std::ranges::copy(values, layer_.value_array().begin());
+    layer_.refresh();
   }
 
   Status step(Stage stage, const CosineSchedule& schedule, std::int64_t steps) {
@@ -184,6 +203,7 @@ class LayerTraining {
     const auto losses = held_out_losses(network_, setup_.held_out, options_.batch_tokens, all);
     if (!losses) return losses.error();
     state_.kl.push_back(losses->kl);
+    state_.reached_kl.push_back(losses->kl);
     state_.ce.push_back(losses->ce);
     return log_->append({{"layer", layer_.layer()},
                          {"after", state_.kl.size() == 1 ? "initialisation" : to_string(current_stage())},
@@ -205,8 +225,8 @@ class LayerTraining {
       return std::vector<float>(part.begin(), part.end());
     };
     Status saved =
-        save_checkpoint(setup_.dir, {state_, copy(layer_.value_array()), copy(optimizer_.first_moment()),
-                                     copy(optimizer_.second_moment())});
+        save_checkpoint(setup_.dir, {state_, copy(layer_.value_array()), stage_start_,
+                                     copy(optimizer_.first_moment()), copy(optimizer_.second_moment())});
     saved_at_ = Clock::now();
     return saved;
   }
@@ -219,6 +239,7 @@ class LayerTraining {
   BatchSource source_;
   AdamW optimizer_;
   TrainingState state_;
+  std::vector<float> stage_start_;  // the layer's values when the stage began
   std::unique_ptr<TrainingLog> log_;
   Clock::time_point saved_at_ = Clock::now();
 };

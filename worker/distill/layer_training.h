@@ -41,8 +41,9 @@ struct TrainingSetup {
 };
 
 struct LayerOutcome {
-  std::vector<double> kl, ce;  // held out, nats: as initialised, and after each stage
-  std::int64_t tokens = 0;     // trained on, all stages
+  std::vector<double> kl, ce;      // held out, nats: as initialised, and after each stage
+  std::vector<double> reached_kl;  // the same, what an undone stage had reached included
+  std::int64_t tokens = 0;         // trained on, all stages
 };
 
 // Mean losses over sequences, without gradients, by batches of about `batch_tokens`.

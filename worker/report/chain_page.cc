@@ -54,6 +54,11 @@ std::string order_section(const ChainManifest& m) {
   return out + "</table>\n";
 }
 
+std::string stage_cell(const nlohmann::json& losses, const char* stage) {
+  const auto undone = at(losses, {stage, "undone_kl"});
+  return number(at(losses, {stage, "kl"})) + (undone ? fmt::format(" ({:.5f}, undone)", *undone) : "");
+}
+
 std::string layers_section(const ChainManifest& m) {
   if (m.distilled.empty()) return "<p>No layer is distilled yet.</p>\n";
   std::string out = "<h2>Layers: divergence on held-out text after each stage</h2>\n<table>";
@@ -62,14 +67,13 @@ std::string layers_section(const ChainManifest& m) {
              "th");
   for (std::size_t i = 0; i < m.distilled.size(); ++i) {
     const DistilledLayer& layer = m.distilled[i];
-    out +=
-        row({fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
-             number(at(layer.losses, {"initialised", "kl"})), number(at(layer.losses, {"layerwise", "kl"})),
-             number(at(layer.losses, {"chained", "kl"})), number(at(layer.losses, {"long_context", "kl"})),
-             number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
-             number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
-             number(at(layer.losses, {"tokens"}), "{:.0f}")},
-            "td");
+    out += row({fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
+                number(at(layer.losses, {"initialised", "kl"})), stage_cell(layer.losses, "layerwise"),
+                stage_cell(layer.losses, "chained"), stage_cell(layer.losses, "long_context"),
+                number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
+                number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
+                number(at(layer.losses, {"tokens"}), "{:.0f}")},
+               "td");
   }
   return out +
          "</table>\n<p>Gates: median over channels of the mean gate a on held-out text; 1 keeps "

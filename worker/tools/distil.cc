@@ -113,14 +113,16 @@ class Reporter {
       const nlohmann::ordered_json out = {{"layer", report.layer},
                                           {"plan", report.position + 1},
                                           {"held_out_kl", report.outcome.kl},
+                                          {"reached_kl", report.outcome.reached_kl},
                                           {"kl", *report.quality.kl},
                                           {"perplexity_ratio", *report.quality.perplexity_ratio},
                                           {"tokens", report.outcome.tokens}};
       fmt::print("{}\n", out.dump());
     } else {
-      fmt::print("plan {}: layer {} converted; kl {} -> {:.5f}, perplexity x{:.4f}\n", report.position + 1,
-                 report.layer, fmt::format("{:.5f}", report.outcome.kl.front()), *report.quality.kl,
-                 *report.quality.perplexity_ratio);
+      const bool undone = report.outcome.reached_kl != report.outcome.kl;
+      fmt::print("plan {}: layer {} converted; kl {:.5f} -> {:.5f}, perplexity x{:.4f}{}\n",
+                 report.position + 1, report.layer, report.outcome.kl.front(), *report.quality.kl,
+                 *report.quality.perplexity_ratio, undone ? "; a stage that raised kl was undone" : "");
     }
     std::fflush(stdout);
   }

@@ -42,16 +42,16 @@ class Corpus:
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def sample(self, name, tokens, max_suffixes, stretch, recite, summaries=False):
+    def sample(self, name, tokens, max_suffixes, stretch, recite, summaries=False, stations=None):
         """`stretch`: whether to leave gaps between some lines' positions, as if the log were longer.
 
         `recite`: whether to repeat the entries in another order. Every value of it can be looked up, which
         teaches looking up much faster than the questions alone.
-        `summaries`: whether the summary matters most.
+        `summaries`: whether the summary matters most. `stations`: as for make_logbook.
         """
         rng = random.Random(f"{self.seed}-{name}")
         routine = self._prose_line if rng.random() < 0.2 else routine_line
-        book = make_logbook(f"{self.seed}-{name}", tokens, routine)
+        book = make_logbook(f"{self.seed}-{name}", tokens, routine, stations)
         suffixes = [
             self.suffix(QUESTION.format(question=q.text), q.answer, ANSWER_WEIGHT)
             for q in book.questions[: max_suffixes - 1]

@@ -20,6 +20,7 @@ class Stage:
     rate: float = 2e-3  # learning rate
     mixed: int = 0  # about so many tokens in a batch, lengths spread evenly over their logarithm
     summaries: bool = False  # one of every document, of more weight than answers and the document itself
+    stations: tuple | None = None  # fewest and most of a logbook; None: as many as its length allows
 
 
 STAGES = (
@@ -41,6 +42,8 @@ STAGES = (
     Stage(700, (200, 7600), 6, 24, 0.4, mixed=3000),
     Stage(340, (200, 7600), 6, 8, 0.1, mixed=3000, summaries=True),
     Stage(300, (200, 7600), 6, 20, 0.2, mixed=3000, summaries=True),
+    Stage(240, (150, 400), 16, 3, 0.5, summaries=True, stations=(5, 8)),
+    Stage(320, (200, 7600), 6, 16, 0.2, mixed=3000, summaries=True),
 )
 TOTAL_STEPS = sum(stage.steps for stage in STAGES)
 WARM_UP_STEPS = 150
@@ -49,7 +52,7 @@ DECAY_STEPS = 200  # before each end of a cycle: cosine down to a twentieth
 # the second 0.92 at 3,740, but summaries named 0.3 of the keepers, and 0.4 after the third. The fourth made it 0.6 on short
 # logbooks and cost long ones: 0.81 at 7,100 tokens after the fifth. The sixth has all lengths at once and loses none: 0.95. The
 # seventh asks for summaries most, the eighth for as many answers again: ROUGE-L 0.84 before, 0.91 after both, answers as before.
-CYCLE_ENDS = (1850, 2230, 2435, 2795, 2840, 3540, 3880, TOTAL_STEPS)
+CYCLE_ENDS = (1850, 2230, 2435, 2795, 2840, 3540, 3880, 4180, TOTAL_STEPS)
 
 
 def stage_of(step):
@@ -70,7 +73,13 @@ def batch_of(corpus, step):
     stretch = rng.random() < stage.stretch
     samples = [
         corpus.sample(
-            f"{step}-{i}", tokens, stage.questions, stretch, rng.random() < stage.recite, stage.summaries
+            f"{step}-{i}",
+            tokens,
+            stage.questions,
+            stretch,
+            rng.random() < stage.recite,
+            stage.summaries,
+            stage.stations,
         )
         for i in range(documents)
     ]

@@ -62,11 +62,15 @@ def count_pieces(text):
     return len(re.findall(r"\w+|[^\w\s]|\n", text))
 
 
-def make_logbook(seed, target_pieces, routine=routine_line):
-    """One logbook of about `target_pieces` tokens. `routine(rng, stations)` gives the filler lines."""
+def make_logbook(seed, target_pieces, routine=routine_line, stations=None):
+    """One logbook of about `target_pieces` tokens. `routine(rng, stations)` gives the filler lines.
+
+    `stations`: fewest and most of them; without it 3 to 8, in short logbooks no more than a quarter of the entries.
+    """
     rng = random.Random(seed)
     room = max(8, (target_pieces - 20) // PIECES_PER_LINE)
-    stations = rng.sample(STATIONS, min(room // 4, rng.randint(3, 8)))
+    count = rng.randint(*stations) if stations else min(room // 4, rng.randint(3, 8))
+    stations = rng.sample(STATIONS, count)
     statements = _plan_statements(rng, stations, min(int(room * 0.85), MAX_STATEMENTS))
     days = rng.randint(4, 28)
     header = f"Logbook of {len(stations)} stations, days 1 to {days}: {_listing(stations)}."
