@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <system_error>
+#include <thread>
 #include <unistd.h>
 #include <zmq.hpp>
 
@@ -23,6 +24,9 @@ Error unreachable(const std::string& url, std::string_view why) {
   return {ErrorCode::kUnavailable,
           fmt::format("the daemon is not reachable at {}: {}; {}", url, why, kRemedy)};
 }
+
+// A daemon that has just been started opens its database before it listens.
+constexpr std::chrono::milliseconds kStartUp{1000}, kRetry{20};
 
 // ZeroMQ retries a missing local socket for ever and tells nobody; the kernel knows at once.
 Status probe_local(const std::string& url) {
@@ -48,6 +52,16 @@ Status probe_local(const std::string& url) {
   return unreachable(url, std::generic_category().message(reason));
 }
 
+Status await_local(const std::string& url) {
+  const Deadline deadline = std::chrono::steady_clock::now() + kStartUp;
+  for (;;) {
+    Status status = probe_local(url);
+    const bool absent = !status && status.error().code == ErrorCode::kUnavailable;
+    if (!absent || interrupted() || std::chrono::steady_clock::now() >= deadline) return status;
+    std::this_thread::sleep_for(kRetry);
+  }
+}
+
 }  // namespace
 
 struct Connection::Socket {
@@ -63,7 +77,7 @@ Connection::~Connection() = default;
 
 Result<Connection> Connection::open(const std::string& url) {
   if (url.starts_with(kIpc)) {
-    if (Status status = probe_local(url); !status) return status.error();
+    if (Status status = await_local(url); !status) return status.error();
   }
   try {
     auto socket = std::make_unique<Socket>();

@@ -14,7 +14,8 @@ using Deadline = std::chrono::steady_clock::time_point;
 
 class Connection {
  public:
-  // A local socket that nobody listens on is found out at once; a remote peer only by its silence.
+  // A local socket that nobody listens on is found out within a second, which a daemon has to start; a remote
+  // peer only by its silence.
   // Errors: kInvalidArgument for a URL that is none, kUnavailable where nobody listens.
   static Result<Connection> open(const std::string& url);
 

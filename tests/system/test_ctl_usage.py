@@ -75,7 +75,11 @@ class CtlUsage(CtlTest):
                               ("--priority", "9999999")):
             self.refused(USAGE, "submit", "generate", "--prompt", "x", option, value, says=[value])
 
-    def test_an_absent_daemon_is_found_out_at_once_and_named(self):
+    def test_a_daemon_that_has_just_been_started_is_waited_for(self):
+        self.start_daemon(ready=False)
+        self.ctl_ok("status")
+
+    def test_an_absent_daemon_is_found_out_soon_and_named(self):
         patient = ("--rpc-timeout", "86400")  # were it waited for, the test would hang
         self.refused(UNREACHABLE, "status", *patient, says=[self.jobs_url, "is dslad running?", "--connect"])
         self.refused(UNREACHABLE, "submit", "generate", "--prompt", "x", *patient, says=[self.jobs_url])
