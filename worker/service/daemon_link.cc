@@ -230,8 +230,9 @@ class DaemonLink::Loop {
   void accept(schema::ChangePlan change) { hand_over(std::move(change)); }
   void accept(schema::Drain drain) { hand_over(drain); }
 
-  void hand_over(Order order) {
-    state_.orders.push_back(std::move(order));
+  template <typename Message>
+  void hand_over(Message message) {
+    state_.orders.emplace_back(std::move(message));
     state_.arrived.notify_all();
   }
 
