@@ -152,6 +152,33 @@ TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
   EXPECT_EQ(engine->caches().state_bytes_used(), 0u);
 }
 
+// Ends every answer but the first after its first token.
+class Impatient : public Collector {
+ public:
+  bool on_token(RequestId id, int tail, std::int32_t token) override {
+    return Collector::on_token(id, tail, token) && tail == 0;
+  }
+};
+
+TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
+  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const auto engine = engine_over(weights, {.converted = 4});
+  EngineRequest request = continuation(1, noise(200, 1), 40, 4);
+  request.tails = {noise(9, 1), noise(9, 2), noise(9, 3), noise(9, 4)};
+  ASSERT_TRUE(engine->add(std::move(request)).ok());
+  Impatient sink;
+  std::size_t most = 0;
+  while (sink.answers[{1, 0}].size() < 10) {
+    ASSERT_TRUE(engine->step(sink).ok());
+    most = std::max(most, engine->caches().state_bytes_used());
+  }
+  // Of the head and its four lanes, the head and one are left.
+  EXPECT_EQ(engine->caches().state_bytes_used() * 5, most * 2);
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}].size()), 40u);
+  EXPECT_EQ(engine->caches().state_bytes_used(), 0u);
+}
+
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
   const auto weights = random_weights(company_config(), DType::kF32, 13);
   const auto engine = engine_over(weights, {.converted = 4});

@@ -89,6 +89,7 @@ void RunningRequest::start_tails(int spare_sequences) {
     ++next_tail_;
     --spare_sequences;
   }
+  idle_lanes_.clear();  // no question is left for them, and other requests may wait for their memory
 }
 
 std::span<const std::int32_t> RunningRequest::next_piece(const Sequence& sequence) const {
