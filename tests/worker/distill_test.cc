@@ -1,6 +1,8 @@
 // Whole distillation runs on a small random model: what stands in the folder after each way a run can end.
 #include <cmath>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -8,7 +10,9 @@
 
 #include "tests/worker/test_files.h"
 #include "worker/distill/chain_training.h"
+#include "worker/distill/checkpoint.h"
 #include "worker/distill/sensitivity.h"
+#include "worker/distill/training_log.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -246,6 +250,32 @@ TEST_F(DistilTest, RefusesACheckpointOfAnotherShape) {
   const Status resumed = run(dir, 1);
   ASSERT_FALSE(resumed.ok());
   EXPECT_EQ(resumed.error().code, ErrorCode::kInvalidArgument) << resumed.error().message;
+}
+
+TEST_F(DistilTest, ACheckpointKeepsADivergenceThatIsNoNumber) {
+  Checkpoint checkpoint;
+  checkpoint.state.kl = checkpoint.state.ce = {0.5, 0.5};
+  checkpoint.state.reached_kl = {0.5, std::numeric_limits<double>::quiet_NaN()};
+  checkpoint.values = checkpoint.stage_start = checkpoint.first_moment = checkpoint.second_moment = {1.0f};
+  ASSERT_TRUE(save_checkpoint(folder_.path(), checkpoint).ok());
+  const auto loaded = load_checkpoint(folder_.path());
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  ASSERT_EQ((*loaded)->state.reached_kl.size(), 2u);
+  EXPECT_TRUE(std::isnan((*loaded)->state.reached_kl[1]));
+
+  checkpoint.state.reached_kl = {0.5};
+  ASSERT_TRUE(save_checkpoint(folder_.path(), checkpoint).ok());
+  EXPECT_FALSE(load_checkpoint(folder_.path()).ok());
+}
+
+TEST_F(DistilTest, ALogThatIsShorterThanItsCheckpointSaysGoesOnWhereItEnds) {
+  const auto path = folder_.path() / "log.jsonl";
+  std::ofstream(path) << "{}\n";
+  auto log = TrainingLog::open(path, 100);
+  ASSERT_TRUE(log.ok());
+  ASSERT_TRUE(log->append({{"step", 1}}).ok());
+  EXPECT_EQ(read_text(path), "{}\n{\"step\":1}\n");
+  EXPECT_EQ(log->bytes(), 14);
 }
 
 TEST_F(DistilTest, ADamagedCheckpointIsAnErrorThatNamesIt) {

@@ -1,6 +1,7 @@
 #include "worker/distill/checkpoint.h"
 
 #include <fmt/format.h>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "worker/files/atomic_file.h"
@@ -37,8 +38,8 @@ std::vector<double> numbers(JsonFields& fields, const char* key) {
     fields.refuse(key, "must be a list of numbers");
     return out;
   }
-  for (const nlohmann::json& value : *array) {
-    if (value.is_number()) out.push_back(value.get<double>());
+  for (const nlohmann::json& value : *array) {  // JSON has no NaN: it was written as null
+    out.push_back(value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN());
   }
   return out;
 }
@@ -57,6 +58,9 @@ Result<TrainingState> parse_state(const nlohmann::json& json, const std::string&
   state.kl = numbers(fields, "kl");
   state.ce = numbers(fields, "ce");
   state.reached_kl = numbers(fields, "reached_kl");
+  if (state.ce.size() != state.kl.size() || state.reached_kl.size() != state.kl.size()) {
+    fields.refuse("reached_kl", "must be as long as kl and ce");
+  }
   if (!fields.status()) return fields.status().error();
   return state;
 }

@@ -42,7 +42,7 @@ nlohmann::ordered_json DistilOptions::to_json() const {
     out["hard"] = stage_json(hard);
     out["hard"]["above_kl"] = hard_kl;
   }
-  out["undo_worse"] = undo_worse;
+  if (undo_worse) out["undo_worse"] = true;  // chains of before it was possible have no such key
   out["losses"] = {
       {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},

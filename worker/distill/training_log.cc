@@ -1,5 +1,6 @@
 #include "worker/distill/training_log.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -21,7 +22,10 @@ Error failed(const std::filesystem::path& path, const char* what) {
 Result<TrainingLog> TrainingLog::open(const std::filesystem::path& path, std::int64_t bytes) {
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) return failed(path, "open");
-  if (::ftruncate(descriptor, bytes) != 0 || ::lseek(descriptor, 0, SEEK_END) < 0) {
+  // Never longer than it is: what a power cut or a hand took away is missing, not zeros.
+  const std::int64_t size = ::lseek(descriptor, 0, SEEK_END);
+  bytes = std::min(bytes, size);
+  if (size < 0 || ::ftruncate(descriptor, bytes) != 0 || ::lseek(descriptor, 0, SEEK_END) < 0) {
     Error error = failed(path, "cut back");
     ::close(descriptor);
     return error;

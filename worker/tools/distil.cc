@@ -52,7 +52,8 @@ Status check_order(const TrainingSession& session) {
 // Whether this run may begin, or go on with what the folder holds.
 Status check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
-  const bool begun = !session.manifest.distilled.empty() || (checkpoint && checkpoint->has_value());
+  if (!checkpoint) return checkpoint.error();
+  const bool begun = !session.manifest.distilled.empty() || checkpoint->has_value();
   if (!begun) return ok_status();
   if (!session.arguments.resume) {
     return Error{ErrorCode::kRefused,
