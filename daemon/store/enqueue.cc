@@ -56,11 +56,29 @@ Result<JobId> find_by_key(Database& db, const std::string& key) {
   return Error{ErrorCode::kInternal, fmt::format("no job has the idempotency key '{}'", key)};
 }
 
-Status check_room(Database& db, std::size_t jobs, const QueueLimits& limits) {
+// Of the jobs, those that the queue does not know by their keys: what is sent again needs no room.
+Result<std::int64_t> count_new(Database& db, const std::vector<JobRequest>& jobs) {
+  std::int64_t count = 0;
+  for (const JobRequest& job : jobs) {
+    if (job.idempotency_key.empty()) {
+      ++count;
+      continue;
+    }
+    Query query(db, "SELECT 1 FROM jobs WHERE idempotency_key = ?", job.idempotency_key);
+    if (!query.next()) ++count;
+    if (!query.status()) return query.status().error();
+  }
+  return count;
+}
+
+Status check_room(Database& db, const std::vector<JobRequest>& jobs, const QueueLimits& limits) {
   Query query(db, "SELECT jobs FROM job_counts WHERE state = 'queued'");
   const std::int64_t queued = query.next() ? query.integer(0) : 0;
   if (!query.status()) return query.status();
-  if (queued + static_cast<std::int64_t>(jobs) <= limits.max_queued) return ok_status();
+  if (queued + static_cast<std::int64_t>(jobs.size()) <= limits.max_queued) return ok_status();
+  const Result<std::int64_t> added = count_new(db, jobs);
+  if (!added) return added.error();
+  if (*added == 0 || queued + *added <= limits.max_queued) return ok_status();
   return Error{ErrorCode::kResourceExhausted,
                fmt::format("{} jobs are queued and queue.max_queued is {}: submit again later", queued,
                            limits.max_queued)};
@@ -70,7 +88,7 @@ Status check_room(Database& db, std::size_t jobs, const QueueLimits& limits) {
 
 Result<schema::Submitted> enqueue(Database& db, const std::vector<JobRequest>& jobs,
                                   const QueueLimits& limits, std::int64_t now_ms) {
-  if (Status status = check_room(db, jobs.size(), limits); !status) return status.error();
+  if (Status status = check_room(db, jobs, limits); !status) return status.error();
   schema::Submitted reply;
   for (const JobRequest& job : jobs) {
     const Result<std::optional<JobId>> inserted = insert_job(db, job, limits, now_ms);

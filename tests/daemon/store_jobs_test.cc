@@ -75,6 +75,19 @@ TEST_F(StoreJobs, FullQueueRefusesTheWholeBatch) {
   EXPECT_EQ(must(count_jobs(db_))["queued"], 1U);
 }
 
+TEST_F(StoreJobs, FullQueueStillKnowsWhatItHolds) {
+  limits_.max_queued = 2;
+  schema::JobRequest one = test::summarize(), other = test::summarize();
+  one.idempotency_key = "one";
+  other.idempotency_key = "other";
+  const schema::Submitted first = must(enqueue(db_, {one, other}, limits_, now_ms_));
+  const schema::Submitted again = must(enqueue(db_, {one, other}, limits_, now_ms_));
+  EXPECT_EQ(again.ids, first.ids);
+  EXPECT_THAT(again.duplicates, testing::ElementsAre(true, true));
+  EXPECT_FALSE(enqueue(db_, {one, test::summarize()}, limits_, now_ms_).ok());
+  EXPECT_EQ(must(count_jobs(db_))["queued"], 2U);
+}
+
 TEST_F(StoreJobs, SuccessIsReadBackWithOutputsAndMetrics) {
   const JobId id = submit(test::qa({"Who?"}));
   now_ms_ += 250;
