@@ -6,25 +6,17 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::size_t kMaxWaits = 20'000;
-
-template <typename Map, typename Key>
-void erase_pair(Map& map, const Key& key, std::uint64_t token) {
-  const auto [begin, end] = map.equal_range(key);
-  for (auto it = begin; it != end; ++it) {
-    if (it->second != token) continue;
-    map.erase(it);
-    return;
-  }
-}
+constexpr std::size_t kMaxOpenJobs = 250'000;  // waited for by all clients together: some dozen MiB
 
 }  // namespace
 
 using schema::JobId;
 
 bool Waits::add(WaitingClient client, const std::set<JobId>& open) {
-  if (waiting_.size() >= kMaxWaits) return false;
+  if (waiting_.size() >= kMaxWaits || open_jobs_ + open.size() > kMaxOpenJobs) return false;
   const std::uint64_t token = ++last_token_;
-  for (const JobId job : open) by_job_.emplace(job, token);
+  for (const JobId job : open) by_job_[job].insert(token);
+  open_jobs_ += open.size();
   by_deadline_.emplace(client.deadline_ms, token);
   waiting_.emplace(token, Waiting{std::move(client), open});
   return true;
@@ -32,13 +24,14 @@ bool Waits::add(WaitingClient client, const std::set<JobId>& open) {
 
 void Waits::on_event(const schema::Event& event) {
   if (!event.job || !event.state || !schema::is_final(*event.state)) return;
-  const auto [begin, end] = by_job_.equal_range(*event.job);
-  for (auto it = begin; it != end; ++it) {
-    Waiting& waiting = waiting_.at(it->second);
+  const auto tokens = by_job_.extract(*event.job);
+  if (tokens.empty()) return;
+  for (const std::uint64_t token : tokens.mapped()) {
+    Waiting& waiting = waiting_.at(token);
     waiting.open.erase(*event.job);
-    if (waiting.open.empty()) complete_.push_back(it->second);
+    --open_jobs_;
+    if (waiting.open.empty()) complete_.push_back(token);
   }
-  by_job_.erase(*event.job);
 }
 
 std::vector<WaitingClient> Waits::take_ready(std::int64_t now_ms) {
@@ -60,8 +53,13 @@ std::vector<WaitingClient> Waits::take_all() {
 WaitingClient Waits::take(std::uint64_t token) {
   auto node = waiting_.extract(token);
   Waiting& waiting = node.mapped();
-  for (const JobId job : waiting.open) erase_pair(by_job_, job, token);
-  erase_pair(by_deadline_, waiting.client.deadline_ms, token);
+  for (const JobId job : waiting.open) {
+    const auto tokens = by_job_.find(job);
+    tokens->second.erase(token);
+    if (tokens->second.empty()) by_job_.erase(tokens);
+  }
+  open_jobs_ -= waiting.open.size();
+  by_deadline_.erase({waiting.client.deadline_ms, token});
   return std::move(waiting.client);
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "daemon/service/feed.h"
@@ -46,10 +47,11 @@ class Waits final : public EventSink {
   };
   WaitingClient take(std::uint64_t token);
 
-  std::map<std::uint64_t, Waiting> waiting_;                      // by token
-  std::unordered_multimap<schema::JobId, std::uint64_t> by_job_;  // tokens
-  std::multimap<std::int64_t, std::uint64_t> by_deadline_;        // tokens
-  std::vector<std::uint64_t> complete_;                           // tokens
+  std::map<std::uint64_t, Waiting> waiting_;                           // by token
+  std::unordered_map<schema::JobId, std::set<std::uint64_t>> by_job_;  // tokens
+  std::set<std::pair<std::int64_t, std::uint64_t>> by_deadline_;       // and token
+  std::vector<std::uint64_t> complete_;                                // tokens
+  std::size_t open_jobs_ = 0;                                          // of all clients together
   std::uint64_t last_token_ = 0;
 };
 

@@ -86,6 +86,34 @@ TEST_F(ClientsTest, WaitEndsWithItsTimeout) {
   EXPECT_TRUE(outbox_.take<schema::WaitReply>("client").empty());  // once
 }
 
+TEST_F(ClientsTest, JobThatManyWaitForAnswersThoseWhoStillDo) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  ask(schema::Wait{{id}, 1'000}, 1);
+  ask(schema::Wait{{id}, 60'000}, 2);
+  ask(schema::Wait{{id}, 60'000}, 3);
+  clock_.pass(1'000);
+  clients_.tick();
+  EXPECT_FALSE(reply<schema::WaitReply>().done);
+  dispatcher_.on_result("w", test::success({id, 1}));
+  clients_.tick();
+  const auto answers = outbox_.take<schema::WaitReply>("client");
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_TRUE(answers[0].done && answers[1].done);
+}
+
+TEST_F(ClientsTest, WaitsHaveABoundInAll) {
+  std::vector<schema::JobRequest> jobs(schema::kMaxBatch, test::summarize());
+  ask(schema::Submit{jobs});
+  const auto ids = reply<schema::Submitted>().ids;
+  while (outbox_.take<schema::ErrorReply>("client").empty()) ask(schema::Wait{ids, 1'000});
+  clock_.pass(1'000);
+  clients_.tick();
+  EXPECT_FALSE(outbox_.take<schema::WaitReply>("client").empty());
+  ask(schema::Wait{ids, 1'000});  // there is room again
+  EXPECT_TRUE(outbox_.take<schema::ErrorReply>("client").empty());
+}
+
 TEST_F(ClientsTest, WaitForEndedJobsIsAnsweredAtOnce) {
   const schema::JobId id = submit_one();
   ask(schema::Cancel{{id}});
