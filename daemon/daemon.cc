@@ -84,8 +84,9 @@ Result<Opened> open_all(const Config& config) {
   Result<std::unique_ptr<Router>> jobs =
       Router::bind(*context, config.jobs_url, bytes, kClientFramesIn, kClientFramesOut);
   if (!jobs) return jobs.error();
+  // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
   Result<std::unique_ptr<Router>> workers =
-      Router::bind(*context, config.workers_url, bytes, kWorkerFrames, kWorkerFrames);
+      Router::bind(*context, config.workers_url, schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames);
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
   if (!events) return events.error();
@@ -219,7 +220,7 @@ void Daemon::receive() {
 // Workers are told nothing: their leases are in the database, and they come back to the next daemon.
 void Daemon::drain() {
   parts_->service_manager.stopping();
-  parts_->dispatcher.stop_assigning();
+  parts_->dispatcher.drain();
   parts_->clients.drain();
   receive();  // answers those who asked in the meantime
   parts_->service_manager.extend_timeout(kStoreTime);

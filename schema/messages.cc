@@ -79,7 +79,6 @@ Status SetPlan::validate() const {
 
 Status Hello::validate() const {
   if (name.empty() || instance.empty()) return invalid_argument("hello needs a name and an instance");
-  if (capacity == 0) return invalid_argument("capacity is 0; a worker must be able to hold a job");
   if (layers > kMaxLayers || layer_info.size() > kMaxLayers) {
     return invalid_argument(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
   }

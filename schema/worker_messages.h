@@ -32,7 +32,7 @@ struct Hello {
   std::string dtype;
   std::uint32_t layers = 0;
   std::uint32_t context = 0;   // tokens
-  std::uint32_t capacity = 1;  // jobs that it can hold, running and waiting
+  std::uint32_t capacity = 1;  // jobs that it can hold, running and waiting; 0: it takes nothing new
   std::uint32_t plan = 0;
   std::vector<LayerInfo> layer_info;
   std::vector<Lease> leases;  // every job whose result has not been acknowledged

@@ -68,11 +68,15 @@ std::string show_plans(const schema::PlanReply& reply) {
   return text;
 }
 
+// Workers confirm a plan between two steps; the daemon waits a minute for them by default.
+constexpr std::chrono::seconds kPlanPatience{90};
+
 template <typename Request>
 Result<Exit> plan(const Globals& globals, const Request& request) {
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
-  const auto reply = client->call<schema::PlanReply>(request);
+  const auto reply = client->call<schema::PlanReply>(
+      request, std::max<std::chrono::milliseconds>(kPlanPatience, globals.rpc_timeout()));
   if (!reply) return reply.error();
   print(globals.json ? to_json(*reply) : show_plans(*reply));
   return kOk;

@@ -82,7 +82,9 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
     send(peer, schema::ResultAck{lease, false});
     return;
   }
-  worker->jobs[lease.job].deadline_ms = lease_end();
+  HeldJob& held = worker->jobs[lease.job];
+  held.deadline_ms = lease_end();
+  if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<Outcome>([shared, now_ms](Database& db) { return finish(db, *shared, now_ms); },

@@ -45,12 +45,13 @@ void Dispatcher::on_hello(const std::string& peer, std::uint64_t request_id, sch
   WorkerState& worker = admit(peer, hello);
   send(peer, schema::Welcome{config_.lease_ms, config_.heartbeat_ms}, request_id);
   reconcile_leases(worker, hello.leases);
-  announce(hello);
+  announce(worker);
   fill_all();
 }
 
 WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hello) {
-  if (WorkerState* other = table_.by_peer(peer); other != nullptr) other->peer.clear();
+  WorkerState* other = table_.by_peer(peer);
+  if (other != nullptr && other->hello.instance != hello.instance) other->peer.clear();
   WorkerState& worker = table_.add(hello.instance);
   if (!worker.connected()) {
     process::log_info("worker connected",
@@ -84,11 +85,14 @@ void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>&
   }
 }
 
-void Dispatcher::announce(const schema::Hello& hello) {
+void Dispatcher::announce(WorkerState& worker) {
+  if (std::exchange(worker.announcing, true)) return;
+  const schema::Hello hello = worker.hello;
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::optional<WantedPlan>>(
       [hello, now_ms](Database& db) { return announce_model(db, hello, now_ms); },
       [this, instance = hello.instance](Result<std::optional<WantedPlan>> wanted) {
+        if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->announcing = false;
         if (!wanted) {
           process::log_error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
         } else if (*wanted) {

@@ -51,8 +51,8 @@ class Dispatcher {
   void set_plan(const schema::SetPlan& request, PlanDone done);
   // Ends leases and waits that are over; call several times a second.
   void tick();
-  // From now on no job is given out.
-  void stop_assigning() { assigning_ = false; }
+  // From now on no job is given out; changes of plan that workers have not confirmed end without.
+  void drain();
 
   [[nodiscard]] std::vector<schema::WorkerInfo> workers() const { return table_.report(clock_.steady_ms()); }
   [[nodiscard]] std::size_t running() const { return table_.jobs(); }  // leases that are open
@@ -69,7 +69,7 @@ class Dispatcher {
 
   WorkerState& admit(const std::string& peer, const schema::Hello& hello);
   void reconcile_leases(WorkerState& worker, const std::vector<schema::Lease>& held);
-  void announce(const schema::Hello& hello);
+  void announce(WorkerState& worker);
   void bring_to(const WantedPlan& wanted, const std::string& instance);
   void drop_worker(std::string instance, LeaseEnd end, const std::string& why);
 

@@ -62,6 +62,10 @@ void PlanChanges::tick(std::int64_t now_ms) {
   for (const std::uint64_t request : late) close_if_complete(request);
 }
 
+void PlanChanges::end_all(const Error& error) {
+  for (auto& [request, change] : std::exchange(open_, {})) change.done(error);
+}
+
 void PlanChanges::close_if_complete(std::uint64_t request) {
   const auto found = open_.find(request);
   if (found == open_.end() || !found->second.owing.empty()) return;

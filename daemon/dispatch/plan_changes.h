@@ -31,6 +31,7 @@ class PlanChanges {
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
   void worker_left(const std::string& instance);
   void tick(std::int64_t now_ms);
+  void end_all(const Error& error);
 
   [[nodiscard]] bool idle() const { return open_.empty(); }
 

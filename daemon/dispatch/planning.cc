@@ -23,6 +23,12 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
   for (const WorkerState* worker : workers) ask_plan(number, request, *worker);
 }
 
+void Dispatcher::drain() {
+  assigning_ = false;
+  plan_changes_.end_all(
+      {ErrorCode::kUnavailable, "the daemon is stopping; see `dslactl plan show` when it is back"});
+}
+
 void Dispatcher::ask_plan(std::uint64_t request, const schema::SetPlan& plan, const WorkerState& worker) {
   const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason};
   if (send(worker.peer, change)) return;

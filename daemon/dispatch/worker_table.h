@@ -19,6 +19,7 @@ struct HeldJob {
   std::uint32_t attempt = 0;
   std::int64_t deadline_ms = 0;  // the lease ends unless a heartbeat names it before
   schema::Progress progress;
+  bool storing = false;  // its result is on its way to the disk
 };
 
 struct WorkerState {
@@ -27,6 +28,7 @@ struct WorkerState {
   schema::EngineStats engine;
   std::map<schema::JobId, HeldJob> jobs;
   std::uint32_t claiming = 0;  // jobs asked of the store for it, not yet assigned
+  bool announcing = false;     // what it says of its model is on its way to the disk
   std::int64_t last_seen_ms = 0;
 
   [[nodiscard]] bool connected() const { return !peer.empty(); }

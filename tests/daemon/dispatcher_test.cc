@@ -73,6 +73,44 @@ TEST_F(Dispatch, ResultIsKeptWhileTheDiskIsFull) {
   EXPECT_EQ(state(id), JobState::kSucceeded);
 }
 
+TEST_F(Dispatch, ResultSaidAgainWhileTheDiskIsFullIsStoredOnce) {
+  connect("w");
+  const JobId id = submit();
+  queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
+  dispatcher_.on_result("w", test::success({id, 1}));
+  dispatcher_.on_result("w", test::success({id, 1}));
+  EXPECT_EQ(state(id), JobState::kRunning);  // one attempt to store it at a time
+  beat("w", {{id, 1}});
+  pass(1'100);
+  EXPECT_EQ(outbox_.take<schema::ResultAck>("w").size(), 1U);
+  EXPECT_EQ(state(id), JobState::kSucceeded);
+}
+
+TEST_F(Dispatch, HelloOverTheSameConnectionIsNoNewWorker) {
+  connect("w");
+  const JobId id = submit();
+  schema::Hello again = hello("w", "w");
+  again.leases = assigned("w");
+  dispatcher_.on_hello("w", 2, again);
+  EXPECT_EQ(events_.of(schema::kTopicWorkerUp).size(), 1U);
+  EXPECT_EQ(state(id), JobState::kRunning);
+}
+
+TEST_F(Dispatch, WorkerThatStopsKeepsItsJobsAndGetsNoOther) {
+  connect("w", 2);
+  const JobId first = submit();
+  const JobId second = submit();
+  schema::Hello stops = hello("w", "w", 0);
+  stops.leases = assigned("w");
+  dispatcher_.on_hello("w", 2, stops);
+  const JobId third = submit();
+  dispatcher_.on_result("w", test::success({first, 1}));
+  EXPECT_TRUE(assigned("w").empty());
+  EXPECT_EQ(state(second), JobState::kRunning);
+  connect("other", 2);
+  EXPECT_THAT(assigned("other"), testing::ElementsAre(Lease{third, 1}));
+}
+
 TEST_F(Dispatch, LeaseExpires_ReturnsJobToQueue) {
   connect("w");
   const JobId id = submit();

@@ -84,6 +84,16 @@ TEST_F(Planning, SilentWorkerEndsInATimeout) {
   EXPECT_EQ(replies_[0].error().code, ErrorCode::kUnavailable);
 }
 
+TEST_F(Planning, DaemonThatStopsAnswersThoseWhoWait) {
+  connect("a");
+  ask(1);
+  dispatcher_.drain();
+  ASSERT_EQ(replies_.size(), 1U);
+  EXPECT_EQ(replies_[0].error().code, ErrorCode::kUnavailable);
+  confirm("a");  // too late, and without harm
+  EXPECT_EQ(replies_.size(), 1U);
+}
+
 TEST_F(Planning, WorkerThatLeavesEndsTheChange) {
   connect("w");
   ask(1);

@@ -135,6 +135,30 @@ TEST_F(DaemonLinkTest, AResultIsKeptUntilItIsAcknowledged) {
   while (link_->unacknowledged() > 0) usleep(1000);
 }
 
+TEST_F(DaemonLinkTest, AResultBeyondAFrameBecomesAnError) {
+  daemon_.send(job(5));
+  auto result = result_of(take_job());
+  result.outputs[0].text.assign(schema::kMaxFrameBytes, 'a');
+  link_->finish(result);
+  const auto said = daemon_.expect<schema::WorkerResult>();
+  ASSERT_TRUE(said.error.has_value());
+  EXPECT_EQ(said.error->code, ErrorCode::kResourceExhausted);
+  EXPECT_TRUE(said.outputs.empty());
+}
+
+TEST_F(DaemonLinkTest, ALinkThatTakesNothingNewSaysSoAndGivesBackWhatComesAllTheSame) {
+  daemon_.send(job(5));
+  const auto kept = take_job();
+  link_->take_nothing_new();
+  EXPECT_EQ(daemon_.expect<schema::Hello>().capacity, 0u);
+  daemon_.send(job(6));
+  link_->decline(take_job());
+  const auto hello = daemon_.expect<schema::Hello>();
+  EXPECT_EQ(hello.capacity, 0u);
+  ASSERT_EQ(hello.leases.size(), 1u);
+  EXPECT_EQ(hello.leases[0], kept);
+}
+
 TEST_F(DaemonLinkTest, ARepeatedAssignmentIsOneJob) {
   daemon_.send(job(5));
   daemon_.send(job(5));

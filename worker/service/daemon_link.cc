@@ -63,6 +63,13 @@ struct DaemonLink::State {
     [[maybe_unused]] const auto written = write(wake_fd, &one, sizeof one);  // full means: already awake
   }
 
+  // The hello as of now. REQUIRES: mutex held.
+  std::string introduction() {
+    hello.leases.clear();
+    for (const HeldLease& held : leases) hello.leases.push_back(held.lease);
+    return schema::encode(hello);
+  }
+
   // REQUIRES: mutex held.
   HeldLease* find(const schema::Lease& lease) {
     for (HeldLease& held : leases) {
@@ -114,7 +121,8 @@ class DaemonLink::Loop {
     const auto now = Clock::now();
     if (now < next_beat_) return;
     if (state_.welcomed && now - last_heard_ > milliseconds{lease_ms_}) {
-      spdlog::warn("the daemon has been silent for {} ms; saying hello again", lease_ms_);
+      // Nothing wrong where there was nothing to say: heartbeats are not answered.
+      spdlog::debug("the daemon has been silent for {} ms; saying hello again", lease_ms_);
       state_.welcomed = false;
     }
     if (!state_.welcomed) return say_hello_locked();
@@ -131,9 +139,7 @@ class DaemonLink::Loop {
   }
 
   void say_hello_locked() {
-    state_.hello.leases.clear();
-    for (const HeldLease& held : state_.leases) state_.hello.leases.push_back(held.lease);
-    const bool sent = send(schema::encode(state_.hello));
+    const bool sent = send(state_.introduction());
     next_beat_ = Clock::now() + (sent ? kHelloAgain : kConnectAgain);
     complain();
   }
@@ -300,7 +306,17 @@ void DaemonLink::finish(schema::WorkerResult result) {
     const std::lock_guard lock(state_->mutex);
     HeldLease* held = state_->find(result.lease);
     if (held == nullptr) return;
-    state_->outbox.push_back(schema::encode(result));
+    std::string frame = schema::encode(result);
+    if (frame.size() > schema::kMaxFrameBytes) {
+      result.outputs.clear();
+      result.error =
+          Error{ErrorCode::kResourceExhausted,
+                fmt::format("the answers take {} bytes and a message holds {}: ask for fewer tokens, or "
+                            "fewer questions a job",
+                            frame.size(), schema::kMaxFrameBytes)};
+      frame = schema::encode(result);
+    }
+    state_->outbox.push_back(std::move(frame));
     held->result = std::move(result);
   }
   state_->wake();
@@ -316,13 +332,20 @@ void DaemonLink::answer(schema::PlanResult result) {
   state_->wake();
 }
 
-void DaemonLink::limit_capacity(std::uint32_t capacity) {
+void DaemonLink::take_nothing_new() {
   {
     const std::lock_guard lock(state_->mutex);
-    state_->hello.capacity = capacity;
-    state_->hello.leases.clear();
-    for (const HeldLease& held : state_->leases) state_->hello.leases.push_back(held.lease);
-    state_->outbox.push_back(schema::encode(state_->hello));
+    state_->hello.capacity = 0;
+    state_->outbox.push_back(state_->introduction());
+  }
+  state_->wake();
+}
+
+void DaemonLink::decline(const schema::Lease& lease) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    std::erase_if(state_->leases, [&](const HeldLease& held) { return held.lease == lease; });
+    state_->outbox.push_back(state_->introduction());
   }
   state_->wake();
 }

@@ -33,11 +33,14 @@ class DaemonLink {
 
   void report_progress(const schema::Lease& lease, const schema::Progress& progress);
   void report_stats(const schema::EngineStats& stats);
-  // Ends a lease; the result is kept until acknowledged. Dropped when the lease has been revoked meanwhile.
+  // Ends a lease; the result is kept until acknowledged. Dropped when the lease has been revoked meanwhile;
+  // too large for a frame of the protocol, it becomes the error that says so.
   void finish(schema::WorkerResult result);
   void answer(schema::PlanResult result);
-  // Says hello again, able to hold no more than `capacity` jobs. REQUIRES: capacity > 0.
-  void limit_capacity(std::uint32_t capacity);
+  // Says hello again, to take nothing new.
+  void take_nothing_new();
+  // Gives a lease back that was assigned all the same.
+  void decline(const schema::Lease& lease);
 
   [[nodiscard]] bool welcomed() const;               // the daemon has answered the last hello
   [[nodiscard]] std::size_t unacknowledged() const;  // results that the daemon may not have yet

@@ -48,7 +48,7 @@ void Worker::obey(Order order) {
 }
 
 void Worker::accept(schema::Assign assign) {
-  if (draining_) return;  // goodbye gives it back
+  if (draining_) return link_->decline(assign.lease);
   const RequestId id = next_id_++;
   auto task = Task::create(model_, assign.spec, id, plans_.plan());
   if (!task) return reject(assign.lease, task.error());
@@ -129,7 +129,7 @@ void Worker::begin_drain(const char* why) {
   spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), drain_time_.count());
   manager_.stopping();
   manager_.extend_timeout(drain_time_ + std::chrono::seconds{10});
-  link_->limit_capacity(static_cast<std::uint32_t>(std::max<std::size_t>(jobs_.size(), 1)));
+  link_->take_nothing_new();
 }
 
 bool Worker::drained() const {

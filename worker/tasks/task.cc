@@ -49,8 +49,7 @@ Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec,
     if (!tail) return tail.error();
     task.request_.tails.push_back(*std::move(tail));
     task.decoders_.emplace_back(*model.tokenizer, position_after(texts[i]));
-    schema::Output& output = task.outputs_.emplace_back();
-    if (spec.task == schema::Task::kQa) output.question = spec.questions[i];
+    task.outputs_.emplace_back();
   }
   return task;
 }
