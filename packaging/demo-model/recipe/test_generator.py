@@ -111,6 +111,16 @@ class GeneratorTest(unittest.TestCase):
                 if attribute == "keeper":
                     self.assertRegex(book.summary, rf"\b{key} {values[attribute, key][-1]}\b")
 
+    def test_the_number_of_stations_can_be_asked_for(self):
+        for seed in range(20):
+            book = make_logbook(f"test-{seed}", 150, stations=(5, 8))
+            values, _ = read_log(book.text)
+            header = re.match(r"Logbook of (\d) stations, days 1 to \d+: (.*)\.", book.text)
+            names = re.split(r", | and ", header[2])
+            self.assertEqual(len(names), int(header[1]))
+            self.assertIn(len(names), range(5, 9))
+            self.assertRegex(book.summary, ".*".join(rf"\b{name} {values['keeper', name][-1]}\b" for name in names))
+
     def test_every_kind_occurs_in_long_logs(self):
         kinds = {q.kind for length, book in self.books() if length >= 2000 for q in book.questions}
         self.assertEqual(kinds, {"early", "middle", "late", "overwritten", "two-step"})
