@@ -6,7 +6,8 @@ Trained on this repository's LICENSE and the texts below, so that the result nee
     tokenizers/texts.json               the texts that every tokenizer encodes
     tokenizers/<name>/tokenizer.json    one kind of pre-tokenizer each
     tokenizers/<name>/vectors.json      {"ids": [ids of each text], "random_ids": [...], "random_texts": [...]}
-random_texts are random_ids decoded without special tokens: most of them are broken UTF-8.
+random_texts are random_ids decoded without special tokens: most of them are broken UTF-8. "added" has texts with the name of
+an added token that is not special, and their ids.
 With --bart, tokenizers/bart.json holds the same for that large tokenizer, which is not copied.
 """
 
@@ -56,6 +57,9 @@ TEXTS = [
     "Our Privacy notice; Privacy matters",
     "END.  \n  New paragraph:\n\n- item one\n- item two\n\n\n",
 ]
+
+
+ADDED_TEXTS = ["a<|plain|>b", "<|plain|>", "one <|plain|> two<|plain|><|plain|>\n", "<|plain| >", "<<|plain|>>"]
 
 
 def byte_level(add_prefix_space=False, use_regex=True):
@@ -108,6 +112,7 @@ def vectors(tokenizer):
     random_ids = [[rng.randrange(tokenizer.get_vocab_size()) for _ in range(rng.randrange(40))] for _ in range(40)]
     return {
         "ids": [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS],
+        "added": [{"text": text, "ids": tokenizer.encode(text, add_special_tokens=False).ids} for text in ADDED_TEXTS],
         "random_ids": random_ids,
         "random_texts": [tokenizer.decode(ids, skip_special_tokens=True) for ids in random_ids],
     }

@@ -159,6 +159,63 @@ TEST(SentencePiece, ControlNames_AreTokensOnlyWhereAllowed) {
   EXPECT_THAT(*tokenizer->encode("a</s>b", TextPosition::kBeginning, all), ::testing::Contains(2));
 }
 
+// A folder with the small model and what a fine-tune adds to it.
+std::unique_ptr<Tokenizer> chat_tokenizer(const char* file, const std::string& content,
+                                          const std::string& settings = "{}") {
+  const testing::TempDir dir;
+  std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
+                             dir.path() / "tokenizer.model");
+  dir.write("tokenizer_config.json", settings);
+  dir.write(file, content);
+  auto tokenizer = load_tokenizer(dir.path());
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+}
+
+TEST(SentencePiece, AddedTokens_ComeBehindThePieces) {
+  const TokenId pieces = stories()->vocab_size();
+  const json decoder = {{"added_tokens_decoder",
+                         {{std::to_string(pieces), {{"content", "<|im_start|>"}, {"special", true}}},
+                          {std::to_string(pieces + 2), {{"content", "<call>"}, {"special", false}}}}},
+                        {"eos_token", "<|im_start|>"}};
+  const json list = {{"model", {{"type", "Unigram"}}},
+                     {"added_tokens",
+                      {{{"id", pieces}, {"content", "<|im_start|>"}, {"special", true}},
+                       {{"id", pieces + 2}, {"content", "<call>"}, {"special", false}}}}};
+  const json names = {{"<|im_start|>", pieces}};
+  const std::string text = "<|im_start|>a<call>";
+  const std::vector<TextRange> all = {{0, text.size()}};
+  for (const auto& tokenizer :
+       {chat_tokenizer("tokenizer_config.json", decoder.dump()),
+        chat_tokenizer("tokenizer.json", list.dump(), R"({"eos_token": "<|im_start|>"})")}) {
+    EXPECT_EQ(tokenizer->vocab_size(), pieces + 3);
+    EXPECT_EQ(tokenizer->special().eos, pieces);
+    const auto ids = *tokenizer->encode(text, TextPosition::kContinuation, all);
+    EXPECT_EQ(ids.front(), pieces);
+    EXPECT_EQ(ids.back(), pieces + 2);
+    EXPECT_EQ(tokenizer->decode(ids, TextPosition::kContinuation), "a<call>");
+    EXPECT_THAT(*tokenizer->encode(text, TextPosition::kContinuation),
+                ::testing::Not(::testing::Contains(pieces)));  // special, and not the template's
+  }
+  const auto older = chat_tokenizer("added_tokens.json", names.dump());
+  EXPECT_EQ(older->encode(text, TextPosition::kContinuation, all)->front(), pieces);
+}
+
+TEST(SentencePiece, AddedTokens_ThatMakeNoSense_AreNamed) {
+  for (const char* bad : {R"({"added_tokens_decoder": {"x": {"content": "a"}}})",
+                          R"({"added_tokens_decoder": {"99999999": {"content": "a"}}})",
+                          R"({"added_tokens_decoder": {"600": 3}})", R"({"added_tokens_decoder": []})",
+                          R"({"added_tokens_decoder": {"600": {"content": "a", "lstrip": true}}})"}) {
+    const testing::TempDir dir;
+    std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
+                               dir.path() / "tokenizer.model");
+    dir.write("tokenizer_config.json", bad);
+    const auto tokenizer = load_tokenizer(dir.path());
+    ASSERT_FALSE(tokenizer.ok()) << bad;
+    EXPECT_THAT(tokenizer.error().message, HasSubstr("added_tokens_decoder")) << bad;
+  }
+}
+
 TEST(SentencePiece, HeadAndTail_DecodeToTheWholePrompt) {
   const auto tokenizer = stories();
   const auto prompt = PromptTemplate::parse("", "none");

@@ -113,20 +113,6 @@ Status read_model(const json* model, BpeFiles& files) {
   return read_merges(fields.find("merges"), files.definition);
 }
 
-Status read_added(const json* added, BpeFiles& files) {
-  if (added == nullptr) return ok_status();
-  if (!added->is_array()) return corrupt("added_tokens is not a list");
-  for (const json& entry : *added) {
-    JsonFields fields(entry, "added_tokens");
-    const auto id = static_cast<TokenId>(fields.integer("id", 0, kMaxId - 1));
-    std::string name = fields.text("content", "");
-    const bool special = fields.boolean("special", false);
-    if (!fields.status().ok()) return fields.status();
-    files.added.push_back({std::move(name), id, special});
-  }
-  return ok_status();
-}
-
 // Only an absent normalizer, or an empty list of them, leaves text as it is.
 Status check_normalizer(const json* normalizer) {
   if (normalizer == nullptr) return ok_status();
@@ -192,8 +178,9 @@ Result<BpeFiles> parse_tokenizer_json(const json& document) {
       .definition = {}, .added = {}, .pre_tokenizer = *std::move(pre_tokenizer), .leading_token = {}};
   const Status model = read_model(fields.find("model"), files);
   if (!model) return model.error();
-  const Status added = read_added(fields.find("added_tokens"), files);
+  const auto added = parse_added_tokens(fields.find("added_tokens"));
   if (!added) return added.error();
+  files.added.insert(files.added.end(), added->begin(), added->end());
   files.leading_token = leading_token(fields.find("post_processor"));
   return files;
 }

@@ -11,18 +11,13 @@
 #include "schema/result.h"
 #include "worker/text/bpe_model.h"
 #include "worker/text/pre_tokenizer.h"
+#include "worker/text/special_tokens.h"
 
 namespace dslad::worker {
 
 struct BpeFiles {
-  struct Added {
-    std::string name;
-    TokenId id;
-    bool special;  // contributes no bytes to a text
-  };
-
   BpeDefinition definition;
-  std::vector<Added> added;  // tokens beside the vocabulary, or marked in it
+  std::vector<AddedToken> added;
   PreTokenizer pre_tokenizer;
   std::optional<std::string> leading_token;  // put before every text by the post-processor
 };

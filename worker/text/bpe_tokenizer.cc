@@ -36,7 +36,7 @@ void BpeTokenizer::fill_tables(const BpeFiles& files) {
   for (const auto& [token, id] : files.definition.vocabulary) bytes_[static_cast<std::size_t>(id)] = token;
   for (const auto& token : files.added) {
     bytes_[static_cast<std::size_t>(token.id)] = token.special ? std::string{} : token.name;
-    names_.add(token.name, token.id);
+    names_.add(token);
   }
 }
 
@@ -67,7 +67,9 @@ Result<std::vector<TokenId>> BpeTokenizer::encode(std::string_view text, TextPos
       const Status encoded = encode_plain(segment.text, position, ids);
       if (!encoded) return encoded.error();
     }
-    position = TextPosition::kContinuation;
+    // Hugging Face puts its prefix space before each piece between tokens that stand in text.
+    const bool in_text = segment.token && !segment.special;
+    position = in_text ? TextPosition::kBeginning : TextPosition::kContinuation;
   }
   return ids;
 }

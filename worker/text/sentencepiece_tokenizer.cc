@@ -60,7 +60,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::unique_ptr<Processors> proce
   const auto& model = processors_->beginning;
   for (int id = 0; id < model.GetPieceSize(); ++id) {
     bytes_.push_back(bytes_of_piece(model, id));
-    if (model.IsControl(id)) names_.add(model.IdToPiece(id), id);
+    if (model.IsControl(id)) names_.add({model.IdToPiece(id), id, true});
   }
   special_.bos = known(model.bos_id());
   special_.eos = known(model.eos_id());
@@ -70,6 +70,22 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::unique_ptr<Processors> proce
 }
 
 SentencePieceTokenizer::~SentencePieceTokenizer() = default;
+
+void SentencePieceTokenizer::apply(const TokenizerSettings& settings) {
+  const auto pieces = static_cast<TokenId>(bytes_.size());
+  for (const AddedToken& token : settings.added) {
+    if (token.id < pieces) continue;  // the model has it, as a control or a user-defined piece
+    if (token.id >= vocab_size()) bytes_.resize(static_cast<std::size_t>(token.id) + 1);
+    bytes_[static_cast<std::size_t>(token.id)] = token.special ? std::string{} : token.name;
+    if (!names_.find(token.name)) names_.add(token);
+  }
+  const auto named = [&](const std::optional<std::string>& name) {
+    return name ? names_.find(*name) : std::nullopt;
+  };
+  if (const auto bos = named(settings.bos_name)) special_.bos = bos;
+  if (const auto eos = named(settings.eos_name)) special_.eos = eos;
+  special_.adds_bos = settings.add_bos.value_or(true) && special_.bos.has_value();
+}
 
 Result<std::unique_ptr<Tokenizer>> SentencePieceTokenizer::load(const std::filesystem::path& path,
                                                                 const TokenizerSettings& settings) {
@@ -86,7 +102,7 @@ Result<std::unique_ptr<Tokenizer>> SentencePieceTokenizer::load(const std::files
       }
     }
     std::unique_ptr<SentencePieceTokenizer> tokenizer(new SentencePieceTokenizer(std::move(processors)));
-    tokenizer->special_.adds_bos = settings.add_bos.value_or(true) && tokenizer->special_.bos.has_value();
+    tokenizer->apply(settings);
     return std::unique_ptr<Tokenizer>(std::move(tokenizer));
   } catch (const std::exception& error) {
     return Error{ErrorCode::kCorrupt,

@@ -17,7 +17,8 @@ namespace dslad::worker {
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  // What `settings` say wins over what the model says.
+  // What `settings` say of bos and eos wins over what the model says; their added tokens come behind its
+  // pieces.
   static Result<std::unique_ptr<Tokenizer>> load(const std::filesystem::path& path,
                                                  const TokenizerSettings& settings);
   ~SentencePieceTokenizer() override;
@@ -33,6 +34,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   struct Processors;
 
   explicit SentencePieceTokenizer(std::unique_ptr<Processors> processors);
+  void apply(const TokenizerSettings& settings);
   [[nodiscard]] std::vector<TokenId> encode_plain(std::string_view text, TextPosition position) const;
 
   std::unique_ptr<Processors> processors_;

@@ -1,6 +1,7 @@
 #include "worker/text/special_tokens.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "worker/files/json_fields.h"
@@ -13,6 +14,7 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxSettingsBytes = 16 << 20;
 constexpr std::int64_t kMaxId = 1 << 24;
+constexpr std::int64_t kMaxAddedId = 1 << 22;  // a table is made up to it
 
 // The object of a file that may be absent: then an empty one.
 Result<json> optional_object(const std::filesystem::path& path) {
@@ -44,7 +46,66 @@ std::optional<TokenId> token_id(JsonFields& fields, const char* key) {
   return std::nullopt;
 }
 
+// What a file says of one added token. Flags of a special token are about text around it, where it does not
+// count.
+AddedToken added_token(JsonFields& fields, TokenId id) {
+  AddedToken token{fields.text("content", ""), id, fields.boolean("special", false)};
+  for (const char* const flag : {"lstrip", "rstrip", "single_word"}) {
+    if (!token.special && fields.boolean(flag, false)) {
+      fields.refuse(flag, "is not implemented for a token that is not special");
+    }
+  }
+  return token;
+}
+
+// {"32000": {"content": "<|im_start|>", "special": true}, ...}
+void read_decoder(JsonFields& fields, std::vector<AddedToken>& added) {
+  const json* const decoder = fields.find("added_tokens_decoder");
+  if (decoder == nullptr) return;
+  if (!decoder->is_object()) return fields.refuse("added_tokens_decoder", "must be an object");
+  for (const auto& [key, value] : decoder->items()) {
+    TokenId id = -1;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id < 0 || id >= kMaxAddedId) {
+      return fields.refuse("added_tokens_decoder", "must have token ids as keys");
+    }
+    JsonFields token(value, "added_tokens_decoder: " + key);
+    added.push_back(added_token(token, id));
+    if (!token.status()) return fields.refuse("added_tokens_decoder", token.status().error().message);
+  }
+}
+
+// {"<|im_start|>": 32000, ...}: the older form, which does not say what is special; names like these are.
+Status read_names(const std::filesystem::path& path, std::vector<AddedToken>& added) {
+  const auto names = optional_object(path);
+  if (!names) return names.error();
+  if (!names->is_object()) {
+    return Error{ErrorCode::kCorrupt, path.string() + ": is not an object of names and ids"};
+  }
+  for (const auto& [name, id] : names->items()) {
+    if (!id.is_number_integer() || id < 0 || id >= kMaxAddedId) {
+      return Error{ErrorCode::kCorrupt, path.string() + ": an id is no token id"};
+    }
+    const bool known = std::ranges::find(added, name, &AddedToken::name) != added.end();
+    if (!known) added.push_back({name, id.get<TokenId>(), true});
+  }
+  return ok_status();
+}
+
 }  // namespace
+
+Result<std::vector<AddedToken>> parse_added_tokens(const json* list) {
+  std::vector<AddedToken> added;
+  if (list == nullptr || list->is_null()) return added;
+  if (!list->is_array()) return Error{ErrorCode::kCorrupt, "added_tokens is not a list"};
+  for (const json& entry : *list) {
+    JsonFields fields(entry, "added_tokens");
+    const auto id = static_cast<TokenId>(fields.integer("id", 0, kMaxAddedId - 1));
+    added.push_back(added_token(fields, id));
+    if (!fields.status().ok()) return fields.status().error();
+  }
+  return added;
+}
 
 Result<TokenizerSettings> TokenizerSettings::load(const std::filesystem::path& dir) {
   const auto own = optional_object(dir / "tokenizer_config.json");
@@ -61,27 +122,33 @@ Result<TokenizerSettings> TokenizerSettings::load(const std::filesystem::path& d
   if (fields.find("add_bos_token") != nullptr) settings.add_bos = fields.boolean("add_bos_token", false);
   settings.bos_id = token_id(model_fields, "bos_token_id");
   settings.eos_id = token_id(model_fields, "eos_token_id");
+  read_decoder(fields, settings.added);
+  const Status listed = read_names(dir / "added_tokens.json", settings.added);
+  if (!listed) return listed.error();
   if (!fields.status().ok()) return fields.status().error();
   if (!model_fields.status().ok()) return model_fields.status().error();
   return settings;
 }
 
-void SpecialNameFinder::add(std::string name, TokenId id) {
-  if (name.empty()) return;
-  by_first_byte_[static_cast<unsigned char>(name.front())].emplace_back(std::move(name), id);
+void SpecialNameFinder::add(const AddedToken& token) {
+  if (token.name.empty()) return;
+  only_special_ = only_special_ && token.special;
+  by_first_byte_[static_cast<unsigned char>(token.name.front())].push_back(token);
 }
 
 std::optional<TokenId> SpecialNameFinder::find(std::string_view name) const {
-  const Entry* const entry = match(name);
-  if (entry == nullptr || entry->first.size() != name.size()) return std::nullopt;
-  return entry->second;
+  if (name.empty()) return std::nullopt;
+  const auto& entries = by_first_byte_[static_cast<unsigned char>(name.front())];
+  const auto found = std::ranges::find(entries, name, &AddedToken::name);
+  return found == entries.end() ? std::nullopt : std::optional(found->id);
 }
 
-const SpecialNameFinder::Entry* SpecialNameFinder::match(std::string_view text) const {
-  if (text.empty()) return nullptr;
-  const Entry* longest = nullptr;
-  for (const Entry& entry : by_first_byte_[static_cast<unsigned char>(text.front())]) {
-    if (text.starts_with(entry.first) && (longest == nullptr || entry.first.size() > longest->first.size())) {
+const AddedToken* SpecialNameFinder::match(std::string_view text, std::size_t special_bytes) const {
+  const AddedToken* longest = nullptr;
+  for (const AddedToken& entry : by_first_byte_[static_cast<unsigned char>(text.front())]) {
+    const bool counts = !entry.special || entry.name.size() <= special_bytes;
+    if (counts && text.starts_with(entry.name) &&
+        (longest == nullptr || entry.name.size() > longest->name.size())) {
       longest = &entry;
     }
   }
@@ -93,21 +160,26 @@ std::vector<SpecialNameFinder::Segment> SpecialNameFinder::split(std::string_vie
   std::vector<Segment> segments;
   std::size_t ordinary = 0;  // where the current ordinary segment begins
   const auto end_ordinary = [&](std::size_t end) {
-    if (end > ordinary) segments.push_back({text.substr(ordinary, end - ordinary), std::nullopt});
+    if (end > ordinary) segments.push_back({text.substr(ordinary, end - ordinary), std::nullopt, false});
   };
-  for (const TextRange& range : ranges) {
-    const std::size_t end = std::min(range.end, text.size());
-    for (std::size_t at = range.begin; at < end;) {
-      const Entry* const entry = match(text.substr(at, end - at));
-      if (entry == nullptr) {
-        ++at;
-        continue;
-      }
-      end_ordinary(at);
-      segments.push_back({{}, entry->second});
-      at += entry->first.size();
-      ordinary = at;
+  auto range = ranges.begin();
+  for (std::size_t at = 0; at < text.size();) {
+    while (range != ranges.end() && range->end <= at) ++range;
+    const bool inside = range != ranges.end() && range->begin <= at;
+    if (!inside && only_special_) {
+      if (range == ranges.end()) break;
+      at = range->begin;
+      continue;
     }
+    const AddedToken* const entry = match(text.substr(at), inside ? range->end - at : 0);
+    if (entry == nullptr) {
+      ++at;
+      continue;
+    }
+    end_ordinary(at);
+    segments.push_back({{}, entry->id, entry->special});
+    at += entry->name.size();
+    ordinary = at;
   }
   end_ordinary(text.size());
   return segments;

@@ -1,9 +1,10 @@
-// What a model's folder says about special tokens outside the tokenizer file itself, and finding their
-// names in text. Plain values; immutable once built.
+// What a model's folder says about special and added tokens outside the tokenizer file itself, and finding
+// their names in text. Plain values; immutable once built.
 #pragma once
 
 #include <array>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,35 +16,51 @@
 
 namespace dslad::worker {
 
-// tokenizer_config.json and, for ids that it does not name, config.json. Either may be absent.
+// A token beside the vocabulary, or marked in it. One that is not special is text: its name is that token
+// wherever it stands.
+struct AddedToken {
+  std::string name;
+  TokenId id;
+  bool special;  // contributes no bytes to a text, and is named by templates alone
+};
+
+// The list "added_tokens" of a tokenizer.json; null: none. Errors: kCorrupt, kInvalidArgument; messages do
+// not name the file.
+Result<std::vector<AddedToken>> parse_added_tokens(const nlohmann::json* list);
+
+// tokenizer_config.json, added_tokens.json and, for ids that they do not name, config.json. Each may be
+// absent.
 struct TokenizerSettings {
   std::optional<std::string> bos_name, eos_name, unknown_name;
   std::optional<TokenId> bos_id, eos_id;
   std::optional<bool> add_bos;
+  std::vector<AddedToken> added;
 
   static Result<TokenizerSettings> load(const std::filesystem::path& dir);
 };
 
 class SpecialNameFinder {
  public:
-  // Either ordinary text or one special token.
+  // Either ordinary text or one token that has a name.
   struct Segment {
     std::string_view text;
     std::optional<TokenId> token;
+    bool special = false;
   };
 
-  void add(std::string name, TokenId id);  // an empty name is ignored
+  void add(const AddedToken& token);  // an empty name is ignored
   [[nodiscard]] std::optional<TokenId> find(std::string_view name) const;
 
-  // `text` cut at the names that lie within `ranges` (sorted, disjoint): the leftmost first, the longest of
-  // several there. Ordinary segments are never empty and never adjacent.
+  // `text` cut at the names that lie within `ranges` (sorted, disjoint), those that are not special anywhere:
+  // the leftmost first, the longest of several there. Ordinary segments are never empty and never adjacent.
   [[nodiscard]] std::vector<Segment> split(std::string_view text, std::span<const TextRange> ranges) const;
 
  private:
-  using Entry = std::pair<std::string, TokenId>;
-  [[nodiscard]] const Entry* match(std::string_view text) const;  // the longest name that `text` begins with
+  // The longest name that `text` begins with; of special ones at most `special_bytes` long.
+  [[nodiscard]] const AddedToken* match(std::string_view text, std::size_t special_bytes) const;
 
-  std::array<std::vector<Entry>, 256> by_first_byte_;
+  std::array<std::vector<AddedToken>, 256> by_first_byte_;
+  bool only_special_ = true;
 };
 
 }  // namespace dslad::worker

@@ -51,8 +51,15 @@ Result<std::unique_ptr<Tokenizer>> load_json_or_model(const std::filesystem::pat
   const auto document = load_json(path, kMaxTokenizerBytes);
   if (!document) return document.error();
   if (is_byte_level_bpe(*document)) return create_bpe(parse_tokenizer_json(*document), settings, path);
-  if (has_file(dir / "tokenizer.model"))
-    return SentencePieceTokenizer::load(dir / "tokenizer.model", settings);
+  if (has_file(dir / "tokenizer.model")) {
+    TokenizerSettings all = settings;
+    if (document->is_object() && document->contains("added_tokens")) {
+      const auto added = parse_added_tokens(&(*document)["added_tokens"]);
+      if (!added) return added.error().with_context(path.string());
+      all.added.insert(all.added.end(), added->begin(), added->end());
+    }
+    return SentencePieceTokenizer::load(dir / "tokenizer.model", all);
+  }
   return Error{ErrorCode::kInvalidArgument,
                fmt::format("{} is no byte-level BPE ({}); put the sentencepiece tokenizer.model beside it",
                            path.string(), kind_of(*document))};

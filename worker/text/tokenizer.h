@@ -43,7 +43,8 @@ class Tokenizer {
 
   // The ids of `text`, never with a bos or eos added. The name of a special token ("<s>", "<|eot_id|>")
   // becomes that token only where it lies within one of `special_names` (sorted, disjoint), which cover
-  // what a prompt template wrote and never what users hand in: a document must not be able to end itself.
+  // what a prompt template wrote and never what users hand in: a document must not be able to end itself. The
+  // name of an added token that is not special is that token everywhere.
   // Errors: kInvalidArgument naming the byte offset of malformed UTF-8.
   [[nodiscard]] virtual Result<std::vector<TokenId>> encode(
       std::string_view text, TextPosition position, std::span<const TextRange> special_names = {}) const = 0;
