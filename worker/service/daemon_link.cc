@@ -322,7 +322,7 @@ void DaemonLink::finish(schema::WorkerResult result) {
   state_->wake();
 }
 
-void DaemonLink::answer(schema::PlanResult result) {
+void DaemonLink::answer(const schema::PlanResult& result) {
   {
     const std::lock_guard lock(state_->mutex);
     state_->hello.plan = result.plan;

@@ -36,7 +36,7 @@ class DaemonLink {
   // Ends a lease; the result is kept until acknowledged. Dropped when the lease has been revoked meanwhile;
   // too large for a frame of the protocol, it becomes the error that says so.
   void finish(schema::WorkerResult result);
-  void answer(schema::PlanResult result);
+  void answer(const schema::PlanResult& result);
   // Says hello again, to take nothing new.
   void take_nothing_new();
   // Gives a lease back that was assigned all the same.

@@ -77,7 +77,7 @@ void Worker::accept(const schema::ChangePlan& change) {
     spdlog::info("plan {} from now on ({}); {} layers changed", result.plan, change.reason,
                  result.changes.size());
   }
-  link_->answer(std::move(result));
+  link_->answer(result);
 }
 
 void Worker::reject(const schema::Lease& lease, const Error& error) {
