@@ -336,6 +336,18 @@ TEST_F(EvalTest, AResumedRunGivesTheSameSummary) {
   }
 }
 
+TEST(ResultsLog, LeavesAForeignFileAsItIs) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "summary.json";
+  for (const std::string foreign : {"{\"answer\": 42}", "one\ntwo\nthr"}) {
+    std::ofstream(path) << foreign;
+    const auto log = ResultsLog::open(path, kFacts, true);
+    ASSERT_FALSE(log.ok());
+    EXPECT_THAT(log.error().message, HasSubstr(path.string()));
+    EXPECT_EQ(testing::read_text(path), foreign);
+  }
+}
+
 TEST(ResultsLog, RefusesWhatItMustNotMix) {
   const testing::TempDir dir;
   const auto path = dir.path() / "results.jsonl";

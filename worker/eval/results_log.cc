@@ -88,20 +88,26 @@ Status ResultsLog::take_up(const Facts& facts) {
   const auto content = read_file(path_, kMaxFileBytes);
   if (!content) return content.error();
   const std::size_t whole = content->rfind('\n') + 1;  // 0 where there is none
+  const std::string header = header_of(facts);
+  if (whole == 0 && !header.starts_with(*content)) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{}: is no results file of this program; name another file", path_.string())};
+  }
+  if (whole > 0) {  // before anything is cut off: it may be a file of something else
+    Status same =
+        check_header(std::string_view(*content).substr(0, content->find('\n')), facts, path_.string());
+    if (!same) return same;
+  }
   if (whole < content->size() && ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) {
     return failed("drop its last line, which is cut off");
   }
-  if (whole == 0) return write_line(header_of(facts));
-  int number = 0;
-  for (std::size_t at = 0; at < whole;) {
+  if (whole == 0) return write_line(header);
+  int number = 1;
+  for (std::size_t at = content->find('\n') + 1; at < whole;) {
     const std::size_t end = content->find('\n', at);
     const std::string_view line = std::string_view(*content).substr(at, end - at);
     at = end + 1;
-    if (++number == 1) {
-      Status same = check_header(line, facts, path_.string());
-      if (!same) return same;
-      continue;
-    }
+    ++number;
     auto record = parse_record(line, fmt::format("{}: line {}", path_.string(), number));
     if (!record) return record.error();
     ScoreKey key = record->key;

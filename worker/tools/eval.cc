@@ -10,6 +10,7 @@
 #include "worker/eval/generation.h"
 #include "worker/eval/perplexity.h"
 #include "worker/eval/summary_report.h"
+#include "worker/files/read_file.h"
 #include "worker/model/digest.h"
 #include "worker/tools/status_line.h"
 #include "worker/tools/verbs.h"
@@ -66,6 +67,20 @@ std::string chain_digest(const LoadedChain& chain) {
   Digest digest;
   for (const int layer : chain.manifest->order) digest.add(fmt::format("{},", layer));
   for (const DistilledLayer& layer : chain.manifest->distilled) digest.add(layer.checksum);
+  digest.add(fmt::format("{} usable", chain.layers.size()));
+  return digest.hex();
+}
+
+// Of the small files that decide what the weights are asked.
+std::string settings_digest(const std::filesystem::path& model) {
+  constexpr std::size_t kMaxBytes = 256 << 20;
+  Digest digest;
+  for (const char* name : {"dslad.toml", "config.json", "tokenizer_config.json", "tokenizer.json",
+                           "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"}) {
+    const auto content = read_file(model / name, kMaxBytes);
+    digest.add(fmt::format("{} {}:", name, content ? content->size() : 0));
+    if (content) digest.add(*content);
+  }
   return digest.hex();
 }
 
@@ -147,6 +162,7 @@ class Evaluation {
   [[nodiscard]] ResultsLog::Facts facts(std::span<const EvalData> files) const {
     ResultsLog::Facts facts = {{"model", model_.weights->digest},
                                {"chain", chain_digest(model_.chain)},
+                               {"settings", settings_digest(options_.model)},
                                {"dtype", options_.dtype},
                                {"max_tokens", std::to_string(settings_.max_tokens)},
                                {"window", std::to_string(settings_.window)},
