@@ -287,6 +287,43 @@ TEST_F(DistilTest, ADamagedCheckpointIsAnErrorThatNamesIt) {
   EXPECT_NE(resumed.error().message.find("checkpoint.json"), std::string::npos) << resumed.error().message;
 }
 
+TEST_F(DistilTest, MeasuringStopsWhenAsked) {
+  options_.layerwise.steps = 1;
+  auto backend = kernels::make_cpu_training_backend(1);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
+  std::atomic<bool> stop = false;
+  const SensitivitySetup setup{&options_, variant_, training_, held_out_, {}, &stop};
+  const auto alone = convert_alone(*backend, network, *files_, setup);
+  ASSERT_TRUE(alone.ok());
+  const auto order =
+      greedy_order(network, *alone, setup, [&](std::size_t tried, std::size_t) { stop = tried == 2; });
+  ASSERT_FALSE(order.ok());
+  EXPECT_EQ(order.error().code, ErrorCode::kUnavailable);
+  EXPECT_FALSE(measure_entropy(network, held_out_, &stop).ok());
+}
+
+TEST_F(DistilTest, ScoresThatWereWrittenMeanwhileAreKept) {
+  const auto dir = folder_.path() / "dsla";
+  ASSERT_FALSE(run(dir, 2, 13).ok());  // in the second layer
+  auto manifest = *load_chain_manifest(dir);
+  ASSERT_EQ(manifest.plans.size(), 1u);
+  auto backend = kernels::make_cpu_training_backend(1);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
+  ChainSetup setup;
+  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr};
+  setup.training.on_step = [&](const StepReport& report) {
+    if (report.stage != Stage::kChained || report.step != 1) return;
+    ChainManifest measured = *load_chain_manifest(dir);
+    measured.plans[0].quality = 0.75;
+    ASSERT_TRUE(save_chain_manifest(dir, measured).ok());
+  };
+  setup.weights = files_.get();
+  setup.layers = 2;
+  setup.stored = DType::kF32;
+  ASSERT_TRUE(distil_chain(*backend, network, setup, manifest).ok());
+  EXPECT_EQ(load_chain_manifest(dir)->plans[0].quality, 0.75);
+}
+
 TEST_F(DistilTest, TheGreedyOrderAlwaysTakesWhatAddsTheLeastDivergence) {
   options_.layerwise.steps = 3;
   auto backend = kernels::make_cpu_training_backend(1);

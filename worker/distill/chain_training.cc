@@ -82,6 +82,18 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   return *outcome;
 }
 
+// What `dslad-model eval --write-chain` has measured of the earlier plans while this run went on.
+void take_scores(const std::filesystem::path& dir, ChainManifest& manifest) {
+  const auto stored = load_chain_manifest(dir);
+  if (!stored) return;
+  for (PlanQuality& plan : manifest.plans) {
+    const auto found = std::ranges::find(stored->plans, plan.plan, &PlanQuality::plan);
+    if (found == stored->plans.end()) continue;
+    plan.quality = found->quality;
+    plan.scores = found->scores;
+  }
+}
+
 }  // namespace
 
 Result<Students> load_students(kernels::TrainingBackend& backend, const std::filesystem::path& dir,
@@ -120,6 +132,7 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     const auto gates = gates_json(network, setup.training, *students, layer);
     if (!gates) return gates.error();
     manifest.distilled.back().losses["gates"] = *gates;
+    take_scores(dir, manifest);
     manifest.plans.push_back(*quality);
     Status status = save_chain_manifest(dir, manifest);
     if (status) status = remove_checkpoint(dir);

@@ -48,6 +48,11 @@ class EntropySums {
   double last_ = 0, last_squares_ = 0, all_ = 0, entries_ = 0, prompts_ = 0;
 };
 
+Status stopped(const std::atomic<bool>* stop) {
+  if (stop == nullptr || !*stop) return ok_status();
+  return Error{ErrorCode::kUnavailable, "stopped"};
+}
+
 Status train_alone(Network& network, StudentLayer& student, const SensitivitySetup& setup) {
   const DistilOptions& options = *setup.options;
   const StageOptions& stage = options.layerwise;
@@ -56,7 +61,7 @@ Status train_alone(Network& network, StudentLayer& student, const SensitivitySet
   BatchSource source(setup.training, options.batch_tokens, options.seed);
   AdamW optimizer(options.optimizer, student.value_array().size());
   for (std::int64_t step = 0; step < stage.steps; ++step) {
-    if (setup.stop != nullptr && *setup.stop) return Error{ErrorCode::kUnavailable, "stopped"};
+    if (Status going = stopped(setup.stop); !going) return going;
     std::ranges::fill(student.gradient_array(), 0.0f);
     const auto loss = network.train_layerwise(source.next(), none, student, options.target, 1.0);
     if (!loss) return loss.error();
@@ -94,10 +99,12 @@ Result<std::vector<double>> sort_keys(std::string_view method, std::span<const L
 }  // namespace
 
 Result<std::vector<AttentionEntropy>> measure_entropy(Network& network,
-                                                      std::span<const TrainingBatch> sequences) {
+                                                      std::span<const TrainingBatch> sequences,
+                                                      const std::atomic<bool>* stop) {
   const LlamaConfig& config = network.teacher().config;
   std::vector<EntropySums> sums(static_cast<std::size_t>(config.layers), EntropySums(config.heads));
   for (const TrainingBatch& sequence : sequences) {
+    if (Status going = stopped(stop); !going) return going.error();
     const std::int64_t length = sequence.segments.front().rows;
     const Status measured = network.measure_entropy(sequence, [&](int layer, std::span<const float> entropy) {
       sums[static_cast<std::size_t>(layer)].add(entropy, length);
@@ -151,6 +158,7 @@ Result<std::vector<int>> greedy_order(
       if (converted[layer] != nullptr) continue;
       if (best == layers) best = layer;
       if (order.size() + 1 == layers) break;
+      if (Status going = stopped(setup.stop); !going) return going.error();
       StudentLayers with = converted;
       with[layer] = alone.students[layer].get();
       const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, with);

@@ -19,9 +19,10 @@
 
 namespace dslad::worker {
 
-// Over the sequences' first segments: texts and documents, a prompt each.
+// Over the sequences' first segments: texts and documents, a prompt each. kUnavailable once `stop` is set.
 Result<std::vector<AttentionEntropy>> measure_entropy(Network& network,
-                                                      std::span<const TrainingBatch> sequences);
+                                                      std::span<const TrainingBatch> sequences,
+                                                      const std::atomic<bool>* stop = nullptr);
 
 struct SensitivitySetup {
   const DistilOptions* options;  // its layer-wise stage is used

@@ -49,12 +49,12 @@ Status check_order(const TrainingSession& session) {
                   wanted)};
 }
 
-// Whether this run may begin, or go on with what the folder holds.
-Status check_folder(const TrainingSession& session) {
+// Whether training has begun in the folder; an error where this run may neither begin nor go on.
+Result<bool> check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
   if (!checkpoint) return checkpoint.error();
   const bool begun = !session.manifest.distilled.empty() || checkpoint->has_value();
-  if (!begun) return ok_status();
+  if (!begun) return false;
   if (!session.arguments.resume) {
     return Error{ErrorCode::kRefused,
                  fmt::format("{} holds a chain with {} layers already; --resume goes on with it, or "
@@ -65,17 +65,20 @@ Status check_folder(const TrainingSession& session) {
       session.manifest.variant == session.variant
           ? difference(session.manifest.recipe, recipe_of(session))
           : fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
-  if (changed.empty()) return check_order(session);
+  if (changed.empty()) {
+    const Status same = check_order(session);
+    return same ? Result<bool>(true) : same.error();
+  }
   return Error{
       ErrorCode::kRefused,
       fmt::format("{} was begun with another recipe: {}; give the same options, or name another --out",
                   session.dir.string(), changed)};
 }
 
-Status prepare_order(TrainingSession& session) {
+Status prepare_order(TrainingSession& session, bool begun) {
   const std::string& wanted = session.arguments.order;
   const bool settled = !session.manifest.order.empty();
-  if (settled && (wanted.empty() || !session.manifest.distilled.empty())) {
+  if (settled && (wanted.empty() || begun)) {
     if (!(session.manifest.variant == session.variant)) {
       fmt::print(stderr,
                  "warning: the order in {} was decided ({}) with variant {}, and this run trains {}; give "
@@ -155,8 +158,9 @@ int distil(TrainingArguments arguments) {
   TrainingSession& session = **opened;
   const auto stored = parse_dtype(session.arguments.stored);
   if (!stored) return fail(stored.error());
-  Status status = check_folder(session);
-  if (status) status = prepare_order(session);
+  const auto begun = check_folder(session);
+  if (!begun) return fail(begun.error());
+  Status status = prepare_order(session, *begun);
   if (!status) return fail(status.error());
   session.manifest.variant = session.variant;
   session.manifest.recipe = recipe_of(session);

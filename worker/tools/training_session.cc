@@ -171,7 +171,7 @@ Status TrainingSession::measure(bool with_divergence) {
     prompts.push_back(sequence);
   }
   fmt::print(stderr, "attention entropy over {} prompts\n", prompts.size());
-  const auto entropy = measure_entropy(*network, prompts);
+  const auto entropy = measure_entropy(*network, prompts, &stop_requested());
   if (!entropy) return entropy.error();
   for (std::size_t layer = 0; layer < entropy->size(); ++layer) {
     evidence(static_cast<int>(layer)).entropy = (*entropy)[layer];
