@@ -1,5 +1,10 @@
 // dslad-model: the offline tool over a model directory. Parses the command line and calls the verb.
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <fmt/format.h>
+#include <system_error>
 
 #include "worker/tools/training_verbs.h"
 #include "worker/tools/verbs.h"
@@ -54,9 +59,7 @@ void add_eval_options(CLI::App* verb, EvalOptions& evaluation) {
   verb->add_flag("--write-chain", evaluation.write_chain, "put what was measured into MODEL/dsla/chain.json");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app("Looks into, runs and measures a Llama model directory.", "dslad-model");
   app.set_version_flag("--version", "dslad-model " DSLAD_VERSION);
   app.require_subcommand(1);
@@ -126,4 +129,20 @@ int main(int argc, char** argv) {
   if (app.got_subcommand(distil_verb)) return distil(training);
   if (app.got_subcommand(report_verb)) return report(page);
   return bench(options, benchmark);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int status = 1;
+  try {
+    status = run(argc, argv);
+  } catch (const std::exception& error) {  // what cannot be printed, above all
+    fmt::print(stderr, "dslad-model: {}\n", error.what());
+  }
+  if (std::fflush(stdout) == 0 || errno == EPIPE)
+    return status;  // a reader that went away is no error of ours
+  fmt::print(stderr, "dslad-model: cannot write to standard output: {}\n",
+             std::generic_category().message(errno));
+  return status == 0 ? 1 : status;
 }

@@ -85,7 +85,11 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return run(argc, argv);
+    const int status = run(argc, argv);
+    if (output_error() == 0) return status;
+    print_error(fmt::format("dslactl: cannot write to standard output: {}\n",
+                            std::generic_category().message(output_error())));
+    return kUsage;
   } catch (const std::exception& error) {
     print_error(fmt::format("dslactl: internal error: {}\n", error.what()));
     return kRefused;

@@ -1,5 +1,6 @@
 #include "daemon/ctl/terminal.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -7,6 +8,8 @@
 
 namespace dslad::daemon::ctl {
 namespace {
+
+int lost_output = 0;  // of print(), as the functions of <cstdio> keep theirs in the stream
 
 bool takes_colour(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
@@ -79,8 +82,12 @@ std::string coloured(std::FILE* stream, schema::LayerState state, std::string_vi
 }
 
 void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if ((!written || std::fflush(stdout) != 0) && errno != EPIPE) lost_output = errno;
+}
+
+int output_error() {
+  return lost_output;
 }
 
 void print_error(std::string_view text) {

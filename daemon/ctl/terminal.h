@@ -22,6 +22,7 @@ std::string coloured(std::FILE* stream, schema::LayerState state, std::string_vi
 
 // Writes and flushes; a reader that has gone away is not an error of ours.
 void print(std::string_view text);
+int output_error();  // errno of what print() could not write, a full disk say; 0: all is written
 void print_error(std::string_view text);
 
 }  // namespace dslad::daemon::ctl

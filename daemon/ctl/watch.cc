@@ -85,6 +85,7 @@ Result<Exit> watch(const Globals& globals, const std::string& events_url) {
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
   const auto status = client->call<schema::DaemonStatus>(schema::GetStatus{});
+  if (interrupted()) return kInterrupted;
   if (!status) return status.error();
   const std::string& url = events_url.empty() ? status->events_url : events_url;
   Result<Subscription> events = Subscription::open(url);

@@ -1,12 +1,14 @@
 """dslactl on its own: what it says and how it exits where the command line, a file or the connection is wrong."""
 
+import os
 import socket
+import subprocess
 import threading
 import unittest
 
 import wire
 import zmq
-from harness import SystemTest
+from harness import BIN, SystemTest
 
 USAGE, UNREACHABLE, REFUSED = 2, 3, 4
 
@@ -74,6 +76,14 @@ class CtlUsage(CtlTest):
         for option, value in (("--max-tokens", "0"), ("--temperature", "-1"), ("--top-p", "0"), ("--top-p", "1.5"),
                               ("--priority", "9999999")):
             self.refused(USAGE, "submit", "generate", "--prompt", "x", option, value, says=[value])
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        self.start_daemon()
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([str(BIN / "dslactl"), "status"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  env={**os.environ, "DSLAD_CONNECT": self.jobs_url})
+        self.assertEqual(USAGE, done.returncode)
+        self.assertIn("No space left on device", done.stderr)
 
     def test_a_daemon_that_has_just_been_started_is_waited_for(self):
         self.start_daemon(ready=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -140,6 +141,22 @@ class Eval(unittest.TestCase):
         self.assertIn("was made with model", other.stderr)
         finer = self.run_eval(*arguments, "--dtype", "f32", "--out", out, "--resume", exit_status=1)
         self.assertIn("was made with dtype bf16, but this is f32", finer.stderr)
+
+    def test_results_of_other_prompts_are_not_mixed(self):
+        model = self.folder / "model"
+        shutil.copytree(GOLDEN / "stories260K", model)
+        out = self.folder / "out.jsonl"
+        self.run_eval(self.summaries, "--max-tokens", 4, "--out", out, model=model)
+        (model / "dslad.toml").write_text('[prompt]\nsummarize = "{document} In short:"\n')
+        again = self.run_eval(self.summaries, "--max-tokens", 4, "--out", out, "--resume", exit_status=1, model=model)
+        self.assertIn("was made with settings", again.stderr)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(self.command(self.choices, "--json"), stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=PATIENCE)
+        self.assertEqual(1, done.returncode)
+        self.assertIn("No space left on device", done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 #include "worker/tools/status_line.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <string_view>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace dslad::worker {
@@ -9,6 +12,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kOnTerminal{100}, kElsewhere{10'000};
 constexpr const char* kClear = "\r\033[K";
+
+// What fits the window, since only the last row of a longer line would be cleared. Counts bytes: the texts
+// are ours, and a file's name with other characters is cut short a little early.
+std::string_view fit(std::string_view text) {
+  winsize window{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
+  std::size_t bytes = std::min<std::size_t>(text.size(), (known ? window.ws_col : 80) - 1);
+  while (bytes > 0 && bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80)
+    --bytes;
+  return text.substr(0, bytes);
+}
 
 }  // namespace
 
@@ -23,7 +37,7 @@ void StatusLine::show(const std::string& text) {
   if (now < next_) return;
   next_ = now + (terminal_ ? kOnTerminal : kElsewhere);
   if (terminal_) {
-    fmt::print(stderr, "{}{}", kClear, text);
+    fmt::print(stderr, "{}{}", kClear, fit(text));
   } else {
     fmt::print(stderr, "{}\n", text);
   }
