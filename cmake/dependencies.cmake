@@ -37,9 +37,6 @@ target_compile_definitions(dslad_msgpack INTERFACE MSGPACK_NO_BOOST)
 if(DSLAD_TESTS)
   find_package(GTest REQUIRED)
 endif()
-if(DSLAD_BENCH)
-  find_package(benchmark REQUIRED)
-endif()
 
 set(dslad_headers <algorithm> <chrono> <cstdint> <filesystem> <fstream> <functional> <map> <memory> <optional> <span>
   <string> <string_view> <variant> <vector> <fmt/format.h> <nlohmann/json.hpp>)

@@ -173,7 +173,7 @@ struct DaemonStatus {
   std::uint64_t uptime_ms = 0;
   bool draining = false;
   std::map<std::string, std::uint64_t> jobs;  // number of jobs by state; every state is present
-  std::uint32_t plan = 0;                     // the plan asked for last, or that of the first worker
+  std::uint32_t plan = 0;                     // of the first connected worker; 0 without one
   std::vector<WorkerInfo> workers;
 
   static void fields(auto& self, auto& field) {

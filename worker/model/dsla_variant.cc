@@ -47,8 +47,9 @@ Result<FeatureMap> parse_feature_map(std::string_view name) {
   const auto* const found =
       std::ranges::find(kFeatureMaps, name, &decltype(kFeatureMaps)::value_type::second);
   if (found != kFeatureMaps.end()) return found->first;
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("feature map '{}' is unknown; use none, elu, softmax or unit", name)};
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("feature map '{}' is unknown; use none, elu, softmax, softmax_pair or unit", name)};
 }
 
 }  // namespace dslad::worker
