@@ -68,15 +68,18 @@ std::string show_plans(const schema::PlanReply& reply) {
   return text;
 }
 
-// Workers confirm a plan between two steps; the daemon waits a minute for them by default.
-constexpr std::chrono::seconds kPlanPatience{90};
+// Workers confirm a plan between two steps, for which the daemon by default waits longer than we do for an
+// answer. Who names a timeout gets it.
+std::chrono::milliseconds confirmation_timeout(const Globals& globals) {
+  constexpr std::chrono::seconds kPatience{90};
+  return globals.rpc_timeout_s == Globals::kRpcTimeoutS ? kPatience : globals.rpc_timeout();
+}
 
 template <typename Request>
-Result<Exit> plan(const Globals& globals, const Request& request) {
+Result<Exit> plan(const Globals& globals, const Request& request, std::chrono::milliseconds timeout) {
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
-  const auto reply = client->call<schema::PlanReply>(
-      request, std::max<std::chrono::milliseconds>(kPlanPatience, globals.rpc_timeout()));
+  const auto reply = client->call<schema::PlanReply>(request, timeout);
   if (!reply) return reply.error();
   print(globals.json ? to_json(*reply) : show_plans(*reply));
   return kOk;
@@ -96,7 +99,7 @@ void add_plan(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("plan", "How many layers run DSLA instead of attention");
   verb->require_subcommand(1);
   verb->add_subcommand("show", "The plan of each worker")->fallthrough()->callback([&action] {
-    action = [](const Globals& globals) { return plan(globals, schema::ShowPlan{}); };
+    action = [](const Globals& globals) { return plan(globals, schema::ShowPlan{}, globals.rpc_timeout()); };
   });
 
   CLI::App* set =
@@ -108,8 +111,11 @@ void add_plan(CLI::App& app, Action& action) {
   set->add_flag("--allow-undistilled", request->allow_undistilled,
                 "For tests: take layers without distilled weights");
   set->add_option("--reason", request->reason, "Recorded with each layer's change")->capture_default_str();
-  set->callback(
-      [request, &action] { action = [request](const Globals& globals) { return plan(globals, *request); }; });
+  set->callback([request, &action] {
+    action = [request](const Globals& globals) {
+      return plan(globals, *request, confirmation_timeout(globals));
+    };
+  });
 }
 
 }  // namespace dslad::daemon::ctl

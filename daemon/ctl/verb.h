@@ -26,8 +26,9 @@ enum Exit : int {
 
 // Options that every verb takes.
 struct Globals {
-  std::string url;            // of the jobs socket
-  double rpc_timeout_s = 30;  // without any answer, the daemon counts as not reachable
+  std::string url;  // of the jobs socket
+  static constexpr double kRpcTimeoutS = 30;
+  double rpc_timeout_s = kRpcTimeoutS;  // without any answer, the daemon counts as not reachable
   bool json = false;
 
   [[nodiscard]] std::chrono::milliseconds rpc_timeout() const {
