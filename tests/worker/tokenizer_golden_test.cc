@@ -214,6 +214,20 @@ TEST(SentencePiece, AddedTokens_ThatMakeNoSense_AreNamed) {
     ASSERT_FALSE(tokenizer.ok()) << bad;
     EXPECT_THAT(tokenizer.error().message, HasSubstr("added_tokens_decoder")) << bad;
   }
+  for (const auto& [file, bad] :
+       {std::pair("added_tokens.json", "[]"),
+        {"added_tokens.json", R"({"a": -1})"},
+        {"added_tokens.json", R"({"a": "b"})"},
+        {"tokenizer.json", R"({"model": {}, "added_tokens": 3})"},
+        {"tokenizer.json", R"({"model": {}, "added_tokens": [{"content": "a"}]})"}}) {
+    const testing::TempDir dir;
+    std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
+                               dir.path() / "tokenizer.model");
+    dir.write(file, bad);
+    const auto tokenizer = load_tokenizer(dir.path());
+    ASSERT_FALSE(tokenizer.ok()) << bad;
+    EXPECT_THAT(tokenizer.error().message, HasSubstr((dir.path() / file).string())) << bad;
+  }
 }
 
 TEST(SentencePiece, HeadAndTail_DecodeToTheWholePrompt) {
