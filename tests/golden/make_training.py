@@ -44,6 +44,7 @@ VARIANTS = {
     "rich": Variant(True, "elu", True, True, history_bias=6.0, recency_bias=-6.0),
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
+    "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
 }
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
 PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o
@@ -119,7 +120,7 @@ def curve(network, variant, batches, case):
     for step in range(STEPS):
         loss, _ = losses(network, layers, batches[step % BATCHES], case)
         loss.backward()
-        norm = optimizer.step(step)
+        norm = float(optimizer.step(step))
         out.append([learning_rate(step, STEPS, peak, lowest, warm_up), loss.item(), norm])
     return out
 

@@ -4,10 +4,12 @@ A segment is (first row, rows, parent or -1): consecutive tokens of one sequence
 parent, which has no parent itself; nothing else passes between segments.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+
+from layout import Layout, WindowLayout, moved
 
 NO_LABEL = -1
 
@@ -24,13 +26,29 @@ class Batch:
     positions: torch.Tensor  # [R] in the sequence, a parent's tokens counted
     labels: torch.Tensor  # [R] the next token, or NO_LABEL
     kl_weight: torch.Tensor  # [R] share of the row in the mean divergence, not normalised
+    scored: torch.Tensor  # numbers of the rows that have a label or a kl_weight
     segments: list  # of Segment
+    layouts: dict = field(default_factory=dict)  # those asked for so far
 
-    def roots(self):
-        return [i for i, s in enumerate(self.segments) if s.parent < 0]
+    def layout(self):
+        return self._kept("all", lambda: Layout.of(self.segments, len(self.ids)))
 
-    def children(self):
-        return [i for i, s in enumerate(self.segments) if s.parent >= 0]
+    def window_layout(self, width):
+        return self._kept(width, lambda: WindowLayout.of(self.segments, len(self.ids), width))
+
+    def apply(self, change):
+        """With every tensor changed, those of the layouts too."""
+        tensors = (self.ids, self.positions, self.labels, self.kl_weight, self.scored)
+        layouts = {name: layout.apply(change) for name, layout in self.layouts.items()}
+        return Batch(*map(change, tensors), self.segments, layouts)
+
+    def to(self, device):
+        return self.apply(lambda tensor: moved(tensor, device))
+
+    def _kept(self, name, make):
+        if name not in self.layouts:
+            self.layouts[name] = make().apply(lambda tensor: moved(tensor, self.ids.device))
+        return self.layouts[name]
 
 
 def rows_of(segment):
@@ -58,10 +76,6 @@ class BatchBuilder:
         return len(self._segments) - 1
 
     def build(self):
-        return Batch(
-            torch.tensor(self._ids),
-            torch.tensor(self._positions),
-            torch.tensor(self._labels),
-            torch.tensor(self._kl_weight, dtype=torch.float32),
-            self._segments,
-        )
+        labels, kl_weight = torch.tensor(self._labels), torch.tensor(self._kl_weight, dtype=torch.float32)
+        scored = ((labels != NO_LABEL) | (kl_weight > 0)).nonzero().squeeze(1)
+        return Batch(torch.tensor(self._ids), torch.tensor(self._positions), labels, kl_weight, scored, self._segments)

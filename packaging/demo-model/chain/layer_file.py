@@ -23,8 +23,11 @@ def tensors_of(layer, dtype, of=lambda parameter: parameter):
     return {NAMES[name]: of(p).detach().to(dtype).contiguous() for name, p in layer.named_parameters()}
 
 
-def save_layer(layer, path):
-    save_file(tensors_of(layer, torch.float32), path)
+def save_layer(layer, path, matrices=torch.float32):
+    """`matrices`: the type that projections are stored as; biases, alpha, norm and shares are float32."""
+    tensors = tensors_of(layer, torch.float32)
+    save_file({name: t.to(matrices) if name.endswith("proj.weight") or name == "gk_proj2.weight" else t
+               for name, t in tensors.items()}, path)
 
 
 def load_layer(layer, path):

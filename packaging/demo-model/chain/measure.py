@@ -18,9 +18,10 @@ def compare(network, converted, batches):
     sums, exact = defaultdict(float), defaultdict(list)
     last = network.config.layers - 1
     for batch, kinds in batches:
+        batch = batch.to(network.weights["norm.weight"].device)
         student = network.run(batch, converted).hidden[last]
         teacher = network.run(batch).hidden[last]
-        for rows in torch.arange(len(batch.ids)).split(4096):
+        for rows in torch.arange(len(batch.ids), device=batch.ids.device).split(4096):
             log_p, log_t = (network.logits(h[rows]).log_softmax(-1) for h in (student, teacher))
             kl = (log_t.exp() * (log_t - log_p)).sum(-1)
             labels = batch.labels[rows]

@@ -53,9 +53,9 @@ class Network:
         self.config, self.weights = config, weights
 
     @staticmethod
-    def load(folder, dtype=torch.float32):
+    def load(folder, dtype=torch.float32, device="cpu"):
         files = [load_file(f) for f in sorted(Path(folder).glob("*.safetensors"))]
-        weights = {name.removeprefix("model."): w.to(dtype) for file in files for name, w in file.items()}
+        weights = {name.removeprefix("model."): w.to(device, dtype) for file in files for name, w in file.items()}
         weights.setdefault("lm_head.weight", weights["embed_tokens.weight"])
         return Network(Config.load(folder), weights)
 
@@ -66,7 +66,7 @@ class Network:
         """The function that turns rows [R, heads, D]; halves are paired."""
         half = self.config.head_dim // 2
         dtype = self.weights["norm.weight"].dtype
-        frequency = self.config.theta ** (-torch.arange(half, dtype=torch.float64) / half)
+        frequency = self.config.theta ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
         angle = positions[:, None, None].double() * frequency
         cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
 

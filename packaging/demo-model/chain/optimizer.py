@@ -16,12 +16,11 @@ def learning_rate(step, steps, peak, lowest, warm_up):
 
 
 def clip(parameters, most=1.0):
-    """Scales the gradients so that their common norm is at most `most`; returns the norm before."""
-    norm = torch.sqrt(sum(p.grad.double().square().sum() for p in parameters))
-    if norm > most:
-        for p in parameters:
-            p.grad *= (most / norm).to(p.dtype)
-    return float(norm)
+    """Scales the gradients so that their common norm is at most `most`; returns the norm before, a tensor."""
+    gradients = [p.grad for p in parameters]
+    norm = torch.stack(torch._foreach_norm([g.double() for g in gradients])).norm()
+    torch._foreach_mul_(gradients, (most / norm).clamp(max=1).to(gradients[0].dtype))
+    return norm
 
 
 class Optimizer:
@@ -31,18 +30,15 @@ class Optimizer:
         """`projection_rate`: the learning rate of q, k, v and o relative to the other parameters'."""
         self.parameters = list(layer.parameters())
         self.schedule = (steps, peak, lowest, warm_up)
-        groups = [
-            {
-                "params": [p],
-                "weight_decay": weight_decay if name in DECAYED else 0.0,
-                "relative_rate": projection_rate if name in PROJECTIONS else 1.0,
-            }
-            for name, p in layer.named_parameters()
-        ]
-        self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
+        groups = {}
+        for name, p in layer.named_parameters():
+            kind = (weight_decay if name in DECAYED else 0.0, projection_rate if name in PROJECTIONS else 1.0)
+            groups.setdefault(kind, []).append(p)
+        groups = [{"params": g, "weight_decay": decay, "relative_rate": r} for (decay, r), g in groups.items()]
+        self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=self.parameters[0].is_cuda)
 
     def step(self, number):
-        """Returns the gradients' norm before clipping."""
+        """Returns the gradients' norm before clipping, a tensor."""
         norm = clip(self.parameters)
         for group in self.adamw.param_groups:
             group["lr"] = group["relative_rate"] * learning_rate(number, *self.schedule)

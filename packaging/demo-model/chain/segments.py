@@ -1,4 +1,4 @@
-"""Attention over the segments of a batch: rows are gathered into padded sequences and put back.
+"""Attention over the segments of a batch: rows are gathered into padded sequences (layout.py) and put back.
 
 All functions take and give rows: q [R, H, D], k and v [R, G, D].
 """
@@ -8,54 +8,38 @@ import torch.nn.functional as F
 
 import dsla
 from batch import rows_of
+from layout import Gather
 
 
-def _padded(ranges, nowhere):
-    """Row numbers [B, T]; `nowhere` fills up."""
-    width = max(len(r) for r in ranges)
-    return torch.tensor([list(r) + [nowhere] * (width - len(r)) for r in ranges])
-
-
-def _gather(x, index):
-    """x with one more row, of zeros, at `index`."""
-    return torch.cat((x, x.new_zeros(1, *x.shape[1:])))[index]
-
-
-def dual_state(q, k, v, log_a, mix, batch, recurrence=dsla.chunked):
+def dual_state(q, k, v, log_a, mix, batch):
     """log_a [R, I, G, K]. A child starts from its parent's last state. Returns o [R, H, V]."""
-    out = q.new_zeros(len(q), q.shape[1], v.shape[2])
-    zero = q.new_zeros(log_a.shape[1], 1, k.shape[1], k.shape[2], v.shape[2])
-    roots, children = batch.roots(), batch.children()
+    layout, gather = batch.layout(), Gather(q, k, v, log_a)
 
-    def level(members, start):
-        index = _padded([rows_of(batch.segments[i]) for i in members], len(q))
-        gates = _gather(log_a, index).movedim(2, 0)
-        o, last = recurrence(*(_gather(x, index) for x in (q, k, v)), gates, mix, start)
-        real = index < len(q)
-        return index[real], o[real], last
+    def level(index, start):
+        *rows, gates = gather(index)
+        o, last = dsla.chunked(*rows, gates.movedim(2, 0), mix, start)
+        return o.flatten(0, 1), last
 
-    rows, o, last = level(roots, zero.expand(-1, len(roots), -1, -1, -1))
-    out = out.index_put((rows,), o)
-    if children:
-        rows, o, _ = level(children, last[:, [roots.index(batch.segments[i].parent) for i in children]])
-        out = out.index_put((rows,), o)
-    return out
+    zero = q.new_zeros(log_a.shape[1], len(layout.roots), k.shape[1], k.shape[2], v.shape[2])
+    o, last = level(layout.roots, zero)
+    if len(layout.children):
+        o = torch.cat((o, level(layout.children, last.index_select(1, layout.parents))[0]))
+    return o.index_select(0, layout.in_segments)
 
 
 def softmax(q, k, v, batch):
     """Causal softmax attention; a child also sees its whole parent."""
-    out = torch.empty_like(q)
-    for root in batch.roots():
-        own = slice(batch.segments[root].first_row, batch.segments[root].first_row + batch.segments[root].rows)
-        out[own] = F.scaled_dot_product_attention(*_heads(q[own], k[own], v[own]), is_causal=True).transpose(0, 1)
-        below = [s for s in batch.segments if s.parent == root]
-        if below:
-            rows = torch.tensor([row for s in below for row in rows_of(s)])
-            mask = _children_mask(below, own.stop - own.start)
-            keys, values = (torch.cat((x[own], x[rows])) for x in (k, v))
-            o = F.scaled_dot_product_attention(*_heads(q[rows], keys, values), attn_mask=mask)
-            out[rows] = o.transpose(0, 1)
-    return out
+    layout = batch.layout()
+    group = q.shape[1] // k.shape[1]
+    gather = Gather(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1))
+    above, below = ([x.transpose(1, 2) for x in gather(index)] for index in (layout.roots, layout.families))
+    o = F.scaled_dot_product_attention(*above, is_causal=True).transpose(1, 2).flatten(0, 1)
+    if len(layout.children):
+        keys, values = (torch.cat(pair, dim=2) for pair in zip(above[1:], below[1:]))
+        mask = _families_mask(layout)[:, None]
+        children = F.scaled_dot_product_attention(below[0], keys, values, attn_mask=mask)
+        o = torch.cat((o, children.transpose(1, 2).flatten(0, 1)))
+    return o.index_select(0, layout.in_families)
 
 
 def entropy(q, k, batch):
@@ -67,7 +51,7 @@ def entropy(q, k, batch):
         past = torch.tensor([*(rows_of(batch.segments[segment.parent]) if segment.parent >= 0 else [])], dtype=int)
         keys = torch.cat((k[past], k[own])).repeat_interleave(group, dim=1)
         scores = torch.einsum("thd,uhd->htu", q[own] * q.shape[-1] ** -0.5, keys)
-        hidden = torch.ones(segment.rows, len(past) + segment.rows, dtype=torch.bool).triu(len(past) + 1)
+        hidden = torch.ones(segment.rows, len(past) + segment.rows, dtype=torch.bool, device=q.device).triu(len(past) + 1)
         log_p = scores.masked_fill(hidden, -torch.inf).log_softmax(-1)
         out[own] = -torch.special.xlogy(log_p.exp(), log_p.exp()).sum(-1).T
     return out
@@ -75,38 +59,30 @@ def entropy(q, k, batch):
 
 def window(q, k, v, batch, width):
     """Softmax attention over the `width` latest tokens, the own included; blocks of `width` see two blocks."""
-    spans = []  # each segment behind the end of its parent
-    for segment in batch.segments:
-        above = rows_of(batch.segments[segment.parent])[-width:] if segment.parent >= 0 else range(0)
-        spans.append(list(above) + list(rows_of(segment)))
-    index = _padded(spans, len(q))
-    index = F.pad(index, (0, -index.shape[1] % width), value=len(q))
-    group = q.shape[1] // k.shape[1]
-    q_blocks = _gather(q, index).unflatten(1, (-1, width)).permute(0, 1, 3, 2, 4)  # [B, N, H, W, D]
-    keys, values = (_gather(x, index).unflatten(1, (-1, width)).permute(0, 1, 3, 2, 4) for x in (k, v))
-    keys, values = (
-        torch.cat((F.pad(x, (0, 0) * 3 + (1, 0))[:, :-1], x), dim=3).repeat_interleave(group, dim=2)
-        for x in (keys, values)
-    )
-    t, u = torch.arange(width)[:, None] + width, torch.arange(2 * width)[None]
+    layout, gather, group = batch.window_layout(width), Gather(q, k, v), q.shape[1] // k.shape[1]
+    t, u = torch.arange(width, device=q.device)[:, None] + width, torch.arange(2 * width, device=q.device)[None]
     seen = (u <= t) & (u > t - width)
     first = seen & (u >= width)  # the first block has nothing before it
-    mask = torch.cat((first[None], seen[None].expand(index.shape[1] // width - 1, -1, -1)))[None, :, None]
-    o = F.scaled_dot_product_attention(q_blocks, keys, values, attn_mask=mask)
-    o = o.permute(0, 1, 3, 2, 4).flatten(1, 2)
-    own = torch.zeros(index.shape, dtype=torch.bool)
-    for place, (span, segment) in enumerate(zip(spans, batch.segments)):
-        own[place, len(span) - segment.rows : len(span)] = True
-    return torch.zeros_like(q).index_put((index[own],), o[own])
+
+    def level(index):
+        queries, keys, values = (x.unflatten(1, (-1, width)).transpose(2, 3) for x in gather(index))
+        keys, values = (  # [B, N, H, 2 W, D]: the block before and the own one
+            torch.cat((F.pad(x, (0, 0) * 3 + (1, 0))[:, :-1], x), dim=3).repeat_interleave(group, dim=2).flatten(0, 1)
+            for x in (keys, values)
+        )
+        mask = torch.cat((first[None], seen[None].expand(index.shape[1] // width - 1, -1, -1)))
+        mask = mask.repeat(len(index), 1, 1)[:, None]
+        o = F.scaled_dot_product_attention(queries.flatten(0, 1), keys, values, attn_mask=mask)  # [B N, H, W, D]
+        return o.transpose(1, 2).flatten(0, 1)
+
+    levels = [level(index) for index in (layout.roots, layout.children) if len(index)]
+    return torch.cat(levels).index_select(0, layout.places)
 
 
-def _heads(q, k, v):
-    group = q.shape[1] // k.shape[1]
-    return (q.transpose(0, 1), *(x.transpose(0, 1).repeat_interleave(group, dim=0) for x in (k, v)))
-
-
-def _children_mask(segments, parent_rows):
-    """[rows, parent_rows + rows]: whether visible."""
-    owner = torch.cat([torch.full((s.rows,), i) for i, s in enumerate(segments)])
-    own = (owner[:, None] == owner) & torch.ones(len(owner), len(owner), dtype=torch.bool).tril()
-    return torch.cat((torch.ones(len(owner), parent_rows, dtype=torch.bool), own), dim=1)
+def _families_mask(layout):
+    """[D, V, T + V]: whether visible. A padded row sees the padded ones before it."""
+    tokens, own = layout.roots.shape[1], layout.owners.shape[1]
+    parent = torch.arange(tokens, device=layout.roots.device) < layout.root_rows[:, None]
+    same = layout.owners[:, :, None] == layout.owners[:, None, :]
+    causal = torch.ones(own, own, dtype=torch.bool, device=same.device).tril()
+    return torch.cat((parent[:, None].expand(-1, own, -1), same & causal), dim=2)

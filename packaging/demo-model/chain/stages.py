@@ -38,8 +38,7 @@ def layer_wise(network, converted, layer, batch, target="attention"):
 def token_losses(logits, teacher_logits, labels, kl_weight):
     """Mean cross entropy over the labelled rows, and mean divergence by `kl_weight`; 0 without any."""
     log_p, log_t = logits.log_softmax(-1), teacher_logits.log_softmax(-1)
-    labelled = labels != NO_LABEL
-    ce = F.nll_loss(log_p[labelled], labels[labelled]) if labelled.any() else log_p.sum() * 0
+    ce = F.nll_loss(log_p, labels, ignore_index=NO_LABEL, reduction="sum") / (labels != NO_LABEL).sum().clamp(min=1)
     rows = (log_t.exp() * (log_t - log_p)).sum(-1)
     return ce, (rows * kl_weight).sum() / kl_weight.sum().clamp(min=1e-30)
 
@@ -50,8 +49,7 @@ def chained(network, converted, layer, batch, weights):
         teacher = network.run(batch)
         x = network.run(batch, converted, end=layer).hidden[layer - 1] if layer else None
     student = network.run(batch, converted, first=layer, x=x)
-    rows = (batch.labels != NO_LABEL) | (batch.kl_weight > 0)
-    last = network.config.layers - 1
+    rows, last = batch.scored, network.config.layers - 1
     ce, kl = token_losses(
         network.logits(student.hidden[last][rows]),
         network.logits(teacher.hidden[last][rows]),

@@ -45,23 +45,24 @@ class DslaLayer(nn.Module):
         super().__init__()
         self.config, self.variant = config, variant
         widening = 2 if variant.feature_map == "softmax_pair" else 1
-        dtype, gates = teacher["q_proj"].dtype, config.kv_heads * config.head_dim * widening
+        like, gates = teacher["q_proj"], config.kv_heads * config.head_dim * widening
+        made = {"dtype": like.dtype, "device": like.device}
         random = torch.Generator().manual_seed(seed)
         for name, weight in teacher.items():
             self.register_parameter(name, nn.Parameter(weight.clone()))
-        self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, dtype=dtype))
-        self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, dtype=dtype))
+        self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, **made))
+        self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, **made))
         if variant.states == 2:
             bound = config.hidden**-0.5
-            uniform = torch.rand(gates, config.hidden, generator=random).to(dtype)
+            uniform = torch.rand(gates, config.hidden, generator=random).to(like)
             self.gk_proj2 = nn.Parameter((2 * uniform - 1) * bound)
-            self.gk_proj2_bias = nn.Parameter(torch.full((gates,), variant.recency_bias, dtype=dtype))
+            self.gk_proj2_bias = nn.Parameter(torch.full((gates,), variant.recency_bias, **made))
         shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
-        self.alpha_list = nn.Parameter(torch.zeros(shape, dtype=dtype))
+        self.alpha_list = nn.Parameter(torch.zeros(shape, **made))
         if variant.output_norm:
-            self.o_norm = nn.Parameter(torch.ones(config.head_dim, dtype=dtype))
+            self.o_norm = nn.Parameter(torch.ones(config.head_dim, **made))
         if variant.window:
-            self.state_share = nn.Parameter(torch.zeros(config.heads, dtype=dtype))
+            self.state_share = nn.Parameter(torch.zeros(config.heads, **made))
 
     def log_gates(self, x):
         """[R, states, kv_heads, head_dim]"""

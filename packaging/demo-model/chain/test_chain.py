@@ -80,13 +80,12 @@ class Dsla(unittest.TestCase):
                     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
     def test_float32_stays_close_at_steep_gates(self):
-        for shift in (6, 0, -20, -60, -800):
-            inputs = [x.detach().float() for x in self.inputs(100, 3, shift)]
-            q, k, v, z, alpha, state = inputs
-            o, _ = dsla.chunked(q, k, v, dsla.log_gate(z), alpha.softmax(0), state)
-            exact, _ = dsla.recurrent(q.double(), k.double(), v.double(), dsla.log_gate(z.double()),
-                                      alpha.double().softmax(0), state.double())
-            torch.testing.assert_close(o.double(), exact, rtol=1e-4, atol=1e-4)
+        for shift in (6, 0, -20, -40, -60, -800):
+            with self.subTest(shift=shift):
+                exact = [x.detach() for x in self.inputs(100, 3, shift)]
+                found = self.results(dsla.chunked, [x.float().requires_grad_() for x in exact])
+                for a, b in zip(self.results(dsla.recurrent, [x.requires_grad_() for x in exact]), found):
+                    torch.testing.assert_close(a, b.double(), rtol=1e-3, atol=1e-3 * max(1e-3, float(a.detach().abs().max())))
 
 
 class Segments(unittest.TestCase):

@@ -1,0 +1,97 @@
+"""Puts layers that distil.py made into the folder of a chain, in place of those there from the first of them on.
+
+    python write_chain.py ../model RUN --chain ../model/dsla
+
+RUN is distil.py's --out with --chain and --keep, finished or not. A layer of another variant than the chain's says so.
+What the plans from there on were worth is forgotten: measure them again (`dslad-model eval --write-chain`).
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import xxhash
+
+from distil import stored_chain, stored_variant
+from layer_file import load_layer, save_layer
+from logbooks import Logbooks
+from measure import compare
+from network import Network
+from student import DslaLayer
+
+MADE_BY = "packaging/demo-model/chain/distil.py"
+HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
+
+
+def gates(network, converted, index, batches):
+    """10%, 50% and 90% of the channels' mean gates lie below these; as `dslad-model distil` writes them."""
+    means = []
+    for batch, _ in batches:
+        x = network.run(batch, converted, end=index + 1).inputs[index]
+        normed = network.norm(f"layers.{index}.input_layernorm.weight", x)
+        means.append(converted[index].log_gates(normed).exp().mean(0).flatten(1))
+    shares = torch.tensor([0.1, 0.5, 0.9])
+    of = lambda state: dict(zip(("low", "median", "high"), state.quantile(shares).tolist()))
+    found = torch.stack(means).mean(0)
+    return {"history": of(found[0]), "recency": of(found[1])}
+
+
+def own_variant(variant, chain):
+    """The layer's entry `variant`: None where it is the chain's."""
+    parts = {name: value for name, value in asdict(variant).items() if name in chain}
+    changed = {name: value for name, value in parts.items() if value != chain[name]}
+    if not changed:
+        return None
+    text = lambda value: f"{int(value)}" if isinstance(value, bool) else f"{value}"
+    return {"name": ",".join([chain["name"], *(f"{name}={text(value)}" for name, value in changed.items())]), **parts}
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--chain", type=Path, required=True)
+    args = parser.parse_args()
+    network, books = Network.load(args.model), Logbooks(args.model)
+    batches = [books.batch(f"held-out-layers-{length}", length) for length in HELD_OUT]
+    options = json.loads((args.run / "plans.jsonl").read_text().splitlines()[0])
+    chain = json.loads((args.chain / "chain.json").read_text())
+    keep, variant = options["keep"], stored_variant(options)
+    if variant.states != 2:
+        raise SystemExit(f"{args.run}: layers of {variant.states} state; a chain's have two")
+    converted = stored_chain(network, args.chain, keep)
+    chain["layers"] = chain["layers"][:keep]
+    chain["plans"] = [plan for plan in chain["plans"] if plan["plan"] <= keep]
+    for index in map(int, options["order"].split(",")):
+        next_one = chain["order"]["layers"][len(chain["layers"])]
+        if next_one != index:
+            raise SystemExit(f"{args.chain}: layer {next_one} is the next in its order, {args.run} has layer {index}")
+        file = f"layer-{index:02}.safetensors"
+        done = json.loads((args.run / file).with_suffix(".json").read_text())
+        layer = DslaLayer(network.config, variant, network.projections(index), 0)
+        save_layer(load_layer(layer, args.run / file), args.chain / file, torch.bfloat16)
+        converted[index] = load_layer(layer, args.chain / file)
+        entry = {
+            "layer": index,
+            "file": file,
+            "checksum": xxhash.xxh3_128_hexdigest((args.chain / file).read_bytes()),
+            "losses": {
+                "made_by": MADE_BY,
+                "options": options,
+                "steps": {name: f"{stage['step']} of {stage['steps']}" for name, stage in done.items()},
+                "tokens": sum(stage["rows"] for stage in done.values()),
+                "chained": {"kl": compare(network, converted, batches)["kl"]},
+                "gates": gates(network, converted, index, batches),
+            },
+        }
+        own = own_variant(variant, chain["variant"])
+        chain["layers"].append({**entry, "variant": own} if own else entry)
+    (args.chain / "chain.json.new").write_text(json.dumps(chain, indent=1) + "\n")
+    (args.chain / "chain.json.new").rename(args.chain / "chain.json")
+
+
+if __name__ == "__main__":
+    main()
