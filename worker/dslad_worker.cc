@@ -103,7 +103,7 @@ schema::Hello introduce(const Options& options, const ModelFolder& model, Engine
 void report_chain(const LoadedChain& chain) {
   if (!chain.warning.empty()) spdlog::warn("{}", chain.warning);
   if (!chain.manifest) return;
-  spdlog::info("conversion chain ({}): {} of {} layers distilled, {} MiB", chain.manifest->variant.name,
+  spdlog::info("conversion chain ({}): {} of {} layers distilled, {} MiB", chain.manifest->variants_text(),
                chain.layers.size(), chain.order.layers(), chain.bytes() >> 20);
 }
 

@@ -94,6 +94,22 @@ class Distil(unittest.TestCase):
         self.tool("distil", self.model, "--text", self.text, "--out", out, *SHORT, "--resume", "--order", order,
                   "--layers", 2)
 
+    def test_one_layer_may_be_of_another_variant(self):
+        out, narrow = self.model / "dsla", ("--variant", "dslad,window=8")
+        wide = "dslad,window=8,rotary=0,feature_map=softmax_pair"
+        self.distil(out, *narrow, "--layer-variant", f"1={wide}", "--layers", 1)
+        self.distil(out, *narrow, "--layer-variant", f"1={wide}", "--layers", 3, "--resume")
+        layers = json.loads((out / "chain.json").read_text())["layers"]
+        self.assertEqual([None, wide, None], [layer.get("variant", {}).get("name") for layer in layers])
+        made = self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 20, "--plan", 3, "--json")
+        self.assertEqual(20, len(json.loads(made.stdout)["ids"]))
+        shown = json.loads(self.tool("inspect", self.model, "--json").stdout)["chain"]
+        self.assertEqual({"1": wide}, shown["layer_variants"])
+        for changed, word in (((), "variant of layer 1"), (("--layer-variant", "9=dslad,window=8"), "layer 9"),
+                              (("--layer-variant", "1=dslad"), "window")):
+            refused = self.distil(out, *narrow, *changed, "--resume", exit_status=1)
+            self.assertIn(word, refused.stderr)
+
     def test_an_order_by_divergence_needs_steps_to_measure_it(self):
         refused = self.tool("sensitivity", self.model, "--text", self.text, "--layerwise-steps", 0, exit_status=1)
         self.assertIn("--layerwise-steps above 0", refused.stderr)

@@ -223,8 +223,15 @@ DslaVariant variant(const char* name, void (*change)(DslaVariant&)) {
   return out;
 }
 
-const std::vector<DslaVariant>& variants() {
-  static const std::vector<DslaVariant> kVariants = {
+// What the layers of a chain compute: both alike, or each its own.
+struct Variants {
+  Variants(DslaVariant both) : first(both), second(std::move(both)) {}
+  Variants(DslaVariant one, DslaVariant other) : first(std::move(one)), second(std::move(other)) {}
+  DslaVariant first, second;
+};
+
+const std::vector<Variants>& variants() {
+  static const std::vector<Variants> kVariants = {
       variant("paper", [](DslaVariant&) {}),
       variant("rotary", [](DslaVariant& v) { v.rotary = true; }),
       variant("gates apart", [](DslaVariant& v) { v.history_bias = 6, v.recency_bias = -6; }),
@@ -242,13 +249,30 @@ const std::vector<DslaVariant>& variants() {
                 v.rotary = v.output_norm = true;
                 v.feature_map = FeatureMap::kSoftmaxPair;
               }),
-      variant("everything", [](DslaVariant& v) {
-        v.window = 40;
-        v.rotary = v.output_norm = v.alpha_per_head = true;
-        v.feature_map = FeatureMap::kUnit;
-        v.history_bias = 6;
-        v.recency_bias = -6;
-      })};
+      variant("everything",
+              [](DslaVariant& v) {
+                v.window = 40;
+                v.rotary = v.output_norm = v.alpha_per_head = true;
+                v.feature_map = FeatureMap::kUnit;
+                v.history_bias = 6;
+                v.recency_bias = -6;
+              }),
+      variant("window beside unrotated states", [](DslaVariant& v) { v.window = 40; }),
+      variant("window beside unrotated pairs",
+              [](DslaVariant& v) {
+                v.window = 37;
+                v.feature_map = FeatureMap::kSoftmaxPair;
+              }),
+      {variant("one narrow and one wide",
+               [](DslaVariant& v) {
+                 v.window = 40;
+                 v.rotary = true;
+                 v.feature_map = FeatureMap::kSoftmax;
+               }),
+       variant("wide", [](DslaVariant& v) {
+         v.window = 40;
+         v.feature_map = FeatureMap::kSoftmaxPair;
+       })}};
   return kVariants;
 }
 
@@ -259,14 +283,18 @@ std::vector<std::int32_t> noise_ids(std::size_t count, unsigned seed) {
   return ids;
 }
 
-class Variant : public ::testing::TestWithParam<DslaVariant> {
+class Variant : public ::testing::TestWithParam<Variants> {
  protected:
+  // What is trained of a layer, packed.
+  [[nodiscard]] std::shared_ptr<const DslaWeights> packed(int layer, const ModelWeights& weights) const {
+    const testing::ReferenceLayer& trained = layers_.at(layer);
+    return distilled_dsla(weights.config, trained.variant, trained.tensors, weights.dtype);
+  }
   [[nodiscard]] std::unique_ptr<Engine> engine(const std::shared_ptr<const ModelWeights>& weights,
                                                int threads) const {
-    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, GetParam());
-    for (const auto& [layer, tensors] : tensors_) {
-      made->install(layer, distilled_dsla(weights->config, GetParam(), tensors, weights->dtype));
-    }
+    const DslaVariant held = widest(GetParam().first, GetParam().second);
+    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, held);
+    for (const int layer : {2, 0}) made->install(layer, packed(layer, *weights));
     made->install(1, undistilled_dsla(weights->config, 1, weights->dtype));
     return made;
   }
@@ -280,8 +308,9 @@ class Variant : public ::testing::TestWithParam<DslaVariant> {
   }
 
   // Layers 2 and 0 of three, trained.
-  std::map<int, DslaLayerTensors> tensors_ = {{2, trained(small_config(), GetParam(), 1)},
-                                              {0, trained(small_config(), GetParam(), 2)}};
+  std::map<int, testing::ReferenceLayer> layers_ = {
+      {2, {trained(small_config(), GetParam().first, 1), GetParam().first}},
+      {0, {trained(small_config(), GetParam().second, 2), GetParam().second}}};
   ConversionOrder order_ = *ConversionOrder::create({2, 0, 1});
 };
 
@@ -290,19 +319,19 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
-  const CacheShape shape = cache_shape(c, DType::kF32, GetParam());
+  const CacheShape shape = cache_shape(c, DType::kF32, widest(GetParam().first, GetParam().second));
   const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   const auto ids = noise_ids(155, 3);
   for (const int plan : {1, 2}) {
     Forward forward(*backend, weights, order_, **caches);
-    std::map<int, DslaLayerTensors> converted;
+    std::map<int, testing::ReferenceLayer> converted;
     for (int position = 0; position < plan; ++position) {
       const int layer = order_.layer_at(position);
-      converted[layer] = tensors_[layer];
-      forward.set_converted(layer, distilled_dsla(c, GetParam(), tensors_[layer], DType::kF32));
+      converted[layer] = layers_[layer];
+      forward.set_converted(layer, packed(layer, *weights));
     }
-    const auto expected = testing::ReferenceForward(*weights, converted, GetParam()).logits(ids);
+    const auto expected = testing::ReferenceForward(*weights, converted).logits(ids);
     const auto cache = (*caches)->allocate(plan, 200);
     ASSERT_TRUE(cache.has_value());
     std::size_t done = 0;
@@ -366,7 +395,7 @@ TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(variants()), [](const auto& test) {
-  std::string name = test.param.name;
+  std::string name = test.param.first.name;
   std::ranges::replace(name, ' ', '_');
   return name;
 });

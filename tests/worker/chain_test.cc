@@ -35,6 +35,9 @@ ChainManifest full_manifest() {
   manifest.distilled = {{2, "layer-02.safetensors", "0123456789abcdef0123456789abcdef", {{"chained", 2.5}}},
                         {0, "layer-00.safetensors", "ffffffffffffffffffffffffffffffff", {}}};
   manifest.distilled[1].losses = nlohmann::json::object();
+  manifest.distilled[1].variant = manifest.variant;
+  manifest.distilled[1].variant->name = "dslad,feature_map=softmax_pair";
+  manifest.distilled[1].variant->feature_map = kernels::FeatureMap::kSoftmaxPair;
   manifest.plans = {{0, 0.0, 1.0, 1.0, {{"qa", {{"f1", 0.5}}}}},
                     {2, 0.02, 1.01, std::nullopt, nlohmann::json::object()}};
   return manifest;
@@ -185,6 +188,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/layers/1/checksum", "abc", "layers[1]: checksum is \"abc\""},
         BadValue{"/layers/1/checksum", "0123456789ABCDEF0123456789ABCDEF", "checksum is"},
         BadValue{"/layers/1/losses", {1}, "losses is [1]"},
+        BadValue{"/layers/1/variant/rotary", 2, "layers[1]: variant: rotary is 2"},
+        BadValue{"/layers/1/variant/window", 63,
+                 "must have the chain's output_norm, alpha_per_head and window"},
         BadValue{"/plans/1/plan", 3, "plans[1]: plan is 3"},
         BadValue{"/plans/1/plan", 0, "plans[1]: plan is 0: plans must ascend"},
         BadValue{"/plans/1/kl", -1, "kl is -1"}, BadValue{"/plans/1/kl", "low", "kl is \"low\""},

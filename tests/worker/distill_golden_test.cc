@@ -206,7 +206,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" + std::get<2>(info.param);
 }
 
-const auto kVariants = ::testing::Values("paper", "rich", "window", "wide");
+const auto kVariants = ::testing::Values("paper", "rich", "window", "wide", "unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,

@@ -86,9 +86,9 @@ void ReferenceForward::rotate(Vector& x, std::size_t position) const {
   }
 }
 
-void ReferenceForward::map_features(Vector& x) const {
+void ReferenceForward::map_features(kernels::FeatureMap map, Vector& x) const {
   const int d = c().head_dim;
-  if (variant_.feature_map == kernels::FeatureMap::kSoftmaxPair) {
+  if (map == kernels::FeatureMap::kSoftmaxPair) {
     x = softmax_pairs(x);
     return;
   }
@@ -97,10 +97,9 @@ void ReferenceForward::map_features(Vector& x) const {
     double sum = 0;
     for (int i = 0; i < d; ++i) sum += std::exp(head[i]);
     for (int i = 0; i < d; ++i) {
-      if (variant_.feature_map == kernels::FeatureMap::kElu)
-        head[i] = head[i] > 0 ? head[i] + 1 : std::exp(head[i]);
-      if (variant_.feature_map == kernels::FeatureMap::kSoftmax) head[i] = std::exp(head[i]) / sum;
-      if (variant_.feature_map == kernels::FeatureMap::kUnit) head[i] /= norm;
+      if (map == kernels::FeatureMap::kElu) head[i] = head[i] > 0 ? head[i] + 1 : std::exp(head[i]);
+      if (map == kernels::FeatureMap::kSoftmax) head[i] = std::exp(head[i]) / sum;
+      if (map == kernels::FeatureMap::kUnit) head[i] /= norm;
     }
   }
 }
@@ -168,10 +167,11 @@ Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Ve
   return heads;
 }
 
-std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w,
+std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& layer,
                                                        const std::vector<Vector>& x) const {
+  const auto& [w, variant] = layer;
   const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
-                     d_k = variant_.state_width(c().head_dim);
+                     d_k = variant.state_width(c().head_dim);
   const auto at = [&](std::int64_t kv, std::int64_t i, std::int64_t j) {
     return size((kv * d_k + i) * d + j);
   };
@@ -181,15 +181,20 @@ std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w
   for (std::size_t t = 0; t < x.size(); ++t) {
     Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
     const Vector v = product(w.v, x[t]);
-    if (variant_.rotary) rotate(q, t);
-    if (variant_.rotary) rotate(k, t);
-    keys.push_back(k);
+    Vector rotated_q = q, rotated_k = k;
+    rotate(rotated_q, t);
+    rotate(rotated_k, t);
+    keys.push_back(rotated_k);
     values.push_back(v);
-    const auto window = size(variant_.window);
+    const auto window = size(variant.window);
     Vector exact =
-        window == 0 ? Vector() : softmax_heads(q, keys, values, t + 1 > window ? t + 1 - window : 0);
-    map_features(q);
-    map_features(k);
+        window == 0 ? Vector() : softmax_heads(rotated_q, keys, values, t + 1 > window ? t + 1 - window : 0);
+    if (variant.rotary) {
+      q = rotated_q;
+      k = rotated_k;
+    }
+    map_features(variant.feature_map, q);
+    map_features(variant.feature_map, k);
     Vector heads(size(c().heads * d), 0.0);
     for (int state = 0; state < 2; ++state) {
       const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
@@ -215,7 +220,7 @@ std::vector<Vector> ReferenceForward::linear_attention(const DslaLayerTensors& w
         }
       }
     }
-    if (variant_.output_norm) {
+    if (variant.output_norm) {
       for (std::int64_t h = 0; h < c().heads; ++h) normalize(&heads[size(h * d)], d, w.o_norm);
     }
     for (std::size_t i = 0; i < exact.size(); ++i) {

@@ -13,12 +13,16 @@ namespace dslad::worker::testing {
 
 using Vector = std::vector<double>;
 
+struct ReferenceLayer {
+  DslaLayerTensors tensors;
+  DslaVariant variant;
+};
+
 class ReferenceForward {
  public:
-  // `converted`: by layer, what is computed with `variant`; the other layers are softmax attention.
-  ReferenceForward(const ModelWeights& weights, std::map<int, DslaLayerTensors> converted,
-                   DslaVariant variant)
-      : weights_(weights), converted_(std::move(converted)), variant_(std::move(variant)) {}
+  // `converted`: by layer; the other layers are softmax attention.
+  ReferenceForward(const ModelWeights& weights, std::map<int, ReferenceLayer> converted)
+      : weights_(weights), converted_(std::move(converted)) {}
 
   // The logits after each token.
   [[nodiscard]] std::vector<Vector> logits(const std::vector<std::int32_t>& ids) const;
@@ -30,7 +34,7 @@ class ReferenceForward {
   void normalize(double* x, std::int64_t n, const std::vector<float>& weight) const;
   // Rotates each head of x, which belongs to the token at `position`.
   void rotate(Vector& x, std::size_t position) const;
-  void map_features(Vector& x) const;
+  void map_features(kernels::FeatureMap map, Vector& x) const;
   [[nodiscard]] Vector softmax_pairs(const Vector& x) const;
   void attend(int layer, std::vector<Vector>& rows) const;
   [[nodiscard]] std::vector<Vector> softmax_attention(const LayerWeights& w,
@@ -39,14 +43,13 @@ class ReferenceForward {
   [[nodiscard]] Vector softmax_heads(const Vector& query, const std::vector<Vector>& keys,
                                      const std::vector<Vector>& values, std::size_t first) const;
   // kernels/dsla/dsla.h, with what the variant adds.
-  [[nodiscard]] std::vector<Vector> linear_attention(const DslaLayerTensors& w,
+  [[nodiscard]] std::vector<Vector> linear_attention(const ReferenceLayer& layer,
                                                      const std::vector<Vector>& x) const;
   [[nodiscard]] static double mixture(const DslaLayerTensors& w, int state, std::int64_t head);
   void feed_forward(int layer, std::vector<Vector>& rows) const;
 
   const ModelWeights& weights_;
-  std::map<int, DslaLayerTensors> converted_;
-  DslaVariant variant_;
+  std::map<int, ReferenceLayer> converted_;
 };
 
 }  // namespace dslad::worker::testing

@@ -32,11 +32,21 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,rotary", "rotary"},
                                    {"dslad,,", "part ''"},
-                                   {"paper,window=64", "rotary=1"},
                                    {"", "''"}}) {
     const auto parsed = parse_variant_option(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(parsed.error().message, HasSubstr(part)) << text;
+  }
+}
+
+TEST(VariantOption, OfOneLayerNamesTheLayer) {
+  const auto parsed = parse_layer_variant_option("12=dslad,rotary=0");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->first, 12);
+  EXPECT_EQ(parsed->second.name, "dslad,rotary=0");
+  EXPECT_FALSE(parsed->second.rotary);
+  for (const char* wrong : {"dslad", "=dslad", "-1=dslad", "1.5=dslad", "2000=dslad", "a=dslad", "3=mamba"}) {
+    EXPECT_FALSE(parse_layer_variant_option(wrong).ok()) << wrong;
   }
 }
 

@@ -69,16 +69,23 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
                                     const ChainSetup& setup, int layer, const Students& students,
                                     ChainManifest& manifest) {
   const LlamaConfig& config = network.teacher().config;
-  const auto initial = initial_dsla_layer(*setup.weights, config, layer, manifest.variant);
+  DistilledLayer made;
+  made.layer = layer;
+  const auto own = setup.layer_variants.find(layer);
+  if (own != setup.layer_variants.end()) made.variant = own->second;
+  const DslaVariant& variant = manifest.variant_of(made);
+  const auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
   if (!initial) return initial.error();
-  const auto student = StudentLayer::create(backend, config, layer, manifest.variant, *initial);
+  const auto student = StudentLayer::create(backend, config, layer, variant, *initial);
   if (!student) return student.error();
   const auto outcome = train_layer(network, **student, borrowed(students), setup.training);
   if (!outcome) return outcome.error();
   const auto saved = save_dsla_layer(setup.training.dir, layer, config, (*student)->tensors(), setup.stored);
   if (!saved) return saved.error();
-  manifest.distilled.push_back(
-      {layer, saved->file, saved->checksum, losses_json(*outcome, *setup.training.options)});
+  made.file = saved->file;
+  made.checksum = saved->checksum;
+  made.losses = losses_json(*outcome, *setup.training.options);
+  manifest.distilled.push_back(std::move(made));
   return *outcome;
 }
 
@@ -100,9 +107,10 @@ Result<Students> load_students(kernels::TrainingBackend& backend, const std::fil
                                const ChainManifest& manifest, const LlamaConfig& config) {
   Students students(static_cast<std::size_t>(config.layers));
   for (const DistilledLayer& layer : manifest.distilled) {
-    const auto tensors = load_dsla_layer(dir, layer, config, manifest.variant);
+    const DslaVariant& variant = manifest.variant_of(layer);
+    const auto tensors = load_dsla_layer(dir, layer, config, variant);
     if (!tensors) return tensors.error();
-    auto student = StudentLayer::create(backend, config, layer.layer, manifest.variant, *tensors);
+    auto student = StudentLayer::create(backend, config, layer.layer, variant, *tensors);
     if (!student) return student.error();
     students[static_cast<std::size_t>(layer.layer)] = *std::move(student);
   }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ChainSetup {
   const WeightFiles* weights;                     // the teacher's files
   int layers = 0;                                 // of the order, to be distilled in all
   kernels::DType stored = kernels::DType::kBf16;  // matrices in the layers' files
+  std::map<int, DslaVariant> layer_variants;      // of layers that have another than the manifest's
   std::function<void(const LayerReport&)> on_layer;
 };
 
@@ -37,8 +39,8 @@ Result<std::vector<std::unique_ptr<StudentLayer>>> load_students(kernels::Traini
                                                                  const LlamaConfig& config);
 
 // Distils what `manifest` lacks of its first `setup.layers` layers, and updates it in memory and on disk.
-// REQUIRES: the manifest is the network's teacher's. Errors: those of train_layer and of writing; everything
-// finished before stays.
+// REQUIRES: the manifest is the network's teacher's, the network holds every layer's variant. Errors: those
+// of train_layer and of writing; everything finished before stays.
 Status distil_chain(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
                     ChainManifest& manifest);
 

@@ -13,9 +13,8 @@ bool maps(const StudentLayer& layer) {
   return layer.variant().feature_map != FeatureMap::kNone;
 }
 
-void rotate(const BlockContext& context, const StudentLayer& layer, float* qk, std::int64_t stride,
-            bool inverse) {
-  if (!layer.variant().rotary) return;
+// q and k, side by side.
+void rotate(const BlockContext& context, float* qk, std::int64_t stride, bool inverse) {
   const LlamaConfig& c = *context.config;
   context.backend->rope({qk, stride, context.batch->positions.data(), context.rows(), c.heads + c.kv_heads,
                          context.rope, inverse});
@@ -60,21 +59,23 @@ kernels::MatrixOperand operand(const float* w, std::int64_t columns, bool transp
   return {w, DType::kF32, columns, transposed};
 }
 
-// The window's exact attention: on q and k as rotated, before the feature map.
+// The window's exact attention: on rotated q and k, before the feature map.
 kernels::SequenceAttentionArgs window_args(const BlockContext& context, const StudentLayer& layer,
                                            const DslaTape& tape) {
   const LlamaConfig& c = *context.config;
   const StudentShape& s = layer.shape();
+  const float* const q = s.rotated_width > 0 ? tape.rotated : tape.projected;
+  const std::int64_t stride = s.rotated_width > 0 ? s.rotated_width : s.input_width;
   return {c.heads,
           c.kv_heads,
           c.head_dim,
           1.0f / std::sqrt(static_cast<float>(c.head_dim)),
           layer.variant().window,
-          tape.projected,
-          s.input_width,
-          tape.projected + s.q_width,
-          tape.projected + s.q_width + s.kv_width,
-          s.input_width,
+          q,
+          stride,
+          q + s.q_width,
+          q + s.q_width + s.kv_width,
+          stride,
           tape.window,
           s.q_width,
           tape.lse,
@@ -122,6 +123,17 @@ float* backward_to_states(const BlockContext& context, const StudentLayer& layer
   return d_heads;
 }
 
+// Rotates q and k in place, or a copy for the window where the states want them as projected.
+void rotate_forward(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape) {
+  const StudentShape& s = layer.shape();
+  if (layer.variant().rotary) rotate(context, tape.projected, s.input_width, false);
+  if (s.rotated_width == 0) return;
+  for (std::int64_t row = 0; row < context.rows(); ++row) {
+    std::copy_n(tape.projected + row * s.input_width, s.rotated_width, tape.rotated + row * s.rotated_width);
+  }
+  rotate(context, tape.rotated, s.rotated_width, false);
+}
+
 // Adds the window's part to the gradient by q, k and v.
 void add_window(const StudentShape& s, std::int64_t rows, const float* d_window, float* d_projected) {
   const std::int64_t width = s.q_width + 2 * s.kv_width;
@@ -131,7 +143,7 @@ void add_window(const StudentShape& s, std::int64_t rows, const float* d_window,
   }
 }
 
-// dy -> gradient by q, k (as rotated), v and z, written over scratch.tape.projected.
+// dy -> gradient by q, k (before rotary), v and z, written over scratch.tape.projected.
 void backward_to_projections(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape,
                              const float* dy, const DslaScratch& scratch, const SmallGradients& small) {
   const StudentShape& s = layer.shape();
@@ -150,7 +162,9 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
                                            d_in.stride, d_projected, s.input_width, rows,
                                            c.heads + c.kv_heads, c.head_dim});
   }
+  if (s.rotated_width > 0) rotate(context, scratch.d_window, s.q_width + 2 * s.kv_width, true);
   if (s.share > 0) add_window(s, rows, scratch.d_window, d_projected);
+  if (layer.variant().rotary) rotate(context, d_projected, s.input_width, true);
 }
 
 }  // namespace
@@ -159,6 +173,7 @@ DslaTape::DslaTape(const StudentShape& s, std::int64_t rows, FloatArena& arena)
     : x(arena.take(rows * s.hidden)),
       normed(arena.take(rows * s.hidden)),
       projected(arena.take(rows * s.input_width)),
+      rotated(arena.take(rows * s.rotated_width)),
       mapped(arena.take(rows * s.mapped_width)),
       heads(arena.take(rows * s.q_width)),
       scaled(arena.take(rows * s.q_width)),
@@ -185,7 +200,7 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
   context.backend->rms_norm({x, s.hidden, norm, tape.normed, s.hidden, rows, s.hidden, eps});
   context.product(tape.normed, s.hidden, operand(layer.values().input, s.hidden, true), tape.projected,
                   s.input_width);
-  rotate(context, layer, tape.projected, s.input_width, false);
+  rotate_forward(context, layer, tape);
   if (maps(layer)) {
     context.backend->feature_map({layer.variant().feature_map, tape.projected, s.input_width, tape.mapped,
                                   s.mapped_width, rows, c.heads + c.kv_heads, c.head_dim});
@@ -229,7 +244,6 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
          static_cast<int>(s.kv_heads), static_cast<int>(s.d_k), diversity->scale,
          d_projected + s.gates_column(), s.input_width, gradients.gate_bias});
   }
-  rotate(context, layer, d_projected, s.input_width, true);
   gradient_product(d_projected, s.input_width, tape.normed, s.hidden, gradients.input);
 }
 
@@ -238,7 +252,6 @@ void dsla_backward_input(const BlockContext& context, const StudentLayer& layer,
   const StudentShape& s = layer.shape();
   backward_to_projections(context, layer, tape, dx, scratch, {scratch.unread, nullptr, scratch.unread});
   float* d_projected = scratch.tape.projected;
-  rotate(context, layer, d_projected, s.input_width, true);
   context.product(d_projected, s.input_width, operand(layer.values().input, s.hidden, false), scratch.d_input,
                   s.hidden);
   context.backend->rms_norm_backward({tape.x, s.hidden, norm, scratch.d_input, s.hidden, dx, s.hidden,

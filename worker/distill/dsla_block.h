@@ -1,7 +1,8 @@
 // A block of dual-state linear attention and its gradients:
 //   n = norm(x);  q, k, v, z = W_in n;  q, k <- rotary(q, k);  o = norm(DSLA(map(q), map(k), v, z))
 //   y = x + W_o o,  or with a window  y = x + W_o (window_attention(q, k, v) + share o)
-// with rotary, feature map, output norm and window as the layer's variant says.
+// with rotary, feature map, output norm and window as the layer's variant says. The window's q and k are
+// rotated in any case: where the states' are not, they are a copy.
 #pragma once
 
 #include "worker/distill/block_context.h"
@@ -16,13 +17,14 @@ struct DslaTape {
 
   float* x = nullptr;          // [rows, hidden] the block's input
   float* normed = nullptr;     // [rows, hidden]
-  float* projected = nullptr;  // [rows, input_width]: q, k (rotated), v, z
-  float* mapped = nullptr;     // [rows, mapped_width]: q, k after the feature map
-  float* heads = nullptr;      // [rows, q_width]
-  float* scaled = nullptr;     // [rows, q_width] heads after the output norm
-  float* window = nullptr;     // [rows, q_width] the window's attention
-  float* lse = nullptr;        // [rows, heads] its logarithms of sums
-  float* joined = nullptr;     // [rows, q_width] window + share * scaled
+  float* projected = nullptr;  // [rows, input_width]: q, k (rotated where the states' are), v, z
+  float* rotated = nullptr;  // [rows, rotated_width]: q, k, v for the window, where only its q, k are rotated
+  float* mapped = nullptr;   // [rows, mapped_width]: q, k after the feature map
+  float* heads = nullptr;    // [rows, q_width]
+  float* scaled = nullptr;   // [rows, q_width] heads after the output norm
+  float* window = nullptr;   // [rows, q_width] the window's attention
+  float* lse = nullptr;      // [rows, heads] its logarithms of sums
+  float* joined = nullptr;   // [rows, q_width] window + share * scaled
 };
 
 // Holds one forward pass that wants no gradient, or the gradients of a backward pass.

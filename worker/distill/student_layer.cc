@@ -16,6 +16,7 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       d_k(variant.state_width(config.head_dim)),
       gate_width(kv_heads * d_k),
       mapped_width((heads + kv_heads) * d_k),
+      rotated_width(variant.rotates_for_window_only() ? q_width + 2 * kv_width : 0),
       input_width(q_width + 2 * kv_width + 2 * gate_width),
       alpha(variant.alpha_per_head ? 2 * heads : 2),
       norm(variant.output_norm ? head_dim : 0),

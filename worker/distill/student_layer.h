@@ -28,6 +28,7 @@ struct StudentShape {
   std::int64_t d_k;                // of the states: the variant's state_width(head_dim)
   std::int64_t gate_width;         // kv_heads * d_k: gates of one state
   std::int64_t mapped_width;       // (heads + kv_heads) * d_k: q and k after the feature map
+  std::int64_t rotated_width;      // q_width + 2 * kv_width where only the window sees q and k rotated, or 0
   std::int64_t input_width;        // q_width + 2 * kv_width + 2 * gate_width: q, k, v, gates of both states
   std::int64_t alpha;              // 2, or 2 * heads
   std::int64_t norm;               // head_dim, or 0

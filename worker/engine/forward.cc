@@ -26,6 +26,11 @@ std::int64_t wanted_rows(const StepSequence& s) {
   return s.logits == LogitRows::kAll ? rows : s.logits == LogitRows::kLast ? 1 : 0;
 }
 
+// Whether the states read q and k from a copy, map_features', and not where they were projected.
+bool copies_features(const DslaVariant& variant) {
+  return variant.feature_map != kernels::FeatureMap::kNone || variant.rotates_for_window_only();
+}
+
 }  // namespace
 
 // Decode rows come first, those of one plan side by side, so that each layer sees few and large blocks.
@@ -278,9 +283,12 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
   const bool windowed = variant.window > 0;
   float* state_heads = floats(windowed ? state_heads_ : heads_);
   project(floats(h_), dsla.gates, floats(gates_), false, blocks);
-  if (variant.rotary) rotate(rows, blocks);
+  // q and k are rotated in place: states that want them as projected take their copy before.
+  if (variant.rotates_for_window_only()) map_features(variant.feature_map, blocks);
+  if (variant.rotary || windowed) rotate(rows, blocks);
   if (windowed) window_attention(layer, rows);
-  if (variant.feature_map != kernels::FeatureMap::kNone) map_features(variant.feature_map, blocks);
+  if (copies_features(variant) && !variant.rotates_for_window_only())
+    map_features(variant.feature_map, blocks);
   dual_state_attention(layer, rows, state_heads);
   if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
   if (windowed) add_shares(state_heads, dsla.share, blocks);
@@ -313,7 +321,7 @@ void Forward::dual_state_attention(int layer, const Rows& rows, float* heads) {
   const Qkv x = qkv();
   const float *q = x.q, *k = x.k;
   std::int64_t qk_stride = x.stride;
-  if (dsla.variant.feature_map != kernels::FeatureMap::kNone) {
+  if (copies_features(dsla.variant)) {
     q = floats(mapped_);
     k = q + std::int64_t{c.heads} * shape.d_k;
     qk_stride = std::int64_t{c.heads + c.kv_heads} * shape.d_k;

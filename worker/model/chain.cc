@@ -56,7 +56,6 @@ DslaVariant read_variant(JsonFields fields) {
   variant.output_norm = fields.boolean("output_norm");
   variant.alpha_per_head = fields.boolean("alpha_per_head");
   variant.window = fields.integer("window", 0, kMaxWindow);
-  if (variant.window > 0 && !variant.rotary) fields.refuse("window", "needs \"rotary\": true");
   variant.history_bias = static_cast<float>(fields.number("history_bias", -kMaxBias, kMaxBias));
   variant.recency_bias = static_cast<float>(fields.number("recency_bias", -kMaxBias, kMaxBias));
   return variant;
@@ -112,8 +111,8 @@ bool is_plain_name(std::string_view name) {
   return !name.empty() && name.find('/') == std::string_view::npos && name != "." && name != "..";
 }
 
-DistilledLayer read_layer(JsonFields& fields) {
-  fields.refuse_unknown({"layer", "file", "checksum", "losses"});
+DistilledLayer read_layer(JsonFields& fields, const DslaVariant& chain) {
+  fields.refuse_unknown({"layer", "file", "checksum", "losses", "variant"});
   DistilledLayer layer;
   layer.layer = static_cast<int>(fields.integer("layer", 0, kMaxLayers - 1));
   layer.file = fields.text("file");
@@ -121,6 +120,12 @@ DistilledLayer read_layer(JsonFields& fields) {
   layer.checksum = fields.text("checksum");
   if (!is_checksum(layer.checksum)) fields.refuse("checksum", "must be 32 lower-case hexadecimal digits");
   layer.losses = free_object(fields, "losses");
+  if (fields.find("variant") != nullptr) {
+    layer.variant = read_variant(fields.object("variant"));
+    if (!fit_one_chain(chain, *layer.variant)) {
+      fields.refuse("variant", "must have the chain's output_norm, alpha_per_head and window");
+    }
+  }
   return layer;
 }
 
@@ -128,7 +133,7 @@ DistilledLayer read_layer(JsonFields& fields) {
 void read_layers(JsonFields& fields, ChainManifest& manifest) {
   for (JsonFields& element : fields.objects("layers")) {
     const std::size_t position = manifest.distilled.size();
-    manifest.distilled.push_back(read_layer(element));
+    manifest.distilled.push_back(read_layer(element, manifest.variant));
     if (position >= manifest.order.size()) {
       element.refuse("layer", "there are more layers here than in the order");
     } else if (manifest.distilled.back().layer != manifest.order[position]) {
@@ -186,6 +191,14 @@ const LayerEvidence* ChainManifest::evidence_of(int layer) const {
 const PlanQuality* ChainManifest::quality_of(int plan) const {
   const auto found = std::ranges::find(plans, plan, &PlanQuality::plan);
   return found == plans.end() ? nullptr : &*found;
+}
+
+std::string ChainManifest::variants_text() const {
+  std::string text = variant.name;
+  for (const DistilledLayer& layer : distilled) {
+    if (layer.variant) text += fmt::format("; layer {}: {}", layer.layer, layer.variant->name);
+  }
+  return text;
 }
 
 std::filesystem::path chain_folder(const std::filesystem::path& model) {

@@ -38,9 +38,10 @@ struct LayerEvidence {
 
 struct DistilledLayer {
   int layer = 0;
-  std::string file;                                  // in the manifest's folder
-  std::string checksum;                              // XXH3-128 of the file's bytes, 32 hex digits
-  nlohmann::json losses = nlohmann::json::object();  // last value of each loss, by stage; free
+  std::string file;                                   // in the manifest's folder
+  std::string checksum;                               // XXH3-128 of the file's bytes, 32 hex digits
+  nlohmann::json losses = nlohmann::json::object();   // last value of each loss, by stage; free
+  std::optional<DslaVariant> variant = std::nullopt;  // absent: the chain's; they fit_one_chain
   bool operator==(const DistilledLayer&) const = default;
 };
 
@@ -73,6 +74,11 @@ struct ChainManifest {
   // nullptr where nothing was measured.
   [[nodiscard]] const LayerEvidence* evidence_of(int layer) const;
   [[nodiscard]] const PlanQuality* quality_of(int plan) const;
+  [[nodiscard]] const DslaVariant& variant_of(const DistilledLayer& layer) const {
+    return layer.variant ? *layer.variant : variant;
+  }
+  // For people: the chain's variant and those of layers that have another.
+  [[nodiscard]] std::string variants_text() const;
   bool operator==(const ChainManifest&) const = default;
 };
 

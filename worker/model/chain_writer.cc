@@ -34,8 +34,10 @@ Json to_json(const LayerEvidence& evidence) {
 }
 
 Json to_json(const DistilledLayer& layer) {
-  return {
+  Json out = {
       {"layer", layer.layer}, {"file", layer.file}, {"checksum", layer.checksum}, {"losses", layer.losses}};
+  if (layer.variant) out["variant"] = to_json(*layer.variant);
+  return out;
 }
 
 Json to_json(const PlanQuality& plan) {

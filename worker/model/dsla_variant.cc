@@ -38,6 +38,19 @@ Result<DslaVariant> named_variant(std::string_view name) {
   return Error{ErrorCode::kInvalidArgument, fmt::format("variant '{}' is unknown; use paper or dslad", name)};
 }
 
+bool fit_one_chain(const DslaVariant& a, const DslaVariant& b) {
+  return a.output_norm == b.output_norm && a.alpha_per_head == b.alpha_per_head && a.window == b.window;
+}
+
+DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {
+  DslaVariant out = a;
+  if (kernels::feature_width(b.feature_map, 1) > kernels::feature_width(a.feature_map, 1)) {
+    out.feature_map = b.feature_map;
+  }
+  out.rotary = a.rotary && b.rotary;
+  return out;
+}
+
 std::string_view to_string(FeatureMap map) {
   const auto* const found = std::ranges::find(kFeatureMaps, map, &decltype(kFeatureMaps)::value_type::first);
   return found->second;

@@ -3,9 +3,9 @@
 //
 //   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
 // with each part there or not. With a window of W tokens
-//   y = W_o (softmax_attention(rotary(q), rotary(k), v over the W latest tokens) + share_h norm(o))
-// with q and k before the map and one learned share a head, 0 at first: training starts from the teacher's
-// attention cut to the window. Plain values; safe from any thread.
+//   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
+// whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
+// from the teacher's attention cut to the window. Plain values; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -19,18 +19,26 @@ namespace dslad::worker {
 
 struct DslaVariant {
   std::string name = "paper";  // for people; the other fields say what it means
-  bool rotary = false;         // the model's rotary embedding on q and k
+  bool rotary = false;         // the model's rotary embedding on the q and k that the states see
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
   bool output_norm = false;     // RMSNorm of each head's output over d_v, one weight [d_v] for all heads
   bool alpha_per_head = false;  // alpha [2, heads] instead of [2]
-  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none. Needs rotary
+  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none
   float history_bias = 0;       // what c_1 starts from in training
   float recency_bias = 0;       // what c_2 starts from
 
   // d_k of the states, and so of the gates, for heads of `head_dim`.
   [[nodiscard]] int state_width(int head_dim) const { return kernels::feature_width(feature_map, head_dim); }
+  // Whether the window and the states see q and k in two forms, neither of which is made from the other.
+  [[nodiscard]] bool rotates_for_window_only() const { return window > 0 && !rotary; }
   bool operator==(const DslaVariant&) const = default;
 };
+
+// Whether layers of both may stand in one chain: they may differ in rotary, feature map and the biases.
+bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
+
+// A variant whose caches and buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).
+DslaVariant widest(const DslaVariant& a, const DslaVariant& b);
 
 // "paper": the paper's layer. "dslad", the default (docs/quality.md has why): a window of 64 tokens, rotary,
 // softmax map, output norm, a mixture for each head, gates started apart (biases +6 and -6). kInvalidArgument

@@ -24,7 +24,7 @@ Result<std::shared_ptr<const DslaWeights>> load_layer(const std::filesystem::pat
 void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, kernels::DType dtype,
                  LoadedChain& chain) {
   for (const DistilledLayer& layer : chain.manifest->distilled) {
-    auto loaded = load_layer(dir, layer, chain.manifest->variant, config, dtype);
+    auto loaded = load_layer(dir, layer, chain.manifest->variant_of(layer), config, dtype);
     if (!loaded) {
       chain.warning = fmt::format("{}; plans end at {}, before layer {}", loaded.error().message,
                                   chain.layers.size(), layer.layer);
@@ -37,9 +37,12 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
 }  // namespace
 
 DslaVariant variant_of(const ConvertedLayers& layers) {
-  const auto distilled =
-      std::ranges::find_if(layers, [](const auto& layer) { return layer != nullptr && layer->distilled; });
-  return distilled == layers.end() ? DslaVariant() : (*distilled)->variant;
+  std::optional<DslaVariant> variant;
+  for (const auto& layer : layers) {
+    if (layer != nullptr && layer->distilled)
+      variant = variant ? widest(*variant, layer->variant) : layer->variant;
+  }
+  return variant.value_or(DslaVariant());
 }
 
 std::size_t LoadedChain::bytes() const {

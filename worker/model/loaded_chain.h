@@ -20,7 +20,8 @@ namespace dslad::worker {
 // Converted forms of layers; null where there is none.
 using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
 
-// The variant of the distilled ones, whose caches hold an undistilled one's too; the paper's where none is.
+// The widest variant of the distilled ones, whose caches hold an undistilled one's too; the paper's where
+// none is.
 // REQUIRES: they are of one chain.
 DslaVariant variant_of(const ConvertedLayers& layers);
 

@@ -194,7 +194,7 @@ std::string chain_page(const ChainManifest& m, const std::vector<nlohmann::json>
   out += fmt::format(
       "<h1>Conversion chain</h1>\n<p>Teacher {}, {} layers; {} distilled; variant <b>{}</b>; made by {} "
       "{}.</p>\n",
-      escape_html(m.teacher_digest), m.layers, m.distilled.size(), escape_html(m.variant.name),
+      escape_html(m.teacher_digest), m.layers, m.distilled.size(), escape_html(m.variants_text()),
       escape_html(m.program), escape_html(m.version));
   out += plans_section(m) + retention_section(m) + order_section(m) + layers_section(m) + gates_chart(m) +
          losses_section(log) + scores_section(m);

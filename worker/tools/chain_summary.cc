@@ -57,7 +57,7 @@ std::string chain_text(const LoadedChain& chain) {
   const ChainManifest& manifest = *chain.manifest;
   std::string text =
       fmt::format("chain          variant {}, {} of {} layers distilled, order by {}; made by {} {}\n",
-                  manifest.variant.name, chain.layers.size(), chain.order.layers(), manifest.order_method,
+                  manifest.variants_text(), chain.layers.size(), chain.order.layers(), manifest.order_method,
                   manifest.program, manifest.version);
   if (!chain.warning.empty()) text += fmt::format("warning        {}\n", chain.warning);
   constexpr const char* kColumns = "{:>6}  {:>5}  {:<11}  {:>8}  {:>8}  {:>8}  {:>10}  {:>7}\n";
@@ -78,6 +78,9 @@ Json chain_json(const LoadedChain& chain) {
   if (!chain.manifest) return out;
   const ChainManifest& manifest = *chain.manifest;
   out["variant"] = manifest.variant.name;
+  for (const DistilledLayer& layer : manifest.distilled) {
+    if (layer.variant) out["layer_variants"][std::to_string(layer.layer)] = layer.variant->name;
+  }
   out["distilled"] = chain.layers.size();
   out["order_method"] = manifest.order_method;
   out["program"] = manifest.program;

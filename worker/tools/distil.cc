@@ -49,6 +49,21 @@ Status check_order(const TrainingSession& session) {
                   wanted)};
 }
 
+// How the variants that the folder was begun with differ from this run's; empty where they do not.
+std::string changed_variant(const TrainingSession& session) {
+  if (!(session.manifest.variant == session.variant)) {
+    return fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
+  }
+  for (const DistilledLayer& layer : session.manifest.distilled) {
+    const auto own = session.layer_variants.find(layer.layer);
+    const DslaVariant& wanted = own == session.layer_variants.end() ? session.variant : own->second;
+    if (session.manifest.variant_of(layer) == wanted) continue;
+    return fmt::format("the variant of layer {} was {} and is {}", layer.layer,
+                       session.manifest.variant_of(layer).name, wanted.name);
+  }
+  return {};
+}
+
 // Whether training has begun in the folder; an error where this run may neither begin nor go on.
 Result<bool> check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
@@ -61,10 +76,8 @@ Result<bool> check_folder(const TrainingSession& session) {
                              "name another --out",
                              session.dir.string(), session.manifest.distilled.size())};
   }
-  const std::string changed =
-      session.manifest.variant == session.variant
-          ? difference(session.manifest.recipe, recipe_of(session))
-          : fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
+  std::string changed = changed_variant(session);
+  if (changed.empty()) changed = difference(session.manifest.recipe, recipe_of(session));
   if (changed.empty()) {
     const Status same = check_order(session);
     return same ? Result<bool>(true) : same.error();
@@ -184,6 +197,7 @@ int distil(TrainingArguments arguments) {
   setup.weights = session.weights.get();
   setup.layers = layers;
   setup.stored = *stored;
+  setup.layer_variants = session.layer_variants;
   setup.on_layer = [&](const LayerReport& report) { reporter.layer(report); };
   status = distil_chain(*session.backend, *session.network, setup, session.manifest);
   return status ? 0 : fail(status.error());

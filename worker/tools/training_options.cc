@@ -58,6 +58,9 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
 }
 
 void add_distil_options(CLI::App& verb, TrainingArguments& a) {
+  verb.add_option("--layer-variant", a.layer_variants,
+                  "LAYER=VARIANT: what one layer is to compute instead, with the window, output norm and "
+                  "mixtures of --variant; may be given again");
   verb.add_option("--tasks", a.tasks, "more files, of the same kinds as those of --text");
   verb.add_option("--layers", a.layers, "to distil in all; 0: every layer")
       ->check(CLI::NonNegativeNumber)

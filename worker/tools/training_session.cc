@@ -67,11 +67,10 @@ Status TrainingSession::load() {
   if (!compute) return compute.error();
   const auto target = parse_target(arguments.target);
   if (!target) return target.error();
-  auto named = parse_variant_option(arguments.variant);
-  if (!named) return named.error();
+  const Status variants = read_variants();
+  if (!variants) return variants;
   arguments.options.compute = *compute;
   arguments.options.target = *target;
-  variant = *named;
   // With a window training starts close to the teacher: full steps would first lead away (docs/quality.md).
   arguments.options.projection_rate = arguments.projection_rate.value_or(variant.window > 0 ? 0.3 : 1.0);
   DistilOptions& options = arguments.options;
@@ -95,7 +94,16 @@ Status TrainingSession::load() {
   weights = std::make_unique<WeightFiles>(*std::move(files));
   const auto teacher = load_teacher(arguments.model, *backend, *compute);
   if (!teacher) return teacher.error();
-  network = std::make_unique<Network>(*backend, *teacher, *compute, variant);
+  DslaVariant held = variant;
+  for (const auto& [layer, own] : layer_variants) {
+    if (layer >= (*teacher)->config.layers) {
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("--layer-variant: layer {} is out of range; the model has {}", layer,
+                               (*teacher)->config.layers)};
+    }
+    held = widest(held, own);
+  }
+  network = std::make_unique<Network>(*backend, *teacher, *compute, held);
   auto loaded = load_training_data(arguments.model, (*teacher)->config, arguments.data);
   if (!loaded) return loaded.error();
   data = *std::move(loaded);
@@ -106,6 +114,24 @@ Status TrainingSession::load() {
                                : "");
   Status longer = load_long_context((*teacher)->config);
   return longer ? read_manifest() : longer;
+}
+
+Status TrainingSession::read_variants() {
+  auto named = parse_variant_option(arguments.variant);
+  if (!named) return named.error();
+  variant = *std::move(named);
+  for (const std::string& text : arguments.layer_variants) {
+    auto parsed = parse_layer_variant_option(text);
+    if (!parsed) return parsed.error();
+    if (!fit_one_chain(variant, parsed->second)) {
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("--layer-variant {}: output_norm, alpha_per_head and window must be those of "
+                               "--variant {}",
+                               text, arguments.variant)};
+    }
+    layer_variants.insert_or_assign(parsed->first, std::move(parsed->second));
+  }
+  return ok_status();
 }
 
 Status TrainingSession::load_long_context(const LlamaConfig& config) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,7 @@ class TrainingSession {
   TrainingArguments arguments;
   std::filesystem::path dir;  // of the chain
   DslaVariant variant;
+  std::map<int, DslaVariant> layer_variants;  // of layers that are to have another
   std::unique_ptr<kernels::TrainingBackend> backend;
   std::unique_ptr<WeightFiles> weights;
   std::unique_ptr<Network> network;
@@ -42,6 +44,7 @@ class TrainingSession {
  private:
   explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
   Status load();
+  Status read_variants();
   Status load_long_context(const LlamaConfig& config);
   Status read_manifest();
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;

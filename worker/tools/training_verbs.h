@@ -24,6 +24,7 @@ struct TrainingArguments {
   std::int64_t long_sequence = 8192;   // tokens of its sequences, at most
   DistilOptions options;
   std::string variant = "dslad";
+  std::vector<std::string> layer_variants;  // LAYER=VARIANT
   std::string target = "attention", compute = "bf16", stored = "bf16";
   std::optional<double> projection_rate;  // absent: by the variant
   std::string order;                      // a method or a file; empty: what the folder says, else kl

@@ -11,6 +11,7 @@ namespace dslad::worker {
 namespace {
 
 constexpr double kLargestBias = 1000;
+constexpr double kLargestLayer = 1023;
 constexpr double kLargestWindow = 1 << 20;
 
 std::optional<double> number(std::string_view text, double low, double high) {
@@ -78,11 +79,20 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
     const Status set = set_part(*variant, part.substr(0, equals), value);
     if (!set) return set.error();
   }
-  if (variant->window > 0 && !variant->rotary) {
-    return Error{ErrorCode::kInvalidArgument, "variant: a window needs rotary=1"};
-  }
   variant->name = std::string(text);
   return variant;
+}
+
+Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text) {
+  const std::size_t equals = text.find('=');
+  const auto layer = number(text.substr(0, equals), 0, kLargestLayer);
+  if (equals == std::string_view::npos || !layer || *layer != std::floor(*layer)) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("--layer-variant {} must be LAYER=VARIANT, such as 3=dslad,rotary=0", text)};
+  }
+  auto variant = parse_variant_option(text.substr(equals + 1));
+  if (!variant) return variant.error();
+  return std::pair(static_cast<int>(*layer), *std::move(variant));
 }
 
 }  // namespace dslad::worker

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "schema/result.h"
 #include "worker/model/dsla_variant.h"
@@ -14,5 +15,8 @@ namespace dslad::worker {
 
 // kInvalidArgument names the part and what it may be.
 Result<DslaVariant> parse_variant_option(std::string_view text);
+
+// LAYER=VARIANT: a layer, from 0, and what it is to compute.
+Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text);
 
 }  // namespace dslad::worker
