@@ -68,7 +68,7 @@ class Eval(unittest.TestCase):
             ((self.qa, "--plans", "0;4"), "plans '0;4' are no list"),
             ((self.qa, "--plan", 6), "plan 6 is out of range; the model has 5 layers"),
             ((self.text, "--window", 600), "out of range"),
-            ((self.qa, "--write-chain", "--plan", 1), "cannot be written into the chain"),
+            ((self.qa, "--write-chain", "--plan", 1), "dsla holds no chain"),
             ((self.qa, "--out", self.folder / "no" / "out.jsonl"), "out.jsonl"),
         )
         for arguments, message in cases:
