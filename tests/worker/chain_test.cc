@@ -77,6 +77,7 @@ TEST(ChainManifest, LosesNothingWhereProgramsChangeItAtOnce) {
     return written;
   };
   std::vector<pid_t> children;
+  children.reserve(kPrograms);
   for (int program = 0; program < kPrograms; ++program) {
     const pid_t child = fork();
     if (child == 0) _exit(add_scores(program) ? 0 : 1);

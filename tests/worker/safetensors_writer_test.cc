@@ -162,6 +162,7 @@ TEST(AtomicFile, IsWholeWhoeverWritesItAtTheSameTime) {
   std::atomic<bool> all_written = true;
   {
     std::vector<std::jthread> writers;
+    writers.reserve(kWriters);
     for (int writer = 0; writer < kWriters; ++writer) {
       writers.emplace_back([&, writer] {
         for (int time = 0; time < kTimes; ++time) {
