@@ -30,8 +30,8 @@ Status sync_folder(const std::filesystem::path& folder) {
 }
 
 bool is_named(int descriptor, const std::filesystem::path& path) {
-  struct stat opened {
-  }, named{};
+  struct stat opened = {};
+  struct stat named = {};
   return fstat(descriptor, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
