@@ -72,6 +72,7 @@ class DaemonProcess {
                                             "--set",
                                             "log.level=warning"};
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (const std::string& word : words)
       arguments.push_back(const_cast<char*>(word.c_str()));  // execv's type
     arguments.push_back(nullptr);
@@ -129,6 +130,7 @@ double measure(zmq::context_t& context, const Load& load, int clients,
   const auto start = SteadyClock::now();
   const auto end = start + std::chrono::duration_cast<SteadyClock::duration>(Seconds(load.seconds));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(clients));
   for (int i = 0; i < clients; ++i) {
     threads.emplace_back([&] {
       Client client(context, load.url);

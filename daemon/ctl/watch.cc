@@ -83,6 +83,7 @@ class Screen {
 Result<Exit> watch(const Globals& globals, const std::string& events_url) {
   const InterruptGuard guard;
   Result<Client> client = Client::open(globals);
+  if (interrupted()) return kInterrupted;
   if (!client) return client.error();
   const auto status = client->call<schema::DaemonStatus>(schema::GetStatus{});
   if (interrupted()) return kInterrupted;

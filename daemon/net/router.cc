@@ -57,7 +57,7 @@ std::optional<Received> Router::receive() {
     zmq::message_t identity;
     if (!socket_->recv(identity, zmq::recv_flags::dontwait)) return std::nullopt;
     const std::vector<zmq::message_t> parts = read_rest(*socket_, identity);
-    const bool req = parts.size() == 2 && parts[0].size() == 0;
+    const bool req = parts.size() == 2 && parts[0].empty();
     const bool dealer = parts.size() == 1;
     const std::string frame = req || dealer ? text_of(parts.back()) : std::string();
     return Received{(req ? kReq : kDealer) + text_of(identity), frame};

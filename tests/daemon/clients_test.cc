@@ -49,6 +49,15 @@ TEST_F(ClientsTest, SubmittedJobIsListedAndGivenOut) {
   EXPECT_EQ(reply<schema::JobList>().jobs.at(0).id, id);
 }
 
+TEST_F(ClientsTest, SubmitCountsTowardBackPressureByAllOfItsTexts) {
+  const std::string text(1'000, 'x');
+  ask(schema::Submit{{test::summarize(text)}});
+  EXPECT_GE(queue_.posted_bytes(), text.size());
+  const std::size_t before = queue_.posted_bytes();
+  ask(schema::Submit{{test::qa({text, text}), test::qa({text})}});
+  EXPECT_GE(queue_.posted_bytes(), before + 3 * text.size());
+}
+
 TEST_F(ClientsTest, SubmitIsNotAcknowledgedWhenItsCommitFails) {
   queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
   ask(schema::Submit{{test::summarize()}});

@@ -29,6 +29,7 @@ std::string query_text(Database& db, const char* sql) {
 }
 
 void InlineQueue::post(std::unique_ptr<Task> task) {
+  posted_bytes_ += task->bytes();
   waiting_.push_back(std::move(task));
   if (running_) return;
   running_ = true;

@@ -48,7 +48,8 @@ class InlineQueue final : public Queue {
   using Queue::post;
   void post(std::unique_ptr<Task> task) override;
 
-  void fail_next(Error error) { failure_ = std::move(error); }  // the next transaction's commit
+  void fail_next(Error error) { failure_ = std::move(error); }              // the next transaction's commit
+  [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the tasks say, all together
 
  private:
   void run(Task& task);
@@ -56,6 +57,7 @@ class InlineQueue final : public Queue {
   Database& db_;
   std::vector<std::unique_ptr<Task>> waiting_;
   bool running_ = false;
+  std::size_t posted_bytes_ = 0;
   std::optional<Error> failure_;
 };
 

@@ -195,6 +195,7 @@ TEST_F(StoreJobs, JobsPastTheirDeadlineExpire) {
 
 TEST_F(StoreJobs, ListIsPagedNewestFirstAndFiltersByState) {
   std::vector<JobId> ids;
+  ids.reserve(5);
   for (int i = 0; i < 5; ++i) ids.push_back(submit(test::summarize()));
   take(2);
   schema::ListJobs request;

@@ -33,13 +33,13 @@ class WriterTest : public ::testing::Test {
 
   // Keeps the writer busy until the promise is set, so that what is posted meanwhile shares the next
   // transaction.
-  void hold(std::shared_future<void> until) {
+  void hold(const std::shared_future<void>& until) {
     writer_.post<int>(
         [until](Database&) -> Result<int> {
           until.wait();
           return 0;
         },
-        [](Result<int>) {});
+        [](const Result<int>&) {});
   }
 
   void wake() {
@@ -111,7 +111,7 @@ TEST_F(WriterTest, FullDiskIsUnavailableAndTheWriterGoesOn) {
           const Status status = db.exec(pragma);
           return status ? Result<int>(0) : Result<int>(status.error());
         },
-        [](Result<int>) {});
+        [](const Result<int>&) {});
   };
   set_limit("PRAGMA max_page_count = 1");  // SQLite answers SQLITE_FULL from here on
   submit(test::summarize(std::string(1 << 20, 'x')));
@@ -138,7 +138,8 @@ TEST_F(WriterTest, BacklogOfBytesIsReported) {
   std::promise<void> release;
   hold(release.get_future().share());
   EXPECT_FALSE(writer_.is_full());
-  writer_.post<int>([](Database&) -> Result<int> { return 0; }, [](Result<int>) {}, std::size_t{1} << 30);
+  writer_.post<int>([](Database&) -> Result<int> { return 0; }, [](const Result<int>&) {},
+                    std::size_t{1} << 30);
   EXPECT_TRUE(writer_.is_full());
   release.set_value();
 }

@@ -11,7 +11,6 @@ namespace dslad::kernels {
 namespace {
 
 using testing::close;
-using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 

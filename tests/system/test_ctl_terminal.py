@@ -1,10 +1,14 @@
 """dslactl before a person: bars on a terminal, plain lines elsewhere, colours only where they are wanted, Ctrl-C."""
 
+import fcntl
 import json
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
+import termios
 import unittest
 
 from fake_worker import FakeWorker
@@ -22,11 +26,13 @@ class Terminal(SystemTest):
         self.addCleanup(self.worker.close)
         self.worker.hello()
 
-    def open_ctl(self, *arguments, terminal=False, env=None):
+    def open_ctl(self, *arguments, terminal=False, columns=80, env=None):
         """dslactl running; its output grows in .seen as read() is called."""
         environment = {**os.environ, "DSLAD_CONNECT": self.jobs_url, "TERM": "xterm", **(env or {})}
         environment.pop("NO_COLOR", None) if not env else None
         ours, theirs = pty.openpty() if terminal else os.pipe()
+        if terminal:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         child = subprocess.Popen([str(BIN / "dslactl"), *map(str, arguments)], stdin=subprocess.DEVNULL,
                                  stdout=theirs, stderr=theirs, env=environment)
         os.close(theirs)
@@ -81,6 +87,15 @@ class Terminal(SystemTest):
         self.worker.finish(job)
         self.assertEqual(0, self.end(child))
         self.assertIn("\x1b[32msucceeded\x1b[0m", child.seen)
+
+    def test_bars_fit_a_narrow_window(self):
+        job = self.running_job()
+        child = self.open_ctl("wait", job["job"], terminal=True, columns=40)
+        self.show_progress(child, job, "[######....", phase="prefill", prompt_done=1024, prompt_total=4096)
+        self.worker.finish(job)
+        self.assertEqual(0, self.end(child))
+        bars = [line for line in re.sub("\x1b\\[[0-9]*[A-Za-z]", "", child.seen).splitlines() if "[" in line]
+        self.assertEqual({39}, {len(line) for line in bars})
 
     def test_no_color_keeps_the_bars_and_drops_the_colours(self):
         job = self.running_job()

@@ -1,6 +1,8 @@
 """dslactl on its own: what it says and how it exits where the command line, a file or the connection is wrong."""
 
 import os
+import pathlib
+import signal
 import socket
 import subprocess
 import threading
@@ -8,9 +10,16 @@ import unittest
 
 import wire
 import zmq
-from harness import BIN, SystemTest
+from harness import BIN, PATIENCE, SystemTest, until
 
-USAGE, UNREACHABLE, REFUSED = 2, 3, 4
+USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 2, 3, 4, 130
+
+
+def catches(child, number):
+    """Whether the process has a handler of its own for the signal."""
+    status = pathlib.Path(f"/proc/{child.pid}/status").read_text()
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return int(caught, 16) >> (number - 1) & 1
 
 
 class CtlTest(SystemTest):
@@ -94,6 +103,18 @@ class CtlUsage(CtlTest):
         self.refused(UNREACHABLE, "status", *patient, says=[self.jobs_url, "is dslad running?", "--connect"])
         self.refused(UNREACHABLE, "submit", "generate", "--prompt", "x", *patient, says=[self.jobs_url])
 
+    def test_ctrl_c_ends_a_watch_that_waits_for_a_daemon_to_listen(self):
+        def interrupted():
+            """Whether it was: dslactl may have given up before the signal came."""
+            child = subprocess.Popen([str(BIN / "dslactl"), "watch", "--connect", self.jobs_url], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            until(lambda: child.poll() is not None or catches(child, signal.SIGINT), "the signal is caught")
+            child.send_signal(signal.SIGINT)
+            said, _ = child.communicate(timeout=PATIENCE)
+            return (child.returncode, said) == (INTERRUPTED, "")
+
+        until(interrupted, "a watch ends with Ctrl-C")
+
     def test_a_stale_socket_file_counts_as_an_absent_daemon(self):
         with socket.socket(socket.AF_UNIX) as abandoned:
             abandoned.bind(f"{self.folder}/jobs.sock")
@@ -131,6 +152,16 @@ class Impostor(CtlTest):
 
     def test_silence_is_given_up_after_the_rpc_timeout(self):
         self.refused(UNREACHABLE, "status", "--rpc-timeout", "0.3", says=["no answer", self.jobs_url])
+
+    def test_ctrl_c_ends_a_watch_that_waits_for_an_answer(self):
+        self.router.rcvtimeo = int(1000 * PATIENCE)
+        child = subprocess.Popen([str(BIN / "dslactl"), "watch", "--connect", self.jobs_url, "--rpc-timeout", "86400"],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(child.kill)
+        self.router.recv_multipart()
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=PATIENCE)
+        self.assertEqual((INTERRUPTED, ""), (child.returncode, said))
 
     def test_answers_that_are_not_of_the_protocol_are_named(self):
         self.answer(b"HTTP/1.1 400 Bad Request\r\n")

@@ -1,6 +1,10 @@
-"""dslad-model over a conversion chain: what it shows, and that it says where a plan is not distilled."""
+"""dslad-model over a conversion chain: what it shows, that it says where a plan is not distilled, and that programs which
+change chain.json wait for each other."""
 
+import contextlib
+import fcntl
 import json
+import pathlib
 import shutil
 import subprocess
 import unittest
@@ -33,6 +37,65 @@ class ModelChain(harness.SystemTest):
 
         self.assertEqual("", generate("3").stderr)
         self.assertIn("not distilled (1)", generate("4").stderr)
+
+    def story(self, times):
+        text = self.folder / "story.txt"
+        text.write_text("Once upon a time there was a girl named Lily. " * times)
+        return text
+
+    def change_while_it_waits(self, change, *arguments):
+        """Runs dslad-model, which writes chain.json at its end, and has `change` alter what is there before it can.
+
+        It waits for the lock that docs/formats.md describes. Returns the ended process."""
+        chain = self.model / "dsla/chain.json"
+        temporary = chain.with_name("chain.json.tmp")
+        with temporary.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            tool = self.start("dslad-model", harness.BIN / "dslad-model", *arguments)
+
+            def waits():
+                self.assertTrue(tool.alive(), f"it did not wait: {tool.text()}")
+                with contextlib.suppress(OSError):  # of what it closes just now
+                    return temporary in [link.readlink() for link in pathlib.Path(f"/proc/{tool.child.pid}/fd").iterdir()]
+
+            harness.until(waits, "chain.json is about to be written")
+            manifest = json.loads(chain.read_text())
+            change(manifest)
+            json.dump(manifest, file)
+            file.flush()
+            temporary.rename(chain)
+        tool.expected_exit.add(tool.wait())
+        self.assertEqual([chain], list(chain.parent.glob("chain.json*")))
+        return tool
+
+    def test_scores_are_added_to_what_was_written_meanwhile(self):
+        def change(manifest):
+            manifest["plans"][0]["scores"]["other.txt"] = {"f1": 0.5}
+
+        tool = self.change_while_it_waits(change, "eval", self.model, self.story(8), "--plans", "1", "--write-chain",
+                                          "--threads", "1")
+        self.assertEqual(0, tool.wait(), tool.text())
+        plans = json.loads((self.model / "dsla/chain.json").read_text())["plans"]
+        self.assertEqual([0, 1, 2, 3], [plan["plan"] for plan in plans])
+        self.assertEqual({"story.txt", "other.txt"}, set(plans[1]["scores"]))
+        self.assertNotEqual(1.5, plans[1]["perplexity_ratio"])
+
+    def test_scores_of_a_plan_that_is_not_distilled_are_refused_before_they_are_measured(self):
+        command = [harness.BIN / "dslad-model", "eval", self.model, self.story(1), "--plan", "4", "--write-chain"]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=harness.PATIENCE)
+        self.assertEqual(1, done.returncode)
+        self.assertIn("3 layers of it are distilled", done.stderr)
+
+    def test_an_order_is_not_written_over_layers_that_were_distilled_meanwhile(self):
+        chain = self.model / "dsla/chain.json"
+        distilled = json.loads(chain.read_text())
+        chain.write_text(json.dumps({**distilled, "layers": [], "plans": []}))
+        tool = self.change_while_it_waits(lambda manifest: manifest.update(distilled), "sensitivity", self.model,
+                                          "--text", self.story(40), "--order", "entropy-ascending", "--layerwise-steps", "0",
+                                          "--sequence", "64", "--held-out-tokens", "100", "--threads", "1")
+        self.assertEqual(1, tool.wait(), tool.text())
+        self.assertIn("whose order is settled", tool.text())
+        self.assertEqual(distilled, json.loads(chain.read_text()))
 
 
 if __name__ == "__main__":

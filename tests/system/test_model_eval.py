@@ -1,12 +1,17 @@
 """dslad-model eval as a user runs it: usage, errors, tables, killed and resumed."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -68,7 +73,7 @@ class Eval(unittest.TestCase):
             ((self.qa, "--plans", "0;4"), "plans '0;4' are no list"),
             ((self.qa, "--plan", 6), "plan 6 is out of range; the model has 5 layers"),
             ((self.text, "--window", 600), "out of range"),
-            ((self.qa, "--write-chain", "--plan", 1), "cannot be written into the chain"),
+            ((self.qa, "--write-chain", "--plan", 1), "dsla holds no chain"),
             ((self.qa, "--out", self.folder / "no" / "out.jsonl"), "out.jsonl"),
         )
         for arguments, message in cases:
@@ -150,6 +155,31 @@ class Eval(unittest.TestCase):
         (model / "dslad.toml").write_text('[prompt]\nsummarize = "{document} In short:"\n')
         again = self.run_eval(self.summaries, "--max-tokens", 4, "--out", out, "--resume", exit_status=1, model=model)
         self.assertIn("was made with settings", again.stderr)
+
+    def test_its_status_line_fits_the_window(self):
+        text = self.folder / f"{'ü' * 60}.txt"
+        text.write_text(STORY * 8)
+        for columns, room in ((40, 39), (41, 40), (0, 79)):  # 0: a terminal that does not say
+            with self.subTest(columns=columns):
+                first, *shown, last = self.on_terminal(columns, self.command(text)).split(b"\r\x1b[K")
+                self.assertEqual((b"", b""), (first, last))
+                self.assertTrue(shown)
+                for line in shown:
+                    self.assertIn(len(line), (room - 1, room))  # no character is cut in two
+                    self.assertTrue(str(text).startswith(line.decode()))
+
+    def on_terminal(self, columns, command):
+        """What the command writes to a terminal of this width on standard error."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        written = bytearray()
+        with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):  # EIO: its other end is closed
+            while part := terminal.read(4096):
+                written += part
+        self.assertEqual(0, child.wait(timeout=PATIENCE))
+        return bytes(written)
 
     def test_output_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "w") as full:

@@ -2,9 +2,12 @@
 // wrong.
 #include "worker/model/chain.h"
 
+#include <fmt/format.h>
 #include <functional>
 #include <gmock/gmock.h>
 #include <limits>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/worker/test_files.h"
 #include "worker/model/dsla_layer.h"
@@ -59,6 +62,64 @@ TEST(ChainManifest, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->evidence_of(2)->kl, 0.01);
   EXPECT_EQ(loaded->quality_of(0)->quality, 1.0);
   EXPECT_EQ(loaded->quality_of(1), nullptr);
+}
+
+TEST(ChainManifest, LosesNothingWhereProgramsChangeItAtOnce) {
+  constexpr int kPrograms = 4, kChanges = 25;
+  const TempDir folder;
+  ASSERT_TRUE(save_chain_manifest(folder.path(), full_manifest()).ok());
+  const auto add_scores = [&](int program) {
+    bool written = true;
+    for (int change = 0; change < kChanges; ++change) {
+      const Status status = update_chain_manifest(folder.path(), [&](Result<ChainManifest> stored) {
+        if (stored) stored->plans[0].scores[fmt::format("{} {}", program, change)] = change;
+        return stored;
+      });
+      written = written && status.ok();
+    }
+    return written;
+  };
+  std::vector<pid_t> children;
+  children.reserve(kPrograms);
+  for (int program = 0; program < kPrograms; ++program) {
+    const pid_t child = fork();
+    if (child == 0) _exit(add_scores(program) ? 0 : 1);
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << "a program could not write";
+  }
+  const auto manifest = load_chain_manifest(folder.path());
+  EXPECT_EQ(manifest->plans[0].scores.size(), 1 + kPrograms * kChanges);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1)
+      << "no other file stays";
+}
+
+TEST(ChainManifest, StaysAsItIsWhereAChangeFails) {
+  const TempDir folder;
+  ASSERT_TRUE(save_chain_manifest(folder.path(), full_manifest()).ok());
+  const auto change_to = [&](const Result<ChainManifest>& changed) {
+    return update_chain_manifest(folder.path(), [&](const Result<ChainManifest>&) { return changed; });
+  };
+  EXPECT_EQ(change_to(Error{ErrorCode::kRefused, "no"}).error().code, ErrorCode::kRefused);
+  ChainManifest wrong = full_manifest();
+  wrong.order = {0, 0, 1};
+  EXPECT_EQ(change_to(wrong).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(*load_chain_manifest(folder.path()), full_manifest());
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(ChainManifest, IsMadeByAChangeWhereThereIsNone) {
+  const TempDir folder;
+  const auto dir = chain_folder(folder.path());
+  const auto make = [](const Result<ChainManifest>& stored) -> Result<ChainManifest> {
+    EXPECT_EQ(stored.error().code, ErrorCode::kNotFound);
+    return full_manifest();
+  };
+  EXPECT_TRUE(update_chain_manifest(dir, make).ok());
+  EXPECT_EQ(*load_chain_manifest(dir), full_manifest());
 }
 
 TEST(ChainManifest, AChainThatHasOnlyBegunComesBackToo) {

@@ -29,7 +29,7 @@ class CorpusTest : public ::testing::Test {
 
   Corpus corpus(std::int64_t sequence) { return Corpus(tokenizer_, prompt_, config_, {sequence, 32, 0.25f}); }
   TaskExample example(std::string_view document,
-                      std::vector<std::pair<std::string, std::string_view>> items) {
+                      const std::vector<std::pair<std::string, std::string_view>>& items) {
     TaskExample out{document, {}};
     for (const auto& [question, answer] : items)
       out.items.push_back({prompt_.qa(document, question), answer});

@@ -315,13 +315,18 @@ TEST_F(DistilTest, ScoresThatWereWrittenMeanwhileAreKept) {
     if (report.stage != Stage::kChained || report.step != 1) return;
     ChainManifest measured = *load_chain_manifest(dir);
     measured.plans[0].quality = 0.75;
+    measured.plans.insert(measured.plans.begin(), PlanQuality{0, {}, {}, 1.0, nlohmann::json::object()});
     ASSERT_TRUE(save_chain_manifest(dir, measured).ok());
   };
   setup.weights = files_.get();
   setup.layers = 2;
   setup.stored = DType::kF32;
   ASSERT_TRUE(distil_chain(*backend, network, setup, manifest).ok());
-  EXPECT_EQ(load_chain_manifest(dir)->plans[0].quality, 0.75);
+  const auto made = load_chain_manifest(dir);
+  ASSERT_EQ(made->plans.size(), 3u);
+  EXPECT_EQ(made->plans[0].quality, 1.0);
+  EXPECT_EQ(made->plans[1].quality, 0.75);
+  EXPECT_TRUE(made->plans[2].kl.has_value());
 }
 
 TEST_F(DistilTest, TheGreedyOrderAlwaysTakesWhatAddsTheLeastDivergence) {

@@ -403,8 +403,8 @@ struct Made {
     data.file = "made";
     data.kind = kind;
   }
-  void add(const char* id, int item, std::map<std::string, double> plan0, std::map<std::string, double> plan1,
-           double weight = 1) {
+  void add(const char* id, int item, const std::map<std::string, double>& plan0,
+           const std::map<std::string, double>& plan1, double weight = 1) {
     evaluated.items.push_back({"made", id, item});
     for (const int plan : {0, 1}) {
       ScoreRecord record;

@@ -1,12 +1,15 @@
 // What is written is read back bit for bit, and a write that fails leaves the old file.
 #include "worker/model/safetensors_writer.h"
 
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <csignal>
 #include <gtest/gtest.h>
 #include <limits>
 #include <sys/resource.h>
+#include <thread>
+#include <vector>
 
 #include "tests/worker/test_files.h"
 #include "worker/files/atomic_file.h"
@@ -145,6 +148,35 @@ TEST(AtomicFile, IsInvisibleUntilItIsCommittedAndGoneWhenItIsNot) {
   EXPECT_EQ(read_text(path), "old");
   ASSERT_TRUE(write_file(path, "newer").ok());
   EXPECT_EQ(read_text(path), "newer");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(AtomicFile, IsWholeWhoeverWritesItAtTheSameTime) {
+  constexpr int kWriters = 4, kTimes = 25;
+  const TempDir folder;
+  const auto path = folder.path() / "note";
+  const auto text_of = [](int writer) {  // of a length of its own
+    return std::string((static_cast<std::size_t>(writer) + 1) << 16, static_cast<char>('a' + writer));
+  };
+  ASSERT_TRUE(write_file(path, text_of(0)).ok());
+  std::atomic<bool> all_written = true;
+  {
+    std::vector<std::jthread> writers;
+    writers.reserve(kWriters);
+    for (int writer = 0; writer < kWriters; ++writer) {
+      writers.emplace_back([&, writer] {
+        for (int time = 0; time < kTimes; ++time) {
+          if (!write_file(path, text_of(writer)).ok()) all_written = false;
+        }
+      });
+    }
+    for (int time = 0; time < kTimes; ++time) {
+      const std::string seen = read_text(path);
+      ASSERT_FALSE(seen.empty());
+      EXPECT_TRUE(seen == text_of(seen[0] - 'a')) << seen.size() << " bytes of " << seen[0];
+    }
+  }
+  EXPECT_TRUE(all_written);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 

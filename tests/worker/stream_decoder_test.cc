@@ -14,6 +14,7 @@ using testing::FakeTokenizer;
 // One id for every byte value.
 FakeTokenizer byte_tokenizer() {
   std::vector<std::string> pieces;
+  pieces.reserve(256);
   for (int byte = 0; byte < 256; ++byte) pieces.push_back(std::string(1, static_cast<char>(byte)));
   return FakeTokenizer(std::move(pieces));
 }

@@ -15,7 +15,6 @@ namespace dslad::worker {
 namespace {
 
 using nlohmann::json;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";

@@ -89,19 +89,30 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   return *outcome;
 }
 
-// What `dslad-model eval --write-chain` has measured of the earlier plans while this run went on.
-void take_scores(const std::filesystem::path& dir, ChainManifest& manifest) {
-  const auto stored = load_chain_manifest(dir);
-  if (!stored) return;
+// Whether the folder's layers are the manifest's first ones.
+bool precedes(const ChainManifest& stored, const ChainManifest& manifest) {
+  const auto [here, there] = std::ranges::mismatch(stored.distilled, manifest.distilled);
+  return here == stored.distilled.end();
+}
+
+// Plans as they are stored; those that are not come from the manifest.
+void take_plans(const ChainManifest& stored, ChainManifest& manifest) {
+  std::vector<PlanQuality> plans = stored.plans;
   for (PlanQuality& plan : manifest.plans) {
-    const auto found = std::ranges::find(stored->plans, plan.plan, &PlanQuality::plan);
-    if (found == stored->plans.end()) continue;
-    plan.quality = found->quality;
-    plan.scores = found->scores;
+    if (stored.quality_of(plan.plan) == nullptr) plans.push_back(std::move(plan));
   }
+  std::ranges::sort(plans, {}, &PlanQuality::plan);
+  manifest.plans = std::move(plans);
 }
 
 }  // namespace
+
+Status save_distilled(const std::filesystem::path& dir, ChainManifest& manifest) {
+  return update_chain_manifest(dir, [&](const Result<ChainManifest>& stored) -> Result<ChainManifest> {
+    if (stored && precedes(*stored, manifest)) take_plans(*stored, manifest);
+    return manifest;
+  });
+}
 
 Result<Students> load_students(kernels::TrainingBackend& backend, const std::filesystem::path& dir,
                                const ChainManifest& manifest, const LlamaConfig& config) {
@@ -140,9 +151,8 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     const auto gates = gates_json(network, setup.training, *students, layer);
     if (!gates) return gates.error();
     manifest.distilled.back().losses["gates"] = *gates;
-    take_scores(dir, manifest);
     manifest.plans.push_back(*quality);
-    Status status = save_chain_manifest(dir, manifest);
+    Status status = save_distilled(dir, manifest);
     if (status) status = remove_checkpoint(dir);
     if (!status) return status;
     if (setup.on_layer) setup.on_layer({layer, position, *std::move(outcome), *std::move(quality)});

@@ -2,7 +2,7 @@
 //
 // After each layer its file, then chain.json are replaced atomically; a run that was killed goes on from
 // there or from the checkpoint beside them. Predecessors are read back from their files: what trains on top
-// of them sees exactly what serving will. Thread safety: one caller at a time, one writer of a folder.
+// of them sees exactly what serving will. Thread safety: one caller at a time, one that distils in a folder.
 #pragma once
 
 #include <functional>
@@ -37,6 +37,10 @@ Result<std::vector<std::unique_ptr<StudentLayer>>> load_students(kernels::Traini
                                                                  const std::filesystem::path& dir,
                                                                  const ChainManifest& manifest,
                                                                  const LlamaConfig& config);
+
+// Replaces `dir`/chain.json by `manifest`, which takes over what `dslad-model eval --write-chain` has stored
+// of plans since it was read. Errors: those of update_chain_manifest.
+Status save_distilled(const std::filesystem::path& dir, ChainManifest& manifest);
 
 // Distils what `manifest` lacks of its first `setup.layers` layers, and updates it in memory and on disk.
 // REQUIRES: the manifest is the network's teacher's, the network holds every layer's variant. Errors: those

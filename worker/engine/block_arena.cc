@@ -17,7 +17,8 @@ std::optional<std::int32_t> BlockArena::allocate_run(std::int32_t count) {
   for (std::int32_t page = size() - 1; page >= 0; --page) {
     length = references_[static_cast<std::size_t>(page)] == 0 ? length + 1 : 0;
     if (length < count) continue;
-    for (std::int32_t i = 0; i < count; ++i) references_[static_cast<std::size_t>(page + i)] = 1;
+    for (std::int32_t taken = page; taken < page + count; ++taken)
+      references_[static_cast<std::size_t>(taken)] = 1;
     free_ -= count;
     return page;
   }

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -27,12 +29,33 @@ Status sync_folder(const std::filesystem::path& folder) {
   return ok_status();
 }
 
+bool is_named(int descriptor, const std::filesystem::path& path) {
+  struct stat opened = {};
+  struct stat named = {};
+  return fstat(descriptor, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+// The file, made where there is none, once nobody else holds it; -1 with errno. While one waits for it the
+// other writer renames or removes it: then the name belongs to nobody, or already to a third. Where the file
+// system has no locks nobody waits.
+int open_alone(const std::filesystem::path& path) {
+  while (true) {
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0) return -1;
+    while (flock(descriptor, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    if (is_named(descriptor, path)) return descriptor;
+    close(descriptor);
+  }
+}
+
 }  // namespace
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
   AtomicFile file(path, -1);
-  file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file.descriptor_ < 0) return file.failed("create the file");
+  file.descriptor_ = open_alone(file.temporary_);
+  if (file.descriptor_ < 0 || ftruncate(file.descriptor_, 0) != 0) return file.failed("create the file");
   return file;
 }
 
@@ -48,8 +71,8 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
+  unlink(temporary_.c_str());  // as long as it is locked, so ours
   close(descriptor_);
-  unlink(temporary_.c_str());
 }
 
 Error AtomicFile::failed(std::string_view what) const {

@@ -3,7 +3,11 @@
 // Until commit() the old file stays as it is; whoever reads the path sees the old content or the new one,
 // also after a crash at any moment. The temporary name is the file's with ".tmp" behind it: what a killed
 // process leaves there is overwritten by the next one. Errors name the path; a full disk says so
-// (kResourceExhausted). Movable; one user at a time, one writer of a path at a time.
+// (kResourceExhausted). Movable; one user at a time.
+//
+// One writer of a path at a time: from create() to commit() the temporary file is locked (flock), and other
+// writers, of other processes too, wait in create(). What is read of the path meanwhile is thus what gets
+// replaced.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +22,7 @@ namespace dslad::worker {
 class AtomicFile {
  public:
   // Errors: kNotFound when the folder is missing; kResourceExhausted; kUnavailable.
+  // REQUIRES: this thread writes no other AtomicFile of the same path, which it would wait for.
   static Result<AtomicFile> create(const std::filesystem::path& path);
 
   AtomicFile(AtomicFile&& other) noexcept;

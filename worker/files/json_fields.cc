@@ -122,7 +122,8 @@ std::vector<double> JsonFields::numbers(const char* key, double low, double high
 
 JsonFields JsonFields::object(const char* key) {
   static const json kEmpty = json::object();
-  return {required(key) ? *find(key) : kEmpty, fmt::format("{}: {}", name_, key), status_};
+  const json* const value = required(key) ? find(key) : nullptr;
+  return {value != nullptr ? *value : kEmpty, fmt::format("{}: {}", name_, key), status_};
 }
 
 std::vector<JsonFields> JsonFields::objects(const char* key) {

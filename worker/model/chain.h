@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -97,5 +98,13 @@ Result<ChainManifest> parse_chain_manifest(std::string_view text, std::string_vi
 // Replaces `dir`/chain.json atomically; makes the folder when it is missing. Errors: kInvalidArgument when
 // parsing would refuse it (nothing is written); kResourceExhausted (disk full), kUnavailable.
 Status save_chain_manifest(const std::filesystem::path& dir, const ChainManifest& manifest);
+
+// Gets the stored manifest, or why there is none, and returns what is to be stored.
+using ChainChange = std::function<Result<ChainManifest>(Result<ChainManifest> stored)>;
+
+// The same for who builds on what the file holds: whoever else writes it, in this process or another, waits
+// from before it is read until it is replaced. Errors: as above, and `change`'s, after which the old file
+// stays. REQUIRES: `change` does not itself write the file.
+Status update_chain_manifest(const std::filesystem::path& dir, const ChainChange& change);
 
 }  // namespace dslad::worker

@@ -1,5 +1,6 @@
 // Writes chain.json. chain.cc is its counterpart.
 #include <fmt/format.h>
+#include <span>
 #include <system_error>
 
 #include "worker/files/atomic_file.h"
@@ -81,19 +82,35 @@ Status check(const std::string& text, const std::filesystem::path& path) {
                fmt::format("{}: a measurement is not a finite number", path.string())};
 }
 
+Status make_folder(const std::filesystem::path& dir) {
+  std::error_code failed;
+  std::filesystem::create_directories(dir, failed);
+  if (!failed) return ok_status();
+  return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", dir.string(), failed.message())};
+}
+
 }  // namespace
 
 Status save_chain_manifest(const std::filesystem::path& dir, const ChainManifest& manifest) {
   const std::filesystem::path path = dir / kChainFile;
   const std::string text = text_of(manifest);
   Status status = check(text, path);
+  if (status) status = make_folder(dir);
+  return status ? write_file(path, text) : status;
+}
+
+Status update_chain_manifest(const std::filesystem::path& dir, const ChainChange& change) {
+  const std::filesystem::path path = dir / kChainFile;
+  Status status = make_folder(dir);
   if (!status) return status;
-  std::error_code failed;
-  std::filesystem::create_directories(dir, failed);
-  if (failed) {
-    return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", dir.string(), failed.message())};
-  }
-  return write_file(path, text);
+  auto file = AtomicFile::create(path);  // before it is read: the others wait from here on
+  if (!file) return file.error();
+  const auto manifest = change(load_chain_manifest(dir));
+  if (!manifest) return manifest.error();
+  const std::string text = text_of(*manifest);
+  status = check(text, path);
+  if (status) status = file->append(std::as_bytes(std::span(text)));
+  return status ? file->commit() : status;
 }
 
 }  // namespace dslad::worker

@@ -27,6 +27,7 @@ PlanControl::PlanControl(Engine& engine, const LoadedChain& chain) : engine_(eng
 
 std::vector<schema::LayerInfo> PlanControl::layers() const {
   std::vector<schema::LayerInfo> out;
+  out.reserve(states_.size());
   for (int layer = 0; layer < engine_.order().layers(); ++layer) out.push_back(info(layer));
   return out;
 }

@@ -47,7 +47,7 @@ void Worker::obey(Order order) {
   std::visit([this](auto&& message) { accept(std::forward<decltype(message)>(message)); }, std::move(order));
 }
 
-void Worker::accept(schema::Assign assign) {
+void Worker::accept(const schema::Assign& assign) {
   if (draining_) return link_->decline(assign.lease);
   const RequestId id = next_id_++;
   auto task = Task::create(model_, assign.spec, id, plans_.plan());

@@ -45,7 +45,7 @@ class Worker : private EngineSink {
   void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) override;
 
   void obey(Order order);
-  void accept(schema::Assign assign);
+  void accept(const schema::Assign& assign);
   void accept(const schema::Revoke& revoke);
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }

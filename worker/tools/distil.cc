@@ -177,7 +177,7 @@ int distil(TrainingArguments arguments) {
   if (!status) return fail(status.error());
   session.manifest.variant = session.variant;
   session.manifest.recipe = recipe_of(session);
-  status = save_chain_manifest(session.dir, session.manifest);
+  status = save_distilled(session.dir, session.manifest);
   if (!status) return fail(status.error());
 
   const int wanted = session.arguments.layers;

@@ -119,6 +119,11 @@ class Evaluation {
     settings_.plans = *std::move(plans);
     options_.plan = settings_.plans.back();
     report_chain(model_.chain, options_.plan);
+    if (eval_.write_chain && !model_.chain.manifest) {
+      return Error{ErrorCode::kRefused,
+                   fmt::format("{} holds no chain of this model that --write-chain could write into",
+                               chain_folder(options_.model).string())};
+    }
     if (eval_.write_chain && options_.plan > static_cast<int>(model_.chain.layers.size())) {
       return Error{ErrorCode::kRefused,
                    fmt::format("plan {} cannot be written into the chain: {} layers of it are distilled",
@@ -194,14 +199,15 @@ class Evaluation {
                                static_cast<std::size_t>(options_.cache_mib) << 20);
   }
 
-  // The manifest is read again: distilling may have gone on meanwhile.
+  // Into the manifest as it is now: distilling may have gone on meanwhile.
   [[nodiscard]] Status write_chain() const {
-    const std::filesystem::path folder = chain_folder(options_.model);
-    auto manifest = load_chain_manifest(folder);
-    if (!manifest) return manifest.error();
-    add_quality(*manifest, headlines(summaries_, settings_.plans), summaries_,
-                fmt::format("dslad-model eval {}, {}", DSLAD_VERSION, options_.dtype));
-    return save_chain_manifest(folder, *manifest);
+    return update_chain_manifest(chain_folder(options_.model), [&](Result<ChainManifest> manifest) {
+      if (manifest) {
+        add_quality(*manifest, headlines(summaries_, settings_.plans), summaries_,
+                    fmt::format("dslad-model eval {}, {}", DSLAD_VERSION, options_.dtype));
+      }
+      return manifest;
+    });
   }
 
   ToolOptions options_;

@@ -37,17 +37,30 @@ void print_evidence(const ChainManifest& manifest, bool json) {
   fmt::print("order by {}: {}\n", manifest.order_method, fmt::join(manifest.order, " "));
 }
 
+Status check_unsettled(const ChainManifest& manifest, const std::filesystem::path& dir) {
+  if (manifest.distilled.empty()) return ok_status();
+  return Error{
+      ErrorCode::kRefused,
+      fmt::format("{} holds distilled layers, whose order is settled; name another --out", dir.string())};
+}
+
+// Unless distilling has begun there meanwhile.
+Status save_evidence(const TrainingSession& session) {
+  return update_chain_manifest(
+      session.dir, [&](const Result<ChainManifest>& stored) -> Result<ChainManifest> {
+        const Status unsettled = stored ? check_unsettled(*stored, session.dir) : ok_status();
+        return unsettled ? Result<ChainManifest>(session.manifest) : unsettled.error();
+      });
+}
+
 }  // namespace
 
 int sensitivity(TrainingArguments arguments) {
   auto opened = TrainingSession::open(std::move(arguments));
   if (!opened) return fail(opened.error());
   TrainingSession& session = **opened;
-  if (!session.manifest.distilled.empty()) {
-    return fail({ErrorCode::kRefused,
-                 fmt::format("{} holds distilled layers, whose order is settled; name another --out",
-                             session.dir.string())});
-  }
+  Status status = check_unsettled(session.manifest, session.dir);
+  if (!status) return fail(status.error());
   session.manifest.variant = session.variant;
   const bool with_divergence = session.arguments.options.layerwise.steps > 0;
   const std::string order = session.arguments.order.empty() ? "kl" : session.arguments.order;
@@ -58,9 +71,9 @@ int sensitivity(TrainingArguments arguments) {
                      "an order by entropy",
                      order)});
   }
-  Status status = session.measure(with_divergence);
+  status = session.measure(with_divergence);
   if (status) status = session.decide_order(order);
-  if (status) status = save_chain_manifest(session.dir, session.manifest);
+  if (status) status = save_evidence(session);
   if (!status) return fail(status.error());
   print_evidence(session.manifest, session.arguments.json);
   fmt::print(stderr, "written to {}\n", (session.dir / "chain.json").string());
