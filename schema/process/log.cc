@@ -48,6 +48,7 @@ void send_to_journal(spdlog::level::level_enum level, std::string_view message,
                                       fmt::format("SYSLOG_IDENTIFIER={}", spdlog::default_logger()->name())};
   for (const Field& field : fields) entries.push_back(fmt::format("DSLAD_{}={}", field.name, field.value));
   std::vector<iovec> parts;
+  parts.reserve(entries.size());
   for (std::string& entry : entries) parts.push_back({entry.data(), entry.size()});
   sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));  // there is nowhere to report a failure to
 }

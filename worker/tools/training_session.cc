@@ -67,7 +67,7 @@ Status TrainingSession::load() {
   if (!compute) return compute.error();
   const auto target = parse_target(arguments.target);
   if (!target) return target.error();
-  const Status variants = read_variants();
+  Status variants = read_variants();
   if (!variants) return variants;
   arguments.options.compute = *compute;
   arguments.options.target = *target;

@@ -1,9 +1,10 @@
-"""The experiments of docs/quality.md that the twin makes: each a run of distil.py with several seeds.
+"""The experiments of docs/quality.md that the twin makes: each a run of distil.py, perhaps with several seeds.
 
     python experiments.py --list
-    python experiments.py ../model --out /tmp/experiments --jobs 8 --device cuda --tf32 orders recipe
+    python experiments.py ../model hard --out /tmp/experiments --jobs 4 --device cuda --tf32 --loaders 2
 
-A run's folder is OUT/GROUP/NAME-SEED; one that is finished is not made again. `table.py` prints what they found.
+A run's folder is OUT/GROUP/NAME-SEED, its output the file `log` there; one that is finished is not made again. Options
+that are not listed here are distil.py's.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-DEFAULT = "--rotary --output-norm --alpha-per-head --window 64 --feature-map softmax --history-bias 6 --recency-bias -6"
 LENGTHS = "--lengths 500 1000 2000 4000 7600 --documents 3 "
 HARD = (  # the one layer that looks facts up, behind the seven others of the shipped chain
     "--chain ../model/dsla --keep 7 --order 1 --steps 60 --chained-steps 2300 --rows 8000 --training-lengths 120 4000 "

@@ -2,7 +2,8 @@
 
     python write_chain.py ../model RUN --chain ../model/dsla
 
-RUN is distil.py's --out with --chain and --keep, finished or not. A layer of another variant than the chain's says so.
+RUN is distil.py's --out with --chain and --keep, finished or not. A layer of another variant than the chain's says so; one that
+went on (--start) from the layer that it replaces keeps what that said of its training.
 What the plans from there on were worth is forgotten: measure them again (`dslad-model eval --write-chain`).
 """
 
@@ -22,6 +23,7 @@ from network import Network
 from student import DslaLayer
 
 MADE_BY = "packaging/demo-model/chain/distil.py"
+FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
 
 
@@ -63,6 +65,7 @@ def main():
     if variant.states != 2:
         raise SystemExit(f"{args.run}: layers of {variant.states} state; a chain's have two")
     converted = stored_chain(network, args.chain, keep)
+    replaced = {entry["layer"]: entry["losses"] for entry in chain["layers"][keep:]}
     chain["layers"] = chain["layers"][:keep]
     chain["plans"] = [plan for plan in chain["plans"] if plan["plan"] <= keep]
     for index in map(int, options["order"].split(",")):
@@ -80,13 +83,15 @@ def main():
             "checksum": xxhash.xxh3_128_hexdigest((args.chain / file).read_bytes()),
             "losses": {
                 "made_by": MADE_BY,
-                "options": options,
+                "options": {name: value for name, value in options.items() if name not in FOLDERS},
                 "steps": {name: f"{stage['step']} of {stage['steps']}" for name, stage in done.items()},
                 "tokens": sum(stage["rows"] for stage in done.values()),
                 "chained": {"kl": compare(network, converted, batches)["kl"]},
                 "gates": gates(network, converted, index, batches),
             },
         }
+        if options.get("start") and replaced.get(index, {}).get("made_by") == MADE_BY:
+            entry["losses"]["started_from"] = replaced[index]
         own = own_variant(variant, chain["variant"])
         chain["layers"].append({**entry, "variant": own} if own else entry)
     (args.chain / "chain.json.new").write_text(json.dumps(chain, indent=1) + "\n")
