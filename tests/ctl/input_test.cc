@@ -23,7 +23,7 @@ class ReadText : public ::testing::Test {
 };
 
 TEST_F(ReadText, KeepsEveryByte) {
-  const std::string text = std::string("\xEF\xBB\xBF Grüße\r\n\0 end ", 20);
+  const std::string text = std::string("\xEF\xBB\xBF Grüße\r\n\0 end ", 19);
   const Result<std::string> read = read_text(file(text));
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, text);

@@ -122,6 +122,7 @@ std::vector<double> mapped(FeatureMap map, std::vector<double> x) {
   for (const double value : x) sum += std::exp(value), other_sum += std::exp(-value);
   if (map == FeatureMap::kSoftmaxPair) {
     std::vector<double> y;
+    y.reserve(2 * x.size());
     for (const double value : x) y.push_back(std::exp(value) / sum);
     for (const double value : x) y.push_back(std::exp(-value) / other_sum);
     return y;

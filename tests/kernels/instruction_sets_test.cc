@@ -90,10 +90,10 @@ struct Tile {
                      static_cast<std::int64_t>(values.size()), dtype, out);
   }
 
-  DType dtype;
   alignas(64) std::array<std::byte, kSteps * kPanelStepBytes> w{};
   std::array<std::byte, kMaxTileRows * kSteps * kStepBytes> x{};
   std::vector<float> expected;
+  DType dtype;
 };
 
 void expect_exact_rows(const TileKernels& kernels, DType dtype) {

@@ -93,6 +93,7 @@ TEST_P(BothSamplers, TopP_KeepsTheSmallestSetThatReachesIt) {
     std::map<std::int32_t, int> seen;
     for (std::uint64_t seed = 0; seed < 500; ++seed) ++seen[GetParam()({logits, 1.0f, top_p, seed, 0})];
     std::vector<std::int32_t> ids;
+    ids.reserve(seen.size());
     for (const auto& [id, count] : seen) ids.push_back(id);
     return ids;
   };
