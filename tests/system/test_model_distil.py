@@ -98,6 +98,8 @@ class Distil(unittest.TestCase):
         out, narrow = self.model / "dsla", ("--variant", "dslad,window=8")
         wide = "dslad,window=8,rotary=0,feature_map=softmax_pair"
         self.distil(out, *narrow, "--layer-variant", f"1={wide}", "--layers", 1)
+        forgotten = self.distil(out, *narrow, "--layers", 2, "--resume", exit_status=1)  # layer 1 may be half trained
+        self.assertIn(wide, forgotten.stderr)
         self.distil(out, *narrow, "--layer-variant", f"1={wide}", "--layers", 3, "--resume")
         layers = json.loads((out / "chain.json").read_text())["layers"]
         self.assertEqual([None, wide, None], [layer.get("variant", {}).get("name") for layer in layers])

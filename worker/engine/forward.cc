@@ -284,11 +284,10 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
   float* state_heads = floats(windowed ? state_heads_ : heads_);
   project(floats(h_), dsla.gates, floats(gates_), false, blocks);
   // q and k are rotated in place: states that want them as projected take their copy before.
-  if (variant.rotates_for_window_only()) map_features(variant.feature_map, blocks);
+  if (!variant.rotary && copies_features(variant)) map_features(variant.feature_map, blocks);
   if (variant.rotary || windowed) rotate(rows, blocks);
   if (windowed) window_attention(layer, rows);
-  if (copies_features(variant) && !variant.rotates_for_window_only())
-    map_features(variant.feature_map, blocks);
+  if (variant.rotary && copies_features(variant)) map_features(variant.feature_map, blocks);
   dual_state_attention(layer, rows, state_heads);
   if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
   if (windowed) add_shares(state_heads, dsla.share, blocks);

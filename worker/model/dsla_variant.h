@@ -29,7 +29,7 @@ struct DslaVariant {
 
   // d_k of the states, and so of the gates, for heads of `head_dim`.
   [[nodiscard]] int state_width(int head_dim) const { return kernels::feature_width(feature_map, head_dim); }
-  // Whether the window and the states see q and k in two forms, neither of which is made from the other.
+  // Whether q and k exist twice: rotated for the window, as projected for the states.
   [[nodiscard]] bool rotates_for_window_only() const { return window > 0 && !rotary; }
   bool operator==(const DslaVariant&) const = default;
 };

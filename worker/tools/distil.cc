@@ -15,6 +15,9 @@ nlohmann::json recipe_of(const TrainingSession& session) {
   nlohmann::json recipe = session.arguments.options.to_json();
   recipe["stored"] = session.arguments.stored;
   recipe["data"] = session.data.description;
+  for (const auto& [layer, variant] : session.layer_variants) {
+    recipe["layer_variants"][std::to_string(layer)] = variant.name;  // of layers not begun yet, too
+  }
   if (!session.long_context.training.empty()) {
     recipe["long_context_data"] = session.long_context.description;
   }
@@ -49,7 +52,8 @@ Status check_order(const TrainingSession& session) {
                   wanted)};
 }
 
-// How the variants that the folder was begun with differ from this run's; empty where they do not.
+// How the variants of the folder's layers, which other programs may have made, differ from this run's; empty
+// where they do not.
 std::string changed_variant(const TrainingSession& session) {
   if (!(session.manifest.variant == session.variant)) {
     return fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
