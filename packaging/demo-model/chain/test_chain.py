@@ -9,6 +9,7 @@ import torch
 import dsla
 import segments
 from batch import BatchBuilder
+from logbooks import Loaders, TrainingData
 from network import Network
 from optimizer import Optimizer, learning_rate
 from stages import ChainedWeights, chained, layer_wise
@@ -123,6 +124,17 @@ class Networks(unittest.TestCase):
             builder.add(golden["prompt_ids"], 1, 1.0)
             logits = network.logits(network.run(builder.build()).hidden[network.config.layers - 1])
             torch.testing.assert_close(logits, torch.tensor(golden["logits"]).double(), rtol=1e-4, atol=1e-4)
+
+
+class Batches(unittest.TestCase):
+    def test_other_processes_make_the_same_ones(self):
+        model = Path(__file__).parents[1] / "model"
+        data = TrainingData("test", 4, 60, 200, 500, grow=0.5, document_weight=0.1, window=8)
+        for alone, sent in zip(*(Loaders(model, n).batches(data) for n in (0, 2)), strict=True):
+            self.assertEqual(alone.segments, sent.segments)
+            self.assertEqual(alone.layouts.keys(), sent.layouts.keys())
+            for name in ("ids", "positions", "labels", "kl_weight", "scored"):
+                self.assertTrue(torch.equal(getattr(alone, name), getattr(sent, name)), name)
 
 
 class Stages(unittest.TestCase):
