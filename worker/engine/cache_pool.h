@@ -28,8 +28,8 @@ struct CacheShape {
   }
 };
 
-// Of a model whose distilled layers are of `variant`. A window longer than the model's context is the
-// context: no sequence has more tokens.
+// Of a model whose distilled layers are of `variant` or narrower. A window longer than the model's context is
+// the context: no sequence has more tokens.
 CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const DslaVariant& variant);
 kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant);
 

@@ -33,7 +33,7 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // For converted layers of `variant`, or undistilled ones, that are installed later.
+  // For converted layers of `variant`, narrower or undistilled ones, that are installed later.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const ConversionOrder& order, const EngineLimits& limits,
@@ -55,7 +55,7 @@ class Engine {
   Result<bool> step(EngineSink& sink);
 
   // Makes the converted form of a layer available; running sequences keep their plans. REQUIRES: it is
-  // undistilled, or of the engine's variant.
+  // undistilled, or of a variant that may stand in one chain with the engine's and is no wider.
   void install(int layer, std::shared_ptr<const DslaWeights> dsla) {
     forward_.set_converted(layer, std::move(dsla));
   }
