@@ -190,6 +190,26 @@ class Distil(unittest.TestCase):
         self.tool("distil", self.model, "--text", self.text, "--out", parts, *common, "--resume")
         self.assertEqual(self.losses(whole), self.losses(parts))
 
+    def test_a_second_one_in_the_folder_is_refused_and_the_first_goes_on(self):
+        out = self.folder / "chain"
+        steps = ("--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 20000, "--threads", 1, "--held-out-tokens", 100)
+        first = subprocess.Popen(self.command("distil", self.model, "--text", self.text, "--out", out, "--order", "index",
+                                              "--layers", 1, *steps), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self.addCleanup(first.communicate)
+        self.addCleanup(first.kill)
+        deadline = time.monotonic() + PATIENCE
+        while not (out / "log.jsonl").exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        for verb in (("distil", "--resume"), ("sensitivity",)):
+            refused = self.tool(verb[0], self.model, "--text", self.text, "--out", out, *verb[1:], *SHORT[:6], exit_status=1)
+            self.assertIn(f"{out}: another process works in it", refused.stderr)
+            self.assertIn("--out", refused.stderr)
+        self.assertIsNone(first.poll())
+        first.kill()  # what it held is free again
+        first.wait(timeout=PATIENCE)
+        self.tool("sensitivity", self.model, "--text", self.text, "--out", out, "--order", "entropy-ascending", *SHORT[:6])
+
     def test_wrong_usage_ends_with_2(self):
         self.tool("distil", self.model, exit_status=2)
         self.tool("distil", self.model, "--text", self.text, "--batch-tokens", 0, exit_status=2)

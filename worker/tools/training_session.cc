@@ -158,6 +158,13 @@ Status TrainingSession::load_long_context(const LlamaConfig& config) {
 
 Status TrainingSession::read_manifest() {
   const Teacher& teacher = network->teacher();
+  auto lock = FolderLock::take(dir);
+  if (!lock) {
+    const bool taken = lock.error().code == ErrorCode::kRefused;
+    return Error{lock.error().code,
+                 lock.error().message + (taken ? "; wait for it, or name another --out" : "")};
+  }
+  lock_.emplace(*std::move(lock));
   auto found = load_chain_manifest(dir);
   if (!found && found.error().code != ErrorCode::kNotFound) return found.error();
   if (found) {

@@ -10,13 +10,15 @@
 
 #include "worker/distill/chain_training.h"
 #include "worker/distill/sensitivity.h"
+#include "worker/files/folder_lock.h"
 #include "worker/tools/training_verbs.h"
 
 namespace dslad::worker {
 
 class TrainingSession {
  public:
-  // Loads everything and says on stderr what it found. Errors: those of the files.
+  // Loads everything and says on stderr what it found; the chain's folder is locked from then on. Errors:
+  // kRefused where another session works there; those of the files.
   static Result<std::unique_ptr<TrainingSession>> open(TrainingArguments arguments);
 
   // Sets by SIGINT and SIGTERM: long work ends at its next step.
@@ -50,6 +52,7 @@ class TrainingSession {
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;
   LayerEvidence& evidence(int layer);
 
+  std::optional<FolderLock> lock_;
   ConvertedAlone alone_;
 };
 
