@@ -45,6 +45,7 @@ VARIANTS = {
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
+    "expanded": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0, expand_k=2),
 }
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
 PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o

@@ -202,8 +202,9 @@ DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant, unsig
   const std::size_t gates =
       static_cast<std::size_t>(c.kv_heads) * static_cast<std::size_t>(variant.state_width(c.head_dim));
   DslaLayerTensors tensors;
-  tensors.q = fill(q * hidden, 0.15);
-  tensors.k = fill(kv * hidden, 0.15);
+  const auto expand_k = static_cast<std::size_t>(variant.expand_k);
+  tensors.q = fill(q * expand_k * hidden, 0.15);
+  tensors.k = fill(kv * expand_k * hidden, 0.15);
   tensors.v = fill(kv * hidden, 0.15);
   tensors.o = fill(q * hidden, 0.15);
   tensors.g1 = fill(gates * hidden, 0.3);
@@ -263,6 +264,24 @@ const std::vector<Variants>& variants() {
                 v.window = 37;
                 v.feature_map = FeatureMap::kSoftmaxPair;
               }),
+      variant("wider keys", [](DslaVariant& v) { v.expand_k = 2; }),
+      variant("wider keys and a map",
+              [](DslaVariant& v) { v.expand_k = 3, v.feature_map = FeatureMap::kUnit; }),
+      variant("window beside wider keys", [](DslaVariant& v) { v.window = 40, v.expand_k = 2; }),
+      variant("window beside pairs of wider keys",
+              [](DslaVariant& v) {
+                v.window = 37;
+                v.expand_k = 2;
+                v.output_norm = v.alpha_per_head = true;
+                v.feature_map = FeatureMap::kSoftmaxPair;
+              }),
+      {variant("one narrow and one of wider keys",
+               [](DslaVariant& v) {
+                 v.window = 40;
+                 v.rotary = true;
+                 v.feature_map = FeatureMap::kSoftmaxPair;
+               }),
+       variant("wider keys", [](DslaVariant& v) { v.window = 40, v.expand_k = 3; })},
       {variant("one narrow and one wide",
                [](DslaVariant& v) {
                  v.window = 40;

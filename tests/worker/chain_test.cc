@@ -39,7 +39,9 @@ ChainManifest full_manifest() {
                         {0, "layer-00.safetensors", "ffffffffffffffffffffffffffffffff", {}}};
   manifest.distilled[1].losses = nlohmann::json::object();
   manifest.distilled[1].variant = manifest.variant;
-  manifest.distilled[1].variant->name = "dslad,feature_map=softmax_pair";
+  manifest.distilled[1].variant->name = "dslad,rotary=0,expand_k=2,feature_map=softmax_pair";
+  manifest.distilled[1].variant->rotary = false;
+  manifest.distilled[1].variant->expand_k = 2;
   manifest.distilled[1].variant->feature_map = kernels::FeatureMap::kSoftmaxPair;
   manifest.plans = {{0, 0.0, 1.0, 1.0, {{"qa", {{"f1", 0.5}}}}},
                     {2, 0.02, 1.01, std::nullopt, nlohmann::json::object()}};
@@ -250,6 +252,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/layers/1/checksum", "0123456789ABCDEF0123456789ABCDEF", "checksum is"},
         BadValue{"/layers/1/losses", {1}, "losses is [1]"},
         BadValue{"/layers/1/variant/rotary", 2, "layers[1]: variant: rotary is 2"},
+        BadValue{"/layers/1/variant/expand_k", 0, "layers[1]: variant: expand_k is 0"},
+        BadValue{"/layers/1/variant/rotary", true, "rotary=0"},
         BadValue{"/layers/1/variant/window", 63,
                  "must have the chain's output_norm, alpha_per_head and window"},
         BadValue{"/plans/1/plan", 3, "plans[1]: plan is 3"},
@@ -319,7 +323,10 @@ DslaVariant everything() {
 TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
   DslaVariant wide = everything();
   wide.feature_map = kernels::FeatureMap::kSoftmaxPair;
-  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide}) {
+  DslaVariant expanded = wide;
+  expanded.rotary = false;
+  expanded.expand_k = 3;
+  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide, expanded}) {
     const DslaLayerTensors tensors = initial(variant);
     const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kF32), config_, variant);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message;
@@ -352,6 +359,29 @@ TEST_F(DslaLayerFile, StartsFromTheTeacherAndTheVariantsBiases) {
   EXPECT_EQ(tensors.alpha.size(), 2u * static_cast<std::size_t>(config_.heads));
   EXPECT_EQ(tensors.g1[0], 1.0f);
   EXPECT_EQ(tensors.g1[1], 0.0f);
+}
+
+TEST_F(DslaLayerFile, WiderHeadsBeginWithTheTeachersChannels) {
+  DslaVariant variant;
+  variant.expand_k = 2;
+  const DslaLayerTensors tensors = initial(variant), narrow = initial({});
+  const std::ptrdiff_t own = std::ptrdiff_t{config_.head_dim} * config_.hidden_size;
+  const double bound = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
+  for (const auto& [wide, teachers] : {std::pair(tensors.q, narrow.q), {tensors.k, narrow.k}}) {
+    ASSERT_EQ(wide.size(), 2 * teachers.size());
+    for (std::ptrdiff_t head = 0; head * own < std::ssize(teachers); ++head) {
+      const auto begin = wide.begin() + 2 * head * own, end = begin + 2 * own;
+      EXPECT_TRUE(std::equal(begin, begin + own, teachers.begin() + head * own)) << head;
+      const auto [least, most] = std::minmax_element(begin + own, end);
+      EXPECT_GE(*least, -bound);
+      EXPECT_LE(*most, bound);
+      EXPECT_GT(*most - *least, bound);
+    }
+  }
+  EXPECT_NE(std::vector(tensors.q.begin() + own, tensors.q.begin() + 2 * own),
+            std::vector(tensors.g2.begin(), tensors.g2.begin() + own));
+  EXPECT_EQ(tensors.v, narrow.v);
+  EXPECT_EQ(tensors.o, narrow.o);
 }
 
 TEST_F(DslaLayerFile, DamageIsFoundByTheChecksum) {

@@ -71,6 +71,7 @@ class World {
     const auto& v = expected["variant"];
     variant_.rotary = v["rotary"];
     variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
+    variant_.expand_k = v["expand_k"];
     variant_.output_norm = v["output_norm"];
     variant_.alpha_per_head = v["alpha_per_head"];
     variant_.window = v["window"];
@@ -206,7 +207,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" + std::get<2>(info.param);
 }
 
-const auto kVariants = ::testing::Values("paper", "rich", "window", "wide", "unrotated");
+const auto kVariants = ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,

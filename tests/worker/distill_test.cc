@@ -234,7 +234,12 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   wide.name = "wide";
   wide.feature_map = kernels::FeatureMap::kSoftmaxPair;
   rich.name = "rich";
-  for (const DslaVariant& variant : {*named_variant("paper"), *named_variant("dslad"), rich, wide}) {
+  DslaVariant expanded = wide;
+  expanded.name = "expanded";
+  expanded.rotary = false;
+  expanded.expand_k = 2;
+  for (const DslaVariant& variant :
+       {*named_variant("paper"), *named_variant("dslad"), rich, wide, expanded}) {
     variant_ = variant;
     const auto dir = folder_.path() / variant.name;
     const Status done = run(dir, 5);

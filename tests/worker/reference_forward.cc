@@ -86,10 +86,11 @@ void ReferenceForward::rotate(Vector& x, std::size_t position) const {
   }
 }
 
-void ReferenceForward::map_features(kernels::FeatureMap map, Vector& x) const {
-  const int d = c().head_dim;
+void ReferenceForward::map_features(const DslaVariant& variant, Vector& x) const {
+  const kernels::FeatureMap map = variant.feature_map;
+  const int d = variant.key_channels(c().head_dim);
   if (map == kernels::FeatureMap::kSoftmaxPair) {
-    x = softmax_pairs(x);
+    x = softmax_pairs(x, size(d));
     return;
   }
   for (double* head = x.data(); head < x.data() + x.size(); head += d) {
@@ -104,8 +105,7 @@ void ReferenceForward::map_features(kernels::FeatureMap map, Vector& x) const {
   }
 }
 
-Vector ReferenceForward::softmax_pairs(const Vector& x) const {
-  const auto d = static_cast<std::size_t>(c().head_dim);
+Vector ReferenceForward::softmax_pairs(const Vector& x, std::size_t d) {
   Vector out;
   for (std::size_t head = 0; head < x.size(); head += d) {
     for (const double sign : {1.0, -1.0}) {
@@ -167,6 +167,15 @@ Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Ve
   return heads;
 }
 
+Vector ReferenceForward::first_channels(const DslaVariant& variant, const Vector& x) const {
+  const auto d = size(c().head_dim), all = size(variant.key_channels(c().head_dim));
+  Vector out;
+  for (auto head = x.begin(); head != x.end(); head += static_cast<std::ptrdiff_t>(all)) {
+    out.insert(out.end(), head, head + static_cast<std::ptrdiff_t>(d));
+  }
+  return out;
+}
+
 std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& layer,
                                                        const std::vector<Vector>& x) const {
   const auto& [w, variant] = layer;
@@ -181,7 +190,7 @@ std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& lay
   for (std::size_t t = 0; t < x.size(); ++t) {
     Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
     const Vector v = product(w.v, x[t]);
-    Vector rotated_q = q, rotated_k = k;
+    Vector rotated_q = first_channels(variant, q), rotated_k = first_channels(variant, k);
     rotate(rotated_q, t);
     rotate(rotated_k, t);
     keys.push_back(rotated_k);
@@ -193,8 +202,8 @@ std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& lay
       q = rotated_q;
       k = rotated_k;
     }
-    map_features(variant.feature_map, q);
-    map_features(variant.feature_map, k);
+    map_features(variant, q);
+    map_features(variant, k);
     Vector heads(size(c().heads * d), 0.0);
     for (int state = 0; state < 2; ++state) {
       const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);

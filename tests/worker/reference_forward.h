@@ -34,8 +34,10 @@ class ReferenceForward {
   void normalize(double* x, std::int64_t n, const std::vector<float>& weight) const;
   // Rotates each head of x, which belongs to the token at `position`.
   void rotate(Vector& x, std::size_t position) const;
-  void map_features(kernels::FeatureMap map, Vector& x) const;
-  [[nodiscard]] Vector softmax_pairs(const Vector& x) const;
+  void map_features(const DslaVariant& variant, Vector& x) const;
+  [[nodiscard]] static Vector softmax_pairs(const Vector& x, std::size_t d);
+  // The first head_dim channels of each head of q or k.
+  [[nodiscard]] Vector first_channels(const DslaVariant& variant, const Vector& x) const;
   void attend(int layer, std::vector<Vector>& rows) const;
   [[nodiscard]] std::vector<Vector> softmax_attention(const LayerWeights& w,
                                                       const std::vector<Vector>& x) const;

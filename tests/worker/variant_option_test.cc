@@ -10,11 +10,13 @@ using ::testing::HasSubstr;
 
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
-  const auto changed =
-      parse_variant_option("dslad,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0");
+  const auto changed = parse_variant_option(
+      "dslad,rotary=0,expand_k=2,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
-  expected.name = "dslad,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0";
+  expected.name = "dslad,rotary=0,expand_k=2,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0";
+  expected.rotary = false;
+  expected.expand_k = 2;
   expected.window = 0;
   expected.feature_map = kernels::FeatureMap::kElu;
   expected.history_bias = 2.5f;
@@ -30,6 +32,10 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,window=-1", "window"},
                                    {"dslad,history_bias=nan", "history_bias"},
                                    {"dslad,feature_map=relu", "relu"},
+                                   {"dslad,expand_k=0,rotary=0", "expand_k"},
+                                   {"dslad,expand_k=17,rotary=0", "expand_k"},
+                                   {"dslad,expand_k=1.5,rotary=0", "expand_k"},
+                                   {"dslad,expand_k=2", "rotary=0"},
                                    {"dslad,rotary", "rotary"},
                                    {"dslad,,", "part ''"},
                                    {"", "''"}}) {

@@ -30,7 +30,7 @@ struct StateInputs {
 template <class Float>
 StateInputs<Float> state_inputs(const StudentLayer& layer, Float* projected, Float* mapped) {
   const StudentShape& s = layer.shape();
-  if (!maps(layer)) return {projected, projected + s.q_width, s.input_width};
+  if (!maps(layer)) return {projected, projected + s.keys_column(), s.input_width};
   return {mapped, mapped + s.heads * s.d_k, s.mapped_width};
 }
 
@@ -44,7 +44,7 @@ kernels::SequenceDslaArgs dsla_args(const BlockContext& context, const StudentLa
           in.stride,
           in.k,
           in.stride,
-          tape.projected + s.q_width + s.kv_width,
+          tape.projected + s.values_column(),
           s.input_width,
           tape.projected + s.gates_column(),
           s.input_width,
@@ -129,17 +129,28 @@ void rotate_forward(const BlockContext& context, const StudentLayer& layer, cons
   if (layer.variant().rotary) rotate(context, tape.projected, s.input_width, false);
   if (s.rotated_width == 0) return;
   for (std::int64_t row = 0; row < context.rows(); ++row) {
-    std::copy_n(tape.projected + row * s.input_width, s.rotated_width, tape.rotated + row * s.rotated_width);
+    const float* from = tape.projected + row * s.input_width;
+    float* to = tape.rotated + row * s.rotated_width;
+    for (std::int64_t head = 0; head < s.heads + s.kv_heads; ++head) {
+      to = std::copy_n(from + head * s.key_channels, s.head_dim, to);
+    }
+    std::copy_n(from + s.values_column(), s.kv_width, to);
   }
   rotate(context, tape.rotated, s.rotated_width, false);
 }
 
 // Adds the window's part to the gradient by q, k and v.
 void add_window(const StudentShape& s, std::int64_t rows, const float* d_window, float* d_projected) {
-  const std::int64_t width = s.q_width + 2 * s.kv_width;
+  const auto add = [](const float* part, std::int64_t n, float* to) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] += part[i];
+  };
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t i = 0; i < width; ++i)
-      d_projected[row * s.input_width + i] += d_window[row * width + i];
+    for (std::int64_t head = 0; head < s.heads + s.kv_heads; ++head, d_window += s.head_dim) {
+      add(d_window, s.head_dim, d_projected + head * s.key_channels);
+    }
+    add(d_window, s.kv_width, d_projected + s.values_column());
+    d_window += s.kv_width;
+    d_projected += s.input_width;
   }
 }
 
@@ -154,13 +165,13 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   const StateInputs<float> d_in = state_inputs(layer, d_projected, scratch.d_mapped);
   std::fill_n(scratch.d_mix, 2 * s.heads, 0.0f);
   context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, d_in.q, d_in.stride, d_in.k,
-                                  d_in.stride, d_projected + s.q_width + s.kv_width, s.input_width,
+                                  d_in.stride, d_projected + s.values_column(), s.input_width,
                                   d_projected + s.gates_column(), s.input_width, small.gate_bias,
                                   scratch.d_mix});
   if (maps(layer)) {
     context.backend->feature_map_backward({layer.variant().feature_map, tape.projected, s.input_width, d_in.q,
                                            d_in.stride, d_projected, s.input_width, rows,
-                                           c.heads + c.kv_heads, c.head_dim});
+                                           c.heads + c.kv_heads, static_cast<int>(s.key_channels)});
   }
   if (s.rotated_width > 0) rotate(context, scratch.d_window, s.q_width + 2 * s.kv_width, true);
   if (s.share > 0) add_window(s, rows, scratch.d_window, d_projected);
@@ -203,7 +214,8 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
   rotate_forward(context, layer, tape);
   if (maps(layer)) {
     context.backend->feature_map({layer.variant().feature_map, tape.projected, s.input_width, tape.mapped,
-                                  s.mapped_width, rows, c.heads + c.kv_heads, c.head_dim});
+                                  s.mapped_width, rows, c.heads + c.kv_heads,
+                                  static_cast<int>(s.key_channels)});
   }
   context.backend->dsla(dsla_args(context, layer, tape));
   const float* states = tape.heads;

@@ -2,7 +2,7 @@
 //   n = norm(x);  q, k, v, z = W_in n;  q, k <- rotary(q, k);  o = norm(DSLA(map(q), map(k), v, z))
 //   y = x + W_o o,  or with a window  y = x + W_o (window_attention(q, k, v) + share o)
 // with rotary, feature map, output norm and window as the layer's variant says. The window's q and k are
-// rotated in any case: where the states' are not, they are a copy.
+// rotated in any case: where the states' are not, they are a copy, of each head's first head_dim channels.
 #pragma once
 
 #include "worker/distill/block_context.h"

@@ -13,11 +13,13 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       head_dim(config.head_dim),
       q_width(heads * head_dim),
       kv_width(kv_heads * head_dim),
+      key_channels(variant.key_channels(config.head_dim)),
+      qk_width((heads + kv_heads) * key_channels),
       d_k(variant.state_width(config.head_dim)),
       gate_width(kv_heads * d_k),
       mapped_width((heads + kv_heads) * d_k),
       rotated_width(variant.rotates_for_window_only() ? q_width + 2 * kv_width : 0),
-      input_width(q_width + 2 * kv_width + 2 * gate_width),
+      input_width(qk_width + kv_width + 2 * gate_width),
       alpha(variant.alpha_per_head ? 2 * heads : 2),
       norm(variant.output_norm ? head_dim : 0),
       share(variant.window > 0 ? heads : 0) {}
@@ -75,8 +77,8 @@ DslaLayerTensors StudentLayer::tensors() const {
     part.assign(row, row + rows * shape_.hidden);
     row += rows * shape_.hidden;
   };
-  take(out.q, shape_.q_width);
-  take(out.k, shape_.kv_width);
+  take(out.q, shape_.keys_column());
+  take(out.k, shape_.values_column() - shape_.keys_column());
   take(out.v, shape_.kv_width);
   take(out.g1, shape_.gate_width);
   take(out.g2, shape_.gate_width);
@@ -90,7 +92,7 @@ DslaLayerTensors StudentLayer::tensors() const {
 }
 
 std::array<ParameterGroup, 4> StudentLayer::parameter_groups(double projection_rate) const {
-  const auto qkv = static_cast<std::size_t>((shape_.q_width + 2 * shape_.kv_width) * shape_.hidden);
+  const auto qkv = static_cast<std::size_t>(shape_.gates_column() * shape_.hidden);
   const auto inputs = static_cast<std::size_t>(values_.output - values_.input);
   const auto matrices = static_cast<std::size_t>(values_.gate_bias - values_.input);
   return {{{qkv, projection_rate, true},

@@ -25,16 +25,20 @@ struct StudentShape {
 
   std::int64_t hidden, heads, kv_heads, head_dim;
   std::int64_t q_width, kv_width;  // heads * head_dim, kv_heads * head_dim
+  std::int64_t key_channels;       // of a head's q and k as projected: the variant's, head_dim or more
+  std::int64_t qk_width;           // (heads + kv_heads) * key_channels
   std::int64_t d_k;                // of the states: the variant's state_width(head_dim)
   std::int64_t gate_width;         // kv_heads * d_k: gates of one state
   std::int64_t mapped_width;       // (heads + kv_heads) * d_k: q and k after the feature map
   std::int64_t rotated_width;      // q_width + 2 * kv_width where only the window sees q and k rotated, or 0
-  std::int64_t input_width;        // q_width + 2 * kv_width + 2 * gate_width: q, k, v, gates of both states
+  std::int64_t input_width;        // qk_width + kv_width + 2 * gate_width: q, k, v, gates of both states
   std::int64_t alpha;              // 2, or 2 * heads
   std::int64_t norm;               // head_dim, or 0
   std::int64_t share;              // heads, or 0
 
-  [[nodiscard]] std::int64_t gates_column() const { return q_width + 2 * kv_width; }
+  [[nodiscard]] std::int64_t keys_column() const { return heads * key_channels; }
+  [[nodiscard]] std::int64_t values_column() const { return qk_width; }
+  [[nodiscard]] std::int64_t gates_column() const { return qk_width + kv_width; }
 };
 
 struct StudentTensors {

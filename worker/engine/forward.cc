@@ -28,7 +28,8 @@ std::int64_t wanted_rows(const StepSequence& s) {
 
 // Whether the states read q and k from a copy, map_features', and not where they were projected.
 bool copies_features(const DslaVariant& variant) {
-  return variant.feature_map != kernels::FeatureMap::kNone || variant.rotates_for_window_only();
+  return variant.feature_map != kernels::FeatureMap::kNone || variant.rotates_for_window_only() ||
+         variant.expand_k > 1;
 }
 
 }  // namespace
@@ -93,6 +94,8 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       caches_(caches),
       rope_(weights_->config.inverse_frequencies(), weights_->config.context),
       converted_(weights_->layers.size()),
+      qkv_width_(std::int64_t{weights_->config.heads + 2 * weights_->config.kv_heads} *
+                 weights_->config.head_dim),
       x_(empty_buffer()),
       h_(empty_buffer()),
       qkv_(empty_buffer()),
@@ -106,6 +109,10 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       mapped_(empty_buffer()) {}
 
 void Forward::set_converted(int layer, std::shared_ptr<const DslaWeights> dsla) {
+  if (dsla != nullptr && dsla->qkv.n() > qkv_width_) {
+    qkv_width_ = dsla->qkv.n();
+    capacity_ = 0;
+  }
   converted_[static_cast<std::size_t>(layer)] = std::move(dsla);
 }
 
@@ -123,12 +130,10 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   bool enough = true;
   if (rows > capacity_) {
-    const std::int64_t kv_width = std::int64_t{c.kv_heads} * c.head_dim;
     const std::int64_t d_k = caches_.shape().dsla.d_k;
-    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
-             grow(qkv_, rows, heads_width + 2 * kv_width) && grow(gates_, rows, 2 * c.kv_heads * d_k) &&
-             grow(mapped_, rows, (c.heads + c.kv_heads) * d_k) && grow(heads_, rows, heads_width) &&
-             grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
+    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) && grow(qkv_, rows, qkv_width_) &&
+             grow(gates_, rows, 2 * c.kv_heads * d_k) && grow(mapped_, rows, (c.heads + c.kv_heads) * d_k) &&
+             grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
     if (caches_.shape().window.window > 0) enough = enough && grow(state_heads_, rows, heads_width);
     capacity_ = enough ? rows : 0;
   }
@@ -206,8 +211,8 @@ void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
   const bool own = apart(layer, blocks);
-  project(floats(h_), w.qkv, floats(qkv_), false, own ? blocks.softmax : blocks.all);
-  if (own) project(floats(h_), converted(layer)->qkv, floats(qkv_), false, blocks.dsla);
+  project(floats(h_), w.qkv, floats(qkv_), qkv_width_, false, own ? blocks.softmax : blocks.all);
+  if (own) project(floats(h_), converted(layer)->qkv, floats(qkv_), qkv_width_, false, blocks.dsla);
   if (!blocks.softmax.empty()) softmax_attention(layer, rows, blocks.softmax);
   if (!blocks.dsla.empty()) linear_attention(layer, rows, blocks.dsla);
 }
@@ -218,19 +223,19 @@ void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t 
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
   const bool own = apart(layer, blocks);
-  project(heads, w.output, x, true, own ? blocks.softmax : blocks.all);
-  if (own) project(heads, converted(layer)->output, x, true, blocks.dsla);
+  project(heads, w.output, x, hidden, true, own ? blocks.softmax : blocks.all);
+  if (own) project(heads, converted(layer)->output, x, hidden, true, blocks.dsla);
 
   backend_.rms_norm(
       {x, hidden, w.mlp_norm.data(), floats(h_), hidden, count, hidden, static_cast<float>(c.rms_norm_eps)});
-  project(floats(h_), w.gate_up, floats(gate_up_), false, blocks.all);
+  project(floats(h_), w.gate_up, floats(gate_up_), 2 * width, false, blocks.all);
   backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, count, width});
   backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, blocks.all});
 }
 
-void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
-                      std::span<const RowBlock> blocks) {
-  if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, w.n(), accumulate, blocks});
+void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
+                      bool accumulate, std::span<const RowBlock> blocks) {
+  if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, y_stride, accumulate, blocks});
 }
 
 Forward::Qkv Forward::qkv() const {
@@ -238,15 +243,14 @@ Forward::Qkv Forward::qkv() const {
   const std::int64_t q_width = std::int64_t{c.heads} * c.head_dim,
                      kv_width = std::int64_t{c.kv_heads} * c.head_dim;
   const float* q = floats(qkv_);
-  return {q, q + q_width, q + q_width + kv_width, q_width + 2 * kv_width};
+  return {q, q + q_width, q + q_width + kv_width, qkv_width_};
 }
 
 void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
-  const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
   for (const RowBlock& block : blocks) {
     // q and k lie side by side: one call rotates the heads of both.
-    backend_.rope({floats(qkv_) + block.first * qkv_width, qkv_width, rows.positions.data() + block.first,
+    backend_.rope({floats(qkv_) + block.first * qkv_width_, qkv_width_, rows.positions.data() + block.first,
                    block.rows, c.heads + c.kv_heads, &rope_});
   }
 }
@@ -282,12 +286,13 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
   const DslaVariant& variant = dsla.variant;
   const bool windowed = variant.window > 0;
   float* state_heads = floats(windowed ? state_heads_ : heads_);
-  project(floats(h_), dsla.gates, floats(gates_), false, blocks);
+  project(floats(h_), dsla.gates, floats(gates_), dsla.gates.n(), false, blocks);
   // q and k are rotated in place: states that want them as projected take their copy before.
-  if (!variant.rotary && copies_features(variant)) map_features(variant.feature_map, blocks);
+  if (!variant.rotary && copies_features(variant)) map_features(variant, blocks);
+  if (variant.expand_k > 1) narrow_heads(variant, blocks);
   if (variant.rotary || windowed) rotate(rows, blocks);
   if (windowed) window_attention(layer, rows);
-  if (variant.rotary && copies_features(variant)) map_features(variant.feature_map, blocks);
+  if (variant.rotary && copies_features(variant)) map_features(variant, blocks);
   dual_state_attention(layer, rows, state_heads);
   if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
   if (windowed) add_shares(state_heads, dsla.share, blocks);
@@ -330,14 +335,29 @@ void Forward::dual_state_attention(int layer, const Rows& rows, float* heads) {
                  std::int64_t{c.heads} * c.head_dim, pieces});
 }
 
-void Forward::map_features(kernels::FeatureMap map, std::span<const RowBlock> blocks) {
+void Forward::map_features(const DslaVariant& variant, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const Qkv x = qkv();
-  const std::int64_t width = std::int64_t{c.heads + c.kv_heads} * kernels::feature_width(map, c.head_dim);
+  const std::int64_t width = std::int64_t{c.heads + c.kv_heads} * variant.state_width(c.head_dim);
   for (const RowBlock& block : blocks) {
     // q and k lie side by side, before and after.
-    backend_.feature_map({map, x.q + block.first * x.stride, x.stride, floats(mapped_) + block.first * width,
-                          width, block.rows, c.heads + c.kv_heads, c.head_dim});
+    backend_.feature_map({variant.feature_map, x.q + block.first * x.stride, x.stride,
+                          floats(mapped_) + block.first * width, width, block.rows, c.heads + c.kv_heads,
+                          variant.key_channels(c.head_dim)});
+  }
+}
+
+void Forward::narrow_heads(const DslaVariant& variant, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const std::int64_t heads = c.heads + c.kv_heads, channels = variant.key_channels(c.head_dim);
+  for (const RowBlock& block : blocks) {
+    for (std::int64_t row = block.first; row < block.first + block.rows; ++row) {
+      float* const from = floats(qkv_) + row * qkv_width_;
+      float* to = from + c.head_dim;
+      for (std::int64_t head = 1; head < heads; ++head)
+        to = std::copy_n(from + head * channels, c.head_dim, to);
+      std::copy_n(from + heads * channels, std::int64_t{c.kv_heads} * c.head_dim, to);
+    }
   }
 }
 

@@ -65,10 +65,11 @@ class Forward {
   void mix(int layer, const Rows& rows, const LayerBlocks& blocks);  // x_ -> heads_
   // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`.
   void add_outputs(int layer, const float* heads, float* x, std::int64_t count, const LayerBlocks& blocks);
-  // y = x W^T or y += x W^T for the rows of `blocks`; x and y hold the step's rows side by side.
-  void project(const float* x, const kernels::PackedMatrix& w, float* y, bool accumulate,
-               std::span<const kernels::RowBlock> blocks);
-  // The projections of the step's rows, side by side.
+  // y = x W^T or y += x W^T for the rows of `blocks`; x holds the step's rows side by side, y one every
+  // `y_stride`.
+  void project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
+               bool accumulate, std::span<const kernels::RowBlock> blocks);
+  // The projections of the step's rows: heads of head_dim, but for converted rows until narrow_heads.
   struct Qkv {
     const float *q, *k, *v;
     std::int64_t stride;  // floats from row to row
@@ -77,7 +78,10 @@ class Forward {
   // Rotary embedding on q and k.
   void rotate(const Rows& rows, std::span<const kernels::RowBlock> blocks);
   // q and k through the feature map, into mapped_.
-  void map_features(kernels::FeatureMap map, std::span<const kernels::RowBlock> blocks);
+  void map_features(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
+  // Of each head's q and k keeps the first head_dim channels, and moves them and v to where other rows have
+  // them.
+  void narrow_heads(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
   void normalize_heads(float* heads, std::span<const float> weight,
                        std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
@@ -97,6 +101,7 @@ class Forward {
   kernels::RopeTable rope_;
   std::vector<std::shared_ptr<const DslaWeights>> converted_;  // by layer; null: never converted
 
+  std::int64_t qkv_width_;  // from row to row of qkv_: of the widest projections that a layer has
   std::int64_t capacity_ = 0, logit_capacity_ = 0;                           // rows that the buffers hold
   kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, logits_;  // all f32
   kernels::Backend::Buffer selected_, selected_heads_;  // rows of x_ and heads_ whose logits are wanted

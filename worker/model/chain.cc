@@ -42,8 +42,8 @@ json free_object(JsonFields& fields, const char* key) {
 }
 
 DslaVariant read_variant(JsonFields fields) {
-  fields.refuse_unknown({"name", "rotary", "feature_map", "output_norm", "alpha_per_head", "window",
-                         "history_bias", "recency_bias"});
+  fields.refuse_unknown({"name", "rotary", "feature_map", "expand_k", "output_norm", "alpha_per_head",
+                         "window", "history_bias", "recency_bias"});
   DslaVariant variant;
   variant.name = name_of(fields, "name");
   variant.rotary = fields.boolean("rotary");
@@ -53,6 +53,11 @@ DslaVariant read_variant(JsonFields fields) {
   } else {
     fields.refuse("feature_map", map.error().message);
   }
+  if (fields.find("expand_k") != nullptr) {  // chains made before there was a choice lack it
+    variant.expand_k = static_cast<int>(fields.integer("expand_k", 1, kMaxExpandK));
+  }
+  const Status possible = check_variant(variant);
+  if (!possible) fields.refuse("expand_k", possible.error().message);
   variant.output_norm = fields.boolean("output_norm");
   variant.alpha_per_head = fields.boolean("alpha_per_head");
   variant.window = fields.integer("window", 0, kMaxWindow);

@@ -37,30 +37,34 @@ struct Slot {
 
 struct Options {
   bool alpha_per_head, output_norm, window;
+  std::int64_t key_channels;  // of a head's q and k
   std::int64_t gate_rows;
 };
 
 Options options_of(const LlamaConfig& c, const DslaVariant& v) {
-  return {v.alpha_per_head, v.output_norm, v.window > 0,
+  return {v.alpha_per_head, v.output_norm, v.window > 0, v.key_channels(c.head_dim),
           std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
 }
 
 // What the sizes of a layer's tensors say.
-Options options_of(const DslaLayerTensors& tensors) {
-  return {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty(), std::ssize(tensors.c1)};
+Options options_of(const LlamaConfig& c, const DslaLayerTensors& tensors) {
+  const std::int64_t key_channels = std::ssize(tensors.k) / (std::int64_t{c.kv_heads} * c.hidden_size);
+  return {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty(), key_channels,
+          std::ssize(tensors.c1)};
 }
 
 std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
   using Tensors = DslaLayerTensors;
   const std::int64_t hidden = c.hidden_size, heads = c.heads;
-  const std::int64_t q_rows = heads * c.head_dim, kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::int64_t output_width = heads * c.head_dim, v_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::int64_t q_rows = heads * options.key_channels, k_rows = c.kv_heads * options.key_channels;
   const std::int64_t gate_rows = options.gate_rows;
   std::vector<std::int64_t> alpha = {2};
   if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
   std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
-                             {"k_proj.weight", {kv_rows, hidden}, &Tensors::k, Kind::kProjection},
-                             {"v_proj.weight", {kv_rows, hidden}, &Tensors::v, Kind::kProjection},
-                             {"o_proj.weight", {hidden, q_rows}, &Tensors::o, Kind::kProjection},
+                             {"k_proj.weight", {k_rows, hidden}, &Tensors::k, Kind::kProjection},
+                             {"v_proj.weight", {v_rows, hidden}, &Tensors::v, Kind::kProjection},
+                             {"o_proj.weight", {hidden, output_width}, &Tensors::o, Kind::kProjection},
                              {"gk_proj.weight", {gate_rows, hidden}, &Tensors::g1, Kind::kGate},
                              {"gk_proj.bias", {gate_rows}, &Tensors::c1, Kind::kVector},
                              {"gk_proj2.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate},
@@ -105,11 +109,34 @@ Status read_slot(const TensorView& view, const Slot& slot, const std::filesystem
   return ok_status();
 }
 
+// +-1/sqrt(hidden).
+void fill_uniform(std::mt19937_64& random, std::int64_t hidden, std::span<float> out) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
+  for (float& value : out) {
+    // The top 53 bits as a double in [0, 1): the same on every standard library.
+    value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
+  }
+}
+
 Status read_teacher(const WeightFiles& teacher, const std::string& name, std::span<const std::int64_t> shape,
                     std::vector<float>& out) {
   const auto view = teacher.require(name, shape);
   if (!view) return view.error();
   return read_rows(**view, 0, (*view)->rows(), out.data());
+}
+
+// `weight` [heads * channels, hidden] holds [heads * head_dim, hidden] at its beginning: moves each head to
+// its place and fills up the channels behind it.
+void spread_heads(const LlamaConfig& c, std::int64_t channels, std::mt19937_64& random,
+                  std::vector<float>& weight) {
+  const std::int64_t own = std::int64_t{c.head_dim} * c.hidden_size, all = channels * c.hidden_size;
+  for (std::int64_t head = std::ssize(weight) / all - 1; head > 0; --head) {
+    std::copy_backward(weight.begin() + head * own, weight.begin() + (head + 1) * own,
+                       weight.begin() + head * all + own);
+  }
+  for (auto head = weight.begin(); head < weight.end(); head += all) {
+    fill_uniform(random, c.hidden_size, {head + own, head + all});
+  }
 }
 
 }  // namespace
@@ -122,24 +149,27 @@ void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vecto
     history[static_cast<std::size_t>(i * hidden + i)] = 1.0f;
 
   std::mt19937_64 random(static_cast<std::uint64_t>(layer));
-  const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
   recency.resize(size);
-  for (float& value : recency) {
-    // The top 53 bits as a double in [0, 1): the same on every standard library.
-    value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
-  }
+  fill_uniform(random, hidden, recency);
 }
 
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant) {
   DslaLayerTensors tensors;
   const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
-  for (const Slot& slot : slots_of(config, options_of(config, variant))) {
-    std::vector<float>& values = tensors.*slot.values;
-    values.assign(slot.size(), 0.0f);
-    if (slot.kind != Kind::kProjection) continue;
-    const Status read = read_teacher(teacher, prefix + std::string(slot.name), slot.shape, values);
+  const Options options = options_of(config, variant), teachers = options_of(config, DslaVariant{});
+  const std::vector<Slot> slots = slots_of(config, options), known = slots_of(config, teachers);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    std::vector<float>& values = tensors.*slots[i].values;
+    values.assign(slots[i].size(), 0.0f);
+    if (slots[i].kind != Kind::kProjection) continue;
+    const Status read = read_teacher(teacher, prefix + std::string(slots[i].name), known[i].shape, values);
     if (!read) return read.error();
+  }
+  if (options.key_channels > teachers.key_channels) {
+    // Its own numbers, not those of G_2 again.
+    std::mt19937_64 random(static_cast<std::uint64_t>(layer) + (std::uint64_t{1} << 32));
+    for (auto* weight : {&tensors.q, &tensors.k}) spread_heads(config, options.key_channels, random, *weight);
   }
   initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
   std::ranges::fill(tensors.c1, variant.history_bias);
@@ -152,7 +182,7 @@ Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, 
                                    const DslaLayerTensors& tensors, DType dtype) {
   const std::string name = fmt::format("layer-{:02}.safetensors", layer);
   std::vector<TensorToWrite> out;
-  for (const Slot& slot : slots_of(config, options_of(tensors))) {
+  for (const Slot& slot : slots_of(config, options_of(config, tensors))) {
     const std::vector<float>& values = tensors.*slot.values;
     if (values.size() != slot.size()) {
       return unfit(dir / name, fmt::format("\"{}\" has {} values, its shape [{}] asks for {}", slot.name,

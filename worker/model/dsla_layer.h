@@ -18,9 +18,10 @@
 
 namespace dslad::worker {
 
-// Row-major float32. D = head_dim, H = heads, G = kv_heads, K = the variant's state_width(D).
+// Row-major float32. D = head_dim, H = heads, G = kv_heads, E = the variant's key_channels(D), K = its
+// state_width(D).
 struct DslaLayerTensors {
-  std::vector<float> q, k, v;  // [H * D, hidden], [G * D, hidden], [G * D, hidden]
+  std::vector<float> q, k, v;  // [H * E, hidden], [G * E, hidden], [G * D, hidden]
   std::vector<float> o;        // [hidden, H * D]
   std::vector<float> g1, g2;   // gates' projections, history and recency [G * K, hidden]
   std::vector<float> c1, c2;   // their biases [G * K]
@@ -30,9 +31,9 @@ struct DslaLayerTensors {
   bool operator==(const DslaLayerTensors&) const = default;
 };
 
-// What training starts from: q, k, v, o of the teacher; G_1 the identity (rectangular for grouped queries),
-// G_2 uniform in +-1/sqrt(hidden), deterministic in `layer`; biases of the variant, alpha 0, o_norm 1, share
-// 0. Errors: those of WeightFiles::require.
+// What training starts from: q, k, v, o of the teacher; G_1 the identity (rectangular for grouped queries);
+// G_2 and what q and k have beyond the teacher's channels uniform in +-1/sqrt(hidden), deterministic in
+// `layer`; biases of the variant, alpha 0, o_norm 1, share 0. Errors: those of WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 

@@ -38,6 +38,14 @@ Result<DslaVariant> named_variant(std::string_view name) {
   return Error{ErrorCode::kInvalidArgument, fmt::format("variant '{}' is unknown; use paper or dslad", name)};
 }
 
+Status check_variant(const DslaVariant& variant) {
+  if (!variant.rotary || variant.expand_k == 1) return ok_status();
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("expand_k is {}, and rotary turns no more channels than the model's heads have; "
+                           "use rotary=0 with it",
+                           variant.expand_k)};
+}
+
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b) {
   return a.output_norm == b.output_norm && a.alpha_per_head == b.alpha_per_head && a.window == b.window;
 }
@@ -47,6 +55,7 @@ DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {
   if (kernels::feature_width(b.feature_map, 1) > kernels::feature_width(a.feature_map, 1)) {
     out.feature_map = b.feature_map;
   }
+  out.expand_k = std::max(a.expand_k, b.expand_k);
   out.rotary = a.rotary && b.rotary;
   return out;
 }

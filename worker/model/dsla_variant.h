@@ -5,7 +5,9 @@
 // with each part there or not. With a window of W tokens
 //   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
 // whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
-// from the teacher's attention cut to the window. Plain values; safe from any thread.
+// from the teacher's attention cut to the window. With expand_k above 1 a head's q and k have that many times
+// head_dim channels: the map sees all, the window the first head_dim of them. Plain values; safe from any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -21,20 +23,31 @@ struct DslaVariant {
   std::string name = "paper";  // for people; the other fields say what it means
   bool rotary = false;         // the model's rotary embedding on the q and k that the states see
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
+  int expand_k = 1;             // channels of a head's q and k before the map, in head_dims
   bool output_norm = false;     // RMSNorm of each head's output over d_v, one weight [d_v] for all heads
   bool alpha_per_head = false;  // alpha [2, heads] instead of [2]
   std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none
   float history_bias = 0;       // what c_1 starts from in training
   float recency_bias = 0;       // what c_2 starts from
 
-  // d_k of the states, and so of the gates, for heads of `head_dim`.
-  [[nodiscard]] int state_width(int head_dim) const { return kernels::feature_width(feature_map, head_dim); }
+  // Channels of a head's q and k as they are projected, for heads of `head_dim`.
+  [[nodiscard]] int key_channels(int head_dim) const { return expand_k * head_dim; }
+  // d_k of the states, and so of the gates.
+  [[nodiscard]] int state_width(int head_dim) const {
+    return kernels::feature_width(feature_map, key_channels(head_dim));
+  }
   // Whether q and k exist twice: rotated for the window, as projected for the states.
   [[nodiscard]] bool rotates_for_window_only() const { return window > 0 && !rotary; }
   bool operator==(const DslaVariant&) const = default;
 };
 
-// Whether layers of both may stand in one chain: they may differ in rotary, feature map and the biases.
+inline constexpr int kMaxExpandK = 16;
+
+// kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels.
+Status check_variant(const DslaVariant& variant);
+
+// Whether layers of both may stand in one chain: they may differ in rotary, feature map, expand_k and the
+// biases.
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 
 // A variant whose caches and buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).

@@ -49,6 +49,14 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.window = static_cast<std::int64_t>(*parsed);
     return ok_status();
   }
+  if (key == "expand_k") {
+    const auto parsed = number(value, 1, kMaxExpandK);
+    if (!parsed || *parsed != std::floor(*parsed)) {
+      return bad_value(key, value, fmt::format("a whole number from 1 to {}", kMaxExpandK));
+    }
+    variant.expand_k = static_cast<int>(*parsed);
+    return ok_status();
+  }
   if (key == "feature_map") {
     const auto map = parse_feature_map(value);
     if (!map) return map.error();
@@ -56,8 +64,8 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     return ok_status();
   }
   return Error{ErrorCode::kInvalidArgument,
-               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, output_norm, "
-                           "alpha_per_head, window, history_bias, recency_bias",
+               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, "
+                           "output_norm, alpha_per_head, window, history_bias, recency_bias",
                            key)};
 }
 
@@ -79,6 +87,8 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
     const Status set = set_part(*variant, part.substr(0, equals), value);
     if (!set) return set.error();
   }
+  const Status possible = check_variant(*variant);
+  if (!possible) return possible.error().with_context("variant");
   variant->name = std::string(text);
   return variant;
 }

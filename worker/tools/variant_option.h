@@ -2,7 +2,8 @@
 //
 //   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,window=0,feature_map=none"
 // Parts: rotary, output_norm, alpha_per_head (0 or 1), feature_map (none, elu, softmax, unit, softmax_pair),
-// window (tokens), history_bias, recency_bias. The whole text becomes the variant's name. A pure function.
+// expand_k (1 to 16), window (tokens), history_bias, recency_bias. The whole text becomes the variant's name.
+// A pure function.
 #pragma once
 
 #include <string_view>

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -60,7 +60,8 @@ def train(layer, batches, steps, rates, options, loss_of, part_done):
 
 def convert(network, loaders, converted, index, options):
     """Both stages of one layer; adds it to `converted`. Returns what is in layer-NN.json: by stage, how far it is."""
-    layer = DslaLayer(network.config, from_options(options, Variant), network.projections(index), options.seed + index)
+    variant = variant_of(vars(options), index)
+    layer = DslaLayer(network.config, variant, network.projections(index), options.seed + index)
     if options.start:
         load_layer(layer, options.start / f"layer-{index:02}.safetensors")
     converted[index] = layer
@@ -95,6 +96,11 @@ def stored_variant(entry):
     return Variant(**{name: value for name, value in entry.items() if name in names})
 
 
+def variant_of(options, index):
+    """Of a layer, by the options as they are here or as plans.jsonl has them."""
+    return replace(stored_variant(options), **dict(options.get("layer_variant", ())).get(index, {}))
+
+
 def stored_chain(network, folder, count):
     """{layer: its first `count` layers}, as `dslad-model distil` or this program with `write_chain.py` stored them."""
     chain, converted = json.loads((folder / "chain.json").read_text()), {}
@@ -108,6 +114,14 @@ def stored_chain(network, folder, count):
 def layer_steps(text):
     layer, steps = text.split("=")
     return int(layer), int(steps)
+
+
+def layer_parts(text):
+    """"1=rotary=0,window=32" as (1, {"rotary": False, "window": 32})."""
+    layer, parts = text.split("=", 1)
+    kinds = {field.name: field.type for field in fields(Variant)}
+    of = lambda name, value: kinds[name](int(value) if kinds[name] is bool else value)
+    return int(layer), {name: of(name, value) for name, value in (part.split("=") for part in parts.split(","))}
 
 
 def parse_options(arguments=None):
@@ -142,6 +156,8 @@ def parse_options(arguments=None):
     parser.add_argument("--summaries", action=argparse.BooleanOptionalAction, default=True, help="in training")
     parser.add_argument("--lengths", type=int, nargs="+", default=(500, 1000, 2000), help="of the held-out documents")
     parser.add_argument("--documents", type=int, default=2, help="of each length")
+    parser.add_argument("--layer-variant", type=layer_parts, nargs="+", default=(), metavar="LAYER=PART=VALUE,..",
+                        help="what single layers have otherwise than the variant of all, by the options' names with _ for -")
     add_fields(parser, Variant)
     add_fields(parser, ChainedWeights, "weight-")
     return parser.parse_args(arguments)

@@ -16,17 +16,66 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 LENGTHS = "--lengths 500 1000 2000 4000 7600 --documents 3 "
+STATES = "--output-norm --alpha-per-head --history-bias 6 "  # of every run here
+APART, WINDOW, SOFTMAX, WIDE = "--recency-bias -6 ", "--window 64 ", "--feature-map softmax ", "--feature-map softmax_pair "
+RECIPE = "--steps 60 --rows 8000 --grow 0.6 --document-weight 0.1 --weight-align 0 --chained-rate 2e-3 --warm-up 50 "
 HARD = (  # the one layer that looks facts up, behind the seven others of the shipped chain
-    "--chain ../model/dsla --keep 7 --order 1 --steps 60 --chained-steps 2300 --rows 8000 --training-lengths 120 4000 "
-    "--grow 0.6 --document-weight 0.1 --weight-align 0 --chained-rate 2e-3 --warm-up 50 " + LENGTHS +
-    "--output-norm --alpha-per-head --window 64 --history-bias 6 --recency-bias -6 "
+    RECIPE + STATES + APART + WINDOW + LENGTHS + "--chain ../model/dsla --keep 7 --order 1 --chained-steps 2300 --training-lengths 120 4000 "
 )
+LAST_TWO = HARD.replace("--keep 7 --order 1", "--keep 6 --order 4,1") + "--rotary " + SOFTMAX
+FACTS = (  # that layer alone, the others the teacher's, on short logbooks
+    RECIPE + STATES + WINDOW + "--order 1 --chained-steps 800 --rows 2500 --training-lengths 120 1000 "
+    "--lengths 500 1000 2000 --documents 5 --no-summaries "
+)
+ALONE = (  # one layer without a window
+    STATES + "--steps 120 --chained-steps 60 --rows 1200 --training-lengths 100 600 --document-weight 0.1 "
+    "--lengths 300 500 1000 --documents 5 --no-summaries --rotary "
+)
+SPLIT = {  # states of equal size: "apart", "alike" and "one-wide"
+    "apart": SOFTMAX + APART,
+    "alike": SOFTMAX + "--recency-bias 6",
+    "one-half": SOFTMAX + "--states 1",
+    "one-wide": WIDE + "--states 1",
+    "wide": WIDE + APART,
+}
+WHOLE = (  # a whole chain
+    STATES + APART + WINDOW + SOFTMAX + "--rotary --rows 4000 --training-lengths 200 3000 --steps 15 --chained-steps 15 --warm-up 4 "
+    "--lengths 1000 4000 --documents 5 "
+)
+GREEDY = WHOLE + "--order 5,6,2,3,7,0,4,1 "
 EXPERIMENTS = {
+    "shipped": {
+        "last-two": LAST_TWO.replace("120 4000", "120 7600") + "--layer-variant 1=rotary=0,feature_map=softmax_pair --hard 4=700 1=4500",
+    },
     "hard": {
-        "last-two": HARD.replace("--keep 7 --order 1", "--keep 6 --order 4,1") + "--rotary --feature-map softmax --hard 4=600 1=1700",
-        "pair": HARD + "--feature-map softmax_pair",
+        "last-two": LAST_TWO + "--hard 4=600 1=1700",
+        "pair": HARD + WIDE,
         "none": HARD + "--feature-map none",
         "unit": HARD + "--feature-map unit",
+    },
+    "facts": {
+        **{name: FACTS + parts for name, parts in SPLIT.items()},
+        "one-wider": FACTS + SPLIT["one-wide"] + " --expand-k 2",
+        **{name + "-rotary": FACTS + SPLIT[name] + "--rotary" for name in ("apart", "wide")},
+    },
+    "alone-1": {name: ALONE + "--order 1 " + parts for name, parts in SPLIT.items()},
+    "alone-4": {name: ALONE + "--order 4 " + parts for name, parts in SPLIT.items()},
+    "orders": {
+        "greedy": GREEDY,
+        "reverse": WHOLE + "--order 7,6,5,4,3,2,1,0",
+        "entropy-descending": WHOLE + "--order 4,7,3,6,0,1,5,2",
+        "entropy-ascending": WHOLE + "--order 2,5,1,0,6,3,7,4",
+        "index": WHOLE + "--order 0,1,2,3,4,5,6,7",
+        "random-1": WHOLE + "--order 3,6,1,5,7,0,4,2",
+        "random-2": WHOLE + "--order 5,3,4,1,2,6,7,0",
+        "random-3": WHOLE + "--order 0,5,7,2,1,6,4,3",
+    },
+    "recipe": {
+        "layer-wise": GREEDY + "--steps 30 --chained-steps 0",
+        "ce-align": GREEDY + "--weight-kl 0 --weight-diversity 0",
+        "ce-align-kl": GREEDY + "--weight-diversity 0",
+        "all": GREEDY,
+        "all-4": GREEDY + "--steps 60 --chained-steps 60",
     },
 }
 

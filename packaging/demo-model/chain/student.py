@@ -22,6 +22,7 @@ class Variant:
     history_bias: float = 0.0  # what c_1 starts from
     recency_bias: float = 0.0  # what c_2 starts from
     states: int = 2  # 1: the history state alone
+    expand_k: int = 1  # channels of a head's q and k before the map, in head sizes; above 1 not with rotary
 
 
 PAPER = Variant()
@@ -38,17 +39,28 @@ FEATURE_MAPS = {
 
 
 class DslaLayer(nn.Module):
-    """Takes normalised rows [R, hidden], gives the attention's output after o_proj."""
+    """Takes normalised rows [R, hidden], gives the attention's output after o_proj.
+
+    With `expand_k` above 1 a window beside the states sees the first head_dim channels of each head's q and k, which start
+    as the teacher's; the others start uniform in +-1/sqrt(hidden).
+    """
 
     def __init__(self, config, variant, teacher, seed):
         """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj."""
         super().__init__()
         self.config, self.variant = config, variant
+        if variant.rotary and variant.expand_k > 1:
+            raise ValueError(f"expand_k {variant.expand_k}: rotary turns a head's {config.head_dim} channels alone")
+        self.key_width = config.head_dim * variant.expand_k
         widening = 2 if variant.feature_map == "softmax_pair" else 1
-        like, gates = teacher["q_proj"], config.kv_heads * config.head_dim * widening
+        like, gates = teacher["q_proj"], config.kv_heads * self.key_width * widening
         made = {"dtype": like.dtype, "device": like.device}
         random = torch.Generator().manual_seed(seed)
         for name, weight in teacher.items():
+            if name in ("q_proj", "k_proj"):
+                heads = weight.unflatten(0, (-1, config.head_dim))
+                more = torch.rand(len(heads), self.key_width - config.head_dim, config.hidden, generator=random).to(like)
+                weight = torch.cat((heads, (2 * more - 1) * config.hidden**-0.5), dim=1).flatten(0, 1)
             self.register_parameter(name, nn.Parameter(weight.clone()))
         self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, **made))
         self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, **made))
@@ -74,9 +86,9 @@ class DslaLayer(nn.Module):
     def forward(self, x, batch, rotary, log_a=None):
         """`rotary`: the function that turns [R, heads, D]. `log_a`: log_gates(x) where it is known already."""
         v = self.variant
-        q, k, value = (F.linear(x, w).unflatten(-1, (-1, self.config.head_dim)) for w in
-                       (self.q_proj, self.k_proj, self.v_proj))
-        turned_q, turned_k = rotary(q), rotary(k)
+        q, k = (F.linear(x, w).unflatten(-1, (-1, self.key_width)) for w in (self.q_proj, self.k_proj))
+        value = F.linear(x, self.v_proj).unflatten(-1, (-1, self.config.head_dim))
+        turned_q, turned_k = (rotary(part[..., : self.config.head_dim]) for part in (q, k))
         mapped = FEATURE_MAPS[v.feature_map]
         q, k = (mapped(turned_q), mapped(turned_k)) if v.rotary else (mapped(q), mapped(k))
         mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import xxhash
 
-from distil import stored_chain, stored_variant
+from distil import stored_chain, stored_variant, variant_of
 from layer_file import load_layer, save_layer
 from logbooks import Logbooks
 from measure import compare
@@ -42,8 +42,8 @@ def gates(network, converted, index, batches):
 
 def own_variant(variant, chain):
     """The layer's entry `variant`: None where it is the chain's."""
-    parts = {name: value for name, value in asdict(variant).items() if name in chain}
-    changed = {name: value for name, value in parts.items() if value != chain[name]}
+    parts = {name: value for name, value in asdict(variant).items() if name != "states"}
+    changed = {name: value for name, value in parts.items() if value != getattr(stored_variant(chain), name)}
     if not changed:
         return None
     text = lambda value: f"{int(value)}" if isinstance(value, bool) else f"{value}"
@@ -61,9 +61,7 @@ def main():
     batches = [books.batch(f"held-out-layers-{length}", length) for length in HELD_OUT]
     options = json.loads((args.run / "plans.jsonl").read_text().splitlines()[0])
     chain = json.loads((args.chain / "chain.json").read_text())
-    keep, variant = options["keep"], stored_variant(options)
-    if variant.states != 2:
-        raise SystemExit(f"{args.run}: layers of {variant.states} state; a chain's have two")
+    keep = options["keep"]
     converted = stored_chain(network, args.chain, keep)
     replaced = {entry["layer"]: entry["losses"] for entry in chain["layers"][keep:]}
     chain["layers"] = chain["layers"][:keep]
@@ -72,6 +70,9 @@ def main():
         next_one = chain["order"]["layers"][len(chain["layers"])]
         if next_one != index:
             raise SystemExit(f"{args.chain}: layer {next_one} is the next in its order, {args.run} has layer {index}")
+        variant = variant_of(options, index)
+        if variant.states != 2:
+            raise SystemExit(f"{args.run}: layer {index} has {variant.states} state; a chain's have two")
         file = f"layer-{index:02}.safetensors"
         done = json.loads((args.run / file).with_suffix(".json").read_text())
         layer = DslaLayer(network.config, variant, network.projections(index), 0)
