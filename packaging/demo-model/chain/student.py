@@ -52,8 +52,8 @@ class DslaLayer(nn.Module):
         if variant.rotary and variant.expand_k > 1:
             raise ValueError(f"expand_k {variant.expand_k}: rotary turns a head's {config.head_dim} channels alone")
         self.key_width = config.head_dim * variant.expand_k
-        widening = 2 if variant.feature_map == "softmax_pair" else 1
-        like, gates = teacher["q_proj"], config.kv_heads * self.key_width * widening
+        self.widening = 2 if variant.feature_map == "softmax_pair" else 1  # by the map
+        like, gates = teacher["q_proj"], config.kv_heads * self.key_width * self.widening
         made = {"dtype": like.dtype, "device": like.device}
         random = torch.Generator().manual_seed(seed)
         for name, weight in teacher.items():

@@ -1,7 +1,9 @@
 """python -m unittest test_chain; needs the packages of requirements.txt."""
 
 import json
+import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ import torch
 import dsla
 import segments
 from batch import BatchBuilder
+from layer_file import save_layer, start_layer
 from logbooks import Loaders, TrainingData
 from network import Network
 from optimizer import Optimizer, learning_rate
@@ -18,7 +21,7 @@ from student import PAPER, DslaLayer, Variant
 TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
 RICH = Variant(True, "elu", True, True, 0, 6.0, -6.0)
 VARIANTS = (PAPER, RICH, Variant(True, "unit", window=4), Variant(True, "softmax", True, states=1),
-            Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3))
+            Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3), Variant(False, "softmax_pair", window=3, expand_k=2))
 
 
 def double_network(name="gqa3_f32"):
@@ -124,6 +127,33 @@ class Networks(unittest.TestCase):
             builder.add(golden["prompt_ids"], 1, 1.0)
             logits = network.logits(network.run(builder.build()).hidden[network.config.layers - 1])
             torch.testing.assert_close(logits, torch.tensor(golden["logits"]).double(), rtol=1e-4, atol=1e-4)
+
+
+class Layers(unittest.TestCase):
+    def widened(self, variant):
+        network = double_network()
+        narrow = make_layer(network, 1, variant)
+        wide = DslaLayer(network.config, replace(variant, expand_k=3), network.projections(1), 2)
+        with tempfile.TemporaryDirectory() as folder:
+            save_layer(narrow, f"{folder}/layer.safetensors")
+            start_layer(wide, f"{folder}/layer.safetensors")
+            start_layer(narrow, f"{folder}/layer.safetensors")  # rounded to float32, too
+        return network, narrow, wide
+
+    def test_one_that_starts_from_a_narrower_one_computes_the_same_but_for_its_further_channels(self):
+        network, narrow, wide = self.widened(Variant(window=4))
+        with torch.no_grad():
+            wide.state_share *= 3**0.5  # for d_k^-1/2
+            wide.k_proj.unflatten(0, (network.config.kv_heads, -1))[:, network.config.head_dim :] = 0
+        batch = family()
+        outputs = [network.run(batch, {1: layer}, end=2).attention[1] for layer in (narrow, wide)]
+        torch.testing.assert_close(*outputs)
+
+    def test_its_gates_are_those_of_each_map(self):
+        network, narrow, wide = self.widened(Variant(feature_map="softmax_pair"))
+        x, d = torch.randn(5, network.config.hidden, dtype=torch.float64), network.config.head_dim
+        found = wide.log_gates(x).unflatten(-1, (2, -1))[..., :d].flatten(-2)
+        torch.testing.assert_close(found, narrow.log_gates(x))
 
 
 class Batches(unittest.TestCase):

@@ -8,7 +8,9 @@ What the plans from there on were worth is forgotten: measure them again (`dslad
 """
 
 import argparse
+import fcntl
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +27,19 @@ from student import DslaLayer
 MADE_BY = "packaging/demo-model/chain/distil.py"
 FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
+
+
+def locked(path):
+    """The file that is to take the place of `path`, once no other program writes one: dslad-model's way
+    (worker/files/atomic_file.h)."""
+    name = f"{path}.tmp"
+    while True:
+        file = open(name, "a")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(name) and os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+            file.truncate(0)
+            return file
+        file.close()
 
 
 def gates(network, converted, index, batches):
@@ -60,6 +75,7 @@ def main():
     network, books = Network.load(args.model), Logbooks(args.model)
     batches = [books.batch(f"held-out-layers-{length}", length) for length in HELD_OUT]
     options = json.loads((args.run / "plans.jsonl").read_text().splitlines()[0])
+    new_file = locked(args.chain / "chain.json")
     chain = json.loads((args.chain / "chain.json").read_text())
     keep = options["keep"]
     converted = stored_chain(network, args.chain, keep)
@@ -95,8 +111,10 @@ def main():
             entry["losses"]["started_from"] = replaced[index]
         own = own_variant(variant, chain["variant"])
         chain["layers"].append({**entry, "variant": own} if own else entry)
-    (args.chain / "chain.json.new").write_text(json.dumps(chain, indent=1) + "\n")
-    (args.chain / "chain.json.new").rename(args.chain / "chain.json")
+    new_file.write(json.dumps(chain, indent=1) + "\n")
+    new_file.flush()
+    os.fsync(new_file.fileno())
+    os.rename(new_file.name, args.chain / "chain.json")
 
 
 if __name__ == "__main__":
