@@ -53,6 +53,7 @@ EXPERIMENTS = {
         "none": HARD + "--feature-map none",
         "unit": HARD + "--feature-map unit",
     },
+    "wider": {f"{n}": HARD.replace("120 4000", "120 7600") + WIDE + f"--expand-k {n}" for n in (2, 4)},
     "facts": {
         **{name: FACTS + parts for name, parts in SPLIT.items()},
         "one-wider": FACTS + SPLIT["one-wide"] + " --expand-k 2",
