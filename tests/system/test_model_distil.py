@@ -158,6 +158,12 @@ class Distil(unittest.TestCase):
         done = self.tool("distil", self.model, "--text", self.text, "--out", self.folder / "new", "--order", order,
                          exit_status=1)
         self.assertIn("order.json", done.stderr)
+        self.assertNotIn("entropy", done.stderr)  # refused before anything is measured
+        for verb in ("distil", "sensitivity"):
+            done = self.tool(verb, self.model, "--text", self.text, "--out", self.folder / "new", "--order", "best",
+                             exit_status=1)
+            self.assertIn("'best' is no order; use entropy-ascending", done.stderr)
+            self.assertNotIn("attention entropy", done.stderr)
         hard = self.tool("distil", self.model, "--text", self.text, "--hard-steps", 9, "--chained-steps", 0, exit_status=1)
         self.assertIn("--chained-steps 0", hard.stderr)
         done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)

@@ -1,6 +1,7 @@
 #include "worker/distill/sensitivity.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
@@ -77,6 +78,18 @@ Status train_alone(Network& network, StudentLayer& student, const SensitivitySet
     if (setup.on_step) setup.on_step(student.layer(), step + 1, stage.steps);
   }
   return ok_status();
+}
+
+bool by_evidence(std::string_view method) {
+  return method == "kl" || method == "entropy-ascending" || method == "entropy-descending";
+}
+
+Error no_order(std::string_view method) {
+  return {
+      ErrorCode::kInvalidArgument,
+      fmt::format("'{}' is no order; use entropy-ascending, entropy-descending, kl, greedy, index, reverse, "
+                  "random or a file",
+                  method)};
 }
 
 Result<std::vector<double>> sort_keys(std::string_view method, std::span<const LayerEvidence> evidence,
@@ -174,6 +187,13 @@ Result<std::vector<int>> greedy_order(
   return order;
 }
 
+Status check_order_method(std::string_view method) {
+  constexpr std::array<std::string_view, 4> kWithoutEvidence = {"greedy", "index", "reverse", "random"};
+  const bool known =
+      by_evidence(method) || std::ranges::find(kWithoutEvidence, method) != kWithoutEvidence.end();
+  return known ? ok_status() : Status(no_order(method));
+}
+
 Result<std::vector<int>> order_by(std::string_view method, std::span<const LayerEvidence> evidence,
                                   int layers, std::uint64_t seed) {
   std::vector<int> order(static_cast<std::size_t>(layers));
@@ -188,14 +208,7 @@ Result<std::vector<int>> order_by(std::string_view method, std::span<const Layer
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
     return order;
   }
-  if (method != "kl" && method != "entropy-ascending" && method != "entropy-descending") {
-    return Error{
-        ErrorCode::kInvalidArgument,
-        fmt::format(
-            "'{}' is no order; use entropy-ascending, entropy-descending, kl, greedy, index, reverse, "
-            "random or a file",
-            method)};
-  }
+  if (!by_evidence(method)) return no_order(method);
   const auto keys = sort_keys(method, evidence, layers);
   if (!keys) return keys.error();
   std::ranges::stable_sort(order, {}, [&](int layer) { return (*keys)[static_cast<std::size_t>(layer)]; });

@@ -49,6 +49,9 @@ Result<std::vector<int>> greedy_order(Network& network, const ConvertedAlone& al
                                       const SensitivitySetup& setup,
                                       const std::function<void(std::size_t tried, std::size_t of)>& on_tried);
 
+// kInvalidArgument, which says what there is, unless `method` is "greedy" or one of order_by's.
+Status check_order_method(std::string_view method);
+
 // "entropy-ascending" (the paper's), "entropy-descending", "kl", "index", "reverse" or "random". Ties go by
 // index. kInvalidArgument for another method, or one whose evidence is missing.
 Result<std::vector<int>> order_by(std::string_view method, std::span<const LayerEvidence> evidence,

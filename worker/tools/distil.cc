@@ -37,7 +37,7 @@ std::string difference(const nlohmann::json& before, const nlohmann::json& now) 
 }
 
 // Whether the order that is asked for is the one that the folder's layers follow.
-Status check_order(const TrainingSession& session) {
+Status check_same_order(const TrainingSession& session) {
   const std::string& wanted = session.arguments.order;
   if (wanted.empty()) return ok_status();
   const auto order = session.order_in_file(wanted);
@@ -83,7 +83,7 @@ Result<bool> check_folder(const TrainingSession& session) {
   std::string changed = changed_variant(session);
   if (changed.empty()) changed = difference(session.manifest.recipe, recipe_of(session));
   if (changed.empty()) {
-    const Status same = check_order(session);
+    const Status same = check_same_order(session);
     return same ? Result<bool>(true) : same.error();
   }
   return Error{
@@ -106,8 +106,9 @@ Status prepare_order(TrainingSession& session, bool begun) {
     return ok_status();
   }
   const std::string method = wanted.empty() ? kDefaultOrder : wanted;
-  const Status measured = session.measure(method == "kl" || method == "greedy");
-  return measured ? session.decide_order(method) : measured;
+  Status status = session.check_order(method);
+  if (status) status = session.measure(method == "kl" || method == "greedy");
+  return status ? session.decide_order(method) : status;
 }
 
 // Shows steps as they pass and a line for each finished layer.

@@ -71,7 +71,8 @@ int sensitivity(TrainingArguments arguments) {
                      "an order by entropy",
                      order)});
   }
-  status = session.measure(with_divergence);
+  status = session.check_order(order);
+  if (status) status = session.measure(with_divergence);
   if (status) status = session.decide_order(order);
   if (status) status = save_evidence(session);
   if (!status) return fail(status.error());

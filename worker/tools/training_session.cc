@@ -234,6 +234,12 @@ Result<std::optional<std::vector<int>>> TrainingSession::order_in_file(const std
   return std::optional(*std::move(order));
 }
 
+Status TrainingSession::check_order(const std::string& method) const {
+  const auto in_file = order_in_file(method);
+  if (!in_file) return in_file.error();
+  return in_file->has_value() ? ok_status() : check_order_method(method);
+}
+
 Status TrainingSession::decide_order(const std::string& method) {
   auto in_file = order_in_file(method);
   if (!in_file) return in_file.error();

@@ -29,6 +29,8 @@ class TrainingSession {
   Status measure(bool with_divergence);
   // The order in the file `name`; nothing where there is no such file. Errors: those of reading it.
   [[nodiscard]] Result<std::optional<std::vector<int>>> order_in_file(const std::string& name) const;
+  // Whether decide_order will know the method, or the file of that name; to be asked before long work.
+  [[nodiscard]] Status check_order(const std::string& method) const;
   // Decides the manifest's order by `method` (or from a file of that name), measuring what it needs.
   Status decide_order(const std::string& method);
 
