@@ -20,7 +20,8 @@ STATES = "--output-norm --alpha-per-head --history-bias 6 "  # of every run here
 APART, WINDOW, SOFTMAX, WIDE = "--recency-bias -6 ", "--window 64 ", "--feature-map softmax ", "--feature-map softmax_pair "
 RECIPE = "--steps 60 --rows 8000 --grow 0.6 --document-weight 0.1 --weight-align 0 --chained-rate 2e-3 --warm-up 50 "
 HARD = (  # the one layer that looks facts up, behind the seven others of the shipped chain
-    RECIPE + STATES + APART + WINDOW + LENGTHS + "--chain ../model/dsla --keep 7 --order 1 --chained-steps 2300 --training-lengths 120 4000 "
+    RECIPE + STATES + APART + WINDOW + LENGTHS + "--chain ../model/dsla --keep 7 --order 1 --chained-steps 2300 "
+    "--training-lengths 120 4000 "
 )
 LAST_TWO = HARD.replace("--keep 7 --order 1", "--keep 6 --order 4,1") + "--rotary " + SOFTMAX
 FACTS = (  # that layer alone, the others the teacher's, on short logbooks
@@ -39,13 +40,14 @@ SPLIT = {  # states of equal size: "apart", "alike" and "one-wide"
     "wide": WIDE + APART,
 }
 WHOLE = (  # a whole chain
-    STATES + APART + WINDOW + SOFTMAX + "--rotary --rows 4000 --training-lengths 200 3000 --steps 15 --chained-steps 15 --warm-up 4 "
-    "--lengths 1000 4000 --documents 5 "
+    STATES + APART + WINDOW + SOFTMAX + "--rotary --rows 4000 --training-lengths 200 3000 --steps 15 "
+    "--chained-steps 15 --warm-up 4 --lengths 1000 4000 --documents 5 "
 )
 GREEDY = WHOLE + "--order 5,6,2,3,7,0,4,1 "
 EXPERIMENTS = {
     "shipped": {
-        "last-two": LAST_TWO.replace("120 4000", "120 7600") + "--layer-variant 1=rotary=0,feature_map=softmax_pair --hard 4=700 1=4500",
+        "last-two": LAST_TWO.replace("120 4000", "120 7600")
+        + "--layer-variant 1=rotary=0,feature_map=softmax_pair --hard 4=700 1=4500",
     },
     "hard": {
         "last-two": LAST_TWO + "--hard 4=600 1=1700",

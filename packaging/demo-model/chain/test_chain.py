@@ -21,7 +21,8 @@ from student import PAPER, DslaLayer, Variant
 TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
 RICH = Variant(True, "elu", True, True, 0, 6.0, -6.0)
 VARIANTS = (PAPER, RICH, Variant(True, "unit", window=4), Variant(True, "softmax", True, states=1),
-            Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3), Variant(False, "softmax_pair", window=3, expand_k=2))
+            Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3),
+            Variant(False, "softmax_pair", window=3, expand_k=2))
 
 
 def double_network(name="gqa3_f32"):
