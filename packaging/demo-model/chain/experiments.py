@@ -62,7 +62,6 @@ EXPERIMENTS = {
         **{name + "-rotary": FACTS + SPLIT[name] + "--rotary" for name in ("apart", "wide")},
     },
     "alone-1": {name: ALONE + "--order 1 " + parts for name, parts in SPLIT.items()},
-    "alone-4": {name: ALONE + "--order 4 " + parts for name, parts in SPLIT.items()},
     "orders": {
         "greedy": GREEDY,
         "reverse": WHOLE + "--order 7,6,5,4,3,2,1,0",
