@@ -216,6 +216,10 @@ class Distil(unittest.TestCase):
         first.wait(timeout=PATIENCE)
         self.tool("sensitivity", self.model, "--text", self.text, "--out", out, "--order", "entropy-ascending", *SHORT[:6])
 
+    def test_a_folder_that_cannot_be_made_is_named(self):
+        out = self.text / "chain"  # below a file
+        self.assertIn(f"{out}: cannot make the folder", self.distil(out, exit_status=1).stderr)
+
     def test_wrong_usage_ends_with_2(self):
         self.tool("distil", self.model, exit_status=2)
         self.tool("distil", self.model, "--text", self.text, "--batch-tokens", 0, exit_status=2)

@@ -333,7 +333,8 @@ class Variant : public ::testing::TestWithParam<Variants> {
   ConversionOrder order_ = *ConversionOrder::create({2, 0, 1});
 };
 
-// A prefill piece, a shorter one and single tokens of one sequence: every row's logits.
+// A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The layers are
+// converted after a step of as many rows without them, whose buffers may be too narrow.
 TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
@@ -344,6 +345,13 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto ids = noise_ids(155, 3);
   for (const int plan : {1, 2}) {
     Forward forward(*backend, weights, order_, **caches);
+    {
+      const auto before = (*caches)->allocate(0, 200);
+      ASSERT_TRUE(before.has_value());
+      const StepSequence step{&*before, 0, std::span(ids).first(128), kernels::RowKind::kPrefill,
+                              LogitRows::kAll};
+      ASSERT_TRUE(forward.run({&step, 1}).ok());
+    }
     std::map<int, testing::ReferenceLayer> converted;
     for (int position = 0; position < plan; ++position) {
       const int layer = order_.layer_at(position);

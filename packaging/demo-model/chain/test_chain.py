@@ -11,6 +11,7 @@ import torch
 import dsla
 import segments
 from batch import BatchBuilder
+from distil import parse_options, variant_of
 from layer_file import save_layer, start_layer
 from logbooks import Loaders, TrainingData
 from network import Network
@@ -155,6 +156,17 @@ class Layers(unittest.TestCase):
         x, d = torch.randn(5, network.config.hidden, dtype=torch.float64), network.config.head_dim
         found = wide.log_gates(x).unflatten(-1, (2, -1))[..., :d].flatten(-2)
         torch.testing.assert_close(found, narrow.log_gates(x))
+
+
+class Options(unittest.TestCase):
+    def test_a_layers_own_variant_is_the_same_from_the_log(self):
+        given = ["model", "--order", "4,1", "--out", "out", "--rotary", "--window", "64", "--layer-variant",
+                 "1=rotary=0,feature_map=softmax_pair,expand_k=2"]
+        options = vars(parse_options(given))
+        logged = json.loads(json.dumps(options, default=str))
+        for kind in (options, logged):
+            self.assertEqual(Variant(True, window=64), variant_of(kind, 4))
+            self.assertEqual(Variant(False, "softmax_pair", window=64, expand_k=2), variant_of(kind, 1))
 
 
 class Batches(unittest.TestCase):
