@@ -112,6 +112,80 @@ class Distil(unittest.TestCase):
             refused = self.distil(out, *narrow, *changed, "--resume", exit_status=1)
             self.assertIn(word, refused.stderr)
 
+    def test_a_chain_may_begin_with_the_first_layers_of_another(self):
+        first, second = self.folder / "first", self.folder / "second"
+        self.distil(first, "--layers", 3)
+        before = {file.name: file.read_bytes() for file in first.iterdir()}
+        base = ("distil", self.model, "--text", self.text, "--out", second, "--from", first, *SHORT)
+        other = ("--keep", 2, "--layer-variant", "2=dslad,rotary=0,feature_map=softmax_pair", "--checkpoint-seconds", 0)
+        resume = []
+        for pause in (0.05, 0.1, 0.2, 0.4):
+            process = subprocess.Popen(self.command(*base, *other, "--layers", 3, *resume), stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=PATIENCE)
+            resume = ["--resume"]
+        self.tool(*base, *other, "--layers", 3, "--resume")
+        self.assertEqual(before, {file.name: file.read_bytes() for file in first.iterdir()})
+        old, new = (json.loads((folder / "chain.json").read_text()) for folder in (first, second))
+        self.assertEqual(old["order"], new["order"])
+        self.assertEqual((old["layers"][:2], old["plans"][:2]), (new["layers"][:2], new["plans"][:2]))
+        self.assertEqual(3, len(new["layers"]))
+        self.assertNotEqual(old["layers"][2]["checksum"], new["layers"][2]["checksum"])
+        self.assertEqual({"keep": 2, "warm_start": False, "recipe": old["recipe"]}, new["recipe"]["from"])
+        of_kept = lambda out: [line for line in self.losses(out) if line["layer"] < 2]
+        self.assertEqual(of_kept(first), of_kept(second))
+        # From there once more: what made the kept layers is what the third one tells of.
+        third = self.folder / "third"
+        self.tool("distil", self.model, "--text", self.text, "--out", third, "--from", second, "--keep", 2, *SHORT,
+                  "--layers", 3)
+        self.assertEqual(old["recipe"], json.loads((third / "chain.json").read_text())["recipe"]["from"]["recipe"])
+        # Layers of several variants may be kept, and the longer chain is one that is served.
+        shutil.copytree(second, self.model / "kept")
+        self.tool("distil", self.model, "--text", self.text, "--from", self.model / "kept", *SHORT, "--layers", 4)
+        made = self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 8, "--plan", 4, "--json")
+        self.assertEqual(8, len(json.loads(made.stdout)["ids"]))
+
+    def test_a_layer_may_start_from_what_another_chain_has_of_it(self):
+        first, second = self.folder / "first", self.folder / "second"
+        self.distil(first, "--layers", 2)
+        no_steps = ("--sequence", 64, "--held-out-tokens", 100, "--layerwise-steps", 0, "--chained-steps", 0)
+        self.tool("distil", self.model, "--text", self.text, "--out", second, "--from", first, "--keep", 1, "--warm-start",
+                  *no_steps, "--layers", 2)
+        self.assertEqual((first / "layer-01.safetensors").read_bytes(), (second / "layer-01.safetensors").read_bytes())
+        old, new = (json.loads((folder / "chain.json").read_text())["layers"][1] for folder in (first, second))
+        self.assertEqual(old["losses"], new["losses"]["started_from"])
+        refused = self.tool("distil", self.model, "--text", self.text, "--out", self.folder / "other", "--from", first,
+                            "--keep", 1, "--warm-start", "--variant", "dslad,feature_map=elu", *SHORT, exit_status=1)
+        self.assertIn("layer 1", refused.stderr)
+        self.assertIn("feature_map=elu", refused.stderr)
+
+    def test_what_cannot_begin_a_chain_is_named(self):
+        first = self.folder / "first"
+        self.distil(first, "--layers", 1)
+        base = ("distil", self.model, "--text", self.text, *SHORT)
+        new = ("--out", self.folder / "new")
+        for wrong, words in ((("--from", first, *new, "--keep", 2), "2 layers cannot be kept, the chain has 1"),
+                             (("--from", first, "--out", first), "name another --out"),
+                             (("--from", first, *new, "--order", "kl"), "leave --order out"),
+                             (("--from", self.folder / "none", *new), "none/chain.json"),
+                             (("--from", first, *new, "--layer-variant", "0=dslad,rotary=0"), "layer 0 is kept"),
+                             (("--from", first, *new, "--variant", "paper"), "window must be those of")):
+            self.assertIn(words, self.tool(*base, *wrong, exit_status=1).stderr)
+        self.assertFalse((self.folder / "new/chain.json").exists())
+        for lonely in (("--keep", 1), ("--warm-start",)):
+            self.tool(*base, *lonely, exit_status=2)
+        damaged = bytearray((first / "layer-00.safetensors").read_bytes())
+        damaged[-1] ^= 1
+        (first / "layer-00.safetensors").write_bytes(damaged)
+        refused = self.tool(*base, "--from", first, *new, exit_status=1)
+        self.assertIn("layer-00.safetensors: the checksum is", refused.stderr)
+        manifest = json.loads((first / "chain.json").read_text())
+        manifest["teacher"]["digest"] = "0" * 32
+        (first / "chain.json").write_text(json.dumps(manifest))
+        self.assertIn("other weights", self.tool(*base, "--from", first, *new, exit_status=1).stderr)
+
     def test_an_order_by_divergence_needs_steps_to_measure_it(self):
         refused = self.tool("sensitivity", self.model, "--text", self.text, "--layerwise-steps", 0, exit_status=1)
         self.assertIn("--layerwise-steps above 0", refused.stderr)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "worker/distill/warm_start.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -65,6 +66,22 @@ Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, i
   return quality;
 }
 
+// What training of `layer` starts from; where another chain's layer is part of that, `started_from` says how
+// that was trained.
+Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig& config, int layer,
+                                      const DslaVariant& variant, nlohmann::json& started_from) {
+  auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
+  const DistilledLayer* start = setup.source == nullptr ? nullptr : setup.source->start_of(layer);
+  if (!initial || start == nullptr) return initial;
+  const DslaVariant& learned_variant = setup.source->manifest().variant_of(*start);
+  const auto learned = load_dsla_layer(setup.source->dir(), *start, config, learned_variant);
+  if (!learned) return learned.error();
+  const Status started = start_warm(config, learned_variant, *learned, variant, *initial);
+  if (!started) return started.error().with_context(fmt::format("layer {}", layer));
+  started_from = start->losses;
+  return initial;
+}
+
 Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
                                     const ChainSetup& setup, int layer, const Students& students,
                                     ChainManifest& manifest) {
@@ -74,7 +91,8 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   const auto own = setup.layer_variants.find(layer);
   if (own != setup.layer_variants.end()) made.variant = own->second;
   const DslaVariant& variant = manifest.variant_of(made);
-  const auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
+  nlohmann::json started_from;
+  const auto initial = first_values(setup, config, layer, variant, started_from);
   if (!initial) return initial.error();
   const auto student = StudentLayer::create(backend, config, layer, variant, *initial);
   if (!student) return student.error();
@@ -85,6 +103,7 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   made.file = saved->file;
   made.checksum = saved->checksum;
   made.losses = losses_json(*outcome, *setup.training.options);
+  if (!started_from.is_null()) made.losses["started_from"] = std::move(started_from);
   manifest.distilled.push_back(std::move(made));
   return *outcome;
 }

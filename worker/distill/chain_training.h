@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "schema/result.h"
+#include "worker/distill/chain_source.h"
 #include "worker/distill/layer_training.h"
 #include "worker/model/chain.h"
 #include "worker/model/weight_files.h"
@@ -29,6 +30,7 @@ struct ChainSetup {
   int layers = 0;                                 // of the order, to be distilled in all
   kernels::DType stored = kernels::DType::kBf16;  // matrices in the layers' files
   std::map<int, DslaVariant> layer_variants;      // of layers that have another than the manifest's
+  const ChainSource* source = nullptr;            // what layers may start from; null: the teacher alone
   std::function<void(const LayerReport&)> on_layer;
 };
 

@@ -83,18 +83,6 @@ Error unfit(const std::filesystem::path& path, std::string_view what) {
   return {ErrorCode::kInvalidArgument, fmt::format("{}: {}", path.string(), what)};
 }
 
-Status check_checksum(const std::filesystem::path& path, const DistilledLayer& layer) {
-  const auto file = MappedFile::open(path);
-  if (!file) return file.error();
-  Digest digest;
-  digest.add(file->bytes());
-  if (digest.hex() == layer.checksum) return ok_status();
-  return Error{
-      ErrorCode::kCorrupt,
-      fmt::format("{}: the checksum is {}, chain.json says {}; the file is damaged or not the chain's",
-                  path.string(), digest.hex(), layer.checksum)};
-}
-
 Status read_slot(const TensorView& view, const Slot& slot, const std::filesystem::path& path,
                  std::vector<float>& out) {
   if (view.shape != slot.shape) {
@@ -204,10 +192,23 @@ Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, 
   return SavedLayer{name, *std::move(checksum)};
 }
 
+Result<MappedFile> open_dsla_layer(const std::filesystem::path& dir, const DistilledLayer& layer) {
+  const std::filesystem::path path = dir / layer.file;
+  auto file = MappedFile::open(path);
+  if (!file) return file;
+  Digest digest;
+  digest.add(file->bytes());
+  if (digest.hex() == layer.checksum) return file;
+  return Error{
+      ErrorCode::kCorrupt,
+      fmt::format("{}: the checksum is {}, chain.json says {}; the file is damaged or not the chain's",
+                  path.string(), digest.hex(), layer.checksum)};
+}
+
 Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const DistilledLayer& layer,
                                          const LlamaConfig& config, const DslaVariant& variant) {
   const std::filesystem::path path = dir / layer.file;
-  const Status whole = check_checksum(path, layer);
+  const auto whole = open_dsla_layer(dir, layer);
   if (!whole) return whole.error();
   const auto file = SafetensorsFile::open(path);
   if (!file) return file.error();

@@ -11,6 +11,7 @@
 
 #include "kernels/tensor.h"
 #include "schema/result.h"
+#include "worker/files/mapped_file.h"
 #include "worker/model/chain.h"
 #include "worker/model/config.h"
 #include "worker/model/dsla_variant.h"
@@ -53,6 +54,10 @@ struct SavedLayer {
 // those of write_safetensors.
 Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
                                    const DslaLayerTensors& tensors, kernels::DType dtype);
+
+// The bytes of the file that `layer` of a manifest names. Errors: kNotFound, kUnavailable; kCorrupt
+// (checksum).
+Result<MappedFile> open_dsla_layer(const std::filesystem::path& dir, const DistilledLayer& layer);
 
 // Reads what `layer` of a manifest names, in full: checksum, names, shapes against config and variant.
 // Errors: kNotFound, kUnavailable; kCorrupt (checksum, header); kInvalidArgument (a tensor is missing, has

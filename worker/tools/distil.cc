@@ -18,6 +18,7 @@ nlohmann::json recipe_of(const TrainingSession& session) {
   for (const auto& [layer, variant] : session.layer_variants) {
     recipe["layer_variants"][std::to_string(layer)] = variant.name;  // of layers not begun yet, too
   }
+  if (session.source) recipe["from"] = session.source->description();
   if (!session.long_context.training.empty()) {
     recipe["long_context_data"] = session.long_context.description;
   }
@@ -72,7 +73,8 @@ std::string changed_variant(const TrainingSession& session) {
 Result<bool> check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
   if (!checkpoint) return checkpoint.error();
-  const bool begun = !session.manifest.distilled.empty() || checkpoint->has_value();
+  const bool begun =
+      !session.manifest_is_new && (!session.manifest.distilled.empty() || checkpoint->has_value());
   if (!begun) return false;
   if (!session.arguments.resume) {
     return Error{ErrorCode::kRefused,
@@ -203,6 +205,7 @@ int distil(TrainingArguments arguments) {
   setup.layers = layers;
   setup.stored = *stored;
   setup.layer_variants = session.layer_variants;
+  setup.source = session.source ? &*session.source : nullptr;
   setup.on_layer = [&](const LayerReport& report) { reporter.layer(report); };
   status = distil_chain(*session.backend, *session.network, setup, session.manifest);
   return status ? 0 : fail(status.error());

@@ -47,6 +47,16 @@ Result<std::vector<int>> order_from_file(const std::filesystem::path& path, int 
   return order;
 }
 
+// `option`: what names the folder.
+Status check_teacher(const ChainManifest& manifest, const std::string& digest,
+                     const std::filesystem::path& dir, std::string_view option) {
+  if (manifest.teacher_digest == digest) return ok_status();
+  return Error{ErrorCode::kRefused,
+               fmt::format("{}: this chain belongs to other weights (digest {}, the model's is {}); name "
+                           "another {}",
+                           dir.string(), manifest.teacher_digest, digest, option)};
+}
+
 }  // namespace
 
 const std::atomic<bool>& TrainingSession::stop_requested() {
@@ -67,8 +77,10 @@ Status TrainingSession::load() {
   if (!compute) return compute.error();
   const auto target = parse_target(arguments.target);
   if (!target) return target.error();
-  Status variants = read_variants();
-  if (!variants) return variants;
+  Status read = open_source();
+  if (read) read = read_variants();
+  if (read) read = keep_variants();
+  if (!read) return read;
   arguments.options.compute = *compute;
   arguments.options.target = *target;
   // With a window training starts close to the teacher: full steps would first lead away (docs/quality.md).
@@ -116,6 +128,26 @@ Status TrainingSession::load() {
   return longer ? read_manifest() : longer;
 }
 
+Status TrainingSession::open_source() {
+  if (arguments.from.empty()) return ok_status();
+  if (!arguments.order.empty()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--order: the chain that --from names has one; leave --order out"};
+  }
+  std::error_code missing;
+  const std::filesystem::path out =
+      arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
+  if (std::filesystem::equivalent(arguments.from, out, missing)) {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("--from {} is where the new chain would be written; name another --out", arguments.from)};
+  }
+  auto opened = ChainSource::open(arguments.from, arguments.keep, arguments.warm_start);
+  if (!opened) return opened.error();
+  source.emplace(*std::move(opened));
+  return ok_status();
+}
+
 Status TrainingSession::read_variants() {
   auto named = parse_variant_option(arguments.variant);
   if (!named) return named.error();
@@ -130,6 +162,27 @@ Status TrainingSession::read_variants() {
                                text, arguments.variant)};
     }
     layer_variants.insert_or_assign(parsed->first, std::move(parsed->second));
+  }
+  return ok_status();
+}
+
+// The kept layers' variants stay what they are, whatever this run's is.
+Status TrainingSession::keep_variants() {
+  if (!source) return ok_status();
+  for (const DistilledLayer& layer : source->kept()) {
+    const DslaVariant& own = source->manifest().variant_of(layer);
+    if (layer_variants.contains(layer.layer) && !(layer_variants.at(layer.layer) == own)) {
+      return Error{ErrorCode::kInvalidArgument, fmt::format("--layer-variant: layer {} is kept from {} as {}",
+                                                            layer.layer, arguments.from, own.name)};
+    }
+    if (!fit_one_chain(variant, own)) {
+      return Error{
+          ErrorCode::kInvalidArgument,
+          fmt::format("--variant {}: output_norm, alpha_per_head and window must be those of {}, whose "
+                      "layer {} is kept ({})",
+                      arguments.variant, arguments.from, layer.layer, own.name)};
+    }
+    if (!(own == variant)) layer_variants.insert_or_assign(layer.layer, own);
   }
   return ok_status();
 }
@@ -168,21 +221,29 @@ Status TrainingSession::read_manifest() {
   auto found = load_chain_manifest(dir);
   if (!found && found.error().code != ErrorCode::kNotFound) return found.error();
   if (found) {
-    if (found->teacher_digest != teacher.digest) {
-      return Error{
-          ErrorCode::kRefused,
-          fmt::format("{}: this chain belongs to other weights (digest {}, the model's is {}); name another "
-                      "--out",
-                      dir.string(), found->teacher_digest, teacher.digest)};
-    }
+    Status same = check_teacher(*found, teacher.digest, dir, "--out");
+    if (!same) return same;
     manifest = *std::move(found);
     return ok_status();
+  }
+  manifest_is_new = true;
+  return begin_manifest();
+}
+
+Status TrainingSession::begin_manifest() {
+  const Teacher& teacher = network->teacher();
+  if (source) {
+    Status same = check_teacher(source->manifest(), teacher.digest, source->dir(), "--from");
+    if (!same) return same;
+    auto begun = source->begin(dir, variant);
+    if (!begun) return begun.error();
+    manifest = *std::move(begun);
   }
   manifest.teacher_digest = teacher.digest;
   manifest.layers = teacher.config.layers;
   manifest.program = "dslad-model";
   manifest.version = DSLAD_VERSION;
-  manifest.variant = variant;
+  if (!source) manifest.variant = variant;
   return ok_status();
 }
 

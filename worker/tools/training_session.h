@@ -38,19 +38,24 @@ class TrainingSession {
   std::filesystem::path dir;  // of the chain
   DslaVariant variant;
   std::map<int, DslaVariant> layer_variants;  // of layers that are to have another
+  std::optional<ChainSource> source;          // what this one begins with
   std::unique_ptr<kernels::TrainingBackend> backend;
   std::unique_ptr<WeightFiles> weights;
   std::unique_ptr<Network> network;
   TrainingData data;
   TrainingData long_context;  // of that stage; empty without it. Its held-out part is in data.held_out
   ChainManifest manifest;
+  bool manifest_is_new = false;  // the folder has none yet
 
  private:
   explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
   Status load();
+  Status open_source();
   Status read_variants();
+  Status keep_variants();
   Status load_long_context(const LlamaConfig& config);
   Status read_manifest();
+  Status begin_manifest();
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;
   LayerEvidence& evidence(int layer);
 

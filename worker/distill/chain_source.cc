@@ -1,0 +1,95 @@
+#include "worker/distill/chain_source.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "worker/files/atomic_file.h"
+#include "worker/files/mapped_file.h"
+#include "worker/model/digest.h"
+
+namespace dslad::worker {
+namespace {
+
+constexpr const char* kRecipeKey = "from";
+
+Status copy_layer(const std::filesystem::path& from, const DistilledLayer& layer,
+                  const std::filesystem::path& to) {
+  const auto file = MappedFile::open(from / layer.file);
+  if (!file) return file.error();
+  Digest digest;
+  digest.add(file->bytes());
+  if (digest.hex() != layer.checksum) {
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("{}: the checksum is {}, chain.json says {}", (from / layer.file).string(),
+                             digest.hex(), layer.checksum)};
+  }
+  return write_file(to / layer.file,
+                    {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
+}
+
+// The log's lines that tell of the layers; of no log, none.
+std::string log_of(const std::filesystem::path& log, std::span<const DistilledLayer> layers) {
+  std::set<int> wanted;
+  for (const DistilledLayer& layer : layers) wanted.insert(layer.layer);
+  std::string kept;
+  std::ifstream file(log);
+  for (std::string line; std::getline(file, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);  // a killed run may have left half a line
+    if (json.is_object() && wanted.contains(json.value("layer", -1))) kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+Result<ChainSource> ChainSource::open(std::filesystem::path dir, std::optional<int> keep, bool warm_start) {
+  auto manifest = load_chain_manifest(dir);
+  if (!manifest) return manifest.error();
+  const int distilled = static_cast<int>(manifest->distilled.size());
+  if (keep.value_or(0) > distilled) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("{}: {} layers cannot be kept, the chain has {}",
+                                                          dir.string(), *keep, distilled)};
+  }
+  return ChainSource(std::move(dir), *std::move(manifest), keep.value_or(distilled), warm_start);
+}
+
+std::span<const DistilledLayer> ChainSource::kept() const {
+  return std::span(manifest_.distilled).first(static_cast<std::size_t>(keep_));
+}
+
+nlohmann::json ChainSource::description() const {
+  // Of chains that came from chains, what made the kept layers.
+  const nlohmann::json* recipe = &manifest_.recipe;
+  while (recipe->contains(kRecipeKey) && keep_ <= recipe->at(kRecipeKey).value("keep", 0)) {
+    recipe = &recipe->at(kRecipeKey).at("recipe");
+  }
+  return {{"keep", keep_}, {"warm_start", warm_start_}, {"recipe", *recipe}};
+}
+
+Result<ChainManifest> ChainSource::begin(const std::filesystem::path& dir, const DslaVariant& variant) const {
+  ChainManifest manifest = manifest_;
+  manifest.distilled.resize(static_cast<std::size_t>(keep_));
+  std::erase_if(manifest.plans, [&](const PlanQuality& plan) { return plan.plan > keep_; });
+  for (DistilledLayer& layer : manifest.distilled) {
+    const Status copied = copy_layer(dir_, layer, dir);
+    if (!copied) return copied.error();
+    const DslaVariant own = manifest_.variant_of(layer);
+    layer.variant = own == variant ? std::nullopt : std::optional(own);
+  }
+  const std::string log = log_of(dir_ / "log.jsonl", manifest.distilled);
+  if (log.empty()) return manifest;
+  const Status written = write_file(dir / "log.jsonl", log);
+  if (!written) return written.error();
+  return manifest;
+}
+
+const DistilledLayer* ChainSource::start_of(int layer) const {
+  if (!warm_start_) return nullptr;
+  const auto found = std::ranges::find(manifest_.distilled, layer, &DistilledLayer::layer);
+  return found == manifest_.distilled.end() ? nullptr : &*found;
+}
+
+}  // namespace dslad::worker

@@ -1,0 +1,48 @@
+// What a new chain takes over from one that exists: its order and evidence, its first layers as they are,
+// and, where that is wanted, what its other layers have learned as the start of the new ones.
+//
+// The source is only read. Immutable; safe from any thread.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+
+#include "schema/result.h"
+#include "worker/model/chain.h"
+#include "worker/model/dsla_layer.h"
+
+namespace dslad::worker {
+
+class ChainSource {
+ public:
+  // `keep`: how many layers stay as they are; absent: all. Errors: those of load_chain_manifest;
+  // kInvalidArgument when the chain has fewer.
+  static Result<ChainSource> open(std::filesystem::path dir, std::optional<int> keep, bool warm_start);
+
+  [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
+  [[nodiscard]] const ChainManifest& manifest() const { return manifest_; }
+  [[nodiscard]] std::span<const DistilledLayer> kept() const;
+  // What a new chain's recipe says of it: {"keep", "warm_start", "recipe": what made the kept layers}.
+  [[nodiscard]] nlohmann::json description() const;
+
+  // Copies the kept layers' files and log into the folder `dir` and returns the manifest that a chain
+  // of `variant` there begins with; it is not written. Errors: kCorrupt for a damaged layer; those of files.
+  [[nodiscard]] Result<ChainManifest> begin(const std::filesystem::path& dir,
+                                            const DslaVariant& variant) const;
+
+  // The source's layer that training of `layer` starts from; null: it starts from the teacher.
+  [[nodiscard]] const DistilledLayer* start_of(int layer) const;
+
+ private:
+  ChainSource(std::filesystem::path dir, ChainManifest manifest, int keep, bool warm_start)
+      : dir_(std::move(dir)), manifest_(std::move(manifest)), keep_(keep), warm_start_(warm_start) {}
+
+  std::filesystem::path dir_;
+  ChainManifest manifest_;
+  int keep_;
+  bool warm_start_;
+};
+
+}  // namespace dslad::worker
