@@ -7,8 +7,6 @@
 #include <set>
 
 #include "worker/files/atomic_file.h"
-#include "worker/files/mapped_file.h"
-#include "worker/model/digest.h"
 
 namespace dslad::worker {
 namespace {
@@ -17,15 +15,8 @@ constexpr const char* kRecipeKey = "from";
 
 Status copy_layer(const std::filesystem::path& from, const DistilledLayer& layer,
                   const std::filesystem::path& to) {
-  const auto file = MappedFile::open(from / layer.file);
+  const auto file = open_dsla_layer(from, layer);
   if (!file) return file.error();
-  Digest digest;
-  digest.add(file->bytes());
-  if (digest.hex() != layer.checksum) {
-    return Error{ErrorCode::kCorrupt,
-                 fmt::format("{}: the checksum is {}, chain.json says {}", (from / layer.file).string(),
-                             digest.hex(), layer.checksum)};
-  }
   return write_file(to / layer.file,
                     {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
 }
