@@ -161,17 +161,65 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   }
 }
 
-TEST(ChainWithAWindow, KeepsItBesideTheStatesAndNoMoreThanTheContext) {
+// A converted layer that nothing but its variant is needed of.
+std::shared_ptr<const DslaWeights> of_variant(void (*change)(DslaVariant&)) {
+  auto weights = std::make_shared<DslaWeights>();
+  change(weights->variant);
+  return weights;
+}
+
+TEST(Slots, HaveTheSizeOfTheirLayer) {
   const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
-  const auto bytes = [&](std::int64_t window) {
-    DslaVariant variant;
-    variant.window = window;
-    return cache_shape(config, DType::kBf16, variant).slot_bytes();
-  };
+  const ConvertedLayers converted = {nullptr, of_variant([](DslaVariant& v) { v.window = 64; }),
+                                     of_variant([](DslaVariant& v) { v.window = 1 << 20; }),
+                                     of_variant([](DslaVariant& v) {
+                                       v.feature_map = FeatureMap::kSoftmaxPair;
+                                       v.expand_k = 2;
+                                     })};
+  const CacheShape shape = cache_shape(config, DType::kBf16, converted);
   const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
-  EXPECT_EQ(bytes(0), std::size_t{2} * config.kv_heads * config.head_dim * config.head_dim * sizeof(float));
-  EXPECT_EQ(bytes(64), bytes(0) + 64 * per_token);
-  EXPECT_EQ(bytes(1 << 20), bytes(0) + static_cast<std::size_t>(config.context) * per_token);
+  const std::size_t states = per_token * static_cast<std::size_t>(config.head_dim);
+  ASSERT_EQ(shape.slots.size(), 5u);
+  EXPECT_EQ(shape.slot(0).bytes(), states) << "an undistilled form has room";
+  EXPECT_EQ(shape.slot(1).bytes(), states + 64 * per_token);
+  EXPECT_EQ(shape.slot(2).bytes(), states + static_cast<std::size_t>(config.context) * per_token)
+      << "no more than the context";
+  EXPECT_EQ(shape.slot(3).bytes(), 4 * states);
+  EXPECT_EQ(shape.slot(4).bytes(), states);
+}
+
+// Whatever the plan, what a sequence needs is what it takes, and it gives all of it back.
+TEST(Slots, AreCountedByThePlansLayers) {
+  const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
+  const ConvertedLayers converted = {nullptr, nullptr, nullptr,
+                                     of_variant([](DslaVariant& v) { v.expand_k = 16; }),
+                                     of_variant([](DslaVariant& v) { v.window = 100; })};
+  const CacheShape shape = cache_shape(config, DType::kBf16, converted);
+  const auto order = *ConversionOrder::create({3, 0, 4, 1, 2});
+  const auto backend = kernels::make_cpu_backend(1);
+  const auto pool = *CachePool::create(*backend, shape, order, std::size_t{4} << 20);
+  const std::int64_t tokens = 5 * kernels::kPageTokens - 3;
+  std::int64_t slots = 0;
+  for (int plan = 0; plan <= 5; ++plan) {
+    if (plan > 0) {
+      const std::size_t bytes = shape.slot(order.layer_at(plan - 1)).bytes();
+      slots += static_cast<std::int64_t>((bytes + shape.kv.page_bytes() - 1) / shape.kv.page_bytes());
+    }
+    EXPECT_EQ(pool->pages_needed(plan, tokens), slots + (5 - plan) * 5) << plan;
+    {
+      const auto prefix = pool->allocate(plan, tokens);
+      ASSERT_TRUE(prefix.has_value());
+      EXPECT_EQ(pool->total_pages() - pool->free_pages(), pool->pages_needed(plan, tokens));
+      EXPECT_EQ(pool->state_bytes_used(), static_cast<std::size_t>(slots) * pool->page_bytes());
+      const std::int64_t before = pool->free_pages();
+      const auto child = pool->fork(*prefix, tokens, 2 * tokens);
+      ASSERT_TRUE(child.has_value());
+      EXPECT_EQ(before - pool->free_pages(), pool->pages_to_fork(plan, tokens, 2 * tokens));
+      EXPECT_EQ(pool->state_bytes_used(), 2 * static_cast<std::size_t>(slots) * pool->page_bytes());
+    }
+    EXPECT_EQ(pool->free_pages(), pool->total_pages()) << plan;
+    EXPECT_EQ(pool->state_bytes_used(), 0u);
+  }
 }
 
 LlamaConfig small_config() {
@@ -309,11 +357,12 @@ class Variant : public ::testing::TestWithParam<Variants> {
     const testing::ReferenceLayer& trained = layers_.at(layer);
     return distilled_dsla(weights.config, trained.variant, trained.tensors, weights.dtype);
   }
+  [[nodiscard]] ConvertedLayers converted(const ModelWeights& weights) const {
+    return {packed(0, weights), nullptr, packed(2, weights)};
+  }
   [[nodiscard]] std::unique_ptr<Engine> engine(const std::shared_ptr<const ModelWeights>& weights,
                                                int threads) const {
-    const DslaVariant held = widest(GetParam().first, GetParam().second);
-    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, held);
-    for (const int layer : {2, 0}) made->install(layer, packed(layer, *weights));
+    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, converted(*weights));
     made->install(1, undistilled_dsla(weights->config, 1, weights->dtype));
     return made;
   }
@@ -339,7 +388,7 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
-  const CacheShape shape = cache_shape(c, DType::kF32, widest(GetParam().first, GetParam().second));
+  const CacheShape shape = cache_shape(c, DType::kF32, converted(*weights));
   const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
   const auto ids = noise_ids(155, 3);

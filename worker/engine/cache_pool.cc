@@ -14,11 +14,26 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
-CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const DslaVariant& variant) {
-  return {{kv_dtype, config.kv_heads, config.head_dim},
-          dsla_shape(config, variant),
-          {config.heads, config.kv_heads, config.head_dim,
-           std::min<std::int64_t>(variant.window, config.context)}};
+int CacheShape::widest_d_k() const {
+  int widest = 0;
+  for (const SlotShape& slot : slots) widest = std::max(widest, slot.states.d_k);
+  return widest;
+}
+
+bool CacheShape::has_window() const {
+  return std::ranges::any_of(slots, [](const SlotShape& slot) { return slot.window.window > 0; });
+}
+
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const ConvertedLayers& converted) {
+  CacheShape shape{{kv_dtype, config.kv_heads, config.head_dim}, {}};
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(config.layers); ++layer) {
+    const bool there = layer < converted.size() && converted[layer] != nullptr;
+    const DslaVariant variant = there ? converted[layer]->variant : DslaVariant{};
+    shape.slots.push_back({dsla_shape(config, variant),
+                           {config.heads, config.kv_heads, config.head_dim,
+                            std::min<std::int64_t>(variant.window, config.context)}});
+  }
+  return shape;
 }
 
 kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant) {
@@ -50,7 +65,7 @@ void SequenceCache::release() {
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
     const auto& pages = layers_[static_cast<std::size_t>(layer)];
     for (const std::int32_t page : pages) pool_->arena_.release(page);
-    if (!pages.empty() && pool_->order_.converted(layer, plan_)) --pool_->slots_in_use_;
+    if (pool_->order_.converted(layer, plan_)) pool_->slot_pages_in_use_ -= std::ssize(pages);
   }
   layers_.clear();
   pool_ = nullptr;
@@ -61,7 +76,7 @@ float* SequenceCache::state(int layer) const {
 }
 
 float* SequenceCache::ring(int layer) const {
-  return state(layer) + pool_->shape_.dsla.state_floats();
+  return state(layer) + pool_->shape_.slot(layer).states.state_floats();
 }
 
 Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, const CacheShape& shape,
@@ -85,20 +100,24 @@ Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, 
 
 CachePool::CachePool(kernels::Backend::Buffer memory, const CacheShape& shape, const ConversionOrder& order,
                      std::int32_t pages)
-    : memory_(std::move(memory)),
-      shape_(shape),
-      order_(order),
-      arena_(pages),
-      slot_pages_(static_cast<std::int32_t>(divide_up(static_cast<std::int64_t>(shape.slot_bytes()),
-                                                      static_cast<std::int64_t>(shape.kv.page_bytes())))) {}
+    : memory_(std::move(memory)), shape_(shape), order_(order), arena_(pages), slots_to_(1, 0) {
+  for (const SlotShape& slot : shape.slots) {
+    const std::size_t slot_pages = (slot.bytes() + page_bytes() - 1) / page_bytes();
+    slot_pages_.push_back(static_cast<std::int32_t>(slot_pages));
+  }
+  for (int position = 0; position < order.layers(); ++position) {
+    slots_to_.push_back(slots_to_.back() + slot_pages_[static_cast<std::size_t>(order.layer_at(position))]);
+  }
+}
 
 std::byte* CachePool::page(std::int32_t number) const {
   return memory_.get() + static_cast<std::size_t>(number) * page_bytes();
 }
 
 std::int64_t CachePool::pages_needed(int plan, std::int64_t tokens) const {
-  const std::int64_t converted = std::min(plan, order_.layers());
-  return (order_.layers() - converted) * divide_up(tokens, kernels::kPageTokens) + converted * slot_pages_;
+  const int converted = std::min(plan, order_.layers());
+  return (order_.layers() - converted) * divide_up(tokens, kernels::kPageTokens) +
+         slots_to_[static_cast<std::size_t>(converted)];
 }
 
 std::int64_t CachePool::pages_to_fork(int plan, std::int64_t prefix_tokens, std::int64_t tokens) const {
@@ -111,10 +130,11 @@ std::int64_t CachePool::pages_to_fork(int plan, std::int64_t prefix_tokens, std:
 bool CachePool::take(SequenceCache& cache, int layer, std::int64_t pages) {
   auto& mine = cache.layers_[static_cast<std::size_t>(layer)];
   if (order_.converted(layer, cache.plan_)) {
-    const auto first = arena_.allocate_run(slot_pages_);
+    const std::int32_t count = slot_pages_[static_cast<std::size_t>(layer)];
+    const auto first = arena_.allocate_run(count);
     if (!first) return false;
-    for (std::int32_t i = 0; i < slot_pages_; ++i) mine.push_back(*first + i);
-    ++slots_in_use_;
+    for (std::int32_t i = 0; i < count; ++i) mine.push_back(*first + i);
+    slot_pages_in_use_ += count;
     return true;
   }
   for (std::int64_t i = 0; i < pages; ++i) {
@@ -135,7 +155,7 @@ std::optional<SequenceCache> CachePool::allocate(int plan, std::int64_t tokens) 
   for (int layer = 0; layer < order_.layers(); ++layer) {
     if (!take(cache, layer, divide_up(tokens, kernels::kPageTokens))) return std::nullopt;
     if (order_.converted(layer, plan)) {
-      std::memset(cache.state(layer), 0, shape_.dsla.state_floats() * sizeof(float));
+      std::memset(cache.state(layer), 0, shape_.slot(layer).states.state_floats() * sizeof(float));
     }
   }
   return cache;
@@ -169,7 +189,7 @@ void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, 
   const bool has_partial = prefix_tokens % kernels::kPageTokens != 0;
   for (int layer = 0; layer < order_.layers(); ++layer) {
     if (order_.converted(layer, child.plan_)) {
-      std::memcpy(child.state(layer), prefix.state(layer), shape_.slot_bytes());
+      std::memcpy(child.state(layer), prefix.state(layer), shape_.slot(layer).bytes());
     } else if (has_partial) {
       std::memcpy(page(child.layers_[static_cast<std::size_t>(layer)][partial]),
                   page(prefix.layers_[static_cast<std::size_t>(layer)][partial]), page_bytes());
@@ -178,7 +198,7 @@ void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, 
 }
 
 std::size_t CachePool::state_bytes_used() const {
-  return static_cast<std::size_t>(slots_in_use_) * static_cast<std::size_t>(slot_pages_) * page_bytes();
+  return static_cast<std::size_t>(slot_pages_in_use_) * page_bytes();
 }
 
 std::size_t CachePool::kv_bytes_used() const {

@@ -1,5 +1,5 @@
-// What sequences keep between steps, within one memory budget: KV pages for each attention layer, two float32
-// states for each DSLA layer and, where the chain's variant has a window, the ring of its latest tokens.
+// What sequences keep between steps, within one memory budget: KV pages for each attention layer, a slot for
+// each DSLA layer: two float32 states and, where the layer has a window, the ring of its latest tokens.
 //
 // All a sequence will ever need is taken when it is admitted, so a running sequence never runs out of memory
 // and nothing is ever preempted. Thread safety: one user at a time.
@@ -14,23 +14,32 @@
 #include "worker/model/config.h"
 #include "worker/model/conversion_order.h"
 #include "worker/model/dsla_variant.h"
+#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
 
-struct CacheShape {
-  kernels::KvLayout kv;
-  kernels::DslaShape dsla;      // of the widest states that a layer may have
-  kernels::WindowShape window;  // its `window` is 0 where converted layers have none
+// What a sequence keeps of one converted layer.
+struct SlotShape {
+  kernels::DslaShape states;
+  kernels::WindowShape window;  // of the ring behind the states; its `window` is 0 where the layer has none
 
-  // What a sequence keeps of a converted layer: the states, then the ring.
-  [[nodiscard]] std::size_t slot_bytes() const {
-    return (dsla.state_floats() + window.ring_floats()) * sizeof(float);
+  [[nodiscard]] std::size_t bytes() const {
+    return (states.state_floats() + window.ring_floats()) * sizeof(float);
   }
 };
 
-// Of a model whose distilled layers are of `variant` or narrower. A window longer than the model's context is
-// the context: no sequence has more tokens.
-CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const DslaVariant& variant);
+struct CacheShape {
+  kernels::KvLayout kv;
+  std::vector<SlotShape> slots;  // by layer
+
+  [[nodiscard]] const SlotShape& slot(int layer) const { return slots[static_cast<std::size_t>(layer)]; }
+  [[nodiscard]] int widest_d_k() const;
+  [[nodiscard]] bool has_window() const;  // of any layer
+};
+
+// Of a model with these converted layers (by layer). Where there is none, an undistilled one has room. A
+// window longer than the model's context is the context: no sequence has more tokens.
+CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const ConvertedLayers& converted);
 kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant);
 
 class CachePool;
@@ -51,7 +60,7 @@ class SequenceCache {
   }
   // State of a DSLA layer, [2, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
   [[nodiscard]] float* state(int layer) const;
-  // Its ring, [2, n_kv, window, d]; REQUIRES: the plan converts the layer, the pool's shape has a window.
+  // Its ring, [2, n_kv, window, d]; REQUIRES: the plan converts the layer, which has a window.
   [[nodiscard]] float* ring(int layer) const;
 
  private:
@@ -105,8 +114,9 @@ class CachePool {
   CacheShape shape_;
   ConversionOrder order_;
   BlockArena arena_;
-  std::int32_t slot_pages_;        // pages of one converted layer's slot
-  std::int64_t slots_in_use_ = 0;  // runs handed out
+  std::vector<std::int32_t> slot_pages_;  // of a converted layer's slot, by layer
+  std::vector<std::int64_t> slots_to_;    // pages of all slots of a sequence, by plan
+  std::int64_t slot_pages_in_use_ = 0;
 };
 
 }  // namespace dslad::worker

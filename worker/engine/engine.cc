@@ -11,23 +11,22 @@ using kernels::RowKind;
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const ConversionOrder& order, const EngineLimits& limits,
-                                               const DslaVariant& variant) {
-  auto caches = CachePool::create(*backend, cache_shape(weights->config, weights->dtype, variant), order,
+                                               const ConvertedLayers& converted) {
+  auto caches = CachePool::create(*backend, cache_shape(weights->config, weights->dtype, converted), order,
                                   limits.cache_bytes);
   if (!caches) return caches.error();
-  return std::unique_ptr<Engine>(
+  std::unique_ptr<Engine> engine(
       new Engine(std::move(backend), std::move(weights), order, limits, *std::move(caches)));
+  for (std::size_t layer = 0; layer < converted.size(); ++layer) {
+    if (converted[layer] != nullptr) engine->install(static_cast<int>(layer), converted[layer]);
+  }
+  return engine;
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const LoadedChain& chain, const EngineLimits& limits) {
-  auto engine = create(std::move(backend), std::move(weights), chain.order, limits, variant_of(chain.layers));
-  if (!engine) return engine;
-  for (std::size_t position = 0; position < chain.layers.size(); ++position) {
-    (*engine)->install(chain.order.layer_at(static_cast<int>(position)), chain.layers[position]);
-  }
-  return engine;
+  return create(std::move(backend), std::move(weights), chain.order, limits, chain.by_layer());
 }
 
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,

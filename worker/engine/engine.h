@@ -33,11 +33,12 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // For converted layers of `variant`, narrower or undistilled ones, that are installed later.
+  // With the layers of `converted` (by layer; null or missing: none) installed. Of others only undistilled
+  // forms may be, later.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const ConversionOrder& order, const EngineLimits& limits,
-                                                const DslaVariant& variant = {});
+                                                const ConvertedLayers& converted = {});
   // With the chain's order and its distilled layers.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,

@@ -130,11 +130,11 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   bool enough = true;
   if (rows > capacity_) {
-    const std::int64_t d_k = caches_.shape().dsla.d_k;
+    const std::int64_t d_k = caches_.shape().widest_d_k();
     enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) && grow(qkv_, rows, qkv_width_) &&
              grow(gates_, rows, 2 * c.kv_heads * d_k) && grow(mapped_, rows, (c.heads + c.kv_heads) * d_k) &&
              grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
-    if (caches_.shape().window.window > 0) enough = enough && grow(state_heads_, rows, heads_width);
+    if (caches_.shape().has_window()) enough = enough && grow(state_heads_, rows, heads_width);
     capacity_ = enough ? rows : 0;
   }
   if (enough && logit_rows > logit_capacity_) {
@@ -307,8 +307,8 @@ void Forward::window_attention(int layer, const Rows& rows) {
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->ring(layer)});
   }
   const Qkv x = qkv();
-  backend_.window_attention({caches_.shape().window, x.q, x.stride, x.k, x.v, x.stride, floats(heads_),
-                             std::int64_t{c.heads} * c.head_dim,
+  backend_.window_attention({caches_.shape().slot(layer).window, x.q, x.stride, x.k, x.v, x.stride,
+                             floats(heads_), std::int64_t{c.heads} * c.head_dim,
                              1.0f / std::sqrt(static_cast<float>(c.head_dim)), pieces});
 }
 

@@ -41,7 +41,7 @@ class Forward {
           const ConversionOrder& order, const CachePool& caches);
 
   // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs;
-  // its states are no wider than the caches', its window is theirs.
+  // its slot in the caches is of its variant, or of a wider one.
   void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
   [[nodiscard]] const DslaWeights* converted(int layer) const;
 

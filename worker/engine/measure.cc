@@ -108,13 +108,14 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   constexpr std::int64_t kWarmUp = 2;
   constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
   const LlamaConfig& c = weights->config;
-  const CacheShape shape = cache_shape(c, weights->dtype, variant_of(converted));
+  const CacheShape shape = cache_shape(c, weights->dtype, converted);
   // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
   const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
-  const std::size_t layer_bytes =
-      static_cast<std::size_t>(pages) * shape.kv.page_bytes() + shape.slot_bytes();
-  const std::size_t budget =
-      layer_bytes * static_cast<std::size_t>(c.layers) * static_cast<std::size_t>(sequences);
+  std::size_t sequence_bytes = 0;
+  for (const SlotShape& slot : shape.slots) {
+    sequence_bytes += static_cast<std::size_t>(pages) * shape.kv.page_bytes() + slot.bytes();
+  }
+  const std::size_t budget = sequence_bytes * static_cast<std::size_t>(sequences);
   auto caches = CachePool::create(backend, shape, order, budget);
   if (!caches) return caches.error();
   std::memset((*caches)->base(), kFill,

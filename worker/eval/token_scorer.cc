@@ -18,7 +18,7 @@ Result<std::unique_ptr<TokenScorer>> TokenScorer::create(kernels::Backend& backe
                                                          const ConversionOrder& order,
                                                          const ConvertedLayers& converted,
                                                          std::size_t cache_bytes) {
-  const CacheShape shape = cache_shape(weights->config, weights->dtype, variant_of(converted));
+  const CacheShape shape = cache_shape(weights->config, weights->dtype, converted);
   auto caches = CachePool::create(backend, shape, order, cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<TokenScorer>(

@@ -50,7 +50,7 @@ Status check_variant(const DslaVariant& variant);
 // biases.
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 
-// A variant whose caches and buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).
+// A variant whose buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).
 DslaVariant widest(const DslaVariant& a, const DslaVariant& b);
 
 // "paper": the paper's layer. "dslad", the default (docs/quality.md has why): a window of 64 tokens, rotary,

@@ -36,13 +36,12 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
 
 }  // namespace
 
-DslaVariant variant_of(const ConvertedLayers& layers) {
-  std::optional<DslaVariant> variant;
-  for (const auto& layer : layers) {
-    if (layer != nullptr && layer->distilled)
-      variant = variant ? widest(*variant, layer->variant) : layer->variant;
+ConvertedLayers LoadedChain::by_layer() const {
+  ConvertedLayers out(static_cast<std::size_t>(order.layers()));
+  for (std::size_t position = 0; position < layers.size(); ++position) {
+    out[static_cast<std::size_t>(order.layer_at(static_cast<int>(position)))] = layers[position];
   }
-  return variant.value_or(DslaVariant());
+  return out;
 }
 
 std::size_t LoadedChain::bytes() const {

@@ -20,11 +20,6 @@ namespace dslad::worker {
 // Converted forms of layers; null where there is none.
 using ConvertedLayers = std::vector<std::shared_ptr<const DslaWeights>>;
 
-// The widest variant of the distilled ones, whose caches hold an undistilled one's too; the paper's where
-// none is.
-// REQUIRES: they are of one chain.
-DslaVariant variant_of(const ConvertedLayers& layers);
-
 struct LoadedChain {
   ConversionOrder order;                  // the manifest's; by index without one
   std::optional<ChainManifest> manifest;  // absent: there is none, or it was refused
@@ -32,7 +27,8 @@ struct LoadedChain {
       layers;           // by position in the order: the distilled ones that can be used; plans end with them
   std::string warning;  // what was refused, and why; empty: nothing was
 
-  [[nodiscard]] std::size_t bytes() const;  // of all packed matrices
+  [[nodiscard]] ConvertedLayers by_layer() const;  // the same layers, as many as the model has
+  [[nodiscard]] std::size_t bytes() const;         // of all packed matrices
 };
 
 // Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.

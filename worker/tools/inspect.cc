@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -15,9 +16,9 @@ namespace {
 struct Facts {
   std::int64_t parameters = 0;
   std::size_t file_bytes = 0;
-  std::size_t kv_bytes_per_token = 0;     // all layers attention
-  std::size_t state_bytes_per_layer = 0;  // of a converted layer, for one sequence of any length
-  std::int64_t window = 0;                // tokens of exact attention that these bytes hold too
+  std::size_t kv_bytes_per_token = 0;    // all layers attention
+  std::vector<std::size_t> state_bytes;  // by converted layer, for one sequence of any length
+  std::int64_t window = 0;               // tokens of exact attention that these bytes hold too
 };
 
 Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype,
@@ -29,11 +30,13 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
       facts.file_bytes += tensor.bytes.size();
     }
   }
-  const CacheShape shape = cache_shape(c, dtype, variant_of(chain.layers));
+  const CacheShape shape = cache_shape(c, dtype, chain.by_layer());
   facts.kv_bytes_per_token =
       shape.kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
-  facts.state_bytes_per_layer = shape.slot_bytes();
-  facts.window = shape.window.window;
+  for (const SlotShape& slot : shape.slots) {
+    facts.state_bytes.push_back(slot.bytes());
+    facts.window = std::max(facts.window, slot.window.window);
+  }
   return facts;
 }
 
@@ -62,7 +65,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"rope_theta", c.rope_theta},
       {"tie_word_embeddings", c.tie_word_embeddings},
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
-      {"dsla_state_bytes_per_layer", facts.state_bytes_per_layer},
+      {"dsla_state_bytes", facts.state_bytes},
       {"dsla_window", facts.window},
   };
   out["chain"] = chain_json(chain);
@@ -82,8 +85,9 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
   fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, dtype);
   const std::string window =
       facts.window > 0 ? fmt::format(", a window of {} tokens included", facts.window) : "";
-  fmt::print("DSLA state     {} bytes per sequence and converted layer{}\n", facts.state_bytes_per_layer,
-             window);
+  const auto [least, most] = std::ranges::minmax(facts.state_bytes);
+  fmt::print("DSLA state     {} bytes per sequence and converted layer{}\n",
+             least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most), window);
 }
 
 }  // namespace

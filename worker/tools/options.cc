@@ -21,13 +21,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> 
   if (!converted) return converted.error();
   EngineLimits limits;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
-  auto engine = Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights),
-                               chain.order, limits, variant_of(*converted));
-  if (!engine) return engine;
-  for (std::size_t layer = 0; layer < converted->size(); ++layer) {
-    (*engine)->install(static_cast<int>(layer), (*converted)[layer]);
-  }
-  return engine;
+  return Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), chain.order,
+                        limits, *converted);
 }
 
 void report_chain(const LoadedChain& chain, int plan) {
