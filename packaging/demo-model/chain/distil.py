@@ -163,8 +163,8 @@ def parse_options(arguments=None):
     return parser.parse_args(arguments)
 
 
-def main():
-    options = parse_options()
+def main(arguments=None):
+    options = parse_options(arguments)
     torch.set_num_threads(options.threads)
     if options.tf32:
         torch.set_float32_matmul_precision("high")

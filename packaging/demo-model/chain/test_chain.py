@@ -1,24 +1,32 @@
 """python -m unittest test_chain; needs the packages of requirements.txt."""
 
+import contextlib
+import io
 import json
+import shutil
 import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import xxhash
+from safetensors.torch import load_file
 
+import distil
 import dsla
 import segments
+import write_chain
 from batch import BatchBuilder
-from distil import parse_options, variant_of
-from layer_file import save_layer, start_layer
+from distil import parse_options, stored_chain, variant_of
+from layer_file import NAMES, save_layer, start_layer
 from logbooks import Loaders, TrainingData
 from network import Network
 from optimizer import Optimizer, learning_rate
 from stages import ChainedWeights, chained, layer_wise
 from student import PAPER, DslaLayer, Variant
 
+MODEL = Path(__file__).parents[1] / "model"
 TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
 RICH = Variant(True, "elu", True, True, 0, 6.0, -6.0)
 VARIANTS = (PAPER, RICH, Variant(True, "unit", window=4), Variant(True, "softmax", True, states=1),
@@ -222,6 +230,44 @@ class Stages(unittest.TestCase):
         self.assertEqual(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0])
         self.assertEqual(rates[4:], sorted(rates[4:], reverse=True))
         self.assertGreater(rates[-1], 0.1)
+
+
+class WriteChain(unittest.TestCase):
+    def test_layers_take_their_places_and_say_who_made_them(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run, dsla_folder = Path(folder) / "run", Path(folder) / "dsla"
+            shutil.copytree(MODEL / "dsla", dsla_folder)
+            before = json.loads((dsla_folder / "chain.json").read_text())
+            kept, order = before["layers"][:6], before["order"]["layers"]
+            options = [MODEL, "--chain", dsla_folder, "--keep", 6, "--order", f"{order[6]},{order[7]}", "--out", run, "--steps", 1,
+                       "--chained-steps", 1, "--rows", 200, "--training-lengths", 120, 130, "--lengths", 130, "--documents", 1,
+                       "--output-norm", "--alpha-per-head", "--window", 64, "--feature-map", "softmax", "--rotary",
+                       "--history-bias", 6, "--recency-bias", -6, "--layer-variant",
+                       f"{order[7]}=rotary=0,feature_map=softmax_pair,expand_k=2"]
+            with contextlib.redirect_stdout(io.StringIO()):
+                distil.main([str(option) for option in options])
+            write_chain.main([str(MODEL), str(run), "--chain", str(dsla_folder)])
+            chain = json.loads((dsla_folder / "chain.json").read_text())
+            self.assertEqual((before["order"], before["recipe"], kept), (chain["order"], chain["recipe"], chain["layers"][:6]))
+            self.assertEqual([plan for plan in before["plans"] if plan["plan"] <= 6], chain["plans"])
+            self.assertEqual(order, [entry["layer"] for entry in chain["layers"]])
+            self.assertNotIn("variant", chain["layers"][6])
+            self.assertEqual("dslad,rotary=0,feature_map=softmax_pair,expand_k=2",
+                             chain["layers"][7]["variant"]["name"])
+            for entry in chain["layers"][6:]:
+                self.assertEqual(write_chain.MADE_BY, entry["losses"]["made_by"])
+                self.assertEqual({"layer-wise": "1 of 1", "chained": "1 of 1"}, entry["losses"]["steps"])
+                self.assertEqual(xxhash.xxh3_128_hexdigest((dsla_folder / entry["file"]).read_bytes()), entry["checksum"])
+            # What was trained is what is read back, but for the rounding to bf16.
+            network = Network.load(MODEL)
+            made = dict(stored_chain(network, dsla_folder, 8)[order[7]].named_parameters())
+            for name, tensor in load_file(run / f"layer-{order[7]:02}.safetensors").items():
+                parameter = next(key for key, stored in NAMES.items() if stored == name)
+                torch.testing.assert_close(made[parameter], tensor, rtol=2**-8, atol=0)
+            with self.assertRaisesRegex(SystemExit, f"layer {order[6]} is the next"):
+                wrong = (run / "plans.jsonl").read_text().replace(f'"order": "{order[6]},', '"order": "5,')
+                (run / "plans.jsonl").write_text(wrong)
+                write_chain.main([str(MODEL), str(run), "--chain", str(dsla_folder)])
 
 
 if __name__ == "__main__":

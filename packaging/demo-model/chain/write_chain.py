@@ -66,38 +66,30 @@ def own_variant(variant, chain):
 
 
 @torch.no_grad()
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--chain", type=Path, required=True)
-    args = parser.parse_args()
-    network, books = Network.load(args.model), Logbooks(args.model)
+def with_layers(chain, folder, run, network, books):
+    """`chain`, the manifest in `folder`, with the layers of `run` in place of its own; their files are written."""
     batches = [books.batch(f"held-out-layers-{length}", length) for length in HELD_OUT]
-    options = json.loads((args.run / "plans.jsonl").read_text().splitlines()[0])
-    new_file = locked(args.chain / "chain.json")
-    chain = json.loads((args.chain / "chain.json").read_text())
+    options = json.loads((run / "plans.jsonl").read_text().splitlines()[0])
     keep = options["keep"]
-    converted = stored_chain(network, args.chain, keep)
+    converted = stored_chain(network, folder, keep)
     replaced = {entry["layer"]: entry["losses"] for entry in chain["layers"][keep:]}
-    chain["layers"] = chain["layers"][:keep]
-    chain["plans"] = [plan for plan in chain["plans"] if plan["plan"] <= keep]
+    layers, plans = chain["layers"][:keep], [plan for plan in chain["plans"] if plan["plan"] <= keep]
     for index in map(int, options["order"].split(",")):
-        next_one = chain["order"]["layers"][len(chain["layers"])]
+        next_one = chain["order"]["layers"][len(layers)]
         if next_one != index:
-            raise SystemExit(f"{args.chain}: layer {next_one} is the next in its order, {args.run} has layer {index}")
+            raise SystemExit(f"{folder}: layer {next_one} is the next in its order, {run} has layer {index}")
         variant = variant_of(options, index)
         if variant.states != 2:
-            raise SystemExit(f"{args.run}: layer {index} has {variant.states} state; a chain's have two")
+            raise SystemExit(f"{run}: layer {index} has {variant.states} state; a chain's have two")
         file = f"layer-{index:02}.safetensors"
-        done = json.loads((args.run / file).with_suffix(".json").read_text())
+        done = json.loads((run / file).with_suffix(".json").read_text())
         layer = DslaLayer(network.config, variant, network.projections(index), 0)
-        save_layer(load_layer(layer, args.run / file), args.chain / file, torch.bfloat16)
-        converted[index] = load_layer(layer, args.chain / file)
+        save_layer(load_layer(layer, run / file), folder / file, torch.bfloat16)
+        converted[index] = load_layer(layer, folder / file)
         entry = {
             "layer": index,
             "file": file,
-            "checksum": xxhash.xxh3_128_hexdigest((args.chain / file).read_bytes()),
+            "checksum": xxhash.xxh3_128_hexdigest((folder / file).read_bytes()),
             "losses": {
                 "made_by": MADE_BY,
                 "options": {name: value for name, value in options.items() if name not in FOLDERS},
@@ -110,11 +102,24 @@ def main():
         if options.get("start") and replaced.get(index, {}).get("made_by") == MADE_BY:
             entry["losses"]["started_from"] = replaced[index]
         own = own_variant(variant, chain["variant"])
-        chain["layers"].append({**entry, "variant": own} if own else entry)
-    new_file.write(json.dumps(chain, indent=1) + "\n")
-    new_file.flush()
-    os.fsync(new_file.fileno())
-    os.rename(new_file.name, args.chain / "chain.json")
+        layers.append({**entry, "variant": own} if own else entry)
+    return {**chain, "layers": layers, "plans": plans}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--chain", type=Path, required=True)
+    args = parser.parse_args(arguments)
+    network, books = Network.load(args.model), Logbooks(args.model)
+    with locked(args.chain / "chain.json") as new_file:
+        chain = json.loads((args.chain / "chain.json").read_text())
+        chain = with_layers(chain, args.chain, args.run, network, books)
+        new_file.write(json.dumps(chain, indent=1) + "\n")
+        new_file.flush()
+        os.fsync(new_file.fileno())
+        os.rename(new_file.name, args.chain / "chain.json")
 
 
 if __name__ == "__main__":
