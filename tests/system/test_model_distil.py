@@ -161,6 +161,18 @@ class Distil(unittest.TestCase):
         self.assertIn("layer 1", refused.stderr)
         self.assertIn("feature_map=elu", refused.stderr)
 
+    def test_what_other_programs_say_in_a_chain_is_no_trouble(self):
+        first = self.folder / "first"
+        self.distil(first, "--layers", 1)
+        chain = json.loads((first / "chain.json").read_text())
+        with open(first / "log.jsonl", "a") as log:
+            log.write('{"layer": "one"}\n[0]\n{"layer": 0, "st')
+        for number, recipe in enumerate(({"from": "another"}, {"from": {"keep": "all"}}, {"from": {"keep": 9}}, {})):
+            (first / "chain.json").write_text(json.dumps({**chain, "recipe": recipe}))
+            out = self.folder / f"new-{number}"
+            self.tool("distil", self.model, "--text", self.text, "--out", out, "--from", first, *SHORT, "--layers", 1)
+            self.assertEqual(recipe, json.loads((out / "chain.json").read_text())["recipe"]["from"]["recipe"])
+
     def test_what_cannot_begin_a_chain_is_named(self):
         first = self.folder / "first"
         self.distil(first, "--layers", 1)

@@ -11,7 +11,21 @@
 namespace dslad::worker {
 namespace {
 
-constexpr const char* kRecipeKey = "from";
+// A member of what may be any JSON, as other programs write in these places too; null: it is none.
+const nlohmann::json* member(const nlohmann::json& json, const char* name) {
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  return found == json.end() ? nullptr : &*found;
+}
+
+// Of a recipe whose chain came from a chain, what made the first `layers` layers where those are from there;
+// null: they are not.
+const nlohmann::json* earlier_recipe(const nlohmann::json& recipe, int layers) {
+  const nlohmann::json* from = member(recipe, "from");
+  if (from == nullptr) return nullptr;
+  const nlohmann::json* keep = member(*from, "keep");
+  if (keep == nullptr || !keep->is_number_integer() || *keep < layers) return nullptr;
+  return member(*from, "recipe");
+}
 
 Status copy_layer(const std::filesystem::path& from, const DistilledLayer& layer,
                   const std::filesystem::path& to) {
@@ -29,7 +43,8 @@ std::string log_of(const std::filesystem::path& log, std::span<const DistilledLa
   std::ifstream file(log);
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, false);  // a killed run may have left half a line
-    if (json.is_object() && wanted.contains(json.value("layer", -1))) kept += line + "\n";
+    const nlohmann::json* layer = member(json, "layer");
+    if (layer != nullptr && layer->is_number_integer() && wanted.contains(*layer)) kept += line + "\n";
   }
   return kept;
 }
@@ -52,11 +67,8 @@ std::span<const DistilledLayer> ChainSource::kept() const {
 }
 
 nlohmann::json ChainSource::description() const {
-  // Of chains that came from chains, what made the kept layers.
   const nlohmann::json* recipe = &manifest_.recipe;
-  while (recipe->contains(kRecipeKey) && keep_ <= recipe->at(kRecipeKey).value("keep", 0)) {
-    recipe = &recipe->at(kRecipeKey).at("recipe");
-  }
+  while (const nlohmann::json* earlier = earlier_recipe(*recipe, keep_)) recipe = earlier;
   return {{"keep", keep_}, {"warm_start", warm_start_}, {"recipe", *recipe}};
 }
 
