@@ -133,7 +133,7 @@ class Distil(unittest.TestCase):
         self.assertEqual((old["layers"][:2], old["plans"][:2]), (new["layers"][:2], new["plans"][:2]))
         self.assertEqual(3, len(new["layers"]))
         self.assertNotEqual(old["layers"][2]["checksum"], new["layers"][2]["checksum"])
-        self.assertEqual({"keep": 2, "warm_start": False, "recipe": old["recipe"]}, new["recipe"]["from"])
+        self.assertEqual({"keep": 2, "recipe": old["recipe"]}, new["recipe"]["from"])
         of_kept = lambda out: [line for line in self.losses(out) if line["layer"] < 2]
         self.assertEqual(of_kept(first), of_kept(second))
         # From there once more: what made the kept layers is what the third one tells of.
@@ -152,14 +152,21 @@ class Distil(unittest.TestCase):
         self.distil(first, "--layers", 2)
         no_steps = ("--sequence", 64, "--held-out-tokens", 100, "--layerwise-steps", 0, "--chained-steps", 0)
         self.tool("distil", self.model, "--text", self.text, "--out", second, "--from", first, "--keep", 1, "--warm-start",
-                  *no_steps, "--layers", 2)
+                  first, *no_steps, "--layers", 2)
         self.assertEqual((first / "layer-01.safetensors").read_bytes(), (second / "layer-01.safetensors").read_bytes())
         old, new = (json.loads((folder / "chain.json").read_text())["layers"][1] for folder in (first, second))
         self.assertEqual(old["losses"], new["losses"]["started_from"])
-        refused = self.tool("distil", self.model, "--text", self.text, "--out", self.folder / "other", "--from", first,
-                            "--keep", 1, "--warm-start", "--variant", "dslad,feature_map=elu", *SHORT, exit_status=1)
-        self.assertIn("layer 1", refused.stderr)
-        self.assertIn("feature_map=elu", refused.stderr)
+        third = self.folder / "third"  # in another order, where the other chain has only some of the layers
+        self.tool("distil", self.model, "--text", self.text, "--out", third, "--order", "reverse", "--warm-start", first, *no_steps)
+        made = {layer["layer"]: layer["losses"] for layer in json.loads((third / "chain.json").read_text())["layers"]}
+        self.assertEqual([0, 1], sorted(layer for layer, losses in made.items() if "started_from" in losses))
+        other = ("distil", self.model, "--text", self.text, "--out", self.folder / "other", "--order", "index", *SHORT)
+        refused = self.tool(*other, "--warm-start", first, "--variant", "dslad,feature_map=elu", exit_status=1)
+        self.assertIn("layer 0: a layer of variant dslad,feature_map=elu cannot start", refused.stderr)
+        self.assertIn("none/chain.json", self.tool(*other, "--warm-start", self.folder / "none", exit_status=1).stderr)
+        refused = self.tool("distil", self.model, "--text", self.text, "--out", first, "--warm-start", first, *SHORT,
+                            exit_status=1)
+        self.assertIn("name another --out", refused.stderr)
 
     def test_what_other_programs_say_in_a_chain_is_no_trouble(self):
         first = self.folder / "first"
@@ -186,8 +193,7 @@ class Distil(unittest.TestCase):
                              (("--from", first, *new, "--variant", "paper"), "window must be those of")):
             self.assertIn(words, self.tool(*base, *wrong, exit_status=1).stderr)
         self.assertFalse((self.folder / "new/chain.json").exists())
-        for lonely in (("--keep", 1), ("--warm-start",)):
-            self.tool(*base, *lonely, exit_status=2)
+        self.tool(*base, "--keep", 1, exit_status=2)
         damaged = bytearray((first / "layer-00.safetensors").read_bytes())
         damaged[-1] ^= 1
         (first / "layer-00.safetensors").write_bytes(damaged)
@@ -196,7 +202,10 @@ class Distil(unittest.TestCase):
         manifest = json.loads((first / "chain.json").read_text())
         manifest["teacher"]["digest"] = "0" * 32
         (first / "chain.json").write_text(json.dumps(manifest))
-        self.assertIn("other weights", self.tool(*base, "--from", first, *new, exit_status=1).stderr)
+        for option in ("--from", "--warm-start"):
+            refused = self.tool(*base, option, first, *new, exit_status=1)
+            self.assertIn(f"other weights (digest {'0' * 32}", refused.stderr)
+            self.assertIn(f"name another {option}", refused.stderr)
 
     def test_an_order_by_divergence_needs_steps_to_measure_it(self):
         refused = self.tool("sensitivity", self.model, "--text", self.text, "--layerwise-steps", 0, exit_status=1)

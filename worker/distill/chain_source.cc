@@ -7,6 +7,7 @@
 #include <set>
 
 #include "worker/files/atomic_file.h"
+#include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
 namespace {
@@ -51,7 +52,7 @@ std::string log_of(const std::filesystem::path& log, std::span<const DistilledLa
 
 }  // namespace
 
-Result<ChainSource> ChainSource::open(std::filesystem::path dir, std::optional<int> keep, bool warm_start) {
+Result<ChainSource> ChainSource::open(std::filesystem::path dir, std::optional<int> keep) {
   auto manifest = load_chain_manifest(dir);
   if (!manifest) return manifest.error();
   const int distilled = static_cast<int>(manifest->distilled.size());
@@ -59,7 +60,7 @@ Result<ChainSource> ChainSource::open(std::filesystem::path dir, std::optional<i
     return Error{ErrorCode::kInvalidArgument, fmt::format("{}: {} layers cannot be kept, the chain has {}",
                                                           dir.string(), *keep, distilled)};
   }
-  return ChainSource(std::move(dir), *std::move(manifest), keep.value_or(distilled), warm_start);
+  return ChainSource(std::move(dir), *std::move(manifest), keep.value_or(distilled));
 }
 
 std::span<const DistilledLayer> ChainSource::kept() const {
@@ -69,7 +70,7 @@ std::span<const DistilledLayer> ChainSource::kept() const {
 nlohmann::json ChainSource::description() const {
   const nlohmann::json* recipe = &manifest_.recipe;
   while (const nlohmann::json* earlier = earlier_recipe(*recipe, keep_)) recipe = earlier;
-  return {{"keep", keep_}, {"warm_start", warm_start_}, {"recipe", *recipe}};
+  return {{"keep", keep_}, {"recipe", *recipe}};
 }
 
 Result<ChainManifest> ChainSource::begin(const std::filesystem::path& dir, const DslaVariant& variant) const {
@@ -87,12 +88,6 @@ Result<ChainManifest> ChainSource::begin(const std::filesystem::path& dir, const
   const Status written = write_file(dir / "log.jsonl", log);
   if (!written) return written.error();
   return manifest;
-}
-
-const DistilledLayer* ChainSource::start_of(int layer) const {
-  if (!warm_start_) return nullptr;
-  const auto found = std::ranges::find(manifest_.distilled, layer, &DistilledLayer::layer);
-  return found == manifest_.distilled.end() ? nullptr : &*found;
 }
 
 }  // namespace dslad::worker

@@ -1,5 +1,4 @@
-// What a new chain takes over from one that exists: its order and evidence, its first layers as they are,
-// and, where that is wanted, what its other layers have learned as the start of the new ones.
+// What a new chain takes over from one that exists: its order and evidence, and its first layers as they are.
 //
 // The source is only read. Immutable; safe from any thread.
 #pragma once
@@ -11,7 +10,6 @@
 
 #include "schema/result.h"
 #include "worker/model/chain.h"
-#include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
 
@@ -19,12 +17,12 @@ class ChainSource {
  public:
   // `keep`: how many layers stay as they are; absent: all. Errors: those of load_chain_manifest;
   // kInvalidArgument when the chain has fewer.
-  static Result<ChainSource> open(std::filesystem::path dir, std::optional<int> keep, bool warm_start);
+  static Result<ChainSource> open(std::filesystem::path dir, std::optional<int> keep);
 
   [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
   [[nodiscard]] const ChainManifest& manifest() const { return manifest_; }
   [[nodiscard]] std::span<const DistilledLayer> kept() const;
-  // What a new chain's recipe says of it: {"keep", "warm_start", "recipe": what made the kept layers}.
+  // What a new chain's recipe says of it: {"keep", "recipe": what made the kept layers}.
   [[nodiscard]] nlohmann::json description() const;
 
   // Copies the kept layers' files and log into the folder `dir` and returns the manifest that a chain
@@ -32,17 +30,13 @@ class ChainSource {
   [[nodiscard]] Result<ChainManifest> begin(const std::filesystem::path& dir,
                                             const DslaVariant& variant) const;
 
-  // The source's layer that training of `layer` starts from; null: it starts from the teacher.
-  [[nodiscard]] const DistilledLayer* start_of(int layer) const;
-
  private:
-  ChainSource(std::filesystem::path dir, ChainManifest manifest, int keep, bool warm_start)
-      : dir_(std::move(dir)), manifest_(std::move(manifest)), keep_(keep), warm_start_(warm_start) {}
+  ChainSource(std::filesystem::path dir, ChainManifest manifest, int keep)
+      : dir_(std::move(dir)), manifest_(std::move(manifest)), keep_(keep) {}
 
   std::filesystem::path dir_;
   ChainManifest manifest_;
   int keep_;
-  bool warm_start_;
 };
 
 }  // namespace dslad::worker

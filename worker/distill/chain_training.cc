@@ -71,10 +71,10 @@ Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, i
 Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig& config, int layer,
                                       const DslaVariant& variant, nlohmann::json& started_from) {
   auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
-  const DistilledLayer* start = setup.source == nullptr ? nullptr : setup.source->start_of(layer);
+  const DistilledLayer* start = setup.warm_start == nullptr ? nullptr : setup.warm_start->layer(layer);
   if (!initial || start == nullptr) return initial;
-  const DslaVariant& learned_variant = setup.source->manifest().variant_of(*start);
-  const auto learned = load_dsla_layer(setup.source->dir(), *start, config, learned_variant);
+  const DslaVariant& learned_variant = setup.warm_start->manifest.variant_of(*start);
+  const auto learned = load_dsla_layer(setup.warm_start->dir, *start, config, learned_variant);
   if (!learned) return learned.error();
   const Status started = start_warm(config, learned_variant, *learned, variant, *initial);
   if (!started) return started.error().with_context(fmt::format("layer {}", layer));
@@ -125,6 +125,11 @@ void take_plans(const ChainManifest& stored, ChainManifest& manifest) {
 }
 
 }  // namespace
+
+const DistilledLayer* LearnedChain::layer(int layer) const {
+  const auto found = std::ranges::find(manifest.distilled, layer, &DistilledLayer::layer);
+  return found == manifest.distilled.end() ? nullptr : &*found;
+}
 
 Status save_distilled(const std::filesystem::path& dir, ChainManifest& manifest) {
   return update_chain_manifest(dir, [&](const Result<ChainManifest>& stored) -> Result<ChainManifest> {

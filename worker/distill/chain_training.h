@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "schema/result.h"
-#include "worker/distill/chain_source.h"
 #include "worker/distill/layer_training.h"
 #include "worker/model/chain.h"
 #include "worker/model/weight_files.h"
@@ -24,13 +23,21 @@ struct LayerReport {
   PlanQuality quality;  // of the plan that ends with this layer, on the held-out sequences
 };
 
+// A chain whose layers are where training starts instead of the teacher's, where it has them.
+struct LearnedChain {
+  std::filesystem::path dir;
+  ChainManifest manifest;
+
+  [[nodiscard]] const DistilledLayer* layer(int layer) const;  // null: it has none
+};
+
 struct ChainSetup {
   TrainingSetup training;                         // .dir is the chain's folder
   const WeightFiles* weights;                     // the teacher's files
   int layers = 0;                                 // of the order, to be distilled in all
   kernels::DType stored = kernels::DType::kBf16;  // matrices in the layers' files
   std::map<int, DslaVariant> layer_variants;      // of layers that have another than the manifest's
-  const ChainSource* source = nullptr;            // what layers may start from; null: the teacher alone
+  const LearnedChain* warm_start = nullptr;       // null: every layer starts from the teacher
   std::function<void(const LayerReport&)> on_layer;
 };
 

@@ -19,6 +19,11 @@ nlohmann::json recipe_of(const TrainingSession& session) {
     recipe["layer_variants"][std::to_string(layer)] = variant.name;  // of layers not begun yet, too
   }
   if (session.source) recipe["from"] = session.source->description();
+  if (session.warm_start) {
+    for (const DistilledLayer& layer : session.warm_start->manifest.distilled) {
+      recipe["warm_start"][std::to_string(layer.layer)] = layer.checksum;
+    }
+  }
   if (!session.long_context.training.empty()) {
     recipe["long_context_data"] = session.long_context.description;
   }
@@ -205,7 +210,7 @@ int distil(TrainingArguments arguments) {
   setup.layers = layers;
   setup.stored = *stored;
   setup.layer_variants = session.layer_variants;
-  setup.source = session.source ? &*session.source : nullptr;
+  setup.warm_start = session.warm_start ? &*session.warm_start : nullptr;
   setup.on_layer = [&](const LayerReport& report) { reporter.layer(report); };
   status = distil_chain(*session.backend, *session.network, setup, session.manifest);
   return status ? 0 : fail(status.error());

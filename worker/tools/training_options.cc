@@ -66,9 +66,9 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--keep", a.keep, "layers of --from that stay as they are; default: all")
       ->check(CLI::NonNegativeNumber)
       ->needs(from);
-  verb.add_flag("--warm-start", a.warm_start,
-                "the others start from what --from has of them, perhaps with a smaller expand_k")
-      ->needs(from);
+  verb.add_option(
+      "--warm-start", a.warm_start,
+      "folder of a chain: layers start from what it has of them, perhaps with a smaller expand_k");
   verb.add_option("--tasks", a.tasks, "more files, of the same kinds as those of --text");
   verb.add_option("--layers", a.layers, "to distil in all; 0: every layer")
       ->check(CLI::NonNegativeNumber)

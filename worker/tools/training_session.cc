@@ -77,7 +77,9 @@ Status TrainingSession::load() {
   if (!compute) return compute.error();
   const auto target = parse_target(arguments.target);
   if (!target) return target.error();
+  dir = arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
   Status read = open_source();
+  if (read) read = open_warm_start();
   if (read) read = read_variants();
   if (read) read = keep_variants();
   if (!read) return read;
@@ -96,7 +98,6 @@ Status TrainingSession::load() {
     stage->warm_up = stage->steps / kWarmUpPart;
   }
   arguments.data.files.insert(arguments.data.files.end(), arguments.tasks.begin(), arguments.tasks.end());
-  dir = arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
 
   const int threads =
       arguments.threads > 0 ? arguments.threads : static_cast<int>(std::thread::hardware_concurrency());
@@ -128,23 +129,36 @@ Status TrainingSession::load() {
   return longer ? read_manifest() : longer;
 }
 
+// Whether the folder that `option` names is another than the chain's own.
+Status TrainingSession::check_apart(std::string_view option, const std::string& folder) const {
+  std::error_code missing;
+  if (!std::filesystem::equivalent(folder, dir, missing)) return ok_status();
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("{} {} is where the new chain would be written; name another --out", option, folder)};
+}
+
 Status TrainingSession::open_source() {
   if (arguments.from.empty()) return ok_status();
   if (!arguments.order.empty()) {
     return Error{ErrorCode::kInvalidArgument,
                  "--order: the chain that --from names has one; leave --order out"};
   }
-  std::error_code missing;
-  const std::filesystem::path out =
-      arguments.out.empty() ? chain_folder(arguments.model) : std::filesystem::path(arguments.out);
-  if (std::filesystem::equivalent(arguments.from, out, missing)) {
-    return Error{
-        ErrorCode::kInvalidArgument,
-        fmt::format("--from {} is where the new chain would be written; name another --out", arguments.from)};
-  }
-  auto opened = ChainSource::open(arguments.from, arguments.keep, arguments.warm_start);
+  Status apart = check_apart("--from", arguments.from);
+  if (!apart) return apart;
+  auto opened = ChainSource::open(arguments.from, arguments.keep);
   if (!opened) return opened.error();
   source.emplace(*std::move(opened));
+  return ok_status();
+}
+
+Status TrainingSession::open_warm_start() {
+  if (arguments.warm_start.empty()) return ok_status();
+  Status apart = check_apart("--warm-start", arguments.warm_start);
+  if (!apart) return apart;
+  auto learned = load_chain_manifest(arguments.warm_start);
+  if (!learned) return learned.error();
+  warm_start.emplace(LearnedChain{arguments.warm_start, *std::move(learned)});
   return ok_status();
 }
 
@@ -211,6 +225,10 @@ Status TrainingSession::load_long_context(const LlamaConfig& config) {
 
 Status TrainingSession::read_manifest() {
   const Teacher& teacher = network->teacher();
+  if (warm_start) {
+    Status same = check_teacher(warm_start->manifest, teacher.digest, warm_start->dir, "--warm-start");
+    if (!same) return same;
+  }
   auto lock = FolderLock::take(dir);
   if (!lock) {
     const bool taken = lock.error().code == ErrorCode::kRefused;

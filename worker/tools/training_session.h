@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "worker/distill/chain_source.h"
 #include "worker/distill/chain_training.h"
 #include "worker/distill/sensitivity.h"
 #include "worker/files/folder_lock.h"
@@ -39,6 +40,7 @@ class TrainingSession {
   DslaVariant variant;
   std::map<int, DslaVariant> layer_variants;  // of layers that are to have another
   std::optional<ChainSource> source;          // what this one begins with
+  std::optional<LearnedChain> warm_start;     // where its layers start
   std::unique_ptr<kernels::TrainingBackend> backend;
   std::unique_ptr<WeightFiles> weights;
   std::unique_ptr<Network> network;
@@ -50,7 +52,9 @@ class TrainingSession {
  private:
   explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
   Status load();
+  [[nodiscard]] Status check_apart(std::string_view option, const std::string& folder) const;
   Status open_source();
+  Status open_warm_start();
   Status read_variants();
   Status keep_variants();
   Status load_long_context(const LlamaConfig& config);

@@ -27,7 +27,7 @@ struct TrainingArguments {
   std::vector<std::string> layer_variants;  // LAYER=VARIANT
   std::string from;                         // folder of a chain to begin with; empty: none
   std::optional<int> keep;                  // of its layers; absent: all
-  bool warm_start = false;                  // its other layers are where training starts
+  std::string warm_start;  // folder of a chain whose layers are where training starts; empty: none
   std::string target = "attention", compute = "bf16", stored = "bf16";
   std::optional<double> projection_rate;  // absent: by the variant
   std::string order;                      // a method or a file; empty: what the folder says, else kl
