@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Starts dslad and one CPU worker in a temporary folder, runs the demo model's jobs, shows what came of them; then the
-same jobs again with half and three quarters of the model's layers converted.
+same jobs again with half, three quarters and all of the model's layers converted.
 
 usage: demo.py BIN [--keep]      BIN: the folder with dslad, dslad-worker and dslactl
 Everything it starts ends with it; the folder is removed unless --keep is given. Standard library only.
@@ -157,7 +157,7 @@ def compare_plans(service, jobs, first):
     """The same jobs with more and more layers converted; `first`: results and seconds of plan 0."""
     layers = json.loads(service.ctl("layers", "--json"))["models"][0]["layers"]
     rows = [row_of(0, jobs, *first)]
-    for plan in (len(layers) // 2, len(layers) * 3 // 4):
+    for plan in (len(layers) // 2, len(layers) * 3 // 4, len(layers)):
         if sum(bool(layer["distilled"]) for layer in layers) < plan:
             print(f"the model's chain has no plan {plan}")
             continue
@@ -182,7 +182,7 @@ def run(service):
     right, asked = questions_right(jobs, results)
     print(f"\n{right} of {asked} questions answered exactly as expected (a small model; see its card)")
 
-    say("The same jobs with half and three quarters of the layers as dual-state linear attention")
+    say("The same jobs with half, three quarters and all of the layers as dual-state linear attention")
     compare_plans(service, jobs, (results, seconds))
 
     say("The job and layer tables, straight from the database file")

@@ -45,7 +45,7 @@ WHOLE = (  # a whole chain
 )
 GREEDY = WHOLE + "--order 5,6,2,3,7,0,4,1 "
 EXPERIMENTS = {
-    "shipped": {
+    "longer": {
         "last-two": LAST_TWO.replace("120 4000", "120 7600")
         + "--layer-variant 1=rotary=0,feature_map=softmax_pair --hard 4=700 1=4500",
     },
@@ -55,7 +55,6 @@ EXPERIMENTS = {
         "none": HARD + "--feature-map none",
         "unit": HARD + "--feature-map unit",
     },
-    "wider": {f"{n}": HARD.replace("120 4000", "120 7600") + WIDE + f"--expand-k {n}" for n in (2, 4)},
     "facts": {
         **{name: FACTS + parts for name, parts in SPLIT.items()},
         "one-wider": FACTS + SPLIT["one-wide"] + " --expand-k 2",
