@@ -156,6 +156,11 @@ class Distil(unittest.TestCase):
         self.assertEqual((first / "layer-01.safetensors").read_bytes(), (second / "layer-01.safetensors").read_bytes())
         old, new = (json.loads((folder / "chain.json").read_text())["layers"][1] for folder in (first, second))
         self.assertEqual(old["losses"], new["losses"]["started_from"])
+        checksums = {str(layer["layer"]): layer["checksum"] for layer in json.loads((first / "chain.json").read_text())["layers"]}
+        self.assertEqual(checksums, json.loads((second / "chain.json").read_text())["recipe"]["warm_start"])
+        changed = self.tool("distil", self.model, "--text", self.text, "--out", second, "--from", first, "--keep", 1, *no_steps,
+                            "--layers", 3, "--resume", exit_status=1)
+        self.assertIn("/warm_start", changed.stderr)
         third = self.folder / "third"  # in another order, where the other chain has only some of the layers
         self.tool("distil", self.model, "--text", self.text, "--out", third, "--order", "reverse", "--warm-start", first, *no_steps)
         made = {layer["layer"]: layer["losses"] for layer in json.loads((third / "chain.json").read_text())["layers"]}

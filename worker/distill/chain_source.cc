@@ -7,25 +7,22 @@
 #include <set>
 
 #include "worker/files/atomic_file.h"
+#include "worker/files/json_fields.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
 namespace {
 
-// A member of what may be any JSON, as other programs write in these places too; null: it is none.
-const nlohmann::json* member(const nlohmann::json& json, const char* name) {
-  const auto found = json.is_object() ? json.find(name) : json.end();
-  return found == json.end() ? nullptr : &*found;
-}
+constexpr int kMostLayers = 1024;  // of a chain
 
-// Of a recipe whose chain came from a chain, what made the first `layers` layers where those are from there;
-// null: they are not.
+// Of a recipe, which may be any JSON as other programs write it too, whose chain came from a chain: what made
+// the first `layers` layers where those are from there; null: they are not.
 const nlohmann::json* earlier_recipe(const nlohmann::json& recipe, int layers) {
-  const nlohmann::json* from = member(recipe, "from");
-  if (from == nullptr) return nullptr;
-  const nlohmann::json* keep = member(*from, "keep");
-  if (keep == nullptr || !keep->is_number_integer() || *keep < layers) return nullptr;
-  return member(*from, "recipe");
+  const nlohmann::json* found = JsonFields(recipe, "recipe").find("from");
+  if (found == nullptr) return nullptr;
+  JsonFields from(*found, "from");
+  const std::int64_t keep = from.integer("keep", 0, kMostLayers, -1);
+  return from.status() && keep >= layers ? from.find("recipe") : nullptr;
 }
 
 Status copy_layer(const std::filesystem::path& from, const DistilledLayer& layer,
@@ -44,8 +41,9 @@ std::string log_of(const std::filesystem::path& log, std::span<const DistilledLa
   std::ifstream file(log);
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, false);  // a killed run may have left half a line
-    const nlohmann::json* layer = member(json, "layer");
-    if (layer != nullptr && layer->is_number_integer() && wanted.contains(*layer)) kept += line + "\n";
+    JsonFields fields(json, "log.jsonl");
+    const auto layer = static_cast<int>(fields.integer("layer", 0, kMostLayers, -1));
+    if (fields.status() && wanted.contains(layer)) kept += line + "\n";
   }
   return kept;
 }
