@@ -97,9 +97,8 @@ Status read_slot(const TensorView& view, const Slot& slot, const std::filesystem
   return ok_status();
 }
 
-// +-1/sqrt(hidden).
-void fill_uniform(std::mt19937_64& random, std::int64_t hidden, std::span<float> out) {
-  const double bound = 1.0 / std::sqrt(static_cast<double>(hidden));
+// Between -bound and bound.
+void fill_uniform(std::mt19937_64& random, double bound, std::span<float> out) {
   for (float& value : out) {
     // The top 53 bits as a double in [0, 1): the same on every standard library.
     value = static_cast<float>((static_cast<double>(random() >> 11) * 0x1p-53 * 2.0 - 1.0) * bound);
@@ -113,18 +112,37 @@ Status read_teacher(const WeightFiles& teacher, const std::string& name, std::sp
   return read_rows(**view, 0, (*view)->rows(), out.data());
 }
 
-// `weight` [heads * channels, hidden] holds [heads * head_dim, hidden] at its beginning: moves each head to
-// its place and fills up the channels behind it.
-void spread_heads(const LlamaConfig& c, std::int64_t channels, std::mt19937_64& random,
-                  std::vector<float>& weight) {
-  const std::int64_t own = std::int64_t{c.head_dim} * c.hidden_size, all = channels * c.hidden_size;
-  for (std::int64_t head = std::ssize(weight) / all - 1; head > 0; --head) {
-    std::copy_backward(weight.begin() + head * own, weight.begin() + (head + 1) * own,
-                       weight.begin() + head * all + own);
+// Mixtures of a head's channels, [kv_heads, `more`, head_dim], for q and k alike. Features exp(u q) and
+// exp(u k) with u of variance head_dim^-1/2 have the teacher's exp(q k / sqrt(head_dim)) as their expected
+// product, but for factors of q's and k's norms (random features, arXiv 2009.14794).
+std::vector<float> random_mixtures(const LlamaConfig& c, std::int64_t more, int layer) {
+  // Its own numbers, not those of G_2 again.
+  std::mt19937_64 random(static_cast<std::uint64_t>(layer) + (std::uint64_t{1} << 32));
+  std::vector<float> mixtures(static_cast<std::size_t>(c.kv_heads * more * c.head_dim));
+  fill_uniform(random, std::sqrt(3.0) * std::pow(c.head_dim, -0.25), mixtures);
+  return mixtures;
+}
+
+// The teacher's q or k [heads * head_dim, hidden] with each head's channels followed by its KV head's
+// mixtures of them: [heads * (head_dim + more), hidden].
+std::vector<float> widen(const LlamaConfig& c, std::int64_t more, std::span<const float> mixtures,
+                         std::span<const float> teacher) {
+  const auto hidden = static_cast<std::size_t>(c.hidden_size), own = c.head_dim * hidden;
+  const std::size_t heads = teacher.size() / own, group = heads / static_cast<std::size_t>(c.kv_heads);
+  const std::size_t mixture = static_cast<std::size_t>(more * c.head_dim);  // of all channels of a KV head
+  std::vector<float> out;
+  out.reserve(heads * (own + static_cast<std::size_t>(more) * hidden));
+  for (std::size_t head = 0; head < heads; ++head) {
+    const std::span channels = teacher.subspan(head * own, own);
+    out.insert(out.end(), channels.begin(), channels.end());
+    for (const float *mix = mixtures.data() + head / group * mixture, *end = mix + mixture; mix < end;
+         mix += c.head_dim) {
+      const std::size_t row = out.size();
+      out.resize(row + hidden, 0.0f);
+      for (std::size_t i = 0; i < own; ++i) out[row + i % hidden] += mix[i / hidden] * channels[i];
+    }
   }
-  for (auto head = weight.begin(); head < weight.end(); head += all) {
-    fill_uniform(random, c.hidden_size, {head + own, head + all});
-  }
+  return out;
 }
 
 }  // namespace
@@ -138,7 +156,7 @@ void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vecto
 
   std::mt19937_64 random(static_cast<std::uint64_t>(layer));
   recency.resize(size);
-  fill_uniform(random, hidden, recency);
+  fill_uniform(random, 1.0 / std::sqrt(static_cast<double>(hidden)), recency);
 }
 
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
@@ -149,15 +167,15 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
   const std::vector<Slot> slots = slots_of(config, options), known = slots_of(config, teachers);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     std::vector<float>& values = tensors.*slots[i].values;
-    values.assign(slots[i].size(), 0.0f);
-    if (slots[i].kind != Kind::kProjection) continue;
+    const bool teachers_own = slots[i].kind == Kind::kProjection;
+    values.assign((teachers_own ? known : slots)[i].size(), 0.0f);
+    if (!teachers_own) continue;
     const Status read = read_teacher(teacher, prefix + std::string(slots[i].name), known[i].shape, values);
     if (!read) return read.error();
   }
-  if (options.key_channels > teachers.key_channels) {
-    // Its own numbers, not those of G_2 again.
-    std::mt19937_64 random(static_cast<std::uint64_t>(layer) + (std::uint64_t{1} << 32));
-    for (auto* weight : {&tensors.q, &tensors.k}) spread_heads(config, options.key_channels, random, *weight);
+  if (const std::int64_t more = options.key_channels - teachers.key_channels; more > 0) {
+    const std::vector<float> mixtures = random_mixtures(config, more, layer);
+    for (auto* weight : {&tensors.q, &tensors.k}) *weight = widen(config, more, mixtures, *weight);
   }
   initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
   std::ranges::fill(tensors.c1, variant.history_bias);

@@ -32,9 +32,10 @@ struct DslaLayerTensors {
   bool operator==(const DslaLayerTensors&) const = default;
 };
 
-// What training starts from: q, k, v, o of the teacher; G_1 the identity (rectangular for grouped queries);
-// G_2 and what q and k have beyond the teacher's channels uniform in +-1/sqrt(hidden), deterministic in
-// `layer`; biases of the variant, alpha 0, o_norm 1, share 0. Errors: those of WeightFiles::require.
+// What training starts from: q, k, v, o of the teacher; what q and k have beyond the teacher's channels
+// random mixtures of them, the same of q's and of k's, so that it is alike where they are; G_1 the identity
+// (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases of the variant, alpha 0, o_norm
+// 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 

@@ -42,7 +42,8 @@ class DslaLayer(nn.Module):
     """Takes normalised rows [R, hidden], gives the attention's output after o_proj.
 
     With `expand_k` above 1 a window beside the states sees the first head_dim channels of each head's q and k, which start
-    as the teacher's; the others start uniform in +-1/sqrt(hidden).
+    as the teacher's; the others start as random mixtures of these, the same for k and for the q of its group: features of
+    them approximate the teacher's softmax (arXiv 2009.14794).
     """
 
     def __init__(self, config, variant, teacher, seed):
@@ -56,11 +57,12 @@ class DslaLayer(nn.Module):
         like, gates = teacher["q_proj"], config.kv_heads * self.key_width * self.widening
         made = {"dtype": like.dtype, "device": like.device}
         random = torch.Generator().manual_seed(seed)
+        mixtures = torch.rand(config.kv_heads, 1, self.key_width - config.head_dim, config.head_dim, generator=random)
+        mixtures = ((2 * mixtures - 1) * 3**0.5 * config.head_dim**-0.25).to(like)
         for name, weight in teacher.items():
             if name in ("q_proj", "k_proj"):
-                heads = weight.unflatten(0, (-1, config.head_dim))
-                more = torch.rand(len(heads), self.key_width - config.head_dim, config.hidden, generator=random).to(like)
-                weight = torch.cat((heads, (2 * more - 1) * config.hidden**-0.5), dim=1).flatten(0, 1)
+                heads = weight.reshape(config.kv_heads, -1, config.head_dim, config.hidden)
+                weight = torch.cat((heads, mixtures @ heads), dim=2).flatten(0, 2)
             self.register_parameter(name, nn.Parameter(weight.clone()))
         self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, **made))
         self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, **made))
