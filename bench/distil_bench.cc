@@ -1,7 +1,8 @@
-// distil_bench [--model D|S|M] [--rows N] [--threads N]: a chained distillation step against the machine.
+// distil_bench [--model D|S|M] [--compute bf16|f32] [--rows N] [--threads N]: a chained distillation step
+// against the machine.
 //
-// Random weights, bf16 products, the layer in the middle trained with all loss terms, sequences of 1024
-// tokens. Prints
+// Random weights, products of the type asked for, the layer in the middle trained with all loss terms,
+// sequences of 1024 tokens. Prints
 //   what a step must multiply (teacher and student forward, gradients from the head down to the layer, its
 //   weights' gradients) over its time, beside oneDNN's rate for these products, each weighted by its share,
 //   in the same run the process' peak memory beside the formula: weights, four float32 copies of the trained
@@ -50,16 +51,22 @@ LlamaConfig shape(const std::string& model) {
 // Uniform noise, scaled so that a product with normalised input has unit variance.
 class Noise {
  public:
-  explicit Noise(kernels::TrainingBackend& backend) : backend_(backend) {}
+  Noise(kernels::TrainingBackend& backend, DType dtype) : backend_(backend), dtype_(dtype) {}
 
   worker::FrozenMatrix matrix(std::int64_t rows, std::int64_t columns) {
-    auto data = backend_.allocate(static_cast<std::size_t>(rows * columns) * 2);
+    const std::size_t size = static_cast<std::size_t>(rows * columns) * kernels::size_of(dtype_);
+    auto data = backend_.allocate(size);
     if (data == nullptr) throw std::bad_alloc();
-    auto* values = reinterpret_cast<kernels::bf16*>(data.get());
     const float scale = std::sqrt(12.0f / static_cast<float>(columns));
-    for (std::int64_t i = 0; i < rows * columns; ++i) values[i] = kernels::to_bf16(next() * scale);
-    bytes += static_cast<std::size_t>(rows * columns) * 2;
-    return {std::move(data), rows, columns, DType::kBf16};
+    for (std::int64_t i = 0; i < rows * columns; ++i) {
+      if (dtype_ == DType::kF32) {
+        reinterpret_cast<float*>(data.get())[i] = next() * scale;
+      } else {
+        reinterpret_cast<kernels::bf16*>(data.get())[i] = kernels::to_bf16(next() * scale);
+      }
+    }
+    bytes += size;
+    return {std::move(data), rows, columns, dtype_};
   }
   std::vector<float> vector(std::int64_t count) {
     std::vector<float> out(static_cast<std::size_t>(count));
@@ -73,6 +80,7 @@ class Noise {
   float next() { return static_cast<float>(random_() >> 8) * 0x1p-24f - 0.5f; }
 
   kernels::TrainingBackend& backend_;
+  DType dtype_;
   std::mt19937 random_{1};
 };
 
@@ -156,15 +164,15 @@ double peak_resident_bytes() {
   return 0;
 }
 
-int run(const std::string& model, std::int64_t rows, int threads) {
+int run(const std::string& model, DType compute, std::int64_t rows, int threads) {
   const LlamaConfig config = shape(model);
   const int layer = config.layers / 2;
   const double before = peak_resident_bytes();
   const auto backend = kernels::make_cpu_training_backend(threads);
-  Noise noise(*backend);
+  Noise noise(*backend, compute);
   worker::DslaVariant variant;
   variant.rotary = true;
-  worker::Network network(*backend, random_teacher(config, noise), DType::kBf16, variant);
+  worker::Network network(*backend, random_teacher(config, noise), compute, variant);
   const auto student =
       worker::StudentLayer::create(*backend, config, layer, variant, random_layer(config, noise));
   if (!student) throw std::bad_alloc();
@@ -180,7 +188,7 @@ int run(const std::string& model, std::int64_t rows, int threads) {
   double operations = 0, limit_seconds = 0;
   for (const Product& p : products(config, layer)) {
     operations += p.times * 2.0 * static_cast<double>(rows * p.n * p.k);
-    limit_seconds += p.times * onednn_seconds(p.n, p.k, DType::kBf16, rows, threads);
+    limit_seconds += p.times * onednn_seconds(p.n, p.k, compute, rows, threads);
   }
   fmt::print("{}  step of {} tokens {:>18.3f} s {:>12.0f} tokens/s\n", model, rows, seconds,
              static_cast<double>(rows) / seconds);
@@ -198,15 +206,19 @@ int run(const std::string& model, std::int64_t rows, int threads) {
 }  // namespace dslad::bench
 
 int main(int argc, char** argv) {
-  std::string model = "S";
+  std::string model = "S", compute = "bf16";
   std::int64_t rows = 4096;
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   CLI::App app("A chained distillation step against the machine.");
   app.add_option("--model", model, "D: the demo model's shape, S: SmolLM2-135M, M: TinyLlama-1.1B")
       ->check(CLI::IsMember({"D", "S", "M"}))
       ->capture_default_str();
+  app.add_option("--compute", compute, "type of the products' operands")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
   app.add_option("--rows", rows, "tokens of a step")->check(CLI::Range(16, 1 << 20))->capture_default_str();
   app.add_option("--threads", threads)->check(CLI::Range(1, 1024))->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  return dslad::bench::run(model, rows, threads);
+  using dslad::kernels::DType;
+  return dslad::bench::run(model, compute == "f32" ? DType::kF32 : DType::kBf16, rows, threads);
 }
