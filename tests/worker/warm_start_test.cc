@@ -77,7 +77,11 @@ TEST_F(WarmStart, WiderKeysContinueWhatTheNarrowOnesLearned) {
                                       {&DslaLayerTensors::c2, maps}}) {
       const std::size_t own = (from.*part).size();
       EXPECT_EQ(first_rows(tensors.*part, parts, own), from.*part);
-      EXPECT_EQ(first_rows(tensors.*part, parts, own, true), first_rows(before.*part, parts, own, true));
+      std::vector<float> rest = first_rows(before.*part, parts, own, true);
+      if (part == &DslaLayerTensors::q || part == &DslaLayerTensors::k) {
+        for (float& value : rest) value *= 0.5f;
+      }
+      EXPECT_EQ(first_rows(tensors.*part, parts, own, true), rest);
     }
     EXPECT_EQ(tensors.v, from.v);
     EXPECT_EQ(tensors.o, from.o);

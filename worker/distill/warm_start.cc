@@ -6,11 +6,17 @@
 namespace dslad::worker {
 namespace {
 
-// Copies `learned` over `initial`, both of `parts` equal parts, to the beginning of each part.
-void overlay(const std::vector<float>& learned, std::int64_t parts, std::vector<float>& initial) {
+// Times the start of further channels of q and k: whole, they would outweigh trained ones in a softmax map.
+constexpr float kFurther = 0.5f;
+
+// Copies `learned` over `initial`, both of `parts` equal parts, to the beginning of each part; what is behind
+// it there is multiplied by `further`.
+void overlay(const std::vector<float>& learned, std::int64_t parts, float further,
+             std::vector<float>& initial) {
   const std::int64_t own = std::ssize(learned) / parts, all = std::ssize(initial) / parts;
   for (std::int64_t part = 0; part < parts; ++part) {
-    std::copy_n(learned.begin() + part * own, own, initial.begin() + part * all);
+    const auto rest = std::copy_n(learned.begin() + part * own, own, initial.begin() + part * all);
+    std::for_each_n(rest, all - own, [further](float& value) { value *= further; });
   }
 }
 
@@ -30,13 +36,13 @@ Status start_warm(const LlamaConfig& config, const DslaVariant& learned_variant,
                     "biases may differ, and expand_k may not shrink",
                     variant.name, learned_variant.name)};
   }
-  overlay(learned.q, config.heads, initial.q);
-  overlay(learned.k, config.kv_heads, initial.k);
+  overlay(learned.q, config.heads, kFurther, initial.q);
+  overlay(learned.k, config.kv_heads, kFurther, initial.k);
   // A map may lay its parts side by side: each of them grows.
   const std::int64_t maps = config.kv_heads * kernels::feature_width(variant.feature_map, 1);
   for (const auto part :
        {&DslaLayerTensors::g1, &DslaLayerTensors::g2, &DslaLayerTensors::c1, &DslaLayerTensors::c2}) {
-    overlay(learned.*part, maps, initial.*part);
+    overlay(learned.*part, maps, 1.0f, initial.*part);
   }
   initial.v = learned.v;
   initial.o = learned.o;

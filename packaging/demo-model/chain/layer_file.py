@@ -17,6 +17,8 @@ NAMES = {
     "state_share": "state_share",
 }
 
+FURTHER = 0.5  # times the start of further channels of q and k, which whole would outweigh trained ones in a softmax
+
 
 def tensors_of(layer, dtype, of=lambda parameter: parameter):
     """{name in the file: tensor}, of each parameter or of what `of` takes from it."""
@@ -49,6 +51,8 @@ def start_layer(layer, path):
             if old.shape != p.shape:
                 count = parts.get(name, kv_heads * layer.widening)
                 p, old = (tensor.unflatten(0, (count, -1)) for tensor in (p, old))
+                if name in parts:
+                    p *= FURTHER
                 p = p[:, : old.shape[1]]
             p.copy_(old)
     return layer
