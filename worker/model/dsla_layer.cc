@@ -112,9 +112,10 @@ Status read_teacher(const WeightFiles& teacher, const std::string& name, std::sp
   return read_rows(**view, 0, (*view)->rows(), out.data());
 }
 
-// Mixtures of a head's channels, [kv_heads, `more`, head_dim], for q and k alike. Features exp(u q) and
-// exp(u k) with u of variance head_dim^-1/2 have the teacher's exp(q k / sqrt(head_dim)) as their expected
-// product, but for factors of q's and k's norms (random features, arXiv 2009.14794).
+// Mixtures of a head's channels, [kv_heads, `more`, head_dim], for q and k alike. Under a softmax map they
+// begin as random features (arXiv 2009.14794): the mean of exp(u q) exp(u k) over normal u of variance
+// head_dim^-1/2 is the teacher's exp(q k / sqrt(head_dim)), but for factors of q's and k's norms. These are
+// uniform, of that variance.
 std::vector<float> random_mixtures(const LlamaConfig& c, std::int64_t more, int layer) {
   // Its own numbers, not those of G_2 again.
   std::mt19937_64 random(static_cast<std::uint64_t>(layer) + (std::uint64_t{1} << 32));
@@ -127,19 +128,17 @@ std::vector<float> random_mixtures(const LlamaConfig& c, std::int64_t more, int 
 // mixtures of them: [heads * (head_dim + more), hidden].
 std::vector<float> widen(const LlamaConfig& c, std::int64_t more, std::span<const float> mixtures,
                          std::span<const float> teacher) {
-  const auto hidden = static_cast<std::size_t>(c.hidden_size), own = c.head_dim * hidden;
-  const std::size_t heads = teacher.size() / own, group = heads / static_cast<std::size_t>(c.kv_heads);
-  const std::size_t mixture = static_cast<std::size_t>(more * c.head_dim);  // of all channels of a KV head
-  std::vector<float> out;
-  out.reserve(heads * (own + static_cast<std::size_t>(more) * hidden));
-  for (std::size_t head = 0; head < heads; ++head) {
-    const std::span channels = teacher.subspan(head * own, own);
-    out.insert(out.end(), channels.begin(), channels.end());
-    for (const float *mix = mixtures.data() + head / group * mixture, *end = mix + mixture; mix < end;
-         mix += c.head_dim) {
-      const std::size_t row = out.size();
-      out.resize(row + hidden, 0.0f);
-      for (std::size_t i = 0; i < own; ++i) out[row + i % hidden] += mix[i / hidden] * channels[i];
+  const std::int64_t hidden = c.hidden_size, own = c.head_dim * hidden, heads = std::ssize(teacher) / own;
+  std::vector<float> out(static_cast<std::size_t>(heads * (own + more * hidden)));
+  auto row = out.begin();
+  for (std::int64_t head = 0; head < heads; ++head) {
+    const float* const channels = teacher.data() + head * own;
+    row = std::copy_n(channels, own, row);
+    const float* mixture = mixtures.data() + head / (heads / c.kv_heads) * more * c.head_dim;
+    for (std::int64_t i = 0; i < more; ++i, row += hidden, mixture += c.head_dim) {
+      for (std::int64_t channel = 0; channel < c.head_dim; ++channel) {
+        for (std::int64_t j = 0; j < hidden; ++j) row[j] += mixture[channel] * channels[channel * hidden + j];
+      }
     }
   }
   return out;

@@ -20,7 +20,8 @@ import write_chain
 from batch import BatchBuilder
 from distil import parse_options, stored_chain, variant_of
 from layer_file import NAMES, save_layer, start_layer
-from logbooks import Loaders, TrainingData
+from logbooks import Loaders, Logbooks, TrainingData
+from lookups import features, key_ends
 from network import Network
 from optimizer import Optimizer, learning_rate
 from stages import ChainedWeights, chained, layer_wise
@@ -159,6 +160,21 @@ class Layers(unittest.TestCase):
         outputs = [network.run(batch, {1: layer}, end=2).attention[1] for layer in (narrow, wide)]
         torch.testing.assert_close(*outputs)
 
+    def test_further_channels_of_q_and_k_are_the_same_mixtures_of_the_teachers(self):
+        network = double_network()
+        config, found = network.config, {}
+        layer = DslaLayer(config, Variant(expand_k=3), network.projections(1), 1)
+        for name, heads in (("q_proj", config.heads), ("k_proj", config.kv_heads)):
+            for head, rows in enumerate(getattr(layer, name).detach().unflatten(0, (heads, -1))):
+                own, further = rows.mT.split((config.head_dim, 2 * config.head_dim), dim=1)
+                found[name, head] = torch.linalg.lstsq(own, further).solution
+                torch.testing.assert_close(own @ found[name, head], further)
+        for head in range(config.heads):
+            torch.testing.assert_close(found["q_proj", head], found["k_proj", head * config.kv_heads // config.heads])
+        self.assertFalse(torch.allclose(found["k_proj", 0], found["k_proj", 1]))
+        variance = torch.stack(list(found.values())).square().mean()
+        torch.testing.assert_close(variance * config.head_dim**0.5, torch.ones_like(variance), rtol=0.2, atol=0)
+
     def test_its_gates_are_those_of_each_map(self):
         network, narrow, wide = self.widened(Variant(feature_map="softmax_pair"))
         x, d = torch.randn(5, network.config.hidden, dtype=torch.float64), network.config.head_dim
@@ -230,6 +246,24 @@ class Stages(unittest.TestCase):
         self.assertEqual(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0])
         self.assertEqual(rates[4:], sorted(rates[4:], reverse=True))
         self.assertGreater(rates[-1], 0.1)
+
+
+class Lookups(unittest.TestCase):
+    def test_every_look_is_at_the_document_from_a_facts_key(self):
+        books, network = Logbooks(MODEL), Network.load(MODEL)
+        batch, _ = books.batch("test", 200, summary=False)
+        document = books.tokenizer.decode(batch.ids[: batch.segments[0].rows].tolist())
+        ends = {(row, key) for row, _, key in key_ends(books, batch)}
+        self.assertTrue(ends)
+        for row, key in ends:
+            self.assertIn(key, document)
+            self.assertGreaterEqual(row, batch.segments[0].rows)
+        looks = list(features(network, stored_chain(network, MODEL / "dsla", 8), 1, 2, batch, books))
+        self.assertTrue(looks)
+        for key, of_q, of_k in looks:
+            self.assertIn(key, {key for _, key in ends})
+            for part in (of_q, of_k):  # of the map's two halves each sums to 1
+                torch.testing.assert_close(part.sum(), torch.tensor(2.0))
 
 
 class WriteChain(unittest.TestCase):
