@@ -14,6 +14,7 @@
 #include "daemon/service/publisher.h"
 #include "daemon/service/wakeup.h"
 #include "daemon/store/job_reads.h"
+#include "daemon/store/layers.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/state_dir.h"
 #include "daemon/store/writer.h"
@@ -40,22 +41,22 @@ QueueLimits queue_limits(const Config& config) {
   return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued};
 }
 
+struct OpenedStore {
+  Database database;
+  std::vector<HeldLease> held;
+  std::uint64_t plan_generation = 0;
+};
+
 // What must be opened before the rest can be built, in the order of opening.
 struct Opened {
   StateDir state_dir;
   StopSignals signals;
   Wakeup wakeup;
-  Database database;
-  std::vector<HeldLease> held;
+  OpenedStore store;
   std::unique_ptr<zmq::context_t> context;
   std::unique_ptr<Router> jobs;
   std::unique_ptr<Router> workers;
   std::unique_ptr<Publisher> events;
-};
-
-struct OpenedStore {
-  Database database;
-  std::vector<HeldLease> held;
 };
 
 Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) {
@@ -66,7 +67,9 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   }
   Result<std::vector<HeldLease>> held = held_leases(*database);
   if (!held) return held.error();
-  return OpenedStore{std::move(database).value(), std::move(held).value()};
+  const Result<std::uint64_t> generation = last_generation(*database);
+  if (!generation) return generation.error();
+  return OpenedStore{std::move(database).value(), std::move(held).value(), *generation};
 }
 
 Result<Opened> open_all(const Config& config) {
@@ -91,8 +94,8 @@ Result<Opened> open_all(const Config& config) {
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
   if (!events) return events.error();
   return Opened{std::move(state_dir).value(), std::move(signals).value(), std::move(wakeup).value(),
-                std::move(store->database),   std::move(store->held),     std::move(context),
-                std::move(jobs).value(),      std::move(workers).value(), std::move(events).value()};
+                std::move(store).value(),     std::move(context),         std::move(jobs).value(),
+                std::move(workers).value(),   std::move(events).value()};
 }
 
 }  // namespace
@@ -107,12 +110,13 @@ struct Daemon::Parts {
         jobs(std::move(opened.jobs)),
         workers(std::move(opened.workers)),
         events(std::move(opened.events)),
-        writer(std::move(opened.database), [this] { wakeup.ring(); }),
+        writer(std::move(opened.store.database), [this] { wakeup.ring(); }),
         dispatcher(dispatch_config(config), clock, writer, *workers, feed),
         clients({clock, writer, *jobs, dispatcher, feed, [this] { return counters(); }, config.events_url},
                 queue_limits(config)) {
     feed.add(*events);
-    dispatcher.expect_back(opened.held);
+    dispatcher.expect_back(opened.store.held);
+    dispatcher.count_plans_from(opened.store.plan_generation);
   }
 
   // Of a file that may not be there.

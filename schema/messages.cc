@@ -22,6 +22,11 @@ Status check_ids(const std::vector<JobId>& ids) {
   return invalid_argument(fmt::format("{} ids; one request takes at most {}", ids.size(), kMaxBatch));
 }
 
+Status check_generation(std::uint64_t generation) {
+  if (generation <= kMaxGeneration) return ok_status();
+  return invalid_argument(fmt::format("generation is {}; at most {} is taken", generation, kMaxGeneration));
+}
+
 bool is_time(double ms) {
   return std::isfinite(ms) && ms >= 0.0;
 }
@@ -82,16 +87,23 @@ Status Hello::validate() const {
   if (layers > kMaxLayers || layer_info.size() > kMaxLayers) {
     return invalid_argument(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
   }
+  if (Status status = check_generation(generation); !status) return status;
   for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype}) {
     if (Status status = check_name("a name in hello", *text); !status) return status;
   }
   return ok_status();
 }
 
+Status PlanResult::validate() const {
+  return check_generation(generation);
+}
+
 Status WorkerResult::validate() const {
   if (!is_time(metrics.prefill_ms) || !is_time(metrics.decode_ms)) {
     return invalid_argument("prefill_ms and decode_ms must be finite and not negative");
   }
+  if (metrics.quality && *metrics.quality < 0) return invalid_argument("quality must not be negative");
+  if (Status status = check_name("edition", metrics.edition); !status) return status;
   if (!error && outputs.empty()) return invalid_argument("a result without an error needs outputs");
   return ok_status();
 }

@@ -23,7 +23,8 @@ struct Lease {
   bool operator==(const Lease&) const = default;
 };
 
-// What an attempt cost. The worker fills the times, tokens and plan; the daemon adds the rest.
+// What an attempt cost, and what answered it. The worker fills the times, tokens, edition, plan and quality;
+// the daemon adds the rest.
 struct JobMetrics {
   double queue_ms = 0;    // from the enqueue to the start of the attempt that gave the result
   double prefill_ms = 0;  // of the engine, document and questions
@@ -31,6 +32,10 @@ struct JobMetrics {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t output_tokens = 0;
   std::uint32_t plan = 0;
+  std::string edition;  // of the model's conversion chain: the digest of its chain.json; empty: no chain
+  std::optional<double> quality;  // of that plan, relative to plan 0; absent: not measured
+  std::string model;              // name of the model's folder
+  std::string model_digest;       // of the weights
   std::string worker;
   std::uint32_t attempt = 0;
 
@@ -41,6 +46,10 @@ struct JobMetrics {
     field("prompt_tokens", self.prompt_tokens);
     field("output_tokens", self.output_tokens);
     field("plan", self.plan);
+    field("edition", self.edition);
+    field("quality", self.quality);
+    field("model", self.model);
+    field("model_digest", self.model_digest);
     field("worker", self.worker);
     field("attempt", self.attempt);
   }
@@ -141,7 +150,8 @@ struct WorkerPlan {
 
 // A connected worker as clients see it.
 struct WorkerInfo {
-  std::string name;  // host:pid:device
+  std::string name;      // host:pid:device; a label, which several may share
+  std::string instance;  // which worker it is
   std::string device;
   std::string model;
   std::string dtype;
@@ -153,6 +163,7 @@ struct WorkerInfo {
 
   static void fields(auto& self, auto& field) {
     field("name", self.name);
+    field("instance", self.instance);
     field("device", self.device);
     field("model", self.model);
     field("dtype", self.dtype);

@@ -24,8 +24,8 @@ namespace dslad::schema {
 // is no longer the worker's; or ErrorReply.
 struct Hello {
   static constexpr const char* kKind = "hello";
-  std::string name;      // host:pid:device
-  std::string instance;  // random, new with each process: tells a restart from a reconnect
+  std::string name;      // host:pid:device; a label for people, which several workers may share
+  std::string instance;  // random, new with each process: who the worker is
   std::string device;    // "cpu", "cuda:0"
   std::string model;     // name of the model's folder
   std::string model_digest;
@@ -34,6 +34,7 @@ struct Hello {
   std::uint32_t context = 0;   // tokens
   std::uint32_t capacity = 1;  // jobs that it can hold, running and waiting; 0: it takes nothing new
   std::uint32_t plan = 0;
+  std::uint64_t generation = 0;  // of the change that set the plan; 0: none has
   std::vector<LayerInfo> layer_info;
   std::vector<Lease> leases;  // every job whose result has not been acknowledged
 
@@ -48,6 +49,7 @@ struct Hello {
     field("context", self.context);
     field("capacity", self.capacity);
     field("plan", self.plan);
+    field("generation", self.generation);
     field("layer_info", self.layer_info);
     field("leases", self.leases);
   }
@@ -84,7 +86,7 @@ struct WorkerResult {
   Lease lease;
   std::optional<Error> error;   // absent: it succeeded
   std::vector<Output> outputs;  // one, or one a question
-  JobMetrics metrics;           // prefill_ms, decode_ms, tokens, plan
+  JobMetrics metrics;           // prefill_ms, decode_ms, tokens, edition, plan, quality
 
   static void fields(auto& self, auto& field) {
     Lease::fields(self.lease, field);
@@ -101,6 +103,7 @@ struct PlanResult {
   std::uint64_t request = 0;
   std::optional<Error> error;  // absent: `plan` is now in force for jobs that start
   std::uint32_t plan = 0;
+  std::uint64_t generation = 0;  // of the change that set it; above the request's: a newer one came first
   std::vector<LayerChange> changes;
   std::vector<LayerInfo> layer_info;  // after the change
 
@@ -108,9 +111,11 @@ struct PlanResult {
     field("request", self.request);
     field("error", self.error);
     field("plan", self.plan);
+    field("generation", self.generation);
     field("changes", self.changes);
     field("layer_info", self.layer_info);
   }
+  [[nodiscard]] Status validate() const;
 };
 
 // The worker leaves; all its leases return to the queue at once and do not count as failed attempts.
@@ -157,19 +162,21 @@ struct Revoke {
   }
 };
 
-// -> PlanResult
+// -> PlanResult. A worker that has taken a newer generation stays with it, and says so.
 struct ChangePlan {
   static constexpr const char* kKind = "set_plan";
   std::uint64_t request = 0;
   std::uint32_t plan = 0;
   bool allow_undistilled = false;
   std::string reason;
+  std::uint64_t generation = 0;  // higher with each plan that is set; 0: from a daemon that counts none
 
   static void fields(auto& self, auto& field) {
     field("request", self.request);
     field("plan", self.plan);
     field("allow_undistilled", self.allow_undistilled);
     field("reason", self.reason);
+    field("generation", self.generation);
   }
 };
 

@@ -13,13 +13,24 @@ namespace {
 
 using schema::JobState;
 
+// What wrote the answer, as far as it is known.
+std::string origin(const schema::JobMetrics& metrics) {
+  std::string text = fmt::format("plan {}", metrics.plan);
+  if (!metrics.model.empty()) text += fmt::format(" of {}", one_line(metrics.model));
+  if (metrics.plan > 0) {
+    text += metrics.quality ? fmt::format(" ({:.1f}% of plan 0's quality)", 100 * *metrics.quality)
+                            : " (quality not measured)";
+  }
+  return text;
+}
+
 std::string heading(const schema::JobResult& result) {
   const schema::JobMetrics& metrics = result.metrics;
-  return fmt::format(
-      "job {}: {}, {} prompt and {} output tokens, queued {}, prefill {}, decode {}, plan {}\n",
-      result.job.id, to_string(result.job.task), format_count(metrics.prompt_tokens),
-      format_count(metrics.output_tokens), format_duration(metrics.queue_ms),
-      format_duration(metrics.prefill_ms), format_duration(metrics.decode_ms), metrics.plan);
+  return fmt::format("job {}: {}, {} prompt and {} output tokens, queued {}, prefill {}, decode {}, {}\n",
+                     result.job.id, to_string(result.job.task), format_count(metrics.prompt_tokens),
+                     format_count(metrics.output_tokens), format_duration(metrics.queue_ms),
+                     format_duration(metrics.prefill_ms), format_duration(metrics.decode_ms),
+                     origin(metrics));
 }
 
 // People get a heading and no control characters; a file or pipe gets the text as it is.

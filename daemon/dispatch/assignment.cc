@@ -35,11 +35,13 @@ void Dispatcher::fill_all() {
 
 void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
-  const WorkerName name{worker.hello.name, worker.hello.instance};
+  const Claimant claimant{
+      {worker.hello.name, worker.hello.instance}, worker.hello.model, worker.hello.model_digest};
   const std::int64_t now_ms = clock_.wall_ms();
   queue_.post<std::vector<Claimed>>(
-      [name, count, now_ms](Database& db) { return claim(db, name, count, now_ms); },
-      [this, instance = name.instance, count, seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
+      [claimant, count, now_ms](Database& db) { return claim(db, claimant, count, now_ms); },
+      [this, instance = claimant.worker.instance, count,
+       seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
         if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->claiming = 0;
         if (!claimed) {  // nothing was leased; tick() tries again
           claims_failed_.warning(fmt::format("cannot give out jobs: {}", claimed.error().message),

@@ -39,9 +39,7 @@ void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
 }
 
 void Dispatcher::on_hello(const std::string& peer, std::uint64_t request_id, schema::Hello hello) {
-  for (const std::string& other : table_.namesakes(hello.name, hello.instance)) {
-    drop_worker(other, LeaseEnd::kLost, fmt::format("worker {} was started again", hello.name));
-  }
+  count_plans_from(hello.generation);  // set by a daemon that died before it could store it
   WorkerState& worker = admit(peer, hello);
   send(peer, schema::Welcome{config_.lease_ms, config_.heartbeat_ms}, request_id);
   reconcile_leases(worker, hello.leases);
@@ -95,8 +93,8 @@ void Dispatcher::announce(WorkerState& worker) {
         if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->announcing = false;
         if (!wanted) {
           process::log_error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
-        } else if (*wanted) {
-          bring_to(**wanted, instance);
+        } else {
+          bring_to_latest(*wanted, instance);
         }
       });
 }

@@ -5,7 +5,9 @@
 // transitions go through the store's Queue and are told to the Feed after their commit.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,8 @@ class Dispatcher {
 
   // Leases from before a restart: their workers have one lease_ms to come back and keep them.
   void expect_back(const std::vector<HeldLease>& held);
+  // Plans that are set from now on have generations above this one.
+  void count_plans_from(std::uint64_t generation) { generation_ = std::max(generation_, generation); }
 
   // Messages of workers; `peer` is where they came from.
   void on_hello(const std::string& peer, std::uint64_t request_id, schema::Hello hello);
@@ -70,7 +74,9 @@ class Dispatcher {
   WorkerState& admit(const std::string& peer, const schema::Hello& hello);
   void reconcile_leases(WorkerState& worker, const std::vector<schema::Lease>& held);
   void announce(WorkerState& worker);
-  void bring_to(const WantedPlan& wanted, const std::string& instance);
+  void bring_to_latest(const std::optional<WantedPlan>& stored, const std::string& instance);
+  void bring_to(const AskedPlan& asked, const std::string& instance,
+                const std::optional<WantedPlan>& otherwise);
   void drop_worker(std::string instance, LeaseEnd end, const std::string& why);
 
   void fill_all();
@@ -78,7 +84,7 @@ class Dispatcher {
   void assign(const std::string& instance, std::vector<Claimed> claimed);
   void finished(const schema::Lease& lease, const std::string& instance, Result<Outcome> outcome);
   void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
-  void ask_plan(std::uint64_t request, const schema::SetPlan& plan, const WorkerState& worker);
+  void ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker);
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
   void expire_jobs();
   void tell_running(const schema::Lease& lease, const WorkerState& worker);
@@ -93,6 +99,7 @@ class Dispatcher {
   Durable durable_;
   WorkerTable table_;
   PlanChanges plan_changes_;
+  std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool assigning_ = true;
   std::uint64_t queued_seen_ = 1;  // counts jobs_queued()
   std::uint64_t emptied_at_ = 0;   // value of queued_seen_ when a claim last found the queue empty

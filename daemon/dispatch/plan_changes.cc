@@ -6,22 +6,29 @@
 
 namespace dslad::daemon {
 
-using schema::SetPlan;
 using schema::WorkerPlan;
 
-std::uint64_t PlanChanges::open(const SetPlan& asked, std::vector<std::string> instances,
+std::uint64_t PlanChanges::open(const AskedPlan& asked, std::vector<std::string> instances,
                                 std::int64_t deadline_ms, PlanDone done) {
   const std::uint64_t request = ++last_request_;
   open_[request] = {asked, std::move(instances), deadline_ms, {}, std::nullopt, std::move(done)};
   return request;
 }
 
-std::optional<SetPlan> PlanChanges::asked(std::uint64_t request, const std::string& instance) const {
+std::optional<AskedPlan> PlanChanges::asked(std::uint64_t request, const std::string& instance) const {
   const auto found = open_.find(request);
   if (found == open_.end()) return std::nullopt;
   const std::vector<std::string>& owing = found->second.owing;
   if (std::find(owing.begin(), owing.end(), instance) == owing.end()) return std::nullopt;
   return found->second.asked;
+}
+
+std::optional<AskedPlan> PlanChanges::newest() const {
+  std::optional<AskedPlan> newest;
+  for (const auto& [request, change] : open_) {
+    if (!newest || change.asked.generation > newest->generation) newest = change.asked;
+  }
+  return newest;
 }
 
 void PlanChanges::answered(std::uint64_t request, const std::string& instance, Result<WorkerPlan> answer) {
@@ -54,7 +61,7 @@ void PlanChanges::tick(std::int64_t now_ms) {
       change.error =
           Error{ErrorCode::kUnavailable,
                 fmt::format("{} worker(s) have not confirmed plan {} in time; see `dslactl plan show`",
-                            change.owing.size(), change.asked.plan)};
+                            change.owing.size(), change.asked.plan.plan)};
     }
     change.owing.clear();
     late.push_back(request);

@@ -17,16 +17,25 @@ namespace dslad::daemon {
 
 using PlanDone = std::function<void(Result<schema::PlanReply>)>;
 
+// A plan that was asked for. Of two, the one of the higher generation counts.
+struct AskedPlan {
+  schema::SetPlan plan;
+  std::uint64_t generation = 0;
+};
+
 class PlanChanges {
  public:
   // Opens a change that the workers of these instances shall confirm; gives its request number. `done` is
   // called once: with every worker's answer, with the first refusal after all have answered, or at the
   // deadline.
-  std::uint64_t open(const schema::SetPlan& asked, std::vector<std::string> instances,
-                     std::int64_t deadline_ms, PlanDone done);
+  std::uint64_t open(const AskedPlan& asked, std::vector<std::string> instances, std::int64_t deadline_ms,
+                     PlanDone done);
 
   // What was asked, where `instance` still owes an answer to this request.
-  std::optional<schema::SetPlan> asked(std::uint64_t request, const std::string& instance) const;
+  std::optional<AskedPlan> asked(std::uint64_t request, const std::string& instance) const;
+
+  // The open change of the highest generation.
+  [[nodiscard]] std::optional<AskedPlan> newest() const;
 
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
   void worker_left(const std::string& instance);
@@ -37,7 +46,7 @@ class PlanChanges {
 
  private:
   struct Change {
-    schema::SetPlan asked;
+    AskedPlan asked;
     std::vector<std::string> owing;  // instances
     std::int64_t deadline_ms = 0;
     schema::PlanReply reply;

@@ -14,13 +14,13 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
                "no worker is connected, so nobody can take the plan; start a dslad-worker"});
     return;
   }
+  const AskedPlan asked{request, ++generation_};
   std::vector<std::string> instances;
   instances.reserve(workers.size());
   for (const WorkerState* worker : workers) instances.push_back(worker->hello.instance);
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
-  const std::uint64_t number =
-      plan_changes_.open(request, std::move(instances), deadline_ms, std::move(done));
-  for (const WorkerState* worker : workers) ask_plan(number, request, *worker);
+  const std::uint64_t number = plan_changes_.open(asked, std::move(instances), deadline_ms, std::move(done));
+  for (const WorkerState* worker : workers) ask_plan(number, asked, *worker);
 }
 
 void Dispatcher::drain() {
@@ -29,27 +29,45 @@ void Dispatcher::drain() {
       {ErrorCode::kUnavailable, "the daemon is stopping; see `dslactl plan show` when it is back"});
 }
 
-void Dispatcher::ask_plan(std::uint64_t request, const schema::SetPlan& plan, const WorkerState& worker) {
-  const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason};
+void Dispatcher::ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker) {
+  const schema::SetPlan& plan = asked.plan;
+  const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason, asked.generation};
   if (send(worker.peer, change)) return;
   plan_changes_.answered(request, worker.hello.instance,
                          Error{ErrorCode::kUnavailable, fmt::format("worker {} is gone", worker.hello.name)});
 }
 
-// A worker that joins follows the plan that was set by hand while it was away.
-void Dispatcher::bring_to(const WantedPlan& wanted, const std::string& instance) {
+// A worker that joins, or comes back, follows what was asked last: a change that others are still confirming
+// before the plan that is stored. One that has taken a newer plan than either stays with it.
+void Dispatcher::bring_to_latest(const std::optional<WantedPlan>& stored, const std::string& instance) {
+  const std::optional<AskedPlan> open = plan_changes_.newest();
+  if (open && (!stored || open->generation > stored->generation)) {
+    bring_to(*open, instance, stored);
+  } else if (stored) {
+    const schema::SetPlan plan{stored->plan, stored->allow_undistilled,
+                               "a worker joined; the plan was set before"};
+    bring_to({plan, stored->generation}, instance, std::nullopt);
+  }
+}
+
+// `otherwise`: what the worker is brought to where it refuses.
+void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
+                          const std::optional<WantedPlan>& otherwise) {
   const WorkerState* worker = table_.by_instance(instance);
-  if (worker == nullptr || !worker->connected() || worker->hello.plan == wanted.plan) return;
-  const schema::SetPlan request{wanted.plan, wanted.allow_undistilled,
-                                "a worker joined; the plan was set before"};
+  if (worker == nullptr || !worker->connected()) return;
+  if (worker->hello.plan == asked.plan.plan || worker->hello.generation > asked.generation) return;
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
-  const std::uint64_t number =
-      plan_changes_.open(request, {instance}, deadline_ms, [](const Result<schema::PlanReply>& reply) {
-        if (!reply)
-          process::log_warning(
-              fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
+  const std::uint64_t number = plan_changes_.open(
+      asked, {instance}, deadline_ms, [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
+        if (reply) return;
+        process::log_warning(
+            fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
+        if (!otherwise || !assigning_) return;
+        const schema::SetPlan plan{otherwise->plan, otherwise->allow_undistilled,
+                                   "a worker joined and refused the latest plan; this one was set before"};
+        bring_to({plan, otherwise->generation}, instance, std::nullopt);
       });
-  ask_plan(number, request, *worker);
+  ask_plan(number, asked, *worker);
 }
 
 void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResult& result) {
@@ -61,14 +79,16 @@ void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResul
     return;
   }
   PlanChange change{worker->hello.name, worker->hello.model_digest, result, std::nullopt, ""};
-  if (const auto asked = plan_changes_.asked(result.request, instance)) {
-    change.wanted = WantedPlan{asked->plan, asked->allow_undistilled};
-    change.reason = asked->reason.empty() ? "set by hand" : asked->reason;
+  const auto asked = plan_changes_.asked(result.request, instance);
+  if (asked && result.generation <= asked->generation) {  // else it stays with what was asked later
+    change.wanted = WantedPlan{asked->plan.plan, asked->plan.allow_undistilled, asked->generation};
+    change.reason = asked->plan.reason.empty() ? "set by hand" : asked->plan.reason;
   }
   for (schema::LayerChange& layer : change.result.changes) {
     if (layer.reason.empty()) layer.reason = change.reason;
   }
   worker->hello.plan = result.plan;
+  worker->hello.generation = result.generation;
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(
       [change, now_ms](Database& db) { return save_plan(db, change, now_ms); },

@@ -44,14 +44,6 @@ WorkerState& WorkerTable::add(const std::string& instance) {
   return workers_[instance];
 }
 
-std::vector<std::string> WorkerTable::namesakes(const std::string& name, const std::string& instance) const {
-  std::vector<std::string> others;
-  for (const auto& [other, worker] : workers_) {
-    if (other != instance && worker.hello.name == name) others.push_back(other);
-  }
-  return others;
-}
-
 WorkerState WorkerTable::remove(const std::string& instance) {
   auto node = workers_.extract(instance);
   return node.empty() ? WorkerState{} : std::move(node.mapped());
@@ -107,6 +99,7 @@ std::vector<schema::WorkerInfo> WorkerTable::report(std::int64_t now_ms) const {
     if (!worker.connected()) continue;
     schema::WorkerInfo& info = infos.emplace_back();
     info.name = worker.hello.name;
+    info.instance = instance;
     info.device = worker.hello.device;
     info.model = worker.hello.model;
     info.dtype = worker.hello.dtype;

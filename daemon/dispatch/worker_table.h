@@ -1,6 +1,7 @@
 // The workers that the daemon knows, connected or expected back, and the leases that each holds. Pure
 // bookkeeping: no I/O, times passed in (steady milliseconds). Socket thread only.
 //
+// A worker is its instance. Names are labels: in containers several workers may have the same one.
 // Invariant: a job is leased to at most one worker of the table.
 #pragma once
 
@@ -46,9 +47,6 @@ class WorkerTable {
 
   // The instance's state, new or as it was.
   WorkerState& add(const std::string& instance);
-
-  // Instances with this name other than `instance`: processes that are no more.
-  std::vector<std::string> namesakes(const std::string& name, const std::string& instance) const;
 
   // Takes the worker out of the table.
   WorkerState remove(const std::string& instance);

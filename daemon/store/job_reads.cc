@@ -72,7 +72,8 @@ Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs
 
 Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
-              "SELECT queue_ms, prefill_ms, decode_ms, prompt_tokens, output_tokens, plan, worker, attempt "
+              "SELECT queue_ms, prefill_ms, decode_ms, prompt_tokens, output_tokens, plan, worker, attempt, "
+              "edition, quality, model, model_digest "
               "FROM job_metrics WHERE id = ?",
               id);
   while (query.next()) {
@@ -84,6 +85,10 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
     metrics.plan = static_cast<std::uint32_t>(query.integer(5));
     metrics.worker = query.text(6);
     metrics.attempt = static_cast<std::uint32_t>(query.integer(7));
+    metrics.edition = query.text(8);
+    if (!query.is_null(9)) metrics.quality = query.real(9);
+    metrics.model = query.text(10);
+    metrics.model_digest = query.text(11);
   }
   return query.status();
 }

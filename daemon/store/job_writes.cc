@@ -67,10 +67,11 @@ bool is_lasting(ErrorCode code) {
 Status save_metrics(Database& db, const schema::WorkerResult& result) {
   const schema::JobMetrics& metrics = result.metrics;
   return db.run(
-      "UPDATE attempts SET prefill_ms = ?, decode_ms = ?, prompt_tokens = ?, output_tokens = ?, plan = ? "
-      "WHERE job_id = ? AND attempt = ?",
+      "UPDATE attempts SET prefill_ms = ?, decode_ms = ?, prompt_tokens = ?, output_tokens = ?, plan = ?, "
+      "edition = nullif(?, ''), quality = ? WHERE job_id = ? AND attempt = ?",
       metrics.prefill_ms, metrics.decode_ms, static_cast<std::int64_t>(metrics.prompt_tokens),
-      static_cast<std::int64_t>(metrics.output_tokens), metrics.plan, result.lease.job, result.lease.attempt);
+      static_cast<std::int64_t>(metrics.output_tokens), metrics.plan, metrics.edition, metrics.quality,
+      result.lease.job, result.lease.attempt);
 }
 
 Status save_outputs(Database& db, const schema::WorkerResult& result) {
@@ -125,28 +126,30 @@ Result<std::vector<JobId>> next_jobs(Database& db, std::uint32_t count, std::int
   return ids;
 }
 
-Result<Lease> open_lease(Database& db, JobId id, const WorkerName& worker, std::int64_t now_ms) {
+Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, std::int64_t now_ms) {
   Lease lease{id, 0};
   Query update(db, "UPDATE jobs SET state = 'running', attempt = attempt + 1 WHERE id = ? RETURNING attempt",
                id);
   while (update.next()) lease.attempt = static_cast<std::uint32_t>(update.integer(0));
   if (!update.status()) return update.status().error();
-  Status status =
-      db.run("INSERT INTO attempts (job_id, attempt, worker, instance, started_ms) VALUES (?, ?, ?, ?, ?)",
-             id, lease.attempt, worker.name, worker.instance, now_ms);
+  Status status = db.run(
+      "INSERT INTO attempts (job_id, attempt, worker, instance, started_ms, model, model_digest) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?)",
+      id, lease.attempt, claimant.worker.name, claimant.worker.instance, now_ms, claimant.model,
+      claimant.model_digest);
   if (!status) return status.error();
   return lease;
 }
 
 }  // namespace
 
-Result<std::vector<Claimed>> claim(Database& db, const WorkerName& worker, std::uint32_t count,
+Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
                                    std::int64_t now_ms) {
   const Result<std::vector<JobId>> ids = next_jobs(db, count, now_ms);
   if (!ids) return ids.error();
   std::vector<Claimed> claimed;
   for (const JobId id : *ids) {
-    const Result<Lease> lease = open_lease(db, id, worker, now_ms);
+    const Result<Lease> lease = open_lease(db, id, claimant, now_ms);
     if (!lease) return lease.error();
     Result<schema::JobSpec> spec = read_spec(db, id);
     if (!spec) return spec.error();

@@ -29,6 +29,13 @@ struct WorkerName {
   std::string instance;
 };
 
+// Who takes jobs, and with which model: kept with each attempt.
+struct Claimant {
+  WorkerName worker;
+  std::string model;
+  std::string model_digest;
+};
+
 struct Claimed {
   schema::Lease lease;
   schema::JobSpec spec;
@@ -36,7 +43,7 @@ struct Claimed {
 
 // Leases up to `count` queued jobs, by priority (higher first), then arrival. Expired jobs are left for
 // expire().
-Result<std::vector<Claimed>> claim(Database& db, const WorkerName& worker, std::uint32_t count,
+Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
                                    std::int64_t now_ms);
 
 // What became of a job. `accepted` is false where the lease was no longer good; then nothing was changed.

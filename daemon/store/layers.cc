@@ -92,9 +92,13 @@ Status save_announced(Database& db, const Origin& origin, const std::vector<Laye
 
 Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view digest) {
   std::optional<WantedPlan> wanted;
-  Query query(db, "SELECT wanted_plan, wanted_allow_undistilled FROM models WHERE digest = ?", digest);
+  Query query(db,
+              "SELECT wanted_plan, wanted_allow_undistilled, wanted_generation FROM models WHERE digest = ?",
+              digest);
   while (query.next()) {
-    if (!query.is_null(0)) wanted = {static_cast<std::uint32_t>(query.integer(0)), query.integer(1) != 0};
+    if (query.is_null(0)) continue;
+    wanted = {static_cast<std::uint32_t>(query.integer(0)), query.integer(1) != 0,
+              static_cast<std::uint64_t>(query.integer(2))};
   }
   if (!query.status()) return query.status().error();
   return wanted;
@@ -121,8 +125,12 @@ Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
   const Origin origin{change.worker, change.model_digest, result.plan, now_ms};
   Status status = db.run("UPDATE models SET plan = ? WHERE digest = ?", result.plan, change.model_digest);
   if (status && change.wanted) {
-    status = db.run("UPDATE models SET wanted_plan = ?, wanted_allow_undistilled = ? WHERE digest = ?",
-                    change.wanted->plan, change.wanted->allow_undistilled ? 1 : 0, change.model_digest);
+    const auto generation = static_cast<std::int64_t>(change.wanted->generation);
+    status = db.run(
+        "UPDATE models SET wanted_plan = ?, wanted_allow_undistilled = ?, wanted_generation = ? "
+        "WHERE digest = ? AND wanted_generation <= ?",
+        change.wanted->plan, change.wanted->allow_undistilled ? 1 : 0, generation, change.model_digest,
+        generation);
   }
   for (const LayerInfo& layer : result.layer_info) {
     if (status) status = save_layer(db, change.model_digest, layer);
@@ -132,6 +140,13 @@ Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
     if (status) status = record_change(db, origin, layer);
   }
   return status;
+}
+
+Result<std::uint64_t> last_generation(Database& db) {
+  Query query(db, "SELECT max(wanted_generation) FROM models");
+  const std::int64_t last = query.next() ? query.integer(0) : 0;  // NULL reads as 0
+  if (!query.status()) return query.status().error();
+  return static_cast<std::uint64_t>(last);
 }
 
 Result<std::vector<schema::ModelLayers>> read_layers(Database& db) {

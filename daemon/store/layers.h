@@ -17,6 +17,7 @@ namespace dslad::daemon {
 struct WantedPlan {
   std::uint32_t plan = 0;
   bool allow_undistilled = false;
+  std::uint64_t generation = 0;  // higher with each plan that is set, also over restarts
 };
 
 // Records what a worker says of its model. A layer whose state differs from the stored one is a change of its
@@ -32,7 +33,11 @@ struct PlanChange {
   std::optional<WantedPlan> wanted;
   std::string reason;
 };
+// What is wanted is kept unless a newer generation is already.
 Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms);
+
+// The highest generation of a wanted plan; 0 where none was ever set.
+Result<std::uint64_t> last_generation(Database& db);
 
 Result<std::vector<schema::ModelLayers>> read_layers(Database& db);
 

@@ -164,11 +164,28 @@ TEST_F(Dispatch, GoodbyeGivesItsJobsToOthersAtOnce) {
   EXPECT_THAT(assigned("other"), testing::ElementsAre(Lease{id, 2}));
 }
 
-TEST_F(Dispatch, RestartedWorkerLosesItsOldLeasesAtOnce) {
+TEST_F(Dispatch, WorkersOfOneNameLeaveEachOthersJobsAlone) {
+  dispatcher_.on_hello("peer-1", 1, hello("host:1:cpu", "first"));
+  const JobId one = submit();
+  dispatcher_.on_hello("peer-2", 1, hello("host:1:cpu", "second"));
+  const JobId two = submit();
+  EXPECT_THAT(assigned("peer-1"), testing::ElementsAre(Lease{one, 1}));
+  EXPECT_THAT(assigned("peer-2"), testing::ElementsAre(Lease{two, 1}));
+  dispatcher_.on_result("peer-1", test::success({one, 1}));
+  dispatcher_.on_result("peer-2", test::success({two, 1}));
+  EXPECT_EQ(state(one), JobState::kSucceeded);
+  EXPECT_EQ(state(two), JobState::kSucceeded);
+  EXPECT_EQ(dispatcher_.workers().size(), 2U);
+}
+
+TEST_F(Dispatch, LeasesOfAKilledWorkerRunOutThoughAnotherHasItsName) {
   dispatcher_.on_hello("peer-1", 1, hello("host:1:cpu", "first"));
   const JobId id = submit();
-  assigned("peer-1");
+  pass(1'000);
   dispatcher_.on_hello("peer-2", 1, hello("host:1:cpu", "second"));
+  beat("peer-2", {});
+  EXPECT_TRUE(assigned("peer-2").empty());
+  pass(1'100);
   EXPECT_THAT(assigned("peer-2"), testing::ElementsAre(Lease{id, 2}));
 }
 

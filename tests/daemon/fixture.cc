@@ -71,6 +71,8 @@ schema::WorkerResult success(const schema::Lease& lease, const std::string& text
   result.metrics.prompt_tokens = 100;
   result.metrics.output_tokens = 3;
   result.metrics.plan = 2;
+  result.metrics.edition = "e1";
+  result.metrics.quality = 0.98;
   return result;
 }
 

@@ -19,6 +19,7 @@ class Planning : public test::DispatcherTest {
       schema::PlanResult result;
       result.request = change.request;
       result.plan = change.plan;
+      result.generation = change.generation;
       result.changes = {{0, schema::LayerState::kTransformer, schema::LayerState::kActive, ""}};
       result.layer_info = {{0, 0, schema::LayerState::kActive, false}};
       dispatcher_.on_plan_result(peer, result);
@@ -111,6 +112,50 @@ TEST_F(Planning, WorkerThatJoinsLaterIsBroughtToThePlan) {
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].plan, 1U);
   EXPECT_TRUE(changes[0].allow_undistilled);
+}
+
+TEST_F(Planning, WorkerThatJoinsDuringAChangeIsBroughtToTheNewPlan) {
+  connect("w");
+  ask(1);
+  confirm("w");
+  ask(2);  // w has not confirmed it yet
+  connect("late");
+  auto changes = outbox_.take<schema::ChangePlan>("late");
+  ASSERT_EQ(changes.size(), 1U);
+  EXPECT_EQ(changes[0].plan, 2U);
+  outbox_.take<schema::ChangePlan>("w");
+  connect("w");  // lost its connection, and with it the request
+  changes = outbox_.take<schema::ChangePlan>("w");
+  ASSERT_EQ(changes.size(), 1U);
+  EXPECT_EQ(changes[0].plan, 2U);
+}
+
+TEST_F(Planning, WorkerThatRefusesTheLatestPlanIsBroughtToTheStoredOne) {
+  connect("w");
+  ask(1);
+  confirm("w");
+  ask(2);
+  connect("late");
+  schema::PlanResult refusal;
+  refusal.request = outbox_.take<schema::ChangePlan>("late").at(0).request;
+  refusal.error = Error{ErrorCode::kRefused, "layer 1 has no distilled weights"};
+  dispatcher_.on_plan_result("late", refusal);
+  const auto changes = outbox_.take<schema::ChangePlan>("late");
+  ASSERT_EQ(changes.size(), 1U);
+  EXPECT_EQ(changes[0].plan, 1U);
+}
+
+TEST_F(Planning, WorkerOfANewerGenerationKeepsItsPlan) {
+  connect("w");
+  ask(1);
+  confirm("w");
+  schema::Hello ahead = hello("ahead", "ahead");
+  ahead.plan = 3;
+  ahead.generation = 9;  // set by a daemon that died before it could store it
+  dispatcher_.on_hello("ahead", 1, ahead);
+  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("ahead").empty());
+  ask(2);
+  EXPECT_EQ(outbox_.take<schema::ChangePlan>("ahead").at(0).generation, 10U);
 }
 
 }  // namespace

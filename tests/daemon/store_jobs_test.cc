@@ -18,14 +18,14 @@ class StoreJobs : public ::testing::Test {
   JobId submit(const schema::JobRequest& job) {
     return must(enqueue(db_, {job}, limits_, now_ms_)).ids.at(0);
   }
-  std::vector<Claimed> take(std::uint32_t count) { return must(claim(db_, worker_, count, now_ms_)); }
+  std::vector<Claimed> take(std::uint32_t count) { return must(claim(db_, claimant_, count, now_ms_)); }
   Lease take_one() { return take(1).at(0).lease; }
   schema::JobInfo info(JobId id) { return must(read_info(db_, id)); }
 
   test::TempDir folder_;
   Database db_ = test::open_database(folder_.path() / "dslad.db");
   QueueLimits limits_;
-  WorkerName worker_{"host:1:cpu", "instance-a"};
+  Claimant claimant_{{"host:1:cpu", "instance-a"}, "tiny", "d1"};
   std::int64_t now_ms_ = 1'000'000;
 };
 
@@ -104,6 +104,12 @@ TEST_F(StoreJobs, SuccessIsReadBackWithOutputsAndMetrics) {
   EXPECT_EQ(result.metrics.prefill_ms, 10.5);
   EXPECT_EQ(result.metrics.plan, 2U);
   EXPECT_EQ(result.metrics.worker, "host:1:cpu");
+  EXPECT_EQ(result.metrics.model, "tiny");
+  EXPECT_EQ(result.metrics.model_digest, "d1");
+  EXPECT_EQ(result.metrics.edition, "e1");
+  EXPECT_EQ(result.metrics.quality, 0.98);
+  EXPECT_EQ(test::query_text(db_, "SELECT model || model_digest || edition || quality FROM job_metrics"),
+            "tinyd1e10.98");
 }
 
 TEST_F(StoreJobs, LateResultOfAnOlderAttemptIsDropped) {

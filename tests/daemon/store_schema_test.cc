@@ -24,6 +24,16 @@ std::vector<std::string> columns(Database& db, const std::string& view) {
 
 class StoreSchema : public ::testing::Test {
  protected:
+  // As an older version left it.
+  Database old_database(const std::string& dump_name) {
+    Database db = must(Database::open(folder_.path() / "old.db", 1000));
+    std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases" / dump_name);
+    const std::string sql{std::istreambuf_iterator<char>(dump), {}};
+    EXPECT_FALSE(sql.empty()) << dump_name;
+    must(db.exec(sql.c_str()));
+    return db;
+  }
+
   test::TempDir folder_;
   Database db_ = test::open_database(folder_.path() / "dslad.db");
 };
@@ -33,9 +43,12 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
               testing::IsSupersetOf({"id", "custom_id", "task", "state", "priority", "attempt",
                                      "max_attempts", "worker", "created_at", "started_at", "ended_at",
                                      "error_code", "error_message"}));
-  EXPECT_THAT(columns(db_, "job_metrics"),
-              testing::IsSupersetOf({"id", "queue_ms", "prefill_ms", "decode_ms", "prompt_tokens",
-                                     "output_tokens", "plan", "worker", "attempt"}));
+  EXPECT_THAT(
+      columns(db_, "job_metrics"),
+      testing::IsSupersetOf({"id", "queue_ms", "prefill_ms", "decode_ms", "prompt_tokens", "output_tokens",
+                             "plan", "worker", "attempt", "model", "model_digest", "edition", "quality"}));
+  EXPECT_THAT(columns(db_, "job_attempts"), testing::IsSupersetOf({"id", "attempt", "worker", "instance",
+                                                                   "outcome", "model", "model_digest"}));
   EXPECT_THAT(columns(db_, "layer_status"),
               testing::IsSupersetOf({"model", "layer", "conversion_order", "state", "distilled", "plan",
                                      "entropy", "kl", "quality"}));
@@ -53,11 +66,7 @@ TEST_F(StoreSchema, DatabaseIsWalFullAndUpToDate) {
 }
 
 TEST_F(StoreSchema, DatabaseOfVersion1KeepsItsRows) {
-  Database db = must(Database::open(folder_.path() / "old.db", 1000));
-  std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases/version_1.sql");
-  const std::string sql{std::istreambuf_iterator<char>(dump), {}};
-  ASSERT_FALSE(sql.empty());
-  must(db.exec(sql.c_str()));
+  Database db = old_database("version_1.sql");
   must(migrate(db));
   EXPECT_EQ(
       test::query_text(db, "SELECT group_concat(id || state) FROM (SELECT * FROM job_status ORDER BY id)"),
@@ -67,6 +76,20 @@ TEST_F(StoreSchema, DatabaseOfVersion1KeepsItsRows) {
             "active1by hand");
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM layer_status WHERE quality IS NULL"), "2");
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM conversion_events"), "1");
+}
+
+TEST_F(StoreSchema, DatabaseOfVersion2KeepsItsRows) {
+  Database db = old_database("version_2.sql");
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(db, "SELECT group_concat(id || state) FROM (SELECT * FROM job_status ORDER BY id)"),
+      "1succeeded,2queued");
+  EXPECT_EQ(
+      test::query_text(db, "SELECT entropy || ' ' || kl || ' ' || quality FROM layer_status WHERE layer = 0"),
+      "4.25 0.005 0.98");
+  EXPECT_EQ(test::query_text(db, "SELECT plan || (model IS NULL) || (quality IS NULL) FROM job_metrics"),
+            "111");
+  EXPECT_EQ(must(last_generation(db)), 0U);
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
@@ -174,6 +197,21 @@ TEST_F(StoreLayers, WantedPlanIsGivenToWorkersThatJoinLater) {
   ASSERT_TRUE(wanted.has_value());
   EXPECT_EQ(wanted->plan, 1U);
   EXPECT_TRUE(wanted->allow_undistilled);
+}
+
+TEST_F(StoreLayers, WantedPlanOfAnOlderGenerationIsNotStored) {
+  must(announce_model(db_, hello_, 1));
+  PlanChange newer = to_active();
+  newer.wanted = WantedPlan{1, true, 7};
+  must(save_plan(db_, newer, 2));
+  PlanChange late = to_active();
+  late.wanted = WantedPlan{0, false, 6};
+  must(save_plan(db_, late, 3));
+  const std::optional<WantedPlan> wanted = must(announce_model(db_, hello_, 4));
+  ASSERT_TRUE(wanted.has_value());
+  EXPECT_EQ(wanted->plan, 1U);
+  EXPECT_EQ(wanted->generation, 7U);
+  EXPECT_EQ(must(last_generation(db_)), 7U);
 }
 
 }  // namespace

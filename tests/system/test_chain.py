@@ -41,6 +41,9 @@ class Chain(harness.SystemTest):
         text, plan = self.story()
         self.assertEqual(2, plan)
         self.assertNotEqual(before, text)
+        rows = self.sql("SELECT plan, quality, model, edition FROM job_metrics ORDER BY id")
+        self.assertEqual([(0, 1.0, self.model.name), (2, 0.875, self.model.name)], [tuple(row)[:3] for row in rows])
+        self.assertEqual({32}, {len(row["edition"]) for row in rows}, "chain.json's digest")
         active = self.sql("SELECT layer, conversion_order, entropy, kl, quality FROM layer_status "
                           "WHERE state = 'active' ORDER BY conversion_order")
         self.assertEqual([(2, 0, 4.0, 0.25, 0.875), (0, 1, 3.0, 0.5, 0.875)], [tuple(row) for row in active])

@@ -79,6 +79,7 @@ class Tasks(EndToEnd):
         self.assertGreater(metrics["prompt_tokens"], 0)
         self.assertGreaterEqual(metrics["prefill_ms"], 0)
         self.assertIn(str(self.worker.child.pid), metrics["worker"])
+        self.assertEqual(("stories260K", 1.0, 32), (metrics["model"], metrics["quality"], len(metrics["model_digest"])))
 
     def test_a_seed_makes_drawn_text_repeatable(self):
         def draw(seed):

@@ -29,6 +29,19 @@ class Leases(QueueTest):
         self.assertEqual(["fresh"], [output["text"] for output in result["outputs"]])
         self.assertEqual(["lost", "succeeded"], self.attempts(job))
 
+    def test_workers_of_one_name_as_in_containers_finish_all_their_jobs(self):
+        workers = [self.worker(name="box:1:cpu", capacity=2) for _ in range(2)]
+        jobs = self.client.submit(*[generate() for _ in range(4)])
+        held = [(worker, [worker.take_job(), worker.take_job()]) for worker in workers]
+        for worker, assigned in held:
+            worker.leases = [lease_of(job) for job in assigned]
+            worker.hello()  # as after a lost connection
+        for worker, assigned in held:
+            self.assertEqual([True, True], [worker.finish(job) for job in assigned])
+        self.assertEqual({"succeeded"}, {info["state"] for info in self.client.wait(*jobs)})
+        self.assertEqual([(1, "succeeded")] * 4,
+                         [(row["attempt"], row["outcome"]) for row in self.sql("SELECT * FROM job_attempts")])
+
     def test_heartbeats_keep_a_lease_for_as_long_as_it_takes(self):
         [job] = self.client.submit(generate())
         worker = self.worker()

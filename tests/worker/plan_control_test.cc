@@ -51,6 +51,20 @@ TEST_F(PlanControlTest, ConvertsAndRevertsByTheOrderAndSaysWhatChanged) {
   EXPECT_TRUE(change(1, true).changes.empty()) << "the plan it already has";
 }
 
+TEST_F(PlanControlTest, KeepsThePlanOfTheHighestGeneration) {
+  const auto newer = control_.change({1, 2, true, "a test", 5});
+  EXPECT_EQ(newer.generation, 5u);
+  const auto older = control_.change({2, 1, true, "a test", 4});
+  EXPECT_FALSE(older.error.has_value());
+  EXPECT_EQ(older.request, 2u);
+  EXPECT_EQ(older.plan, 2u);
+  EXPECT_EQ(older.generation, 5u);
+  EXPECT_TRUE(older.changes.empty());
+  EXPECT_TRUE(control_.change({3, 9, true, "a test", 6}).error.has_value());
+  EXPECT_EQ(control_.change({4, 0, true, "a test", 5}).plan, 0u)
+      << "a refused change leaves its generation unused";
+}
+
 // Three layers of the order 2, 0, 4, 1, 3 are distilled; the third one's file is damaged.
 class PlanControlOverAChain : public ::testing::Test {
  protected:
@@ -89,6 +103,23 @@ TEST_F(PlanControlOverAChain, StopsBeforeTheDamagedLayerAndSaysWhy) {
   EXPECT_NE(result.error->message.find("layer 4"), std::string::npos) << result.error->message;
   EXPECT_NE(result.error->message.find(model_.file(2).string()), std::string::npos) << result.error->message;
   EXPECT_FALSE(control_->change({2, 3, true, "a test"}).error.has_value()) << "undistilled on request";
+}
+
+TEST_F(PlanControlOverAChain, ResultsNameEditionPlanAndItsQuality) {
+  schema::JobMetrics metrics;
+  control_->describe(1, metrics);
+  EXPECT_EQ(metrics.plan, 1u);
+  EXPECT_EQ(metrics.quality, 0.98);
+  EXPECT_EQ(metrics.edition.size(), 32u);
+  control_->describe(2, metrics);
+  EXPECT_EQ(metrics.quality, std::nullopt) << "plan 2 was not measured";
+  control_->describe(0, metrics);
+  EXPECT_EQ(metrics.quality, 1.0);
+
+  const std::string edition = metrics.edition;
+  model_.manifest.plans[1].quality = 0.97;
+  model_.save();
+  EXPECT_NE(load_chain(model_.path(), engine_->weights()).edition, edition);
 }
 
 TEST_F(PlanControlOverAChain, ReportsWhatTheChainMeasured) {

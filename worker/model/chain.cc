@@ -8,6 +8,7 @@
 #include "worker/files/json_file.h"
 #include "worker/files/read_file.h"
 #include "worker/model/conversion_order.h"
+#include "worker/model/digest.h"
 
 namespace dslad::worker {
 namespace {
@@ -220,10 +221,20 @@ Result<ChainManifest> parse_chain_manifest(std::string_view text, std::string_vi
 }
 
 Result<ChainManifest> load_chain_manifest(const std::filesystem::path& dir) {
+  auto edition = load_chain_edition(dir);
+  if (!edition) return edition.error();
+  return std::move(edition->manifest);
+}
+
+Result<ChainEdition> load_chain_edition(const std::filesystem::path& dir) {
   const std::filesystem::path path = dir / kChainFile;
   const auto text = read_file(path, kMaxManifestBytes);
   if (!text) return text.error();
-  return parse_chain_manifest(*text, path.string());
+  auto manifest = parse_chain_manifest(*text, path.string());
+  if (!manifest) return manifest.error();
+  Digest digest;
+  digest.add(*text);
+  return ChainEdition{*std::move(manifest), digest.hex()};
 }
 
 }  // namespace dslad::worker

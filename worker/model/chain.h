@@ -92,7 +92,15 @@ std::filesystem::path chain_folder(const std::filesystem::path& model);
 // malformed JSON; kInvalidArgument naming file, field and value (another format version included).
 Result<ChainManifest> load_chain_manifest(const std::filesystem::path& dir);
 
-// The same from the file's text; `name` stands for the file in errors.
+// The manifest and which edition of the chain it is: the XXH3-128 of the file's bytes, 32 hex digits. Errors:
+// as above.
+struct ChainEdition {
+  ChainManifest manifest;
+  std::string digest;
+};
+Result<ChainEdition> load_chain_edition(const std::filesystem::path& dir);
+
+// The manifest from the file's text; `name` stands for the file in errors.
 Result<ChainManifest> parse_chain_manifest(std::string_view text, std::string_view name);
 
 // Replaces `dir`/chain.json atomically; makes the folder when it is missing. Errors: kInvalidArgument when

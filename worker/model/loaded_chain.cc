@@ -44,6 +44,13 @@ ConvertedLayers LoadedChain::by_layer() const {
   return out;
 }
 
+std::optional<double> LoadedChain::quality_of(int plan) const {
+  if (plan == 0) return 1.0;
+  if (!manifest || plan > std::ssize(layers)) return std::nullopt;
+  const PlanQuality* measured = manifest->quality_of(plan);
+  return measured == nullptr ? std::nullopt : measured->quality;
+}
+
 std::size_t LoadedChain::bytes() const {
   std::size_t sum = 0;
   for (const auto& layer : layers) sum += layer->bytes();
@@ -87,21 +94,22 @@ LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& co
                        kernels::DType dtype) {
   LoadedChain chain{ConversionOrder::by_index(config.layers), std::nullopt, {}, {}};
   const std::filesystem::path dir = chain_folder(model);
-  auto manifest = load_chain_manifest(dir);
-  if (!manifest) {
-    if (manifest.error().code != ErrorCode::kNotFound) {
-      chain.warning = fmt::format("{}; the model has plan 0 only", manifest.error().message);
+  auto edition = load_chain_edition(dir);
+  if (!edition) {
+    if (edition.error().code != ErrorCode::kNotFound) {
+      chain.warning = fmt::format("{}; the model has plan 0 only", edition.error().message);
     }
     return chain;
   }
-  const Status fits = check_chain(*manifest, digest, config.layers);
+  const Status fits = check_chain(edition->manifest, digest, config.layers);
   if (!fits) {
     chain.warning =
         fmt::format("{}: {}; the model has plan 0 only", (dir / kChainFile).string(), fits.error().message);
     return chain;
   }
-  chain.order = *ConversionOrder::create(manifest->order);  // checked when it was parsed
-  chain.manifest = *std::move(manifest);
+  chain.order = *ConversionOrder::create(edition->manifest.order);  // checked when it was parsed
+  chain.manifest = std::move(edition->manifest);
+  chain.edition = std::move(edition->digest);
   load_layers(dir, config, dtype, chain);
   return chain;
 }

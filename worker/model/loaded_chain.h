@@ -26,9 +26,12 @@ struct LoadedChain {
   ConvertedLayers
       layers;           // by position in the order: the distilled ones that can be used; plans end with them
   std::string warning;  // what was refused, and why; empty: nothing was
+  std::string edition = {};  // digest of the manifest's file; empty without one
 
   [[nodiscard]] ConvertedLayers by_layer() const;  // the same layers, as many as the model has
   [[nodiscard]] std::size_t bytes() const;         // of all packed matrices
+  // Of a plan, relative to plan 0; nothing where it was not measured or cannot be used.
+  [[nodiscard]] std::optional<double> quality_of(int plan) const;
 };
 
 // Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.

@@ -326,6 +326,7 @@ void DaemonLink::answer(const schema::PlanResult& result) {
   {
     const std::lock_guard lock(state_->mutex);
     state_->hello.plan = result.plan;
+    state_->hello.generation = result.generation;
     state_->hello.layer_info = result.layer_info;
     state_->outbox.push_back(schema::encode(result));
   }

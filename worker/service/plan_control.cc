@@ -48,25 +48,37 @@ schema::LayerInfo PlanControl::info(int layer) const {
   return info;
 }
 
+void PlanControl::describe(int plan, schema::JobMetrics& metrics) const {
+  metrics.plan = static_cast<std::uint32_t>(plan);
+  metrics.edition = chain_.edition;
+  metrics.quality = chain_.quality_of(plan);
+}
+
 schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
   schema::PlanResult result;
   result.request = request.request;
-  Status prepared = ok_status();
-  if (request.plan > static_cast<std::uint32_t>(engine_.order().layers())) {
-    prepared =
-        Error{ErrorCode::kInvalidArgument, fmt::format("plan {} is out of range; the model has {} layers",
-                                                       request.plan, engine_.order().layers())};
-  } else {
-    prepared = prepare(static_cast<int>(request.plan), request.allow_undistilled);
-  }
-  if (prepared) {
-    result.changes = switch_to(static_cast<int>(request.plan), request.reason);
-  } else {
-    result.error = prepared.error();
-  }
+  if (request.generation >= generation_) carry_out(request, result);  // else one asked for later came first
   result.plan = static_cast<std::uint32_t>(plan_);
+  result.generation = generation_;
   result.layer_info = layers();
   return result;
+}
+
+void PlanControl::carry_out(const schema::ChangePlan& request, schema::PlanResult& result) {
+  if (request.plan > static_cast<std::uint32_t>(engine_.order().layers())) {
+    result.error =
+        Error{ErrorCode::kInvalidArgument, fmt::format("plan {} is out of range; the model has {} layers",
+                                                       request.plan, engine_.order().layers())};
+    return;
+  }
+  const int plan = static_cast<int>(request.plan);
+  const Status prepared = prepare(plan, request.allow_undistilled);
+  if (!prepared) {
+    result.error = prepared.error();
+    return;
+  }
+  result.changes = switch_to(plan, request.reason);
+  generation_ = request.generation;
 }
 
 Status PlanControl::prepare(int plan, bool allow_undistilled) {

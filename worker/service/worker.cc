@@ -74,8 +74,10 @@ void Worker::accept(const schema::ChangePlan& change) {
   if (result.error) {
     spdlog::warn("plan {} refused: {}", change.plan, result.error->message);
   } else {
-    spdlog::info("plan {} from now on ({}); {} layers changed", result.plan, change.reason,
-                 result.changes.size());
+    spdlog::info(
+        "plan {} from now on ({}); {} layers changed", result.plan,
+        result.generation > change.generation ? "asked for later than the one asked for now" : change.reason,
+        result.changes.size());
   }
   link_->answer(result);
 }
@@ -85,7 +87,7 @@ void Worker::reject(const schema::Lease& lease, const Error& error) {
   schema::WorkerResult result;
   result.lease = lease;
   result.error = error;
-  result.metrics.plan = static_cast<std::uint32_t>(plans_.plan());
+  plans_.describe(plans_.plan(), result.metrics);
   link_->finish(std::move(result));
 }
 
@@ -114,7 +116,7 @@ void Worker::on_done(RequestId id, const RequestProgress& progress, const Reques
   result.metrics.decode_ms = times.decode_ms;
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
-  result.metrics.plan = static_cast<std::uint32_t>(job->second.plan);
+  plans_.describe(job->second.plan, result.metrics);
   process::log_job(result.lease.job, result.lease.attempt,
                    fmt::format("done: {} prompt and {} output tokens, plan {}", progress.prompt_total,
                                progress.output_tokens, result.metrics.plan));
