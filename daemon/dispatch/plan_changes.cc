@@ -26,6 +26,7 @@ std::optional<AskedPlan> PlanChanges::asked(std::uint64_t request, const std::st
 std::optional<AskedPlan> PlanChanges::newest() const {
   std::optional<AskedPlan> newest;
   for (const auto& [request, change] : open_) {
+    if (!change.asked.of_everybody) continue;
     if (!newest || change.asked.generation > newest->generation) newest = change.asked;
   }
   return newest;

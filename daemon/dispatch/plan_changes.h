@@ -21,6 +21,7 @@ using PlanDone = std::function<void(Result<schema::PlanReply>)>;
 struct AskedPlan {
   schema::SetPlan plan;
   std::uint64_t generation = 0;
+  bool of_everybody = false;  // by an operator; else of one worker, to bring it to what was set before
 };
 
 class PlanChanges {
@@ -34,7 +35,7 @@ class PlanChanges {
   // What was asked, where `instance` still owes an answer to this request.
   std::optional<AskedPlan> asked(std::uint64_t request, const std::string& instance) const;
 
-  // The open change of the highest generation.
+  // The open change of the highest generation that was asked of everybody.
   [[nodiscard]] std::optional<AskedPlan> newest() const;
 
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);

@@ -14,7 +14,7 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
                "no worker is connected, so nobody can take the plan; start a dslad-worker"});
     return;
   }
-  const AskedPlan asked{request, ++generation_};
+  const AskedPlan asked{request, ++generation_, true};
   std::vector<std::string> instances;
   instances.reserve(workers.size());
   for (const WorkerState* worker : workers) instances.push_back(worker->hello.instance);
@@ -46,7 +46,7 @@ void Dispatcher::bring_to_latest(const std::optional<WantedPlan>& stored, const 
   } else if (stored) {
     const schema::SetPlan plan{stored->plan, stored->allow_undistilled,
                                "a worker joined; the plan was set before"};
-    bring_to({plan, stored->generation}, instance, std::nullopt);
+    bring_to({plan, stored->generation, false}, instance, std::nullopt);
   }
 }
 
@@ -65,7 +65,7 @@ void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
         if (!otherwise || !assigning_) return;
         const schema::SetPlan plan{otherwise->plan, otherwise->allow_undistilled,
                                    "a worker joined and refused the latest plan; this one was set before"};
-        bring_to({plan, otherwise->generation}, instance, std::nullopt);
+        bring_to({plan, otherwise->generation, false}, instance, std::nullopt);
       });
   ask_plan(number, asked, *worker);
 }

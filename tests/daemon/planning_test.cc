@@ -145,6 +145,17 @@ TEST_F(Planning, WorkerThatRefusesTheLatestPlanIsBroughtToTheStoredOne) {
   EXPECT_EQ(changes[0].plan, 1U);
 }
 
+TEST_F(Planning, WorkerIsNotBroughtToThePlanOfAnotherModel) {
+  connect("w");
+  ask(1);
+  confirm("w");
+  connect("late");  // is being brought to plan 1 of its model
+  schema::Hello other = hello("other", "other");
+  other.model_digest = "d2";
+  dispatcher_.on_hello("other", 1, other);
+  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("other").empty());
+}
+
 TEST_F(Planning, WorkerOfANewerGenerationKeepsItsPlan) {
   connect("w");
   ask(1);
