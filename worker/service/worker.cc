@@ -73,11 +73,11 @@ void Worker::accept(const schema::ChangePlan& change) {
   schema::PlanResult result = plans_.change(change);
   if (result.error) {
     spdlog::warn("plan {} refused: {}", change.plan, result.error->message);
+  } else if (result.generation > change.generation) {
+    spdlog::info("plan {} stays: it was asked for after plan {}", result.plan, change.plan);
   } else {
-    spdlog::info(
-        "plan {} from now on ({}); {} layers changed", result.plan,
-        result.generation > change.generation ? "asked for later than the one asked for now" : change.reason,
-        result.changes.size());
+    spdlog::info("plan {} from now on ({}); {} layers changed", result.plan, change.reason,
+                 result.changes.size());
   }
   link_->answer(result);
 }
