@@ -14,9 +14,8 @@ namespace {
 using test::must;
 
 std::vector<std::string> columns(Database& db, const std::string& view) {
-  const std::string sql = "SELECT name FROM pragma_table_info('" + view + "') ORDER BY cid";
   std::vector<std::string> names;
-  Query query(db, sql.c_str());
+  Query query(db, "SELECT name FROM pragma_table_info(?) ORDER BY cid", view);
   while (query.next()) names.push_back(query.text(0));
   must(query.status());
   return names;
