@@ -212,5 +212,25 @@ TEST(Codec, ErrorReplyBecomesItsError) {
   EXPECT_EQ(reply.error().message, "not now");
 }
 
+TEST(Codec, NumbersOfWorkersBeyondTheirBoundsAreRefused) {
+  Hello hello;
+  hello.name = hello.instance = "w";
+  hello.generation = kMaxGeneration;
+  EXPECT_TRUE(hello.validate().ok());
+  hello.generation = kMaxGeneration + 1;
+  EXPECT_EQ(hello.validate().error().code, ErrorCode::kInvalidArgument);
+  PlanResult confirmed;
+  confirmed.generation = kMaxGeneration + 1;
+  EXPECT_EQ(confirmed.validate().error().code, ErrorCode::kInvalidArgument);
+  WorkerResult result;
+  result.outputs.emplace_back();
+  EXPECT_TRUE(result.validate().ok());
+  result.metrics.quality = -0.1;
+  EXPECT_EQ(result.validate().error().code, ErrorCode::kInvalidArgument);
+  result.metrics.quality = 0.9;
+  result.metrics.edition = std::string(kMaxNameBytes + 1, 'e');
+  EXPECT_EQ(result.validate().error().code, ErrorCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace dslad::schema
