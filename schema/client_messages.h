@@ -17,6 +17,24 @@
 
 namespace dslad::schema {
 
+// What a client asks of the plan that its job runs on, and by when it wants the answer.
+struct JobTerms {
+  std::string model;                      // name or digest of the model that must answer; empty: any
+  std::uint64_t deadline_in_ms = 0;       // from the submit; 0: none. Later the answer is still of use
+  std::optional<double> min_quality;      // of the plan, relative to plan 0, from 0 to 1
+  std::optional<std::uint32_t> max_plan;  // 0: exact
+  bool best_effort = false;               // take the job even where the deadline cannot be met
+
+  static void fields(auto& self, auto& field) {
+    field("model", self.model);
+    field("deadline_in_ms", self.deadline_in_ms);
+    field("min_quality", self.min_quality);
+    field("max_plan", self.max_plan);
+    field("best_effort", self.best_effort);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
 // One job of a submit.
 struct JobRequest {
   JobSpec spec;
@@ -25,9 +43,11 @@ struct JobRequest {
   std::string idempotency_key;      // a repeated key returns the first job instead of a new one
   std::string custom_id;            // the client's own name for the job; need not be unique
   std::uint64_t expires_in_ms = 0;  // ends as `expired` unless it has ended by then; 0: never
+  JobTerms terms;
 
   static void fields(auto& self, auto& field) {
     JobSpec::fields(self.spec, field);  // its keys lie beside the others
+    JobTerms::fields(self.terms, field);
     field("priority", self.priority);
     field("max_attempts", self.max_attempts);
     field("idempotency_key", self.idempotency_key);
@@ -41,8 +61,12 @@ struct JobRequest {
 struct Submit {
   static constexpr const char* kKind = "submit";
   std::vector<JobRequest> jobs;
+  std::string client;  // for whom: when work must be made cheaper, it is first that of who sent the most
 
-  static void fields(auto& self, auto& field) { field("jobs", self.jobs); }
+  static void fields(auto& self, auto& field) {
+    field("jobs", self.jobs);
+    field("client", self.client);
+  }
   [[nodiscard]] Status validate() const;
 };
 
@@ -159,10 +183,12 @@ struct Submitted {
   std::vector<JobId> ids;  // in the order of the batch
   std::vector<bool>
       duplicates;  // as long as ids; true: the idempotency key was known, the id is the first job's
+  std::vector<std::int64_t> finish_ms;  // as long as ids: when each is expected to end; 0: nothing is known
 
   static void fields(auto& self, auto& field) {
     field("ids", self.ids);
     field("duplicates", self.duplicates);
+    field("finish_ms", self.finish_ms);
   }
 };
 
@@ -175,6 +201,9 @@ struct DaemonStatus {
   std::map<std::string, std::uint64_t> jobs;  // number of jobs by state; every state is present
   std::uint32_t plan = 0;                     // of the first connected worker; 0 without one
   std::vector<WorkerInfo> workers;
+  PolicyKind policy = PolicyKind::kManual;
+  std::uint64_t drain_ms = 0;        // until what waits and runs is expected to be done; 0: nothing is known
+  std::uint64_t waiting_tokens = 0;  // of prompts, predicted
 
   static void fields(auto& self, auto& field) {
     field("version", self.version);
@@ -184,6 +213,9 @@ struct DaemonStatus {
     field("jobs", self.jobs);
     field("plan", self.plan);
     field("workers", self.workers);
+    field("policy", self.policy);
+    field("drain_ms", self.drain_ms);
+    field("waiting_tokens", self.waiting_tokens);
   }
 };
 
@@ -202,6 +234,13 @@ struct JobInfo {
   std::string worker;           // of the latest attempt
   std::optional<Error> error;   // why it failed, or why the latest attempt did
   Progress progress;            // of a running job
+  std::string client;
+  std::string model;             // that must answer; empty: any
+  std::int64_t deadline_ms = 0;  // 0: none
+  std::optional<double> min_quality;
+  std::optional<std::uint32_t> max_plan;
+  std::uint64_t place = 0;     // in the queue, from 1; 0: it does not wait, or far behind
+  std::int64_t finish_ms = 0;  // when it is expected to end; 0: nothing is known
 
   static void fields(auto& self, auto& field) {
     field("id", self.id);
@@ -217,6 +256,13 @@ struct JobInfo {
     field("worker", self.worker);
     field("error", self.error);
     field("progress", self.progress);
+    field("client", self.client);
+    field("model", self.model);
+    field("deadline_ms", self.deadline_ms);
+    field("min_quality", self.min_quality);
+    field("max_plan", self.max_plan);
+    field("place", self.place);
+    field("finish_ms", self.finish_ms);
   }
 };
 
@@ -285,11 +331,13 @@ struct StatsReply {
   std::uint64_t uptime_ms = 0;
   std::map<std::string, std::uint64_t> counters;  // since the daemon's start; names in docs/protocol.md
   std::vector<WorkerInfo> workers;
+  std::vector<CostModelInfo> cost_models;
 
   static void fields(auto& self, auto& field) {
     field("uptime_ms", self.uptime_ms);
     field("counters", self.counters);
     field("workers", self.workers);
+    field("cost_models", self.cost_models);
   }
 };
 

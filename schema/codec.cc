@@ -7,6 +7,7 @@
 #include "schema/codec_writer.h"
 #include "schema/event.h"
 #include "schema/frame_check.h"
+#include "schema/policy_messages.h"
 #include "schema/utf8.h"
 #include "schema/worker_messages.h"
 
@@ -122,6 +123,10 @@ DSLAD_MESSAGE(Cancel)
 DSLAD_MESSAGE(GetLayers)
 DSLAD_MESSAGE(ShowPlan)
 DSLAD_MESSAGE(SetPlan)
+DSLAD_MESSAGE(ShowPolicy)
+DSLAD_MESSAGE(SetPolicy)
+DSLAD_MESSAGE(ExplainJob)
+DSLAD_MESSAGE(GetPolicyHistory)
 DSLAD_MESSAGE(GetStats)
 DSLAD_MESSAGE(Ping)
 DSLAD_MESSAGE(ErrorReply)
@@ -134,9 +139,14 @@ DSLAD_MESSAGE(WaitReply)
 DSLAD_MESSAGE(CancelReply)
 DSLAD_MESSAGE(LayersReply)
 DSLAD_MESSAGE(PlanReply)
+DSLAD_MESSAGE(PolicyReply)
+DSLAD_MESSAGE(JobVerdict)
+DSLAD_MESSAGE(PolicyHistory)
 DSLAD_MESSAGE(StatsReply)
 DSLAD_MESSAGE(Pong)
 DSLAD_MESSAGE(Hello)
+DSLAD_MESSAGE(PlanTable)
+DSLAD_MESSAGE(Room)
 DSLAD_MESSAGE(Heartbeat)
 DSLAD_MESSAGE(WorkerResult)
 DSLAD_MESSAGE(PlanResult)

@@ -17,6 +17,7 @@ constexpr std::array<std::string_view, 3> kPhases = {"waiting", "prefill", "deco
 constexpr std::array<std::string_view, 2> kFinishReasons = {"stop", "length"};
 constexpr std::array<std::string_view, 6> kLayerStates = {"transformer", "distilling", "distilled",
                                                           "active",      "reverted",   "failed"};
+constexpr std::array<std::string_view, 4> kPolicies = {"manual", "static", "threshold", "deadline"};
 
 template <typename Enum, std::size_t N>
 bool find_word(const std::array<std::string_view, N>& words, std::string_view text, Enum& out) {
@@ -86,6 +87,9 @@ std::string_view to_string(FinishReason reason) {
 std::string_view to_string(LayerState state) {
   return word(kLayerStates, state);
 }
+std::string_view to_string(PolicyKind policy) {
+  return word(kPolicies, policy);
+}
 
 bool parse_word(std::string_view text, Task& out) {
   return find_word(kTasks, text, out);
@@ -101,6 +105,9 @@ bool parse_word(std::string_view text, FinishReason& out) {
 }
 bool parse_word(std::string_view text, LayerState& out) {
   return find_word(kLayerStates, text, out);
+}
+bool parse_word(std::string_view text, PolicyKind& out) {
+  return find_word(kPolicies, text, out);
 }
 
 bool is_final(JobState state) {

@@ -30,11 +30,19 @@ enum class LayerState : std::uint8_t {
   kFailed,       // conversion did not reach its quality; attention runs
 };
 
+enum class PolicyKind : std::uint8_t {
+  kManual,     // a person sets the plan
+  kStatic,     // one plan for all jobs that allow it
+  kThreshold,  // by the longest prompt and the number of jobs, as in the DSLA paper's code
+  kDeadline,   // the smallest plan by which what waits is done in time
+};
+
 std::string_view to_string(Task task);
 std::string_view to_string(JobState state);
 std::string_view to_string(Phase phase);
 std::string_view to_string(FinishReason reason);
 std::string_view to_string(LayerState state);
+std::string_view to_string(PolicyKind policy);
 
 // Inverse of to_string; false where `text` is none of the words, and `out` stays as it was.
 bool parse_word(std::string_view text, Task& out);
@@ -42,6 +50,7 @@ bool parse_word(std::string_view text, JobState& out);
 bool parse_word(std::string_view text, Phase& out);
 bool parse_word(std::string_view text, FinishReason& out);
 bool parse_word(std::string_view text, LayerState& out);
+bool parse_word(std::string_view text, PolicyKind& out);
 
 // Succeeded, failed, cancelled and expired are final.
 bool is_final(JobState state);

@@ -5,6 +5,7 @@
 
 #include "schema/client_messages.h"
 #include "schema/limits.h"
+#include "schema/policy_messages.h"
 #include "schema/worker_messages.h"
 
 namespace dslad::schema {
@@ -31,6 +32,35 @@ bool is_time(double ms) {
   return std::isfinite(ms) && ms >= 0.0;
 }
 
+Status check_share(std::string_view key, double share) {
+  if (share >= 0.0 && share <= 1.0) return ok_status();
+  return invalid_argument(fmt::format("{} is {}; it must be from 0 to 1", key, share));
+}
+
+Status check_duration(std::string_view key, std::uint64_t ms) {
+  if (ms <= kMaxExpiryMs) return ok_status();
+  return invalid_argument(fmt::format("{} is {}; at most {} (ten years) are taken", key, ms, kMaxExpiryMs));
+}
+
+Status check_plan(std::string_view key, std::uint32_t plan) {
+  if (plan <= kMaxLayers) return ok_status();
+  return invalid_argument(fmt::format("{} is {}; no model has so many layers", key, plan));
+}
+
+// Plans ascend from 0, or nothing is known of them.
+Status check_offers(const std::vector<PlanOffer>& plans) {
+  if (plans.size() > kMaxLayers + 1)
+    return invalid_argument(fmt::format("{} plans; no model has so many layers", plans.size()));
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    if (i == 0 ? plans[i].plan != 0 : plans[i].plan <= plans[i - 1].plan)
+      return invalid_argument("plans must begin with plan 0 and ascend");
+    if (Status status = check_plan("plan", plans[i].plan); !status) return status;
+    if (plans[i].quality && !is_time(*plans[i].quality))
+      return invalid_argument("quality must be finite and not negative");
+  }
+  return ok_status();
+}
+
 }  // namespace
 
 Status JobRequest::validate() const {
@@ -44,7 +74,17 @@ Status JobRequest::validate() const {
         fmt::format("max_attempts is {}; at most {} are allowed", max_attempts, kMaxAttempts));
   }
   if (Status status = check_name("idempotency_key", idempotency_key); !status) return status;
-  return check_name("custom_id", custom_id);
+  if (Status status = check_name("custom_id", custom_id); !status) return status;
+  return terms.validate();
+}
+
+Status JobTerms::validate() const {
+  if (Status status = check_name("model", model); !status) return status;
+  if (Status status = check_duration("deadline_in_ms", deadline_in_ms); !status) return status;
+  if (min_quality) {
+    if (Status status = check_share("min_quality", *min_quality); !status) return status;
+  }
+  return check_plan("max_plan", max_plan.value_or(0));
 }
 
 Status Submit::validate() const {
@@ -56,7 +96,7 @@ Status Submit::validate() const {
     Status status = jobs[i].validate();
     if (!status) return status.error().with_context(fmt::format("jobs[{}]", i));
   }
-  return ok_status();
+  return check_name("client", client);
 }
 
 Status ListJobs::validate() const {
@@ -77,9 +117,20 @@ Status Cancel::validate() const {
 }
 
 Status SetPlan::validate() const {
-  if (plan > kMaxLayers)
-    return invalid_argument(fmt::format("plan is {}; no model has so many layers", plan));
+  if (Status status = check_plan("plan", plan); !status) return status;
   return check_name("reason", reason);
+}
+
+Status SetPolicy::validate() const {
+  if (Status status = check_plan("static_plan", static_plan.value_or(0)); !status) return status;
+  if (Status status = check_share("min_quality", min_quality.value_or(0)); !status) return status;
+  if (Status status = check_duration("target_drain_ms", target_drain_ms.value_or(0)); !status) return status;
+  return check_duration("dwell_ms", dwell_ms.value_or(0));
+}
+
+Status GetPolicyHistory::validate() const {
+  if (limit >= 1 && limit <= kMaxBatch) return ok_status();
+  return invalid_argument(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
 }
 
 Status Hello::validate() const {
@@ -88,10 +139,17 @@ Status Hello::validate() const {
     return invalid_argument(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
   }
   if (Status status = check_generation(generation); !status) return status;
-  for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype}) {
+  for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype, &edition}) {
     if (Status status = check_name("a name in hello", *text); !status) return status;
   }
-  return ok_status();
+  return check_offers(plans);
+}
+
+Status PlanTable::validate() const {
+  if (Status status = check_name("edition", edition); !status) return status;
+  if (layer_info.size() > kMaxLayers)
+    return invalid_argument(fmt::format("{} layers; at most {} are known", layer_info.size(), kMaxLayers));
+  return check_offers(plans);
 }
 
 Status PlanResult::validate() const {
@@ -101,6 +159,9 @@ Status PlanResult::validate() const {
 Status WorkerResult::validate() const {
   if (!is_time(metrics.prefill_ms) || !is_time(metrics.decode_ms)) {
     return invalid_argument("prefill_ms and decode_ms must be finite and not negative");
+  }
+  if (!is_time(metrics.prefill_work_ms) || !is_time(metrics.decode_work_ms) || !is_time(metrics.batch)) {
+    return invalid_argument("prefill_work_ms, decode_work_ms and batch must be finite and not negative");
   }
   if (metrics.quality && *metrics.quality < 0) return invalid_argument("quality must not be negative");
   if (Status status = check_name("edition", metrics.edition); !status) return status;

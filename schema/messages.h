@@ -7,4 +7,5 @@
 #include "schema/endpoint.h"
 #include "schema/event.h"
 #include "schema/limits.h"
+#include "schema/policy_messages.h"
 #include "schema/worker_messages.h"

@@ -38,6 +38,12 @@ struct JobMetrics {
   std::string model_digest;       // of the weights
   std::string worker;
   std::uint32_t attempt = 0;
+  // The attempt's share of the engine's time: a step's time is divided among those who take part in it, so
+  // that the shares of all jobs add up to the time that the engine worked. 0: not measured.
+  double prefill_work_ms = 0;
+  double decode_work_ms = 0;
+  double batch = 0;  // sequences in a step of its decoding, on average
+  std::string why;   // what decided about the plan, in words; set by the daemon
 
   static void fields(auto& self, auto& field) {
     field("queue_ms", self.queue_ms);
@@ -52,7 +58,27 @@ struct JobMetrics {
     field("model_digest", self.model_digest);
     field("worker", self.worker);
     field("attempt", self.attempt);
+    field("prefill_work_ms", self.prefill_work_ms);
+    field("decode_work_ms", self.decode_work_ms);
+    field("batch", self.batch);
+    field("why", self.why);
   }
+};
+
+// What a plan of a model's conversion chain is to whoever chooses one. The worker knows it from the chain.
+struct PlanOffer {
+  std::uint32_t plan = 0;         // layers of the conversion order that run DSLA
+  std::optional<double> quality;  // relative to plan 0; absent: not measured
+  std::uint64_t kv_bytes_per_token = 0;
+  std::uint64_t state_bytes = 0;  // of a sequence, whatever its length
+
+  static void fields(auto& self, auto& field) {
+    field("plan", self.plan);
+    field("quality", self.quality);
+    field("kv_bytes_per_token", self.kv_bytes_per_token);
+    field("state_bytes", self.state_bytes);
+  }
+  bool operator==(const PlanOffer&) const = default;
 };
 
 struct EngineStats {
@@ -148,6 +174,27 @@ struct WorkerPlan {
   }
 };
 
+// What the daemon has learnt of how fast a kind of worker is.
+struct CostModelInfo {
+  std::string workers;     // model, device and host of the kind
+  std::uint64_t jobs = 0;  // that it was learnt from
+  double error_p50 = 0;    // of its own predictions of a job's work, relative
+  double error_p90 = 0;
+  double bytes_per_token = 0;
+  double output_share = 0;           // tokens of an answer, of those allowed
+  std::vector<double> coefficients;  // docs/adaptive.md
+
+  static void fields(auto& self, auto& field) {
+    field("workers", self.workers);
+    field("jobs", self.jobs);
+    field("error_p50", self.error_p50);
+    field("error_p90", self.error_p90);
+    field("bytes_per_token", self.bytes_per_token);
+    field("output_share", self.output_share);
+    field("coefficients", self.coefficients);
+  }
+};
+
 // A connected worker as clients see it.
 struct WorkerInfo {
   std::string name;      // host:pid:device; a label, which several may share
@@ -160,6 +207,13 @@ struct WorkerInfo {
   std::uint32_t running = 0;       // leases it holds
   std::uint64_t last_seen_ms = 0;  // ago
   EngineStats engine;
+  std::string model_digest;
+  std::string edition;        // of the model's conversion chain; empty: no chain
+  std::uint32_t layers = 0;   // of the model
+  std::uint32_t context = 0;  // tokens
+  std::uint64_t cache_bytes = 0;
+  std::uint32_t begun = 0;       // of `running`: those that it works on already
+  std::vector<PlanOffer> plans;  // that it can run now
 
   static void fields(auto& self, auto& field) {
     field("name", self.name);
@@ -172,6 +226,13 @@ struct WorkerInfo {
     field("running", self.running);
     field("last_seen_ms", self.last_seen_ms);
     field("engine", self.engine);
+    field("model_digest", self.model_digest);
+    field("edition", self.edition);
+    field("layers", self.layers);
+    field("context", self.context);
+    field("cache_bytes", self.cache_bytes);
+    field("begun", self.begun);
+    field("plans", self.plans);
   }
 };
 

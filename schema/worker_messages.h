@@ -37,6 +37,10 @@ struct Hello {
   std::uint64_t generation = 0;  // of the change that set the plan; 0: none has
   std::vector<LayerInfo> layer_info;
   std::vector<Lease> leases;  // every job whose result has not been acknowledged
+  std::string edition;  // of the model's conversion chain: the digest of its chain.json; empty: no chain
+  std::vector<PlanOffer> plans;       // that it can run, ascending; empty: nothing is known of them
+  std::uint64_t cache_bytes = 0;      // for KV pages, states and windows together; 0: not known
+  std::optional<std::uint32_t> room;  // as in Room; absent: it does not tell what it has begun
 
   static void fields(auto& self, auto& field) {
     field("name", self.name);
@@ -52,8 +56,42 @@ struct Hello {
     field("generation", self.generation);
     field("layer_info", self.layer_info);
     field("leases", self.leases);
+    field("edition", self.edition);
+    field("plans", self.plans);
+    field("cache_bytes", self.cache_bytes);
+    field("room", self.room);
   }
   [[nodiscard]] Status validate() const;
+};
+
+// The worker's conversion chain is another one now, or more of it can be used: what hello said of it, anew.
+struct PlanTable {
+  static constexpr const char* kKind = "plans";
+  std::string edition;
+  std::vector<PlanOffer> plans;
+  std::uint32_t plan = 0;  // in force
+  std::vector<LayerInfo> layer_info;
+
+  static void fields(auto& self, auto& field) {
+    field("edition", self.edition);
+    field("plans", self.plans);
+    field("plan", self.plan);
+    field("layer_info", self.layer_info);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+// Jobs have begun, or there is room for more. A worker is leased what it can begin now and a little more, so
+// that whose turn it is, and on which plan, is decided late.
+struct Room {
+  static constexpr const char* kKind = "room";
+  std::vector<Lease> begun;  // since the last; heartbeats tell again: their phase is not `waiting`
+  std::uint32_t room = 0;    // jobs that it wants to hold beyond those that have begun
+
+  static void fields(auto& self, auto& field) {
+    field("begun", self.begun);
+    field("room", self.room);
+  }
 };
 
 struct LeaseProgress {
@@ -71,10 +109,12 @@ struct Heartbeat {
   static constexpr const char* kKind = "heartbeat";
   std::vector<LeaseProgress> leases;
   EngineStats engine;
+  std::optional<std::uint32_t> room;  // as in Room
 
   static void fields(auto& self, auto& field) {
     field("leases", self.leases);
     field("engine", self.engine);
+    field("room", self.room);
   }
 };
 
@@ -87,12 +127,17 @@ struct WorkerResult {
   std::optional<Error> error;   // absent: it succeeded
   std::vector<Output> outputs;  // one, or one a question
   JobMetrics metrics;           // prefill_ms, decode_ms, tokens, edition, plan, quality
+  // With an error that a larger worker would not have: what the job needs at least; 0: not that.
+  std::uint32_t needs_context = 0;  // tokens
+  std::uint64_t needs_cache_bytes = 0;
 
   static void fields(auto& self, auto& field) {
     Lease::fields(self.lease, field);
     field("error", self.error);
     field("outputs", self.outputs);
     field("metrics", self.metrics);
+    field("needs_context", self.needs_context);
+    field("needs_cache_bytes", self.needs_cache_bytes);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -142,10 +187,14 @@ struct Assign {
   static constexpr const char* kKind = "assign";
   Lease lease;
   JobSpec spec;
+  // The job's plan. One that the worker cannot run any more: the largest below that it can. Absent: the plan
+  // in force.
+  std::optional<std::uint32_t> plan = std::nullopt;
 
   static void fields(auto& self, auto& field) {
     Lease::fields(self.lease, field);
     JobSpec::fields(self.spec, field);
+    field("plan", self.plan);
   }
   [[nodiscard]] Status validate() const { return spec.validate(); }
 };

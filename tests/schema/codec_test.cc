@@ -4,6 +4,7 @@
 #include <msgpack.hpp>
 
 #include "schema/event.h"
+#include "schema/policy_messages.h"
 #include "schema/worker_messages.h"
 
 namespace dslad::schema {
@@ -230,6 +231,61 @@ TEST(Codec, NumbersOfWorkersBeyondTheirBoundsAreRefused) {
   result.metrics.quality = 0.9;
   result.metrics.edition = std::string(kMaxNameBytes + 1, 'e');
   EXPECT_EQ(result.validate().error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(Codec, TermsOfAJobLieBesideItsOtherKeysAndAreBounded) {
+  Submit submit;
+  JobRequest& job = submit.jobs.emplace_back();
+  job.spec.task = Task::kGenerate;
+  job.spec.prompt = "once";
+  job.terms = {"tiny", 60'000, 0.9, 0, true};
+  submit.client = "ada";
+  const Result<Submit> same = read<Submit>(encode(submit));
+  ASSERT_TRUE(same.ok()) << same.error().message;
+  EXPECT_EQ(same->client, "ada");
+  EXPECT_EQ(same->jobs[0].terms.model, "tiny");
+  EXPECT_EQ(same->jobs[0].terms.deadline_in_ms, 60'000U);
+  EXPECT_EQ(same->jobs[0].terms.min_quality, 0.9);
+  EXPECT_EQ(same->jobs[0].terms.max_plan, 0U);
+  EXPECT_TRUE(same->jobs[0].terms.best_effort);
+  job.terms.min_quality = 1.5;
+  const Result<Submit> above = read<Submit>(encode(submit));
+  ASSERT_FALSE(above.ok());
+  EXPECT_NE(above.error().message.find("min_quality is 1.5"), std::string::npos) << above.error().message;
+  job.terms.min_quality.reset();
+  job.terms.max_plan = kMaxLayers + 1;
+  EXPECT_FALSE(read<Submit>(encode(submit)).ok());
+  job.terms.max_plan.reset();
+  job.terms.deadline_in_ms = kMaxExpiryMs + 1;
+  EXPECT_FALSE(read<Submit>(encode(submit)).ok());
+}
+
+TEST(Codec, PlansThatAWorkerOffersAscendFromPlanZero) {
+  PlanTable table;
+  EXPECT_TRUE(read<PlanTable>(encode(table)).ok());
+  table.plans = {{0, 1.0, 4'096, 0}, {1, 0.99, 3'584, 65'536}, {3, std::nullopt, 2'560, 196'608}};
+  const Result<PlanTable> same = read<PlanTable>(encode(table));
+  ASSERT_TRUE(same.ok()) << same.error().message;
+  EXPECT_EQ(same->plans, table.plans);
+  std::swap(table.plans[1], table.plans[2]);
+  EXPECT_FALSE(read<PlanTable>(encode(table)).ok());
+  table.plans.erase(table.plans.begin());
+  EXPECT_FALSE(read<PlanTable>(encode(table)).ok());
+}
+
+TEST(Codec, PolicySettingsAreBounded) {
+  SetPolicy request;
+  request.policy = PolicyKind::kDeadline;
+  request.min_quality = 0.95;
+  const Result<SetPolicy> same = read<SetPolicy>(encode(request));
+  ASSERT_TRUE(same.ok()) << same.error().message;
+  EXPECT_EQ(same->policy, PolicyKind::kDeadline);
+  EXPECT_FALSE(same->static_plan.has_value());
+  request.min_quality = -0.1;
+  EXPECT_FALSE(read<SetPolicy>(encode(request)).ok());
+  request.min_quality.reset();
+  request.static_plan = kMaxLayers + 1;
+  EXPECT_FALSE(read<SetPolicy>(encode(request)).ok());
 }
 
 }  // namespace

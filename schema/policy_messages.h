@@ -1,0 +1,142 @@
+// What clients ask of the conversion policy, and what the daemon answers; as in client_messages.h. The policy
+// is explained in docs/adaptive.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "schema/job.h"
+#include "schema/reports.h"
+#include "schema/result.h"
+
+namespace dslad::schema {
+
+// -> PolicyReply
+struct ShowPolicy {
+  static constexpr const char* kKind = "policy_show";
+  static void fields(auto&, auto&) {}
+};
+
+// -> PolicyReply, once it is on disk. Absent keys stay as they are.
+struct SetPolicy {
+  static constexpr const char* kKind = "policy_set";
+  std::optional<PolicyKind> policy;
+  std::optional<std::uint32_t> static_plan;
+  std::optional<double> min_quality;
+  std::optional<std::uint64_t> target_drain_ms;
+  std::optional<std::uint64_t> dwell_ms;
+
+  static void fields(auto& self, auto& field) {
+    field("policy", self.policy);
+    field("static_plan", self.static_plan);
+    field("min_quality", self.min_quality);
+    field("target_drain_ms", self.target_drain_ms);
+    field("dwell_ms", self.dwell_ms);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+// -> JobVerdict: of a job that waits, what would be done with it now; of any other, what was. Or not_found.
+struct ExplainJob {
+  static constexpr const char* kKind = "policy_explain";
+  JobId id = 0;
+  static void fields(auto& self, auto& field) { field("id", self.id); }
+};
+
+// -> PolicyHistory, newest first.
+struct GetPolicyHistory {
+  static constexpr const char* kKind = "policy_history";
+  std::uint32_t limit = 100;
+  static void fields(auto& self, auto& field) { field("limit", self.limit); }
+  [[nodiscard]] Status validate() const;
+};
+
+struct PolicyReply {
+  static constexpr const char* kKind = "policy_reply";
+  PolicyKind policy = PolicyKind::kManual;
+  std::uint32_t static_plan = 0;
+  double min_quality = 0;  // no job runs on a plan below it, whatever the load
+  std::uint64_t target_drain_ms = 0;
+  std::uint64_t dwell_ms = 0;
+  std::uint32_t plan = 0;     // the largest that a job is given now
+  std::int64_t since_ms = 0;  // when it became that; 0: at the daemon's start
+  std::string why;
+  std::uint64_t waiting_jobs = 0;
+  std::uint64_t waiting_tokens = 0;  // of prompts, predicted
+  std::uint64_t drain_ms = 0;        // predicted
+  std::vector<CostModelInfo> cost_models;
+
+  static void fields(auto& self, auto& field) {
+    field("policy", self.policy);
+    field("static_plan", self.static_plan);
+    field("min_quality", self.min_quality);
+    field("target_drain_ms", self.target_drain_ms);
+    field("dwell_ms", self.dwell_ms);
+    field("plan", self.plan);
+    field("since_ms", self.since_ms);
+    field("why", self.why);
+    field("waiting_jobs", self.waiting_jobs);
+    field("waiting_tokens", self.waiting_tokens);
+    field("drain_ms", self.drain_ms);
+    field("cost_models", self.cost_models);
+  }
+};
+
+// Which plan a job has, or would get now, and why.
+struct JobVerdict {
+  static constexpr const char* kKind = "job_verdict";
+  JobId id = 0;
+  JobState state = JobState::kQueued;
+  std::optional<std::uint32_t> plan;  // absent: nothing was decided, or nobody can say yet
+  std::optional<double> quality;
+  std::string why;
+  std::uint64_t place = 0;
+  std::int64_t start_ms = 0;  // predicted, or when it was; 0: not known
+  std::int64_t finish_ms = 0;
+  std::int64_t deadline_ms = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("id", self.id);
+    field("state", self.state);
+    field("plan", self.plan);
+    field("quality", self.quality);
+    field("why", self.why);
+    field("place", self.place);
+    field("start_ms", self.start_ms);
+    field("finish_ms", self.finish_ms);
+    field("deadline_ms", self.deadline_ms);
+  }
+};
+
+// A change of the policy's plan, with the load that caused it.
+struct PolicyChange {
+  std::int64_t time_ms = 0;
+  PolicyKind policy = PolicyKind::kManual;
+  std::uint32_t from = 0;
+  std::uint32_t to = 0;
+  std::string why;
+  std::uint64_t waiting_jobs = 0;
+  std::uint64_t waiting_tokens = 0;
+  std::uint64_t drain_ms = 0;  // predicted before the change
+
+  static void fields(auto& self, auto& field) {
+    field("time_ms", self.time_ms);
+    field("policy", self.policy);
+    field("from", self.from);
+    field("to", self.to);
+    field("why", self.why);
+    field("waiting_jobs", self.waiting_jobs);
+    field("waiting_tokens", self.waiting_tokens);
+    field("drain_ms", self.drain_ms);
+  }
+};
+
+struct PolicyHistory {
+  static constexpr const char* kKind = "policy_history_reply";
+  std::vector<PolicyChange> changes;
+  static void fields(auto& self, auto& field) { field("changes", self.changes); }
+};
+
+}  // namespace dslad::schema
