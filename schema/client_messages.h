@@ -61,7 +61,7 @@ struct JobRequest {
 struct Submit {
   static constexpr const char* kKind = "submit";
   std::vector<JobRequest> jobs;
-  std::string client;  // for whom: when work must be made cheaper, it is first that of who sent the most
+  std::string client = {};  // for whom: when work must be made cheaper, it is first that of who sent the most
 
   static void fields(auto& self, auto& field) {
     field("jobs", self.jobs);
@@ -331,7 +331,7 @@ struct StatsReply {
   std::uint64_t uptime_ms = 0;
   std::map<std::string, std::uint64_t> counters;  // since the daemon's start; names in docs/protocol.md
   std::vector<WorkerInfo> workers;
-  std::vector<CostModelInfo> cost_models;
+  std::vector<CostModelInfo> cost_models = {};
 
   static void fields(auto& self, auto& field) {
     field("uptime_ms", self.uptime_ms);

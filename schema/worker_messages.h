@@ -109,7 +109,7 @@ struct Heartbeat {
   static constexpr const char* kKind = "heartbeat";
   std::vector<LeaseProgress> leases;
   EngineStats engine;
-  std::optional<std::uint32_t> room;  // as in Room
+  std::optional<std::uint32_t> room = std::nullopt;  // as in Room
 
   static void fields(auto& self, auto& field) {
     field("leases", self.leases);
