@@ -67,6 +67,7 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   }
   Result<std::vector<HeldLease>> held = held_leases(*database);
   if (!held) return held.error();
+  if (Status status = all_workers_gone(*database); !status) return status.error();
   const Result<std::uint64_t> generation = last_generation(*database);
   if (!generation) return generation.error();
   return OpenedStore{std::move(database).value(), std::move(held).value(), *generation};

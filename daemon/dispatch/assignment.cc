@@ -24,31 +24,35 @@ void Dispatcher::jobs_queued() {
 // One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
 // one job after the other, so that a short queue spreads over all of them.
 void Dispatcher::fill_all() {
-  if (!assigning_ || emptied_at_ == queued_seen_) return;
+  if (!assigning_) return;
   const std::vector<WorkerState*> workers = table_.connected();
   for (WorkerState* worker : workers) {
     const std::uint32_t free = worker->free_slots();
-    if (free == 0 || worker->claiming > 0) continue;
+    if (free == 0 || worker->claiming > 0 || worker->emptied_at == queued_seen_) continue;
     claim_for(*worker, workers.size() == 1 ? std::min(free, kMaxClaim) : 1);
   }
 }
 
 void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
-  const Claimant claimant{
-      {worker.hello.name, worker.hello.instance}, worker.hello.model, worker.hello.model_digest};
+  const Claimant claimant{{worker.hello.name, worker.hello.instance},
+                          worker.hello.model,
+                          worker.hello.model_digest,
+                          worker.hello.context,
+                          worker.hello.cache_bytes};
   const std::int64_t now_ms = clock_.wall_ms();
   queue_.post<std::vector<Claimed>>(
       [claimant, count, now_ms](Database& db) { return claim(db, claimant, count, now_ms); },
       [this, instance = claimant.worker.instance, count,
        seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
-        if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->claiming = 0;
+        WorkerState* state = table_.by_instance(instance);
+        if (state != nullptr) state->claiming = 0;
         if (!claimed) {  // nothing was leased; tick() tries again
           claims_failed_.warning(fmt::format("cannot give out jobs: {}", claimed.error().message),
                                  clock_.steady_ms());
           return;
         }
-        if (claimed->size() < count) emptied_at_ = seen;
+        if (state != nullptr && claimed->size() < count) state->emptied_at = seen;
         assign(instance, std::move(claimed).value());
         fill_all();
       });
@@ -61,13 +65,15 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
       end_lease(one.lease, LeaseEnd::kGivenBack, "its worker left before it got the job");
       continue;
     }
-    if (!send(worker->peer, schema::Assign{one.lease, std::move(one.spec)})) {
+    if (!send(worker->peer, schema::Assign{one.lease, std::move(one.spec), one.choice.plan})) {
       worker->peer.clear();  // nothing more goes to it until it says hello again
       end_lease(one.lease, LeaseEnd::kGivenBack,
                 fmt::format("worker {} could not be reached", worker->hello.name));
       continue;
     }
-    worker->jobs[one.lease.job] = {one.lease.attempt, lease_end(), {}};
+    HeldJob& held = worker->jobs[one.lease.job];
+    held = {one.lease.attempt, lease_end(), {}};
+    held.job = std::move(one.job);
     tell_running(one.lease, *worker);
   }
 }
@@ -89,10 +95,25 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
-  durable_.post<Outcome>([shared, now_ms](Database& db) { return finish(db, *shared, now_ms); },
-                         [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
-                           finished(lease, instance, std::move(outcome));
-                         });
+  const bool elsewhere = fits_elsewhere(*shared, *worker);
+  durable_.post<Outcome>(
+      [shared, now_ms, elsewhere](Database& db) { return finish(db, *shared, now_ms, elsewhere); },
+      [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
+        finished(lease, instance, std::move(outcome));
+      });
+}
+
+bool Dispatcher::fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) {
+  if (!result.error || (result.needs_context == 0 && result.needs_cache_bytes == 0)) return false;
+  const auto held = worker.jobs.find(result.lease.job);
+  const std::string model = held == worker.jobs.end() ? "" : held->second.job.model;
+  const std::vector<WorkerState*> others = table_.connected();
+  return std::any_of(others.begin(), others.end(), [&](const WorkerState* other) {
+    const schema::Hello& hello = other->hello;
+    return other != &worker && hello.capacity > 0 &&
+           (model.empty() || model == hello.model || model == hello.model_digest) &&
+           hello.context >= result.needs_context && hello.cache_bytes >= result.needs_cache_bytes;
+  });
 }
 
 void Dispatcher::finished(const Lease& lease, const std::string& instance, Result<Outcome> outcome) {

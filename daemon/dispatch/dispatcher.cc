@@ -107,6 +107,7 @@ void Dispatcher::on_heartbeat(const std::string& peer, const schema::Heartbeat& 
   }
   worker->last_seen_ms = clock_.steady_ms();
   worker->engine = heartbeat.engine;
+  if (heartbeat.room) worker->hello.room = heartbeat.room;
   for (const schema::LeaseProgress& one : heartbeat.leases) {
     if (!worker->holds(one.lease)) {
       send(peer, schema::Revoke{one.lease, "the lease has ended"});
@@ -114,10 +115,40 @@ void Dispatcher::on_heartbeat(const std::string& peer, const schema::Heartbeat& 
     }
     HeldJob& job = worker->jobs[one.lease.job];
     job.deadline_ms = lease_end();
+    if (one.progress.phase != schema::Phase::kWaiting) job.begun = true;
     if (same(job.progress, one.progress)) continue;
     job.progress = one.progress;
     tell_progress(one, *worker);
   }
+  fill_all();
+}
+
+void Dispatcher::on_room(const std::string& peer, const schema::Room& room) {
+  WorkerState* worker = table_.by_peer(peer);
+  if (worker == nullptr) {
+    send(peer, schema::WhoAreYou{});
+    return;
+  }
+  worker->last_seen_ms = clock_.steady_ms();
+  worker->hello.room = room.room;
+  for (const Lease& lease : room.begun) {
+    if (worker->holds(lease)) worker->jobs[lease.job].begun = true;
+  }
+  fill_all();
+}
+
+void Dispatcher::on_plans(const std::string& peer, schema::PlanTable table) {
+  WorkerState* worker = table_.by_peer(peer);
+  if (worker == nullptr) {
+    send(peer, schema::WhoAreYou{});
+    return;
+  }
+  worker->last_seen_ms = clock_.steady_ms();
+  worker->hello.edition = std::move(table.edition);
+  worker->hello.plans = std::move(table.plans);
+  worker->hello.plan = table.plan;
+  worker->hello.layer_info = std::move(table.layer_info);
+  announce(*worker);
 }
 
 void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& goodbye) {
@@ -135,6 +166,9 @@ void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::stri
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
   plan_changes_.worker_left(instance);
+  const std::int64_t now_ms = clock_.wall_ms();
+  durable_.post<std::monostate>(
+      [instance, now_ms](Database& db) { return worker_gone(db, instance, now_ms); }, [](const Status&) {});
   for (const auto& [job, state] : worker.jobs) end_lease({job, state.attempt}, end, why);
 }
 

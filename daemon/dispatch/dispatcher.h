@@ -45,6 +45,8 @@ class Dispatcher {
   void on_heartbeat(const std::string& peer, const schema::Heartbeat& heartbeat);
   void on_result(const std::string& peer, schema::WorkerResult result);
   void on_plan_result(const std::string& peer, const schema::PlanResult& result);
+  void on_plans(const std::string& peer, schema::PlanTable table);
+  void on_room(const std::string& peer, const schema::Room& room);
   void on_goodbye(const std::string& peer, const schema::Goodbye& goodbye);
 
   // Jobs may be waiting: after a submit, or at the start.
@@ -83,6 +85,8 @@ class Dispatcher {
   void claim_for(WorkerState& worker, std::uint32_t count);
   void assign(const std::string& instance, std::vector<Claimed> claimed);
   void finished(const schema::Lease& lease, const std::string& instance, Result<Outcome> outcome);
+  // Whether another worker that is connected could run what was too large for this one.
+  [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker);
   void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   void ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker);
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
@@ -102,7 +106,6 @@ class Dispatcher {
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool assigning_ = true;
   std::uint64_t queued_seen_ = 1;  // counts jobs_queued()
-  std::uint64_t emptied_at_ = 0;   // value of queued_seen_ when a claim last found the queue empty
   std::int64_t last_tick_ms_ = 0;  // steady, as is the next
   std::int64_t next_second_ms_ = 0;
   LimitedWarning claims_failed_;

@@ -78,7 +78,7 @@ void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResul
     plan_changes_.answered(result.request, instance, result.error->with_context(worker->hello.name));
     return;
   }
-  PlanChange change{worker->hello.name, worker->hello.model_digest, result, std::nullopt, ""};
+  PlanChange change{worker->hello.name, instance, worker->hello.model_digest, result, std::nullopt, ""};
   const auto asked = plan_changes_.asked(result.request, instance);
   if (asked && result.generation <= asked->generation) {  // else it stays with what was asked later
     change.wanted = WantedPlan{asked->plan.plan, asked->plan.allow_undistilled, asked->generation};

@@ -47,6 +47,13 @@ Status WorkerPort::deliver(const std::string& peer, const schema::Envelope& enve
     return with<schema::PlanResult>(envelope,
                                     [&](const auto& message) { dispatcher_.on_plan_result(peer, message); });
   }
+  if (kind == schema::Room::kKind) {
+    return with<schema::Room>(envelope, [&](const auto& message) { dispatcher_.on_room(peer, message); });
+  }
+  if (kind == schema::PlanTable::kKind) {
+    return with<schema::PlanTable>(envelope,
+                                   [&](auto message) { dispatcher_.on_plans(peer, std::move(message)); });
+  }
   if (kind == schema::Goodbye::kKind) {
     return with<schema::Goodbye>(envelope,
                                  [&](const auto& message) { dispatcher_.on_goodbye(peer, message); });

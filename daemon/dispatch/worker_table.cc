@@ -8,8 +8,19 @@ using schema::JobId;
 using schema::Lease;
 
 std::uint32_t WorkerState::free_slots() const {
-  const std::size_t taken = jobs.size() + claiming;
-  return taken >= hello.capacity ? 0 : hello.capacity - static_cast<std::uint32_t>(taken);
+  const auto taken = static_cast<std::uint32_t>(jobs.size()) + claiming;
+  if (taken >= hello.capacity) return 0;
+  const std::uint32_t free = hello.capacity - taken;
+  if (!hello.room) return free;  // it does not tell what it has begun
+  const std::uint32_t waiting = taken - begun();
+  return waiting >= *hello.room ? 0 : std::min(free, *hello.room - waiting);
+}
+
+std::uint32_t WorkerState::begun() const {
+  if (!hello.room) return static_cast<std::uint32_t>(jobs.size());
+  const auto begun =
+      std::count_if(jobs.begin(), jobs.end(), [](const auto& entry) { return entry.second.begun; });
+  return static_cast<std::uint32_t>(begun);
 }
 
 bool WorkerState::holds(const Lease& lease) const {
@@ -108,6 +119,13 @@ std::vector<schema::WorkerInfo> WorkerTable::report(std::int64_t now_ms) const {
     info.running = static_cast<std::uint32_t>(worker.jobs.size());
     info.last_seen_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ms - worker.last_seen_ms));
     info.engine = worker.engine;
+    info.model_digest = worker.hello.model_digest;
+    info.edition = worker.hello.edition;
+    info.layers = worker.hello.layers;
+    info.context = worker.hello.context;
+    info.cache_bytes = worker.hello.cache_bytes;
+    info.begun = worker.begun();
+    info.plans = worker.hello.plans;
   }
   return infos;
 }

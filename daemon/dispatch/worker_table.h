@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/store/queued_jobs.h"
 #include "schema/client_messages.h"
 #include "schema/worker_messages.h"
 
@@ -21,6 +22,8 @@ struct HeldJob {
   std::int64_t deadline_ms = 0;  // the lease ends unless a heartbeat names it before
   schema::Progress progress;
   bool storing = false;  // its result is on its way to the disk
+  bool begun = false;    // the worker works on it; before that it waits there
+  QueuedJob job = {};    // as it was when it was leased; empty where the lease is from before a restart
 };
 
 struct WorkerState {
@@ -28,12 +31,15 @@ struct WorkerState {
   schema::Hello hello;  // as announced last; its leases are not kept here
   schema::EngineStats engine;
   std::map<schema::JobId, HeldJob> jobs;
-  std::uint32_t claiming = 0;  // jobs asked of the store for it, not yet assigned
-  bool announcing = false;     // what it says of its model is on its way to the disk
+  std::uint32_t claiming = 0;    // jobs asked of the store for it, not yet assigned
+  std::uint64_t emptied_at = 0;  // the dispatcher's count of queued jobs when it last found none for it
+  bool announcing = false;       // what it says of its model is on its way to the disk
   std::int64_t last_seen_ms = 0;
 
   [[nodiscard]] bool connected() const { return !peer.empty(); }
+  // Jobs that it wants now: what it has room for beyond what it has begun, within its capacity.
   [[nodiscard]] std::uint32_t free_slots() const;
+  [[nodiscard]] std::uint32_t begun() const;  // of its jobs
   [[nodiscard]] bool holds(const schema::Lease& lease) const;
 };
 

@@ -10,25 +10,38 @@ namespace {
 using schema::JobId;
 using schema::JobRequest;
 
+// The turn of a job without a deadline, so that those with one do not keep it waiting for ever.
+constexpr std::int64_t kDueWithoutDeadlineMs = 24 * 3600 * 1000;
+
 // A view, because a Query borrows what is bound to it.
 std::optional<std::string_view> null_if_empty(std::string_view text) {
   if (text.empty()) return std::nullopt;
   return text;
 }
 
+// That long after `now_ms`; nothing for 0.
+std::optional<std::int64_t> after(std::uint64_t in_ms, std::int64_t now_ms) {
+  if (in_ms == 0) return std::nullopt;
+  return now_ms + static_cast<std::int64_t>(std::min(in_ms, schema::kMaxExpiryMs));
+}
+
 // The new row's id, or nothing where the idempotency key is taken.
-Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, const QueueLimits& limits,
-                                        std::int64_t now_ms) {
-  std::optional<std::int64_t> expires_ms;
-  if (job.expires_in_ms > 0) {
-    expires_ms = now_ms + static_cast<std::int64_t>(std::min(job.expires_in_ms, schema::kMaxExpiryMs));
-  }
+Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std::string_view client,
+                                        const QueueLimits& limits, std::int64_t now_ms) {
+  const std::optional<std::int64_t> expires_ms = after(job.expires_in_ms, now_ms);
+  const std::optional<std::int64_t> deadline_ms = after(job.terms.deadline_in_ms, now_ms);
   Query insert(
       db,
-      "INSERT INTO jobs (task, priority, custom_id, idempotency_key, max_attempts, created_ms, expires_ms) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
+      "INSERT INTO jobs (task, priority, custom_id, idempotency_key, max_attempts, created_ms, expires_ms, "
+      "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, bytes, questions, max_tokens) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
-      job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms);
+      job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
+      job.terms.model, deadline_ms, deadline_ms.value_or(now_ms + kDueWithoutDeadlineMs),
+      job.terms.min_quality, job.terms.max_plan, job.terms.best_effort ? 1 : 0,
+      static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
+      job.spec.options.max_tokens);
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();
@@ -86,12 +99,18 @@ Status check_room(Database& db, const std::vector<JobRequest>& jobs, const Queue
 
 }  // namespace
 
+std::size_t bytes_of(const schema::JobSpec& spec) {
+  std::size_t bytes = spec.document.size() + spec.prompt.size();
+  for (const std::string& question : spec.questions) bytes += question.size();
+  return bytes;
+}
+
 Result<schema::Submitted> enqueue(Database& db, const std::vector<JobRequest>& jobs,
-                                  const QueueLimits& limits, std::int64_t now_ms) {
+                                  const QueueLimits& limits, std::int64_t now_ms, std::string_view client) {
   if (Status status = check_room(db, jobs, limits); !status) return status.error();
   schema::Submitted reply;
   for (const JobRequest& job : jobs) {
-    const Result<std::optional<JobId>> inserted = insert_job(db, job, limits, now_ms);
+    const Result<std::optional<JobId>> inserted = insert_job(db, job, client, limits, now_ms);
     if (!inserted) return inserted.error();
     if (*inserted) {
       if (Status status = insert_payload(db, **inserted, job.spec); !status) return status.error();

@@ -12,7 +12,8 @@ using schema::JobInfo;
 // The columns of read_row, in its order.
 #define DSLAD_JOB_ROW                                                                                \
   "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
-  "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message "                               \
+  "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message, j.client, j.model, "           \
+  "j.deadline_ms, j.min_quality, j.max_plan "                                                        \
   "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
 
 ErrorCode code_from(const std::string& word) {
@@ -43,6 +44,11 @@ JobInfo read_row(const Query& row) {
   info.ended_ms = row.integer(9);
   info.worker = row.text(10);
   if (!row.is_null(11)) info.error = Error{code_from(row.text(11)), row.text(12)};
+  info.client = row.text(13);
+  info.model = row.text(14);
+  info.deadline_ms = row.integer(15);
+  if (!row.is_null(16)) info.min_quality = row.real(16);
+  if (!row.is_null(17)) info.max_plan = static_cast<std::uint32_t>(row.integer(17));
   return info;
 }
 
@@ -73,7 +79,7 @@ Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs
 Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
               "SELECT queue_ms, prefill_ms, decode_ms, prompt_tokens, output_tokens, plan, worker, attempt, "
-              "edition, quality, model, model_digest "
+              "edition, quality, model, model_digest, why, prefill_work_ms, decode_work_ms, batch "
               "FROM job_metrics WHERE id = ?",
               id);
   while (query.next()) {
@@ -89,6 +95,10 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
     if (!query.is_null(9)) metrics.quality = query.real(9);
     metrics.model = query.text(10);
     metrics.model_digest = query.text(11);
+    metrics.why = query.text(12);
+    metrics.prefill_work_ms = query.real(13);
+    metrics.decode_work_ms = query.real(14);
+    metrics.batch = query.real(15);
   }
   return query.status();
 }

@@ -68,10 +68,11 @@ Status save_metrics(Database& db, const schema::WorkerResult& result) {
   const schema::JobMetrics& metrics = result.metrics;
   return db.run(
       "UPDATE attempts SET prefill_ms = ?, decode_ms = ?, prompt_tokens = ?, output_tokens = ?, plan = ?, "
-      "edition = nullif(?, ''), quality = ? WHERE job_id = ? AND attempt = ?",
+      "edition = nullif(?, ''), quality = ?, prefill_work_ms = ?, decode_work_ms = ?, batch = ? "
+      "WHERE job_id = ? AND attempt = ?",
       metrics.prefill_ms, metrics.decode_ms, static_cast<std::int64_t>(metrics.prompt_tokens),
       static_cast<std::int64_t>(metrics.output_tokens), metrics.plan, metrics.edition, metrics.quality,
-      result.lease.job, result.lease.attempt);
+      metrics.prefill_work_ms, metrics.decode_work_ms, metrics.batch, result.lease.job, result.lease.attempt);
 }
 
 Status save_outputs(Database& db, const schema::WorkerResult& result) {
@@ -115,28 +116,35 @@ std::optional<Lease> lease_if(bool running, JobId id, std::int64_t attempt) {
   return Lease{id, static_cast<std::uint32_t>(attempt)};
 }
 
-Result<std::vector<JobId>> next_jobs(Database& db, std::uint32_t count, std::int64_t now_ms) {
-  std::vector<JobId> ids;
-  Query query(db,
-              "SELECT id FROM jobs WHERE state = 'queued' AND (expires_ms IS NULL OR expires_ms > ?) "
-              "ORDER BY priority DESC, id LIMIT ?",
-              now_ms, count);
-  while (query.next()) ids.push_back(query.integer(0));
-  if (!query.status()) return query.status().error();
-  return ids;
+// The job waits again, without a failed attempt, for a worker that is larger than the one that refused it.
+Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+  Status status = end_attempt(db, result.lease, "given_back", result.error, now_ms);
+  if (status) {
+    status = db.run(
+        "UPDATE jobs SET needs_context = max(needs_context, ?), needs_cache_bytes = max(needs_cache_bytes, "
+        "?) "
+        "WHERE id = ?",
+        result.needs_context, static_cast<std::int64_t>(result.needs_cache_bytes), result.lease.job);
+  }
+  if (status) status = set_state(db, result.lease.job, JobState::kQueued, false, result.error, now_ms);
+  if (!status) return status.error();
+  return Outcome{true, JobState::kQueued, result.error};
 }
 
-Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, std::int64_t now_ms) {
+Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const PlanChoice& choice,
+                         std::int64_t now_ms) {
+  std::optional<std::string_view> why;
+  if (!choice.why.empty()) why = choice.why;
   Lease lease{id, 0};
   Query update(db, "UPDATE jobs SET state = 'running', attempt = attempt + 1 WHERE id = ? RETURNING attempt",
                id);
   while (update.next()) lease.attempt = static_cast<std::uint32_t>(update.integer(0));
   if (!update.status()) return update.status().error();
   Status status = db.run(
-      "INSERT INTO attempts (job_id, attempt, worker, instance, started_ms, model, model_digest) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO attempts (job_id, attempt, worker, instance, started_ms, model, model_digest, "
+      "assigned_plan, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
       id, lease.attempt, claimant.worker.name, claimant.worker.instance, now_ms, claimant.model,
-      claimant.model_digest);
+      claimant.model_digest, choice.plan, why);
   if (!status) return status.error();
   return lease;
 }
@@ -144,25 +152,29 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, std::
 }  // namespace
 
 Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
-                                   std::int64_t now_ms) {
-  const Result<std::vector<JobId>> ids = next_jobs(db, count, now_ms);
-  if (!ids) return ids.error();
+                                   std::int64_t now_ms, const ChoosePlan& choose) {
+  Result<std::vector<QueuedJob>> jobs = next_jobs(
+      db, {claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes}, count, now_ms);
+  if (!jobs) return jobs.error();
   std::vector<Claimed> claimed;
-  for (const JobId id : *ids) {
-    const Result<Lease> lease = open_lease(db, id, claimant, now_ms);
+  for (QueuedJob& job : *jobs) {
+    PlanChoice choice = choose ? choose(job) : PlanChoice{};
+    const Result<Lease> lease = open_lease(db, job.id, claimant, choice, now_ms);
     if (!lease) return lease.error();
-    Result<schema::JobSpec> spec = read_spec(db, id);
+    Result<schema::JobSpec> spec = read_spec(db, job.id);
     if (!spec) return spec.error();
-    claimed.push_back({*lease, std::move(spec).value()});
+    claimed.push_back({*lease, std::move(spec).value(), std::move(job), std::move(choice)});
   }
   return claimed;
 }
 
-Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
+                       bool fits_elsewhere) {
   const Result<std::optional<Tries>> tries = check_lease(db, result.lease);
   if (!tries) return tries.error();
   if (!*tries) return Outcome{};
   if (Status status = save_metrics(db, result); !status) return status.error();
+  if (result.error && fits_elsewhere) return wait_for_larger(db, result, now_ms);
   if (result.error) return fail_attempt(db, result.lease, **tries, "failed", *result.error, now_ms);
   const Result<std::int64_t> wanted = answers_wanted(db, result.lease.job);
   if (!wanted) return wanted.error();

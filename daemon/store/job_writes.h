@@ -5,10 +5,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "daemon/store/queued_jobs.h"
 #include "daemon/store/sqlite.h"
 #include "schema/client_messages.h"
 #include "schema/worker_messages.h"
@@ -20,9 +23,13 @@ struct QueueLimits {
   std::int64_t max_queued = 1'000'000;  // jobs in state queued; beyond it submits are refused
 };
 
-// kResourceExhausted where the queue is full. All jobs of the batch or none.
+// Of all its texts.
+std::size_t bytes_of(const schema::JobSpec& spec);
+
+// kResourceExhausted where the queue is full. All jobs of the batch or none. `client`: for whom they are.
 Result<schema::Submitted> enqueue(Database& db, const std::vector<schema::JobRequest>& jobs,
-                                  const QueueLimits& limits, std::int64_t now_ms);
+                                  const QueueLimits& limits, std::int64_t now_ms,
+                                  std::string_view client = {});
 
 struct WorkerName {
   std::string name;
@@ -34,17 +41,30 @@ struct Claimant {
   WorkerName worker;
   std::string model;
   std::string model_digest;
+  std::uint32_t context = 0;      // tokens
+  std::uint64_t cache_bytes = 0;  // 0: not known
 };
+
+// The plan that an attempt is to run on, and what decided about it.
+struct PlanChoice {
+  std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
+  std::string why;                    // empty: nobody decided
+};
+// Called inside the claim; must not touch the database.
+using ChoosePlan = std::function<PlanChoice(const QueuedJob&)>;
 
 struct Claimed {
   schema::Lease lease;
   schema::JobSpec spec;
+  QueuedJob job;
+  PlanChoice choice;
 };
 
-// Leases up to `count` queued jobs, by priority (higher first), then arrival. Expired jobs are left for
-// expire().
+// Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
+// refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
+// by arrival. Expired jobs are left for expire().
 Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
-                                   std::int64_t now_ms);
+                                   std::int64_t now_ms, const ChoosePlan& choose = nullptr);
 
 // What became of a job. `accepted` is false where the lease was no longer good; then nothing was changed.
 struct Outcome {
@@ -53,8 +73,10 @@ struct Outcome {
   std::optional<Error> error;                          // recorded with the job
 };
 
-// Records a worker's result. A retryable error puts the job back until its attempts are used up.
-Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms);
+// Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
+// with `fits_elsewhere`, one that says that this worker is too small; it uses up no attempt.
+Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
+                       bool fits_elsewhere = false);
 
 enum class LeaseEnd : std::uint8_t {
   kLost,       // the worker vanished: a failed attempt

@@ -12,6 +12,7 @@ using schema::LayerState;
 
 struct Origin {
   std::string_view worker;
+  std::string_view instance;
   std::string_view model_digest;
   std::uint32_t plan = 0;
   std::int64_t now_ms = 0;
@@ -27,21 +28,36 @@ Status record_change(Database& db, const Origin& origin, const LayerChange& chan
       schema::to_string(change.to), change.reason, origin.plan, origin.worker);
 }
 
-Status save_layer(Database& db, std::string_view digest, const LayerInfo& layer) {
+// Whether DSLA runs is a matter of a worker's plan, not of the model.
+LayerState of_chain(const LayerInfo& layer) {
+  if (layer.state != LayerState::kActive && layer.state != LayerState::kReverted) return layer.state;
+  return layer.distilled ? LayerState::kDistilled : LayerState::kTransformer;
+}
+
+Status save_worker_layer(Database& db, std::string_view instance, const LayerInfo& layer) {
+  return db.run(
+      "INSERT INTO worker_layers (instance, layer, state) VALUES (?, ?, ?) "
+      "ON CONFLICT DO UPDATE SET state = excluded.state",
+      instance, layer.layer, schema::to_string(layer.state));
+}
+
+Status save_layer(Database& db, const Origin& origin, const LayerInfo& layer) {
   std::optional<std::int64_t> order;
   if (layer.order >= 0) order = layer.order;
+  Status status = save_worker_layer(db, origin.instance, layer);
+  if (!status) return status;
   return db.run(
       "INSERT INTO layers (model_digest, layer, conversion_order, state, distilled, entropy, kl, quality) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT DO UPDATE SET conversion_order = excluded.conversion_order, state = excluded.state, "
       "distilled = excluded.distilled, entropy = excluded.entropy, kl = excluded.kl, "
       "quality = excluded.quality",
-      digest, layer.layer, order, schema::to_string(layer.state), layer.distilled ? 1 : 0, layer.entropy,
-      layer.kl, layer.quality);
+      origin.model_digest, layer.layer, order, schema::to_string(of_chain(layer)), layer.distilled ? 1 : 0,
+      layer.entropy, layer.kl, layer.quality);
 }
 
 constexpr const char* kLayersOfModel =
-    "SELECT layer, conversion_order, state, distilled, entropy, kl, quality FROM layers "
+    "SELECT layer, conversion_order, state, distilled, entropy, kl, quality FROM layer_status "
     "WHERE model_digest = ? ORDER BY layer";
 
 std::optional<double> real_or_null(const Query& row, int column) {
@@ -62,12 +78,17 @@ LayerInfo read_layer(const Query& row) {
   return layer;
 }
 
-Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, std::string_view digest) {
+// As this worker said last, or as the chain was when others spoke of it.
+Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, const Origin& origin) {
   std::map<std::uint32_t, LayerState> states;
-  Query query(db, kLayersOfModel, digest);
+  Query query(db,
+              "SELECT l.layer, coalesce(w.state, l.state) FROM layers l "
+              "LEFT JOIN worker_layers w ON w.instance = ? AND w.layer = l.layer WHERE l.model_digest = ?",
+              origin.instance, origin.model_digest);
   while (query.next()) {
-    const LayerInfo layer = read_layer(query);
-    states[layer.layer] = layer.state;
+    LayerState state = LayerState::kTransformer;
+    schema::parse_word(query.text(1), state);
+    states[static_cast<std::uint32_t>(query.integer(0))] = state;
   }
   if (!query.status()) return query.status().error();
   return states;
@@ -76,19 +97,32 @@ Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, std::stri
 // A layer never heard of was a transformer.
 Status save_announced(Database& db, const Origin& origin, const std::vector<LayerInfo>& layers,
                       const std::string& reason) {
-  const Result<std::map<std::uint32_t, LayerState>> known = known_states(db, origin.model_digest);
+  const Result<std::map<std::uint32_t, LayerState>> known = known_states(db, origin);
   if (!known) return known.error();
   Status status = ok_status();
   for (const LayerInfo& layer : layers) {
     const auto found = known->find(layer.layer);
     const LayerState before = found == known->end() ? LayerState::kTransformer : found->second;
-    if (status) status = save_layer(db, origin.model_digest, layer);
+    if (status) status = save_layer(db, origin, layer);
     if (status && before != layer.state) {
       status = record_change(db, origin, {layer.layer, before, layer.state, reason});
     }
   }
   return status;
 }
+
+Status save_worker(Database& db, const schema::Hello& hello, std::int64_t now_ms) {
+  return db.run(
+      "INSERT INTO workers (instance, name, model_digest, edition, plan, connected, seen_ms) "
+      "VALUES (?, ?, ?, nullif(?, ''), ?, 1, ?) ON CONFLICT DO UPDATE SET name = excluded.name, "
+      "model_digest = excluded.model_digest, edition = excluded.edition, plan = excluded.plan, connected = "
+      "1, "
+      "seen_ms = excluded.seen_ms",
+      hello.instance, hello.name, hello.model_digest, hello.edition, hello.plan, now_ms);
+}
+
+// Those gone for longer are no longer spoken of.
+constexpr std::int64_t kKeepGoneWorkersMs = std::int64_t{7} * 24 * 3600 * 1000;
 
 Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view digest) {
   std::optional<WantedPlan> wanted;
@@ -113,7 +147,8 @@ Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hel
       "SET "
       "name = excluded.name, layers = excluded.layers, plan = excluded.plan, seen_ms = excluded.seen_ms",
       hello.model_digest, hello.model, hello.layers, hello.plan, now_ms);
-  const Origin origin{hello.name, hello.model_digest, hello.plan, now_ms};
+  const Origin origin{hello.name, hello.instance, hello.model_digest, hello.plan, now_ms};
+  if (status) status = save_worker(db, hello, now_ms);
   const std::string reason = fmt::format("announced by worker {}", hello.name);
   if (status) status = save_announced(db, origin, hello.layer_info, reason);
   if (!status) return status.error();
@@ -122,8 +157,9 @@ Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hel
 
 Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
   const schema::PlanResult& result = change.result;
-  const Origin origin{change.worker, change.model_digest, result.plan, now_ms};
+  const Origin origin{change.worker, change.instance, change.model_digest, result.plan, now_ms};
   Status status = db.run("UPDATE models SET plan = ? WHERE digest = ?", result.plan, change.model_digest);
+  if (status) status = db.run("UPDATE workers SET plan = ? WHERE instance = ?", result.plan, change.instance);
   if (status && change.wanted) {
     const auto generation = static_cast<std::int64_t>(change.wanted->generation);
     status = db.run(
@@ -133,13 +169,26 @@ Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
         generation);
   }
   for (const LayerInfo& layer : result.layer_info) {
-    if (status) status = save_layer(db, change.model_digest, layer);
+    if (status) status = save_layer(db, origin, layer);
   }
   for (LayerChange layer : result.changes) {
     if (layer.reason.empty()) layer.reason = change.reason;
     if (status) status = record_change(db, origin, layer);
   }
   return status;
+}
+
+Status worker_gone(Database& db, const std::string& instance, std::int64_t now_ms) {
+  Status status =
+      db.run("UPDATE workers SET connected = 0, seen_ms = ? WHERE instance = ?", now_ms, instance);
+  if (status) {
+    status = db.run("DELETE FROM workers WHERE NOT connected AND seen_ms < ?", now_ms - kKeepGoneWorkersMs);
+  }
+  return status;
+}
+
+Status all_workers_gone(Database& db) {
+  return db.run("UPDATE workers SET connected = 0");
 }
 
 Result<std::uint64_t> last_generation(Database& db) {
@@ -151,7 +200,10 @@ Result<std::uint64_t> last_generation(Database& db) {
 
 Result<std::vector<schema::ModelLayers>> read_layers(Database& db) {
   std::vector<schema::ModelLayers> models;
-  Query query(db, "SELECT name, digest, plan FROM models ORDER BY seen_ms DESC, digest LIMIT 100");
+  Query query(db,
+              "SELECT m.name, m.digest, coalesce((SELECT max(w.plan) FROM workers w "
+              "WHERE w.model_digest = m.digest AND w.connected), 0) "
+              "FROM models m ORDER BY m.seen_ms DESC, m.digest LIMIT 100");
   while (query.next()) {
     models.push_back({query.text(0), query.text(1), static_cast<std::uint32_t>(query.integer(2)), {}});
   }

@@ -20,14 +20,16 @@ struct WantedPlan {
   std::uint64_t generation = 0;  // higher with each plan that is set, also over restarts
 };
 
-// Records what a worker says of its model. A layer whose state differs from the stored one is a change of its
-// own (reason: the worker announced it). Gives the plan that was set for this model, if one was.
+// Records what a worker says of its model and of itself. A layer whose state differs from what this worker
+// was known to have is a change of its own (reason: the worker announced it). Gives the plan that was set for
+// this model, if one was.
 Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
                                                  std::int64_t now_ms);
 
 // One worker's confirmed change of plan.
 struct PlanChange {
   std::string worker;
+  std::string instance;
   std::string model_digest;
   schema::PlanResult result;  // without an error
   std::optional<WantedPlan> wanted;
@@ -35,6 +37,10 @@ struct PlanChange {
 };
 // What is wanted is kept unless a newer generation is already.
 Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms);
+
+// Workers that are gone: their plans are no longer in force.
+Status worker_gone(Database& db, const std::string& instance, std::int64_t now_ms);
+Status all_workers_gone(Database& db);
 
 // The highest generation of a wanted plan; 0 where none was ever set.
 Result<std::uint64_t> last_generation(Database& db);

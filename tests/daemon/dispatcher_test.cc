@@ -38,6 +38,70 @@ TEST_F(Dispatch, WorkerNeverHoldsMoreThanItsCapacity) {
   EXPECT_EQ(assigned("w").size(), 1U);
 }
 
+// A worker that tells what it has begun holds little that it has not: whose turn it is stays open.
+TEST_F(Dispatch, UrgentJobPassesThoseThatNoWorkerHasBegun) {
+  schema::Hello worker = hello("w", "w", 16);
+  worker.room = 2;
+  dispatcher_.on_hello("w", 1, worker);
+  for (int i = 0; i < 8; ++i) submit();
+  const std::vector<Lease> first = assigned("w");
+  ASSERT_EQ(first.size(), 2U);
+  schema::JobRequest urgent = test::summarize();
+  urgent.priority = 9;
+  const JobId id = submit(urgent);
+  EXPECT_TRUE(assigned("w").empty());
+  dispatcher_.on_room("w", {{first[0]}, 2});
+  EXPECT_THAT(assigned("w"), testing::ElementsAre(Lease{id, 1}));
+  EXPECT_EQ(dispatcher_.workers().at(0).running, 3U);
+  EXPECT_EQ(dispatcher_.workers().at(0).begun, 1U);
+}
+
+TEST_F(Dispatch, RoomIsWithinTheCapacityAndHeartbeatsTellItAgain) {
+  schema::Hello worker = hello("w", "w", 3);
+  worker.room = 1;
+  dispatcher_.on_hello("w", 1, worker);
+  for (int i = 0; i < 8; ++i) submit();
+  const std::vector<Lease> first = assigned("w");
+  ASSERT_EQ(first.size(), 1U);
+  schema::Heartbeat heartbeat;  // in place of a Room that was lost
+  heartbeat.leases = {{first[0], {schema::Phase::kPrefill, 0, 0, 0}}};
+  heartbeat.room = 8;
+  dispatcher_.on_heartbeat("w", heartbeat);
+  EXPECT_EQ(assigned("w").size(), 2U);
+}
+
+TEST_F(Dispatch, JobTooLargeForItsWorkerGoesToALargerOne) {
+  const auto sized = [](const std::string& name, std::uint32_t context) {
+    schema::Hello message = hello(name, name);
+    message.context = context;
+    return message;
+  };
+  dispatcher_.on_hello("small", 1, sized("small", 512));
+  const JobId id = submit();
+  dispatcher_.on_hello("large", 1, sized("large", 4'096));
+  schema::WorkerResult refusal = test::failure({id, 1}, ErrorCode::kInvalidArgument);
+  refusal.needs_context = 900;
+  dispatcher_.on_result("small", refusal);
+  EXPECT_THAT(assigned("large"), testing::ElementsAre(Lease{id, 2}));
+  refusal.lease.attempt = 2;
+  refusal.needs_context = 9'000;
+  dispatcher_.on_result("large", refusal);
+  EXPECT_EQ(state(id), JobState::kFailed);
+}
+
+TEST_F(Dispatch, WorkerThatServesNothingOfWhatWaitsDoesNotKeepOthersFromIt) {
+  schema::JobRequest job = test::summarize();
+  job.terms.model = "huge";
+  connect("w");
+  const JobId id = submit(job);
+  EXPECT_TRUE(assigned("w").empty());
+  schema::Hello huge = hello("h", "h");
+  huge.model = "huge";
+  huge.model_digest = "d2";
+  dispatcher_.on_hello("h", 1, huge);
+  EXPECT_THAT(assigned("h"), testing::ElementsAre(Lease{id, 1}));
+}
+
 TEST_F(Dispatch, ShortQueueSpreadsOverWorkers) {
   connect("a", 1);
   connect("b", 8);

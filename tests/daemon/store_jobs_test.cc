@@ -40,6 +40,67 @@ TEST_F(StoreJobs, ClaimTakesHighestPriorityFirstThenArrival) {
   EXPECT_THAT(order, testing::ElementsAre(third, first, second));
 }
 
+TEST_F(StoreJobs, ClaimTakesTheEarliestDeadlineAmongEquals) {
+  const JobId first = submit(test::summarize());
+  schema::JobRequest job = test::summarize();
+  job.terms.deadline_in_ms = 60'000;
+  const JobId later = submit(job);
+  job.terms.deadline_in_ms = 30'000;
+  const JobId soon = submit(job);
+  std::vector<JobId> order;
+  for (const Claimed& claimed : take(3)) order.push_back(claimed.lease.job);
+  EXPECT_THAT(order, testing::ElementsAre(soon, later, first));
+  EXPECT_EQ(info(soon).deadline_ms, now_ms_ + 30'000);
+}
+
+TEST_F(StoreJobs, ClaimTakesWhatItsModelMayAnswer) {
+  schema::JobRequest job = test::summarize();
+  job.terms.model = "other";
+  submit(job);
+  job.terms.model = "d1";
+  const JobId by_digest = submit(job);
+  job.terms.model = "tiny";
+  const JobId by_name = submit(job);
+  const JobId any = submit(test::summarize());
+  std::vector<JobId> order;
+  for (const Claimed& claimed : take(9)) order.push_back(claimed.lease.job);
+  EXPECT_THAT(order, testing::ElementsAre(by_digest, by_name, any));
+  EXPECT_TRUE(take(9).empty());
+}
+
+TEST_F(StoreJobs, JobTooLargeForOneWorkerWaitsForALargerOne) {
+  claimant_.context = 512;
+  const JobId id = submit(test::summarize());
+  schema::WorkerResult refusal = test::failure(take_one(), ErrorCode::kInvalidArgument);
+  refusal.needs_context = 900;
+  EXPECT_EQ(must(finish(db_, refusal, now_ms_, true)).state, JobState::kQueued);
+  EXPECT_TRUE(take(1).empty());
+  claimant_.context = 1'024;
+  const Lease lease = take_one();
+  EXPECT_EQ(lease, (Lease{id, 2}));
+  // Nobody larger is there: it fails as before.
+  refusal.lease = lease;
+  EXPECT_EQ(must(finish(db_, refusal, now_ms_, false)).state, JobState::kFailed);
+}
+
+TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {
+  schema::JobRequest job = test::qa({"Who?", "When?"});
+  job.terms.min_quality = 0.95;
+  job.terms.max_plan = 3;
+  must(enqueue(db_, {job}, limits_, now_ms_, "ada"));
+  const ChoosePlan choose = [](const QueuedJob& queued) {
+    EXPECT_EQ(queued.client, "ada");
+    EXPECT_EQ(queued.min_quality, 0.95);
+    EXPECT_EQ(queued.max_plan, 3U);
+    EXPECT_EQ(queued.questions, 2U);
+    return PlanChoice{2, "the queue is long"};
+  };
+  const std::vector<Claimed> claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
+  EXPECT_EQ(claimed.at(0).choice.plan, 2U);
+  EXPECT_EQ(claimed.at(0).job.bytes, bytes_of(job.spec));
+  EXPECT_EQ(must(read_result(db_, claimed[0].lease.job)).metrics.why, "the queue is long");
+}
+
 TEST_F(StoreJobs, ClaimCarriesTheWholeRequest) {
   schema::JobRequest job = test::qa({"Who?", "When?"});
   job.spec.options = {17, 0.5, 0.25, ~std::uint64_t{0}};

@@ -50,7 +50,12 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
                                                                    "outcome", "model", "model_digest"}));
   EXPECT_THAT(columns(db_, "layer_status"),
               testing::IsSupersetOf({"model", "layer", "conversion_order", "state", "distilled", "plan",
-                                     "entropy", "kl", "quality"}));
+                                     "entropy", "kl", "quality", "workers_active"}));
+  EXPECT_THAT(columns(db_, "worker_status"),
+              testing::IsSupersetOf({"instance", "name", "model", "edition", "plan", "connected"}));
+  EXPECT_THAT(columns(db_, "policy_events"),
+              testing::IsSupersetOf({"at", "policy", "from_plan", "to_plan", "why", "waiting_jobs",
+                                     "waiting_tokens", "drain_ms"}));
   EXPECT_THAT(
       columns(db_, "conversion_events"),
       testing::IsSupersetOf({"at", "model", "layer", "from_state", "to_state", "reason", "plan", "worker"}));
@@ -72,7 +77,7 @@ TEST_F(StoreSchema, DatabaseOfVersion1KeepsItsRows) {
       "1succeeded,2queued");
   EXPECT_EQ(test::query_text(db, "SELECT question || text FROM job_results"), "Who has the red box?Ada");
   EXPECT_EQ(test::query_text(db, "SELECT state || plan || reason FROM layer_status WHERE layer = 0"),
-            "active1by hand");
+            "transformer0by hand");  // no worker is connected, so that no layer is active
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM layer_status WHERE quality IS NULL"), "2");
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM conversion_events"), "1");
 }
@@ -89,6 +94,22 @@ TEST_F(StoreSchema, DatabaseOfVersion2KeepsItsRows) {
   EXPECT_EQ(test::query_text(db, "SELECT plan || (model IS NULL) || (quality IS NULL) FROM job_metrics"),
             "111");
   EXPECT_EQ(must(last_generation(db)), 0U);
+}
+
+TEST_F(StoreSchema, DatabaseOfVersion3KeepsItsRowsAndLearnsTheSizesOfWhatWaits) {
+  Database db = old_database("version_3.sql");
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(db, "SELECT group_concat(id || state) FROM (SELECT * FROM job_status ORDER BY id)"),
+      "1succeeded,2queued,3queued");
+  EXPECT_EQ(test::query_text(db, "SELECT model || edition || quality FROM job_metrics"), "tinyed10.98");
+  EXPECT_EQ(must(last_generation(db)), 7U);
+  const std::vector<QueuedJob> waiting = must(next_jobs(db, {}, 10, 1'750'000'005'000));
+  ASSERT_EQ(waiting.size(), 2U);
+  EXPECT_EQ(waiting[0].id, 2);
+  EXPECT_EQ(waiting[1].bytes, 9U);  // "Bëa." and "Who?"
+  EXPECT_EQ(waiting[1].questions, 1U);
+  EXPECT_EQ(waiting[1].max_tokens, 16U);
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
@@ -134,6 +155,7 @@ class StoreLayers : public StoreSchema {
  protected:
   StoreLayers() {
     hello_.name = "host:1:cpu";
+    hello_.instance = "i1";
     hello_.model = "tiny";
     hello_.model_digest = "d1";
     hello_.layers = 2;
@@ -142,7 +164,7 @@ class StoreLayers : public StoreSchema {
   }
 
   PlanChange to_active() {
-    PlanChange change{"host:1:cpu", "d1", {}, WantedPlan{1, true}, "by hand"};
+    PlanChange change{"host:1:cpu", "i1", "d1", {}, WantedPlan{1, true}, "by hand"};
     change.result.plan = 1;
     change.result.changes = {{0, schema::LayerState::kDistilled, schema::LayerState::kActive, ""}};
     change.result.layer_info = {{0, 1, schema::LayerState::kActive, true}};
@@ -187,6 +209,40 @@ TEST_F(StoreLayers, PlanChangeIsAnEventWithItsReason) {
                              "SELECT from_state || '>' || to_state || ':' || reason FROM conversion_events "
                              "ORDER BY id DESC LIMIT 1"),
             "distilled>active:by hand");
+}
+
+TEST_F(StoreLayers, WorkersOfOneModelHavePlansOfTheirOwn) {
+  must(announce_model(db_, hello_, 1));
+  schema::Hello second = hello_;
+  second.instance = "i2";
+  must(announce_model(db_, second, 1));
+  EXPECT_EQ(test::query_text(db_, "SELECT count(*) FROM conversion_events"), "1");  // i1's news of the chain
+  must(save_plan(db_, to_active(), 2));
+  must(announce_model(db_, second, 3));  // it came back, on plan 0: nobody's layer changed
+  EXPECT_EQ(test::query_text(db_, "SELECT count(*) FROM conversion_events"), "2");
+  constexpr const char* kLayer = "SELECT state || plan || workers_active FROM layer_status WHERE layer = 0";
+  EXPECT_EQ(test::query_text(db_, kLayer), "active11");
+  EXPECT_EQ(must(read_layers(db_)).at(0).plan, 1U);
+  EXPECT_EQ(test::query_text(db_, "SELECT group_concat(instance || plan) FROM worker_status"), "i11,i20");
+  must(worker_gone(db_, "i1", 4));
+  EXPECT_EQ(test::query_text(db_, kLayer), "distilled00");
+  hello_.plan = 1;
+  hello_.layer_info[0].state = schema::LayerState::kActive;
+  must(announce_model(db_, hello_, 5));  // it was only cut off
+  EXPECT_EQ(test::query_text(db_, kLayer), "active11");
+  EXPECT_EQ(test::query_text(db_, "SELECT count(*) FROM conversion_events"), "2");
+}
+
+TEST_F(StoreLayers, ModelsHavePlansOfTheirOwn) {
+  must(announce_model(db_, hello_, 1));
+  schema::Hello other = hello_;
+  other.instance = "i2";
+  other.model_digest = "d2";
+  must(announce_model(db_, other, 1));
+  must(save_plan(db_, to_active(), 2));
+  EXPECT_EQ(
+      test::query_text(db_, "SELECT state || plan FROM layer_status WHERE layer = 0 AND model_digest = 'd2'"),
+      "distilled0");
 }
 
 TEST_F(StoreLayers, WantedPlanIsGivenToWorkersThatJoinLater) {

@@ -1,0 +1,55 @@
+#include "daemon/store/policy_log.h"
+
+namespace dslad::daemon {
+
+Result<std::map<std::string, std::string>> read_settings(Database& db) {
+  std::map<std::string, std::string> settings;
+  Query query(db, "SELECT key, value FROM settings");
+  while (query.next()) settings[query.text(0)] = query.text(1);
+  if (!query.status()) return query.status().error();
+  return settings;
+}
+
+Status save_settings(Database& db, const std::map<std::string, std::string>& settings) {
+  Status status = ok_status();
+  for (const auto& [key, value] : settings) {
+    if (status) {
+      status = db.run(
+          "INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+          key, value);
+    }
+  }
+  return status;
+}
+
+Status record_policy_change(Database& db, const schema::PolicyChange& change) {
+  return db.run(
+      "INSERT INTO policy_changes (time_ms, policy, from_plan, to_plan, why, waiting_jobs, waiting_tokens, "
+      "drain_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      change.time_ms, schema::to_string(change.policy), change.from, change.to, change.why,
+      static_cast<std::int64_t>(change.waiting_jobs), static_cast<std::int64_t>(change.waiting_tokens),
+      static_cast<std::int64_t>(change.drain_ms));
+}
+
+Result<std::vector<schema::PolicyChange>> policy_changes(Database& db, std::uint32_t limit) {
+  std::vector<schema::PolicyChange> changes;
+  Query query(db,
+              "SELECT time_ms, policy, from_plan, to_plan, why, waiting_jobs, waiting_tokens, drain_ms "
+              "FROM policy_changes ORDER BY id DESC LIMIT ?",
+              limit);
+  while (query.next()) {
+    schema::PolicyChange& change = changes.emplace_back();
+    change.time_ms = query.integer(0);
+    schema::parse_word(query.text(1), change.policy);
+    change.from = static_cast<std::uint32_t>(query.integer(2));
+    change.to = static_cast<std::uint32_t>(query.integer(3));
+    change.why = query.text(4);
+    change.waiting_jobs = static_cast<std::uint64_t>(query.integer(5));
+    change.waiting_tokens = static_cast<std::uint64_t>(query.integer(6));
+    change.drain_ms = static_cast<std::uint64_t>(query.integer(7));
+  }
+  if (!query.status()) return query.status().error();
+  return changes;
+}
+
+}  // namespace dslad::daemon

@@ -1,0 +1,62 @@
+#include "daemon/store/queued_jobs.h"
+
+#include <limits>
+
+namespace dslad::daemon {
+namespace {
+
+// The columns of read_row, in its order.
+#define DSLAD_QUEUED_ROW                                                                               \
+  "id, client, model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
+  "bytes, questions, max_tokens, needs_context, needs_cache_bytes"
+
+QueuedJob read_row(const Query& row) {
+  QueuedJob job;
+  job.id = row.integer(0);
+  job.client = row.text(1);
+  job.model = row.text(2);
+  job.priority = static_cast<std::int32_t>(row.integer(3));
+  job.created_ms = row.integer(4);
+  job.due_ms = row.integer(5);
+  if (!row.is_null(6)) job.deadline_ms = row.integer(6);
+  if (!row.is_null(7)) job.min_quality = row.real(7);
+  if (!row.is_null(8)) job.max_plan = static_cast<std::uint32_t>(row.integer(8));
+  job.best_effort = row.integer(9) != 0;
+  job.bytes = static_cast<std::uint64_t>(row.integer(10));
+  job.questions = static_cast<std::uint32_t>(row.integer(11));
+  job.max_tokens = static_cast<std::uint32_t>(row.integer(12));
+  job.needs_context = static_cast<std::uint32_t>(row.integer(13));
+  job.needs_cache_bytes = static_cast<std::uint64_t>(row.integer(14));
+  return job;
+}
+
+// The head of one model's queue; the index jobs_queue has it in this order.
+#define DSLAD_QUEUE_OF(model)                                                                         \
+  "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW " FROM jobs WHERE state = 'queued' AND model = " model    \
+  " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 " \
+  "ORDER BY priority DESC, due_ms, id LIMIT ?6) "
+
+// What a worker has, or more than any job needs where it does not say.
+template <typename Number>
+std::int64_t or_plenty(Number value) {
+  return value == 0 ? std::numeric_limits<std::int64_t>::max() : static_cast<std::int64_t>(value);
+}
+
+}  // namespace
+
+Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::uint32_t limit,
+                                         std::int64_t now_ms) {
+  Query query(db,
+              DSLAD_QUEUE_OF("''") "UNION " DSLAD_QUEUE_OF("?1") "UNION " DSLAD_QUEUE_OF(
+                  "?2") "ORDER BY priority DESC, due_ms, id LIMIT ?6",
+              by.model, by.model_digest, now_ms, or_plenty(by.context), or_plenty(by.cache_bytes), limit);
+  std::vector<QueuedJob> jobs;
+  while (query.next()) jobs.push_back(read_row(query));
+  if (!query.status()) return query.status().error();
+  return jobs;
+}
+
+#undef DSLAD_QUEUE_OF
+#undef DSLAD_QUEUED_ROW
+
+}  // namespace dslad::daemon

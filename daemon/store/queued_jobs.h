@@ -1,0 +1,45 @@
+// Jobs that wait, as whoever chooses among them sees them: their sizes and terms, not their texts. Runs
+// inside the caller's Task. Times are milliseconds since the epoch.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/sqlite.h"
+#include "schema/job.h"
+
+namespace dslad::daemon {
+
+struct QueuedJob {
+  schema::JobId id = 0;
+  std::string client;
+  std::string model;  // name or digest of who must answer; empty: any
+  std::int32_t priority = 0;
+  std::int64_t created_ms = 0;
+  std::int64_t due_ms = 0;                  // its turn among jobs of one priority
+  std::optional<std::int64_t> deadline_ms;  // absent: none
+  std::optional<double> min_quality;
+  std::optional<std::uint32_t> max_plan;
+  bool best_effort = false;
+  std::uint64_t bytes = 0;  // of document, prompt and questions
+  std::uint32_t questions = 0;
+  std::uint32_t max_tokens = 0;     // of each answer
+  std::uint32_t needs_context = 0;  // tokens: a worker with less has refused it
+  std::uint64_t needs_cache_bytes = 0;
+};
+
+// Jobs that a worker may be given.
+struct ServedBy {
+  std::string model;
+  std::string model_digest;
+  std::uint32_t context = 0;      // tokens
+  std::uint64_t cache_bytes = 0;  // 0: not known
+};
+
+// The next `limit` of them that have not expired: higher priority, then earlier due, then earlier id.
+Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::uint32_t limit,
+                                         std::int64_t now_ms);
+
+}  // namespace dslad::daemon
