@@ -2,6 +2,7 @@
 #include "daemon/dispatch/dispatcher.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <utility>
 
@@ -14,6 +15,9 @@ namespace {
 // When the daemon itself stood still for longer than this, workers' heartbeats may lie unread: their leases
 // are extended by the time it stood.
 constexpr std::int64_t kStoodStillMs = 1'000;
+
+// What a clock that is merely kept in step may be off before deadlines follow it.
+constexpr std::int64_t kClockJumpMs = 1'000;
 
 bool same(const schema::Progress& a, const schema::Progress& b) {
   return a.phase == b.phase && a.prompt_done == b.prompt_done && a.prompt_total == b.prompt_total &&
@@ -176,6 +180,7 @@ void Dispatcher::tick() {
   const std::int64_t now_ms = clock_.steady_ms();
   if (last_tick_ms_ != 0 && now_ms - last_tick_ms_ > kStoodStillMs) table_.extend_all(now_ms - last_tick_ms_);
   last_tick_ms_ = now_ms;
+  follow_wall_clock();
   // First the silent workers, or an ended lease would go to one of them again.
   for (const std::string& instance : table_.silent_since(now_ms - config_.lease_ms)) {
     drop_worker(instance, LeaseEnd::kLost, fmt::format("not heard of for {} ms", config_.lease_ms));
@@ -190,6 +195,19 @@ void Dispatcher::tick() {
     fill_all();
   }
   plan_changes_.tick(now_ms);
+}
+
+// Deadlines are stored by the wall clock and promised by the steady one.
+void Dispatcher::follow_wall_clock() {
+  const std::int64_t offset_ms = clock_.wall_ms() - clock_.steady_ms();
+  const std::int64_t jump_ms = offset_ms - wall_offset_ms_.value_or(offset_ms);
+  if (wall_offset_ms_ && std::abs(jump_ms) < kClockJumpMs) return;
+  wall_offset_ms_ = offset_ms;
+  if (jump_ms == 0) return;
+  process::log_warning(fmt::format(
+      "the system's clock jumped by {} ms; the times of jobs that have not ended move with it", jump_ms));
+  durable_.post<std::monostate>([jump_ms](Database& db) { return shift_open_jobs(db, jump_ms); },
+                                [](const Status&) {});
 }
 
 schema::Progress Dispatcher::progress(schema::JobId job) const {

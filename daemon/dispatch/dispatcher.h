@@ -90,6 +90,7 @@ class Dispatcher {
   void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   void ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker);
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
+  void follow_wall_clock();
   void expire_jobs();
   void tell_running(const schema::Lease& lease, const WorkerState& worker);
   void tell_progress(const schema::LeaseProgress& progress, const WorkerState& worker);
@@ -105,8 +106,9 @@ class Dispatcher {
   PlanChanges plan_changes_;
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool assigning_ = true;
-  std::uint64_t queued_seen_ = 1;  // counts jobs_queued()
-  std::int64_t last_tick_ms_ = 0;  // steady, as is the next
+  std::uint64_t queued_seen_ = 1;               // counts jobs_queued()
+  std::optional<std::int64_t> wall_offset_ms_;  // of the wall clock from the steady one
+  std::int64_t last_tick_ms_ = 0;               // steady, as is the next
   std::int64_t next_second_ms_ = 0;
   LimitedWarning claims_failed_;
 };

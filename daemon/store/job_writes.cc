@@ -224,6 +224,18 @@ Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::i
   return outcome;
 }
 
+Status shift_open_jobs(Database& db, std::int64_t by_ms) {
+  Status status = db.run(
+      "UPDATE attempts SET started_ms = started_ms + ? WHERE (job_id, attempt) IN "
+      "(SELECT id, attempt FROM jobs WHERE state = 'running')",
+      by_ms);
+  if (!status) return status;
+  return db.run(
+      "UPDATE jobs SET created_ms = created_ms + ?1, due_ms = due_ms + ?1, deadline_ms = deadline_ms + ?1, "
+      "expires_ms = expires_ms + ?1 WHERE state IN ('queued', 'running')",
+      by_ms);
+}
+
 Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms) {
   std::vector<Ended> expired;
   {

@@ -100,6 +100,10 @@ struct CancelOutcome {
 
 Result<CancelOutcome> cancel(Database& db, const std::vector<schema::JobId>& ids, std::int64_t now_ms);
 
+// Moves all times of jobs that have not ended, after the clock that they were read from has jumped by so
+// much: what was to come in a minute still comes in a minute.
+Status shift_open_jobs(Database& db, std::int64_t by_ms);
+
 // Ends the jobs whose deadline has passed.
 Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms);
 

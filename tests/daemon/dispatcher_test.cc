@@ -102,6 +102,23 @@ TEST_F(Dispatch, WorkerThatServesNothingOfWhatWaitsDoesNotKeepOthersFromIt) {
   EXPECT_THAT(assigned("h"), testing::ElementsAre(Lease{id, 1}));
 }
 
+TEST_F(Dispatch, DeadlinesMoveWithAClockThatJumps) {
+  dispatcher_.tick();
+  schema::JobRequest job = test::summarize();
+  job.expires_in_ms = 60'000;
+  job.terms.deadline_in_ms = 30'000;
+  const JobId id = submit(job);
+  clock_.jump(3'600'000);
+  pass(1'100);
+  EXPECT_EQ(state(id), JobState::kQueued);
+  EXPECT_EQ(info(id).deadline_ms - clock_.wall_ms(), 30'000 - 1'100);
+  clock_.jump(-7'200'000);
+  pass(50'000);
+  EXPECT_EQ(state(id), JobState::kQueued);
+  pass(10'000);
+  EXPECT_EQ(state(id), JobState::kExpired);
+}
+
 TEST_F(Dispatch, ShortQueueSpreadsOverWorkers) {
   connect("a", 1);
   connect("b", 8);

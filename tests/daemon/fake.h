@@ -16,12 +16,14 @@ namespace dslad::daemon::test {
 
 class FakeClock final : public Clock {
  public:
-  [[nodiscard]] std::int64_t wall_ms() const override { return 1'700'000'000'000 + now_ms_; }
+  [[nodiscard]] std::int64_t wall_ms() const override { return 1'700'000'000'000 + now_ms_ + jumped_ms_; }
   [[nodiscard]] std::int64_t steady_ms() const override { return now_ms_; }
   void pass(std::int64_t ms) { now_ms_ += ms; }
+  void jump(std::int64_t ms) { jumped_ms_ += ms; }  // somebody sets the wall clock
 
  private:
   std::int64_t now_ms_ = 1'000;
+  std::int64_t jumped_ms_ = 0;
 };
 
 class FakeOutbox final : public Outbox {
