@@ -27,6 +27,11 @@ struct Config {
   std::int64_t plan_timeout_ms = 60'000;
   std::int64_t busy_timeout_ms = 5'000;
   std::string log_level = "info";
+  std::string policy = "deadline";
+  std::int64_t static_plan = 0;
+  double min_quality = 0.95;  // relative to plan 0
+  std::int64_t target_drain_ms = 60'000;
+  std::int64_t dwell_ms = 10'000;
 
   // heartbeat_ms, or what 0 stands for.
   [[nodiscard]] std::int64_t heartbeat_interval_ms() const;

@@ -1,6 +1,7 @@
 #include "daemon/config_keys.h"
 
 #include <algorithm>
+#include <charconv>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -21,6 +22,7 @@ std::string range_of(const KeyEntry& key) {
   if (const auto* integer = std::get_if<IntegerKey>(&key.kind)) {
     return fmt::format("an integer from {} to {}", integer->least, integer->most);
   }
+  if (std::holds_alternative<ShareKey>(key.kind)) return "a number from 0 to 1";
   const auto& text = std::get<TextKey>(key.kind);
   return text.words.empty() ? "text" : fmt::format("one of {}", fmt::join(text.words, ", "));
 }
@@ -28,7 +30,21 @@ std::string range_of(const KeyEntry& key) {
 std::string value_of(const KeyEntry& key, const Config& config) {
   if (const auto* integer = std::get_if<IntegerKey>(&key.kind))
     return std::to_string(config.*(integer->member));
+  if (const auto* share = std::get_if<ShareKey>(&key.kind)) return fmt::format("{}", config.*(share->member));
   return config.*(std::get<TextKey>(key.kind).member);
+}
+
+std::string wrong_value(const KeyEntry& key, std::string_view value) {
+  return fmt::format("{} is {}; it must be {}", key.name, value, range_of(key));
+}
+
+std::string set_share(const KeyEntry& key, const ShareKey& share, std::string_view value, Config& config) {
+  double number = -1;
+  const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
+  const bool whole = code == std::errc() && end == value.data() + value.size();
+  if (!whole || !(number >= 0 && number <= 1)) return wrong_value(key, fmt::format("'{}'", value));
+  config.*(share.member) = number;
+  return {};
 }
 
 }  // namespace
@@ -53,6 +69,17 @@ std::span<const KeyEntry> key_table() {
        IntegerKey{&Config::heartbeat_ms, 0, kDayMs}},
       {"workers.plan_timeout_ms", "how long workers may take to confirm a plan",
        IntegerKey{&Config::plan_timeout_ms, 100, kDayMs}},
+      {"policy.kind",
+       "who decides on which plan a job runs; dslactl policy set overrides all policy settings",
+       TextKey{&Config::policy, {"manual", "static", "threshold", "deadline"}}},
+      {"policy.min_quality", "no job is given a plan of less quality, relative to plan 0",
+       ShareKey{&Config::min_quality}},
+      {"policy.target_drain_ms", "how soon a job without a deadline should end",
+       IntegerKey{&Config::target_drain_ms, 1, 10 * 365 * kDayMs}},
+      {"policy.dwell_ms", "how long a plan is kept before the policy takes a smaller one",
+       IntegerKey{&Config::dwell_ms, 0, kDayMs}},
+      {"policy.static_plan", "the plan of the policy static",
+       IntegerKey{&Config::static_plan, 0, schema::kMaxLayers}},
       {"log.level", "least level that is logged",
        TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}},
   };
@@ -75,20 +102,24 @@ std::string unknown_key(std::string_view name) {
 }
 
 std::string set_integer(const KeyEntry& key, std::int64_t value, Config& config) {
+  if (const auto* share = std::get_if<ShareKey>(&key.kind)) {
+    return set_share(key, *share, std::to_string(value), config);
+  }
   const auto* integer = std::get_if<IntegerKey>(&key.kind);
   if (integer == nullptr || value < integer->least || value > integer->most) {
-    return fmt::format("{} is {}; it must be {}", key.name, value, range_of(key));
+    return wrong_value(key, std::to_string(value));
   }
   config.*(integer->member) = value;
   return {};
 }
 
 std::string set_text(const KeyEntry& key, std::string_view value, Config& config) {
+  if (const auto* share = std::get_if<ShareKey>(&key.kind)) return set_share(key, *share, value, config);
   const auto* text = std::get_if<TextKey>(&key.kind);
   const bool known =
       text != nullptr && !value.empty() &&
       (text->words.empty() || std::find(text->words.begin(), text->words.end(), value) != text->words.end());
-  if (!known) return fmt::format("{} is '{}'; it must be {}", key.name, value, range_of(key));
+  if (!known) return wrong_value(key, fmt::format("'{}'", value));
   config.*(text->member) = std::string(value);
   return {};
 }

@@ -24,10 +24,15 @@ struct TextKey {
   std::vector<std::string_view> words;  // the only ones taken; empty: any that is not empty
 };
 
+// A number from 0 to 1.
+struct ShareKey {
+  double Config::*member;
+};
+
 struct KeyEntry {
   std::string_view name;
   std::string_view what;
-  std::variant<IntegerKey, TextKey> kind;
+  std::variant<IntegerKey, TextKey, ShareKey> kind;
 };
 
 std::span<const KeyEntry> key_table();
@@ -40,6 +45,6 @@ std::string unknown_key(std::string_view name);
 
 // Sets the member; an empty text is success, else what is wrong with the value.
 std::string set_integer(const KeyEntry& key, std::int64_t value, Config& config);
-std::string set_text(const KeyEntry& key, std::string_view value, Config& config);
+std::string set_text(const KeyEntry& key, std::string_view value, Config& config);  // of a share too
 
 }  // namespace dslad::daemon

@@ -47,6 +47,21 @@ TEST_F(ConfigFile, ValuesOutOfRangeOrOfAnotherTypeNameTheirLine) {
   EXPECT_THAT(read("[log]\nlevel = \"loud\"\n"), ElementsAre(HasSubstr("one of debug, info")));
 }
 
+TEST_F(ConfigFile, SharesAreNumbersFromZeroToOne) {
+  EXPECT_THAT(read("[policy]\nkind = \"static\"\nmin_quality = 0.9\n"), IsEmpty());
+  EXPECT_EQ(config_.policy, "static");
+  EXPECT_EQ(config_.min_quality, 0.9);
+  EXPECT_THAT(read("[policy]\nmin_quality = 1\n"), IsEmpty());
+  EXPECT_EQ(config_.min_quality, 1.0);
+  for (const char* wrong : {"1.5", "-0.1", "2", "nan", "\"much\"", "true"}) {
+    EXPECT_THAT(read(std::string("[policy]\nmin_quality = ") + wrong),
+                ElementsAre(HasSubstr("must be a number from 0 to 1")))
+        << wrong;
+  }
+  EXPECT_THAT(apply_setting("policy.min_quality=0.5", config_), IsEmpty());
+  EXPECT_EQ(config_.min_quality, 0.5);
+}
+
 TEST_F(ConfigFile, EveryErrorIsReported) {
   EXPECT_THAT(read("a = 1\nb = 2\n"), testing::SizeIs(2));
 }
