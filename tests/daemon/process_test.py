@@ -1,8 +1,6 @@
-""
-    "Drives the built dslad over its real sockets, with clients and workers played by the test.
+"""Drives the built dslad over its real sockets, with clients and workers played by the test.
 
-    Usage : process_test.py PATH_TO_DSLAD[unittest arguments]
-                .Polls with deadlines; never sleeps to synchronise.
+Usage: process_test.py PATH_TO_DSLAD [unittest arguments]. Polls with deadlines; never sleeps to synchronise.
 """
 
 import os
@@ -109,10 +107,8 @@ JOB = {"task": "summarize", "document": "It rained for forty days."}
 
 
 def result_of(assign, text):
-    return {
-  "job" : assign["job"],
-          "attempt" : assign["attempt"],
-                      "outputs" : [ {"text" : text, "finish_reason" : "stop", "output_tokens" : 1} ]}
+    return {"job": assign["job"], "attempt": assign["attempt"],
+            "outputs": [{"text": text, "finish_reason": "stop", "output_tokens": 1}]}
 
 
 class ProcessTest(unittest.TestCase):
@@ -188,7 +184,7 @@ class ProcessTest(unittest.TestCase):
         job = daemon.client.ask("submit", jobs=[JOB])["ids"][0]
         lost.receive("assign")
         lost.close()
-#The other keeps beating until the lease of the first has ended and the job comes to it.
+        # The other keeps beating until the lease of the first has ended and the job comes to it.
         other = daemon.worker("other", "b")
         end = time.monotonic() + DEADLINE_S
         while time.monotonic() < end:
@@ -276,7 +272,7 @@ class ProcessTest(unittest.TestCase):
         watcher.linger = 0
         watcher.connect(daemon.events)
         watcher.subscribe(b"job.")
-#A subscription takes its time to arrive : submit until the first event is seen.
+        # A subscription takes its time to arrive: submit until the first event is seen.
         first = daemon.client.ask("submit", jobs=[JOB])["ids"][0]
         while not watcher.poll(100):
             first = daemon.client.ask("submit", jobs=[JOB])["ids"][0]
