@@ -16,6 +16,7 @@
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/policy_log.h"
 #include "daemon/store/state_dir.h"
 #include "daemon/store/writer.h"
 #include "schema/process/log.h"
@@ -31,10 +32,20 @@ constexpr int kClientFramesIn = 16;              // of one client, that may wait
 constexpr int kClientFramesOut = 4'096;          // replies come in bursts: one for each request of a commit
 constexpr int kWorkerFrames = 1'024;             // for one worker: its capacity bounds them
 
+policy::Settings policy_settings(const Config& config) {
+  policy::Settings settings;
+  schema::parse_word(config.policy, settings.kind);  // the key's table lets no other words in
+  settings.static_plan = static_cast<std::uint32_t>(config.static_plan);
+  settings.min_quality = config.min_quality;
+  settings.target_drain_ms = config.target_drain_ms;
+  settings.dwell_ms = config.dwell_ms;
+  return settings;
+}
+
 DispatchConfig dispatch_config(const Config& config) {
   return {static_cast<std::uint32_t>(config.lease_ms),
           static_cast<std::uint32_t>(config.heartbeat_interval_ms()),
-          static_cast<std::uint32_t>(config.plan_timeout_ms)};
+          static_cast<std::uint32_t>(config.plan_timeout_ms), policy_settings(config)};
 }
 
 QueueLimits queue_limits(const Config& config) {
@@ -45,6 +56,7 @@ struct OpenedStore {
   Database database;
   std::vector<HeldLease> held;
   std::uint64_t plan_generation = 0;
+  std::map<std::string, std::string> policy;  // settings
 };
 
 // What must be opened before the rest can be built, in the order of opening.
@@ -70,7 +82,10 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   if (Status status = all_workers_gone(*database); !status) return status.error();
   const Result<std::uint64_t> generation = last_generation(*database);
   if (!generation) return generation.error();
-  return OpenedStore{std::move(database).value(), std::move(held).value(), *generation};
+  Result<std::map<std::string, std::string>> policy = read_settings(*database);
+  if (!policy) return policy.error();
+  return OpenedStore{std::move(database).value(), std::move(held).value(), *generation,
+                     std::move(policy).value()};
 }
 
 Result<Opened> open_all(const Config& config) {
@@ -118,6 +133,7 @@ struct Daemon::Parts {
     feed.add(*events);
     dispatcher.expect_back(opened.store.held);
     dispatcher.count_plans_from(opened.store.plan_generation);
+    dispatcher.restore_policy(opened.store.policy);
   }
 
   // Of a file that may not be there.

@@ -18,6 +18,7 @@ using schema::Lease;
 
 void Dispatcher::jobs_queued() {
   ++queued_seen_;
+  planner_.look_again();
   fill_all();
 }
 
@@ -42,7 +43,9 @@ void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
                           worker.hello.cache_bytes};
   const std::int64_t now_ms = clock_.wall_ms();
   queue_.post<std::vector<Claimed>>(
-      [claimant, count, now_ms](Database& db) { return claim(db, claimant, count, now_ms); },
+      [claimant, count, now_ms, choose = planner_.chooser(worker)](Database& db) {
+        return claim(db, claimant, count, now_ms, choose);
+      },
       [this, instance = claimant.worker.instance, count,
        seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
         WorkerState* state = table_.by_instance(instance);
@@ -74,6 +77,7 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
     HeldJob& held = worker->jobs[one.lease.job];
     held = {one.lease.attempt, lease_end(), {}};
     held.job = std::move(one.job);
+    held.plan = one.choice.plan;
     tell_running(one.lease, *worker);
   }
 }
@@ -93,6 +97,7 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
   HeldJob& held = worker->jobs[lease.job];
   held.deadline_ms = lease_end();
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
+  if (!result.error) planner_.finished(*worker, held.job, result.metrics);
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
   const bool elsewhere = fits_elsewhere(*shared, *worker);

@@ -30,7 +30,14 @@ using schema::Lease;
 
 Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& queue, Outbox& workers,
                        Feed& feed)
-    : config_(config), clock_(clock), queue_(queue), workers_(workers), feed_(feed), durable_(queue) {}
+    : config_(config),
+      clock_(clock),
+      queue_(queue),
+      workers_(workers),
+      feed_(feed),
+      durable_(queue),
+      planner_(clock, queue, table_, config.policy,
+               [this](const schema::PolicyChange& change) { policy_changed(change); }) {}
 
 void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
   for (const HeldLease& one : held) {
@@ -63,6 +70,8 @@ WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hel
   worker.peer = peer;
   worker.hello = hello;
   worker.hello.leases.clear();
+  worker.asked_plan.reset();
+  planner_.look_again();
   worker.last_seen_ms = clock_.steady_ms();
   return worker;
 }
@@ -152,6 +161,7 @@ void Dispatcher::on_plans(const std::string& peer, schema::PlanTable table) {
   worker->hello.plans = std::move(table.plans);
   worker->hello.plan = table.plan;
   worker->hello.layer_info = std::move(table.layer_info);
+  planner_.look_again();
   announce(*worker);
 }
 
@@ -170,6 +180,7 @@ void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::stri
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
   plan_changes_.worker_left(instance);
+  planner_.look_again();
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(
       [instance, now_ms](Database& db) { return worker_gone(db, instance, now_ms); }, [](const Status&) {});
@@ -192,8 +203,10 @@ void Dispatcher::tick() {
     next_second_ms_ = now_ms + 1'000;
     expire_jobs();
     durable_.retry();
+    follow_policy();
     fill_all();
   }
+  planner_.tick();
   plan_changes_.tick(now_ms);
 }
 

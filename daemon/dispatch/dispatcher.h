@@ -14,6 +14,7 @@
 #include "daemon/clock.h"
 #include "daemon/dispatch/durable.h"
 #include "daemon/dispatch/plan_changes.h"
+#include "daemon/dispatch/planner.h"
 #include "daemon/dispatch/worker_table.h"
 #include "daemon/outbox.h"
 #include "daemon/service/feed.h"
@@ -29,7 +30,10 @@ struct DispatchConfig {
   std::uint32_t lease_ms = 15'000;
   std::uint32_t heartbeat_ms = 3'000;
   std::uint32_t plan_timeout_ms = 60'000;
+  policy::Settings policy;
 };
+
+using PolicyDone = std::function<void(Result<schema::PolicyReply>)>;
 
 class Dispatcher {
  public:
@@ -53,8 +57,14 @@ class Dispatcher {
   void jobs_queued();
   // Jobs were cancelled or have expired: tells their workers, and the feed.
   void jobs_ended(const std::vector<Ended>& ended, schema::JobState state);
-  // Asks every connected worker for a plan; `done` hears the outcome.
+  // Asks every connected worker for a plan; `done` hears the outcome. Plans are set by hand from now on.
   void set_plan(const schema::SetPlan& request, PlanDone done);
+  // Settings of the policy that were made before a restart.
+  void restore_policy(const std::map<std::string, std::string>& settings);
+  // `done` hears what is in force, once it is stored.
+  void set_policy(const schema::SetPolicy& request, PolicyDone done);
+  [[nodiscard]] Planner& planner() { return planner_; }
+  [[nodiscard]] const Planner& planner() const { return planner_; }
   // Ends leases and waits that are over; call several times a second.
   void tick();
   // From now on no job is given out; changes of plan that workers have not confirmed end without.
@@ -89,6 +99,8 @@ class Dispatcher {
   [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker);
   void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   void ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker);
+  void policy_changed(const schema::PolicyChange& change);
+  void follow_policy();
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
   void follow_wall_clock();
   void expire_jobs();
@@ -104,6 +116,7 @@ class Dispatcher {
   Durable durable_;
   WorkerTable table_;
   PlanChanges plan_changes_;
+  Planner planner_;
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool assigning_ = true;
   std::uint64_t queued_seen_ = 1;               // counts jobs_queued()

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,9 +22,10 @@ struct HeldJob {
   std::uint32_t attempt = 0;
   std::int64_t deadline_ms = 0;  // the lease ends unless a heartbeat names it before
   schema::Progress progress;
-  bool storing = false;  // its result is on its way to the disk
-  bool begun = false;    // the worker works on it; before that it waits there
-  QueuedJob job = {};    // as it was when it was leased; empty where the lease is from before a restart
+  bool storing = false;                    // its result is on its way to the disk
+  bool begun = false;                      // the worker works on it; before that it waits there
+  std::optional<std::uint32_t> plan = {};  // that it was given; absent: the one in force
+  QueuedJob job = {};  // as it was when it was leased; empty where the lease is from before a restart
 };
 
 struct WorkerState {
@@ -33,7 +35,8 @@ struct WorkerState {
   std::map<schema::JobId, HeldJob> jobs;
   std::uint32_t claiming = 0;    // jobs asked of the store for it, not yet assigned
   std::uint64_t emptied_at = 0;  // the dispatcher's count of queued jobs when it last found none for it
-  bool announcing = false;       // what it says of its model is on its way to the disk
+  std::optional<std::uint32_t> asked_plan = {};  // by the policy, last
+  bool announcing = false;                       // what it says of its model is on its way to the disk
   std::int64_t last_seen_ms = 0;
 
   [[nodiscard]] bool connected() const { return !peer.empty(); }

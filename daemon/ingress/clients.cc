@@ -7,6 +7,7 @@
 
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
+#include "daemon/store/policy_log.h"
 #include "schema/utf8.h"
 
 namespace dslad::daemon {
@@ -63,6 +64,10 @@ const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
       {schema::GetLayers::kKind, handle<schema::GetLayers>},
       {schema::ShowPlan::kKind, handle<schema::ShowPlan>},
       {schema::SetPlan::kKind, handle<schema::SetPlan>},
+      {schema::ShowPolicy::kKind, handle<schema::ShowPolicy>},
+      {schema::SetPolicy::kKind, handle<schema::SetPolicy>},
+      {schema::ExplainJob::kKind, handle<schema::ExplainJob>},
+      {schema::GetPolicyHistory::kKind, handle<schema::GetPolicyHistory>},
       {schema::GetStats::kKind, handle<schema::GetStats>},
       {schema::Ping::kKind, handle<schema::Ping>},
   };
@@ -111,12 +116,22 @@ void Clients::on(const Asker& asker, schema::Submit request) {
     return;
   }
   const std::size_t bytes = bytes_of(request);
-  const auto jobs = std::make_shared<const std::vector<schema::JobRequest>>(std::move(request.jobs));
+  const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, request.client);
+  std::vector<std::int64_t> finish_ms;
+  std::vector<std::optional<Error>> refused;
+  for (const Admission& admission : admissions) {
+    finish_ms.push_back(admission.finish_ms);
+    refused.push_back(admission.refusal);
+  }
+  const auto submit = std::make_shared<const schema::Submit>(std::move(request));
   const std::int64_t now_ms = parts_.clock.wall_ms();
   parts_.queue.post<schema::Submitted>(
-      [this, jobs, now_ms](Database& db) { return enqueue(db, *jobs, limits_, now_ms); },
-      [this, asker](Result<schema::Submitted> submitted) {
+      [this, submit, refused = std::move(refused), now_ms](Database& db) {
+        return enqueue(db, submit->jobs, limits_, now_ms, submit->client, refused);
+      },
+      [this, asker, finish_ms = std::move(finish_ms)](Result<schema::Submitted> submitted) {
         if (!submitted) return refuse(asker, submitted.error());
+        submitted->finish_ms = finish_ms;
         reply(asker, *submitted);
         for (std::size_t i = 0; i < submitted->ids.size(); ++i) {
           const bool duplicate = submitted->duplicates[i];
@@ -129,19 +144,22 @@ void Clients::on(const Asker& asker, schema::Submit request) {
 }
 
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
-  answer<std::map<std::string, std::uint64_t>>(asker, count_jobs,
-                                               [this](std::map<std::string, std::uint64_t> jobs) {
-                                                 schema::DaemonStatus status;
-                                                 status.version = DSLAD_VERSION;
-                                                 status.events_url = parts_.events_url;
-                                                 status.uptime_ms = uptime_ms();
-                                                 status.draining = draining_;
-                                                 status.jobs = std::move(jobs);
-                                                 status.workers = parts_.dispatcher.workers();
-                                                 if (!status.workers.empty())
-                                                   status.plan = status.workers.front().plan;
-                                                 return status;
-                                               });
+  answer<std::map<std::string, std::uint64_t>>(
+      asker, count_jobs, [this](std::map<std::string, std::uint64_t> jobs) {
+        schema::DaemonStatus status;
+        status.version = DSLAD_VERSION;
+        status.events_url = parts_.events_url;
+        status.uptime_ms = uptime_ms();
+        status.draining = draining_;
+        status.jobs = std::move(jobs);
+        status.workers = parts_.dispatcher.workers();
+        if (!status.workers.empty()) status.plan = status.workers.front().plan;
+        const schema::PolicyReply policy = parts_.dispatcher.planner().report();
+        status.policy = policy.policy;
+        status.drain_ms = policy.drain_ms;
+        status.waiting_tokens = policy.waiting_tokens;
+        return status;
+      });
 }
 
 void Clients::on(const Asker& asker, const schema::ListJobs& request) {
@@ -244,11 +262,53 @@ void Clients::on(const Asker& asker, const schema::SetPlan& request) {
   });
 }
 
+void Clients::on(const Asker& asker, const schema::ShowPolicy&) {
+  reply(asker, parts_.dispatcher.planner().report());
+}
+
+void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
+  parts_.dispatcher.set_policy(request, [this, asker](const Result<schema::PolicyReply>& done) {
+    if (done) {
+      reply(asker, *done);
+    } else {
+      refuse(asker, done.error());
+    }
+  });
+}
+
+void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
+  answer<schema::JobVerdict>(
+      asker, [id = request.id](Database& db) { return read_verdict(db, id); },
+      [this](schema::JobVerdict verdict) {
+        if (verdict.state != schema::JobState::kQueued) return verdict;
+        const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
+        if (!forecast) {
+          verdict.why =
+              "nothing is decided yet: no worker that could take it is connected, or it is far behind";
+          return verdict;
+        }
+        verdict.plan = forecast->plan;
+        verdict.quality = forecast->quality;
+        verdict.why = forecast->why;
+        verdict.place = forecast->place;
+        verdict.start_ms = forecast->start_ms;
+        verdict.finish_ms = forecast->finish_ms;
+        return verdict;
+      });
+}
+
+void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
+  answer<std::vector<schema::PolicyChange>>(
+      asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
+      [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
+}
+
 void Clients::on(const Asker& asker, const schema::GetStats&) {
   Counters counters = parts_.counters();
   counters.insert(counts_.begin(), counts_.end());
   counters["waits_open"] = waits_.size();
-  reply(asker, schema::StatsReply{uptime_ms(), std::move(counters), parts_.dispatcher.workers()});
+  reply(asker, schema::StatsReply{uptime_ms(), std::move(counters), parts_.dispatcher.workers(),
+                                  parts_.dispatcher.planner().cost_models()});
 }
 
 void Clients::on(const Asker& asker, const schema::Ping&) {
@@ -268,6 +328,11 @@ void Clients::drain() {
 
 void Clients::add_progress(JobInfo& info) const {
   if (info.state == schema::JobState::kRunning) info.progress = parts_.dispatcher.progress(info.id);
+  if (info.state != schema::JobState::kQueued) return;
+  const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(info.id);
+  if (!forecast) return;
+  info.place = forecast->place;
+  info.finish_ms = forecast->finish_ms;
 }
 
 std::uint64_t Clients::uptime_ms() const {

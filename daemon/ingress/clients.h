@@ -60,6 +60,10 @@ class Clients {
   void on(const Asker& asker, const schema::GetLayers& request);
   void on(const Asker& asker, const schema::ShowPlan& request);
   void on(const Asker& asker, const schema::SetPlan& request);
+  void on(const Asker& asker, const schema::ShowPolicy& request);
+  void on(const Asker& asker, const schema::SetPolicy& request);
+  void on(const Asker& asker, const schema::ExplainJob& request);
+  void on(const Asker& asker, const schema::GetPolicyHistory& request);
   void on(const Asker& asker, const schema::GetStats& request);
   void on(const Asker& asker, const schema::Ping& request);
 

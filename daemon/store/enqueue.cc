@@ -10,8 +10,7 @@ namespace {
 using schema::JobId;
 using schema::JobRequest;
 
-// The turn of a job without a deadline, so that those with one do not keep it waiting for ever.
-constexpr std::int64_t kDueWithoutDeadlineMs = 24 * 3600 * 1000;
+constexpr std::uint64_t kDueWithoutDeadlineMs = 24 * 3600 * 1000;
 
 // A view, because a Query borrows what is bound to it.
 std::optional<std::string_view> null_if_empty(std::string_view text) {
@@ -38,10 +37,9 @@ Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std
       "ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
       job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
-      job.terms.model, deadline_ms, deadline_ms.value_or(now_ms + kDueWithoutDeadlineMs),
-      job.terms.min_quality, job.terms.max_plan, job.terms.best_effort ? 1 : 0,
-      static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
-      job.spec.options.max_tokens);
+      job.terms.model, deadline_ms, due_ms(job.terms.deadline_in_ms, now_ms), job.terms.min_quality,
+      job.terms.max_plan, job.terms.best_effort ? 1 : 0, static_cast<std::int64_t>(bytes_of(job.spec)),
+      static_cast<std::int64_t>(job.spec.questions.size()), job.spec.options.max_tokens);
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();
@@ -99,6 +97,10 @@ Status check_room(Database& db, const std::vector<JobRequest>& jobs, const Queue
 
 }  // namespace
 
+std::int64_t due_ms(std::uint64_t deadline_in_ms, std::int64_t now_ms) {
+  return *after(deadline_in_ms > 0 ? deadline_in_ms : kDueWithoutDeadlineMs, now_ms);
+}
+
 std::size_t bytes_of(const schema::JobSpec& spec) {
   std::size_t bytes = spec.document.size() + spec.prompt.size();
   for (const std::string& question : spec.questions) bytes += question.size();
@@ -106,12 +108,17 @@ std::size_t bytes_of(const schema::JobSpec& spec) {
 }
 
 Result<schema::Submitted> enqueue(Database& db, const std::vector<JobRequest>& jobs,
-                                  const QueueLimits& limits, std::int64_t now_ms, std::string_view client) {
+                                  const QueueLimits& limits, std::int64_t now_ms, std::string_view client,
+                                  const std::vector<std::optional<Error>>& refused) {
   if (Status status = check_room(db, jobs, limits); !status) return status.error();
   schema::Submitted reply;
-  for (const JobRequest& job : jobs) {
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const JobRequest& job = jobs[i];
     const Result<std::optional<JobId>> inserted = insert_job(db, job, client, limits, now_ms);
     if (!inserted) return inserted.error();
+    if (*inserted && i < refused.size() && refused[i]) {
+      return jobs.size() == 1 ? *refused[i] : refused[i]->with_context(fmt::format("jobs[{}]", i));
+    }
     if (*inserted) {
       if (Status status = insert_payload(db, **inserted, job.spec); !status) return status.error();
     }

@@ -162,6 +162,27 @@ Result<schema::JobResult> read_result(Database& db, JobId id) {
   return result;
 }
 
+Result<schema::JobVerdict> read_verdict(Database& db, JobId id) {
+  Query query(
+      db,
+      "SELECT j.state, j.deadline_ms, coalesce(a.plan, a.assigned_plan), a.quality, a.why, a.started_ms, "
+      "a.ended_ms FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
+      "WHERE j.id = ?",
+      id);
+  if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
+  schema::JobVerdict verdict;
+  verdict.id = id;
+  verdict.state = word<schema::JobState>(query, 0);
+  verdict.deadline_ms = query.integer(1);
+  if (verdict.state == schema::JobState::kQueued) return verdict;
+  if (!query.is_null(2)) verdict.plan = static_cast<std::uint32_t>(query.integer(2));
+  if (!query.is_null(3)) verdict.quality = query.real(3);
+  verdict.why = query.text(4);
+  verdict.start_ms = query.integer(5);
+  verdict.finish_ms = query.integer(6);
+  return verdict;
+}
+
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
   const std::int64_t before =
       request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();

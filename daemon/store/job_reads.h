@@ -11,6 +11,7 @@
 #include "daemon/store/job_writes.h"
 #include "daemon/store/sqlite.h"
 #include "schema/client_messages.h"
+#include "schema/policy_messages.h"
 
 namespace dslad::daemon {
 
@@ -19,6 +20,9 @@ Result<schema::JobInfo> read_info(Database& db, schema::JobId id);
 Result<std::vector<schema::JobInfo>> read_infos(Database& db, const std::vector<schema::JobId>& ids);
 Result<schema::JobSpec> read_spec(Database& db, schema::JobId id);
 Result<schema::JobResult> read_result(Database& db, schema::JobId id);
+
+// Which plan the job has or had, and why, as far as it is stored: nothing of one that was never leased.
+Result<schema::JobVerdict> read_verdict(Database& db, schema::JobId id);
 
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request);
 Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by state

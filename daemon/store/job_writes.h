@@ -23,13 +23,19 @@ struct QueueLimits {
   std::int64_t max_queued = 1'000'000;  // jobs in state queued; beyond it submits are refused
 };
 
+// A job's turn among those of its priority: its deadline, or a day after it came, so that jobs with deadlines
+// do not keep the others waiting for ever.
+std::int64_t due_ms(std::uint64_t deadline_in_ms, std::int64_t now_ms);
+
 // Of all its texts.
 std::size_t bytes_of(const schema::JobSpec& spec);
 
-// kResourceExhausted where the queue is full. All jobs of the batch or none. `client`: for whom they are.
+// kResourceExhausted where the queue is full. All jobs of the batch or none. `client`: for whom they are;
+// `refused`: by index, why a job may not be taken unless its key is known already.
 Result<schema::Submitted> enqueue(Database& db, const std::vector<schema::JobRequest>& jobs,
                                   const QueueLimits& limits, std::int64_t now_ms,
-                                  std::string_view client = {});
+                                  std::string_view client = {},
+                                  const std::vector<std::optional<Error>>& refused = {});
 
 struct WorkerName {
   std::string name;

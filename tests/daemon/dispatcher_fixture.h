@@ -57,7 +57,15 @@ class DispatcherTest : public testing::Test {
   schema::JobInfo info(schema::JobId id) { return must(read_info(db_, id)); }
   schema::JobState state(schema::JobId id) { return info(id).state; }
 
-  const DispatchConfig config_{.lease_ms = 2'000, .heartbeat_ms = 500, .plan_timeout_ms = 5'000};
+  // Plans are set by hand, unless a test sets another policy.
+  static policy::Settings by_hand() {
+    policy::Settings settings;
+    settings.kind = policy::PolicyKind::kManual;
+    return settings;
+  }
+
+  const DispatchConfig config_{
+      .lease_ms = 2'000, .heartbeat_ms = 500, .plan_timeout_ms = 5'000, .policy = by_hand()};
   TempDir folder_;
   Database db_ = open_database(folder_.path() / "dslad.db");
   InlineQueue queue_{db_};

@@ -1,0 +1,363 @@
+#include "daemon/dispatch/planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <set>
+#include <utility>
+
+#include "daemon/store/job_reads.h"
+#include "schema/process/log.h"
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::uint32_t kLooksAhead = 1'000;    // jobs of a queue that a decision sees
+constexpr std::int64_t kSoonestMs = 200;        // between two decisions
+constexpr std::int64_t kLatestMs = 1'000;       // likewise, though nothing changed but the time
+constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
+
+std::string host_of(const std::string& worker_name) {
+  return worker_name.substr(0, worker_name.find(':'));
+}
+
+std::string speed_key(const schema::Hello& hello) {
+  return fmt::format("{} {} {} {} {}", hello.model, hello.model_digest.substr(0, 12), hello.dtype,
+                     hello.device, host_of(hello.name));
+}
+
+policy::WorkerFacts facts_of(const WorkerState& worker) {
+  const schema::Hello& hello = worker.hello;
+  policy::WorkerFacts facts{hello.instance,
+                            speed_key(hello),
+                            hello.model,
+                            hello.model_digest,
+                            hello.layers,
+                            hello.context,
+                            hello.cache_bytes,
+                            {},
+                            0};
+  for (const schema::PlanOffer& offer : hello.plans)
+    facts.plans.push_back({offer.plan, offer.quality, offer.kv_bytes_per_token, offer.state_bytes});
+  return facts;
+}
+
+policy::JobSize size_of(const QueuedJob& job) {
+  return {job.bytes, job.questions, job.max_tokens};
+}
+
+QueuedJob queued(const schema::JobRequest& request, const std::string& client, std::int64_t now_ms) {
+  QueuedJob job;
+  job.client = client;
+  job.model = request.terms.model;
+  job.priority = request.priority;
+  job.created_ms = now_ms;
+  job.due_ms = due_ms(request.terms.deadline_in_ms, now_ms);
+  if (request.terms.deadline_in_ms > 0) job.deadline_ms = job.due_ms;
+  job.min_quality = request.terms.min_quality;
+  job.max_plan = request.terms.max_plan;
+  job.bytes = bytes_of(request.spec);
+  job.questions = static_cast<std::uint32_t>(request.spec.questions.size());
+  job.max_tokens = request.spec.options.max_tokens;
+  return job;
+}
+
+// What a person's plan becomes where a job's own terms allow less; nothing where they allow it.
+PlanChoice by_hand(const policy::WorkerFacts& worker, std::uint32_t in_force, const QueuedJob& job) {
+  if (!job.min_quality && !job.max_plan) return {std::nullopt, "set by hand"};
+  const std::uint32_t allowed = policy::cap(worker, in_force, job.min_quality.value_or(0), job.max_plan);
+  if (allowed == in_force) return {std::nullopt, "set by hand"};
+  return {allowed, fmt::format("plan {} is set by hand; the job's own terms allow no more than {}", in_force,
+                               allowed)};
+}
+
+}  // namespace
+
+Planner::Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
+                 OnChange on_change)
+    : clock_(clock), queue_(queue), table_(table), settings_(settings), on_change_(std::move(on_change)) {}
+
+void Planner::use(const policy::Settings& settings) {
+  settings_ = settings;
+  forecasts_ = std::make_shared<const Forecasts>();  // decided by other rules
+  decided_at_ = 0;
+  look_again();
+}
+
+std::int64_t Planner::steady(std::int64_t wall_ms) const {
+  return wall_ms - clock_.wall_ms() + clock_.steady_ms();
+}
+
+std::int64_t Planner::wall(std::optional<std::int64_t> steady_ms) const {
+  return steady_ms ? *steady_ms - clock_.steady_ms() + clock_.wall_ms() : 0;
+}
+
+void Planner::tick() {
+  const std::int64_t since_ms = clock_.steady_ms() - decided_at_;
+  if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? kSoonestMs : kLatestMs))) return;
+  stale_ = false;
+  reading_ = true;
+  decided_at_ = clock_.steady_ms();
+  std::vector<ServedBy> served;
+  for (const WorkerState* worker : table_.connected()) {
+    const schema::Hello& hello = worker->hello;
+    const bool known = std::any_of(served.begin(), served.end(), [&](const ServedBy& one) {
+      return one.model == hello.model && one.model_digest == hello.model_digest;
+    });
+    if (!known) served.push_back({hello.model, hello.model_digest, 0, 0});
+  }
+  const std::int64_t now_ms = clock_.wall_ms();
+  queue_.post<Snapshot>(
+      [served, now_ms](Database& db) -> Result<Snapshot> {
+        Snapshot snapshot;
+        std::set<schema::JobId> known;
+        for (const ServedBy& by : served) {
+          Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, kLooksAhead, now_ms);
+          if (!jobs) return jobs.error();
+          for (QueuedJob& job : *jobs) {
+            if (known.insert(job.id).second) snapshot.jobs.push_back(std::move(job));
+          }
+        }
+        Result<std::map<std::string, std::uint64_t>> counts = count_jobs(db);
+        if (!counts) return counts.error();
+        snapshot.queued = (*counts)["queued"];
+        return snapshot;
+      },
+      [this](Result<Snapshot> snapshot) {
+        reading_ = false;
+        if (snapshot) decide(std::move(snapshot).value());  // an error: the next tick tries again
+      });
+}
+
+std::vector<policy::WorkerFacts> Planner::workers() const {
+  std::vector<policy::WorkerFacts> all;
+  for (const WorkerState* worker : table_.connected()) {
+    if (worker->hello.capacity == 0) continue;  // it stops
+    policy::WorkerFacts& facts = all.emplace_back(facts_of(*worker));
+    const auto model = costs_.find(facts.speed_key);
+    if (model != costs_.end()) facts.busy_ms = work_left(model->second, facts, *worker);
+  }
+  return all;
+}
+
+double Planner::work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
+                          const WorkerState& worker) const {
+  double left_ms = 0;
+  for (const auto& [id, held] : worker.jobs) {
+    const policy::JobSize size = size_of(held.job);
+    const std::uint32_t plan = held.plan.value_or(worker.hello.plan);
+    policy::Work work = model.of(size, facts.attention_share(plan));
+    const schema::Progress& progress = held.progress;
+    if (progress.prompt_total > 0) {
+      work.prefill_ms *= 1 - std::min(1.0, static_cast<double>(progress.prompt_done) /
+                                               static_cast<double>(progress.prompt_total));
+    }
+    const double expected = model.output_tokens(size);
+    if (expected > 0)
+      work.decode_ms *= 1 - std::min(1.0, static_cast<double>(progress.tokens_out) / expected);
+    left_ms += work.total_ms();
+  }
+  return left_ms;
+}
+
+policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
+  policy::WaitingJob made{
+      job.id,       job.client,      job.model,    job.priority, steady(job.created_ms), steady(job.due_ms),
+      std::nullopt, job.min_quality, job.max_plan, size_of(job)};
+  if (job.deadline_ms) made.deadline_ms = steady(*job.deadline_ms);
+  return made;
+}
+
+policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
+  std::vector<policy::WaitingJob> all;
+  all.reserve(jobs.size());
+  for (const QueuedJob& job : jobs) all.push_back(waiting(job));
+  return policy::decide(settings_, history_, std::move(all), workers(), costs_, clock_.steady_ms());
+}
+
+void Planner::decide(Snapshot snapshot) {
+  snapshot_ = std::move(snapshot);
+  verdict_ = run(snapshot_.jobs);
+  admitted_ms_ = 0;
+  if (snapshot_.queued > snapshot_.jobs.size() && !snapshot_.jobs.empty()) {
+    // Those behind the head are taken to be like it.
+    const double more = static_cast<double>(snapshot_.queued) / static_cast<double>(snapshot_.jobs.size());
+    verdict_.waiting_tokens *= more;
+    verdict_.drain_ms *= more;
+    verdict_.drain_at_plan_0_ms *= more;
+  }
+  auto forecasts = std::make_shared<Forecasts>();
+  std::uint64_t place = 0;
+  for (const policy::Decision& one : verdict_.decisions) {
+    Forecast& forecast = (*forecasts)[one.id];
+    forecast = {one.plan, one.quality,        policy::explain(one, settings_, verdict_),
+                ++place,  wall(one.start_ms), wall(one.finish_ms)};
+    if (settings_.kind == policy::PolicyKind::kManual) {
+      forecast.plan.reset();
+      forecast.quality.reset();
+      forecast.why = "set by hand";
+    } else if (one.reason == policy::Reason::kNobody) {
+      forecast.plan.reset();
+    }
+  }
+  forecasts_ = std::move(forecasts);
+  note_level(verdict_);
+}
+
+void Planner::note_level(const policy::Verdict& verdict) {
+  const std::uint32_t before = history_.level;
+  history_ = verdict.history;
+  if (settings_.kind == policy::PolicyKind::kManual || history_.level == before) return;
+  why_ = verdict.why;
+  since_ms_ = clock_.wall_ms();
+  schema::PolicyChange change = change_to(history_.level, verdict);
+  change.from = before;
+  process::log_info(fmt::format("the policy takes plan {} after {}: {}", history_.level, before, why_),
+                    {{"POLICY", std::string(schema::to_string(settings_.kind))},
+                     {"WAITING_JOBS", std::to_string(change.waiting_jobs)}});
+  on_change_(change);
+}
+
+schema::PolicyChange Planner::change_to(std::uint32_t plan, const policy::Verdict& verdict) const {
+  schema::PolicyChange change;
+  change.time_ms = clock_.wall_ms();
+  change.policy = settings_.kind;
+  change.to = plan;
+  change.why = verdict.why;
+  change.waiting_jobs = snapshot_.queued;
+  change.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict.waiting_tokens));
+  change.drain_ms = static_cast<std::uint64_t>(std::llround(verdict.drain_at_plan_0_ms));
+  return change;
+}
+
+ChoosePlan Planner::chooser(const WorkerState& worker) const {
+  policy::WorkerFacts facts = facts_of(worker);
+  const std::uint32_t in_force = worker.hello.plan;
+  if (settings_.kind == policy::PolicyKind::kManual) {
+    return
+        [facts = std::move(facts), in_force](const QueuedJob& job) { return by_hand(facts, in_force, job); };
+  }
+  // One that came after the last decision: on the level that is kept, but for the policy that has none.
+  const bool deadline = settings_.kind == policy::PolicyKind::kDeadline;
+  const std::uint32_t level = deadline ? 0 : history_.level;
+  return [facts = std::move(facts), level, deadline, floor = settings_.min_quality,
+          forecasts = forecasts_](const QueuedJob& job) -> PlanChoice {
+    const double least = std::max(floor, job.min_quality.value_or(0));
+    const auto found = forecasts->find(job.id);
+    if (found == forecasts->end() || !found->second.plan) {
+      return {policy::cap(facts, level, least, job.max_plan),
+              deadline ? "it began as soon as it came" : "the plan of all jobs that allow it"};
+    }
+    return {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why};
+  };
+}
+
+std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& jobs,
+                                      const std::string& client) {
+  std::vector<Admission> admissions(jobs.size());
+  if (costs_.empty()) return admissions;
+  const bool promised = std::any_of(jobs.begin(), jobs.end(), [](const schema::JobRequest& job) {
+    return job.terms.deadline_in_ms > 0 || job.priority != 0;
+  });
+  if (promised) {
+    admit_exactly(jobs, client, admissions);
+  } else {
+    admit_behind(jobs, admissions);
+  }
+  return admissions;
+}
+
+// Behind what waits: cheap enough for a flood of submits.
+void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, std::vector<Admission>& admissions) {
+  const std::vector<policy::WorkerFacts> all = workers();
+  if (all.empty()) return;
+  const auto model = costs_.find(all.front().speed_key);
+  if (model == costs_.end()) return;
+  const double share = all.front().attention_share(history_.level);
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const schema::JobSpec& spec = jobs[i].spec;
+    const policy::JobSize size{bytes_of(spec), static_cast<std::uint32_t>(spec.questions.size()),
+                               spec.options.max_tokens};
+    admitted_ms_ += model->second.of(size, share).total_ms() / static_cast<double>(all.size());
+    const double done_ms = static_cast<double>(decided_at_) + verdict_.drain_ms + admitted_ms_;
+    admissions[i].finish_ms =
+        wall(std::max(std::llround(done_ms), static_cast<long long>(clock_.steady_ms())));
+  }
+}
+
+void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                            std::vector<Admission>& admissions) {
+  const std::int64_t now_ms = clock_.wall_ms();
+  std::vector<QueuedJob> all = snapshot_.jobs;
+  schema::JobId number = 0;  // negative ones stand for those that have none yet
+  for (const schema::JobRequest& request : jobs) {
+    all.push_back(queued(request, client, now_ms));
+    all.back().id = --number;
+  }
+  const policy::Verdict verdict = run(all);
+  for (const policy::Decision& one : verdict.decisions) {
+    if (one.id >= 0) continue;
+    const auto index = static_cast<std::size_t>(-one.id - 1);
+    admissions[index].finish_ms = wall(one.finish_ms);
+    if (!one.late || jobs[index].terms.best_effort) continue;
+    admissions[index].refusal = Error{
+        ErrorCode::kRefused,
+        fmt::format(
+            "its deadline is in {} ms and the earliest that it could be done is in about {} ms; give it "
+            "more time, or take it as best effort",
+            jobs[index].terms.deadline_in_ms, *one.finish_ms - clock_.steady_ms())};
+  }
+}
+
+void Planner::finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics) {
+  look_again();
+  const policy::WorkerFacts facts = facts_of(worker);
+  if (!costs_.contains(facts.speed_key) && costs_.size() >= kMostCostModels) return;
+  if (metrics.prefill_work_ms + metrics.decode_work_ms <= 0) return;  // it does not measure them
+  policy::Observation seen;
+  seen.size = size_of(job);
+  seen.attention_share = std::clamp(facts.attention_share(metrics.plan), 0.0, 1.0);
+  seen.prompt_tokens = static_cast<double>(metrics.prompt_tokens);
+  seen.output_tokens = static_cast<double>(metrics.output_tokens);
+  seen.work = {metrics.prefill_work_ms, metrics.decode_work_ms};
+  seen.batch = metrics.batch;
+  costs_[facts.speed_key].learn(seen);
+}
+
+std::uint32_t Planner::plan_for(const WorkerState& worker) const {
+  return policy::cap(facts_of(worker), history_.level, settings_.min_quality, std::nullopt);
+}
+
+std::optional<Forecast> Planner::forecast(schema::JobId job) const {
+  const auto found = forecasts_->find(job);
+  if (found == forecasts_->end()) return std::nullopt;
+  return found->second;
+}
+
+schema::PolicyReply Planner::report() const {
+  schema::PolicyReply reply;
+  reply.policy = settings_.kind;
+  reply.static_plan = settings_.static_plan;
+  reply.min_quality = settings_.min_quality;
+  reply.target_drain_ms = static_cast<std::uint64_t>(settings_.target_drain_ms);
+  reply.dwell_ms = static_cast<std::uint64_t>(settings_.dwell_ms);
+  reply.plan = history_.level;
+  reply.since_ms = since_ms_;
+  reply.why = why_;
+  reply.waiting_jobs = snapshot_.queued;
+  reply.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict_.waiting_tokens));
+  reply.drain_ms = static_cast<std::uint64_t>(std::llround(verdict_.drain_ms));
+  reply.cost_models = cost_models();
+  return reply;
+}
+
+std::vector<schema::CostModelInfo> Planner::cost_models() const {
+  std::vector<schema::CostModelInfo> infos;
+  for (const auto& [key, model] : costs_) {
+    infos.push_back({key, model.jobs(), model.error(0.5), model.error(0.9), model.bytes_per_token(),
+                     model.output_share(), model.coefficients()});
+  }
+  return infos;
+}
+
+}  // namespace dslad::daemon

@@ -1,0 +1,110 @@
+// Runs the conversion policy (daemon/policy) on what waits and on who is connected: which plan each job is to
+// have, why, and when it is expected to end. Learns from finished jobs how fast workers are.
+//
+// Decides on a snapshot of the queue's head, which the store's thread reads every so often; claims between
+// two decisions go by the last one. Socket thread only, but for what chooser() gives.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/clock.h"
+#include "daemon/dispatch/worker_table.h"
+#include "daemon/policy/policy.h"
+#include "daemon/store/job_writes.h"
+#include "daemon/store/queue.h"
+#include "schema/client_messages.h"
+#include "schema/policy_messages.h"
+
+namespace dslad::daemon {
+
+// What is decided of a job that waits. Times are milliseconds since the epoch; 0: not known.
+struct Forecast {
+  std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
+  std::optional<double> quality;      // of that plan
+  std::string why;
+  std::uint64_t place = 0;  // in the queue, from 1
+  std::int64_t start_ms = 0;
+  std::int64_t finish_ms = 0;
+};
+
+// What is said of a job before it is stored.
+struct Admission {
+  std::int64_t finish_ms = 0;    // when it is expected to end; 0: nothing is known
+  std::optional<Error> refusal;  // its deadline cannot be met
+};
+
+class Planner {
+ public:
+  using OnChange = std::function<void(const schema::PolicyChange&)>;
+
+  // `table` must outlive the planner. `on_change` hears when the largest plan that a job is given changes.
+  Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
+          OnChange on_change);
+
+  [[nodiscard]] const policy::Settings& settings() const { return settings_; }
+  void use(const policy::Settings& settings);
+
+  // Something changed: the next tick() may decide anew.
+  void look_again() { stale_ = true; }
+  void tick();
+
+  // For claims of this worker, by the last decision. What it gives is safe on any thread.
+  [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
+  std::vector<Admission> admit(const std::vector<schema::JobRequest>& jobs, const std::string& client);
+  void finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics);
+
+  // The plan in force that the policy wants of this worker.
+  [[nodiscard]] std::uint32_t plan_for(const WorkerState& worker) const;
+  [[nodiscard]] std::optional<Forecast> forecast(schema::JobId job) const;
+  [[nodiscard]] schema::PolicyReply report() const;
+  [[nodiscard]] std::vector<schema::CostModelInfo> cost_models() const;
+
+ private:
+  struct Snapshot {
+    std::vector<QueuedJob> jobs;  // the first of each model's queue
+    std::uint64_t queued = 0;     // all that wait
+  };
+  using Forecasts = std::map<schema::JobId, Forecast>;
+
+  [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
+  [[nodiscard]] double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
+                                 const WorkerState& worker) const;
+  // From the wall clock to the axis of the policy, and back.
+  [[nodiscard]] std::int64_t steady(std::int64_t wall_ms) const;
+  [[nodiscard]] std::int64_t wall(std::optional<std::int64_t> steady_ms) const;
+  [[nodiscard]] policy::WaitingJob waiting(const QueuedJob& job) const;
+  [[nodiscard]] policy::Verdict run(const std::vector<QueuedJob>& jobs) const;
+  void admit_behind(const std::vector<schema::JobRequest>& jobs, std::vector<Admission>& admissions);
+  void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                     std::vector<Admission>& admissions);
+  void decide(Snapshot snapshot);
+  void note_level(const policy::Verdict& verdict);
+  [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;
+
+  const Clock& clock_;
+  Queue& queue_;
+  WorkerTable& table_;
+  policy::Settings settings_;
+  OnChange on_change_;
+
+  policy::CostModels costs_;
+  policy::History history_;
+  Snapshot snapshot_;
+  policy::Verdict verdict_;
+  std::shared_ptr<const Forecasts> forecasts_ = std::make_shared<const Forecasts>();
+  std::string why_;            // of the level
+  std::int64_t since_ms_ = 0;  // wall clock: when the level became what it is
+
+  bool stale_ = true;
+  bool reading_ = false;
+  std::int64_t decided_at_ = 0;  // steady
+  double admitted_ms_ = 0;       // work of jobs that came since
+};
+
+}  // namespace dslad::daemon

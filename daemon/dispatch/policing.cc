@@ -1,0 +1,69 @@
+// The part of Dispatcher that keeps the policy's settings and brings workers to its plan.
+#include <fmt/format.h>
+#include <utility>
+
+#include "daemon/dispatch/dispatcher.h"
+#include "daemon/dispatch/policy_settings.h"
+#include "daemon/store/policy_log.h"
+#include "schema/process/log.h"
+
+namespace dslad::daemon {
+
+void Dispatcher::restore_policy(const std::map<std::string, std::string>& settings) {
+  policy::Settings restored = planner_.settings();
+  for (const std::string& wrong : apply_stored(settings, restored)) {
+    process::log_warning(fmt::format("a stored setting of the policy is passed over: {}", wrong));
+  }
+  planner_.use(restored);
+}
+
+void Dispatcher::set_policy(const schema::SetPolicy& request, PolicyDone done) {
+  const std::map<std::string, std::string> stored = to_stored(request);
+  queue_.post<std::monostate>(
+      [stored](Database& db) { return save_settings(db, stored); },
+      [this, request, done = std::move(done)](const Status& saved) {
+        if (!saved) return done(saved.error());
+        policy::Settings settings = planner_.settings();
+        apply(request, settings);
+        planner_.use(settings);
+        for (WorkerState* worker : table_.connected()) worker->asked_plan.reset();
+        process::log_info("policy set", {{"POLICY", std::string(schema::to_string(settings.kind))}});
+        done(planner_.report());
+      });
+}
+
+void Dispatcher::policy_changed(const schema::PolicyChange& change) {
+  durable_.post<std::monostate>([change](Database& db) { return record_policy_change(db, change); },
+                                [](const Status& recorded) {
+                                  if (!recorded) {
+                                    process::log_error(fmt::format("cannot record a change of the policy: {}",
+                                                                   recorded.error().message));
+                                  }
+                                });
+  follow_policy();
+}
+
+// Jobs are told their plans one by one; the plan in force is what layers are shown to be.
+void Dispatcher::follow_policy() {
+  if (planner_.settings().kind == policy::PolicyKind::kManual || !assigning_) return;
+  const schema::PolicyReply now = planner_.report();
+  for (WorkerState* worker : table_.connected()) {
+    const std::uint32_t plan = planner_.plan_for(*worker);
+    if (worker->announcing || worker->hello.plan == plan || worker->asked_plan == plan) continue;
+    worker->asked_plan = plan;
+    const std::string why = now.why.empty() ? "the policy has no use for it" : now.why;
+    const AskedPlan asked{{plan, false, fmt::format("policy {}: {}", schema::to_string(now.policy), why)},
+                          ++generation_,
+                          false};
+    const std::uint64_t number =
+        plan_changes_.open(asked, {worker->hello.instance}, clock_.steady_ms() + config_.plan_timeout_ms,
+                           [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
+                             if (reply) return;
+                             process::log_warning(fmt::format("worker {} did not follow the policy: {}", name,
+                                                              reply.error().message));
+                           });
+    ask_plan(number, asked, *worker);
+  }
+}
+
+}  // namespace dslad::daemon

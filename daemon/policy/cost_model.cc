@@ -1,0 +1,218 @@
+#include "daemon/policy/cost_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dslad::daemon::policy {
+namespace {
+
+constexpr double kForget = 0.98;  // an observation counts for about the 50 after it
+constexpr double kRidge = 1e-3;   // of a term's own weight: decides where observations do not
+constexpr double kFarOff = 8;     // times the prediction: beyond it a job tells nothing but "more"
+constexpr std::uint64_t kJobsToTrust = 8;
+constexpr double kNewShare = 0.05;  // of a new value in a running mean
+
+bool is_amount(double value) {
+  return std::isfinite(value) && value >= 0;
+}
+
+// What one absurd observation can do to the model is bounded once the model has seen some.
+double within_reason(double seen, double predicted, std::uint64_t jobs) {
+  if (jobs < kJobsToTrust || predicted <= 0) return seen;
+  return std::clamp(seen, predicted / kFarOff, predicted * kFarOff);
+}
+
+void move_mean(double& mean, double value, std::uint64_t seen) {
+  mean += (value - mean) * std::max(kNewShare, 1.0 / static_cast<double>(seen + 1));
+}
+
+std::array<double, 3> prefill_row(double prompt, double attention_share) {
+  return {prompt, attention_share * prompt * prompt, (1 - attention_share) * prompt};
+}
+
+std::array<double, 4> decode_row(double prompt, double output, double attention_share, double batch) {
+  return {output, output / std::max(1.0, batch), attention_share * output * (prompt + output / 2),
+          (1 - attention_share) * output};
+}
+
+// Solves the terms of `chosen` (bits) alone; the others are 0. False where they cannot be told apart.
+template <std::size_t N>
+bool solve_chosen(std::array<std::array<double, N>, N> products, std::array<double, N> targets,
+                  unsigned chosen, std::array<double, N>& weights) {
+  for (std::size_t i = 0; i < N; ++i) {
+    if ((chosen >> i & 1U) != 0) continue;
+    products[i].fill(0);
+    for (auto& row : products) row[i] = 0;
+    products[i][i] = 1;
+    targets[i] = 0;
+  }
+  for (std::size_t pivot = 0; pivot < N; ++pivot) {  // symmetric and positive: no need to look for pivots
+    const double own = products[pivot][pivot];
+    if (!(own > 0)) return false;
+    for (std::size_t row = pivot + 1; row < N; ++row) {
+      const double factor = products[row][pivot] / own;
+      for (std::size_t column = pivot; column < N; ++column)
+        products[row][column] -= factor * products[pivot][column];
+      targets[row] -= factor * targets[pivot];
+    }
+  }
+  for (std::size_t i = N; i-- > 0;) {
+    double value = targets[i];
+    for (std::size_t column = i + 1; column < N; ++column) value -= products[i][column] * weights[column];
+    weights[i] = value / products[i][i];
+  }
+  return std::all_of(weights.begin(), weights.end(),
+                     [](double weight) { return std::isfinite(weight) && weight >= 0; });
+}
+
+template <std::size_t N>
+double squared_error(const std::array<std::array<double, N>, N>& products,
+                     const std::array<double, N>& targets, const std::array<double, N>& weights) {
+  double error = 0;  // up to a constant
+  for (std::size_t i = 0; i < N; ++i) {
+    error -= 2 * weights[i] * targets[i];
+    for (std::size_t k = 0; k < N; ++k) error += weights[i] * products[i][k] * weights[k];
+  }
+  return error;
+}
+
+}  // namespace
+
+template <std::size_t N>
+void StreamFit<N>::add(const Row& x, double y) {
+  if (!(y > 0)) return;
+  for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t k = 0; k < N; ++k) {
+      products_[i][k] = kForget * products_[i][k] + (x[i] / y) * (x[k] / y);
+    }
+    targets_[i] = kForget * targets_[i] + x[i] / y;
+  }
+  solve();
+}
+
+// Few terms: every choice of those that are not 0 is tried.
+template <std::size_t N>
+void StreamFit<N>::solve() {
+  std::array<Row, N> products = products_;
+  Row scale{};
+  Row targets{};
+  for (std::size_t i = 0; i < N; ++i) scale[i] = products_[i][i] > 0 ? 1 / std::sqrt(products_[i][i]) : 0;
+  for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t k = 0; k < N; ++k) products[i][k] = products_[i][k] * scale[i] * scale[k];
+    products[i][i] += kRidge;
+    targets[i] = targets_[i] * scale[i];
+  }
+  Row best{};
+  double least = 0;
+  for (unsigned chosen = 1; chosen < 1U << N; ++chosen) {
+    Row weights{};
+    if (!solve_chosen<N>(products, targets, chosen, weights)) continue;
+    const double error = squared_error<N>(products, targets, weights);
+    if (error >= least) continue;
+    least = error;
+    best = weights;
+  }
+  for (std::size_t i = 0; i < N; ++i) weights_[i] = best[i] * scale[i];
+}
+
+template <std::size_t N>
+double StreamFit<N>::predict(const Row& x) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < N; ++i) sum += weights_[i] * x[i];
+  return sum;
+}
+
+template class StreamFit<3>;
+template class StreamFit<4>;
+
+void CostModel::Recent::add(double value) {
+  if (values.size() < kLatest) {
+    values.push_back(value);
+  } else {
+    values[next] = value;
+    next = (next + 1) % kLatest;
+  }
+}
+
+double CostModel::Recent::quantile(double share) const {
+  if (values.empty()) return 0;
+  std::vector<double> sorted = values;
+  const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(sorted.size() - 1) + 0.5);
+  std::nth_element(sorted.begin(), sorted.begin() + at, sorted.end());
+  return sorted[static_cast<std::size_t>(at)];
+}
+
+void CostModel::learn(const Observation& seen) {
+  const bool sane = is_amount(seen.work.prefill_ms) && is_amount(seen.work.decode_ms) &&
+                    is_amount(seen.prompt_tokens) && is_amount(seen.output_tokens) && is_amount(seen.batch) &&
+                    seen.attention_share >= 0 && seen.attention_share <= 1 && seen.prompt_tokens > 0 &&
+                    seen.work.total_ms() > 0;
+  if (!sane) return;
+  if (jobs_ > 0) {
+    errors_.add(std::abs(of(seen.size, seen.attention_share).total_ms() / seen.work.total_ms() - 1));
+  }
+  const Work predicted = of_tokens(seen.prompt_tokens, seen.output_tokens, seen.attention_share, seen.batch);
+  prefill_.add(prefill_row(seen.prompt_tokens, seen.attention_share),
+               within_reason(seen.work.prefill_ms, predicted.prefill_ms, jobs_));
+  if (seen.output_tokens > 0) {
+    decode_.add(decode_row(seen.prompt_tokens, seen.output_tokens, seen.attention_share, seen.batch),
+                within_reason(seen.work.decode_ms, predicted.decode_ms, jobs_));
+    move_mean(batch_, std::max(1.0, seen.batch), jobs_);
+  }
+  if (seen.size.bytes > 0) {
+    tokens_per_byte_.add(seen.prompt_tokens / static_cast<double>(seen.size.bytes));
+    move_mean(bytes_per_token_, static_cast<double>(seen.size.bytes) / seen.prompt_tokens, jobs_);
+  }
+  const double allowed = seen.size.answers() * seen.size.max_tokens;
+  if (allowed > 0) move_mean(output_share_, std::min(1.0, seen.output_tokens / allowed), jobs_);
+  ++jobs_;
+}
+
+Work CostModel::of_tokens(double prompt, double output, double attention_share, double batch) const {
+  return {prefill_.predict(prefill_row(prompt, attention_share)),
+          decode_.predict(decode_row(prompt, output, attention_share, batch))};
+}
+
+Work CostModel::of(const JobSize& size, double attention_share) const {
+  return of_tokens(prompt_tokens(size), output_tokens(size), attention_share, batch_);
+}
+
+double CostModel::prompt_tokens(const JobSize& size) const {
+  return std::max(1.0, static_cast<double>(size.bytes) / bytes_per_token_);
+}
+
+double CostModel::most_prompt_tokens(const JobSize& size) const {
+  constexpr double kMost = 0.95;
+  if (tokens_per_byte_.values.empty()) return prompt_tokens(size);
+  return std::max(1.0, static_cast<double>(size.bytes) * tokens_per_byte_.quantile(kMost));
+}
+
+double CostModel::output_tokens(const JobSize& size) const {
+  return size.answers() * size.max_tokens * output_share_;
+}
+
+double CostModel::error(double share) const {
+  return errors_.quantile(share);
+}
+
+CostModel CostModel::recorded(const std::vector<double>& coefficients, double bytes_per_token,
+                              double output_share, double batch) {
+  CostModel model;
+  std::array<double, 7> all{};
+  std::copy_n(coefficients.begin(), std::min(coefficients.size(), all.size()), all.begin());
+  model.prefill_.set({all[0], all[1], all[2]});
+  model.decode_.set({all[3], all[4], all[5], all[6]});
+  if (bytes_per_token > 0) model.bytes_per_token_ = bytes_per_token;
+  if (output_share > 0) model.output_share_ = output_share;
+  model.batch_ = std::max(1.0, batch);
+  model.jobs_ = 1;
+  return model;
+}
+
+std::vector<double> CostModel::coefficients() const {
+  std::vector<double> all(prefill_.weights().begin(), prefill_.weights().end());
+  all.insert(all.end(), decode_.weights().begin(), decode_.weights().end());
+  return all;
+}
+
+}  // namespace dslad::daemon::policy

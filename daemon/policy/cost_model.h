@@ -1,0 +1,105 @@
+// How much of an engine's time a job takes, learnt from jobs that have ended.
+//
+// "Work" is a job's share of the engine's time: the time of each step divided among those who take part in
+// it, so that the works of jobs add up to the time until they are all done. With L prompt tokens, T output
+// tokens, share s of the layers that stay attention, and B sequences in a step of decoding:
+//
+//   prefill = L (a + b s L + c (1 - s)),    decode = T (d + e / B + f s (L + T/2) + g (1 - s)) milliseconds
+//
+// so that plans that never ran are predicted from those that did. The coefficients are never negative. They
+// are the least squares of the relative error, old jobs forgotten by and by; what jobs do not tell apart is
+// shared evenly among the terms. Pure; one user at a time; cheap to copy.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "daemon/policy/facts.h"
+
+namespace dslad::daemon::policy {
+
+struct Work {
+  double prefill_ms = 0;
+  double decode_ms = 0;
+  [[nodiscard]] double total_ms() const { return prefill_ms + decode_ms; }
+};
+
+// A job that has ended.
+struct Observation {
+  JobSize size;
+  double attention_share = 1;  // of the layers, under its plan
+  double prompt_tokens = 0;
+  double output_tokens = 0;
+  Work work;
+  double batch = 1;  // sequences in a step of its decoding, on average
+};
+
+// Non-negative least squares of a few terms over a stream of rows (x, y): minimises the forgetting sum of
+// (w.x / y - 1)^2.
+template <std::size_t N>
+class StreamFit {
+ public:
+  using Row = std::array<double, N>;
+  void add(const Row& x, double y);
+  void set(const Row& weights) { weights_ = weights; }  // until the next add()
+  [[nodiscard]] double predict(const Row& x) const;
+  [[nodiscard]] const Row& weights() const { return weights_; }
+
+ private:
+  void solve();
+
+  std::array<Row, N> products_{};  // sums of x x' / y^2
+  Row targets_{};                  // sums of x / y
+  Row weights_{};
+};
+
+class CostModel {
+ public:
+  // Learns from it; absurd numbers (not finite, negative, without tokens) are passed over.
+  void learn(const Observation& seen);
+
+  // Of a job with these tokens.
+  [[nodiscard]] Work of_tokens(double prompt, double output, double attention_share, double batch) const;
+  // Of a job that waits, in the company that is usual of late.
+  [[nodiscard]] Work of(const JobSize& size, double attention_share) const;
+
+  [[nodiscard]] double prompt_tokens(const JobSize& size) const;       // expected
+  [[nodiscard]] double most_prompt_tokens(const JobSize& size) const;  // of 95 jobs in a hundred, or less
+  [[nodiscard]] double output_tokens(const JobSize& size) const;       // expected
+
+  [[nodiscard]] std::uint64_t jobs() const { return jobs_; }  // learnt from
+  // Relative error of the predictions that it made of the latest jobs before it learnt from them; `share` 0.5
+  // for the median.
+  [[nodiscard]] double error(double share) const;
+  [[nodiscard]] double bytes_per_token() const { return bytes_per_token_; }
+  [[nodiscard]] double output_share() const { return output_share_; }
+  [[nodiscard]] std::vector<double> coefficients() const;  // a, b, c, d, e, f, g
+
+  // As coefficients() and the others gave them: a model that predicts the same until it learns. For
+  // simulation.
+  static CostModel recorded(const std::vector<double>& coefficients, double bytes_per_token,
+                            double output_share, double batch);
+
+ private:
+  static constexpr std::size_t kLatest = 200;
+  // The latest values, in no order.
+  struct Recent {
+    std::vector<double> values;
+    std::size_t next = 0;
+    void add(double value);
+    [[nodiscard]] double quantile(double share) const;
+  };
+
+  StreamFit<3> prefill_;
+  StreamFit<4> decode_;
+  double bytes_per_token_ = 4;  // a guess, as is the next, until the first job has ended
+  double output_share_ = 1;
+  double batch_ = 1;
+  std::uint64_t jobs_ = 0;
+  Recent errors_;
+  Recent tokens_per_byte_;
+};
+
+}  // namespace dslad::daemon::policy

@@ -1,0 +1,58 @@
+// What the policy knows of workers and of jobs that wait. Plain values. Times are milliseconds on one axis
+// that never jumps; sizes are bytes and tokens.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dslad::daemon::policy {
+
+struct PlanFacts {
+  std::uint32_t plan = 0;         // layers that run DSLA
+  std::optional<double> quality;  // relative to plan 0; absent: not measured
+  std::uint64_t kv_bytes_per_token = 0;
+  std::uint64_t state_bytes = 0;  // of a sequence
+};
+
+struct WorkerFacts {
+  std::string instance;
+  std::string speed_key;  // workers that are equally fast have the same
+  std::string model;
+  std::string model_digest;
+  std::uint32_t layers = 0;
+  std::uint32_t context = 0;      // tokens; 0: not known
+  std::uint64_t cache_bytes = 0;  // 0: not known
+  std::vector<PlanFacts> plans;   // that it can run, ascending from plan 0; empty: plan 0 alone
+  double busy_ms = 0;             // work left in the jobs that it has begun, predicted
+
+  // Of the layers, those that stay attention under a plan.
+  [[nodiscard]] double attention_share(std::uint32_t plan) const {
+    return layers == 0 ? 1.0 : 1.0 - static_cast<double>(plan) / layers;
+  }
+};
+
+// What is known of a job before it runs.
+struct JobSize {
+  std::uint64_t bytes = 0;       // of document, prompt and questions
+  std::uint32_t questions = 0;   // 0: it has one answer all the same
+  std::uint32_t max_tokens = 0;  // of each answer
+
+  [[nodiscard]] double answers() const { return questions == 0 ? 1.0 : questions; }
+};
+
+struct WaitingJob {
+  std::int64_t id = 0;
+  std::string client;
+  std::string model;  // name or digest of who must answer; empty: any
+  std::int32_t priority = 0;
+  std::int64_t submitted_ms = 0;
+  std::int64_t turn_ms = 0;                 // among jobs of one priority the earliest is first
+  std::optional<std::int64_t> deadline_ms;  // absent: the target counts
+  std::optional<double> min_quality;
+  std::optional<std::uint32_t> max_plan;
+  JobSize size;
+};
+
+}  // namespace dslad::daemon::policy

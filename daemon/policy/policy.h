@@ -1,0 +1,98 @@
+// The conversion policy: which plan each job that waits is to run on, and why. docs/adaptive.md explains it.
+//
+// Pure: no I/O and no clock; the same input gives the same verdict. In order of importance: no job below its
+// quality floor; deadlines; as much quality, weighted by tokens, as they allow; few changes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/policy/cost_model.h"
+#include "daemon/policy/facts.h"
+#include "schema/job.h"
+
+namespace dslad::daemon::policy {
+
+using schema::PolicyKind;
+
+// As in the DSLA paper's published code: a step of one layer at a time, by the longest prompt and the number
+// of jobs that wait.
+struct ThresholdRules {
+  double high_tokens = 1024, low_tokens = 819;
+  std::uint64_t high_jobs = 50, low_jobs = 25;
+  std::int64_t check_ms = 5'000, cooldown_ms = 60'000;
+  double most_layers = 0.75;  // of the model's
+};
+
+struct Settings {
+  PolicyKind kind = PolicyKind::kDeadline;
+  std::uint32_t static_plan = 0;
+  double min_quality = 0.95;  // relative to plan 0; plans that were not measured need a floor of 0
+  std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
+  std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one
+  ThresholdRules threshold;
+};
+
+// What the policy remembers from one decision to the next.
+struct History {
+  std::uint32_t level = 0;  // the plan in force: the largest that a job is given
+  std::int64_t level_since = 0;
+  std::uint32_t needed = 0;  // the largest level that was needed within the dwell
+  std::int64_t needed_at = 0;
+  std::int64_t checked_at = 0;  // by the threshold policy, as is the next
+  std::int64_t swapped_at = 0;
+};
+
+enum class Reason : std::uint8_t {
+  kManual,        // a person set the plan
+  kTerms,         // the job's own terms
+  kSetting,       // the static plan, or the threshold's
+  kNoLoad,        // in time on plan 0
+  kDeadline,      // the smallest plan by which deadlines are met
+  kTarget,        // the smallest plan by which what waits is done within the target
+  kLateAnyway,    // no plan helps
+  kMemory,        // it does not fit the cache on a smaller plan
+  kUnknownSpeed,  // no job has ended yet
+  kNobody,        // no connected worker can take it
+};
+
+struct Decision {
+  std::int64_t id = 0;
+  std::uint32_t plan = 0;
+  std::optional<double> quality;  // of that plan, relative to plan 0
+  Reason reason = Reason::kNoLoad;
+  std::optional<std::int64_t> start_ms;  // predicted; absent: not known
+  std::optional<std::int64_t> finish_ms;
+  bool late = false;  // it misses its deadline
+};
+
+struct Verdict {
+  std::vector<Decision> decisions;  // in the order in which the jobs run
+  History history;                  // for the next decision
+  std::string why;                  // of the level
+  double waiting_tokens = 0;        // of prompts
+  double drain_ms = 0;              // until all is done, as decided; 0 where nothing is known
+  double drain_at_plan_0_ms = 0;
+};
+
+// Whether `a` has its turn before `b`: priority, then the earlier turn, then the smaller id.
+bool runs_before(const WaitingJob& a, const WaitingJob& b);
+
+using CostModels = std::map<std::string, CostModel>;  // by WorkerFacts::speed_key
+
+// `jobs` in any order. Not for the policy `manual`, where the worker's own plan is in force (cap() has what
+// jobs allow).
+Verdict decide(const Settings& settings, const History& history, std::vector<WaitingJob> jobs,
+               const std::vector<WorkerFacts>& workers, const CostModels& costs, std::int64_t now_ms);
+
+// The largest plan of the worker, up to `plan`, that such terms allow; plan 0 always is allowed.
+std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
+                  std::optional<std::uint32_t> max_plan);
+
+// The decision in words, with what it was made on.
+std::string explain(const Decision& decision, const Settings& settings, const Verdict& verdict);
+
+}  // namespace dslad::daemon::policy

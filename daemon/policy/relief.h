@@ -1,0 +1,16 @@
+// Makes jobs cheaper until what is late is in time: the smallest plans that do, of the fewest jobs, first of
+// the client whose tokens are the backlog. Pure.
+#pragma once
+
+#include <vector>
+
+#include "daemon/policy/schedule.h"
+
+namespace dslad::daemon::policy {
+
+// Raises `at` of candidates, which are in the order in which they run. Deadlines are served before the target
+// of jobs without one; a deadline that nothing can save raises nothing, a target that cannot be reached is
+// approached.
+void relieve(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
+
+}  // namespace dslad::daemon::policy
