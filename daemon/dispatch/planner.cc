@@ -237,9 +237,10 @@ ChoosePlan Planner::chooser(const WorkerState& worker) const {
     return
         [facts = std::move(facts), in_force](const QueuedJob& job) { return by_hand(facts, in_force, job); };
   }
-  // One that came after the last decision: on the level that is kept, but for the policy that has none.
+  // For a job that came after the last decision.
   const bool deadline = settings_.kind == policy::PolicyKind::kDeadline;
-  const std::uint32_t level = deadline ? 0 : history_.level;
+  const bool fixed = settings_.kind == policy::PolicyKind::kStatic;
+  const std::uint32_t level = deadline ? 0 : fixed ? settings_.static_plan : history_.level;
   return [facts = std::move(facts), level, deadline, floor = settings_.min_quality,
           forecasts = forecasts_](const QueuedJob& job) -> PlanChoice {
     const double least = std::max(floor, job.min_quality.value_or(0));

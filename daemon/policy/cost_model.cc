@@ -81,11 +81,12 @@ double squared_error(const std::array<std::array<double, N>, N>& products,
 template <std::size_t N>
 void StreamFit<N>::add(const Row& x, double y) {
   if (!(y > 0)) return;
+  const double scale = std::max(y, predict(x));
   for (std::size_t i = 0; i < N; ++i) {
     for (std::size_t k = 0; k < N; ++k) {
-      products_[i][k] = kForget * products_[i][k] + (x[i] / y) * (x[k] / y);
+      products_[i][k] = kForget * products_[i][k] + (x[i] / scale) * (x[k] / scale);
     }
-    targets_[i] = kForget * targets_[i] + x[i] / y;
+    targets_[i] = kForget * targets_[i] + (x[i] / scale) * (y / scale);
   }
   solve();
 }

@@ -37,7 +37,8 @@ struct Observation {
 };
 
 // Non-negative least squares of a few terms over a stream of rows (x, y): minimises the forgetting sum of
-// (w.x / y - 1)^2.
+// ((w.x - y) / y)^2, where y, if it is less than predicted, counts by the prediction: one row that is far too
+// small must not outweigh all others.
 template <std::size_t N>
 class StreamFit {
  public:
@@ -50,8 +51,8 @@ class StreamFit {
  private:
   void solve();
 
-  std::array<Row, N> products_{};  // sums of x x' / y^2
-  Row targets_{};                  // sums of x / y
+  std::array<Row, N> products_{};  // sums of x x' / scale^2
+  Row targets_{};                  // sums of x y / scale^2
   Row weights_{};
 };
 

@@ -33,7 +33,7 @@ struct Settings {
   double min_quality = 0.95;  // relative to plan 0; plans that were not measured need a floor of 0
   std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
   std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one
-  ThresholdRules threshold;
+  ThresholdRules threshold = {};
 };
 
 // What the policy remembers from one decision to the next.

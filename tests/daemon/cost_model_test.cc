@@ -1,0 +1,135 @@
+// What the cost model makes of jobs whose work follows a known rule.
+#include "daemon/policy/cost_model.h"
+
+#include <gtest/gtest.h>
+#include <limits>
+#include <random>
+
+namespace dslad::daemon::policy {
+namespace {
+
+// Milliseconds of a machine that the model has to find out about.
+struct Machine {
+  double token = 0.5, pair = 1e-4, converted = 0.05;      // a, b, c
+  double step = 2, shared = 20, key = 1e-3, state = 0.3;  // d, e, f, g
+  double slower = 1;
+
+  [[nodiscard]] Work work(double prompt, double output, double share, double batch) const {
+    return {slower * prompt * (token + pair * share * prompt + converted * (1 - share)),
+            slower * output *
+                (step + shared / batch + key * share * (prompt + output / 2) + state * (1 - share))};
+  }
+};
+
+class CostModelTest : public testing::Test {
+ protected:
+  Observation job(double share, double noise = 0.05) {
+    std::uniform_real_distribution<double> length(200, 8'000);
+    std::uniform_real_distribution<double> output(10, 200);
+    std::uniform_int_distribution<int> batch(1, 8);
+    std::normal_distribution<double> error(1, noise);
+    Observation seen;
+    seen.prompt_tokens = std::floor(length(random_));
+    seen.output_tokens = std::floor(output(random_));
+    seen.size.bytes = static_cast<std::uint64_t>(3.5 * seen.prompt_tokens);
+    seen.size.max_tokens = 200;
+    seen.attention_share = share;
+    seen.batch = batch(random_);
+    seen.work = machine_.work(seen.prompt_tokens, seen.output_tokens, share, seen.batch);
+    seen.work.prefill_ms *= std::max(0.1, error(random_));
+    seen.work.decode_ms *= std::max(0.1, error(random_));
+    return seen;
+  }
+
+  void expect_near(double prompt, double output, double share, double batch, double within) const {
+    const Work told = model_.of_tokens(prompt, output, share, batch);
+    const Work truth = machine_.work(prompt, output, share, batch);
+    EXPECT_NEAR(told.prefill_ms / truth.prefill_ms, 1, within) << prompt << " tokens, share " << share;
+    EXPECT_NEAR(told.decode_ms / truth.decode_ms, 1, within) << prompt << " tokens, share " << share;
+  }
+
+  Machine machine_;
+  CostModel model_;
+  std::mt19937 random_{7};
+};
+
+TEST_F(CostModelTest, FindsTheRuleBehindNoisyJobs) {
+  for (int i = 0; i < 200; ++i) model_.learn(job(i % 3 == 0 ? 1.0 : i % 3 == 1 ? 0.5 : 0.0));
+  for (const double share : {1.0, 0.5, 0.0}) {
+    expect_near(1'000, 50, share, 1, 0.1);
+    expect_near(8'000, 100, share, 4, 0.1);
+  }
+  EXPECT_LT(model_.error(0.5), 1.0);
+}
+
+TEST_F(CostModelTest, PredictsAPlanThatNeverRan) {
+  for (int i = 0; i < 200; ++i) model_.learn(job(i % 2 == 0 ? 1.0 : 0.75));
+  expect_near(6'000, 100, 0.25, 4, 0.15);
+  expect_near(2'000, 50, 0.0, 2, 0.2);
+}
+
+TEST_F(CostModelTest, IsOfUseFromTheFirstJobOn) {
+  const Observation first = job(1, 0);
+  model_.learn(first);
+  const Work told = model_.of_tokens(first.prompt_tokens, first.output_tokens, 1, first.batch);
+  EXPECT_NEAR(told.prefill_ms / first.work.prefill_ms, 1, 0.01);
+  EXPECT_NEAR(told.decode_ms / first.work.decode_ms, 1, 0.01);
+}
+
+TEST_F(CostModelTest, OneAbsurdJobChangesLittleAndNonsenseNothing) {
+  for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
+  const std::uint64_t jobs = model_.jobs();
+  const double before = model_.of_tokens(4'000, 100, 1, 2).total_ms();
+  Observation absurd = job(1);
+  absurd.work = {1e9, 1e9};
+  model_.learn(absurd);
+  absurd.work = {1e-9, 1e-9};
+  model_.learn(absurd);
+  EXPECT_NEAR(model_.of_tokens(4'000, 100, 1, 2).total_ms() / before, 1, 0.25);
+  for (const double nonsense :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0}) {
+    Observation seen = job(1);
+    seen.work.prefill_ms = nonsense;
+    model_.learn(seen);
+    seen = job(1);
+    seen.prompt_tokens = nonsense;
+    model_.learn(seen);
+    seen = job(1);
+    seen.batch = nonsense;
+    model_.learn(seen);
+  }
+  EXPECT_EQ(model_.jobs(), jobs + 2);
+}
+
+TEST_F(CostModelTest, FollowsAMachineThatBecomesSlower) {
+  for (int i = 0; i < 200; ++i) model_.learn(job(i % 2));
+  machine_.slower = 2;
+  for (int i = 0; i < 150; ++i) model_.learn(job(i % 2));
+  expect_near(4'000, 100, 1, 2, 0.15);
+  expect_near(4'000, 100, 0, 2, 0.15);
+}
+
+TEST_F(CostModelTest, LearnsTheSizesOfTokensAndAnswers) {
+  for (int i = 0; i < 100; ++i) {
+    Observation seen = job(1);
+    seen.output_tokens = 50;  // of 200 that it may have
+    model_.learn(seen);
+  }
+  const JobSize size{7'000, 0, 100};
+  EXPECT_NEAR(model_.prompt_tokens(size), 2'000, 20);
+  EXPECT_GE(model_.most_prompt_tokens(size), 1'990);
+  EXPECT_NEAR(model_.output_tokens(size), 25, 1);
+  EXPECT_NEAR(model_.output_tokens({7'000, 4, 100}), 100, 4);
+}
+
+TEST_F(CostModelTest, OneThatWasRecordedPredictsTheSame) {
+  for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
+  const CostModel same =
+      CostModel::recorded(model_.coefficients(), model_.bytes_per_token(), model_.output_share(), 3);
+  EXPECT_DOUBLE_EQ(same.of_tokens(3'000, 90, 0.5, 3).total_ms(),
+                   model_.of_tokens(3'000, 90, 0.5, 3).total_ms());
+  EXPECT_DOUBLE_EQ(same.prompt_tokens({9'000, 0, 10}), model_.prompt_tokens({9'000, 0, 10}));
+}
+
+}  // namespace
+}  // namespace dslad::daemon::policy

@@ -1,0 +1,243 @@
+// The policy at work in the dispatcher: plans with claims, predictions, settings, and workers that follow.
+#include <gmock/gmock.h>
+
+#include "daemon/store/policy_log.h"
+#include "tests/daemon/dispatcher_fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using schema::JobId;
+using schema::JobState;
+using schema::Lease;
+using schema::PolicyKind;
+
+class Policing : public test::DispatcherTest {
+ protected:
+  Policing() {
+    use(PolicyKind::kDeadline);
+    outbox_.take<schema::ChangePlan>("w");
+  }
+
+  schema::PolicyReply use(PolicyKind kind, std::uint64_t target_ms = 10'000) {
+    schema::SetPolicy request;
+    request.policy = kind;
+    request.target_drain_ms = target_ms;
+    request.min_quality = 0.9;
+    return set(request);
+  }
+
+  schema::PolicyReply set(const schema::SetPolicy& request) {
+    std::optional<schema::PolicyReply> reply;
+    dispatcher_.set_policy(request, [&](Result<schema::PolicyReply> done) { reply = test::must(done); });
+    return reply.value();
+  }
+
+  // A worker of four layers that holds one job beside the one that it works on.
+  void connect_worker(const std::string& name = "w") {
+    schema::Hello message = hello(name, name, 4);
+    message.room = 1;
+    message.context = 8'192;
+    message.edition = "e1";
+    for (std::uint32_t plan = 0; plan <= 4; ++plan) message.plans.push_back({plan, 1 - 0.01 * plan, 100, 0});
+    dispatcher_.on_hello(name, 1, message);
+  }
+
+  // The job takes a second of work, a byte a token.
+  schema::WorkerResult done(const Lease& lease, double work_ms = 1'000, std::uint32_t plan = 0) {
+    schema::WorkerResult result = test::success(lease);
+    result.metrics.plan = plan;
+    result.metrics.prompt_tokens = 1'000;
+    result.metrics.output_tokens = 10;
+    result.metrics.prefill_work_ms = work_ms;
+    result.metrics.decode_work_ms = 0;
+    result.metrics.batch = 1;
+    return result;
+  }
+
+  static schema::JobRequest document() { return test::summarize(std::string(1'000, 'x')); }
+
+  // So many jobs in one go.
+  std::vector<JobId> submit_many(int count) {
+    const std::vector<schema::JobRequest> jobs(static_cast<std::size_t>(count), document());
+    const schema::Submitted reply = test::must(enqueue(db_, jobs, {}, clock_.wall_ms(), "ada"));
+    dispatcher_.jobs_queued();
+    return reply.ids;
+  }
+
+  // Jobs that end, so that the daemon knows how fast the worker is on plans 0 and 4.
+  void teach() {
+    for (int i = 0; i < 6; ++i) {
+      submit(document());
+      for (const schema::Assign& assign : outbox_.take<schema::Assign>("w")) {
+        dispatcher_.on_room("w", {{assign.lease}, 1});
+        dispatcher_.on_result("w", done(assign.lease, i % 2 == 0 ? 1'000 : 250, i % 2 == 0 ? 0 : 4));
+      }
+    }
+    pass(300);
+  }
+
+  std::vector<schema::Assign> assigns() { return outbox_.take<schema::Assign>("w"); }
+};
+
+TEST_F(Policing, JobsOfAnIdleWorkerBeginOnPlanZeroAndTheRecordSaysWhy) {
+  connect_worker();
+  teach();
+  const JobId id = submit(document());
+  const std::vector<schema::Assign> given = assigns();
+  ASSERT_EQ(given.size(), 1U);
+  EXPECT_EQ(given[0].plan, 0U);
+  dispatcher_.on_result("w", done(given[0].lease));
+  EXPECT_FALSE(test::must(read_result(db_, id)).metrics.why.empty());
+  EXPECT_EQ(test::must(read_verdict(db_, id)).plan, 0U);
+}
+
+TEST_F(Policing, ABacklogIsGivenCheaperPlansAndTheWorkerFollows) {
+  connect_worker();
+  teach();
+  const std::vector<JobId> ids = submit_many(40);  // 40 s on plan 0, wanted in 10 s
+  const std::vector<schema::Assign> first = assigns();
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_EQ(first[0].plan, 0U);  // it began as soon as it came
+  pass(300);
+  const schema::PolicyReply now = dispatcher_.planner().report();
+  EXPECT_EQ(now.plan, 4U);
+  EXPECT_EQ(now.waiting_jobs, 39U);
+  EXPECT_NEAR(static_cast<double>(now.waiting_tokens), 39'000, 500);
+  EXPECT_FALSE(now.why.empty());
+  const auto asked = outbox_.take<schema::ChangePlan>("w");
+  ASSERT_FALSE(asked.empty());
+  EXPECT_EQ(asked.back().plan, 4U);
+  EXPECT_NE(asked.back().reason.find("policy deadline"), std::string::npos);
+  dispatcher_.on_room("w", {{first[0].lease}, 1});
+  const std::vector<schema::Assign> second = assigns();
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].plan, 4U);
+  const std::optional<Forecast> last = dispatcher_.planner().forecast(ids.back());
+  ASSERT_TRUE(last.has_value());
+  EXPECT_EQ(last->place, 39U);
+  EXPECT_GT(last->finish_ms, clock_.wall_ms() + 5'000);
+  EXPECT_LT(last->finish_ms, clock_.wall_ms() + 20'000);
+  const std::vector<schema::PolicyChange> changes = test::must(policy_changes(db_, 10));
+  ASSERT_EQ(changes.size(), 1U);
+  EXPECT_EQ(changes[0].from, 0U);
+  EXPECT_EQ(changes[0].to, 4U);
+}
+
+TEST_F(Policing, AfterTheLoadThePlanGoesBack) {
+  connect_worker();
+  teach();
+  const std::vector<JobId> ids = submit_many(40);
+  pass(300);
+  ASSERT_EQ(dispatcher_.planner().report().plan, 4U);
+  dispatcher_.jobs_ended(test::must(cancel(db_, ids, clock_.wall_ms())).cancelled, JobState::kCancelled);
+  for (int i = 0; i < 13; ++i) {
+    beat("w", {});
+    pass(2'000 - 100);
+  }
+  EXPECT_EQ(dispatcher_.planner().report().plan, 0U);
+}
+
+TEST_F(Policing, TermsOfAJobBindEveryPolicy) {
+  connect_worker();
+  schema::SetPolicy request;
+  request.policy = PolicyKind::kStatic;
+  request.static_plan = 3;
+  set(request);
+  schema::JobRequest job = document();
+  job.terms.max_plan = 1;
+  submit(job);
+  EXPECT_EQ(assigns().at(0).plan, 1U);
+}
+
+TEST_F(Policing, UnderManualTheWorkersPlanIsInForceWithinAJobsTerms) {
+  schema::Hello message = hello("w", "w", 4);
+  message.plan = 4;
+  for (std::uint32_t plan = 0; plan <= 4; ++plan) message.plans.push_back({plan, 1 - 0.1 * plan, 100, 0});
+  dispatcher_.on_hello("w", 1, message);
+  use(PolicyKind::kManual);
+  submit(document());
+  EXPECT_EQ(assigns().at(0).plan, std::nullopt);
+  schema::JobRequest job = document();
+  job.terms.min_quality = 0.75;
+  submit(job);
+  EXPECT_EQ(assigns().at(0).plan, 2U);
+}
+
+TEST_F(Policing, SettingAPlanByHandMakesThePolicyManual) {
+  connect_worker();
+  dispatcher_.set_plan({2, false, ""}, [](const Result<schema::PlanReply>&) {});
+  EXPECT_EQ(dispatcher_.planner().settings().kind, PolicyKind::kManual);
+  EXPECT_EQ(test::must(read_settings(db_)).at("policy"), "manual");
+  EXPECT_EQ(outbox_.take<schema::ChangePlan>("w").back().plan, 2U);
+  pass(3'000);
+  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("w").empty());  // nobody takes it back
+}
+
+TEST_F(Policing, SettingsSurviveARestartAndNonsenseIsPassedOver) {
+  schema::SetPolicy request;
+  request.policy = PolicyKind::kStatic;
+  request.static_plan = 2;
+  request.min_quality = 0.5;
+  request.dwell_ms = 1'234;
+  set(request);
+  std::map<std::string, std::string> stored = test::must(read_settings(db_));
+  stored["target_drain_ms"] = "soon";
+  Dispatcher next{config_, clock_, queue_, outbox_, feed_};
+  next.restore_policy(stored);
+  EXPECT_EQ(next.planner().settings().kind, PolicyKind::kStatic);
+  EXPECT_EQ(next.planner().settings().static_plan, 2U);
+  EXPECT_EQ(next.planner().settings().min_quality, 0.5);
+  EXPECT_EQ(next.planner().settings().dwell_ms, 1'234);
+  EXPECT_EQ(next.planner().settings().target_drain_ms, config_.policy.target_drain_ms);
+}
+
+TEST_F(Policing, ADeadlineThatCannotBeMetIsRefusedWithTheEarliestTime) {
+  connect_worker();
+  teach();
+  schema::JobRequest job = document();
+  job.terms.deadline_in_ms = 2'000;
+  EXPECT_FALSE(dispatcher_.planner().admit({job}, "ada").at(0).refusal.has_value());
+  EXPECT_NEAR(
+      static_cast<double>(dispatcher_.planner().admit({job}, "ada").at(0).finish_ms - clock_.wall_ms()),
+      1'000, 150);
+  job.terms.deadline_in_ms = 50;
+  const Admission refused = dispatcher_.planner().admit({job}, "ada").at(0);
+  ASSERT_TRUE(refused.refusal.has_value());
+  EXPECT_EQ(refused.refusal->code, ErrorCode::kRefused);
+  EXPECT_NE(refused.refusal->message.find("the earliest"), std::string::npos);
+  job.terms.best_effort = true;
+  EXPECT_FALSE(dispatcher_.planner().admit({job}, "ada").at(0).refusal.has_value());
+}
+
+TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
+  connect_worker();
+  EXPECT_TRUE(dispatcher_.planner().cost_models().empty());
+  teach();
+  const std::vector<schema::CostModelInfo> models = dispatcher_.planner().cost_models();
+  ASSERT_EQ(models.size(), 1U);
+  EXPECT_EQ(models[0].jobs, 6U);
+  EXPECT_NEAR(models[0].bytes_per_token, 1, 0.01);
+  EXPECT_EQ(models[0].coefficients.size(), 7U);
+}
+
+TEST_F(Policing, AWorkerThatRefusesThePlanIsNotAskedAgainAndAgain) {
+  connect_worker();
+  teach();
+  submit_many(40);
+  pass(300);
+  const auto asked = outbox_.take<schema::ChangePlan>("w");
+  ASSERT_EQ(asked.size(), 1U);
+  schema::PlanResult refusal;
+  refusal.request = asked[0].request;
+  refusal.error = Error{ErrorCode::kRefused, "no such layer"};
+  dispatcher_.on_plan_result("w", refusal);
+  for (int i = 0; i < 3; ++i) {
+    beat("w", {});
+    pass(1'500);
+  }
+  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("w").empty());
+}
+
+}  // namespace
+}  // namespace dslad::daemon

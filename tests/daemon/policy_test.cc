@@ -1,0 +1,305 @@
+// What the policy decides: cases with known answers, and what must hold whatever waits.
+#include "daemon/policy/policy.h"
+
+#include <gmock/gmock.h>
+#include <random>
+
+namespace dslad::daemon::policy {
+namespace {
+
+// A worker of eight layers; with every converted layer a job of 1,000 tokens takes a tenth less.
+class PolicyTest : public testing::Test {
+ protected:
+  // Milliseconds: a second on plan 0, and 0.2 s with all layers converted.
+  PolicyTest() { costs_["fast"] = CostModel::recorded({0.2, 0.8e-3, 0, 0, 0, 0, 0}, 1, 1, 1); }
+
+  static WorkerFacts worker(const std::string& name = "w") {
+    WorkerFacts facts;
+    facts.instance = name;
+    facts.speed_key = "fast";
+    facts.model = "tiny";
+    facts.model_digest = "d1";
+    facts.layers = 8;
+    facts.context = 8'192;
+    for (std::uint32_t plan = 0; plan <= 8; ++plan)
+      facts.plans.push_back({plan, 1 - 0.01 * plan, 800 - 100 * plan, 1'000 * plan});
+    return facts;
+  }
+
+  // 1,000 tokens, a second of work on plan 0 and 0.2 s on plan 8.
+  WaitingJob job(const std::string& client = "ada") {
+    WaitingJob made;
+    made.id = ++last_id_;
+    made.client = client;
+    made.submitted_ms = kNow;
+    made.turn_ms = kNow + 86'400'000;
+    made.size = {1'000, 0, 10};
+    return made;
+  }
+
+  std::vector<WaitingJob> jobs(int count, const std::string& client = "ada") {
+    std::vector<WaitingJob> all;
+    for (int i = 0; i < count; ++i) all.push_back(job(client));
+    return all;
+  }
+
+  Verdict decide_at(std::int64_t now_ms, const std::vector<WaitingJob>& waiting) {
+    Verdict verdict = decide(settings_, history_, waiting, workers_, costs_, now_ms);
+    history_ = verdict.history;
+    return verdict;
+  }
+  Verdict decide_now(const std::vector<WaitingJob>& waiting) { return decide_at(kNow, waiting); }
+
+  static std::vector<std::uint32_t> plans(const Verdict& verdict) {
+    std::vector<std::uint32_t> all;
+    for (const Decision& one : verdict.decisions) all.push_back(one.plan);
+    return all;
+  }
+
+  static constexpr std::int64_t kNow = 1'000'000;
+  Settings settings_{.min_quality = 0.9, .target_drain_ms = 10'000};
+  History history_;
+  std::vector<WorkerFacts> workers_ = {worker()};
+  CostModels costs_;
+  std::int64_t last_id_ = 0;
+};
+
+TEST_F(PolicyTest, WhatIsInTimeStaysOnPlanZero) {
+  const Verdict verdict = decide_now(jobs(10));
+  EXPECT_THAT(plans(verdict), testing::Each(0U));
+  EXPECT_EQ(verdict.history.level, 0U);
+  EXPECT_NEAR(verdict.drain_ms, 10'000, 1);
+  EXPECT_EQ(verdict.decisions.front().start_ms, kNow);
+  EXPECT_EQ(verdict.decisions.back().finish_ms, kNow + 10'000);
+  EXPECT_EQ(verdict.decisions.front().reason, Reason::kNoLoad);
+}
+
+TEST_F(PolicyTest, TheSmallestPlanThatIsEnoughOfAsFewJobsAsNeeded) {
+  const Verdict verdict = decide_now(jobs(12));  // 2 s too long; a plan saves 0.1 s a job
+  EXPECT_LE(verdict.drain_ms, 10'000 + 1);
+  EXPECT_GT(verdict.drain_ms, 9'800);
+  EXPECT_EQ(verdict.history.level, 2U);
+  const std::vector<std::uint32_t> given = plans(verdict);
+  EXPECT_EQ(std::count(given.begin(), given.end(), 2U), 8);
+  EXPECT_EQ(std::count(given.begin(), given.end(), 1U), 4);
+}
+
+TEST_F(PolicyTest, NoJobRunsBelowItsFloorOrAboveItsOwnLimit) {
+  settings_.min_quality = 0.95;
+  std::vector<WaitingJob> waiting = jobs(100);
+  waiting[0].min_quality = 0.98;
+  waiting[1].max_plan = 0;
+  waiting[2].max_plan = 3;
+  waiting[3].min_quality = 0.5;  // the floor of all is above it
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_EQ(verdict.decisions[0].plan, 2U);
+  EXPECT_EQ(verdict.decisions[1].plan, 0U);
+  EXPECT_EQ(verdict.decisions[2].plan, 3U);
+  EXPECT_EQ(verdict.decisions[3].plan, 5U);
+  EXPECT_EQ(verdict.decisions[99].plan, 5U);
+}
+
+TEST_F(PolicyTest, AFloorAboveEveryPlanMeansPlanZero) {
+  settings_.min_quality = 1;
+  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(0U));
+}
+
+TEST_F(PolicyTest, PlansThatWereNotMeasuredNeedAFloorOfZero) {
+  for (PlanFacts& plan : workers_[0].plans) plan.quality.reset();
+  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(0U));
+  settings_.min_quality = 0;
+  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(8U));
+}
+
+TEST_F(PolicyTest, ADeadlineIsMetAtThePriceOfTheClientWhoseTokensAreTheBacklog) {
+  settings_.target_drain_ms = 3'600'000;
+  std::vector<WaitingJob> waiting = jobs(20, "bulk");
+  for (WaitingJob& one : waiting) one.priority = 1;  // ahead of it
+  WaitingJob urgent = job("ada");
+  urgent.deadline_ms = urgent.turn_ms = kNow + 15'000;
+  waiting.push_back(urgent);
+  const Verdict verdict = decide_now(waiting);
+  const Decision& last = verdict.decisions.back();
+  EXPECT_EQ(last.id, urgent.id);
+  EXPECT_FALSE(last.late);
+  EXPECT_EQ(last.plan, 0U);
+  EXPECT_GE(verdict.decisions.front().plan, 3U);
+}
+
+TEST_F(PolicyTest, WhatComesBehindADeadlineIsNotDegradedForIt) {
+  settings_.target_drain_ms = 3'600'000;
+  WaitingJob urgent = job("ada");
+  urgent.deadline_ms = urgent.turn_ms = kNow + 600;
+  std::vector<WaitingJob> waiting = jobs(50, "bulk");
+  waiting.push_back(urgent);
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_EQ(verdict.decisions[0].id, urgent.id);
+  EXPECT_EQ(verdict.decisions[0].plan, 4U);
+  EXPECT_EQ(verdict.decisions[0].reason, Reason::kDeadline);
+  for (std::size_t i = 1; i < verdict.decisions.size(); ++i) EXPECT_EQ(verdict.decisions[i].plan, 0U);
+}
+
+TEST_F(PolicyTest, ADeadlineThatNothingCanSaveDegradesNobody) {
+  settings_.target_drain_ms = 3'600'000;
+  std::vector<WaitingJob> waiting = jobs(20);
+  for (WaitingJob& one : waiting) one.priority = 1;
+  WaitingJob hopeless = job("ada");
+  hopeless.deadline_ms = hopeless.turn_ms = kNow + 10;
+  waiting.push_back(hopeless);
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_TRUE(verdict.decisions.back().late);
+  EXPECT_THAT(plans(verdict), testing::Each(0U));
+}
+
+TEST_F(PolicyTest, TheLevelRisesAtOnceAndFallsAfterTheDwell) {
+  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level, 8U);
+  EXPECT_EQ(decide_at(kNow + 200, {}).history.level, 8U);
+  EXPECT_EQ(decide_at(kNow + settings_.dwell_ms - 1, {}).history.level, 8U);
+  EXPECT_EQ(decide_at(kNow + 2 * settings_.dwell_ms, {}).history.level, 0U);
+}
+
+TEST_F(PolicyTest, JobsGoToWorkersOfTheirModelAndSize) {
+  workers_.push_back(worker("other"));
+  workers_[1].model = "huge";
+  workers_[1].model_digest = "d2";
+  workers_[1].context = 100'000;
+  std::vector<WaitingJob> waiting = jobs(3);
+  waiting[0].model = "huge";
+  waiting[1].size.bytes = 50'000;
+  waiting[2].model = "none";
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_TRUE(verdict.decisions[0].finish_ms.has_value());
+  EXPECT_TRUE(verdict.decisions[1].finish_ms.has_value());
+  EXPECT_EQ(verdict.decisions[2].reason, Reason::kNobody);
+}
+
+TEST_F(PolicyTest, AJobThatDoesNotFitTheCacheOnASmallPlanGetsALargerOne) {
+  workers_[0].cache_bytes = 420'000;  // 1,000 tokens: 800 kB on plan 0, 404 kB with plan 4
+  const Verdict verdict = decide_now(jobs(1));
+  EXPECT_EQ(verdict.decisions[0].plan, 4U);
+  EXPECT_EQ(verdict.decisions[0].reason, Reason::kMemory);
+}
+
+TEST_F(PolicyTest, WithoutWorkersJobsOrSpeedsItSaysSo) {
+  costs_.clear();
+  const Verdict unknown = decide_now(jobs(100));
+  EXPECT_THAT(plans(unknown), testing::Each(0U));
+  EXPECT_EQ(unknown.decisions[0].reason, Reason::kUnknownSpeed);
+  EXPECT_FALSE(unknown.decisions[0].finish_ms.has_value());
+  workers_.clear();
+  EXPECT_EQ(decide_now(jobs(2)).decisions[1].reason, Reason::kNobody);
+  EXPECT_TRUE(decide_now({}).decisions.empty());
+}
+
+TEST_F(PolicyTest, AWorkerWithoutAChainServesPlanZeroBesideOthers) {
+  workers_.push_back(worker("plain"));
+  workers_[1].plans.clear();
+  const Verdict verdict = decide_now(jobs(100));
+  EXPECT_TRUE(std::any_of(verdict.decisions.begin(), verdict.decisions.end(),
+                          [](const Decision& one) { return one.plan == 8; }));
+  EXPECT_EQ(cap(workers_[1], 8, 0.9, std::nullopt), 0U);
+  EXPECT_EQ(cap(workers_[0], 8, 0.95, std::nullopt), 5U);
+  EXPECT_EQ(cap(workers_[0], 8, 0.95, 2), 2U);
+}
+
+TEST_F(PolicyTest, StaticGivesEveryJobItsPlanOrWhatItAllows) {
+  settings_.kind = PolicyKind::kStatic;
+  settings_.static_plan = 6;
+  std::vector<WaitingJob> waiting = jobs(3);
+  waiting[1].max_plan = 2;
+  EXPECT_THAT(plans(decide_now(waiting)), testing::ElementsAre(6U, 2U, 6U));
+  EXPECT_EQ(history_.level, 6U);
+}
+
+// The paper's code takes 24 minutes to convert 24 of 32 layers, whatever waits.
+TEST_F(PolicyTest, ThresholdTakesOneLayerAMinute) {
+  settings_.kind = PolicyKind::kThreshold;
+  settings_.min_quality = 0;
+  workers_[0].layers = 32;
+  workers_[0].plans.clear();
+  for (std::uint32_t plan = 0; plan <= 32; ++plan) workers_[0].plans.push_back({plan, 0.9, 0, 0});
+  const std::vector<WaitingJob> waiting = jobs(60);
+  std::int64_t now_ms = kNow;
+  while (decide_at(now_ms, waiting).history.level < 24) now_ms += 1'000;
+  EXPECT_NEAR(static_cast<double>(now_ms - kNow) / 60'000, 23, 0.5);
+  for (int i = 0; i < 600; ++i) decide_at(now_ms += 1'000, waiting);
+  EXPECT_EQ(history_.level, 24U);  // three quarters are its most
+  std::vector<WaitingJob> calm = jobs(1);
+  calm[0].size.bytes = 100;
+  for (int i = 0; i < 120; ++i) decide_at(now_ms += 1'000, calm);
+  EXPECT_EQ(history_.level, 22U);
+}
+
+class PolicyProperties : public PolicyTest, public testing::WithParamInterface<int> {
+ protected:
+  int draw(int least, int most) { return std::uniform_int_distribution<int>(least, most)(random_); }
+
+  void make_world() {
+    settings_.min_quality = draw(0, 3) == 0 ? 0 : 0.9 + 0.02 * draw(0, 5);
+    settings_.target_drain_ms = draw(1, 60) * 1'000;
+    workers_.clear();
+    for (int i = draw(1, 3); i > 0; --i) {
+      WorkerFacts& facts = workers_.emplace_back(worker(std::to_string(i)));
+      facts.busy_ms = draw(0, 5'000);
+      if (draw(0, 3) == 0) facts.plans.resize(static_cast<std::size_t>(draw(1, 9)));
+      if (draw(0, 3) == 0) facts.model = "other";
+    }
+  }
+
+  std::vector<WaitingJob> draw_jobs() {
+    std::vector<WaitingJob> all;
+    for (int i = draw(0, 60); i > 0; --i) {
+      WaitingJob& one = all.emplace_back(job("client" + std::to_string(draw(0, 3))));
+      one.size = {static_cast<std::uint64_t>(draw(0, 8'000)), static_cast<std::uint32_t>(draw(0, 3)), 10};
+      one.priority = draw(-1, 1);
+      one.submitted_ms = kNow - draw(0, 120'000);
+      if (draw(0, 2) == 0) one.deadline_ms = one.turn_ms = kNow + draw(-5'000, 60'000);
+      if (draw(0, 4) == 0) one.min_quality = 0.9 + 0.01 * draw(0, 10);
+      if (draw(0, 4) == 0) one.max_plan = draw(0, 8);
+      if (draw(0, 4) == 0) one.model = draw(0, 1) == 0 ? "tiny" : "other";
+    }
+    std::shuffle(all.begin(), all.end(), random_);
+    return all;
+  }
+
+  std::mt19937 random_{static_cast<unsigned>(GetParam())};
+};
+
+TEST_P(PolicyProperties, HoldWhateverWaits) {
+  for (int round = 0; round < 100; ++round) {
+    make_world();
+    std::vector<WaitingJob> waiting = draw_jobs();
+    const History before = history_;
+    const Verdict verdict = decide_now(waiting);
+    ASSERT_EQ(verdict.decisions.size(), waiting.size());
+    std::sort(waiting.begin(), waiting.end(), runs_before);
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
+      const Decision& one = verdict.decisions[i];
+      ASSERT_EQ(one.id, waiting[i].id);
+      largest = std::max(largest, one.plan);
+      if (one.plan == 0) continue;
+      ASSERT_LE(one.plan, waiting[i].max_plan.value_or(8));
+      const double floor = std::max(settings_.min_quality, waiting[i].min_quality.value_or(0));
+      ASSERT_GE(1 - 0.01 * one.plan + 1e-9, floor);
+      ASSERT_TRUE(std::any_of(workers_.begin(), workers_.end(), [&](const WorkerFacts& worker) {
+        return one.plan < worker.plans.size() &&
+               (waiting[i].model.empty() || waiting[i].model == worker.model);
+      }));
+    }
+    ASSERT_GE(verdict.history.level, largest);
+    ASSERT_LE(verdict.drain_ms, verdict.drain_at_plan_0_ms + 1e-6);
+    // The same again.
+    ASSERT_EQ(plans(decide(settings_, before, waiting, workers_, costs_, kNow)), plans(verdict));
+    // Nobody is degraded where plan 0 is in time for all.
+    Settings patient = settings_;
+    patient.target_drain_ms = 1'000'000'000;
+    for (WaitingJob& one : waiting) one.deadline_ms.reset();
+    ASSERT_THAT(plans(decide(patient, {}, waiting, workers_, costs_, kNow)), testing::Each(0U));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, PolicyProperties, testing::Range(0, 12));
+
+}  // namespace
+}  // namespace dslad::daemon::policy
