@@ -16,6 +16,7 @@
 #include "bench/peaks.h"
 #include "kernels/cpu/thread_pool.h"
 #include "worker/engine/measure.h"
+#include "worker/engine/plan_set.h"
 
 namespace dslad::bench {
 namespace {
@@ -56,17 +57,16 @@ class EngineBench {
     worker::EngineLimits limits;
     limits.cache_bytes = std::size_t{4} << 30;
     weights_ = worker::random_weights(config_, DType::kBf16, 1);
-    auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights_,
-                                 worker::ConversionOrder::by_index(config_.layers), limits);
+    auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights_, limits);
     if (!engine) return engine.error();
     engine_ = *std::move(engine);
-    const int plan = config_.layers * 3 / 4;
-    for (int layer = 0; layer < plan; ++layer) {
-      engine_->install(layer, worker::undistilled_dsla(config_, layer, DType::kBf16));
-    }
+    const auto plans =
+        worker::PlanSet::create(*weights_, worker::LoadedChain::none(config_.layers), config_.layers * 3 / 4);
+    if (!plans) return plans.error();
+    attention_ = plans->plan(0);
     Status status = decode();
     if (status) status = prefill();
-    if (status && options_.long_prompt > 0) status = conversion(plan);
+    if (status && options_.long_prompt > 0) status = conversion(plans->largest_plan());
     return status;
   }
 
@@ -85,7 +85,7 @@ class EngineBench {
     constexpr std::int64_t kContext = 2048;
     const auto backend = kernels::make_cpu_backend(options_.threads);
     const auto measure = [&](int sequences, std::int64_t context, std::int64_t steps) {
-      return worker::measure_decode(*backend, weights_, engine_->order(), {}, sequences, context, steps, 0);
+      return worker::measure_decode(*backend, weights_, attention_, sequences, context, steps);
     };
     const double bandwidth = read_bandwidth(pool);
     const auto short_one = measure(1, 16, 32);
@@ -134,7 +134,7 @@ class EngineBench {
     const Products onednn = products(kPromptTokens);
     double best = 0;
     for (int i = 0; i < 3; ++i) {
-      const auto speed = worker::measure_prefill(*engine_, 1, kPromptTokens, 0);
+      const auto speed = worker::measure_prefill(*engine_, attention_, 1, kPromptTokens);
       if (!speed) return speed.error();
       best = std::max(best, onednn.flops / speed->seconds);
     }
@@ -142,10 +142,10 @@ class EngineBench {
     return ok_status();
   }
 
-  Status conversion(int plan) {
+  Status conversion(const std::shared_ptr<const worker::Plan>& plan) {
     const std::int64_t tokens = options_.long_prompt;
-    const auto converted = worker::measure_prefill(*engine_, 1, tokens, plan);
-    const auto attention = worker::measure_prefill(*engine_, 1, tokens, 0);
+    const auto converted = worker::measure_prefill(*engine_, plan, 1, tokens);
+    const auto attention = worker::measure_prefill(*engine_, attention_, 1, tokens);
     if (!converted) return converted.error();
     if (!attention) return attention.error();
     const std::string what = fmt::format("{} tokens", tokens);
@@ -172,6 +172,7 @@ class EngineBench {
   LlamaConfig config_;
   std::shared_ptr<const worker::ModelWeights> weights_;
   std::unique_ptr<Engine> engine_;
+  std::shared_ptr<const worker::Plan> attention_;  // plan 0
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 #include "schema/endpoint.h"
 #include "schema/process/log.h"
@@ -85,7 +86,7 @@ LoadProgress loading_progress(process::ServiceManager& manager) {
   };
 }
 
-schema::Hello introduce(const Options& options, const ModelFolder& model, Engine& engine) {
+schema::Hello introduce(const Options& options, const ModelFolder& model, const PlanControl& plans) {
   schema::Hello hello;
   hello.name = fmt::format("{}:{}:{}", host_name(), getpid(), options.device);
   hello.instance = random_instance();
@@ -96,7 +97,7 @@ schema::Hello introduce(const Options& options, const ModelFolder& model, Engine
   hello.layers = static_cast<std::uint32_t>(model.weights->config.layers);
   hello.context = static_cast<std::uint32_t>(model.weights->config.context);
   hello.capacity = options.capacity;
-  hello.layer_info = PlanControl(engine, model.chain).layers();
+  hello.layer_info = plans.layers();
   return hello;
 }
 
@@ -116,16 +117,19 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   EngineLimits limits;
   limits.cache_bytes = cache_bytes;
   const int threads = options.threads > 0 ? options.threads : processors();
-  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, model->chain, limits);
+  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, limits);
   if (!engine) return engine.error();
   spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches", model->name,
                model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
                cache_bytes >> 20);
   report_chain(model->chain);
-  auto link = DaemonLink::open(options.connect, introduce(options, *model, **engine));
+  // The plans alone hold the chain: one that is replaced later goes with the last job that uses it.
+  PlanControl plans(model->weights,
+                    std::exchange(model->chain, LoadedChain::none(model->chain.order.layers())));
+  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans));
   if (!link) return link.error();
-  return std::make_unique<Worker>(*std::move(model), *std::move(engine), *std::move(link), manager,
-                                  std::chrono::seconds{options.drain_s});
+  return std::make_unique<Worker>(*std::move(model), std::move(plans), *std::move(engine), *std::move(link),
+                                  manager, std::chrono::seconds{options.drain_s});
 }
 
 Worker* g_worker = nullptr;  // for the signal handler alone

@@ -94,17 +94,31 @@ TEST(LoadedChain, PlansStopBeforeALayerThatIsDamagedOrMissing) {
   }
 }
 
-TEST(LoadedChain, APlanBeyondTheDistilledLayersIsFilledUpWithUndistilledOnes) {
-  const ChainedModel model("stories260K", kOrder, 2);
+TEST(Plans, EndWithTheDistilledLayersAndCanBeExtendedByUndistilledOnes) {
+  ChainedModel model("stories260K", kOrder, 2);
+  model.manifest.plans = {{1, 0.01, 1.02, 0.98, nlohmann::json::object()}};
+  model.save();
   const auto weights = *load_weights(model.path(), DType::kF32);
   const LoadedChain chain = load_chain(model.path(), *weights);
-  const auto layers = layers_of_plan(chain, *weights, 3);
-  ASSERT_TRUE(layers.ok());
-  EXPECT_EQ((*layers)[2], chain.layers[0]);
-  EXPECT_EQ((*layers)[0], chain.layers[1]);
-  EXPECT_FALSE((*layers)[4]->distilled);
-  EXPECT_EQ((*layers)[1], nullptr);
-  EXPECT_FALSE(layers_of_plan(chain, *weights, 6).ok());
+  PlanSet plans(*weights, chain);
+  ASSERT_EQ(plans.largest(), 2);
+  EXPECT_EQ(plans.plan(2)->edition(), chain.edition);
+  EXPECT_EQ(plans.plan(0)->quality(), 1.0);
+  EXPECT_EQ(plans.plan(1)->quality(), 0.98);
+  EXPECT_EQ(plans.plan(2)->quality(), std::nullopt) << "not measured";
+  EXPECT_EQ(plans.plan(1)->dsla(2), chain.layers[0].get());
+  EXPECT_EQ(plans.plan(1)->dsla(0), nullptr);
+
+  const auto before = plans.plan(2);
+  ASSERT_TRUE(plans.extend(*weights, 3).ok());
+  ASSERT_EQ(plans.largest(), 3);
+  EXPECT_EQ(plans.plan(2), before) << "the same object";
+  EXPECT_EQ(plans.plan(3)->dsla(2), chain.layers[0].get());
+  EXPECT_EQ(plans.plan(3)->dsla(0), chain.layers[1].get());
+  EXPECT_FALSE(plans.plan(3)->dsla(4)->distilled);
+  EXPECT_EQ(plans.plan(3)->dsla(1), nullptr);
+  EXPECT_FALSE(plans.extend(*weights, 6).ok());
+  EXPECT_EQ(plans.largest(), 3) << "nothing has changed";
 }
 
 class ChainOfTheTeachersOwnWeights : public ::testing::TestWithParam<DType> {};
@@ -115,20 +129,21 @@ TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) 
   const auto weights = *load_weights(model.path(), dtype);
   const LoadedChain chain = load_chain(model.path(), *weights);
   ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
-  const auto chained = *Engine::create(kernels::make_cpu_backend(2), weights, chain, {});
-  const auto undistilled = *Engine::create(kernels::make_cpu_backend(2), weights, chain.order, {});
-  for (int layer = 0; layer < 5; ++layer)
-    undistilled->install(layer, undistilled_dsla(weights->config, layer, dtype));
-  EXPECT_EQ(chained->largest_plan(), 5);
+  const auto chained = engine_over(weights), undistilled = engine_over(weights);
+  LoadedChain without_layers = chain;
+  without_layers.layers.clear();
+  const PlanSet plans(*weights, chain), undistilled_plans = *PlanSet::create(*weights, without_layers, 5);
 
   Collector expected, actual;
   for (int plan = 0; plan <= 5; ++plan) {
     std::vector<std::int32_t> prompt;
     prompt.reserve(150);
     for (int t = 0; t < 150; ++t) prompt.push_back((t * 37 + plan) % 512);
-    EngineRequest request = continuation(static_cast<RequestId>(plan), prompt, 40, plan);
+    EngineRequest request =
+        continuation(static_cast<RequestId>(plan), prompt, 40, undistilled_plans.plan(plan));
     request.ignore_eos = true;
     ASSERT_TRUE(undistilled->add(request).ok());
+    request.plan = plans.plan(plan);
     ASSERT_TRUE(chained->add(request).ok());
   }
   run_to_end(*undistilled, expected);
@@ -148,10 +163,12 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   const auto weights = *load_weights(model.path(), DType::kF32);
   const LoadedChain chain = load_chain(model.path(), *weights);
   ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
-  const auto engine = *Engine::create(kernels::make_cpu_backend(2), weights, chain, {});
+  const auto engine = engine_over(weights);
+  const PlanSet plans(*weights, chain);
   Collector sink;
   for (int plan = 0; plan <= 5; ++plan) {
-    EngineRequest request = continuation(static_cast<RequestId>(plan), {1, 403, 407, 261, 378}, 400, plan);
+    EngineRequest request =
+        continuation(static_cast<RequestId>(plan), {1, 403, 407, 261, 378}, 400, plans.plan(plan));
     request.ignore_eos = true;
     ASSERT_TRUE(engine->add(std::move(request)).ok());
   }
@@ -161,6 +178,23 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   }
 }
 
+TEST(Slots, HaveTheSizeOfTheirLayer) {
+  const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
+  const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
+  const std::size_t states = per_token * static_cast<std::size_t>(config.head_dim);
+  DslaVariant windowed, endless, wide;
+  windowed.window = 64;
+  endless.window = 1 << 20;
+  wide.feature_map = FeatureMap::kSoftmaxPair;
+  wide.expand_k = 2;
+  EXPECT_EQ(slot_shape(config, {}).bytes(), states);
+  EXPECT_EQ(slot_shape(config, windowed).bytes(), states + 64 * per_token);
+  EXPECT_EQ(slot_shape(config, endless).bytes(),
+            states + static_cast<std::size_t>(config.context) * per_token)
+      << "no more than the context";
+  EXPECT_EQ(slot_shape(config, wide).bytes(), 4 * states);
+}
+
 // A converted layer that nothing but its variant is needed of.
 std::shared_ptr<const DslaWeights> of_variant(void (*change)(DslaVariant&)) {
   auto weights = std::make_shared<DslaWeights>();
@@ -168,56 +202,42 @@ std::shared_ptr<const DslaWeights> of_variant(void (*change)(DslaVariant&)) {
   return weights;
 }
 
-TEST(Slots, HaveTheSizeOfTheirLayer) {
-  const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
-  const ConvertedLayers converted = {nullptr, of_variant([](DslaVariant& v) { v.window = 64; }),
-                                     of_variant([](DslaVariant& v) { v.window = 1 << 20; }),
-                                     of_variant([](DslaVariant& v) {
-                                       v.feature_map = FeatureMap::kSoftmaxPair;
-                                       v.expand_k = 2;
-                                     })};
-  const CacheShape shape = cache_shape(config, DType::kBf16, converted);
-  const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
-  const std::size_t states = per_token * static_cast<std::size_t>(config.head_dim);
-  ASSERT_EQ(shape.slots.size(), 5u);
-  EXPECT_EQ(shape.slot(0).bytes(), states) << "an undistilled form has room";
-  EXPECT_EQ(shape.slot(1).bytes(), states + 64 * per_token);
-  EXPECT_EQ(shape.slot(2).bytes(), states + static_cast<std::size_t>(config.context) * per_token)
-      << "no more than the context";
-  EXPECT_EQ(shape.slot(3).bytes(), 4 * states);
-  EXPECT_EQ(shape.slot(4).bytes(), states);
-}
-
 // Whatever the plan, what a sequence needs is what it takes, and it gives all of it back.
 TEST(Slots, AreCountedByThePlansLayers) {
   const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
-  const ConvertedLayers converted = {nullptr, nullptr, nullptr,
-                                     of_variant([](DslaVariant& v) { v.expand_k = 16; }),
+  const auto plain = of_variant([](DslaVariant&) {});
+  const ConvertedLayers converted = {plain, plain, plain, of_variant([](DslaVariant& v) { v.expand_k = 16; }),
                                      of_variant([](DslaVariant& v) { v.window = 100; })};
-  const CacheShape shape = cache_shape(config, DType::kBf16, converted);
   const auto order = *ConversionOrder::create({3, 0, 4, 1, 2});
+  const kernels::KvLayout kv = kv_layout(config, DType::kBf16);
   const auto backend = kernels::make_cpu_backend(1);
-  const auto pool = *CachePool::create(*backend, shape, order, std::size_t{4} << 20);
+  const auto pool = *CachePool::create(*backend, kv, std::size_t{4} << 20);
   const std::int64_t tokens = 5 * kernels::kPageTokens - 3;
   std::int64_t slots = 0;
-  for (int plan = 0; plan <= 5; ++plan) {
-    if (plan > 0) {
-      const std::size_t bytes = shape.slot(order.layer_at(plan - 1)).bytes();
-      slots += static_cast<std::int64_t>((bytes + shape.kv.page_bytes() - 1) / shape.kv.page_bytes());
+  for (int number = 0; number <= 5; ++number) {
+    if (number > 0) {
+      const auto layer = static_cast<std::size_t>(order.layer_at(number - 1));
+      const std::size_t bytes = slot_shape(config, converted[layer]->variant).bytes();
+      slots += static_cast<std::int64_t>((bytes + kv.page_bytes() - 1) / kv.page_bytes());
     }
-    EXPECT_EQ(pool->pages_needed(plan, tokens), slots + (5 - plan) * 5) << plan;
+    const auto plan =
+        std::make_shared<const Plan>(config, DType::kBf16, "", order, converted, number, std::nullopt);
+    EXPECT_EQ(plan->state_bytes(), static_cast<std::size_t>(slots) * kv.page_bytes());
+    EXPECT_EQ(plan->kv_bytes_per_token() * kernels::kPageTokens,
+              static_cast<std::size_t>(5 - number) * kv.page_bytes());
+    EXPECT_EQ(pool->pages_needed(*plan, tokens), slots + (5 - number) * 5) << number;
     {
       const auto prefix = pool->allocate(plan, tokens);
       ASSERT_TRUE(prefix.has_value());
-      EXPECT_EQ(pool->total_pages() - pool->free_pages(), pool->pages_needed(plan, tokens));
+      EXPECT_EQ(pool->total_pages() - pool->free_pages(), pool->pages_needed(*plan, tokens));
       EXPECT_EQ(pool->state_bytes_used(), static_cast<std::size_t>(slots) * pool->page_bytes());
       const std::int64_t before = pool->free_pages();
       const auto child = pool->fork(*prefix, tokens, 2 * tokens);
       ASSERT_TRUE(child.has_value());
-      EXPECT_EQ(before - pool->free_pages(), pool->pages_to_fork(plan, tokens, 2 * tokens));
+      EXPECT_EQ(before - pool->free_pages(), pool->pages_to_fork(*plan, tokens, 2 * tokens));
       EXPECT_EQ(pool->state_bytes_used(), 2 * static_cast<std::size_t>(slots) * pool->page_bytes());
     }
-    EXPECT_EQ(pool->free_pages(), pool->total_pages()) << plan;
+    EXPECT_EQ(pool->free_pages(), pool->total_pages()) << number;
     EXPECT_EQ(pool->state_bytes_used(), 0u);
   }
 }
@@ -357,45 +377,65 @@ class Variant : public ::testing::TestWithParam<Variants> {
     const testing::ReferenceLayer& trained = layers_.at(layer);
     return distilled_dsla(weights.config, trained.variant, trained.tensors, weights.dtype);
   }
-  [[nodiscard]] ConvertedLayers converted(const ModelWeights& weights) const {
-    return {packed(0, weights), nullptr, packed(2, weights)};
+  // Of an edition of the chain with layers 2 and 0 of three trained, and the third undistilled.
+  [[nodiscard]] PlanSet plans(const ModelWeights& weights, const char* edition = "an edition") const {
+    LoadedChain chain{
+        *ConversionOrder::create({2, 0, 1}), std::nullopt, {packed(2, weights), packed(0, weights)}, {}};
+    chain.edition = edition;
+    return *PlanSet::create(weights, chain, 3);
   }
-  [[nodiscard]] std::unique_ptr<Engine> engine(const std::shared_ptr<const ModelWeights>& weights,
-                                               int threads) const {
-    auto made = *Engine::create(kernels::make_cpu_backend(threads), weights, order_, {}, converted(*weights));
-    made->install(1, undistilled_dsla(weights->config, 1, weights->dtype));
-    return made;
+  // Another: of the same layers in another order, each with the weights and the variant of the other.
+  [[nodiscard]] PlanSet other_plans(const ModelWeights& weights) const {
+    LoadedChain chain{
+        *ConversionOrder::create({0, 1, 2}), std::nullopt, {packed(2, weights), packed(0, weights)}, {}};
+    chain.edition = "another";
+    return *PlanSet::create(weights, chain, 3);
   }
-  [[nodiscard]] std::vector<std::int32_t> alone(const std::shared_ptr<const ModelWeights>& weights,
-                                                const EngineRequest& request) const {
-    const auto engine_of_one = engine(weights, 1);
-    EXPECT_TRUE(engine_of_one->add(request).ok());
+  [[nodiscard]] static std::vector<std::int32_t> alone(const std::shared_ptr<const ModelWeights>& weights,
+                                                       const EngineRequest& request) {
+    const auto engine = engine_over(weights, {.threads = 1});
+    EXPECT_TRUE(engine->add(request).ok());
     Collector sink;
-    run_to_end(*engine_of_one, sink);
+    run_to_end(*engine, sink);
     return sink.answers[{request.id, 0}];
+  }
+  // Requests that join one after the other, while others decode, answer as each does alone.
+  static void expect_company_changes_nothing(const std::shared_ptr<const ModelWeights>& weights,
+                                             const std::vector<EngineRequest>& requests) {
+    const auto together = engine_over(weights, {.threads = 2});
+    Collector company;
+    for (const EngineRequest& request : requests) {
+      ASSERT_TRUE(together->add(request).ok());
+      ASSERT_TRUE(together->step(company).ok());
+    }
+    run_to_end(*together, company);
+    for (const EngineRequest& request : requests) {
+      EXPECT_EQ((company.answers[{request.id, 0}]), alone(weights, request))
+          << "plan " << request.plan->number() << " of " << request.plan->edition();
+    }
+    EXPECT_EQ(together->caches().free_pages(), together->caches().total_pages());
   }
 
   // Layers 2 and 0 of three, trained.
   std::map<int, testing::ReferenceLayer> layers_ = {
       {2, {trained(small_config(), GetParam().first, 1), GetParam().first}},
       {0, {trained(small_config(), GetParam().second, 2), GetParam().second}}};
-  ConversionOrder order_ = *ConversionOrder::create({2, 0, 1});
 };
 
-// A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The layers are
-// converted after a step of as many rows without them, whose buffers may be too narrow.
+// A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The plan
+// runs after a step of as many rows without it, whose buffers may be too narrow.
 TEST_P(Variant, ComputesWhatTheFormulasSay) {
   const auto weights = random_weights(small_config(), DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
-  const CacheShape shape = cache_shape(c, DType::kF32, converted(*weights));
-  const auto caches = CachePool::create(*backend, shape, order_, std::size_t{16} << 20);
+  const auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
+  const PlanSet all = plans(*weights);
   const auto ids = noise_ids(155, 3);
   for (const int plan : {1, 2}) {
-    Forward forward(*backend, weights, order_, **caches);
+    Forward forward(*backend, weights, **caches);
     {
-      const auto before = (*caches)->allocate(0, 200);
+      const auto before = (*caches)->allocate(all.plan(0), 200);
       ASSERT_TRUE(before.has_value());
       const StepSequence step{&*before, 0, std::span(ids).first(128), kernels::RowKind::kPrefill,
                               LogitRows::kAll};
@@ -403,12 +443,11 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
     }
     std::map<int, testing::ReferenceLayer> converted;
     for (int position = 0; position < plan; ++position) {
-      const int layer = order_.layer_at(position);
+      const int layer = all.order().layer_at(position);
       converted[layer] = layers_[layer];
-      forward.set_converted(layer, packed(layer, *weights));
     }
     const auto expected = testing::ReferenceForward(*weights, converted).logits(ids);
-    const auto cache = (*caches)->allocate(plan, 200);
+    const auto cache = (*caches)->allocate(all.plan(plan), 200);
     ASSERT_TRUE(cache.has_value());
     std::size_t done = 0;
     for (const std::size_t rows : {128u, 20u, 1u, 1u, 1u, 1u, 1u, 1u, 1u}) {
@@ -430,34 +469,29 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   }
 }
 
-TEST_P(Variant, CompanyOfOtherPlansDoesNotChangeAnAnswer) {
+TEST_P(Variant, CompanyOfOtherPlansAndEditionsDoesNotChangeAnAnswer) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     const auto weights = random_weights(small_config(), dtype, 6);
+    const PlanSet one = plans(*weights), other = other_plans(*weights);
     std::vector<EngineRequest> requests;
     for (const std::size_t length : {1u, 64u, 130u, 5u, 128u, 17u, 200u, 90u}) {
-      const RequestId id = requests.size();
-      requests.push_back(
-          continuation(id, noise_ids(length, static_cast<unsigned>(id)), 12, static_cast<int>(id % 4)));
+      for (const PlanSet* edition : {&one, &other}) {
+        const RequestId id = requests.size();
+        requests.push_back(continuation(id, noise_ids(length, static_cast<unsigned>(id)), 12,
+                                        edition->plan(static_cast<int>(id / 2 % 4))));
+      }
     }
-    const auto together = engine(weights, 2);
-    Collector company;
-    for (const EngineRequest& request : requests) {
-      ASSERT_TRUE(together->add(request).ok());
-      ASSERT_TRUE(together->step(company).ok());
-    }
-    run_to_end(*together, company);
-    for (const EngineRequest& request : requests) {
-      EXPECT_EQ((company.answers[{request.id, 0}]), alone(weights, request)) << "plan " << request.plan;
-    }
+    expect_company_changes_nothing(weights, requests);
   }
 }
 
 TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
   const auto weights = random_weights(small_config(), DType::kF32, 7);
+  const PlanSet all = plans(*weights);
   for (const int plan : {1, 3}) {
-    EngineRequest request = continuation(1, noise_ids(150, 3), 12, plan);
+    EngineRequest request = continuation(1, noise_ids(150, 3), 12, all.plan(plan));
     request.tails = {noise_ids(5, 10), noise_ids(130, 11), noise_ids(1, 12), noise_ids(64, 13)};
-    const auto together = engine(weights, 2);
+    const auto together = engine_over(weights, {.threads = 2});
     ASSERT_TRUE(together->add(request).ok());
     Collector sink;
     run_to_end(*together, sink);
@@ -475,6 +509,34 @@ INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(variants()), [](const
   std::ranges::replace(name, ' ', '_');
   return name;
 });
+
+// Serves requests of two editions of a chain, the first of which nobody but they hold.
+TEST(Editions, AreFreedWithTheirLastSequence) {
+  const ChainedModel model("stories260K", kOrder, 3);
+  const auto weights = *load_weights(model.path(), DType::kF32);
+  std::vector<std::weak_ptr<const DslaWeights>> old_layers;
+  const auto engine = engine_over(weights);
+  Collector sink;
+  {
+    const LoadedChain chain = load_chain(model.path(), *weights);
+    for (const auto& layer : chain.layers) old_layers.emplace_back(layer);
+    const PlanSet plans(*weights, chain);
+    EngineRequest document = continuation(1, noise_ids(100, 1), 30, plans.plan(3));
+    document.tails = {noise_ids(5, 2), noise_ids(9, 3)};
+    ASSERT_TRUE(engine->add(std::move(document)).ok());
+    ASSERT_TRUE(engine->add(continuation(2, noise_ids(20, 4), 60, plans.plan(2))).ok());
+  }
+  const PlanSet plans(*weights, load_chain(model.path(), *weights));
+  ASSERT_TRUE(engine->add(continuation(3, noise_ids(20, 5), 200, plans.plan(3))).ok());
+  while (sink.done.size() < 2) {
+    EXPECT_FALSE(old_layers[0].expired()) << "jobs in work use it";
+    ASSERT_TRUE(engine->step(sink).ok());
+  }
+  for (const auto& layer : old_layers) EXPECT_TRUE(layer.expired());
+  EXPECT_EQ(engine->caches().state_bytes_used(), plans.plan(3)->state_bytes()) << "the old slots are back";
+  EXPECT_TRUE(engine->cancel(3));
+  EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+}
 
 }  // namespace
 }  // namespace dslad::worker

@@ -18,8 +18,9 @@ nlohmann::json golden_json(const std::string& name) {
 
 std::vector<std::int32_t> greedy(const std::string& name, DType dtype, std::int64_t tokens) {
   const auto truth = golden_json(name);
-  const auto engine = engine_over(golden_weights(name, dtype));
-  EngineRequest request = continuation(1, truth["prompt_ids"], tokens);
+  const auto weights = golden_weights(name, dtype);
+  const auto engine = engine_over(weights);
+  EngineRequest request = continuation(1, truth["prompt_ids"], tokens, undistilled_plans(*weights).plan(0));
   request.ignore_eos = true;  // the truth goes on behind it
   EXPECT_TRUE(engine->add(std::move(request)).ok());
   Collector sink;
@@ -62,15 +63,14 @@ TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   const auto weights = golden_weights(name, DType::kF32);
   const auto backend = kernels::make_cpu_backend(2);
   const LlamaConfig& c = weights->config;
-  const auto order = ConversionOrder::by_index(c.layers);
-  const CacheShape shape = cache_shape(c, DType::kF32, {});
-  auto caches = CachePool::create(*backend, shape, order, std::size_t{16} << 20);
+  auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
   ASSERT_TRUE(caches.ok());
-  Forward forward(*backend, weights, order, **caches);
+  Forward forward(*backend, weights, **caches);
+  const auto plan = undistilled_plans(*weights).plan(0);
 
   const std::vector<std::int32_t> ids = truth["prompt_ids"];
   const auto run = [&](std::size_t tokens, LogitRows logits) {
-    const auto cache = (*caches)->allocate(0, static_cast<std::int64_t>(ids.size()));
+    const auto cache = (*caches)->allocate(plan, static_cast<std::int64_t>(ids.size()));
     ASSERT_TRUE(cache.has_value());
     const StepSequence step{&*cache, 0, {ids.data(), tokens}, kernels::RowKind::kPrefill, logits};
     ASSERT_TRUE(forward.run({&step, 1}).ok());

@@ -47,14 +47,15 @@ class Company : public ::testing::TestWithParam<DType> {};
 // Lengths around the cuts of pieces, pages and chunks; plans mixed; different threads.
 TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
   const auto weights = random_weights(company_config(), GetParam(), 7);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   std::vector<EngineRequest> requests;
   RequestId id = 1;
   for (const std::size_t length : {1u, 5u, 63u, 64u, 65u, 127u, 128u, 129u, 200u, 300u, 17u, 90u}) {
     requests.push_back(
-        continuation(id, noise(length, static_cast<unsigned>(id)), 20, static_cast<int>(id % 5)));
+        continuation(id, noise(length, static_cast<unsigned>(id)), 20, plans.plan(static_cast<int>(id % 5))));
     ++id;
   }
-  const auto together = engine_over(weights, {.threads = 2, .converted = 4});
+  const auto together = engine_over(weights, {.threads = 2});
   Collector sink;
   for (const EngineRequest& request : requests) {
     ASSERT_TRUE(together->add(request).ok());
@@ -62,24 +63,25 @@ TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
   }
   run_to_end(*together, sink);
   for (const EngineRequest& request : requests) {
-    EXPECT_EQ((sink.answers[{request.id, 0}]), alone(weights, request, {.threads = 1, .converted = 4}))
-        << "prompt of " << request.head.size() << " tokens, plan " << request.plan;
+    EXPECT_EQ((sink.answers[{request.id, 0}]), alone(weights, request, {.threads = 1}))
+        << "prompt of " << request.head.size() << " tokens, plan " << request.plan->number();
   }
 }
 
 TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
   const auto weights = random_weights(company_config(), GetParam(), 8);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int plan : {0, 2, 4}) {
-    EngineRequest request = continuation(1, noise(150, 3), 12, plan);
+    EngineRequest request = continuation(1, noise(150, 3), 12, plans.plan(plan));
     request.tails = {noise(5, 10), noise(130, 11), noise(1, 12), noise(64, 13)};
-    const auto engine = engine_over(weights, {.converted = 4});
+    const auto engine = engine_over(weights, {});
     ASSERT_TRUE(engine->add(request).ok());
     Collector sink;
     run_to_end(*engine, sink);
     for (std::size_t tail = 0; tail < request.tails.size(); ++tail) {
       EngineRequest single = request;
       single.tails = {request.tails[tail]};
-      EXPECT_EQ((sink.answers[{1, static_cast<int>(tail)}]), alone(weights, single, {.converted = 4}))
+      EXPECT_EQ((sink.answers[{1, static_cast<int>(tail)}]), alone(weights, single, {}))
           << "question " << tail << ", plan " << plan;
     }
     EXPECT_EQ(sink.progress[1].prompt_done, 150 + 5 + 130 + 1 + 64) << "the document is processed once";
@@ -90,35 +92,36 @@ INSTANTIATE_TEST_SUITE_P(Types, Company, ::testing::Values(DType::kF32, DType::k
 
 TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
   const auto weights = random_weights(company_config(), DType::kF32, 9);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int plan : {0, 4}) {
     const auto prompt = noise(70, 5);
-    const auto answer = alone(weights, continuation(1, prompt, 10, plan), {.converted = 4});
+    const auto answer = alone(weights, continuation(1, prompt, 10, plans.plan(plan)), {});
     // Feeding the answer's beginning as prompt must continue with the answer's end.
     std::vector<std::int32_t> longer = prompt;
     longer.insert(longer.end(), answer.begin(), answer.begin() + 6);
     const std::vector<std::int32_t> rest(answer.begin() + 6, answer.end());
-    EXPECT_EQ(alone(weights, continuation(2, longer, 4, plan), {.converted = 4}), rest) << "plan " << plan;
+    EXPECT_EQ(alone(weights, continuation(2, longer, 4, plans.plan(plan)), {}), rest) << "plan " << plan;
   }
 }
 
 TEST(Engine, PlansChangeTheAnswerButNotThatOfOthers) {
   const auto weights = random_weights(company_config(), DType::kF32, 10);
-  const auto plain = alone(weights, continuation(1, noise(80, 1), 16, 0), {.converted = 4});
-  const auto converted = alone(weights, continuation(1, noise(80, 1), 16, 4), {.converted = 4});
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto plain = alone(weights, continuation(1, noise(80, 1), 16, plans.plan(0)), {});
+  const auto converted = alone(weights, continuation(1, noise(80, 1), 16, plans.plan(4)), {});
   EXPECT_NE(plain, converted);
 }
 
-TEST(Engine, AConversionInMidFlightLeavesRunningRequestsAlone) {
+TEST(Engine, PlansThatAreAddedInMidFlightLeaveRunningRequestsAlone) {
   const auto weights = random_weights(company_config(), DType::kF32, 11);
-  const auto expected = alone(weights, continuation(1, noise(100, 2), 24, 0), {});
+  PlanSet plans = undistilled_plans(*weights);
+  const auto expected = alone(weights, continuation(1, noise(100, 2), 24, plans.plan(0)), {});
   const auto engine = engine_over(weights);
   Collector sink;
-  ASSERT_TRUE(engine->add(continuation(1, noise(100, 2), 24, 0)).ok());
+  ASSERT_TRUE(engine->add(continuation(1, noise(100, 2), 24, plans.plan(0))).ok());
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(engine->step(sink).ok());
-  for (int layer = 0; layer < 4; ++layer) {
-    engine->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
-  }
-  ASSERT_TRUE(engine->add(continuation(2, noise(100, 2), 24, 4)).ok());
+  ASSERT_TRUE(plans.extend(*weights, 4).ok());
+  ASSERT_TRUE(engine->add(continuation(2, noise(100, 2), 24, plans.plan(4))).ok());
   run_to_end(*engine, sink);
   EXPECT_EQ((sink.answers[{1, 0}]), expected);
   EXPECT_NE((sink.answers[{2, 0}]), expected);
@@ -126,12 +129,13 @@ TEST(Engine, AConversionInMidFlightLeavesRunningRequestsAlone) {
 
 TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
   const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   // Room for about three of the requests below: the rest must wait, none may fail.
-  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{1} << 20, .converted = 4});
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{1} << 20});
   const std::int64_t total = engine->caches().total_pages();
   for (RequestId id = 0; id < 12; ++id) {
     EngineRequest request =
-        continuation(id, noise(200, static_cast<unsigned>(id)), 30, static_cast<int>(id % 5));
+        continuation(id, noise(200, static_cast<unsigned>(id)), 30, plans.plan(static_cast<int>(id % 5)));
     if (id % 3 == 0) request.tails = {noise(9, 1), noise(70, 2), noise(3, 3)};
     ASSERT_TRUE(engine->add(std::move(request)).ok());
   }
@@ -162,8 +166,9 @@ class Impatient : public Collector {
 
 TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
   const auto weights = random_weights(company_config(), DType::kF32, 12);
-  const auto engine = engine_over(weights, {.converted = 4});
-  EngineRequest request = continuation(1, noise(200, 1), 40, 4);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto engine = engine_over(weights, {});
+  EngineRequest request = continuation(1, noise(200, 1), 40, plans.plan(4));
   request.tails = {noise(9, 1), noise(9, 2), noise(9, 3), noise(9, 4)};
   ASSERT_TRUE(engine->add(std::move(request)).ok());
   Impatient sink;
@@ -181,16 +186,20 @@ TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
 
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
   const auto weights = random_weights(company_config(), DType::kF32, 13);
-  const auto engine = engine_over(weights, {.converted = 4});
-  EXPECT_EQ(engine->caches().pages_needed(4, 100), engine->caches().pages_needed(4, 2000));
-  EXPECT_LT(engine->caches().pages_needed(2, 2000), engine->caches().pages_needed(0, 2000));
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto engine = engine_over(weights, {});
+  EXPECT_EQ(engine->caches().pages_needed(*plans.plan(4), 100),
+            engine->caches().pages_needed(*plans.plan(4), 2000));
+  EXPECT_LT(engine->caches().pages_needed(*plans.plan(2), 2000),
+            engine->caches().pages_needed(*plans.plan(0), 2000));
 }
 
 TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
   const auto weights = random_weights(company_config(), DType::kF32, 14);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights);
   Collector sink;
-  ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500)).ok());
+  ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500, plans.plan(0))).ok());
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(engine->step(sink).ok());
   const auto before = sink.answers[{1, 0}].size();
   EXPECT_TRUE(engine->cancel(1));
@@ -202,23 +211,29 @@ TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
 
 TEST(Engine, RefusesWhatCannotRun) {
   const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
   const auto code = [&](EngineRequest request) { return engine->add(std::move(request)).error().code; };
-  EXPECT_EQ(code(continuation(1, {}, 5)), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(code(continuation(1, noise(2048, 1), 5)), ErrorCode::kInvalidArgument) << "no room for an answer";
-  EXPECT_EQ(code(continuation(1, {300}, 5)), ErrorCode::kInvalidArgument) << "not in the vocabulary";
-  EXPECT_EQ(code(continuation(1, {-1}, 5)), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(code(continuation(1, noise(10, 1), 5, 1)), ErrorCode::kRefused)
-      << "layer 0 has no converted form";
-  EXPECT_EQ(code(continuation(1, noise(1500, 1), 5)), ErrorCode::kResourceExhausted)
+  EXPECT_EQ(code(continuation(1, {}, 5, plans.plan(0))), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(continuation(1, noise(2048, 1), 5, plans.plan(0))), ErrorCode::kInvalidArgument)
+      << "no room for an answer";
+  EXPECT_EQ(code(continuation(1, {300}, 5, plans.plan(0))), ErrorCode::kInvalidArgument)
+      << "not in the vocabulary";
+  EXPECT_EQ(code(continuation(1, {-1}, 5, plans.plan(0))), ErrorCode::kInvalidArgument);
+  LlamaConfig larger = company_config();
+  larger.layers = 5;
+  const PlanSet of_another = undistilled_plans(*random_weights(larger, DType::kF32, 15));
+  EXPECT_EQ(code(continuation(1, noise(10, 1), 5, of_another.plan(0))), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(continuation(1, noise(1500, 1), 5, plans.plan(0))), ErrorCode::kResourceExhausted)
       << "beyond the cache budget";
-  EXPECT_TRUE(engine->add(continuation(1, noise(10, 1), 5)).ok());
+  EXPECT_TRUE(engine->add(continuation(1, noise(10, 1), 5, plans.plan(0))).ok());
 }
 
 TEST(Engine, AnAnswerEndsWithTheContext) {
   const auto weights = random_weights(company_config(), DType::kF32, 16);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights);
-  ASSERT_TRUE(engine->add(continuation(1, noise(2040, 1), 100)).ok());
+  ASSERT_TRUE(engine->add(continuation(1, noise(2040, 1), 100, plans.plan(0))).ok());
   Collector sink;
   run_to_end(*engine, sink);
   EXPECT_EQ((sink.answers[{1, 0}].size()), 8u);
@@ -227,7 +242,8 @@ TEST(Engine, AnAnswerEndsWithTheContext) {
 
 TEST(Engine, SamplingDependsOnTheSeedAlone) {
   const auto weights = random_weights(company_config(), DType::kF32, 17);
-  EngineRequest request = continuation(1, noise(20, 1), 16);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  EngineRequest request = continuation(1, noise(20, 1), 16, plans.plan(0));
   request.temperature = 1.0f;
   request.seed = 5;
   const auto first = alone(weights, request, {});

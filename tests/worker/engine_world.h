@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "worker/engine/engine.h"
+#include "worker/engine/plan_set.h"
 
 namespace dslad::worker {
 
@@ -39,7 +40,6 @@ class Collector : public EngineSink {
 struct EngineOptions {
   int threads = 2;
   std::size_t cache_bytes = std::size_t{64} << 20;
-  int converted = 0;  // layers with an undistilled converted form
   int max_sequences = 64;
 };
 
@@ -48,13 +48,16 @@ inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeig
   EngineLimits limits;
   limits.cache_bytes = options.cache_bytes;
   limits.max_sequences = options.max_sequences;
-  auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights,
-                               ConversionOrder::by_index(weights->config.layers), limits);
+  auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights, limits);
   if (!engine) throw std::runtime_error(engine.error().message);
-  for (int layer = 0; layer < options.converted; ++layer) {
-    (*engine)->install(layer, undistilled_dsla(weights->config, layer, weights->dtype));
-  }
   return *std::move(engine);
+}
+
+// Plans of a model without a chain: the first `converted` layers have undistilled forms.
+inline PlanSet undistilled_plans(const ModelWeights& weights, int converted = 0) {
+  auto plans = PlanSet::create(weights, LoadedChain::none(weights.config.layers), converted);
+  if (!plans) throw std::runtime_error(plans.error().message);
+  return *std::move(plans);
 }
 
 inline std::shared_ptr<const ModelWeights> golden_weights(const std::string& name, kernels::DType dtype) {
@@ -73,13 +76,13 @@ inline void run_to_end(Engine& engine, Collector& sink) {
 
 // A request for `max_tokens` greedy tokens after `head`.
 inline EngineRequest continuation(RequestId id, std::vector<std::int32_t> head, std::int64_t max_tokens,
-                                  int plan = 0) {
+                                  std::shared_ptr<const Plan> plan) {
   EngineRequest request;
   request.id = id;
   request.head = std::move(head);
   request.tails.emplace_back();
   request.max_tokens = max_tokens;
-  request.plan = plan;
+  request.plan = std::move(plan);
   return request;
 }
 

@@ -38,17 +38,9 @@ class EvalTest : public ::testing::Test {
   static void TearDownTestSuite() { model_.reset(); }
 
   static const ModelFolder& model() { return *model_; }
-  static ConversionOrder order() { return ConversionOrder::by_index(model().weights->config.layers); }
-  static ConvertedLayers converted() {
-    ConvertedLayers layers(static_cast<std::size_t>(model().weights->config.layers));
-    for (int layer = 0; layer < kConverted; ++layer) {
-      layers[static_cast<std::size_t>(layer)] =
-          undistilled_dsla(model().weights->config, layer, model().weights->dtype);
-    }
-    return layers;
-  }
+  static PlanSet plans() { return undistilled_plans(*model().weights, kConverted); }
   std::unique_ptr<TokenScorer> scorer(std::size_t cache_bytes = std::size_t{64} << 20) {
-    auto made = TokenScorer::create(*backend_, model().weights, order(), converted(), cache_bytes);
+    auto made = TokenScorer::create(*backend_, model().weights, plans(), cache_bytes);
     EXPECT_TRUE(made.ok()) << made.error().message;
     return *std::move(made);
   }
@@ -63,15 +55,11 @@ class EvalTest : public ::testing::Test {
 
   // log p of every token of the vocabulary after each token of `ids`, the model run token by token.
   std::vector<std::vector<double>> plain_log_p(std::span<const TokenId> ids, int plan) {
-    const CacheShape shape = cache_shape(model().weights->config, kernels::DType::kF32, {});
-    auto caches = CachePool::create(*backend_, shape, order(), std::size_t{16} << 20);
+    const auto kv = kv_layout(model().weights->config, kernels::DType::kF32);
+    auto caches = CachePool::create(*backend_, kv, std::size_t{16} << 20);
     EXPECT_TRUE(caches.ok());
-    Forward forward(*backend_, model().weights, order(), **caches);
-    const ConvertedLayers layers = converted();
-    for (int layer = 0; layer < kConverted; ++layer) {
-      forward.set_converted(layer, layers[static_cast<std::size_t>(layer)]);
-    }
-    const auto cache = (*caches)->allocate(plan, std::ssize(ids));
+    Forward forward(*backend_, model().weights, **caches);
+    const auto cache = (*caches)->allocate(plans().plan(plan), std::ssize(ids));
     std::vector<std::vector<double>> rows;
     for (std::size_t t = 0; t < ids.size(); ++t) {
       const StepSequence step{&*cache, static_cast<std::int64_t>(t), ids.subspan(t, 1),
@@ -119,8 +107,8 @@ class EvalTest : public ::testing::Test {
   // With `sequences` that may run at once.
   static EvaluatedFile generate(const EvalData& data, const EvalSettings& settings, ResultsLog& log,
                                 int sequences = 64) {
-    const auto engine = engine_over(model().weights, {.converted = kConverted, .max_sequences = sequences});
-    auto evaluated = score_generated(model(), *engine, data, settings, log);
+    const auto engine = engine_over(model().weights, {.max_sequences = sequences});
+    auto evaluated = score_generated(model(), plans(), *engine, data, settings, log);
     EXPECT_TRUE(evaluated.ok()) << evaluated.error().message;
     return *std::move(evaluated);
   }

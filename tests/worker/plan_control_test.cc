@@ -14,17 +14,16 @@ class PlanControlTest : public ::testing::Test {
     return control_.change({1, plan, allow_undistilled, "a test"});
   }
 
-  std::unique_ptr<Engine> engine_ = engine_over(golden_weights("stories260K", kernels::DType::kF32));
-  LoadedChain chain_ = load_chain(golden("stories260K"), engine_->weights());
-  PlanControl control_{*engine_, chain_};
+  std::shared_ptr<const ModelWeights> weights_ = golden_weights("stories260K", kernels::DType::kF32);
+  PlanControl control_{weights_, load_chain(golden("stories260K"), *weights_)};
 };
 
 TEST_F(PlanControlTest, RefusesLayersThatWereNeverDistilled) {
   const auto result = change(2, false);
   ASSERT_TRUE(result.error.has_value());
   EXPECT_EQ(result.error->code, ErrorCode::kRefused);
-  EXPECT_EQ(control_.plan(), 0);
-  EXPECT_EQ(engine_->largest_plan(), 0) << "nothing has changed";
+  EXPECT_EQ(control_.in_force()->number(), 0);
+  EXPECT_EQ(control_.plans().largest(), 0) << "nothing has changed";
 }
 
 TEST_F(PlanControlTest, RefusesMoreLayersThanThereAre) {
@@ -74,15 +73,12 @@ class PlanControlOverAChain : public ::testing::Test {
                              {1, 0.01, 1.02, 0.98, nlohmann::json::object()}};
     model_.save();
     model_.damage(2);
-    const auto weights = *load_weights(model_.path(), kernels::DType::kF32);
-    chain_ = load_chain(model_.path(), *weights);
-    engine_ = *Engine::create(kernels::make_cpu_backend(1), weights, chain_, {});
-    control_ = std::make_unique<PlanControl>(*engine_, chain_);
+    weights_ = *load_weights(model_.path(), kernels::DType::kF32);
+    control_ = std::make_unique<PlanControl>(weights_, load_chain(model_.path(), *weights_));
   }
 
   testing::ChainedModel model_{"stories260K", {2, 0, 4, 1, 3}, 3};
-  LoadedChain chain_{ConversionOrder::by_index(5), std::nullopt, {}, {}};
-  std::unique_ptr<Engine> engine_;
+  std::shared_ptr<const ModelWeights> weights_;
   std::unique_ptr<PlanControl> control_;
 };
 
@@ -107,19 +103,19 @@ TEST_F(PlanControlOverAChain, StopsBeforeTheDamagedLayerAndSaysWhy) {
 
 TEST_F(PlanControlOverAChain, ResultsNameEditionPlanAndItsQuality) {
   schema::JobMetrics metrics;
-  control_->describe(1, metrics);
+  describe(*control_->plans().plan(1), metrics);
   EXPECT_EQ(metrics.plan, 1u);
   EXPECT_EQ(metrics.quality, 0.98);
   EXPECT_EQ(metrics.edition.size(), 32u);
-  control_->describe(2, metrics);
+  describe(*control_->plans().plan(2), metrics);
   EXPECT_EQ(metrics.quality, std::nullopt) << "plan 2 was not measured";
-  control_->describe(0, metrics);
+  describe(*control_->plans().plan(0), metrics);
   EXPECT_EQ(metrics.quality, 1.0);
 
   const std::string edition = metrics.edition;
   model_.manifest.plans[1].quality = 0.97;
   model_.save();
-  EXPECT_NE(load_chain(model_.path(), engine_->weights()).edition, edition);
+  EXPECT_NE(load_chain(model_.path(), *weights_).edition, edition);
 }
 
 TEST_F(PlanControlOverAChain, ReportsWhatTheChainMeasured) {

@@ -42,7 +42,7 @@ class TaskTest : public ::testing::Test {
       void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
       Task& task;
     };
-    auto task = Task::create(model, spec, 1, 0);
+    auto task = Task::create(model, spec, 1, undistilled_plans(*model.weights).plan(0));
     EXPECT_TRUE(task.ok());
     const auto engine = engine_over(model.weights);
     EXPECT_TRUE(engine->add(task->take_request()).ok());
@@ -61,11 +61,12 @@ class TaskTest : public ::testing::Test {
 
 TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {
   const auto model = load("[prompt]\nqa = \"{document}\\n{question} \"\n");
-  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 7, 3);
+  const auto plan = undistilled_plans(*model.weights, 3).plan(3);
+  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 7, plan);
   ASSERT_TRUE(task.ok());
   const EngineRequest request = task->take_request();
   EXPECT_EQ(request.id, 7u);
-  EXPECT_EQ(request.plan, 3);
+  EXPECT_EQ(request.plan, plan);
   ASSERT_EQ(request.tails.size(), 2u);
   EXPECT_NE(request.tails[0], request.tails[1]);
   EXPECT_EQ(task->outputs().size(), 2u);
@@ -73,7 +74,7 @@ TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {
 
 TEST_F(TaskTest, APlaceholderInsideADocumentIsText) {
   const auto model = load("[prompt]\nqa = \"{document} {question}\"\n");
-  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 1, 0);
+  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 1, nullptr);
   ASSERT_TRUE(plain.ok());
   const auto head = plain->take_request().head;
   EXPECT_EQ(model.tokenizer->decode(std::span(head).subspan(1), TextPosition::kBeginning), "A {question} B");
@@ -103,7 +104,7 @@ TEST_F(TaskTest, ALengthEndIsReportedWithItsTokens) {
 
 TEST_F(TaskTest, TextThatIsNoUtf8IsRefused) {
   const auto model = load("");
-  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 1, 0);
+  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 1, nullptr);
   ASSERT_FALSE(task.ok());
   EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
 }

@@ -1,46 +1,22 @@
 // What sequences keep between steps, within one memory budget: KV pages for each attention layer, a slot for
-// each DSLA layer: two float32 states and, where the layer has a window, the ring of its latest tokens.
+// each DSLA layer (plan.h). Pages are all of one size; a slot takes as many as its plan says.
 //
 // All a sequence will ever need is taken when it is admitted, so a running sequence never runs out of memory
-// and nothing is ever preempted. Thread safety: one user at a time.
+// and nothing is ever preempted. The pool knows no plan of its own: sequences of any plans and editions of a
+// chain lie in it side by side. Thread safety: one user at a time.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "schema/result.h"
 #include "worker/engine/block_arena.h"
-#include "worker/model/config.h"
-#include "worker/model/conversion_order.h"
-#include "worker/model/dsla_variant.h"
-#include "worker/model/loaded_chain.h"
+#include "worker/engine/plan.h"
 
 namespace dslad::worker {
-
-// What a sequence keeps of one converted layer.
-struct SlotShape {
-  kernels::DslaShape states;
-  kernels::WindowShape window;  // of the ring behind the states; its `window` is 0 where the layer has none
-
-  [[nodiscard]] std::size_t bytes() const {
-    return (states.state_floats() + window.ring_floats()) * sizeof(float);
-  }
-};
-
-struct CacheShape {
-  kernels::KvLayout kv;
-  std::vector<SlotShape> slots;  // by layer
-
-  [[nodiscard]] const SlotShape& slot(int layer) const { return slots[static_cast<std::size_t>(layer)]; }
-  [[nodiscard]] int widest_d_k() const;
-  [[nodiscard]] bool has_window() const;  // of any layer
-};
-
-// Of a model with these converted layers (by layer). Where there is none, an undistilled one has room. A
-// window longer than the model's context is the context: no sequence has more tokens.
-CacheShape cache_shape(const LlamaConfig& config, kernels::DType kv_dtype, const ConvertedLayers& converted);
-kernels::DslaShape dsla_shape(const LlamaConfig& config, const DslaVariant& variant);
 
 class CachePool;
 
@@ -52,7 +28,7 @@ class SequenceCache {
   SequenceCache& operator=(SequenceCache&& other) noexcept;
   ~SequenceCache();
 
-  [[nodiscard]] int plan() const { return plan_; }
+  [[nodiscard]] const Plan& plan() const { return *plan_; }
   [[nodiscard]] std::int64_t capacity() const { return capacity_; }  // tokens
   // Pages of an attention layer in token order; REQUIRES: the plan leaves the layer as attention.
   [[nodiscard]] const std::int32_t* pages(int layer) const {
@@ -68,7 +44,7 @@ class SequenceCache {
   void release();
 
   CachePool* pool_ = nullptr;
-  int plan_ = 0;
+  std::shared_ptr<const Plan> plan_;
   std::int64_t capacity_ = 0;
   std::vector<std::vector<std::int32_t>> layers_;  // attention: its pages; DSLA: the run that holds its slot
 };
@@ -76,16 +52,18 @@ class SequenceCache {
 class CachePool {
  public:
   // The pool may hand out at most `budget_bytes`; kResourceExhausted when the device cannot provide them.
-  static Result<std::unique_ptr<CachePool>> create(kernels::Backend& backend, const CacheShape& shape,
-                                                   const ConversionOrder& order, std::size_t budget_bytes);
+  static Result<std::unique_ptr<CachePool>> create(kernels::Backend& backend, const kernels::KvLayout& kv,
+                                                   std::size_t budget_bytes);
 
   // Pages that a sequence of `tokens` tokens needs under `plan`.
-  [[nodiscard]] std::int64_t pages_needed(int plan, std::int64_t tokens) const;
+  [[nodiscard]] std::int64_t pages_needed(const Plan& plan, std::int64_t tokens) const;
   // Pages that fork() takes for a child of `tokens` tokens whose first `prefix_tokens` are the prefix's.
-  [[nodiscard]] std::int64_t pages_to_fork(int plan, std::int64_t prefix_tokens, std::int64_t tokens) const;
+  [[nodiscard]] std::int64_t pages_to_fork(const Plan& plan, std::int64_t prefix_tokens,
+                                           std::int64_t tokens) const;
 
-  // Room for `tokens` tokens, DSLA states zeroed; nothing when it does not fit now.
-  std::optional<SequenceCache> allocate(int plan, std::int64_t tokens);
+  // Room for `tokens` tokens, DSLA states zeroed; nothing when it does not fit now. REQUIRES: the plan's
+  // pages are of the pool's layout.
+  std::optional<SequenceCache> allocate(std::shared_ptr<const Plan> plan, std::int64_t tokens);
 
   // A sequence that continues the first `prefix_tokens` tokens of `prefix` up to `tokens`: whole pages are
   // shared, the last partial page, the states and the rings are copied. Nothing when it does not fit now.
@@ -95,9 +73,9 @@ class CachePool {
   // Makes `child`, which came from fork() with the same arguments, a fresh continuation again.
   void refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
-  [[nodiscard]] const CacheShape& shape() const { return shape_; }
+  [[nodiscard]] const kernels::KvLayout& kv() const { return kv_; }
   [[nodiscard]] void* base() const { return memory_.get(); }
-  [[nodiscard]] std::size_t page_bytes() const { return shape_.kv.page_bytes(); }
+  [[nodiscard]] std::size_t page_bytes() const { return kv_.page_bytes(); }
   [[nodiscard]] std::int64_t total_pages() const { return arena_.size(); }
   [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages(); }
   [[nodiscard]] std::size_t kv_bytes_used() const;
@@ -105,17 +83,13 @@ class CachePool {
 
  private:
   friend class SequenceCache;
-  CachePool(kernels::Backend::Buffer memory, const CacheShape& shape, const ConversionOrder& order,
-            std::int32_t pages);
+  CachePool(kernels::Backend::Buffer memory, const kernels::KvLayout& kv, std::int32_t pages);
   [[nodiscard]] std::byte* page(std::int32_t number) const;
   bool take(SequenceCache& cache, int layer, std::int64_t pages);
 
   kernels::Backend::Buffer memory_;
-  CacheShape shape_;
-  ConversionOrder order_;
+  kernels::KvLayout kv_;
   BlockArena arena_;
-  std::vector<std::int32_t> slot_pages_;  // of a converted layer's slot, by layer
-  std::vector<std::int64_t> slots_to_;    // pages of all slots of a sequence, by plan
   std::int64_t slot_pages_in_use_ = 0;
 };
 

@@ -10,39 +10,20 @@ using kernels::RowKind;
 
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
-                                               const ConversionOrder& order, const EngineLimits& limits,
-                                               const ConvertedLayers& converted) {
-  auto caches = CachePool::create(*backend, cache_shape(weights->config, weights->dtype, converted), order,
-                                  limits.cache_bytes);
+                                               const EngineLimits& limits) {
+  auto caches = CachePool::create(*backend, kv_layout(weights->config, weights->dtype), limits.cache_bytes);
   if (!caches) return caches.error();
-  std::unique_ptr<Engine> engine(
-      new Engine(std::move(backend), std::move(weights), order, limits, *std::move(caches)));
-  for (std::size_t layer = 0; layer < converted.size(); ++layer) {
-    if (converted[layer] != nullptr) engine->install(static_cast<int>(layer), converted[layer]);
-  }
-  return engine;
-}
-
-Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
-                                               std::shared_ptr<const ModelWeights> weights,
-                                               const LoadedChain& chain, const EngineLimits& limits) {
-  return create(std::move(backend), std::move(weights), chain.order, limits, chain.by_layer());
+  return std::unique_ptr<Engine>(
+      new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));
 }
 
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
-               const ConversionOrder& order, const EngineLimits& limits, std::unique_ptr<CachePool> caches)
+               const EngineLimits& limits, std::unique_ptr<CachePool> caches)
     : backend_(std::move(backend)),
       weights_(std::move(weights)),
-      order_(order),
       limits_(limits),
       caches_(std::move(caches)),
-      forward_(*backend_, weights_, order_, *caches_) {}
-
-int Engine::largest_plan() const {
-  int plan = 0;
-  while (plan < order_.layers() && converted(order_.layer_at(plan)) != nullptr) ++plan;
-  return plan;
-}
+      forward_(*backend_, weights_, *caches_) {}
 
 Status Engine::check(const EngineRequest& request) const {
   const std::int64_t context = weights_->config.context;
@@ -69,10 +50,9 @@ Status Engine::check(const EngineRequest& request) const {
     known = known && std::all_of(tail.begin(), tail.end(), in_vocabulary);
   if (!known)
     return Error{ErrorCode::kInvalidArgument, "the tokenizer yields ids beyond the model's vocabulary"};
-  if (request.plan < 0 || request.plan > largest_plan()) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("plan {} needs converted layers that do not exist; the largest plan is {}",
-                             request.plan, largest_plan())};
+  if (request.plan == nullptr || request.plan->layers() != weights_->config.layers ||
+      request.plan->kv().page_bytes() != caches_->page_bytes()) {
+    return Error{ErrorCode::kInvalidArgument, "the request's plan is of another model than the engine's"};
   }
   const std::int64_t pages = RunningRequest::pages_needed(request, context, *caches_);
   if (pages > caches_->total_pages()) {

@@ -3,8 +3,8 @@
 //
 // Requests are admitted in the order they came, as soon as memory for all they may need is free. Between
 // requests nothing is shared but time: the same request under the same plan gives the same greedy tokens
-// alone or in company. Thread safety: one caller at a time. Fails soft: a bad request is refused by add(),
-// before it can disturb others.
+// alone or in company. The engine knows no plan but those that its requests bring along. Thread safety: one
+// caller at a time. Fails soft: a bad request is refused by add(), before it can disturb others.
 #pragma once
 
 #include <deque>
@@ -17,7 +17,6 @@
 #include "worker/engine/forward.h"
 #include "worker/engine/request.h"
 #include "worker/engine/running_request.h"
-#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
 
@@ -33,19 +32,12 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // With the layers of `converted` (by layer; null or missing: none) installed. Of others only undistilled
-  // forms may be, later.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
-                                                const ConversionOrder& order, const EngineLimits& limits,
-                                                const ConvertedLayers& converted = {});
-  // With the chain's order and its distilled layers.
-  static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
-                                                std::shared_ptr<const ModelWeights> weights,
-                                                const LoadedChain& chain, const EngineLimits& limits);
+                                                const EngineLimits& limits);
 
-  // Queues a request. kInvalidArgument: it does not fit the context or is malformed; kResourceExhausted: it
-  // can never fit the cache budget; kRefused: its plan needs a layer that has no converted form yet.
+  // Queues a request. kInvalidArgument: it does not fit the context or is malformed, or its plan is of
+  // another model; kResourceExhausted: it can never fit the cache budget.
   Status add(EngineRequest request);
   // Forgets a request, waiting or running, and frees its memory; the sink hears no more of it. False if
   // unknown.
@@ -55,17 +47,7 @@ class Engine {
   // no memory for the step; no request has advanced.
   Result<bool> step(EngineSink& sink);
 
-  // Makes the converted form of a layer available; running sequences keep their plans. REQUIRES: it is
-  // undistilled, or of a variant that may stand in one chain with the engine's and is no wider.
-  void install(int layer, std::shared_ptr<const DslaWeights> dsla) {
-    forward_.set_converted(layer, std::move(dsla));
-  }
-  [[nodiscard]] const DslaWeights* converted(int layer) const { return forward_.converted(layer); }
-  // The largest plan whose layers all have a converted form.
-  [[nodiscard]] int largest_plan() const;
-
   [[nodiscard]] const ModelWeights& weights() const { return *weights_; }
-  [[nodiscard]] const ConversionOrder& order() const { return order_; }
   [[nodiscard]] const CachePool& caches() const { return *caches_; }
   [[nodiscard]] const EngineCounters& counters() const { return counters_; }
   [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
@@ -73,7 +55,7 @@ class Engine {
 
  private:
   Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
-         const ConversionOrder& order, const EngineLimits& limits, std::unique_ptr<CachePool> caches);
+         const EngineLimits& limits, std::unique_ptr<CachePool> caches);
 
   // A sequence's part of the step being built.
   struct Part {
@@ -90,7 +72,6 @@ class Engine {
 
   std::unique_ptr<kernels::Backend> backend_;
   std::shared_ptr<const ModelWeights> weights_;
-  ConversionOrder order_;
   EngineLimits limits_;
   std::unique_ptr<CachePool> caches_;
   Forward forward_;

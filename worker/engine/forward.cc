@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 namespace dslad::worker {
@@ -32,6 +33,27 @@ bool copies_features(const DslaVariant& variant) {
          variant.expand_k > 1;
 }
 
+// Whether a plan's rows come first. Plans of one edition nest: in the order of their numbers the rows that
+// one form of a layer serves lie side by side, whichever layer it is.
+bool precedes(const Plan& a, const Plan& b) {
+  if (&a == &b) return false;
+  if (const int order = a.edition().compare(b.edition()); order != 0) return order < 0;
+  if (a.number() != b.number()) return a.number() < b.number();
+  return std::less<>{}(&a, &b);
+}
+
+// Adds rows to blocks that end before them; decode rows that lie side by side become one block.
+void append(std::vector<RowBlock>& blocks, const RowBlock& rows) {
+  const bool extends = rows.kind == RowKind::kDecode && !blocks.empty() &&
+                       blocks.back().kind == RowKind::kDecode &&
+                       blocks.back().first + blocks.back().rows == rows.first;
+  if (extends) {
+    blocks.back().rows += rows.rows;
+  } else {
+    blocks.push_back(rows);
+  }
+}
+
 }  // namespace
 
 // Decode rows come first, those of one plan side by side, so that each layer sees few and large blocks.
@@ -40,7 +62,8 @@ struct Forward::Rows {
     std::vector<std::size_t> by_place(step.size());
     std::iota(by_place.begin(), by_place.end(), std::size_t{0});
     std::stable_sort(by_place.begin(), by_place.end(), [&](std::size_t a, std::size_t b) {
-      return std::pair(step[a].kind, step[a].cache->plan()) < std::pair(step[b].kind, step[b].cache->plan());
+      if (step[a].kind != step[b].kind) return step[a].kind < step[b].kind;
+      return precedes(step[a].cache->plan(), step[b].cache->plan());
     });
     first_row.resize(step.size());
     for (const std::size_t i : by_place) {
@@ -51,29 +74,17 @@ struct Forward::Rows {
       }
     }
     order = std::move(by_place);
+    for (const std::size_t i : order) append(all, block_of(i));
   }
 
   [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(ids.size()); }
   [[nodiscard]] std::int64_t rows_of(std::size_t i) const {
     return static_cast<std::int64_t>(step[i].tokens.size());
   }
-
-  // Blocks of the sequences for which `keep` holds; decode rows that lie side by side become one block.
-  template <typename Keep>
-  [[nodiscard]] std::vector<RowBlock> blocks(Keep keep) const {
-    std::vector<RowBlock> out;
-    for (const std::size_t i : order) {
-      if (!keep(step[i])) continue;
-      const bool extends = step[i].kind == RowKind::kDecode && !out.empty() &&
-                           out.back().kind == RowKind::kDecode &&
-                           out.back().first + out.back().rows == first_row[i];
-      if (extends) {
-        out.back().rows += rows_of(i);
-      } else {
-        out.push_back({first_row[i], rows_of(i), step[i].kind});
-      }
-    }
-    return out;
+  [[nodiscard]] RowBlock block_of(std::size_t i) const { return {first_row[i], rows_of(i), step[i].kind}; }
+  // The form that the sequence's plan gives the layer; null: attention.
+  [[nodiscard]] const DslaWeights* dsla(std::size_t i, int layer) const {
+    return step[i].cache->plan().dsla(layer);
   }
 
   std::span<const StepSequence> step;
@@ -83,19 +94,15 @@ struct Forward::Rows {
   std::vector<std::int32_t> positions;   // by row
   std::vector<RowBlock> all;             // every row, by blocks
   std::vector<std::int64_t> logit_rows;  // rows whose logits are wanted, by sequence
-  std::vector<int> logit_plans;          // their sequences' plans
+  std::vector<const Plan*> logit_plans;  // their sequences' plans
 };
 
 Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                 const ConversionOrder& order, const CachePool& caches)
+                 const CachePool& caches)
     : backend_(backend),
       weights_(std::move(weights)),
-      order_(order),
       caches_(caches),
       rope_(weights_->config.inverse_frequencies(), weights_->config.context),
-      converted_(weights_->layers.size()),
-      qkv_width_(std::int64_t{weights_->config.heads + 2 * weights_->config.kv_heads} *
-                 weights_->config.head_dim),
       x_(empty_buffer()),
       h_(empty_buffer()),
       qkv_(empty_buffer()),
@@ -108,33 +115,26 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       state_heads_(empty_buffer()),
       mapped_(empty_buffer()) {}
 
-void Forward::set_converted(int layer, std::shared_ptr<const DslaWeights> dsla) {
-  if (dsla != nullptr && dsla->qkv.n() > qkv_width_) {
-    qkv_width_ = dsla->qkv.n();
-    capacity_ = 0;
-  }
-  converted_[static_cast<std::size_t>(layer)] = std::move(dsla);
-}
-
-const DslaWeights* Forward::converted(int layer) const {
-  return converted_[static_cast<std::size_t>(layer)].get();
-}
-
-Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
+Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths) {
   const LlamaConfig& c = weights_->config;
   const auto grow = [&](kernels::Backend::Buffer& buffer, std::int64_t row_count, std::int64_t width) {
     buffer = empty_buffer();
+    if (width == 0) return true;
     buffer = backend_.allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
     return buffer != nullptr;
   };
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
   bool enough = true;
-  if (rows > capacity_) {
-    const std::int64_t d_k = caches_.shape().widest_d_k();
-    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) && grow(qkv_, rows, qkv_width_) &&
-             grow(gates_, rows, 2 * c.kv_heads * d_k) && grow(mapped_, rows, (c.heads + c.kv_heads) * d_k) &&
-             grow(heads_, rows, heads_width) && grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size});
-    if (caches_.shape().has_window()) enough = enough && grow(state_heads_, rows, heads_width);
+  RowWidths wider = widths_;
+  wider.cover(widths);
+  if (rows > capacity_ || wider != widths_) {
+    rows = std::max(rows, capacity_);
+    widths_ = wider;
+    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
+             grow(qkv_, rows, widths_.qkv) && grow(gates_, rows, 2 * c.kv_heads * widths_.d_k) &&
+             grow(mapped_, rows, (c.heads + c.kv_heads) * widths_.d_k) && grow(heads_, rows, heads_width) &&
+             grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size}) &&
+             grow(state_heads_, rows, widths_.window ? heads_width : 0);
     capacity_ = enough ? rows : 0;
   }
   if (enough && logit_rows > logit_capacity_) {
@@ -151,22 +151,24 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows) {
 
 Status Forward::run(std::span<const StepSequence> step) {
   Rows rows(step);
-  rows.all = rows.blocks([](const StepSequence&) { return true; });
+  RowWidths widths;
   for (std::size_t i = 0; i < step.size(); ++i) {
+    const Plan& plan = step[i].cache->plan();
+    widths.cover(plan.widths());
     const std::int64_t end = rows.first_row[i] + rows.rows_of(i);
     for (std::int64_t row = end - wanted_rows(step[i]); row < end; ++row) {
       rows.logit_rows.push_back(row);
-      rows.logit_plans.push_back(step[i].cache->plan());
+      rows.logit_plans.push_back(&plan);
     }
   }
-  Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()));
+  Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()), widths);
   if (!room) return room;
 
   backend_.embed(rows.ids, weights_->embedding, floats(x_));
   for (int layer = 0; layer + 1 < weights_->config.layers; ++layer) {
     const LayerBlocks blocks = blocks_of(layer, rows);
     mix(layer, rows, blocks);
-    add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks);
+    add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks, rows.all);
   }
   last_layer(rows);
   return ok_status();
@@ -177,31 +179,28 @@ std::span<const float> Forward::logits(std::size_t i) const {
   return {floats(logits_) + i * vocab, vocab};
 }
 
-Forward::LayerBlocks Forward::blocks_of(int layer, const Rows& rows) const {
-  const auto is_dsla = [&](const StepSequence& s) { return order_.converted(layer, s.cache->plan()); };
-  return {rows.blocks([&](const StepSequence& s) { return !is_dsla(s); }), rows.blocks(is_dsla), rows.all};
+void Forward::LayerBlocks::add(const DslaWeights* dsla_of_rows, const RowBlock& rows) {
+  if (dsla_of_rows == nullptr) append(softmax, rows);
+  if (dsla_of_rows == nullptr || !dsla_of_rows->own_projections()) append(shared, rows);
+  if (dsla_of_rows == nullptr) return;
+  auto mine = std::ranges::find(dsla, dsla_of_rows, &DslaRows::dsla);
+  if (mine == dsla.end()) mine = dsla.insert(mine, {dsla_of_rows, {}});
+  append(mine->blocks, rows);
 }
 
-// Single rows wherever they stand in a prompt or an answer: one kind of block for all.
-Forward::LayerBlocks Forward::logit_blocks(int layer, const Rows& rows) const {
+Forward::LayerBlocks Forward::blocks_of(int layer, const Rows& rows) {
   LayerBlocks out;
-  const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
-  if (count > 0) out.all.push_back({0, count, RowKind::kDecode});
-  for (std::int64_t row = 0; row < count; ++row) {
-    const bool converted = order_.converted(layer, rows.logit_plans[static_cast<std::size_t>(row)]);
-    auto& blocks = converted ? out.dsla : out.softmax;
-    if (!blocks.empty() && blocks.back().first + blocks.back().rows == row) {
-      ++blocks.back().rows;
-    } else {
-      blocks.push_back({row, 1, RowKind::kDecode});
-    }
-  }
+  for (const std::size_t i : rows.order) out.add(rows.dsla(i, layer), rows.block_of(i));
   return out;
 }
 
-// A layer that was not distilled shares the teacher's q, k, v and o: one product serves both kinds of rows.
-bool Forward::apart(int layer, const LayerBlocks& blocks) const {
-  return !blocks.dsla.empty() && converted(layer)->own_projections();
+// Single rows wherever they stand in a prompt or an answer: one kind of block for all.
+Forward::LayerBlocks Forward::logit_blocks(int layer, const Rows& rows) {
+  LayerBlocks out;
+  for (std::size_t row = 0; row < rows.logit_plans.size(); ++row) {
+    out.add(rows.logit_plans[row]->dsla(layer), {static_cast<std::int64_t>(row), 1, RowKind::kDecode});
+  }
+  return out;
 }
 
 void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
@@ -210,27 +209,30 @@ void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
   const std::int64_t hidden = c.hidden_size;
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
-  const bool own = apart(layer, blocks);
-  project(floats(h_), w.qkv, floats(qkv_), qkv_width_, false, own ? blocks.softmax : blocks.all);
-  if (own) project(floats(h_), converted(layer)->qkv, floats(qkv_), qkv_width_, false, blocks.dsla);
+  project(floats(h_), w.qkv, floats(qkv_), widths_.qkv, false, blocks.shared);
+  for (const DslaRows& mine : blocks.dsla) {
+    if (mine.dsla->own_projections())
+      project(floats(h_), mine.dsla->qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
+  }
   if (!blocks.softmax.empty()) softmax_attention(layer, rows, blocks.softmax);
-  if (!blocks.dsla.empty()) linear_attention(layer, rows, blocks.dsla);
+  for (const DslaRows& mine : blocks.dsla) linear_attention(layer, rows, mine);
 }
 
 void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t count,
-                          const LayerBlocks& blocks) {
+                          const LayerBlocks& blocks, std::span<const RowBlock> all) {
   const LlamaConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
-  const bool own = apart(layer, blocks);
-  project(heads, w.output, x, hidden, true, own ? blocks.softmax : blocks.all);
-  if (own) project(heads, converted(layer)->output, x, hidden, true, blocks.dsla);
+  project(heads, w.output, x, hidden, true, blocks.shared);
+  for (const DslaRows& mine : blocks.dsla) {
+    if (mine.dsla->own_projections()) project(heads, mine.dsla->output, x, hidden, true, mine.blocks);
+  }
 
   backend_.rms_norm(
       {x, hidden, w.mlp_norm.data(), floats(h_), hidden, count, hidden, static_cast<float>(c.rms_norm_eps)});
-  project(floats(h_), w.gate_up, floats(gate_up_), 2 * width, false, blocks.all);
+  project(floats(h_), w.gate_up, floats(gate_up_), 2 * width, false, all);
   backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, count, width});
-  backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, blocks.all});
+  backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, all});
 }
 
 void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
@@ -243,14 +245,14 @@ Forward::Qkv Forward::qkv() const {
   const std::int64_t q_width = std::int64_t{c.heads} * c.head_dim,
                      kv_width = std::int64_t{c.kv_heads} * c.head_dim;
   const float* q = floats(qkv_);
-  return {q, q + q_width, q + q_width + kv_width, qkv_width_};
+  return {q, q + q_width, q + q_width + kv_width, widths_.qkv};
 }
 
 void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   for (const RowBlock& block : blocks) {
     // q and k lie side by side: one call rotates the heads of both.
-    backend_.rope({floats(qkv_) + block.first * qkv_width_, qkv_width_, rows.positions.data() + block.first,
+    backend_.rope({floats(qkv_) + block.first * widths_.qkv, widths_.qkv, rows.positions.data() + block.first,
                    block.rows, c.heads + c.kv_heads, &rope_});
   }
 }
@@ -262,27 +264,19 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
-    if (order_.converted(layer, s.cache->plan())) continue;
+    if (rows.dsla(i, layer) != nullptr) continue;
     const std::int64_t silent = last ? rows.rows_of(i) - wanted_rows(s) : 0;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer), silent});
   }
   const Qkv x = qkv();
-  backend_.attention({x.q,
-                      x.stride,
-                      x.k,
-                      x.v,
-                      x.stride,
-                      floats(heads_),
-                      std::int64_t{c.heads} * c.head_dim,
-                      c.heads,
-                      1.0f / std::sqrt(static_cast<float>(c.head_dim)),
-                      caches_.base(),
-                      {weights_->dtype, c.kv_heads, c.head_dim},
+  backend_.attention({x.q, x.stride, x.k, x.v, x.stride, floats(heads_), std::int64_t{c.heads} * c.head_dim,
+                      c.heads, 1.0f / std::sqrt(static_cast<float>(c.head_dim)), caches_.base(), caches_.kv(),
                       pieces});
 }
 
-void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
-  const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
+void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine) {
+  const DslaWeights& dsla = *mine.dsla;
+  const std::vector<RowBlock>& blocks = mine.blocks;
   const DslaVariant& variant = dsla.variant;
   const bool windowed = variant.window > 0;
   float* state_heads = floats(windowed ? state_heads_ : heads_);
@@ -291,37 +285,36 @@ void Forward::linear_attention(int layer, const Rows& rows, std::span<const RowB
   if (!variant.rotary && copies_features(variant)) map_features(variant, blocks);
   if (variant.expand_k > 1) narrow_heads(variant, blocks);
   if (variant.rotary || windowed) rotate(rows, blocks);
-  if (windowed) window_attention(layer, rows);
+  if (windowed) window_attention(layer, rows, dsla);
   if (variant.rotary && copies_features(variant)) map_features(variant, blocks);
-  dual_state_attention(layer, rows, state_heads);
+  dual_state_attention(layer, rows, dsla, state_heads);
   if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
   if (windowed) add_shares(state_heads, dsla.share, blocks);
 }
 
-void Forward::window_attention(int layer, const Rows& rows) {
+void Forward::window_attention(int layer, const Rows& rows, const DslaWeights& dsla) {
   const LlamaConfig& c = weights_->config;
   std::vector<kernels::WindowPiece> pieces;
   for (const std::size_t i : rows.order) {
+    if (rows.dsla(i, layer) != &dsla) continue;
     const StepSequence& s = rows.step[i];
-    if (!order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->ring(layer)});
   }
   const Qkv x = qkv();
-  backend_.window_attention({caches_.shape().slot(layer).window, x.q, x.stride, x.k, x.v, x.stride,
+  backend_.window_attention({slot_shape(c, dsla.variant).window, x.q, x.stride, x.k, x.v, x.stride,
                              floats(heads_), std::int64_t{c.heads} * c.head_dim,
                              1.0f / std::sqrt(static_cast<float>(c.head_dim)), pieces});
 }
 
-void Forward::dual_state_attention(int layer, const Rows& rows, float* heads) {
+void Forward::dual_state_attention(int layer, const Rows& rows, const DslaWeights& dsla, float* heads) {
   const LlamaConfig& c = weights_->config;
-  const DslaWeights& dsla = *converted_[static_cast<std::size_t>(layer)];
   std::vector<kernels::DslaPiece> pieces;
   for (const std::size_t i : rows.order) {
+    if (rows.dsla(i, layer) != &dsla) continue;
     const StepSequence& s = rows.step[i];
-    if (!order_.converted(layer, s.cache->plan())) continue;
     pieces.push_back({rows.first_row[i], rows.rows_of(i), s.cache->state(layer)});
   }
-  const kernels::DslaShape shape = dsla_shape(c, dsla.variant);
+  const kernels::DslaShape shape = slot_shape(c, dsla.variant).states;
   const Qkv x = qkv();
   const float *q = x.q, *k = x.k;
   std::int64_t qk_stride = x.stride;
@@ -352,7 +345,7 @@ void Forward::narrow_heads(const DslaVariant& variant, std::span<const RowBlock>
   const std::int64_t heads = c.heads + c.kv_heads, channels = variant.key_channels(c.head_dim);
   for (const RowBlock& block : blocks) {
     for (std::int64_t row = block.first; row < block.first + block.rows; ++row) {
-      float* const from = floats(qkv_) + row * qkv_width_;
+      float* const from = floats(qkv_) + row * widths_.qkv;
       float* to = from + c.head_dim;
       for (std::int64_t head = 1; head < heads; ++head)
         to = std::copy_n(from + head * channels, c.head_dim, to);
@@ -386,9 +379,10 @@ void Forward::last_layer(const Rows& rows) {
   mix(layer, rows, blocks_of(layer, rows));
   const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
   if (count == 0) return;
+  const RowBlock all{0, count, RowKind::kDecode};
   gather(floats(x_), c.hidden_size, rows.logit_rows, floats(selected_));
   gather(floats(heads_), std::int64_t{c.heads} * c.head_dim, rows.logit_rows, floats(selected_heads_));
-  add_outputs(layer, floats(selected_heads_), floats(selected_), count, logit_blocks(layer, rows));
+  add_outputs(layer, floats(selected_heads_), floats(selected_), count, logit_blocks(layer, rows), {&all, 1});
   output_logits(count);
 }
 

@@ -3,11 +3,12 @@
 //
 //   x += W_o mix(norm(x)),  x += W_down (silu(W_gate norm(x)) * W_up norm(x))     layer by layer
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
-// what, a window of exact attention beside it for one), by layer and plan; a distilled layer has projections
-// of its own, W_o among them. A row's result does not depend on the other sequences of the step
-// (kernels/rows.h). In the last layer only rows whose logits are wanted attend and go beyond mix: the others
-// leave nothing behind but keys, values and states. Thread safety: one caller at a time. The buffers grow to
-// the largest step seen.
+// what, a window of exact attention beside it for one), by layer and by the plan of the row's sequence; a
+// distilled layer has projections of its own, W_o among them. One step may hold plans of several editions of
+// a chain, and so several converted forms of one layer. A row's result does not depend on the other sequences
+// of the step (kernels/rows.h). In the last layer only rows whose logits are wanted attend and go beyond mix:
+// the others leave nothing behind but keys, values and states. Thread safety: one caller at a time. The
+// buffers grow to the largest step and the widest plan seen.
 #pragma once
 
 #include <cstdint>
@@ -37,13 +38,7 @@ struct StepSequence {
 
 class Forward {
  public:
-  Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-          const ConversionOrder& order, const CachePool& caches);
-
-  // Makes a layer's converted form available to plans that use it. REQUIRES: called before such a plan runs;
-  // its slot in the caches is of its variant, or of a wider one.
-  void set_converted(int layer, std::shared_ptr<const DslaWeights> dsla);
-  [[nodiscard]] const DslaWeights* converted(int layer) const;
+  Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, const CachePool& caches);
 
   // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted: by sequence of `step`, then by
   // token; valid until the next run. A row is the same whichever others are wanted. REQUIRES: tokens are
@@ -53,18 +48,29 @@ class Forward {
 
  private:
   struct Rows;  // where each sequence of the step lies in the activation matrix
-  Status reserve(std::int64_t rows, std::int64_t logit_rows);
+  Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
+  // Rows side by side in a matrix that one converted form of a layer serves.
+  struct DslaRows {
+    const DslaWeights* dsla;
+    std::vector<kernels::RowBlock> blocks;
+  };
   // Rows side by side in a matrix, by what they are to a layer.
   struct LayerBlocks {
-    std::vector<kernels::RowBlock> softmax, dsla, all;
+    std::vector<kernels::RowBlock> softmax;
+    // Rows with the teacher's projections: those above and those of forms that were not distilled, which
+    // share them. One product serves them all.
+    std::vector<kernels::RowBlock> shared;
+    std::vector<DslaRows> dsla;
+
+    void add(const DslaWeights* dsla_of_rows, const kernels::RowBlock& rows);
   };
-  [[nodiscard]] LayerBlocks blocks_of(int layer, const Rows& rows) const;
-  [[nodiscard]] LayerBlocks logit_blocks(int layer, const Rows& rows) const;
-  // Whether the layer's converted rows have projections of their own.
-  [[nodiscard]] bool apart(int layer, const LayerBlocks& blocks) const;
+  [[nodiscard]] static LayerBlocks blocks_of(int layer, const Rows& rows);
+  [[nodiscard]] static LayerBlocks logit_blocks(int layer, const Rows& rows);
   void mix(int layer, const Rows& rows, const LayerBlocks& blocks);  // x_ -> heads_
-  // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`.
-  void add_outputs(int layer, const float* heads, float* x, std::int64_t count, const LayerBlocks& blocks);
+  // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`, which
+  // are those of `all`.
+  void add_outputs(int layer, const float* heads, float* x, std::int64_t count, const LayerBlocks& blocks,
+                   std::span<const kernels::RowBlock> all);
   // y = x W^T or y += x W^T for the rows of `blocks`; x holds the step's rows side by side, y one every
   // `y_stride`.
   void project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
@@ -85,9 +91,9 @@ class Forward {
   void normalize_heads(float* heads, std::span<const float> weight,
                        std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
-  void linear_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
-  void window_attention(int layer, const Rows& rows);  // of converted rows, into heads_
-  void dual_state_attention(int layer, const Rows& rows, float* heads);
+  void linear_attention(int layer, const Rows& rows, const DslaRows& mine);
+  void window_attention(int layer, const Rows& rows, const DslaWeights& dsla);  // into heads_
+  void dual_state_attention(int layer, const Rows& rows, const DslaWeights& dsla, float* heads);
   // heads_ += share * x by head.
   void add_shares(const float* x, std::span<const float> share, std::span<const kernels::RowBlock> blocks);
   void last_layer(const Rows& rows);
@@ -96,12 +102,10 @@ class Forward {
 
   kernels::Backend& backend_;
   std::shared_ptr<const ModelWeights> weights_;
-  ConversionOrder order_;
   const CachePool& caches_;
   kernels::RopeTable rope_;
-  std::vector<std::shared_ptr<const DslaWeights>> converted_;  // by layer; null: never converted
 
-  std::int64_t qkv_width_;  // from row to row of qkv_: of the widest projections that a layer has
+  RowWidths widths_;  // that the buffers have; qkv_ has a row every widths_.qkv floats
   std::int64_t capacity_ = 0, logit_capacity_ = 0;                           // rows that the buffers hold
   kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, logits_;  // all f32
   kernels::Backend::Buffer selected_, selected_heads_;  // rows of x_ and heads_ whose logits are wanted

@@ -22,7 +22,8 @@ class Ignore : public EngineSink {
   void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
 };
 
-EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t tokens, int plan) {
+EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t tokens,
+                           const std::shared_ptr<const Plan>& plan) {
   std::mt19937 random(static_cast<unsigned>(id));
   const auto vocabulary = static_cast<std::uint32_t>(engine.weights().config.vocab_size);
   EngineRequest request;
@@ -39,16 +40,12 @@ EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t toke
 // Sequences in mid-answer, their past made up.
 class DecodeBatch {
  public:
-  DecodeBatch(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-              const ConversionOrder& order, const ConvertedLayers& converted, CachePool& caches, int plan)
+  DecodeBatch(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, CachePool& caches,
+              std::shared_ptr<const Plan> plan)
       : backend_(backend),
         caches_(caches),
-        plan_(plan),
-        forward_(backend, std::move(weights), order, caches) {
-    for (std::size_t layer = 0; layer < converted.size(); ++layer) {
-      forward_.set_converted(static_cast<int>(layer), converted[layer]);
-    }
-  }
+        plan_(std::move(plan)),
+        forward_(backend, std::move(weights), caches) {}
 
   // False when the pool is full.
   bool add(std::int64_t context, std::int64_t steps) {
@@ -81,14 +78,15 @@ class DecodeBatch {
 
   kernels::Backend& backend_;
   CachePool& caches_;
-  int plan_;
+  std::shared_ptr<const Plan> plan_;
   Forward forward_;
   std::vector<One> sequences_;
 };
 
 }  // namespace
 
-Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens, int plan) {
+Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
+                              std::int64_t tokens) {
   for (int i = 0; i < requests; ++i) {
     const Status added = engine.add(noise_prompt(engine, static_cast<RequestId>(i), tokens, plan));
     if (!added) return added.error();
@@ -103,25 +101,20 @@ Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens,
 }
 
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                             const ConversionOrder& order, const ConvertedLayers& converted, int sequences,
-                             std::int64_t context, std::int64_t steps, int plan) {
+                             const std::shared_ptr<const Plan>& plan, int sequences, std::int64_t context,
+                             std::int64_t steps) {
   constexpr std::int64_t kWarmUp = 2;
   constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
-  const LlamaConfig& c = weights->config;
-  const CacheShape shape = cache_shape(c, weights->dtype, converted);
   // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
   const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
-  std::size_t sequence_bytes = 0;
-  for (const SlotShape& slot : shape.slots) {
-    sequence_bytes += static_cast<std::size_t>(pages) * shape.kv.page_bytes() + slot.bytes();
-  }
-  const std::size_t budget = sequence_bytes * static_cast<std::size_t>(sequences);
-  auto caches = CachePool::create(backend, shape, order, budget);
+  const std::int64_t sequence_pages = pages * plan->layers() + plan->slots_pages();
+  const std::size_t budget = static_cast<std::size_t>(sequence_pages * sequences) * plan->kv().page_bytes();
+  auto caches = CachePool::create(backend, plan->kv(), budget);
   if (!caches) return caches.error();
   std::memset((*caches)->base(), kFill,
               static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
 
-  DecodeBatch batch(backend, std::move(weights), order, converted, **caches, plan);
+  DecodeBatch batch(backend, std::move(weights), **caches, plan);
   for (int i = 0; i < sequences; ++i) {
     if (!batch.add(context, steps + kWarmUp))
       return Error{ErrorCode::kInternal, "the measurement's caches are too small"};

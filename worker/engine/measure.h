@@ -19,13 +19,14 @@ struct Speed {
 };
 
 // `requests` prompts of `tokens` tokens each through an idle engine, to their first answer token.
-Result<Speed> measure_prefill(Engine& engine, int requests, std::int64_t tokens, int plan);
+Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
+                              std::int64_t tokens);
 
 // `sequences` side by side, each with `context` tokens behind it, for `steps` decode steps, greedy sampling
 // included. Needs no prefill: the caches (taken for the call) are filled with a constant.
-// REQUIRES: `converted` (by layer) has the plan's layers.
+// REQUIRES: the plan is of these weights.
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                             const ConversionOrder& order, const ConvertedLayers& converted, int sequences,
-                             std::int64_t context, std::int64_t steps, int plan);
+                             const std::shared_ptr<const Plan>& plan, int sequences, std::int64_t context,
+                             std::int64_t steps);
 
 }  // namespace dslad::worker

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "worker/engine/plan.h"
 
 namespace dslad::worker {
 
@@ -14,7 +17,7 @@ struct EngineRequest {
   RequestId id = 0;
   std::vector<std::int32_t> head;                // not empty
   std::vector<std::vector<std::int32_t>> tails;  // not empty; only a single tail may itself be empty
-  int plan = 0;                                  // layers converted, by the conversion order; pinned for good
+  std::shared_ptr<const Plan> plan;              // not null; the request keeps it to its end
   std::int64_t max_tokens = 256;                 // of each answer; an answer also ends at the context's end
   float temperature = 0.0f;
   float top_p = 1.0f;

@@ -36,9 +36,9 @@ std::int64_t RunningRequest::longest_tail_tokens() const {
 std::int64_t RunningRequest::pages_needed(const EngineRequest& request, std::int64_t context,
                                           const CachePool& caches) {
   const std::int64_t tokens = longest(request, context);
-  if (request.tails.size() == 1) return caches.pages_needed(request.plan, tokens);
+  if (request.tails.size() == 1) return caches.pages_needed(*request.plan, tokens);
   const std::int64_t head = count(request.head);
-  return caches.pages_needed(request.plan, head) + caches.pages_to_fork(request.plan, head, tokens);
+  return caches.pages_needed(*request.plan, head) + caches.pages_to_fork(*request.plan, head, tokens);
 }
 
 std::unique_ptr<RunningRequest> RunningRequest::admit(EngineRequest& request, std::int64_t context,

@@ -51,9 +51,9 @@ std::optional<std::int64_t> distance_to_fact(std::string_view document, const Ev
 
 class GenerationRun : public EngineSink {
  public:
-  GenerationRun(const ModelFolder& model, Engine& engine, const EvalData& data, const EvalSettings& settings,
-                ResultsLog& log)
-      : model_(model), engine_(engine), data_(data), settings_(settings), log_(log) {}
+  GenerationRun(const ModelFolder& model, const PlanSet& plans, Engine& engine, const EvalData& data,
+                const EvalSettings& settings, ResultsLog& log)
+      : model_(model), plans_(plans), engine_(engine), data_(data), settings_(settings), log_(log) {}
 
   Result<EvaluatedFile> run() {
     plan_parts();
@@ -135,7 +135,7 @@ class GenerationRun : public EngineSink {
     for (const int item : part.items) {
       if (asks(part)) spec.questions.push_back(*item_of(part, item).question);
     }
-    auto task = Task::create(model_, spec, next_id_, part.plan);
+    auto task = Task::create(model_, spec, next_id_, plans_.plan(part.plan));
     if (!task) return failed(part, task.error());
     EngineRequest request = task->take_request();
     if (drop_what_is_too_long(request, part)) return part.items.empty() ? ok_status() : start(part);
@@ -187,6 +187,7 @@ class GenerationRun : public EngineSink {
   }
 
   const ModelFolder& model_;
+  const PlanSet& plans_;
   Engine& engine_;
   const EvalData& data_;
   const EvalSettings& settings_;
@@ -201,9 +202,9 @@ class GenerationRun : public EngineSink {
 
 }  // namespace
 
-Result<EvaluatedFile> score_generated(const ModelFolder& model, Engine& engine, const EvalData& data,
-                                      const EvalSettings& settings, ResultsLog& log) {
-  return GenerationRun(model, engine, data, settings, log).run();
+Result<EvaluatedFile> score_generated(const ModelFolder& model, const PlanSet& plans, Engine& engine,
+                                      const EvalData& data, const EvalSettings& settings, ResultsLog& log) {
+  return GenerationRun(model, plans, engine, data, settings, log).run();
 }
 
 }  // namespace dslad::worker

@@ -8,6 +8,7 @@
 
 #include "schema/result.h"
 #include "worker/engine/engine.h"
+#include "worker/engine/plan_set.h"
 #include "worker/eval/eval_data.h"
 #include "worker/eval/evaluation.h"
 #include "worker/eval/results_log.h"
@@ -16,8 +17,9 @@
 namespace dslad::worker {
 
 // Generates and logs what the log lacks. Greedy decoding. Errors: those of Task, Engine and the log.
-// REQUIRES: `data` is qa or summarize; the engine is idle and runs the model's weights.
-Result<EvaluatedFile> score_generated(const ModelFolder& model, Engine& engine, const EvalData& data,
-                                      const EvalSettings& settings, ResultsLog& log);
+// REQUIRES: `data` is qa or summarize; the engine is idle and runs the model's weights, `plans` has those of
+// `settings`.
+Result<EvaluatedFile> score_generated(const ModelFolder& model, const PlanSet& plans, Engine& engine,
+                                      const EvalData& data, const EvalSettings& settings, ResultsLog& log);
 
 }  // namespace dslad::worker

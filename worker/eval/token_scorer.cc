@@ -15,37 +15,30 @@ struct TokenScorer::Reader {
 
 Result<std::unique_ptr<TokenScorer>> TokenScorer::create(kernels::Backend& backend,
                                                          std::shared_ptr<const ModelWeights> weights,
-                                                         const ConversionOrder& order,
-                                                         const ConvertedLayers& converted,
-                                                         std::size_t cache_bytes) {
-  const CacheShape shape = cache_shape(weights->config, weights->dtype, converted);
-  auto caches = CachePool::create(backend, shape, order, cache_bytes);
+                                                         PlanSet plans, std::size_t cache_bytes) {
+  auto caches = CachePool::create(backend, kv_layout(weights->config, weights->dtype), cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<TokenScorer>(
-      new TokenScorer(backend, std::move(weights), order, converted, *std::move(caches)));
+      new TokenScorer(backend, std::move(weights), std::move(plans), *std::move(caches)));
 }
 
 TokenScorer::TokenScorer(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-                         const ConversionOrder& order, const ConvertedLayers& converted,
-                         std::unique_ptr<CachePool> caches)
+                         PlanSet plans, std::unique_ptr<CachePool> caches)
     : vocab_(weights->config.vocab_size),
+      plans_(std::move(plans)),
       caches_(std::move(caches)),
-      forward_(backend, std::move(weights), order, *caches_) {
-  for (std::size_t layer = 0; layer < converted.size(); ++layer) {
-    if (converted[layer] != nullptr) forward_.set_converted(static_cast<int>(layer), converted[layer]);
-  }
-}
+      forward_(backend, std::move(weights), *caches_) {}
 
 Result<std::vector<TokenSums>> TokenScorer::score(std::span<const std::int32_t> ids, std::size_t first,
                                                   std::span<const int> plans) {
   const auto length = static_cast<std::int64_t>(ids.size());
   std::vector<TokenSums> sums;
   while (sums.size() < plans.size()) {
-    const auto baseline = caches_->allocate(0, length);
+    const auto baseline = caches_->allocate(plans_.plan(0), length);
     std::vector<Reader> readers;
     for (std::size_t i = sums.size(); baseline && i < plans.size(); ++i) {
       Reader reader{plans[i], std::nullopt, {}};
-      if (reader.plan != 0) reader.cache = caches_->allocate(reader.plan, length);
+      if (reader.plan != 0) reader.cache = caches_->allocate(plans_.plan(reader.plan), length);
       if (reader.plan != 0 && !reader.cache) break;
       readers.push_back(std::move(reader));
     }

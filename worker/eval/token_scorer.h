@@ -15,8 +15,8 @@
 #include "schema/result.h"
 #include "worker/engine/cache_pool.h"
 #include "worker/engine/forward.h"
+#include "worker/engine/plan_set.h"
 #include "worker/eval/distribution.h"
-#include "worker/model/loaded_chain.h"
 
 namespace dslad::worker {
 
@@ -28,24 +28,21 @@ struct TokenSums {
 
 class TokenScorer {
  public:
-  // `converted` is by layer. Errors: those of CachePool::create. REQUIRES: `backend` outlives the scorer.
+  // Errors: those of CachePool::create. REQUIRES: `backend` outlives the scorer; `plans` are of the weights.
   static Result<std::unique_ptr<TokenScorer>> create(kernels::Backend& backend,
                                                      std::shared_ptr<const ModelWeights> weights,
-                                                     const ConversionOrder& order,
-                                                     const ConvertedLayers& converted,
-                                                     std::size_t cache_bytes);
+                                                     PlanSet plans, std::size_t cache_bytes);
 
   // Scores ids[first..], each after all before it; the result is by plan. Errors: kResourceExhausted when
   // plan 0 and one other plan do not fit the cache budget; kInternal when the model's numbers are not finite.
-  // REQUIRES: 1 <= first < ids.size() <= the model's context; ids are in the vocabulary; the plans' layers
-  // have converted forms.
+  // REQUIRES: 1 <= first < ids.size() <= the model's context; ids are in the vocabulary; there are such
+  // plans.
   Result<std::vector<TokenSums>> score(std::span<const std::int32_t> ids, std::size_t first,
                                        std::span<const int> plans);
 
  private:
   struct Reader;  // a plan on its way through a sequence
-  TokenScorer(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
-              const ConversionOrder& order, const ConvertedLayers& converted,
+  TokenScorer(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, PlanSet plans,
               std::unique_ptr<CachePool> caches);
   Status score_together(std::span<const std::int32_t> ids, std::size_t first, const SequenceCache& baseline,
                         std::span<Reader> readers);
@@ -55,6 +52,7 @@ class TokenScorer {
              LogitRows rows);
 
   std::int64_t vocab_;
+  PlanSet plans_;
   std::unique_ptr<CachePool> caches_;
   Forward forward_;
   std::vector<float> baseline_logits_;  // [rows of a piece, vocab], of plan 0

@@ -1,6 +1,5 @@
 #include "worker/model/loaded_chain.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 
 #include "worker/model/dsla_layer.h"
@@ -26,8 +25,9 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
   for (const DistilledLayer& layer : chain.manifest->distilled) {
     auto loaded = load_layer(dir, layer, chain.manifest->variant_of(layer), config, dtype);
     if (!loaded) {
-      chain.warning = fmt::format("{}; plans end at {}, before layer {}", loaded.error().message,
-                                  chain.layers.size(), layer.layer);
+      chain.fault = loaded.error().message;
+      chain.warning =
+          fmt::format("{}; plans end at {}, before layer {}", chain.fault, chain.layers.size(), layer.layer);
       return;
     }
     chain.layers.push_back(*std::move(loaded));
@@ -35,6 +35,10 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
 }
 
 }  // namespace
+
+LoadedChain LoadedChain::none(int layers) {
+  return {ConversionOrder::by_index(layers), std::nullopt, {}, {}};
+}
 
 ConvertedLayers LoadedChain::by_layer() const {
   ConvertedLayers out(static_cast<std::size_t>(order.layers()));
@@ -57,25 +61,6 @@ std::size_t LoadedChain::bytes() const {
   return sum;
 }
 
-Result<ConvertedLayers> layers_of_plan(const LoadedChain& chain, const ModelWeights& weights, int plan) {
-  if (plan < 0 || plan > chain.order.layers()) {
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("plan {} is out of range; the model has {} layers", plan, chain.order.layers())};
-  }
-  ConvertedLayers converted(static_cast<std::size_t>(chain.order.layers()));
-  for (int position = 0; position < plan; ++position) {
-    const int layer = chain.order.layer_at(position);
-    const bool distilled = position < std::ssize(chain.layers);
-    auto& form = converted[static_cast<std::size_t>(layer)];
-    form = distilled ? chain.layers[static_cast<std::size_t>(position)]
-                     : undistilled_dsla(weights.config, layer, weights.dtype);
-    if (form == nullptr) {
-      return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
-    }
-  }
-  return converted;
-}
-
 Status check_chain(const ChainManifest& manifest, std::string_view teacher_digest, int teacher_layers) {
   if (manifest.teacher_digest != teacher_digest) {
     return Error{ErrorCode::kRefused,
@@ -92,19 +77,20 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
 
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
                        kernels::DType dtype) {
-  LoadedChain chain{ConversionOrder::by_index(config.layers), std::nullopt, {}, {}};
+  LoadedChain chain = LoadedChain::none(config.layers);
+  const auto refuse = [&](std::string fault) {
+    chain.fault = std::move(fault);
+    chain.warning = chain.fault + "; the model has plan 0 only";
+  };
   const std::filesystem::path dir = chain_folder(model);
   auto edition = load_chain_edition(dir);
   if (!edition) {
-    if (edition.error().code != ErrorCode::kNotFound) {
-      chain.warning = fmt::format("{}; the model has plan 0 only", edition.error().message);
-    }
+    if (edition.error().code != ErrorCode::kNotFound) refuse(edition.error().message);
     return chain;
   }
   const Status fits = check_chain(edition->manifest, digest, config.layers);
   if (!fits) {
-    chain.warning =
-        fmt::format("{}: {}; the model has plan 0 only", (dir / kChainFile).string(), fits.error().message);
+    refuse(fmt::format("{}: {}", (dir / kChainFile).string(), fits.error().message));
     return chain;
   }
   chain.order = *ConversionOrder::create(edition->manifest.order);  // checked when it was parsed

@@ -25,8 +25,11 @@ struct LoadedChain {
   std::optional<ChainManifest> manifest;  // absent: there is none, or it was refused
   ConvertedLayers
       layers;           // by position in the order: the distilled ones that can be used; plans end with them
-  std::string warning;  // what was refused, and why; empty: nothing was
+  std::string warning;  // what was refused, why, and which plans that leaves; empty: nothing was
   std::string edition = {};  // digest of the manifest's file; empty without one
+  std::string fault = {};    // the warning without which plans are left, for who does not serve with these
+
+  static LoadedChain none(int layers);  // of a model with so many
 
   [[nodiscard]] ConvertedLayers by_layer() const;  // the same layers, as many as the model has
   [[nodiscard]] std::size_t bytes() const;         // of all packed matrices
@@ -40,10 +43,6 @@ LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& co
 inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights) {
   return load_chain(model, weights.config, weights.digest, weights.dtype);
 }
-
-// By layer, what `plan` needs: the chain's layers, and where it has none undistilled ones (undistilled_dsla).
-// Errors: kInvalidArgument when the model has fewer layers; kResourceExhausted.
-Result<ConvertedLayers> layers_of_plan(const LoadedChain& chain, const ModelWeights& weights, int plan);
 
 // Whether a manifest belongs to this teacher. kRefused.
 Status check_chain(const ChainManifest& manifest, std::string_view teacher_digest, int teacher_layers);

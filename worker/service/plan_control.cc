@@ -1,5 +1,6 @@
 #include "worker/service/plan_control.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace dslad::worker {
@@ -20,23 +21,37 @@ LayerState first_state(const LoadedChain& chain, int layer) {
 
 }  // namespace
 
-PlanControl::PlanControl(Engine& engine, const LoadedChain& chain) : engine_(engine), chain_(chain) {
-  states_.reserve(static_cast<std::size_t>(engine.order().layers()));
-  for (int layer = 0; layer < engine.order().layers(); ++layer) states_.push_back(first_state(chain, layer));
+void describe(const Plan& plan, schema::JobMetrics& metrics) {
+  metrics.plan = static_cast<std::uint32_t>(plan.number());
+  metrics.edition = plan.edition();
+  metrics.quality = plan.quality();
+}
+
+PlanControl::PlanControl(std::shared_ptr<const ModelWeights> weights, LoadedChain chain)
+    : weights_(std::move(weights)),
+      chain_(std::move(chain)),
+      plans_(*weights_, chain_),
+      states_(first_states()) {}
+
+std::vector<LayerState> PlanControl::first_states() const {
+  std::vector<LayerState> states;
+  states.reserve(static_cast<std::size_t>(chain_.order.layers()));
+  for (int layer = 0; layer < chain_.order.layers(); ++layer) states.push_back(first_state(chain_, layer));
+  return states;
 }
 
 std::vector<schema::LayerInfo> PlanControl::layers() const {
   std::vector<schema::LayerInfo> out;
   out.reserve(states_.size());
-  for (int layer = 0; layer < engine_.order().layers(); ++layer) out.push_back(info(layer));
+  for (int layer = 0; layer < chain_.order.layers(); ++layer) out.push_back(info(layer));
   return out;
 }
 
 schema::LayerInfo PlanControl::info(int layer) const {
-  const DslaWeights* dsla = engine_.converted(layer);
+  const DslaWeights* dsla = plans_.largest_plan()->dsla(layer);
   schema::LayerInfo info;
   info.layer = static_cast<std::uint32_t>(layer);
-  info.order = engine_.order().position_of(layer);
+  info.order = chain_.order.position_of(layer);
   info.state = states_[static_cast<std::size_t>(layer)];
   info.distilled = dsla != nullptr && dsla->distilled;
   if (!chain_.manifest) return info;
@@ -46,12 +61,6 @@ schema::LayerInfo PlanControl::info(int layer) const {
   const PlanQuality* plan = chain_.manifest->quality_of(info.order + 1);
   if (plan != nullptr) info.quality = plan->quality;
   return info;
-}
-
-void PlanControl::describe(int plan, schema::JobMetrics& metrics) const {
-  metrics.plan = static_cast<std::uint32_t>(plan);
-  metrics.edition = chain_.edition;
-  metrics.quality = chain_.quality_of(plan);
 }
 
 schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
@@ -65,10 +74,10 @@ schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
 }
 
 void PlanControl::carry_out(const schema::ChangePlan& request, schema::PlanResult& result) {
-  if (request.plan > static_cast<std::uint32_t>(engine_.order().layers())) {
-    result.error =
-        Error{ErrorCode::kInvalidArgument, fmt::format("plan {} is out of range; the model has {} layers",
-                                                       request.plan, engine_.order().layers())};
+  if (request.plan > static_cast<std::uint32_t>(chain_.order.layers())) {
+    result.error = Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("plan {} is out of range; the model has {} layers", request.plan, chain_.order.layers())};
     return;
   }
   const int plan = static_cast<int>(request.plan);
@@ -82,36 +91,37 @@ void PlanControl::carry_out(const schema::ChangePlan& request, schema::PlanResul
 }
 
 Status PlanControl::prepare(int plan, bool allow_undistilled) {
-  const ConversionOrder& order = engine_.order();
-  for (int position = 0; position < plan; ++position) {
-    const int layer = order.layer_at(position);
-    const DslaWeights* dsla = engine_.converted(layer);
-    if ((dsla == nullptr || !dsla->distilled) && !allow_undistilled) {
-      const std::string why = chain_.warning.empty() ? "" : fmt::format(" ({})", chain_.warning);
-      return Error{
-          ErrorCode::kRefused,
-          fmt::format("plan {} converts layer {}, which has no distilled weights{}; the answers would be "
-                      "useless (to convert it all the same, for a test: --allow-undistilled)",
-                      plan, layer, why)};
-    }
+  const int distilled = static_cast<int>(chain_.layers.size());
+  if (plan > distilled && !allow_undistilled) {
+    const std::string why = chain_.warning.empty() ? "" : fmt::format(" ({})", chain_.warning);
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("plan {} converts layer {}, which has no distilled weights{}; the answers would be "
+                    "useless (to convert it all the same, for a test: --allow-undistilled)",
+                    plan, chain_.order.layer_at(distilled), why)};
   }
-  for (int position = 0; position < plan; ++position) {
-    const int layer = order.layer_at(position);
-    if (engine_.converted(layer) != nullptr) continue;
-    auto dsla = undistilled_dsla(engine_.weights().config, layer, engine_.weights().dtype);
-    if (dsla == nullptr) {
-      return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
-    }
-    engine_.install(layer, std::move(dsla));
+  return plans_.extend(*weights_, plan);
+}
+
+Status PlanControl::replace(LoadedChain chain) {
+  if (!chain.fault.empty() || !chain.manifest) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{}; the chain that was loaded before stays in force; put that right and write "
+                             "{} again",
+                             chain.fault.empty() ? "the chain is gone" : chain.fault, kChainFile)};
   }
+  plans_ = PlanSet(*weights_, chain);
+  chain_ = std::move(chain);
+  states_ = first_states();
+  switch_to(std::min(plan_, plans_.largest()), "");
   return ok_status();
 }
 
 std::vector<schema::LayerChange> PlanControl::switch_to(int plan, const std::string& reason) {
   std::vector<schema::LayerChange> changes;
-  for (int layer = 0; layer < engine_.order().layers(); ++layer) {
+  for (int layer = 0; layer < chain_.order.layers(); ++layer) {
     LayerState& state = states_[static_cast<std::size_t>(layer)];
-    const bool active = engine_.order().converted(layer, plan);
+    const bool active = chain_.order.converted(layer, plan);
     if (active == (state == LayerState::kActive)) continue;
     const LayerState to = active ? LayerState::kActive : LayerState::kReverted;
     changes.push_back({static_cast<std::uint32_t>(layer), state, to, reason});

@@ -1,42 +1,54 @@
-// The worker's hand on the plan: which plan new jobs get, and what each layer is.
+// The worker's hand on the plan: which plans there are, which of them new jobs get, and what each layer is.
 //
-// A change touches no running job: sequences keep the plan they began with. Thread safety: one caller at a
-// time.
+// Holds one edition of the chain, which another can replace. Neither that nor a change of the plan touches a
+// running job: it keeps the plan it began with. Thread safety: one caller at a time.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "schema/reports.h"
 #include "schema/worker_messages.h"
-#include "worker/engine/engine.h"
+#include "worker/engine/plan_set.h"
 #include "worker/model/loaded_chain.h"
+#include "worker/model/weights.h"
 
 namespace dslad::worker {
 
+// A plan as results tell of it: its number, the chain's edition, its quality.
+void describe(const Plan& plan, schema::JobMetrics& metrics);
+
 class PlanControl {
  public:
-  // `chain`: what was measured of the engine's layers, and which of them are there; must outlive this object.
-  PlanControl(Engine& engine, const LoadedChain& chain);
+  // `chain`: of these weights.
+  PlanControl(std::shared_ptr<const ModelWeights> weights, LoadedChain chain);
 
-  [[nodiscard]] int plan() const { return plan_; }
-  // The plan as results tell of it: its number, the chain's edition, its quality.
-  void describe(int plan, schema::JobMetrics& metrics) const;
+  [[nodiscard]] const std::shared_ptr<const Plan>& in_force() const { return plans_.plan(plan_); }
+  [[nodiscard]] const PlanSet& plans() const { return plans_; }
+  [[nodiscard]] const std::string& edition() const { return chain_.edition; }
   [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
 
   // Carries out the request, unless one of a newer generation was: then nothing changes. Refused when a layer
   // of the plan has no distilled weights and undistilled ones are not allowed; then nothing has changed.
   schema::PlanResult change(const schema::ChangePlan& request);
 
+  // Puts another edition of the chain in the place of the one there is. The plan in force keeps its number
+  // where the new chain has it, else it is the largest there is. kRefused, with which nothing has changed,
+  // when any part of the new chain cannot be used: says which file, why, and what to do.
+  Status replace(LoadedChain chain);
+
  private:
   void carry_out(const schema::ChangePlan& request, schema::PlanResult& result);
   Status prepare(int plan, bool allow_undistilled);
   std::vector<schema::LayerChange> switch_to(int plan, const std::string& reason);
-
+  [[nodiscard]] std::vector<schema::LayerState> first_states() const;
   [[nodiscard]] schema::LayerInfo info(int layer) const;
 
-  Engine& engine_;
-  const LoadedChain& chain_;
+  std::shared_ptr<const ModelWeights> weights_;
+  LoadedChain chain_;
+  PlanSet plans_;
   int plan_ = 0;
   std::uint64_t generation_ = 0;            // of the change that set it
   std::vector<schema::LayerState> states_;  // by layer

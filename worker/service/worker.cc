@@ -11,14 +11,15 @@ namespace dslad::worker {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-Worker::Worker(ModelFolder model, std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
-               process::ServiceManager& manager, std::chrono::seconds drain_time)
+Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<Engine> engine,
+               std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
+               std::chrono::seconds drain_time)
     : model_(std::move(model)),
+      plans_(std::move(plans)),
       engine_(std::move(engine)),
       link_(std::move(link)),
       manager_(manager),
-      drain_time_(drain_time),
-      plans_(*engine_, model_.chain) {}
+      drain_time_(drain_time) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -50,13 +51,14 @@ void Worker::obey(Order order) {
 void Worker::accept(const schema::Assign& assign) {
   if (draining_) return link_->decline(assign.lease);
   const RequestId id = next_id_++;
-  auto task = Task::create(model_, assign.spec, id, plans_.plan());
+  const std::shared_ptr<const Plan>& plan = plans_.in_force();
+  auto task = Task::create(model_, assign.spec, id, plan);
   if (!task) return reject(assign.lease, task.error());
   const Status added = engine_->add(task->take_request());
   if (!added) return reject(assign.lease, added.error());
   process::log_job(assign.lease.job, assign.lease.attempt,
-                   fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plans_.plan()));
-  jobs_.emplace(id, Job{assign.lease, *std::move(task), plans_.plan()});
+                   fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plan->number()));
+  jobs_.emplace(id, Job{assign.lease, *std::move(task), plan});
 }
 
 void Worker::accept(const schema::Revoke& revoke) {
@@ -87,7 +89,7 @@ void Worker::reject(const schema::Lease& lease, const Error& error) {
   schema::WorkerResult result;
   result.lease = lease;
   result.error = error;
-  plans_.describe(plans_.plan(), result.metrics);
+  describe(*plans_.in_force(), result.metrics);
   link_->finish(std::move(result));
 }
 
@@ -116,7 +118,7 @@ void Worker::on_done(RequestId id, const RequestProgress& progress, const Reques
   result.metrics.decode_ms = times.decode_ms;
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
-  plans_.describe(job->second.plan, result.metrics);
+  describe(*job->second.plan, result.metrics);
   process::log_job(result.lease.job, result.lease.attempt,
                    fmt::format("done: {} prompt and {} output tokens, plan {}", progress.prompt_total,
                                progress.output_tokens, result.metrics.plan));
@@ -144,7 +146,7 @@ void Worker::report(bool idle) {
   if (rates_.update(engine_->counters(), Clock::now()) || idle)
     link_->report_stats(stats_of(*engine_, rates_));
   const char* state = draining_ ? "draining" : idle ? "idle" : "running";
-  manager_.status(fmt::format("{}: {} jobs, plan {}{}", state, jobs_.size(), plans_.plan(),
+  manager_.status(fmt::format("{}: {} jobs, plan {}{}", state, jobs_.size(), plans_.in_force()->number(),
                               link_->welcomed() ? "" : ", waiting for the daemon"));
 }
 

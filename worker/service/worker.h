@@ -20,9 +20,9 @@ namespace dslad::worker {
 
 class Worker : private EngineSink {
  public:
-  // `drain_time`: how long stop() lets running jobs finish before they are given back.
-  Worker(ModelFolder model, std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
-         process::ServiceManager& manager, std::chrono::seconds drain_time);
+  // `plans`: of the model. `drain_time`: how long stop() lets running jobs finish before they are given back.
+  Worker(ModelFolder model, PlanControl plans, std::unique_ptr<Engine> engine,
+         std::unique_ptr<DaemonLink> link, process::ServiceManager& manager, std::chrono::seconds drain_time);
 
   // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good:
   // its jobs have been given back.
@@ -35,7 +35,7 @@ class Worker : private EngineSink {
   struct Job {
     schema::Lease lease;
     Task task;
-    int plan;
+    std::shared_ptr<const Plan> plan;
   };
 
   // Engine events; the request's id is the key in jobs_.
@@ -55,11 +55,11 @@ class Worker : private EngineSink {
   void report(bool idle);
 
   ModelFolder model_;
+  PlanControl plans_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<DaemonLink> link_;
   process::ServiceManager& manager_;
   std::chrono::seconds drain_time_;
-  PlanControl plans_;
   Rates rates_;
   std::map<RequestId, Job> jobs_;  // in the engine
   RequestId next_id_ = 1;

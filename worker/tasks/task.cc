@@ -30,7 +30,8 @@ void trim(std::string& text) {
 
 Task::Task(const ModelFolder& model, const schema::JobSpec& spec) : model_(&model), kind_(spec.task) {}
 
-Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec, RequestId id, int plan) {
+Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec, RequestId id,
+                          std::shared_ptr<const Plan> plan) {
   const std::vector<PromptText> texts = render(model.prompt, spec);
   if (texts.empty()) return Error{ErrorCode::kInvalidArgument, "the job asks no question"};
   Task task(model, spec);
@@ -38,7 +39,7 @@ Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec,
   auto head = encode_head(*model.tokenizer, model.prompt, texts.front());
   if (!head) return head.error();
   task.request_.id = id;
-  task.request_.plan = plan;
+  task.request_.plan = std::move(plan);
   task.request_.head = *std::move(head);
   task.request_.max_tokens = spec.options.max_tokens;
   task.request_.temperature = static_cast<float>(spec.options.temperature);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ class Task {
  public:
   // Renders the prompt template and encodes it. Errors: kInvalidArgument for text that is no UTF-8 or not a
   // valid job.
-  static Result<Task> create(const ModelFolder& model, const schema::JobSpec& spec, RequestId id, int plan);
+  static Result<Task> create(const ModelFolder& model, const schema::JobSpec& spec, RequestId id,
+                             std::shared_ptr<const Plan> plan);
 
   // What to give to the engine. REQUIRES: called once.
   [[nodiscard]] EngineRequest take_request() { return std::move(request_); }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "worker/engine/measure.h"
+#include "worker/engine/plan_set.h"
 #include "worker/tools/verbs.h"
 
 namespace dslad::worker {
@@ -32,24 +33,24 @@ int bench(const ToolOptions& options, const BenchOptions& bench) {
   const auto weights = load_weights(options.model, *dtype);
   if (!weights) return fail(weights.error());
   const LoadedChain chain = load_chain(options.model, **weights);
-  const auto engine = make_engine(*weights, chain, options);
+  const auto plans = PlanSet::create(**weights, chain, options.plan);
+  if (!plans) return fail(plans.error());
+  const std::shared_ptr<const Plan>& plan = plans->plan(options.plan);
+  const auto engine = make_engine(*weights, options);
   if (!engine) return fail(engine.error());
   report_chain(chain, options.plan);
   const std::int64_t room = (*weights)->config.context - 1;
   for (const std::int64_t asked : bench.prompt_tokens) {
     const std::int64_t tokens = std::min(asked, room);
-    const auto speed = measure_prefill(**engine, 1, tokens, options.plan);
+    const auto speed = measure_prefill(**engine, plan, 1, tokens);
     if (!speed) return fail(speed.error());
     report(options, "prefill", 1, tokens, *speed);
   }
   const auto backend = kernels::make_cpu_backend(threads_of(options));
-  const auto converted = layers_of_plan(chain, **weights, options.plan);
-  if (!converted) return fail(converted.error());
   for (const int batch : bench.batches) {
     const std::int64_t context =
         std::clamp<std::int64_t>(bench.context, 1, room - std::min(room - 1, bench.steps + 2));
-    const auto speed = measure_decode(*backend, *weights, chain.order, *converted, batch, context,
-                                      bench.steps, options.plan);
+    const auto speed = measure_decode(*backend, *weights, plan, batch, context, bench.steps);
     if (!speed) return fail(speed.error());
     report(options, "decode", batch, context, *speed);
   }

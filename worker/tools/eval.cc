@@ -181,9 +181,11 @@ class Evaluation {
     Progress line(file.file);
     settings_.progress = [&](std::int64_t done, std::int64_t total) { line.update(done, total); };
     if (file.kind == DataKind::kQa || file.kind == DataKind::kSummarize) {
-      const auto engine = make_engine(model_.weights, model_.chain, options_);
+      const auto plans = PlanSet::create(*model_.weights, model_.chain, options_.plan);
+      if (!plans) return plans.error();
+      const auto engine = make_engine(model_.weights, options_);
       if (!engine) return engine.error();
-      return score_generated(model_, **engine, file, settings_, log_);
+      return score_generated(model_, *plans, **engine, file, settings_, log_);
     }
     const auto backend = kernels::make_cpu_backend(threads_of(options_));
     const auto scorer = make_scorer(*backend);
@@ -193,9 +195,9 @@ class Evaluation {
   }
 
   Result<std::unique_ptr<TokenScorer>> make_scorer(kernels::Backend& backend) const {
-    const auto converted = layers_of_plan(model_.chain, *model_.weights, options_.plan);
-    if (!converted) return converted.error();
-    return TokenScorer::create(backend, model_.weights, model_.chain.order, *converted,
+    auto plans = PlanSet::create(*model_.weights, model_.chain, options_.plan);
+    if (!plans) return plans.error();
+    return TokenScorer::create(backend, model_.weights, *std::move(plans),
                                static_cast<std::size_t>(options_.cache_mib) << 20);
   }
 

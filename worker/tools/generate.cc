@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "worker/engine/plan_set.h"
 #include "worker/tasks/task.h"
 #include "worker/tools/verbs.h"
 
@@ -82,10 +83,12 @@ int generate(const ToolOptions& options, const GenerateOptions& generation) {
   if (!spec) return fail(spec.error());
   const auto model = ModelFolder::load(options.model, *dtype);
   if (!model) return fail(model.error());
-  const auto engine = make_engine(model->weights, model->chain, options);
+  const auto plans = PlanSet::create(*model->weights, model->chain, options.plan);
+  if (!plans) return fail(plans.error());
+  const auto engine = make_engine(model->weights, options);
   if (!engine) return fail(engine.error());
   report_chain(model->chain, options.plan);
-  auto task = Task::create(*model, *spec, 0, options.plan);
+  auto task = Task::create(*model, *spec, 0, plans->plan(options.plan));
   if (!task) return fail(task.error());
 
   EngineRequest request = task->take_request();

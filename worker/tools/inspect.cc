@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "worker/engine/cache_pool.h"
+#include "worker/engine/plan.h"
 #include "worker/model/digest.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weight_files.h"
@@ -30,10 +30,11 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
       facts.file_bytes += tensor.bytes.size();
     }
   }
-  const CacheShape shape = cache_shape(c, dtype, chain.by_layer());
   facts.kv_bytes_per_token =
-      shape.kv.page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
-  for (const SlotShape& slot : shape.slots) {
+      kv_layout(c, dtype).page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
+  for (const auto& converted : chain.by_layer()) {
+    // Where the chain has none it would be an undistilled form.
+    const SlotShape slot = slot_shape(c, converted == nullptr ? DslaVariant{} : converted->variant);
     facts.state_bytes.push_back(slot.bytes());
     facts.window = std::max(facts.window, slot.window.window);
   }

@@ -16,13 +16,10 @@ Result<kernels::DType> parse_dtype(const std::string& text) {
 }
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const LoadedChain& chain, const ToolOptions& options) {
-  const auto converted = layers_of_plan(chain, *weights, options.plan);
-  if (!converted) return converted.error();
+                                            const ToolOptions& options) {
   EngineLimits limits;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
-  return Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), chain.order,
-                        limits, *converted);
+  return Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), limits);
 }
 
 void report_chain(const LoadedChain& chain, int plan) {

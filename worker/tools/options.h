@@ -24,9 +24,8 @@ struct ToolOptions {
 // kInvalidArgument for anything but "bf16" and "f32".
 Result<kernels::DType> parse_dtype(const std::string& text);
 
-// An engine over the model, with the layers of options.plan converted (layers_of_plan).
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const LoadedChain& chain, const ToolOptions& options);
+                                            const ToolOptions& options);
 
 // Says on stderr what of the chain could not be used, and which layers of `plan` are not distilled: the
 // reader of a text or a figure has to know.
