@@ -123,13 +123,15 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
                model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
                cache_bytes >> 20);
   report_chain(model->chain);
-  // The plans alone hold the chain: one that is replaced later goes with the last job that uses it.
-  PlanControl plans(model->weights,
-                    std::exchange(model->chain, LoadedChain::none(model->chain.order.layers())));
+  // The plans and the watch alone hold the chain: one that is replaced goes with the last job that uses it.
+  LoadedChain chain =
+      std::exchange(model->chain, LoadedChain::none(static_cast<int>(model->weights->layers.size())));
+  auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
+  PlanControl plans(model->weights, std::move(chain));
   auto link = DaemonLink::open(options.connect, introduce(options, *model, plans));
   if (!link) return link.error();
-  return std::make_unique<Worker>(*std::move(model), std::move(plans), *std::move(engine), *std::move(link),
-                                  manager, std::chrono::seconds{options.drain_s});
+  return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
+                                  *std::move(link), manager, std::chrono::seconds{options.drain_s});
 }
 
 Worker* g_worker = nullptr;  // for the signal handler alone

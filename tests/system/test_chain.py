@@ -1,6 +1,7 @@
 """Serving from a conversion chain: `dslactl plan set` converts for real, and what is damaged is not served."""
 
 import json
+import os
 import shutil
 import subprocess
 import unittest
@@ -79,6 +80,54 @@ class Chain(harness.SystemTest):
         self.assertIn("plan 0 only", worker.text())
         self.assertNotEqual(0, self.ctl("plan", "set", "1").returncode)
         self.assertEqual(0, self.story()[1])
+
+    def edition(self):
+        """Of the chain that wrote a job's answer."""
+        submitted = json.loads(self.ctl_ok("submit", "generate", "--prompt", "Once upon a time", "--max-tokens", "32",
+                                           "--json"))
+        self.ctl_ok("wait", submitted["id"])
+        return json.loads(self.ctl_ok("result", submitted["id"], "--json"))["metrics"]["edition"]
+
+    def make_chain(self, layers):
+        subprocess.run([harness.BIN / "make_chain", self.model, str(layers)], check=True)
+
+    def test_a_chain_is_replaced_while_jobs_run(self):
+        worker = self.serve()
+        self.ctl_ok("plan", "set", "3")
+        first = self.edition()
+        jobs = [json.loads(self.ctl_ok("submit", "generate", "--prompt", f"Lily saw {n} birds", "--max-tokens", "200",
+                                       "--json"))["id"] for n in range(8)]
+        self.make_chain(4)
+        harness.until(lambda: self.edition() != first, "new jobs get the new chain")
+        self.ctl_ok("wait", *jobs)
+        self.assertTrue(worker.alive())
+        rows = self.sql("SELECT state, plan, edition FROM job_metrics")
+        self.assertEqual({("succeeded", 3)}, {(row["state"], row["plan"]) for row in rows})
+        self.assertEqual(2, len({row["edition"] for row in rows}))
+        self.ctl_ok("plan", "set", "4")
+
+        self.make_chain(2)
+        harness.until(lambda: self.story()[1] == 2, "the largest plan that the chain has is in force")
+        self.assertIn("the new chain has no plan 4", worker.text())
+
+    def test_a_damaged_replacement_leaves_the_old_chain_in_force(self):
+        worker = self.serve()
+        self.ctl_ok("plan", "set", "2")
+        before = self.story(), self.edition()
+        other = self.folder / "other"
+        shutil.copytree(harness.MODEL, other)
+        subprocess.run([harness.BIN / "make_chain", other, "4"], check=True)
+        file = other / "dsla/layer-01.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        for file in sorted((other / "dsla").glob("*.safetensors")):
+            os.replace(file, self.model / "dsla" / file.name)
+        os.replace(other / "dsla/chain.json", self.model / "dsla/chain.json")
+        harness.until(lambda: "stays in force" in worker.text(), "a warning")
+        self.assertIn("layer-01.safetensors", worker.text())
+        self.assertEqual(before, (self.story(), self.edition()))
+        self.assertEqual(1, worker.text().count("stays in force"))
 
 
 if __name__ == "__main__":

@@ -134,5 +134,102 @@ TEST_F(PlanControlOverAChain, ReportsWhatTheChainMeasured) {
   EXPECT_EQ(layers[1].entropy, std::nullopt);
 }
 
+TEST_F(PlanControlOverAChain, OffersThePlansThereAreWithWhatASequenceTakes) {
+  const auto table = control_->table();
+  EXPECT_EQ(table.edition.size(), 32u);
+  ASSERT_EQ(table.plans.size(), 3u) << "0, 1 and 2";
+  EXPECT_EQ(table.plans[1].plan, 1u);
+  EXPECT_EQ(table.plans[1].quality, 0.98);
+  EXPECT_EQ(table.plans[2].quality, std::nullopt);
+  const LlamaConfig& c = weights_->config;
+  const std::uint64_t layer_bytes = std::uint64_t{2} * c.kv_heads * c.head_dim * sizeof(float);
+  EXPECT_EQ(table.plans[0].kv_bytes_per_token, 5 * layer_bytes);
+  EXPECT_EQ(table.plans[2].kv_bytes_per_token, 3 * layer_bytes);
+  EXPECT_EQ(table.plans[0].state_bytes, 0u);
+  EXPECT_EQ(table.plans[2].state_bytes, 2 * table.plans[1].state_bytes);
+  EXPECT_EQ(table.layer_info.size(), 5u);
+
+  ASSERT_FALSE(control_->change({1, 3, true, "a test"}).error.has_value());
+  EXPECT_EQ(control_->table().plans.size(), 4u) << "an undistilled one was prepared";
+  EXPECT_EQ(control_->table().plan, 3u);
+}
+
+TEST_F(PlanControlOverAChain, AJobGetsThePlanItWasGivenOrTheLargestBelow) {
+  ASSERT_FALSE(control_->change({1, 1, false, "a test"}).error.has_value());
+  EXPECT_EQ(control_->plan_for(std::nullopt)->number(), 1);
+  EXPECT_EQ(control_->plan_for(0)->number(), 0);
+  EXPECT_EQ(control_->plan_for(2)->number(), 2);
+  EXPECT_EQ(control_->plan_for(5)->number(), 2);
+}
+
+// A chain of three layers in another order takes the place of one whose plans end at 2.
+class ReplacedChain : public PlanControlOverAChain {
+ protected:
+  [[nodiscard]] LoadedChain another(int layers = 3) const {
+    const testing::ChainedModel other("stories260K", {4, 2, 1, 0, 3}, layers);
+    return load_chain(other.path(), *weights_);
+  }
+};
+
+TEST_F(ReplacedChain, GivesNewJobsItsPlansWhileOldOnesKeepTheirs) {
+  ASSERT_FALSE(control_->change({1, 2, false, "a test", 7}).error.has_value());
+  const auto old_plan = control_->in_force();
+  const auto alone = [&](const std::shared_ptr<const Plan>& plan) {
+    const auto engine = engine_over(weights_);
+    EXPECT_TRUE(engine->add(continuation(1, {1, 403, 407, 261, 378}, 60, plan)).ok());
+    Collector sink;
+    run_to_end(*engine, sink);
+    return sink.answers[{1, 0}];
+  };
+  const auto before = alone(old_plan);
+  const auto engine = engine_over(weights_);
+  Collector sink;
+  ASSERT_TRUE(engine->add(continuation(1, {1, 403, 407, 261, 378}, 60, old_plan)).ok());
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(engine->step(sink).ok());
+
+  ASSERT_TRUE(control_->replace(another()).ok());
+  const auto new_plan = control_->in_force();
+  EXPECT_EQ(new_plan->number(), 2) << "the same as before";
+  EXPECT_NE(new_plan->edition(), old_plan->edition());
+  EXPECT_EQ(control_->plans().largest(), 3);
+  EXPECT_EQ(control_->layers()[4].state, LayerState::kActive);
+  EXPECT_EQ(control_->layers()[0].state, LayerState::kTransformer) << "not of the new order's first three";
+  EXPECT_EQ(control_->change({2, 1, false, "a test", 6}).generation, 7u) << "generations go on";
+
+  ASSERT_TRUE(engine->add(continuation(2, {1, 403, 407, 261, 378}, 60, new_plan)).ok());
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}]), before);
+  EXPECT_EQ((sink.answers[{2, 0}]), alone(new_plan));
+}
+
+TEST_F(ReplacedChain, WithFewerLayersPutsItsLargestPlanInForce) {
+  ASSERT_FALSE(control_->change({1, 2, false, "a test"}).error.has_value());
+  ASSERT_TRUE(control_->replace(another(1)).ok());
+  EXPECT_EQ(control_->in_force()->number(), 1);
+}
+
+void expect_refused(PlanControl& control, LoadedChain chain, const std::string& file) {
+  const auto before = control.in_force();
+  const Status replaced = control.replace(std::move(chain));
+  ASSERT_FALSE(replaced.ok());
+  EXPECT_EQ(replaced.error().code, ErrorCode::kRefused);
+  EXPECT_NE(replaced.error().message.find(file), std::string::npos) << replaced.error().message;
+  EXPECT_NE(replaced.error().message.find("stays in force"), std::string::npos) << replaced.error().message;
+  EXPECT_EQ(control.in_force(), before);
+}
+
+TEST_F(ReplacedChain, ThatIsDamagedLeavesTheOldOneInForce) {
+  const testing::ChainedModel damaged("stories260K", {4, 2, 1, 0, 3}, 3);
+  damaged.damage(2);
+  expect_refused(*control_, load_chain(damaged.path(), *weights_), damaged.file(2).string());
+}
+
+TEST_F(ReplacedChain, OfAnotherTeacherLeavesTheOldOneInForce) {
+  testing::ChainedModel other("stories260K", {4, 2, 1, 0, 3}, 3);
+  other.manifest.teacher_digest = "00000000000000000000000000000000";
+  other.save();
+  expect_refused(*control_, load_chain(other.path(), *weights_), (other.chain() / "chain.json").string());
+}
+
 }  // namespace
 }  // namespace dslad::worker

@@ -19,11 +19,36 @@ Result<std::shared_ptr<const DslaWeights>> load_layer(const std::filesystem::pat
   return packed;
 }
 
+// The packed layer that `before` has of the same file; null: it has none. The file is read through all the
+// same: it may be damaged by now.
+Result<std::shared_ptr<const DslaWeights>> layer_of(const LoadedChain& before,
+                                                    const std::filesystem::path& dir,
+                                                    const DistilledLayer& layer, const DslaVariant& variant) {
+  for (std::size_t position = 0; before.manifest && position < before.layers.size(); ++position) {
+    const DistilledLayer& known = before.manifest->distilled[position];
+    if (known.layer != layer.layer || known.checksum != layer.checksum ||
+        before.manifest->variant_of(known) != variant) {
+      continue;
+    }
+    const auto file = open_dsla_layer(dir, layer);
+    if (!file) return file.error();
+    return before.layers[position];
+  }
+  return std::shared_ptr<const DslaWeights>();
+}
+
 // Usable layers up to the first that is not.
 void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, kernels::DType dtype,
-                 LoadedChain& chain) {
+                 const ChainReload& reload, LoadedChain& chain) {
   for (const DistilledLayer& layer : chain.manifest->distilled) {
-    auto loaded = load_layer(dir, layer, chain.manifest->variant_of(layer), config, dtype);
+    if (reload.stop.stop_requested()) {
+      chain.fault = chain.warning = "loading was stopped";
+      return;
+    }
+    const DslaVariant& variant = chain.manifest->variant_of(layer);
+    Result<std::shared_ptr<const DslaWeights>> loaded = std::shared_ptr<const DslaWeights>();
+    if (reload.before != nullptr) loaded = layer_of(*reload.before, dir, layer, variant);
+    if (loaded && *loaded == nullptr) loaded = load_layer(dir, layer, variant, config, dtype);
     if (!loaded) {
       chain.fault = loaded.error().message;
       chain.warning =
@@ -76,13 +101,14 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
 }
 
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::DType dtype) {
+                       kernels::DType dtype, const ChainReload& reload) {
   LoadedChain chain = LoadedChain::none(config.layers);
   const auto refuse = [&](std::string fault) {
     chain.fault = std::move(fault);
     chain.warning = chain.fault + "; the model has plan 0 only";
   };
   const std::filesystem::path dir = chain_folder(model);
+  chain.stamp = FileStamp::of(dir / kChainFile);
   auto edition = load_chain_edition(dir);
   if (!edition) {
     if (edition.error().code != ErrorCode::kNotFound) refuse(edition.error().message);
@@ -96,7 +122,7 @@ LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& co
   chain.order = *ConversionOrder::create(edition->manifest.order);  // checked when it was parsed
   chain.manifest = std::move(edition->manifest);
   chain.edition = std::move(edition->digest);
-  load_layers(dir, config, dtype, chain);
+  load_layers(dir, config, dtype, reload, chain);
   return chain;
 }
 

@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "worker/files/file_stamp.h"
 #include "worker/model/chain.h"
 #include "worker/model/conversion_order.h"
 #include "worker/model/dsla_weights.h"
@@ -28,6 +30,7 @@ struct LoadedChain {
   std::string warning;  // what was refused, why, and which plans that leaves; empty: nothing was
   std::string edition = {};  // digest of the manifest's file; empty without one
   std::string fault = {};    // the warning without which plans are left, for who does not serve with these
+  std::optional<FileStamp> stamp = std::nullopt;  // of the manifest's file, from before it was read
 
   static LoadedChain none(int layers);  // of a model with so many
 
@@ -37,11 +40,18 @@ struct LoadedChain {
   [[nodiscard]] std::optional<double> quality_of(int plan) const;
 };
 
+// For who loads a chain in the place of another.
+struct ChainReload {
+  const LoadedChain* before = nullptr;  // of the same model; its packed layers serve again where files stayed
+  std::stop_token stop = {};            // once asked for, loading ends before the next layer, with a fault
+};
+
 // Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::DType dtype);
-inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights) {
-  return load_chain(model, weights.config, weights.digest, weights.dtype);
+                       kernels::DType dtype, const ChainReload& reload = {});
+inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights,
+                              const ChainReload& reload = {}) {
+  return load_chain(model, weights.config, weights.digest, weights.dtype, reload);
 }
 
 // Whether a manifest belongs to this teacher. kRefused.

@@ -333,6 +333,18 @@ void DaemonLink::answer(const schema::PlanResult& result) {
   state_->wake();
 }
 
+void DaemonLink::report_plans(const schema::PlanTable& table) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->hello.edition = table.edition;
+    state_->hello.plans = table.plans;
+    state_->hello.plan = table.plan;
+    state_->hello.layer_info = table.layer_info;
+    state_->outbox.push_back(schema::encode(table));
+  }
+  state_->wake();
+}
+
 void DaemonLink::take_nothing_new() {
   {
     const std::lock_guard lock(state_->mutex);

@@ -37,6 +37,8 @@ class DaemonLink {
   // too large for a frame of the protocol, it becomes the error that says so.
   void finish(schema::WorkerResult result);
   void answer(const schema::PlanResult& result);
+  // Tells, now and in every later hello, what the plans are.
+  void report_plans(const schema::PlanTable& table);
   // Says hello again, to take nothing new.
   void take_nothing_new();
   // Gives a lease back that was assigned all the same.

@@ -40,6 +40,23 @@ std::vector<LayerState> PlanControl::first_states() const {
   return states;
 }
 
+const std::shared_ptr<const Plan>& PlanControl::plan_for(std::optional<std::uint32_t> asked) const {
+  if (!asked) return in_force();
+  return plans_.plan(static_cast<int>(std::min(*asked, static_cast<std::uint32_t>(plans_.largest()))));
+}
+
+schema::PlanTable PlanControl::table() const {
+  schema::PlanTable table;
+  table.edition = chain_.edition;
+  for (const auto& plan : plans_.plans()) {
+    table.plans.push_back({static_cast<std::uint32_t>(plan->number()), plan->quality(),
+                           plan->kv_bytes_per_token(), plan->state_bytes()});
+  }
+  table.plan = static_cast<std::uint32_t>(plan_);
+  table.layer_info = layers();
+  return table;
+}
+
 std::vector<schema::LayerInfo> PlanControl::layers() const {
   std::vector<schema::LayerInfo> out;
   out.reserve(states_.size());
@@ -113,7 +130,9 @@ Status PlanControl::replace(LoadedChain chain) {
   plans_ = PlanSet(*weights_, chain);
   chain_ = std::move(chain);
   states_ = first_states();
-  switch_to(std::min(plan_, plans_.largest()), "");
+  plan_ = std::min(plan_, plans_.largest());
+  for (int position = 0; position < plan_; ++position)
+    states_[static_cast<std::size_t>(chain_.order.layer_at(position))] = LayerState::kActive;
   return ok_status();
 }
 

@@ -27,8 +27,13 @@ class PlanControl {
 
   [[nodiscard]] const std::shared_ptr<const Plan>& in_force() const { return plans_.plan(plan_); }
   [[nodiscard]] const PlanSet& plans() const { return plans_; }
+  // For a job that was given the plan `asked`: that, or the largest below it that there is; the plan in force
+  // where it was given none.
+  [[nodiscard]] const std::shared_ptr<const Plan>& plan_for(std::optional<std::uint32_t> asked) const;
   [[nodiscard]] const std::string& edition() const { return chain_.edition; }
   [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
+  // What the daemon chooses from: edition, plans and the one in force.
+  [[nodiscard]] schema::PlanTable table() const;
 
   // Carries out the request, unless one of a newer generation was: then nothing changes. Refused when a layer
   // of the plan has no distilled weights and undistilled ones are not allowed; then nothing has changed.

@@ -11,11 +11,12 @@ namespace dslad::worker {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<Engine> engine,
-               std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
-               std::chrono::seconds drain_time)
+Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
+               std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
+               process::ServiceManager& manager, std::chrono::seconds drain_time)
     : model_(std::move(model)),
       plans_(std::move(plans)),
+      watch_(std::move(watch)),
       engine_(std::move(engine)),
       link_(std::move(link)),
       manager_(manager),
@@ -29,6 +30,7 @@ Status Worker::run() {
       obey(*std::move(order));
       idle = false;
     }
+    if (auto chain = watch_->take()) replace_chain(*std::move(chain));
     if (stops_ > 0) begin_drain("stop requested");
     if (draining_ && drained()) break;
     const auto stepped = engine_->step(*this);
@@ -72,6 +74,7 @@ void Worker::accept(const schema::Revoke& revoke) {
 }
 
 void Worker::accept(const schema::ChangePlan& change) {
+  const int largest = plans_.plans().largest();
   schema::PlanResult result = plans_.change(change);
   if (result.error) {
     spdlog::warn("plan {} refused: {}", change.plan, result.error->message);
@@ -82,6 +85,21 @@ void Worker::accept(const schema::ChangePlan& change) {
                  result.changes.size());
   }
   link_->answer(result);
+  if (plans_.plans().largest() != largest) link_->report_plans(plans_.table());
+}
+
+void Worker::replace_chain(LoadedChain chain) {
+  const int before = plans_.in_force()->number();
+  const Status replaced = plans_.replace(std::move(chain));
+  if (!replaced) {
+    spdlog::warn("{}", replaced.error().message);
+    return;
+  }
+  const int now = plans_.in_force()->number();
+  spdlog::info("another conversion chain for new jobs: edition {}, plans up to {}", plans_.edition(),
+               plans_.plans().largest());
+  if (now != before) spdlog::warn("plan {} from now on: the new chain has no plan {}", now, before);
+  link_->report_plans(plans_.table());
 }
 
 void Worker::reject(const schema::Lease& lease, const Error& error) {

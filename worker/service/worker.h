@@ -11,6 +11,7 @@
 
 #include "schema/process/service_manager.h"
 #include "worker/engine/engine.h"
+#include "worker/service/chain_watch.h"
 #include "worker/service/daemon_link.h"
 #include "worker/service/plan_control.h"
 #include "worker/service/rates.h"
@@ -20,9 +21,11 @@ namespace dslad::worker {
 
 class Worker : private EngineSink {
  public:
-  // `plans`: of the model. `drain_time`: how long stop() lets running jobs finish before they are given back.
-  Worker(ModelFolder model, PlanControl plans, std::unique_ptr<Engine> engine,
-         std::unique_ptr<DaemonLink> link, process::ServiceManager& manager, std::chrono::seconds drain_time);
+  // `plans`: of the model; `watch`: of its chain. `drain_time`: how long stop() lets running jobs finish
+  // before they are given back.
+  Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
+         std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
+         std::chrono::seconds drain_time);
 
   // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good:
   // its jobs have been given back.
@@ -50,12 +53,14 @@ class Worker : private EngineSink {
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
   void reject(const schema::Lease& lease, const Error& error);
+  void replace_chain(LoadedChain chain);
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
   void report(bool idle);
 
   ModelFolder model_;
   PlanControl plans_;
+  std::unique_ptr<ChainWatch> watch_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<DaemonLink> link_;
   process::ServiceManager& manager_;
