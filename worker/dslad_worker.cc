@@ -86,7 +86,8 @@ LoadProgress loading_progress(process::ServiceManager& manager) {
   };
 }
 
-schema::Hello introduce(const Options& options, const ModelFolder& model, const PlanControl& plans) {
+schema::Hello introduce(const Options& options, const ModelFolder& model, const PlanControl& plans,
+                        const Engine& engine) {
   schema::Hello hello;
   hello.name = fmt::format("{}:{}:{}", host_name(), getpid(), options.device);
   hello.instance = random_instance();
@@ -97,7 +98,13 @@ schema::Hello introduce(const Options& options, const ModelFolder& model, const 
   hello.layers = static_cast<std::uint32_t>(model.weights->config.layers);
   hello.context = static_cast<std::uint32_t>(model.weights->config.context);
   hello.capacity = options.capacity;
-  hello.layer_info = plans.layers();
+  schema::PlanTable table = plans.table();
+  hello.edition = std::move(table.edition);
+  hello.plans = std::move(table.plans);
+  hello.layer_info = std::move(table.layer_info);
+  hello.cache_bytes =
+      static_cast<std::uint64_t>(engine.caches().total_pages()) * engine.caches().page_bytes();
+  hello.room = room_of(engine, *plans.in_force(), options.capacity, 0);
   return hello;
 }
 
@@ -128,10 +135,11 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
       std::exchange(model->chain, LoadedChain::none(static_cast<int>(model->weights->layers.size())));
   auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
   PlanControl plans(model->weights, std::move(chain));
-  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans));
+  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine));
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
-                                  *std::move(link), manager, std::chrono::seconds{options.drain_s});
+                                  *std::move(link), manager,
+                                  WorkerLimits{options.capacity, std::chrono::seconds{options.drain_s}});
 }
 
 Worker* g_worker = nullptr;  // for the signal handler alone

@@ -202,6 +202,33 @@ TEST_F(DaemonLinkTest, ASignalDoesNotEndTheLink) {
   std::signal(SIGUSR1, SIG_DFL);
 }
 
+TEST_F(DaemonLinkTest, RoomAndPlansAreToldAtOnceAndAgainToANewDaemon) {
+  daemon_.send(job(5));
+  const auto lease = take_job();
+  link_->report_room({{lease}, 3});
+  const auto room = daemon_.expect<schema::Room>();
+  ASSERT_EQ(room.begun.size(), 1u);
+  EXPECT_EQ(room.begun[0], lease);
+  EXPECT_EQ(room.room, 3u);
+  schema::PlanTable table;
+  table.edition = "an edition";
+  table.plans = {{0, 1.0, 100, 0}, {1, 0.5, 50, 10}};
+  table.plan = 1;
+  link_->report_plans(table);
+  EXPECT_EQ(daemon_.expect<schema::PlanTable>().plans, table.plans);
+  const auto beat = daemon_.expect<schema::Heartbeat>();
+  EXPECT_EQ(beat.room, 3u);
+  ASSERT_EQ(beat.leases.size(), 1u);
+  EXPECT_NE(beat.leases[0].progress.phase, schema::Phase::kWaiting) << "it has begun";
+
+  daemon_.restart();
+  const auto hello = daemon_.expect<schema::Hello>();
+  EXPECT_EQ(hello.room, 3u);
+  EXPECT_EQ(hello.edition, "an edition");
+  EXPECT_EQ(hello.plans, table.plans);
+  EXPECT_EQ(hello.plan, 1u);
+}
+
 TEST_F(DaemonLinkTest, LeavingSaysGoodbye) {
   link_->leave("the test is over");
   link_.reset();

@@ -194,6 +194,118 @@ TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
             engine->caches().pages_needed(*plans.plan(0), 2000));
 }
 
+TEST(Engine, MemoryThatAPlanDoesNotNeedAdmitsMoreRequests) {
+  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto admitted = [&](int plan) {
+    const auto engine = engine_over(weights, {.cache_bytes = std::size_t{4} << 20});
+    EXPECT_GT(engine->room(*plans.plan(4)), engine->room(*plans.plan(0))) << "of requests as long as can be";
+    for (RequestId id = 0; id < 64; ++id)
+      EXPECT_TRUE(engine->add(continuation(id, noise(900, 1), 100, plans.plan(plan))).ok());
+    EXPECT_EQ(engine->counters().admitted, 64 - engine->waiting());
+    return engine->counters().admitted;
+  };
+  EXPECT_GE(admitted(3), 2 * admitted(0));
+  EXPECT_GE(admitted(4), 2 * admitted(3));
+}
+
+TEST(Engine, AdmitsAtOnceAndSaysHowManyMoreItWould) {
+  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{2} << 20});
+  const auto add = [&](RequestId id) {
+    ASSERT_TRUE(engine->add(continuation(id, noise(200, 1), 20, plans.plan(0))).ok());
+  };
+  add(0);
+  EXPECT_TRUE(engine->running(0)) << "without a step";
+  const std::int64_t room = engine->room(*plans.plan(0));
+  ASSERT_GT(room, 2);
+  for (RequestId id = 1; id <= static_cast<RequestId>(room); ++id) {
+    add(id);
+    EXPECT_TRUE(engine->running(id));
+    EXPECT_EQ(engine->room(*plans.plan(0)), room - static_cast<std::int64_t>(id));
+  }
+  add(100);
+  EXPECT_FALSE(engine->running(100));
+  EXPECT_EQ(engine->waiting(), 1u);
+  EXPECT_TRUE(engine->cancel(0));
+  Collector sink;
+  ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_TRUE(engine->running(100));
+  EXPECT_FALSE(engine->running(0));
+}
+
+TEST(Engine, NoMoreSequencesHaveRoomThanMayRun) {
+  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights, {.max_sequences = 3});
+  EXPECT_EQ(engine->room(*plans.plan(0)), 3);
+  ASSERT_TRUE(engine->add(continuation(1, noise(20, 1), 20, plans.plan(0))).ok());
+  EXPECT_EQ(engine->room(*plans.plan(0)), 2);
+}
+
+// Keeps what each request's steps took.
+class Timekeeper : public Collector {
+ public:
+  void on_done(RequestId id, const RequestProgress& p, const RequestTimes& its) override {
+    Collector::on_done(id, p, its);
+    times[id] = its;
+  }
+  std::map<RequestId, RequestTimes> times;
+};
+
+TEST(Engine, SharesOfTheWorkAddUpToTheTimeOfTheSteps) {
+  const auto weights = random_weights(company_config(), DType::kF32, 18);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto engine = engine_over(weights);
+  for (RequestId id = 0; id < 6; ++id) {
+    EngineRequest request =
+        continuation(id, noise(100 + 150 * id, 1), 20, plans.plan(static_cast<int>(id % 5)));
+    if (id == 3) request.tails = {noise(9, 1), noise(70, 2), noise(3, 3)};
+    ASSERT_TRUE(engine->add(std::move(request)).ok());
+  }
+  Timekeeper sink;
+  run_to_end(*engine, sink);
+  double sum = 0;
+  for (const auto& [id, times] : sink.times) {
+    EXPECT_GT(times.prefill_work_ms, 0);
+    EXPECT_GT(times.decode_work_ms, 0);
+    EXPECT_LE(times.prefill_work_ms + times.decode_work_ms, times.prefill_ms + times.decode_ms);
+    EXPECT_GE(times.batch(), 1);
+    EXPECT_LE(times.batch(), 8) << "six requests, one of them with three answers";
+    sum += times.prefill_work_ms + times.decode_work_ms;
+  }
+  EXPECT_NEAR(sum, engine->counters().busy_ms, 1e-6 * engine->counters().busy_ms);
+}
+
+TEST(Engine, ARequestAloneHasAllOfTheWork) {
+  const auto weights = random_weights(company_config(), DType::kF32, 18);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights);
+  ASSERT_TRUE(engine->add(continuation(1, noise(300, 1), 20, plans.plan(0))).ok());
+  Timekeeper sink;
+  run_to_end(*engine, sink);
+  const RequestTimes& times = sink.times[1];
+  EXPECT_DOUBLE_EQ(times.prefill_work_ms, times.prefill_ms);
+  EXPECT_DOUBLE_EQ(times.decode_work_ms, times.decode_ms);
+  EXPECT_EQ(times.batch(), 1);
+  ASSERT_TRUE(engine->add(continuation(2, noise(300, 1), 1, plans.plan(0))).ok());
+  run_to_end(*engine, sink);
+  EXPECT_EQ(sink.times[2].batch(), 0) << "its prompt gave its only token";
+}
+
+TEST(Engine, SaysWhatARequestThatItRefusesNeeds) {
+  const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
+  EXPECT_EQ(engine->needs(continuation(1, noise(3000, 1), 5, plans.plan(0))).context, 3001);
+  const EngineRequest large = continuation(1, noise(1500, 1), 5, plans.plan(0));
+  ASSERT_FALSE(engine->add(large).ok());
+  const std::size_t needed = engine->needs(large).cache_bytes;
+  EXPECT_TRUE(engine_over(weights, {.cache_bytes = needed})->add(large).ok());
+  EXPECT_FALSE(engine_over(weights, {.cache_bytes = needed - 1})->add(large).ok());
+}
+
 TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
   const auto weights = random_weights(company_config(), DType::kF32, 14);
   const PlanSet plans = undistilled_plans(*weights, 4);

@@ -54,7 +54,7 @@ Status Engine::check(const EngineRequest& request) const {
       request.plan->kv().page_bytes() != caches_->page_bytes()) {
     return Error{ErrorCode::kInvalidArgument, "the request's plan is of another model than the engine's"};
   }
-  const std::int64_t pages = RunningRequest::pages_needed(request, context, *caches_);
+  const std::int64_t pages = RequestSize::of(request, context).pages(*request.plan, *caches_);
   if (pages > caches_->total_pages()) {
     const auto mib = [&](std::int64_t n) {
       return (static_cast<std::size_t>(n) * caches_->page_bytes()) >> 20;
@@ -70,8 +70,34 @@ Status Engine::check(const EngineRequest& request) const {
 
 Status Engine::add(EngineRequest request) {
   Status checked = check(request);
-  if (checked) waiting_.push_back(std::move(request));
+  if (!checked) return checked;
+  sizes_.push_back(RequestSize::of(request, weights_->config.context));
+  if (sizes_.size() > kSizes) sizes_.pop_front();
+  waiting_.push_back(std::move(request));
+  admit();
   return checked;
+}
+
+RequestNeeds Engine::needs(const EngineRequest& request) const {
+  std::int64_t longest_tail = 0;
+  for (const auto& tail : request.tails) longest_tail = std::max(longest_tail, std::ssize(tail));
+  const RequestSize size = RequestSize::of(request, weights_->config.context);
+  return {std::ssize(request.head) + longest_tail + 1,
+          static_cast<std::size_t>(size.pages(*request.plan, *caches_)) * caches_->page_bytes()};
+}
+
+bool Engine::running(RequestId id) const {
+  return std::ranges::any_of(running_, [&](const auto& running) { return running->request().id == id; });
+}
+
+std::int64_t Engine::room(const Plan& plan) const {
+  if (!waiting_.empty()) return 0;
+  std::int64_t pages = 0;
+  for (const RequestSize& size : sizes_) pages += size.pages(plan, *caches_);
+  const auto requests = std::max<std::int64_t>(std::ssize(sizes_), 1);
+  if (sizes_.empty()) pages = caches_->pages_needed(plan, weights_->config.context);
+  const std::int64_t fit = caches_->free_pages() * requests / std::max<std::int64_t>(pages, 1);
+  return std::clamp<std::int64_t>(limits_.max_sequences - sequences_in_work(), 0, fit);
 }
 
 bool Engine::cancel(RequestId id) {
@@ -93,6 +119,7 @@ void Engine::admit() {
     auto running = RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_);
     if (!running) return;
     waiting_.pop_front();
+    ++counters_.admitted;
     running_.push_back(std::move(running));
   }
 }
@@ -115,6 +142,7 @@ std::vector<Engine::Part> Engine::choose() const {
 }
 
 Result<bool> Engine::step(EngineSink& sink) {
+  const auto start = std::chrono::steady_clock::now();
   admit();
   const std::vector<Part> parts = choose();
   if (parts.empty()) return false;
@@ -129,21 +157,35 @@ Result<bool> Engine::step(EngineSink& sink) {
                     prefill ? RowKind::kPrefill : RowKind::kDecode,
                     part.request->wants_logits(s, part.tokens) ? LogitRows::kLast : LogitRows::kNone});
   }
-  const auto start = std::chrono::steady_clock::now();
   const Status ran = forward_.run(step);
   if (!ran) return ran.error();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-
-  ++counters_.steps;
-  for (const auto& running : running_) {
-    const auto mine = [&](const Part& part) { return part.request == running.get(); };
-    if (std::none_of(parts.begin(), parts.end(), mine)) continue;
-    const bool prefill = std::any_of(parts.begin(), parts.end(),
-                                     [&](const Part& part) { return mine(part) && part.tokens > 0; });
-    (prefill ? running->times.prefill_ms : running->times.decode_ms) += seconds * 1e3;
-  }
   settle(parts, sink);
+  account(parts, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  retire(sink);
   return true;
+}
+
+// Divides the step's time among the requests that took part. A request's parts lie side by side.
+void Engine::account(const std::vector<Part>& parts, double ms) {
+  ++counters_.steps;
+  counters_.busy_ms += ms;
+  const auto rows_of = [](const Part& part) { return std::max<std::size_t>(part.tokens, 1); };
+  std::size_t rows = 0;
+  for (const Part& part : parts) rows += rows_of(part);
+  const double ms_per_row = ms / static_cast<double>(rows);
+  for (auto part = parts.begin(); part != parts.end();) {
+    RunningRequest& request = *part->request;
+    bool prefill = false, decode = false;
+    for (; part != parts.end() && part->request == &request; ++part) {
+      const double share = ms_per_row * static_cast<double>(rows_of(*part));
+      (part->tokens > 0 ? request.times.prefill_work_ms : request.times.decode_work_ms) += share;
+      (part->tokens > 0 ? prefill : decode) = true;
+    }
+    (prefill ? request.times.prefill_ms : request.times.decode_ms) += ms;
+    if (!decode) continue;
+    ++request.times.decode_steps;
+    request.times.decode_company += std::ssize(parts);
+  }
 }
 
 void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
@@ -163,7 +205,6 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
                                                  seed, static_cast<std::uint64_t>(position)});
     take_token(part, token, sink);
   }
-  retire(sink);
 }
 
 void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) {

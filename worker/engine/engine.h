@@ -1,7 +1,8 @@
 // Continuous batching: each step runs the decode tokens and prompt pieces of many requests through the model
 // at once.
 //
-// Requests are admitted in the order they came, as soon as memory for all they may need is free. Between
+// Requests are admitted in the order they came, as soon as memory for all they may need is free: in add() or
+// in the step after others have ended. Between
 // requests nothing is shared but time: the same request under the same plan gives the same greedy tokens
 // alone or in company. The engine knows no plan but those that its requests bring along. Thread safety: one
 // caller at a time. Fails soft: a bad request is refused by add(), before it can disturb others.
@@ -27,7 +28,8 @@ struct EngineLimits {
 };
 
 struct EngineCounters {
-  std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0;  // since the start
+  std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0;  // since the start
+  double busy_ms = 0;                                                           // in steps
 };
 
 class Engine {
@@ -36,8 +38,8 @@ class Engine {
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const EngineLimits& limits);
 
-  // Queues a request. kInvalidArgument: it does not fit the context or is malformed, or its plan is of
-  // another model; kResourceExhausted: it can never fit the cache budget.
+  // Admits a request, or queues it. kInvalidArgument: it does not fit the context or is malformed, or its
+  // plan is of another model; kResourceExhausted: it can never fit the cache budget.
   Status add(EngineRequest request);
   // Forgets a request, waiting or running, and frees its memory; the sink hears no more of it. False if
   // unknown.
@@ -47,6 +49,14 @@ class Engine {
   // no memory for the step; no request has advanced.
   Result<bool> step(EngineSink& sink);
 
+  // Of any request, one that add() refuses for its size too. REQUIRES: it has a plan of this model.
+  [[nodiscard]] RequestNeeds needs(const EngineRequest& request) const;
+  // Whether the request has been admitted and is not done.
+  [[nodiscard]] bool running(RequestId id) const;
+  // How many requests like those of late would be admitted now, at this plan; of the longest that the context
+  // allows while there were none.
+  [[nodiscard]] std::int64_t room(const Plan& plan) const;
+
   [[nodiscard]] const ModelWeights& weights() const { return *weights_; }
   [[nodiscard]] const CachePool& caches() const { return *caches_; }
   [[nodiscard]] const EngineCounters& counters() const { return counters_; }
@@ -54,6 +64,8 @@ class Engine {
   [[nodiscard]] int sequences_in_work() const;
 
  private:
+  static constexpr std::size_t kSizes = 16;
+
   Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
          const EngineLimits& limits, std::unique_ptr<CachePool> caches);
 
@@ -67,6 +79,7 @@ class Engine {
   void admit();
   std::vector<Part> choose() const;
   void settle(const std::vector<Part>& parts, EngineSink& sink);
+  void account(const std::vector<Part>& parts, double ms);
   void take_token(const Part& part, std::int32_t token, EngineSink& sink);
   void retire(EngineSink& sink);
 
@@ -78,6 +91,7 @@ class Engine {
   std::deque<EngineRequest> waiting_;
   std::vector<std::unique_ptr<RunningRequest>> running_;  // by admission
   EngineCounters counters_;
+  std::deque<RequestSize> sizes_;  // of the latest kSizes requests
 };
 
 }  // namespace dslad::worker

@@ -32,9 +32,26 @@ struct RequestProgress {
   std::int64_t output_tokens = 0;
 };
 
+// What an engine must have at least to run a request.
+struct RequestNeeds {
+  std::int64_t context = 0;     // tokens
+  std::size_t cache_bytes = 0;  // with the context that the engine asked has
+};
+
+// A step's time is divided among its sequences by their rows, whatever those are part of: the shares of all
+// requests add up to the time that the engine worked.
 struct RequestTimes {
-  double prefill_ms = 0;  // wall time of the steps that processed part of its prompt
-  double decode_ms = 0;   // wall time of its other steps
+  double prefill_ms = 0;       // wall time of the steps that processed part of its prompt
+  double decode_ms = 0;        // wall time of its other steps
+  double prefill_work_ms = 0;  // its share of the steps' time, for rows of its prompt
+  double decode_work_ms = 0;   // the same for its answers' tokens
+  std::int64_t decode_steps = 0;
+  std::int64_t decode_company = 0;  // sequences in those steps, its own included, summed
+
+  // Sequences in a step of its decoding, on average; 0 without one.
+  [[nodiscard]] double batch() const {
+    return decode_steps > 0 ? static_cast<double>(decode_company) / static_cast<double>(decode_steps) : 0;
+  }
 };
 
 // Receives what a step produced, on the thread that called step(). Must not call back into the engine.

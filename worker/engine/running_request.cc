@@ -15,49 +15,43 @@ std::int64_t tokens_of(const EngineRequest& request, const std::vector<std::int3
   return std::min(count(request.head) + count(tail) + request.max_tokens, context);
 }
 
-std::int64_t longest(const EngineRequest& request, std::int64_t context) {
-  std::int64_t tokens = 0;
-  for (const auto& tail : request.tails) tokens = std::max(tokens, tokens_of(request, tail, context));
-  return tokens;
-}
-
 }  // namespace
 
-RunningRequest::RunningRequest(EngineRequest request, std::int64_t context, CachePool& caches)
-    : request_(std::move(request)), context_(context), caches_(caches) {
+RequestSize RequestSize::of(const EngineRequest& request, std::int64_t context) {
+  RequestSize size{count(request.head), 0, request.tails.size() > 1};
+  for (const auto& tail : request.tails)
+    size.longest = std::max(size.longest, tokens_of(request, tail, context));
+  return size;
+}
+
+std::int64_t RequestSize::pages(const Plan& plan, const CachePool& caches) const {
+  if (!shared_head) return caches.pages_needed(plan, longest);
+  return caches.pages_needed(plan, head) + caches.pages_to_fork(plan, head, longest);
+}
+
+RunningRequest::RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context,
+                               CachePool& caches)
+    : request_(std::move(request)), size_(size), context_(context), caches_(caches) {
   progress.prompt_total = count(request_.head);
   for (const auto& tail : request_.tails) progress.prompt_total += count(tail);
 }
 
-std::int64_t RunningRequest::longest_tail_tokens() const {
-  return longest(request_, context_);
-}
-
-std::int64_t RunningRequest::pages_needed(const EngineRequest& request, std::int64_t context,
-                                          const CachePool& caches) {
-  const std::int64_t tokens = longest(request, context);
-  if (request.tails.size() == 1) return caches.pages_needed(*request.plan, tokens);
-  const std::int64_t head = count(request.head);
-  return caches.pages_needed(*request.plan, head) + caches.pages_to_fork(*request.plan, head, tokens);
-}
-
 std::unique_ptr<RunningRequest> RunningRequest::admit(EngineRequest& request, std::int64_t context,
                                                       CachePool& caches) {
-  const bool shared_head = request.tails.size() > 1;
-  const std::int64_t tokens = longest(request, context);
-  auto cache = caches.allocate(request.plan, shared_head ? count(request.head) : tokens);
+  const RequestSize size = RequestSize::of(request, context);
+  auto cache = caches.allocate(request.plan, size.shared_head ? size.head : size.longest);
   if (!cache) return nullptr;
   std::optional<SequenceCache> lane;
-  if (shared_head) {
-    lane = caches.fork(*cache, count(request.head), tokens);
+  if (size.shared_head) {
+    lane = caches.fork(*cache, size.head, size.longest);
     if (!lane) return nullptr;
   }
-  std::unique_ptr<RunningRequest> running(new RunningRequest(std::move(request), context, caches));
+  std::unique_ptr<RunningRequest> running(new RunningRequest(std::move(request), size, context, caches));
   if (lane) running->idle_lanes_.push_back(*std::move(lane));
   auto first = std::make_unique<Sequence>();
   first->cache = *std::move(cache);
   first->head_left = running->request_.head.size();
-  if (!shared_head) {
+  if (!size.shared_head) {
     first->tail = 0;
     first->tail_left = running->request_.tails.front().size();
     running->next_tail_ = 1;
@@ -77,7 +71,7 @@ void RunningRequest::start_tails(int spare_sequences) {
       idle_lanes_.pop_back();
       caches_.refork(head_->cache, head_->length, *lane);
     } else {
-      lane = caches_.fork(head_->cache, head_->length, longest_tail_tokens());
+      lane = caches_.fork(head_->cache, head_->length, size_.longest);
       if (!lane) return;
     }
     auto sequence = std::make_unique<Sequence>();

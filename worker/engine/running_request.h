@@ -31,16 +31,23 @@ struct Sequence {
   [[nodiscard]] bool in_prefill() const { return head_left + tail_left > 0; }
 };
 
+// What the memory that a request takes depends on, beside its plan.
+struct RequestSize {
+  std::int64_t head = 0;     // tokens
+  std::int64_t longest = 0;  // tokens of head, tail and answer, of its longest tail
+  bool shared_head = false;  // there are several tails
+
+  static RequestSize of(const EngineRequest& request, std::int64_t context);
+  // Pages that RunningRequest::admit() takes.
+  [[nodiscard]] std::int64_t pages(const Plan& plan, const CachePool& caches) const;
+};
+
 class RunningRequest {
  public:
   // Takes the memory to run `request` to its end; nothing when it is not free now (request is left as it
   // was).
   static std::unique_ptr<RunningRequest> admit(EngineRequest& request, std::int64_t context,
                                                CachePool& caches);
-
-  // Pages that admit() takes.
-  static std::int64_t pages_needed(const EngineRequest& request, std::int64_t context,
-                                   const CachePool& caches);
 
   // Starts tails whose head is complete: always in an idle lane, in new ones while `spare_sequences` and
   // memory last.
@@ -66,10 +73,10 @@ class RunningRequest {
   RequestTimes times;
 
  private:
-  RunningRequest(EngineRequest request, std::int64_t context, CachePool& caches);
-  [[nodiscard]] std::int64_t longest_tail_tokens() const;
+  RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context, CachePool& caches);
 
   EngineRequest request_;
+  RequestSize size_;
   std::int64_t context_;
   CachePool& caches_;
   std::optional<Sequence> head_;  // complete head of several tails

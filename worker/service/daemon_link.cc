@@ -128,6 +128,7 @@ class DaemonLink::Loop {
     if (!state_.welcomed) return say_hello_locked();
     schema::Heartbeat beat;
     beat.engine = state_.stats;
+    beat.room = state_.hello.room;
     for (const HeldLease& held : state_.leases) beat.leases.push_back({held.lease, held.progress});
     send(schema::encode(beat));
     next_beat_ = now + milliseconds{heartbeat_ms_};
@@ -341,6 +342,21 @@ void DaemonLink::report_plans(const schema::PlanTable& table) {
     state_->hello.plan = table.plan;
     state_->hello.layer_info = table.layer_info;
     state_->outbox.push_back(schema::encode(table));
+  }
+  state_->wake();
+}
+
+void DaemonLink::report_room(schema::Room room) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->hello.room = room.room;
+    for (const schema::Lease& lease : room.begun) {
+      HeldLease* const held = state_->find(lease);
+      const bool waits = held != nullptr && held->progress.phase == schema::Phase::kWaiting;
+      if (waits)
+        held->progress.phase = schema::Phase::kPrefill;  // for heartbeats, should this message be lost
+    }
+    state_->outbox.push_back(schema::encode(room));
   }
   state_->wake();
 }

@@ -33,6 +33,9 @@ class DaemonLink {
 
   void report_progress(const schema::Lease& lease, const schema::Progress& progress);
   void report_stats(const schema::EngineStats& stats);
+  // Tells, now and in every later hello and heartbeat, how much room there is; and once which leases have
+  // begun.
+  void report_room(schema::Room room);
   // Ends a lease; the result is kept until acknowledged. Dropped when the lease has been revoked meanwhile;
   // too large for a frame of the protocol, it becomes the error that says so.
   void finish(schema::WorkerResult result);

@@ -11,16 +11,21 @@ namespace dslad::worker {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun) {
+  const auto wanted = static_cast<std::uint64_t>(engine.room(plan)) + 1;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, capacity - std::min(capacity, begun)));
+}
+
 Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
                std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
-               process::ServiceManager& manager, std::chrono::seconds drain_time)
+               process::ServiceManager& manager, const WorkerLimits& limits)
     : model_(std::move(model)),
       plans_(std::move(plans)),
       watch_(std::move(watch)),
       engine_(std::move(engine)),
       link_(std::move(link)),
       manager_(manager),
-      drain_time_(drain_time) {}
+      limits_(limits) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -33,6 +38,7 @@ Status Worker::run() {
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
     if (stops_ > 0) begin_drain("stop requested");
     if (draining_ && drained()) break;
+    report_room();
     const auto stepped = engine_->step(*this);
     if (!stepped) {
       link_->leave("the engine failed: " + stepped.error().message);
@@ -53,11 +59,24 @@ void Worker::obey(Order order) {
 void Worker::accept(const schema::Assign& assign) {
   if (draining_) return link_->decline(assign.lease);
   const RequestId id = next_id_++;
-  const std::shared_ptr<const Plan>& plan = plans_.in_force();
+  const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan);
+  schema::WorkerResult failed;
+  failed.lease = assign.lease;
   auto task = Task::create(model_, assign.spec, id, plan);
-  if (!task) return reject(assign.lease, task.error());
-  const Status added = engine_->add(task->take_request());
-  if (!added) return reject(assign.lease, added.error());
+  if (!task) return reject(std::move(failed), *plan, task.error());
+  EngineRequest request = task->take_request();
+  const RequestNeeds needs = engine_->needs(request);
+  const Status added = engine_->add(std::move(request));
+  if (!added) {
+    // A larger worker may not have this error.
+    const CachePool& caches = engine_->caches();
+    if (needs.context > model_.weights->config.context) {
+      failed.needs_context = static_cast<std::uint32_t>(needs.context);
+    } else if (needs.cache_bytes > static_cast<std::size_t>(caches.total_pages()) * caches.page_bytes()) {
+      failed.needs_cache_bytes = needs.cache_bytes;
+    }
+    return reject(std::move(failed), *plan, added.error());
+  }
   process::log_job(assign.lease.job, assign.lease.attempt,
                    fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plan->number()));
   jobs_.emplace(id, Job{assign.lease, *std::move(task), plan});
@@ -102,13 +121,30 @@ void Worker::replace_chain(LoadedChain chain) {
   link_->report_plans(plans_.table());
 }
 
-void Worker::reject(const schema::Lease& lease, const Error& error) {
-  process::log_job(lease.job, lease.attempt, "failed: " + error.message);
-  schema::WorkerResult result;
-  result.lease = lease;
+void Worker::reject(schema::WorkerResult result, const Plan& plan, const Error& error) {
+  process::log_job(result.lease.job, result.lease.attempt, "failed: " + error.message);
   result.error = error;
-  describe(*plans_.in_force(), result.metrics);
+  describe(plan, result.metrics);
   link_->finish(std::move(result));
+}
+
+void Worker::report_room() {
+  schema::Room report;
+  if (engine_->counters().admitted != admitted_) {
+    admitted_ = engine_->counters().admitted;
+    for (auto& [id, job] : jobs_) {
+      if (job.begun || !engine_->running(id)) continue;
+      job.begun = true;
+      report.begun.push_back(job.lease);
+    }
+  }
+  if (!draining_) {
+    const auto begun = std::ranges::count_if(jobs_, [](const auto& entry) { return entry.second.begun; });
+    report.room = room_of(*engine_, *plans_.in_force(), limits_.capacity, static_cast<std::uint32_t>(begun));
+  }
+  if (report.begun.empty() && report.room == room_) return;
+  room_ = report.room;
+  link_->report_room(std::move(report));
 }
 
 bool Worker::on_token(RequestId id, int tail, std::int32_t token) {
@@ -134,6 +170,9 @@ void Worker::on_done(RequestId id, const RequestProgress& progress, const Reques
   result.outputs = job->second.task.outputs();
   result.metrics.prefill_ms = times.prefill_ms;
   result.metrics.decode_ms = times.decode_ms;
+  result.metrics.prefill_work_ms = times.prefill_work_ms;
+  result.metrics.decode_work_ms = times.decode_work_ms;
+  result.metrics.batch = times.batch();
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
   describe(*job->second.plan, result.metrics);
@@ -147,10 +186,10 @@ void Worker::on_done(RequestId id, const RequestProgress& progress, const Reques
 void Worker::begin_drain(const char* why) {
   if (draining_) return;
   draining_ = true;
-  drain_deadline_ = Clock::now() + drain_time_;
-  spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), drain_time_.count());
+  drain_deadline_ = Clock::now() + limits_.drain_time;
+  spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), limits_.drain_time.count());
   manager_.stopping();
-  manager_.extend_timeout(drain_time_ + std::chrono::seconds{10});
+  manager_.extend_timeout(limits_.drain_time + std::chrono::seconds{10});
   link_->take_nothing_new();
 }
 

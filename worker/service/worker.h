@@ -19,13 +19,21 @@
 
 namespace dslad::worker {
 
+struct WorkerLimits {
+  std::uint32_t capacity = 16;          // jobs that it holds at most
+  std::chrono::seconds drain_time{20};  // that stop() lets running jobs finish before they are given back
+};
+
+// Jobs that a worker wants to hold beyond those that have begun: what the engine could admit now and one
+// more, so that it never waits for the daemon.
+std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun);
+
 class Worker : private EngineSink {
  public:
-  // `plans`: of the model; `watch`: of its chain. `drain_time`: how long stop() lets running jobs finish
-  // before they are given back.
+  // `plans`: of the model; `watch`: of its chain.
   Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
          std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
-         std::chrono::seconds drain_time);
+         const WorkerLimits& limits);
 
   // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good:
   // its jobs have been given back.
@@ -39,6 +47,7 @@ class Worker : private EngineSink {
     schema::Lease lease;
     Task task;
     std::shared_ptr<const Plan> plan;
+    bool begun = false;  // the engine has admitted it
   };
 
   // Engine events; the request's id is the key in jobs_.
@@ -52,7 +61,9 @@ class Worker : private EngineSink {
   void accept(const schema::Revoke& revoke);
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
-  void reject(const schema::Lease& lease, const Error& error);
+  void reject(schema::WorkerResult result, const Plan& plan, const Error& error);
+  // Tells the daemon which jobs have begun since the last call, and what room there is where it changed.
+  void report_room();
   void replace_chain(LoadedChain chain);
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
@@ -64,10 +75,12 @@ class Worker : private EngineSink {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<DaemonLink> link_;
   process::ServiceManager& manager_;
-  std::chrono::seconds drain_time_;
+  WorkerLimits limits_;
   Rates rates_;
   std::map<RequestId, Job> jobs_;  // in the engine
   RequestId next_id_ = 1;
+  std::uint64_t admitted_ = 0;         // by the engine, when that was last looked at
+  std::optional<std::uint32_t> room_;  // that the daemon was told last
   std::atomic<int> stops_{0};
   bool draining_ = false;
   std::chrono::steady_clock::time_point drain_deadline_{};

@@ -1,0 +1,143 @@
+"""A real worker and a daemon that does what the test says: plans of jobs, room, work, and a chain that is replaced."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+import zmq
+
+import harness
+import wire
+
+
+class Daemon:
+    """The daemon's side of the workers' socket; knows one worker."""
+
+    def __init__(self, url):
+        self.socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.bind(url)
+        self.worker = None
+
+    def receive(self, *kinds):
+        """The next message of one of these kinds; others on the way are dropped."""
+        deadline = time.monotonic() + harness.PATIENCE
+        while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            self.worker, frame = self.socket.recv_multipart()
+            message = wire.Message(frame)
+            if message.kind in kinds:
+                return message
+        raise wire.Silence(f"no {' or '.join(kinds)}")
+
+    def send(self, kind, **body):
+        self.socket.send_multipart([self.worker, wire.pack(kind, body)])
+
+
+class WorkerPlans(harness.SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([harness.BIN / "make_chain", self.model, "3"], check=True)
+        self.daemon = Daemon(self.workers_url)
+        self.addCleanup(self.daemon.socket.close)
+        self.jobs = 0
+
+    def serve(self, *options):
+        """Starts the worker and welcomes it; returns its hello."""
+        self.worker = self.start_worker(*options, model=self.model, ready=False)
+        hello = self.daemon.receive("hello").body
+        self.daemon.send("welcome", lease_ms=60000, heartbeat_ms=20)
+        return hello
+
+    def assign(self, prompt="Once upon a time", **body):
+        self.jobs += 1
+        self.daemon.send("assign", job=self.jobs, attempt=1, task="generate", prompt=prompt, questions=[], document="",
+                         **{"options": {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0}, **body})
+        return {"job": self.jobs, "attempt": 1}
+
+    def result(self):
+        body = self.daemon.receive("result").body
+        self.daemon.send("result_ack", job=body["job"], attempt=body["attempt"], accepted=True)
+        return body
+
+    def test_hello_offers_the_plans_with_quality_and_memory(self):
+        hello = self.serve("--capacity", "4")
+        self.assertEqual(32, len(hello["edition"]))
+        self.assertEqual([0, 1, 2, 3], [plan["plan"] for plan in hello["plans"]])
+        self.assertEqual([1.0, 0.875, 0.875, 0.875], [plan["quality"] for plan in hello["plans"]])
+        tokens = [plan["kv_bytes_per_token"] for plan in hello["plans"]]
+        self.assertEqual([5, 4, 3, 2], [each * 5 // tokens[0] for each in tokens])
+        states = [plan["state_bytes"] for plan in hello["plans"]]
+        self.assertEqual([0, 1, 2, 3], [each // states[1] for each in states])
+        self.assertEqual(64 << 20, hello["cache_bytes"])
+        self.assertEqual(4, hello["room"], "all that it can hold")
+
+    def test_a_job_runs_on_the_plan_it_was_given(self):
+        self.serve()
+        for given, ran in ((None, 0), (2, 2), (1, 1), (9, 3), (0, 0)):
+            self.assign(**({} if given is None else {"plan": given}))
+            metrics = self.result()["metrics"]
+            self.assertEqual(ran, metrics["plan"])
+        self.assertEqual(1.0, metrics["quality"])
+
+    def test_a_result_says_what_share_of_the_engines_work_it_had(self):
+        self.serve()
+        self.assign()
+        metrics = self.result()["metrics"]
+        self.assertGreater(metrics["prefill_work_ms"], 0)
+        self.assertGreater(metrics["decode_work_ms"], 0)
+        self.assertAlmostEqual(metrics["prefill_work_ms"], metrics["prefill_ms"], msg="it was alone")
+        self.assertEqual(1, metrics["batch"])
+
+    def test_what_has_begun_and_the_room_for_more_are_told_as_they_change(self):
+        self.serve("--capacity", "3")
+        leases = [self.assign(options={"max_tokens": 400, "temperature": 0.0, "top_p": 1.0, "seed": 0})
+                  for _ in range(3)]
+        begun, done, rooms = [], [], []
+        while len(done) < 3:
+            message = self.daemon.receive("room", "result")
+            if message.kind == "result":
+                done.append(message.body["job"])
+                self.daemon.send("result_ack", job=message.body["job"], attempt=1, accepted=True)
+                continue
+            begun += message.body["begun"]
+            rooms.append(message.body["room"])
+            self.assertLessEqual(message.body["room"], 3 - len(begun) + len(done))
+        self.assertEqual(leases, begun, "each once, in order")
+        while rooms[-1] != 3:
+            rooms.append(self.daemon.receive("room").body["room"])
+
+    def test_a_job_for_a_larger_worker_says_what_it_needs(self):
+        self.serve()
+        self.assign(prompt="Lily saw a bird. " * 400)
+        failed = self.result()
+        self.assertGreater(failed["needs_context"], 512)
+        self.assertEqual(0, failed["needs_cache_bytes"])
+        self.assign(prompt=b"\xff".decode("latin-1"))
+        self.assertEqual(0, self.result()["needs_context"])
+
+    def test_plans_are_told_anew_when_one_is_prepared_and_when_the_chain_is_replaced(self):
+        hello = self.serve()
+        self.daemon.send("set_plan", request=1, plan=4, allow_undistilled=True, reason="a test", generation=1)
+        prepared = self.daemon.receive("plans").body
+        self.assertEqual((hello["edition"], 4), (prepared["edition"], prepared["plan"]))
+        self.assertEqual([0, 1, 2, 3, 4], [plan["plan"] for plan in prepared["plans"]])
+        manifest = json.loads((self.model / "dsla/chain.json").read_text())
+        manifest["plans"][1]["quality"] = 0.5
+        (self.model / "dsla/new.json").write_text(json.dumps(manifest))
+        os.replace(self.model / "dsla/new.json", self.model / "dsla/chain.json")
+        replaced = self.daemon.receive("plans").body
+        self.assertNotEqual(hello["edition"], replaced["edition"])
+        self.assertEqual(3, replaced["plan"], "the largest that the new one has")
+        self.assertEqual([1.0, 0.875, 0.5, 0.875], [plan["quality"] for plan in replaced["plans"]])
+        self.assertEqual(3, sum(layer["state"] == "active" for layer in replaced["layer_info"]))
+        self.assign()
+        self.assertEqual(replaced["edition"], self.result()["metrics"]["edition"])
+
+
+if __name__ == "__main__":
+    unittest.main()
