@@ -25,7 +25,7 @@ void Dispatcher::jobs_queued() {
 // One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
 // one job after the other, so that a short queue spreads over all of them.
 void Dispatcher::fill_all() {
-  if (!assigning_) return;
+  if (!assigning_ || planner_.deciding()) return;
   const std::vector<WorkerState*> workers = table_.connected();
   for (WorkerState* worker : workers) {
     const std::uint32_t free = worker->free_slots();

@@ -36,8 +36,9 @@ Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& 
       workers_(workers),
       feed_(feed),
       durable_(queue),
-      planner_(clock, queue, table_, config.policy,
-               [this](const schema::PolicyChange& change) { policy_changed(change); }) {}
+      planner_(
+          clock, queue, table_, config.policy,
+          {[this](const schema::PolicyChange& change) { policy_changed(change); }, [this] { fill_all(); }}) {}
 
 void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
   for (const HeldLease& one : held) {

@@ -13,8 +13,9 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::uint32_t kLooksAhead = 1'000;    // jobs of a queue that a decision sees
-constexpr std::int64_t kSoonestMs = 200;        // between two decisions
-constexpr std::int64_t kLatestMs = 1'000;       // likewise, though nothing changed but the time
+constexpr std::int64_t kSoonestMs = 20;         // between two decisions
+constexpr std::int64_t kShareOfTime = 20;       // at most so many times as long as a decision takes
+constexpr std::int64_t kLatestMs = 1'000;       // between two decisions, though nothing changed but the time
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
 std::string host_of(const std::string& worker_name) {
@@ -74,8 +75,8 @@ PlanChoice by_hand(const policy::WorkerFacts& worker, std::uint32_t in_force, co
 }  // namespace
 
 Planner::Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
-                 OnChange on_change)
-    : clock_(clock), queue_(queue), table_(table), settings_(settings), on_change_(std::move(on_change)) {}
+                 Listener listener)
+    : clock_(clock), queue_(queue), table_(table), settings_(settings), listener_(std::move(listener)) {}
 
 void Planner::use(const policy::Settings& settings) {
   settings_ = settings;
@@ -94,10 +95,11 @@ std::int64_t Planner::wall(std::optional<std::int64_t> steady_ms) const {
 
 void Planner::tick() {
   const std::int64_t since_ms = clock_.steady_ms() - decided_at_;
-  if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? kSoonestMs : kLatestMs))) return;
+  const std::int64_t soonest_ms = std::max(kSoonestMs, kShareOfTime * (decided_at_ - began_at_));
+  if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? soonest_ms : kLatestMs))) return;
   stale_ = false;
   reading_ = true;
-  decided_at_ = clock_.steady_ms();
+  began_at_ = clock_.steady_ms();
   std::vector<ServedBy> served;
   for (const WorkerState* worker : table_.connected()) {
     const schema::Hello& hello = worker->hello;
@@ -125,8 +127,16 @@ void Planner::tick() {
       },
       [this](Result<Snapshot> snapshot) {
         reading_ = false;
-        if (snapshot) decide(std::move(snapshot).value());  // an error: the next tick tries again
+        decided_at_ = clock_.steady_ms();
+        if (snapshot) decide(std::move(snapshot).value());  // an error: claims go by what was decided before
+        listener_.decided();
       });
+}
+
+bool Planner::deciding() {
+  if (settings_.kind == policy::PolicyKind::kManual) return false;
+  if (stale_) tick();
+  return reading_;
 }
 
 std::vector<policy::WorkerFacts> Planner::workers() const {
@@ -215,7 +225,7 @@ void Planner::note_level(const policy::Verdict& verdict) {
   process::log_info(fmt::format("the policy takes plan {} after {}: {}", history_.level, before, why_),
                     {{"POLICY", std::string(schema::to_string(settings_.kind))},
                      {"WAITING_JOBS", std::to_string(change.waiting_jobs)}});
-  on_change_(change);
+  listener_.changed(change);
 }
 
 schema::PolicyChange Planner::change_to(std::uint32_t plan, const policy::Verdict& verdict) const {

@@ -41,11 +41,15 @@ struct Admission {
 
 class Planner {
  public:
-  using OnChange = std::function<void(const schema::PolicyChange&)>;
+  struct Listener {
+    std::function<void(const schema::PolicyChange&)>
+        changed;                    // the largest plan that a job is given is another
+    std::function<void()> decided;  // claims need wait no longer
+  };
 
-  // `table` must outlive the planner. `on_change` hears when the largest plan that a job is given changes.
+  // `table` must outlive the planner.
   Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
-          OnChange on_change);
+          Listener listener);
 
   [[nodiscard]] const policy::Settings& settings() const { return settings_; }
   void use(const policy::Settings& settings);
@@ -53,6 +57,10 @@ class Planner {
   // Something changed: the next tick() may decide anew.
   void look_again() { stale_ = true; }
   void tick();
+  // Whether claims should wait for a decision that is being made. It takes as long as one read of the store,
+  // and decisions take but a small share of the time: so late, a job that has just come is seen with those
+  // that came with it.
+  [[nodiscard]] bool deciding();
 
   // For claims of this worker, by the last decision. What it gives is safe on any thread.
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
@@ -91,7 +99,7 @@ class Planner {
   Queue& queue_;
   WorkerTable& table_;
   policy::Settings settings_;
-  OnChange on_change_;
+  Listener listener_;
 
   policy::CostModels costs_;
   policy::History history_;
@@ -103,8 +111,9 @@ class Planner {
 
   bool stale_ = true;
   bool reading_ = false;
-  std::int64_t decided_at_ = 0;  // steady
-  double admitted_ms_ = 0;       // work of jobs that came since
+  std::int64_t began_at_ = 0;  // steady; the last decision, read and all, as is the next
+  std::int64_t decided_at_ = 0;
+  double admitted_ms_ = 0;  // work of jobs that came since
 };
 
 }  // namespace dslad::daemon
