@@ -244,6 +244,26 @@ TEST(Engine, NoMoreSequencesHaveRoomThanMayRun) {
   EXPECT_EQ(engine->room(*plans.plan(0)), 2);
 }
 
+TEST(Engine, WantsNoMoreRequestsThanFillItsNextSteps) {
+  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights, {.prefill_rows = 128});
+  Collector sink;
+  EXPECT_EQ(engine->wants(*plans.plan(0)), 1) << "it may be as long as the context";
+  ASSERT_TRUE(engine->add(continuation(1, noise(1'000, 1), 4, plans.plan(0))).ok());
+  EXPECT_TRUE(engine->running(1));
+  EXPECT_FALSE(engine->begun(1));
+  EXPECT_EQ(engine->wants(*plans.plan(0)), 1) << "it is this one";
+  ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_TRUE(engine->begun(1));
+  EXPECT_EQ(engine->wants(*plans.plan(0)), 0) << "its prompt fills the next steps";
+  while (*engine->step(sink)) {
+  }
+  for (RequestId id = 2; id < 32; ++id)
+    ASSERT_TRUE(engine->add(continuation(id, noise(16, 1), 4, plans.plan(0))).ok());
+  EXPECT_EQ(engine->wants(*plans.plan(0)), 16) << "short ones, by the prompts of the latest";
+}
+
 // Keeps what each request's steps took.
 class Timekeeper : public Collector {
  public:

@@ -41,6 +41,7 @@ struct EngineOptions {
   int threads = 2;
   std::size_t cache_bytes = std::size_t{64} << 20;
   int max_sequences = 64;
+  std::int64_t prefill_rows = EngineLimits{}.prefill_rows;
 };
 
 inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeights>& weights,
@@ -48,6 +49,7 @@ inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeig
   EngineLimits limits;
   limits.cache_bytes = options.cache_bytes;
   limits.max_sequences = options.max_sequences;
+  limits.prefill_rows = options.prefill_rows;
   auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights, limits);
   if (!engine) throw std::runtime_error(engine.error().message);
   return *std::move(engine);

@@ -100,6 +100,31 @@ std::int64_t Engine::room(const Plan& plan) const {
   return std::clamp<std::int64_t>(limits_.max_sequences - sequences_in_work(), 0, fit);
 }
 
+bool Engine::begun(RequestId id) const {
+  return std::ranges::any_of(running_, [&](const auto& running) {
+    return running->request().id == id && running->progress.prompt_done > 0;
+  });
+}
+
+std::int64_t Engine::wants(const Plan& plan) const {
+  constexpr std::int64_t kSteps = 2;
+  std::int64_t tokens = kSteps * limits_.prefill_rows;
+  std::int64_t admitted = 0;  // and not begun
+  for (const auto& running : running_) {
+    const RequestProgress& progress = running->progress;
+    if (progress.prompt_done == 0) {
+      ++admitted;
+    } else {
+      tokens -= progress.prompt_total - progress.prompt_done;
+    }
+  }
+  if (tokens <= 0) return 0;
+  std::int64_t usual = sizes_.empty() ? weights_->config.context : 0;
+  for (const RequestSize& size : sizes_) usual += size.head;
+  usual = std::max<std::int64_t>(1, usual / std::max<std::int64_t>(1, std::ssize(sizes_)));
+  return std::min(admitted + room(plan), (tokens + usual - 1) / usual);
+}
+
 bool Engine::cancel(RequestId id) {
   return std::erase_if(waiting_, [&](const auto& request) { return request.id == id; }) +
              std::erase_if(running_, [&](const auto& running) { return running->request().id == id; }) >
@@ -194,6 +219,7 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
     const EngineRequest& request = part.request->request();
     const bool sampled = part.request->wants_logits(*part.sequence, part.tokens);
     counters_.prompt_tokens += part.tokens;
+    if (part.request->progress.prompt_done == 0) ++counters_.begun;
     const std::int64_t position =
         part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
     part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));

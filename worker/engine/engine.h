@@ -28,8 +28,8 @@ struct EngineLimits {
 };
 
 struct EngineCounters {
-  std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0;  // since the start
-  double busy_ms = 0;                                                           // in steps
+  std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0, begun = 0;  // since the start
+  double busy_ms = 0;                                                                      // in steps
 };
 
 class Engine {
@@ -53,9 +53,14 @@ class Engine {
   [[nodiscard]] RequestNeeds needs(const EngineRequest& request) const;
   // Whether the request has been admitted and is not done.
   [[nodiscard]] bool running(RequestId id) const;
+  // Whether a step has taken in a part of its prompt, and it is not done.
+  [[nodiscard]] bool begun(RequestId id) const;
   // How many requests like those of late would be admitted now, at this plan; of the longest that the context
   // allows while there were none.
   [[nodiscard]] std::int64_t room(const Plan& plan) const;
+  // How many requests that have not begun it has a use for: what memory allows, but no more than fill the
+  // next steps with their prompts. More would wait here, in the order in which they came.
+  [[nodiscard]] std::int64_t wants(const Plan& plan) const;
 
   [[nodiscard]] const ModelWeights& weights() const { return *weights_; }
   [[nodiscard]] const CachePool& caches() const { return *caches_; }

@@ -12,7 +12,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun) {
-  const auto wanted = static_cast<std::uint64_t>(engine.room(plan)) + 1;
+  const auto wanted = static_cast<std::uint64_t>(engine.wants(plan)) + 1;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, capacity - std::min(capacity, begun)));
 }
 
@@ -130,10 +130,10 @@ void Worker::reject(schema::WorkerResult result, const Plan& plan, const Error& 
 
 void Worker::report_room() {
   schema::Room report;
-  if (engine_->counters().admitted != admitted_) {
-    admitted_ = engine_->counters().admitted;
+  if (engine_->counters().begun != begun_) {
+    begun_ = engine_->counters().begun;
     for (auto& [id, job] : jobs_) {
-      if (job.begun || !engine_->running(id)) continue;
+      if (job.begun || !engine_->begun(id)) continue;
       job.begun = true;
       report.begun.push_back(job.lease);
     }

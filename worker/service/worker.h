@@ -79,7 +79,7 @@ class Worker : private EngineSink {
   Rates rates_;
   std::map<RequestId, Job> jobs_;  // in the engine
   RequestId next_id_ = 1;
-  std::uint64_t admitted_ = 0;         // by the engine, when that was last looked at
+  std::uint64_t begun_ = 0;         // by the engine, when that was last looked at
   std::optional<std::uint32_t> room_;  // that the daemon was told last
   std::atomic<int> stops_{0};
   bool draining_ = false;
