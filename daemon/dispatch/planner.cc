@@ -156,7 +156,7 @@ double Planner::work_left(const policy::CostModel& model, const policy::WorkerFa
   for (const auto& [id, held] : worker.jobs) {
     const policy::JobSize size = size_of(held.job);
     const std::uint32_t plan = held.plan.value_or(worker.hello.plan);
-    policy::Work work = model.of(size, facts.attention_share(plan));
+    policy::Work work = model.of(size, facts.shape(plan));
     const schema::Progress& progress = held.progress;
     if (progress.prompt_total > 0) {
       work.prefill_ms *= 1 - std::min(1.0, static_cast<double>(progress.prompt_done) /
@@ -284,12 +284,12 @@ void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, std::vec
   if (all.empty()) return;
   const auto model = costs_.find(all.front().speed_key);
   if (model == costs_.end()) return;
-  const double share = all.front().attention_share(history_.level);
+  const policy::PlanShape shape = all.front().shape(history_.level);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const schema::JobSpec& spec = jobs[i].spec;
     const policy::JobSize size{bytes_of(spec), static_cast<std::uint32_t>(spec.questions.size()),
                                spec.options.max_tokens};
-    admitted_ms_ += model->second.of(size, share).total_ms() / static_cast<double>(all.size());
+    admitted_ms_ += model->second.of(size, shape).total_ms() / static_cast<double>(all.size());
     const double done_ms = static_cast<double>(decided_at_) + verdict_.drain_ms + admitted_ms_;
     admissions[i].finish_ms =
         wall(std::max(std::llround(done_ms), static_cast<long long>(clock_.steady_ms())));
@@ -327,7 +327,7 @@ void Planner::finished(const WorkerState& worker, const QueuedJob& job, const sc
   if (metrics.prefill_work_ms + metrics.decode_work_ms <= 0) return;  // it does not measure them
   policy::Observation seen;
   seen.size = size_of(job);
-  seen.attention_share = std::clamp(facts.attention_share(metrics.plan), 0.0, 1.0);
+  seen.plan = facts.shape(metrics.plan);
   seen.prompt_tokens = static_cast<double>(metrics.prompt_tokens);
   seen.output_tokens = static_cast<double>(metrics.output_tokens);
   seen.work = {metrics.prefill_work_ms, metrics.decode_work_ms};

@@ -26,14 +26,20 @@ void move_mean(double& mean, double value, std::uint64_t seen) {
   mean += (value - mean) * std::max(kNewShare, 1.0 / static_cast<double>(seen + 1));
 }
 
-std::array<double, 3> prefill_row(double prompt, double attention_share) {
-  return {prompt, attention_share * prompt * prompt, (1 - attention_share) * prompt};
+std::array<double, 3> prefill_row(double prompt, const PlanShape& plan) {
+  return {prompt, plan.attention * prompt * prompt, plan.states * prompt};
 }
 
-std::array<double, 4> decode_row(double prompt, double output, double attention_share, double batch) {
-  return {output, output / std::max(1.0, batch), attention_share * output * (prompt + output / 2),
-          (1 - attention_share) * output};
+std::array<double, 4> decode_row(double prompt, double output, const PlanShape& plan, double batch) {
+  return {output, output / std::max(1.0, batch), plan.attention * output * (prompt + output / 2),
+          plan.states * output};
 }
+
+// Before anything is known: how the time of a job on plan 0 divides among the terms; the last is what the
+// states of all layers would take beside it.
+constexpr std::array<double, 3> kPrefillGuess = {0.7, 0.3, 0.1};
+constexpr std::array<double, 4> kDecodeGuess = {0.2, 0.6, 0.2, 0.1};
+constexpr double kGuessWeight = 0.3;  // of an observation
 
 // Solves the terms of `chosen` (bits) alone; the others are 0. False where they cannot be told apart.
 template <std::size_t N>
@@ -79,14 +85,14 @@ double squared_error(const std::array<std::array<double, N>, N>& products,
 }  // namespace
 
 template <std::size_t N>
-void StreamFit<N>::add(const Row& x, double y) {
+void StreamFit<N>::add(const Row& x, double y, double weight) {
   if (!(y > 0)) return;
   const double scale = std::max(y, predict(x));
   for (std::size_t i = 0; i < N; ++i) {
     for (std::size_t k = 0; k < N; ++k) {
-      products_[i][k] = kForget * products_[i][k] + (x[i] / scale) * (x[k] / scale);
+      products_[i][k] = kForget * products_[i][k] + weight * (x[i] / scale) * (x[k] / scale);
     }
-    targets_[i] = kForget * targets_[i] + (x[i] / scale) * (y / scale);
+    targets_[i] = kForget * targets_[i] + weight * (x[i] / scale) * (y / scale);
   }
   solve();
 }
@@ -146,17 +152,18 @@ double CostModel::Recent::quantile(double share) const {
 void CostModel::learn(const Observation& seen) {
   const bool sane = is_amount(seen.work.prefill_ms) && is_amount(seen.work.decode_ms) &&
                     is_amount(seen.prompt_tokens) && is_amount(seen.output_tokens) && is_amount(seen.batch) &&
-                    seen.attention_share >= 0 && seen.attention_share <= 1 && seen.prompt_tokens > 0 &&
+                    is_amount(seen.plan.attention) && is_amount(seen.plan.states) && seen.prompt_tokens > 0 &&
                     seen.work.total_ms() > 0;
   if (!sane) return;
+  if (jobs_ == 0) guess(seen);
   if (jobs_ > 0) {
-    errors_.add(std::abs(of(seen.size, seen.attention_share).total_ms() / seen.work.total_ms() - 1));
+    errors_.add(std::abs(of(seen.size, seen.plan).total_ms() / seen.work.total_ms() - 1));
   }
-  const Work predicted = of_tokens(seen.prompt_tokens, seen.output_tokens, seen.attention_share, seen.batch);
-  prefill_.add(prefill_row(seen.prompt_tokens, seen.attention_share),
+  const Work predicted = of_tokens(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
+  prefill_.add(prefill_row(seen.prompt_tokens, seen.plan),
                within_reason(seen.work.prefill_ms, predicted.prefill_ms, jobs_));
   if (seen.output_tokens > 0) {
-    decode_.add(decode_row(seen.prompt_tokens, seen.output_tokens, seen.attention_share, seen.batch),
+    decode_.add(decode_row(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch),
                 within_reason(seen.work.decode_ms, predicted.decode_ms, jobs_));
     move_mean(batch_, std::max(1.0, seen.batch), jobs_);
   }
@@ -169,13 +176,31 @@ void CostModel::learn(const Observation& seen) {
   ++jobs_;
 }
 
-Work CostModel::of_tokens(double prompt, double output, double attention_share, double batch) const {
-  return {prefill_.predict(prefill_row(prompt, attention_share)),
-          decode_.predict(decode_row(prompt, output, attention_share, batch))};
+// A row for each term alone, as if every layer were attention, or had its states.
+void CostModel::guess(const Observation& first) {
+  const PlanShape all{1, 1};
+  const std::array<double, 3> prefill = prefill_row(first.prompt_tokens, all);
+  for (std::size_t i = 0; i < prefill.size(); ++i) {
+    std::array<double, 3> row{};
+    row[i] = prefill[i];
+    prefill_.add(row, kPrefillGuess[i] * first.work.prefill_ms, kGuessWeight);
+  }
+  if (first.output_tokens <= 0) return;
+  const std::array<double, 4> decode = decode_row(first.prompt_tokens, first.output_tokens, all, first.batch);
+  for (std::size_t i = 0; i < decode.size(); ++i) {
+    std::array<double, 4> row{};
+    row[i] = decode[i];
+    decode_.add(row, kDecodeGuess[i] * first.work.decode_ms, kGuessWeight);
+  }
 }
 
-Work CostModel::of(const JobSize& size, double attention_share) const {
-  return of_tokens(prompt_tokens(size), output_tokens(size), attention_share, batch_);
+Work CostModel::of_tokens(double prompt, double output, const PlanShape& plan, double batch) const {
+  return {prefill_.predict(prefill_row(prompt, plan)),
+          decode_.predict(decode_row(prompt, output, plan, batch))};
+}
+
+Work CostModel::of(const JobSize& size, const PlanShape& plan) const {
+  return of_tokens(prompt_tokens(size), output_tokens(size), plan, batch_);
 }
 
 double CostModel::prompt_tokens(const JobSize& size) const {

@@ -2,13 +2,13 @@
 //
 // "Work" is a job's share of the engine's time: the time of each step divided among those who take part in
 // it, so that the works of jobs add up to the time until they are all done. With L prompt tokens, T output
-// tokens, share s of the layers that stay attention, and B sequences in a step of decoding:
+// tokens, B sequences in a step of decoding, and of the plan (PlanShape) attention A and states S:
 //
-//   prefill = L (a + b s L + c (1 - s)),    decode = T (d + e / B + f s (L + T/2) + g (1 - s)) milliseconds
+//   prefill = L (a + b A L + c S),    decode = T (d + e / B + f A (L + T/2) + g S)    milliseconds
 //
 // so that plans that never ran are predicted from those that did. The coefficients are never negative. They
-// are the least squares of the relative error, old jobs forgotten by and by; what jobs do not tell apart is
-// shared evenly among the terms. Pure; one user at a time; cheap to copy.
+// are the least squares of the relative error, old jobs forgotten by and by. A first guess of how the first
+// job's time divides among the terms is forgotten likewise. Pure; one user at a time; cheap to copy.
 #pragma once
 
 #include <array>
@@ -29,7 +29,7 @@ struct Work {
 // A job that has ended.
 struct Observation {
   JobSize size;
-  double attention_share = 1;  // of the layers, under its plan
+  PlanShape plan;
   double prompt_tokens = 0;
   double output_tokens = 0;
   Work work;
@@ -43,7 +43,7 @@ template <std::size_t N>
 class StreamFit {
  public:
   using Row = std::array<double, N>;
-  void add(const Row& x, double y);
+  void add(const Row& x, double y, double weight = 1);
   void set(const Row& weights) { weights_ = weights; }  // until the next add()
   [[nodiscard]] double predict(const Row& x) const;
   [[nodiscard]] const Row& weights() const { return weights_; }
@@ -62,9 +62,9 @@ class CostModel {
   void learn(const Observation& seen);
 
   // Of a job with these tokens.
-  [[nodiscard]] Work of_tokens(double prompt, double output, double attention_share, double batch) const;
+  [[nodiscard]] Work of_tokens(double prompt, double output, const PlanShape& plan, double batch) const;
   // Of a job that waits, in the company that is usual of late.
-  [[nodiscard]] Work of(const JobSize& size, double attention_share) const;
+  [[nodiscard]] Work of(const JobSize& size, const PlanShape& plan) const;
 
   [[nodiscard]] double prompt_tokens(const JobSize& size) const;       // expected
   [[nodiscard]] double most_prompt_tokens(const JobSize& size) const;  // of 95 jobs in a hundred, or less
@@ -92,6 +92,8 @@ class CostModel {
     void add(double value);
     [[nodiscard]] double quantile(double share) const;
   };
+
+  void guess(const Observation& first);
 
   StreamFit<3> prefill_;
   StreamFit<4> decode_;

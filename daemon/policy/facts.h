@@ -16,6 +16,12 @@ struct PlanFacts {
   std::uint64_t state_bytes = 0;  // of a sequence
 };
 
+// What a plan is to the time that a token takes, from 0 to 1.
+struct PlanShape {
+  double attention = 1;  // keys and values that are kept of a token, of plan 0's
+  double states = 0;     // sizes of the states, of the largest plan's
+};
+
 struct WorkerFacts {
   std::string instance;
   std::string speed_key;  // workers that are equally fast have the same
@@ -27,10 +33,8 @@ struct WorkerFacts {
   std::vector<PlanFacts> plans;   // that it can run, ascending from plan 0; empty: plan 0 alone
   double busy_ms = 0;             // work left in the jobs that it has begun, predicted
 
-  // Of the layers, those that stay attention under a plan.
-  [[nodiscard]] double attention_share(std::uint32_t plan) const {
-    return layers == 0 ? 1.0 : 1.0 - static_cast<double>(plan) / layers;
-  }
+  // Of one that is not in the table (a person can set such): by the number of layers.
+  [[nodiscard]] PlanShape shape(std::uint32_t plan) const;
 };
 
 // What is known of a job before it runs.

@@ -127,7 +127,7 @@ class Deciding {
     for (auto it = plans.rbegin(); it != plans.rend(); ++it) {
       if (it->plan > plan || !allows(*it, floor_of(job), job.max_plan) || !fits_cache(worker, *it, tokens))
         continue;
-      return model == nullptr ? 0 : model->of(job.size, worker.attention_share(it->plan)).total_ms();
+      return model == nullptr ? 0 : model->of(job.size, worker.shape(it->plan)).total_ms();
     }
     return Candidate::kNever;
   }
@@ -235,7 +235,10 @@ class Deciding {
     }
     if (!known) return Reason::kUnknownSpeed;
     if (made.late) return Reason::kLateAnyway;
-    if (made.plan == 0) return Reason::kNoLoad;
+    if (made.plan == 0) {
+      const bool in_time = at_plan_0.finish_ms <= static_cast<double>(candidate.due_ms);
+      return in_time || candidate.plans.size() == 1 ? Reason::kNoLoad : Reason::kNoUse;
+    }
     if (candidate.at == 0) return Reason::kMemory;
     const bool any_deadline =
         candidate.has_deadline && at_plan_0.finish_ms > static_cast<double>(candidate.due_ms);
@@ -287,6 +290,8 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
                                                   : "by the longest prompt and the number of jobs";
     case Reason::kNoLoad:
       return fmt::format("in time on plan 0: what waits takes {:.1f} s", on_plan_0_s);
+    case Reason::kNoUse:
+      return "it comes too late on every plan that it allows, or by way of other jobs; none makes it earlier";
     case Reason::kDeadline:
       return "the smallest plan by which its deadline is met";
     case Reason::kTarget:

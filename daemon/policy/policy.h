@@ -51,6 +51,7 @@ enum class Reason : std::uint8_t {
   kTerms,         // the job's own terms
   kSetting,       // the static plan, or the threshold's
   kNoLoad,        // in time on plan 0
+  kNoUse,         // late on plan 0, and a larger plan would not help, or was not needed of this one
   kDeadline,      // the smallest plan by which deadlines are met
   kTarget,        // the smallest plan by which what waits is done within the target
   kLateAnyway,    // no plan helps

@@ -14,10 +14,10 @@ struct Machine {
   double step = 2, shared = 20, key = 1e-3, state = 0.3;  // d, e, f, g
   double slower = 1;
 
-  [[nodiscard]] Work work(double prompt, double output, double share, double batch) const {
-    return {slower * prompt * (token + pair * share * prompt + converted * (1 - share)),
+  [[nodiscard]] Work work(double prompt, double output, const PlanShape& plan, double batch) const {
+    return {slower * prompt * (token + pair * plan.attention * prompt + converted * plan.states),
             slower * output *
-                (step + shared / batch + key * share * (prompt + output / 2) + state * (1 - share))};
+                (step + shared / batch + key * plan.attention * (prompt + output / 2) + state * plan.states)};
   }
 };
 
@@ -33,17 +33,18 @@ class CostModelTest : public testing::Test {
     seen.output_tokens = std::floor(output(random_));
     seen.size.bytes = static_cast<std::uint64_t>(3.5 * seen.prompt_tokens);
     seen.size.max_tokens = 200;
-    seen.attention_share = share;
+    seen.plan = {share, 1 - share};
     seen.batch = batch(random_);
-    seen.work = machine_.work(seen.prompt_tokens, seen.output_tokens, share, seen.batch);
+    seen.work = machine_.work(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
     seen.work.prefill_ms *= std::max(0.1, error(random_));
     seen.work.decode_ms *= std::max(0.1, error(random_));
     return seen;
   }
 
   void expect_near(double prompt, double output, double share, double batch, double within) const {
-    const Work told = model_.of_tokens(prompt, output, share, batch);
-    const Work truth = machine_.work(prompt, output, share, batch);
+    const PlanShape plan{share, 1 - share};
+    const Work told = model_.of_tokens(prompt, output, plan, batch);
+    const Work truth = machine_.work(prompt, output, plan, batch);
     EXPECT_NEAR(told.prefill_ms / truth.prefill_ms, 1, within) << prompt << " tokens, share " << share;
     EXPECT_NEAR(told.decode_ms / truth.decode_ms, 1, within) << prompt << " tokens, share " << share;
   }
@@ -71,7 +72,7 @@ TEST_F(CostModelTest, PredictsAPlanThatNeverRan) {
 TEST_F(CostModelTest, IsOfUseFromTheFirstJobOn) {
   const Observation first = job(1, 0);
   model_.learn(first);
-  const Work told = model_.of_tokens(first.prompt_tokens, first.output_tokens, 1, first.batch);
+  const Work told = model_.of_tokens(first.prompt_tokens, first.output_tokens, {}, first.batch);
   EXPECT_NEAR(told.prefill_ms / first.work.prefill_ms, 1, 0.01);
   EXPECT_NEAR(told.decode_ms / first.work.decode_ms, 1, 0.01);
 }
@@ -79,13 +80,13 @@ TEST_F(CostModelTest, IsOfUseFromTheFirstJobOn) {
 TEST_F(CostModelTest, OneAbsurdJobChangesLittleAndNonsenseNothing) {
   for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
   const std::uint64_t jobs = model_.jobs();
-  const double before = model_.of_tokens(4'000, 100, 1, 2).total_ms();
+  const double before = model_.of_tokens(4'000, 100, {}, 2).total_ms();
   Observation absurd = job(1);
   absurd.work = {1e9, 1e9};
   model_.learn(absurd);
   absurd.work = {1e-9, 1e-9};
   model_.learn(absurd);
-  EXPECT_NEAR(model_.of_tokens(4'000, 100, 1, 2).total_ms() / before, 1, 0.25);
+  EXPECT_NEAR(model_.of_tokens(4'000, 100, {}, 2).total_ms() / before, 1, 0.25);
   for (const double nonsense :
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0}) {
     Observation seen = job(1);
@@ -126,8 +127,8 @@ TEST_F(CostModelTest, OneThatWasRecordedPredictsTheSame) {
   for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
   const CostModel same =
       CostModel::recorded(model_.coefficients(), model_.bytes_per_token(), model_.output_share(), 3);
-  EXPECT_DOUBLE_EQ(same.of_tokens(3'000, 90, 0.5, 3).total_ms(),
-                   model_.of_tokens(3'000, 90, 0.5, 3).total_ms());
+  EXPECT_DOUBLE_EQ(same.of_tokens(3'000, 90, {0.5, 0.5}, 3).total_ms(),
+                   model_.of_tokens(3'000, 90, {0.5, 0.5}, 3).total_ms());
   EXPECT_DOUBLE_EQ(same.prompt_tokens({9'000, 0, 10}), model_.prompt_tokens({9'000, 0, 10}));
 }
 
