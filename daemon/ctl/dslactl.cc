@@ -20,6 +20,8 @@ Examples:
   dslactl wait 1 2 --timeout 60 && dslactl result 1 2
   dslactl result 1 --json | jq -r '.outputs[].text'
   dslactl list --state failed
+  dslactl submit summarize *.txt --deadline 2h --min-quality 98%
+  dslactl policy explain 1
   dslactl plan set 4
 
 Exit status: 0 ok, 1 a job failed or has not ended in time, 2 wrong usage or input, 3 no daemon answers,
@@ -64,7 +66,7 @@ int run(int argc, char** argv) {
   app.fallthrough();  // --json and the others may follow the verb
   add_globals(app, globals);
   for (auto* add : {add_submit, add_status, add_list, add_wait, add_result, add_watch, add_cancel, add_layers,
-                    add_plan, add_stats}) {
+                    add_plan, add_policy, add_stats}) {
     add(app, action);
   }
   app.footer(kFooter);  // after the verbs, which would inherit it

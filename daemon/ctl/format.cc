@@ -1,6 +1,8 @@
 #include "daemon/ctl/format.h"
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <fmt/format.h>
@@ -50,6 +52,22 @@ std::string format_duration(double ms) {
   return fmt::format("{} d {:02} h", hours / 24, hours % 24);
 }
 
+std::string format_rough(double ms) {
+  const auto seconds = static_cast<std::uint64_t>(std::llround(std::max(ms, 1000.0) / 1000));
+  if (seconds < 60) return fmt::format("{} s", seconds);
+  if (const std::uint64_t tens = (seconds + 5) / 10; tens < 60) {
+    const std::uint64_t rest = 10 * (tens % 6);
+    return rest == 0 ? fmt::format("{} min", tens / 6) : fmt::format("{} min {} s", tens / 6, rest);
+  }
+  const std::uint64_t minutes = (seconds + 30) / 60;
+  if (minutes < 60) return fmt::format("{} min", minutes);
+  if (const std::uint64_t tens = (minutes + 5) / 10; tens < 48 * 6) {
+    const std::uint64_t rest = 10 * (tens % 6);
+    return rest == 0 ? fmt::format("{} h", tens / 6) : fmt::format("{} h {} min", tens / 6, rest);
+  }
+  return fmt::format("{} d", (minutes + 12 * 60) / (24 * 60));
+}
+
 std::string format_count(std::uint64_t count) {
   std::string digits = std::to_string(count);
   for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
@@ -74,6 +92,29 @@ std::string format_date(std::int64_t epoch_ms) {
   const std::tm parts = local_time(epoch_ms);
   return fmt::format("{}-{:02}-{:02} {}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
                      format_clock(epoch_ms));
+}
+
+std::string format_share(double share) {
+  return fmt::format("{:g}%", std::round(share * 1000) / 10);
+}
+
+std::string format_time(std::int64_t epoch_ms, std::int64_t now_ms) {
+  const std::tm then = local_time(epoch_ms);
+  const std::tm now = local_time(now_ms);
+  const bool today = then.tm_year == now.tm_year && then.tm_yday == now.tm_yday;
+  return today ? format_clock(epoch_ms) : format_date(epoch_ms);
+}
+
+std::string format_moment(std::int64_t epoch_ms, std::int64_t now_ms) {
+  const auto away_ms = static_cast<double>(epoch_ms - now_ms);
+  const std::string time = format_time(epoch_ms, now_ms);
+  if (away_ms >= 500) return fmt::format("{} (in {})", time, format_rough(away_ms));
+  return away_ms > -500 ? time + " (now)" : fmt::format("{} ({} ago)", time, format_rough(-away_ms));
+}
+
+std::int64_t wall_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
 std::string one_line(std::string_view text) {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "schema/event.h"
+#include "schema/policy_messages.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -72,6 +73,9 @@ template std::string to_json(const schema::CancelReply&);
 template std::string to_json(const schema::LayersReply&);
 template std::string to_json(const schema::PlanReply&);
 template std::string to_json(const schema::StatsReply&);
+template std::string to_json(const schema::PolicyReply&);
+template std::string to_json(const schema::JobVerdict&);
+template std::string to_json(const schema::PolicyHistory&);
 template std::string to_json(const schema::Event&);
 
 }  // namespace dslad::daemon::ctl

@@ -13,11 +13,13 @@ namespace dslad::daemon::ctl {
 // A line of `submit --json`.
 struct SubmittedJob {
   schema::JobId id = 0;
-  std::optional<bool> duplicate;  // true: the idempotency key was known, this is the first job
+  std::optional<bool> duplicate;               // true: the idempotency key was known, this is the first job
+  std::optional<std::int64_t> finish_ms = {};  // when it is expected to end; absent: nothing is known
 
   static void fields(auto& self, auto& field) {
     field("id", self.id);
     field("duplicate", self.duplicate);
+    field("finish_ms", self.finish_ms);
   }
 };
 

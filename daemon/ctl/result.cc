@@ -20,6 +20,7 @@ std::string origin(const schema::JobMetrics& metrics) {
   if (metrics.plan > 0) {
     text += metrics.quality ? fmt::format(" ({:.1f}% of plan 0's quality)", 100 * *metrics.quality)
                             : " (quality not measured)";
+    if (!metrics.why.empty()) text += ": " + one_line(metrics.why);
   }
   return text;
 }

@@ -2,11 +2,14 @@
 #include <fmt/format.h>
 #include <memory>
 
+#include "daemon/ctl/amount.h"
 #include "daemon/ctl/follow.h"
+#include "daemon/ctl/format.h"
 #include "daemon/ctl/input.h"
 #include "daemon/ctl/json.h"
 #include "daemon/ctl/result.h"
 #include "daemon/ctl/terminal.h"
+#include "daemon/ctl/terms.h"
 #include "schema/limits.h"
 
 namespace dslad::daemon::ctl {
@@ -19,7 +22,8 @@ struct SubmitOptions {
   JobRequest model;                // what all jobs of this command line share
   std::vector<std::string> files;  // documents, one job each; generate: none
   std::string prompt;              // "-": from standard input
-  double expires_in_s = 0;         // 0: never
+  TermsOptions terms;
+  std::optional<std::uint64_t> expires_in_ms;  // absent: never
   bool wait = false;
   bool quiet = false;
 };
@@ -30,9 +34,9 @@ Examples:
   dslactl submit qa --document log.txt --question "What failed?" --question "When?" --wait
   curl -s https://example.org/page.txt | dslactl submit summarize - --priority 5
   dslactl submit generate --prompt "Once upon a time" --temperature 0.8 --seed 7 --wait
+  dslactl submit summarize *.txt --deadline 2h --min-quality 98%   as cheap as need be, but no worse than that
+  dslactl submit summarize contract.txt --exact                    attention in every layer, whatever the load
 )";
-
-constexpr double kShortestExpiry = 0.001;  // seconds: the protocol counts milliseconds
 
 struct NamedJob {
   std::string name;  // for people: the file, or nothing
@@ -89,15 +93,15 @@ Result<std::vector<NamedJob>> read_prompt(const SubmitOptions& options) {
 
 std::size_t approximate_bytes(const JobRequest& request) {
   std::size_t bytes = 1024 + request.spec.document.size() + request.spec.prompt.size() +
-                      request.idempotency_key.size() + request.custom_id.size();
+                      request.idempotency_key.size() + request.custom_id.size() + request.terms.model.size();
   for (const std::string& question : request.spec.questions) bytes += question.size() + 8;
   return bytes;
 }
 
 // Takes as many jobs from `next` on as one request holds, but at least one.
-schema::Submit take_batch(std::vector<NamedJob>& jobs, std::size_t next) {
-  schema::Submit batch;
-  std::size_t bytes = 1024;
+schema::Submit take_batch(std::vector<NamedJob>& jobs, std::size_t next, const std::string& client) {
+  schema::Submit batch{{}, client};
+  std::size_t bytes = 1024 + client.size();
   for (std::size_t i = next; i < jobs.size() && batch.jobs.size() < schema::kMaxBatch; ++i) {
     bytes += approximate_bytes(jobs[i].request);
     if (bytes > schema::kMaxFrameBytes && !batch.jobs.empty()) break;
@@ -106,21 +110,32 @@ schema::Submit take_batch(std::vector<NamedJob>& jobs, std::size_t next) {
   return batch;
 }
 
-void print_id(schema::JobId id, bool duplicate, const std::string& name, bool json) {
+struct Acknowledged {
+  schema::JobId id = 0;
+  bool duplicate = false;
+  std::int64_t finish_ms = 0;  // 0: nothing is known
+};
+
+void print_id(const Acknowledged& job, const std::string& name, bool json) {
   if (json) {
-    print(to_json(SubmittedJob{id, duplicate ? std::optional(true) : std::nullopt}));
+    print(to_json(SubmittedJob{job.id, job.duplicate ? std::optional(true) : std::nullopt,
+                               job.finish_ms == 0 ? std::nullopt : std::optional(job.finish_ms)}));
     return;
   }
-  print(fmt::format("job {}{}{}\n", id, name.empty() ? "" : "  " + name,
-                    duplicate ? "  (known by its idempotency key)" : ""));
+  std::string line = fmt::format("job {}", job.id);
+  if (!name.empty()) line += "  " + name;
+  if (job.finish_ms != 0) line += "  done about " + format_moment(job.finish_ms, wall_ms());
+  if (job.duplicate) line += "  (known by its idempotency key)";
+  print(line + "\n");
 }
 
 // Each batch is acknowledged, and printed, once it is on disk.
-Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, std::vector<NamedJob> jobs) {
+Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, std::vector<NamedJob> jobs,
+                                        const std::string& for_whom) {
   std::vector<schema::JobId> ids;
   while (ids.size() < jobs.size()) {
     const std::size_t first = ids.size();
-    const schema::Submit batch = take_batch(jobs, first);
+    const schema::Submit batch = take_batch(jobs, first, for_whom);
     const auto reply = client.call<schema::Submitted>(batch);
     if (!reply) return reply.error();
     if (reply->ids.size() != batch.jobs.size()) {
@@ -129,7 +144,8 @@ Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, 
     }
     for (std::size_t i = 0; i < reply->ids.size(); ++i) {
       const bool duplicate = i < reply->duplicates.size() && reply->duplicates[i];
-      print_id(reply->ids[i], duplicate, jobs[first + i].name, globals.json);
+      const std::int64_t finish_ms = i < reply->finish_ms.size() ? reply->finish_ms[i] : 0;
+      print_id({reply->ids[i], duplicate, finish_ms}, jobs[first + i].name, globals.json);
       ids.push_back(reply->ids[i]);
     }
   }
@@ -137,13 +153,18 @@ Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, 
 }
 
 Result<Exit> submit(const Globals& globals, SubmitOptions options) {
-  options.model.expires_in_ms = static_cast<std::uint64_t>(options.expires_in_s * 1000);
+  options.model.expires_in_ms = options.expires_in_ms.value_or(0);
+  Result<schema::JobTerms> terms = read_terms(options.terms);
+  if (!terms) return terms.error();
+  options.model.terms = std::move(*terms);
+  const Result<std::string> for_whom = read_client(options.terms);
+  if (!for_whom) return for_whom.error();
   Result<std::vector<NamedJob>> jobs =
       options.model.spec.task == Task::kGenerate ? read_prompt(options) : read_documents(options);
   if (!jobs) return jobs.error();
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
-  Result<std::vector<schema::JobId>> ids = send(globals, *client, std::move(*jobs));
+  Result<std::vector<schema::JobId>> ids = send(globals, *client, std::move(*jobs), *for_whom);
   if (!ids) return ids.error();
   if (!options.wait) return kOk;
   FollowOptions follow_options;
@@ -171,10 +192,9 @@ void add_common(CLI::App& verb, SubmitOptions& options) {
   verb.add_option("--idempotency-key", model.idempotency_key,
                   "A repeated key returns the first job; several files get KEY:FILE each");
   verb.add_option("--custom-id", model.custom_id, "Your own name for the job");
-  verb.add_option("--expires-in", options.expires_in_s,
-                  "Give the job up after so many seconds, also while it runs")
-      ->check(CLI::Range(kShortestExpiry, schema::kMaxExpiryMs / 1000.0))
-      ->type_name("S");
+  add_terms(verb, options.terms);
+  add_duration(verb, "--expires-in", options.expires_in_ms,
+               "Give the job up after this time, also while it runs: 90s, 10m, 2h, 1d");
   verb.add_flag("--wait", options.wait, "Wait for the results and print them");
   verb.add_flag("-q,--quiet", options.quiet, "No progress while waiting");
 }

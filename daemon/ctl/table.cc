@@ -29,6 +29,17 @@ void Table::add(std::vector<std::string> cells) {
   rows_.push_back(std::move(cells));
 }
 
+void Table::drop_empty() {
+  for (std::size_t c = right_.size(); c-- > 0;) {
+    const bool used =
+        std::any_of(rows_.begin() + 1, rows_.end(), [c](const auto& row) { return !row[c].empty(); });
+    if (used) continue;
+    const auto at = static_cast<std::ptrdiff_t>(c);
+    right_.erase(right_.begin() + at);
+    for (auto& row : rows_) row.erase(row.begin() + at);
+  }
+}
+
 std::string Table::text() const {
   std::vector<std::size_t> widths(right_.size(), 0);
   for (const auto& row : rows_) {

@@ -19,6 +19,9 @@ class Table {
   // Cells must be single lines (one_line); missing ones are empty. REQUIRES: no more cells than headers.
   void add(std::vector<std::string> cells);
 
+  // Columns without a cell that says something go, so that tables stay as narrow as they can be.
+  void drop_empty();
+
   [[nodiscard]] std::string text() const;
 
  private:

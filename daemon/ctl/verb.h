@@ -48,6 +48,7 @@ void add_watch(CLI::App& app, Action& action);
 void add_cancel(CLI::App& app, Action& action);
 void add_layers(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
+void add_policy(CLI::App& app, Action& action);
 void add_stats(CLI::App& app, Action& action);
 
 }  // namespace dslad::daemon::ctl

@@ -1,4 +1,4 @@
-// Tables of workers, for status and stats.
+// Tables of workers and of how fast they are, for status and stats.
 #pragma once
 
 #include <string>
@@ -10,5 +10,6 @@ namespace dslad::daemon::ctl {
 
 std::string worker_table(const std::vector<schema::WorkerInfo>& workers);
 std::string engine_table(const std::vector<schema::WorkerInfo>& workers);
+std::string cost_table(const std::vector<schema::CostModelInfo>& models);
 
 }  // namespace dslad::daemon::ctl

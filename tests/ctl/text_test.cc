@@ -25,6 +25,34 @@ TEST(FormatDuration, ClockThatWentBack_IsZero) {
   EXPECT_EQ(format_duration(-5), "0 ms");
 }
 
+TEST(FormatRough, SaysNoMoreThanAPredictionKnows) {
+  EXPECT_EQ(format_rough(0), "1 s");
+  EXPECT_EQ(format_rough(40'400), "40 s");
+  EXPECT_EQ(format_rough(59'600), "1 min");
+  EXPECT_EQ(format_rough(187'000), "3 min 10 s");
+  EXPECT_EQ(format_rough(599'000), "10 min");
+  EXPECT_EQ(format_rough(3'590'000), "1 h");
+  EXPECT_EQ(format_rough(8'300'000), "2 h 20 min");
+  EXPECT_EQ(format_rough(200'000'000), "2 d");
+}
+
+TEST(FormatShare, IsAPercentage) {
+  EXPECT_EQ(format_share(1), "100%");
+  EXPECT_EQ(format_share(0.98), "98%");
+  EXPECT_EQ(format_share(0.98312), "98.3%");
+  EXPECT_EQ(format_share(0), "0%");
+}
+
+TEST(FormatMoment, IsTheClockOfTodayElseTheDate_AndHowFarOff) {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  constexpr std::int64_t kNow = 1'750'000'000'000;  // 15:06:40
+  EXPECT_EQ(format_moment(kNow + 120'000, kNow), "15:08:40 (in 2 min)");
+  EXPECT_EQ(format_moment(kNow - 30'000, kNow), "15:06:10 (30 s ago)");
+  EXPECT_EQ(format_moment(kNow + 100, kNow), "15:06:40 (now)");
+  EXPECT_EQ(format_moment(kNow + 36'000'000, kNow), "2025-06-16 01:06:40 (in 10 h)");
+}
+
 TEST(FormatCount, GroupsThousands) {
   EXPECT_EQ(format_count(0), "0");
   EXPECT_EQ(format_count(999), "999");
@@ -60,6 +88,14 @@ TEST(Table, AlignsByCodePointsAndIgnoresColours) {
             "NAME   COUNT  NOTE\n"
             "\x1b[32mok\x1b[0m         1  x\n"
             "Grüße  1,234\n");
+}
+
+TEST(Table, ColumnsThatSayNothing_CanGo) {
+  Table table({"A", ">B", "C", "D"});
+  table.add({"1", "", "x"});
+  table.add({"2", "", ""});
+  table.drop_empty();
+  EXPECT_EQ(table.text(), "A  C\n1  x\n2\n");
 }
 
 schema::JobInfo job(schema::JobId id, schema::JobState state) {
@@ -103,6 +139,7 @@ TEST(Json, ResultHasTheDocumentedKeys) {
 TEST(Json, AbsentMembersAreLeftOutAndErrorsAreWords) {
   EXPECT_EQ(to_json(SubmittedJob{5, {}}), "{\"id\":5}\n");
   EXPECT_EQ(to_json(SubmittedJob{5, true}), "{\"id\":5,\"duplicate\":true}\n");
+  EXPECT_EQ(to_json(SubmittedJob{5, {}, 1234}), "{\"id\":5,\"finish_ms\":1234}\n");
   auto failed = job(1, schema::JobState::kFailed);
   failed.error = Error{ErrorCode::kInvalidArgument, "too long"};
   EXPECT_NE(to_json(failed).find(R"("error":{"code":"invalid_argument","message":"too long"})"),
