@@ -55,8 +55,9 @@ std::string plan_text(const JobVerdict& verdict) {
 }
 
 std::string state_text(const JobVerdict& verdict) {
-  if (verdict.state != JobState::kQueued)
-    return fmt::format("job {} is {}", verdict.id, to_string(verdict.state));
+  if (verdict.state == JobState::kRunning) return fmt::format("job {} runs", verdict.id);
+  if (verdict.state == JobState::kCancelled) return fmt::format("job {} was cancelled", verdict.id);
+  if (is_final(verdict.state)) return fmt::format("job {} {}", verdict.id, to_string(verdict.state));
   return verdict.place == 0 ? fmt::format("job {} waits", verdict.id)
                             : fmt::format("job {} waits, number {} in the queue", verdict.id, verdict.place);
 }
