@@ -79,7 +79,8 @@ class Documents(SystemTest):
         self.start_daemon()
         (self.folder / "a.txt").write_text("A document.")
         (self.folder / "b.txt").write_text("Another one.")
-        lines = [line.split("#")[0].strip() for line in code("manual.md", "Jobs").splitlines()]
+        text = code("manual.md", "Jobs") + code("manual.md", "Deadlines, floors and the policy")
+        lines = [line.split("#")[0].strip() for line in text.splitlines()]
         examples = [line for line in lines if line.startswith("dslactl") and "--wait" not in line]
         self.assertTrue(examples)
         for example in examples:
