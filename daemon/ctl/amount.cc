@@ -18,7 +18,7 @@ struct Unit {
 };
 
 // A name that begins another comes after it.
-constexpr std::array<Unit, 6> kUnits = {
+constexpr std::array<Unit, 6> kTimeUnits = {
     {{"ms", 1}, {"min", 60e3}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86'400e3}}};
 
 // Takes a number from the front of `text`; false where there is none, or one that is no number to count with.
@@ -30,7 +30,7 @@ bool take_number(std::string_view& text, double& number) {
 }
 
 const Unit* take_unit(std::string_view& text) {
-  for (const Unit& unit : kUnits) {
+  for (const Unit& unit : kTimeUnits) {
     if (!text.starts_with(unit.name)) continue;
     text.remove_prefix(unit.name.size());
     return &unit;

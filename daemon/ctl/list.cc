@@ -15,7 +15,7 @@ double lasted_ms(const schema::JobInfo& job) {
   return job.ended_ms == 0 || job.started_ms == 0 ? -1 : static_cast<double>(job.ended_ms - job.started_ms);
 }
 
-bool waits(const schema::JobInfo& job) {
+bool is_queued(const schema::JobInfo& job) {
   return job.state == schema::JobState::kQueued;
 }
 
@@ -47,7 +47,7 @@ std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms) 
           format_date(job.created_ms),
           ran < 0 ? "" : format_duration(ran),
           one_line(job.worker),
-          waits(job) && job.place != 0 ? std::to_string(job.place) : "",
+          is_queued(job) && job.place != 0 ? std::to_string(job.place) : "",
           predicted ? format_time(job.finish_ms, now_ms) : "",
           deadline(job, now_ms),
           one_line(job.model),

@@ -11,9 +11,9 @@
 namespace dslad::daemon::ctl {
 namespace {
 
-constexpr const char* kWords = "manual, static, threshold, deadline";
+constexpr const char* kPolicyWords = "manual, static, threshold, deadline";
 
-constexpr const char* kExamples = R"(
+constexpr const char* kPolicyExamples = R"(
 Examples:
   dslactl policy set deadline --min-quality 98% --target-drain 5m
   dslactl policy set static --static-plan 4
@@ -30,7 +30,7 @@ Result<Exit> set(const Globals& globals, const PolicyOptions& options) {
   if (!options.policy.empty()) {
     schema::PolicyKind kind{};
     if (!schema::parse_word(options.policy, kind))
-      return invalid_argument(fmt::format("policy '{}' is none of {}", options.policy, kWords));
+      return invalid_argument(fmt::format("policy '{}' is none of {}", options.policy, kPolicyWords));
     request.policy = kind;
   }
   const bool nothing = !request.policy && !request.static_plan && !request.min_quality &&
@@ -39,7 +39,7 @@ Result<Exit> set(const Globals& globals, const PolicyOptions& options) {
     return invalid_argument(fmt::format(
         "nothing to set: name a policy ({}), --static-plan, --min-quality, --target-drain or --dwell; "
         "dslactl policy show tells what is in force",
-        kWords));
+        kPolicyWords));
   }
   if (Status status = request.validate(); !status) return status.error();
   return ask<schema::PolicyReply>(globals, request, policy_text);
@@ -50,7 +50,7 @@ void add_set(CLI::App& policy, Action& action) {
   auto options = std::make_shared<PolicyOptions>();
   schema::SetPolicy& request = options->request;
   verb->fallthrough();
-  CLI::Option* word = verb->add_option("POLICY", options->policy, fmt::format("One of {}", kWords));
+  CLI::Option* word = verb->add_option("POLICY", options->policy, fmt::format("One of {}", kPolicyWords));
   verb->add_option("--policy", options->policy, "The same as an option")->excludes(word)->type_name("POLICY");
   verb->add_option("--static-plan", request.static_plan, "The plan of the policy static")
       ->check(CLI::Range(std::uint32_t{0}, static_cast<std::uint32_t>(schema::kMaxLayers)))
@@ -107,7 +107,7 @@ void add_policy(CLI::App& app, Action& action) {
   add_set(*verb, action);
   add_explain(*verb, action);
   add_history(*verb, action);
-  verb->footer(kExamples);
+  verb->footer(kPolicyExamples);
 }
 
 }  // namespace dslad::daemon::ctl

@@ -62,15 +62,15 @@ std::string state_text(const JobVerdict& verdict) {
                             : fmt::format("job {} waits, number {} in the queue", verdict.id, verdict.place);
 }
 
-// Which plan, and why.
 std::string decision_text(const JobVerdict& verdict) {
   const bool waits = verdict.state == JobState::kQueued;
-  if (verdict.plan) {
-    const char* verb = waits ? "would get" : verdict.state == JobState::kRunning ? "has" : "had";
-    return fmt::format("it {} {}{}\n", verb, plan_text(verdict), because(verdict.why));
-  }
-  if (waits) return fmt::format("its plan is decided when it begins{}\n", because(verdict.why));
-  return verdict.why.empty() ? "no plan is recorded of it\n" : one_line(verdict.why) + "\n";
+  const std::string why = verdict.why.empty() ? "" : fmt::format("why: {}\n", one_line(verdict.why));
+  if (!verdict.plan)
+    return (waits ? "its plan is decided when it begins\n" : "no plan is recorded of it\n") + why;
+  const char* verb = "had";
+  if (waits) verb = "would get";
+  if (verdict.state == JobState::kRunning) verb = "has";
+  return fmt::format("it {} {}\n{}", verb, plan_text(verdict), why);
 }
 
 std::string times_text(const JobVerdict& verdict, std::int64_t now_ms) {

@@ -18,7 +18,7 @@ namespace {
 using schema::Event;
 
 constexpr std::chrono::seconds kProbe{5};  // a silent daemon may be a dead one
-constexpr std::size_t kLiveRows = 10;
+constexpr std::size_t kShownJobs = 10;
 
 std::string describe(const Event& event) {
   std::string line = format_clock(event.time_ms);
@@ -69,7 +69,7 @@ class Screen {
   void draw() {
     std::vector<std::string> lines;
     for (const auto& [id, job] : running_) {
-      if (lines.size() < kLiveRows) lines.push_back(fmt::format("job {:<6} {}", id, progress_text(job)));
+      if (lines.size() < kShownJobs) lines.push_back(fmt::format("job {:<6} {}", id, progress_text(job)));
     }
     block_.show(lines);
   }

@@ -386,7 +386,7 @@ class Explain(PolicyTest):
                         start_ms=soon(MINUTE), finish_ms=soon(2 * MINUTE), deadline_ms=soon(5 * MINUTE))
         self.says("policy", "explain", "7", lines=[
             "job 7 waits, number 3 in the queue",
-            r"it would get plan 4 \(98\.1% of plan 0's quality\): the smallest plan by which its deadline is met",
+            r"it would get plan 4 \(98\.1% of plan 0's quality\)", "why: the smallest plan by which its deadline is met",
             r"begins about .* \(in 1 min\)", r"done about .* \(in 2 min\)",
             r"deadline .* \(in 5 min\): will be met with 3 min to spare"])
         self.assertEqual(7, self.daemon.last("policy_explain")["id"])
@@ -394,18 +394,19 @@ class Explain(PolicyTest):
     def test_of_a_job_that_will_be_late(self):
         self.verdict_is(plan=6, why="it misses its deadline on every plan that it allows", finish_ms=soon(5 * MINUTE),
                         deadline_ms=soon(2 * MINUTE))
-        self.says("policy", "explain", "7", lines=[r"job 7 waits", r"it would get plan 6 \(quality not measured\): it misses .*",
+        self.says("policy", "explain", "7", lines=[r"job 7 waits", r"it would get plan 6 \(quality not measured\)",
+                                                   "why: it misses .*",
                                                    r"deadline .*: it will be about 3 min late"])
 
     def test_of_a_job_that_nothing_is_decided_of(self):
         self.verdict_is(why="no connected worker can take it")
-        self.says("policy", "explain", "7", lines=["its plan is decided when it begins: no connected worker can take it",
+        self.says("policy", "explain", "7", lines=["its plan is decided when it begins", "why: no connected worker can take it",
                                                    "when it is done is not known yet"])
 
     def test_of_jobs_that_run_and_that_have_ended(self):
         now = int(time.time() * 1000)
         self.verdict_is(state="running", plan=0, why="set by hand", start_ms=now - MINUTE)
-        self.says("policy", "explain", "7", lines=["job 7 runs", "it has plan 0: set by hand", r"began .* \(1 min ago\)"])
+        self.says("policy", "explain", "7", lines=["job 7 runs", "it has plan 0", "why: set by hand", r"began .* \(1 min ago\)"])
         self.verdict_is(state="succeeded", plan=2, quality=1, start_ms=now - 2 * MINUTE, finish_ms=now - MINUTE,
                         deadline_ms=now - 2 * MINUTE)
         self.says("policy", "explain", "7", lines=["job 7 succeeded", r"it had plan 2 \(100% of plan 0's quality\)", r"began .*",
