@@ -1,15 +1,17 @@
 // Picks the next token from a row of logits.
 //
-// Greedy (temperature 0): the largest logit, the lowest id on ties; NaN never wins. Otherwise: softmax(logits
-// / T), the smallest set of likeliest tokens whose probability reaches top_p (ties by id), one draw from it.
-// The draw is a hash of (seed, position), not a stream: the same request draws the same whatever runs beside
-// it.
+// Greedy (temperature 0): the largest logit, the lowest id on ties. Otherwise: softmax(logits / T), the
+// smallest set of likeliest tokens whose probability reaches top_p (ties by id), one draw from it. The draw
+// is a hash of (seed, position), not a stream: the same request draws the same whatever runs beside it. A row
+// with a NaN or an infinity is nobody's answer: it gives kNoToken.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 namespace dslad::kernels {
+
+constexpr std::int32_t kNoToken = -1;
 
 struct SampleArgs {
   std::span<const float> logits;  // [vocabulary], not empty

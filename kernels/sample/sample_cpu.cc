@@ -21,37 +21,39 @@ HWY_BEFORE_NAMESPACE();
 namespace dslad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// NaN counts as minus infinity.
+// NaN where any logit is NaN or infinite: x - x is 0 for all others, and NaN's bits joined to others stay
+// NaN.
 float largest_of(std::span<const float> logits) {
   const hn::ScalableTag<float> d;
   const std::size_t lanes = hn::Lanes(d);
-  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
-  auto largest = lowest;
+  auto largest = hn::Set(d, std::numeric_limits<float>::lowest());
+  auto zeros = hn::Zero(d);
   std::size_t i = 0;
   for (; i + lanes <= logits.size(); i += lanes) {
     const auto value = hn::LoadU(d, logits.data() + i);
-    largest = hn::Max(largest, hn::IfThenElse(hn::Eq(value, value), value, lowest));
+    largest = hn::Max(largest, value);
+    zeros = hn::Or(zeros, hn::Sub(value, value));
   }
   float result = hn::GetLane(hn::MaxOfLanes(d, largest));
-  for (; i < logits.size(); ++i) result = logits[i] > result ? logits[i] : result;
-  return result;
+  float zero = hn::GetLane(hn::SumOfLanes(d, zeros));
+  for (; i < logits.size(); ++i) {
+    result = std::max(result, logits[i]);
+    zero += logits[i] - logits[i];
+  }
+  return zero == 0 ? result : std::numeric_limits<float>::quiet_NaN();
 }
 
-// Softmax without its division: exp((logit - largest) / temperature), 0 for NaN.
+// Softmax without its division: exp((logit - largest) / temperature).
 void soften(std::span<const float> logits, float largest, float temperature, float* weights) {
   const hn::ScalableTag<float> d;
   const std::size_t lanes = hn::Lanes(d);
-  const auto top = hn::Set(d, largest), divisor = hn::Set(d, temperature), zero = hn::Zero(d);
+  const auto top = hn::Set(d, largest), divisor = hn::Set(d, temperature);
   std::size_t i = 0;
   for (; i + lanes <= logits.size(); i += lanes) {
-    const auto value = hn::LoadU(d, logits.data() + i);
-    const auto below = hn::IfThenElse(hn::Eq(value, top), zero, hn::Div(hn::Sub(value, top), divisor));
-    hn::StoreU(hn::IfThenElseZero(hn::Eq(value, value), hn::Exp(d, below)), d, weights + i);
+    const auto below = hn::Div(hn::Sub(hn::LoadU(d, logits.data() + i), top), divisor);
+    hn::StoreU(hn::Exp(d, below), d, weights + i);
   }
-  for (; i < logits.size(); ++i) {
-    const float below = logits[i] == largest ? 0.0f : (logits[i] - largest) / temperature;
-    weights[i] = std::isnan(logits[i]) ? 0.0f : std::exp(below);
-  }
+  for (; i < logits.size(); ++i) weights[i] = std::exp((logits[i] - largest) / temperature);
 }
 
 }  // namespace dslad::kernels::HWY_NAMESPACE
@@ -116,9 +118,9 @@ std::int32_t draw(std::span<const float> weights, double target) {
 
 std::int32_t sample_cpu(const SampleArgs& args) {
   const float largest = HWY_DYNAMIC_DISPATCH(largest_of)(args.logits);
+  if (std::isnan(largest)) return kNoToken;
   if (args.temperature <= 0) {
-    const auto found = std::ranges::find(args.logits, largest);
-    return found == args.logits.end() ? 0 : static_cast<std::int32_t>(found - args.logits.begin());
+    return static_cast<std::int32_t>(std::ranges::find(args.logits, largest) - args.logits.begin());
   }
   thread_local std::vector<float> weights;  // a vocabulary long: not worth an allocation per token
   weights.resize(args.logits.size());

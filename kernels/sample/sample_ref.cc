@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -11,24 +10,19 @@ namespace dslad::kernels {
 namespace {
 
 std::int32_t argmax(std::span<const float> logits) {
-  std::size_t best = logits.size();
-  for (std::size_t id = 0; id < logits.size(); ++id) {
-    if (std::isnan(logits[id])) continue;
-    if (best == logits.size() || logits[id] > logits[best]) best = id;
+  std::size_t best = 0;
+  for (std::size_t id = 1; id < logits.size(); ++id) {
+    if (logits[id] > logits[best]) best = id;
   }
-  return best == logits.size() ? 0 : static_cast<std::int32_t>(best);
+  return static_cast<std::int32_t>(best);
 }
 
-// Softmax without its division; NaN counts as minus infinity.
+// Softmax without its division.
 std::vector<double> weights_of(std::span<const float> logits, double temperature) {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const float logit : logits) largest = std::max(largest, std::isnan(logit) ? largest : logit);
+  const double largest = *std::ranges::max_element(logits);
   std::vector<double> weights;
   weights.reserve(logits.size());
-  for (const float logit : logits) {
-    const double below = logit == largest ? 0.0 : (logit - largest) / temperature;
-    weights.push_back(std::isnan(logit) ? 0.0 : std::exp(below));
-  }
+  for (const float logit : logits) weights.push_back(std::exp((logit - largest) / temperature));
   return weights;
 }
 
@@ -51,6 +45,7 @@ void keep_nucleus(std::vector<double>& weights, double top_p) {
 }  // namespace
 
 std::int32_t sample_ref(const SampleArgs& args) {
+  if (!std::ranges::all_of(args.logits, [](float logit) { return std::isfinite(logit); })) return kNoToken;
   if (args.temperature <= 0) return argmax(args.logits);
   std::vector<double> weights = weights_of(args.logits, args.temperature);
   if (args.top_p < 1) keep_nucleus(weights, args.top_p);

@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <gtest/gtest.h>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -262,11 +263,18 @@ TEST_P(InstructionSet, FeatureMaps_EqualReference) {
 }
 
 TEST_P(InstructionSet, Sample_EqualsReference) {
-  const std::vector<float> logits = random_floats(333, 1, 2.0f);
+  std::vector<float> logits = random_floats(333, 1, 2.0f);
   EXPECT_EQ(sample_cpu({.logits = logits}), sample_ref({.logits = logits}));
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const SampleArgs args = {logits, 0.8f, 0.9f, seed, 5};
     EXPECT_EQ(sample_cpu(args), sample_ref(args));
+  }
+  for (const std::size_t place : {0u, 200u, 332u}) {
+    const float before = std::exchange(logits[place], std::numeric_limits<float>::quiet_NaN());
+    EXPECT_EQ(sample_cpu({.logits = logits}), kNoToken);
+    logits[place] = -std::numeric_limits<float>::infinity();
+    EXPECT_EQ(sample_cpu({.logits = logits}), kNoToken);
+    logits[place] = before;
   }
 }
 

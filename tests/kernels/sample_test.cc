@@ -49,22 +49,28 @@ TEST_P(BothSamplers, Greedy_TakesTheLowestIdOnTies) {
   EXPECT_EQ(GetParam()({.logits = logits}), 37);
 }
 
-TEST_P(BothSamplers, NotANumber_NeverWins) {
-  std::vector<float> logits(40, kNan);
-  EXPECT_EQ(GetParam()({.logits = logits}), 0);
-  logits[21] = -kInfinity;
-  EXPECT_EQ(GetParam()({.logits = logits}), 21);
-  logits[33] = -5.0f;
-  EXPECT_EQ(GetParam()({.logits = logits}), 33);
-  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1.0f}), 33);
-  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1.0f, .top_p = 0.5f}), 33);
+TEST_P(BothSamplers, ARowWithANumberThatIsNotFinite_GivesNoToken) {
+  for (const float odd : {kNan, -kNan, kInfinity, -kInfinity}) {
+    for (std::size_t size : {1u, 5u, 40u, 67u}) {
+      for (std::size_t place = 0; place < size; ++place) {
+        std::vector<float> logits = random_floats(static_cast<std::int64_t>(size), place);
+        logits[place] = odd;
+        EXPECT_EQ(GetParam()({.logits = logits}), kNoToken) << odd << " at " << place << " of " << size;
+        EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1.0f}), kNoToken);
+        EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1.0f, .top_p = 0.5f}), kNoToken);
+      }
+    }
+  }
 }
 
-TEST_P(BothSamplers, InfiniteLogit_IsAlwaysDrawn) {
-  std::vector<float> logits(40, 3.0f);
-  logits[11] = kInfinity;
-  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 2.0f}), 11);
-  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 2.0f, .top_p = 0.9f}), 11);
+TEST_P(BothSamplers, LogitsOfAnySizeThatAreFinite_GiveTheLargest) {
+  constexpr float kHuge = std::numeric_limits<float>::max();
+  std::vector<float> logits(40, -kHuge);
+  EXPECT_EQ(GetParam()({.logits = logits}), 0);
+  logits[33] = kHuge;
+  EXPECT_EQ(GetParam()({.logits = logits}), 33);
+  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1e-30f}), 33);
+  EXPECT_EQ(GetParam()({.logits = logits, .temperature = 1.0f, .top_p = 0.5f}), 33);
 }
 
 TEST_P(BothSamplers, SameSeedAndPosition_DrawTheSame) {

@@ -1,6 +1,10 @@
 // Serving from a conversion chain: what is loaded and what refused, and what converted layers compute.
+#include <array>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <limits>
 #include <random>
+#include <utility>
 
 #include "tests/worker/chained_model.h"
 #include "tests/worker/engine_world.h"
@@ -501,6 +505,59 @@ TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
       EXPECT_EQ((sink.answers[{1, static_cast<int>(tail)}]), alone(weights, single))
           << "question " << tail << ", plan " << plan;
     }
+  }
+}
+
+// Whichever tensor the number is in: requests of plans with the layer fail. Others of the same steps, and
+// later ones in the memory that they leave, answer as ever.
+TEST_P(Variant, ALayerWithANumberThatIsNotFiniteFailsItsPlansAndNobodyElse) {
+  using Tensor = std::vector<float> DslaLayerTensors::*;
+  using Tensors = DslaLayerTensors;
+  constexpr std::array<std::pair<const char*, Tensor>, 11> kTensors = {{{"q", &Tensors::q},
+                                                                        {"k", &Tensors::k},
+                                                                        {"v", &Tensors::v},
+                                                                        {"o", &Tensors::o},
+                                                                        {"g1", &Tensors::g1},
+                                                                        {"g2", &Tensors::g2},
+                                                                        {"c1", &Tensors::c1},
+                                                                        {"c2", &Tensors::c2},
+                                                                        {"alpha", &Tensors::alpha},
+                                                                        {"o_norm", &Tensors::o_norm},
+                                                                        {"share", &Tensors::share}}};
+  const auto weights = random_weights(small_config(), DType::kF32, 8);
+  const PlanSet sound = plans(*weights);
+  const auto request = [](RequestId id, const PlanSet& set, int plan) {
+    return continuation(id, noise_ids(70, 4), 12, set.plan(plan));
+  };
+  const std::vector<std::int32_t> plan_0 = alone(weights, request(1, sound, 0)),
+                                  plan_1 = alone(weights, request(1, sound, 1));
+  const std::size_t budget = engine_over(weights)->needs(request(1, sound, 0)).cache_bytes * 4;
+  for (const auto& [name, tensor] : kTensors) {
+    std::vector<float>& values = layers_.at(0).tensors.*tensor;
+    if (values.empty()) continue;
+    float& value = values[values.size() / 2];
+    const float before = std::exchange(value, std::numeric_limits<float>::quiet_NaN());
+    const PlanSet damaged = plans(*weights);
+    const auto engine = engine_over(weights, {.cache_bytes = budget});
+    Collector sink;
+    for (const RequestId wave : {10u, 20u}) {
+      for (const int plan : {2, 0, 1, 3}) {
+        ASSERT_TRUE(engine->add(request(wave + static_cast<RequestId>(plan), damaged, plan)).ok());
+      }
+      run_to_end(*engine, sink);
+      for (const RequestId bad : {wave + 2, wave + 3}) {
+        ASSERT_TRUE(sink.failed.contains(bad)) << name << ", plan " << bad - wave;
+        EXPECT_EQ(sink.failed.at(bad).code, ErrorCode::kCorrupt);
+        EXPECT_THAT(sink.failed.at(bad).message,
+                    HasSubstr(fmt::format("plan {} (edition an editi", bad - wave)));
+        EXPECT_TRUE(sink.answers[std::make_pair(bad, 0)].empty()) << name;
+      }
+      EXPECT_EQ(sink.answers[std::make_pair(wave, 0)], plan_0) << name;
+      EXPECT_EQ(sink.answers[std::make_pair(wave + 1, 0)], plan_1) << name;
+    }
+    EXPECT_EQ(sink.failed.size(), 4u);
+    EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+    value = before;
   }
 }
 

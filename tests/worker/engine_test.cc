@@ -1,5 +1,7 @@
 // What the engine promises: company does not change an answer, plans are pinned, memory is exact, bad
 // requests are refused.
+#include <algorithm>
+#include <limits>
 #include <random>
 
 #include "tests/worker/engine_world.h"
@@ -338,6 +340,67 @@ TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
   EXPECT_FALSE(engine->cancel(1));
   run_to_end(*engine, sink);
   EXPECT_EQ((sink.answers[{1, 0}].size()), before);
+  EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+}
+
+// Weights as a test damages them: random_weights made them, nobody else has them.
+std::shared_ptr<ModelWeights> damageable(const std::shared_ptr<const ModelWeights>& weights) {
+  return std::const_pointer_cast<ModelWeights>(weights);
+}
+
+TEST(Engine, WeightsThatAreNotFiniteGiveNoAnswer) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const float odd :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      const auto weights = random_weights(company_config(), dtype, 20);
+      damageable(weights)->layers[2].mlp_norm[17] = odd;
+      const PlanSet plans = undistilled_plans(*weights);
+      const auto engine = engine_over(weights);
+      ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500, plans.plan(0))).ok());
+      EngineRequest questions = continuation(2, noise(150, 3), 12, plans.plan(0));
+      questions.tails = {noise(5, 10), noise(7, 11), noise(6, 12)};
+      ASSERT_TRUE(engine->add(questions).ok());
+      Collector sink;
+      run_to_end(*engine, sink);
+      EXPECT_TRUE(sink.answers.empty());
+      EXPECT_TRUE(sink.ends.empty());
+      EXPECT_TRUE(sink.done.empty());
+      ASSERT_EQ(sink.failed.size(), 2u);
+      EXPECT_EQ(sink.failed.at(1).code, ErrorCode::kCorrupt);
+      EXPECT_NE(sink.failed.at(1).message.find("plan 0"), std::string::npos) << sink.failed.at(1).message;
+      EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+      EXPECT_FALSE(engine->running(1));
+    }
+  }
+}
+
+// The embedding of a token that only one of the answers has.
+TEST(Engine, ARequestThatFailsInMidAnswerDisturbsNoOther) {
+  const auto weights = random_weights(company_config(), DType::kF32, 21);
+  const PlanSet plans = undistilled_plans(*weights, 2);
+  const auto sound = continuation(1, noise(70, 1), 20, plans.plan(0)),
+             fails = continuation(2, noise(90, 2), 20, plans.plan(2));
+  const auto expected = alone(weights, sound, {}), whole = alone(weights, fails, {});
+  const auto is_elsewhere = [&](std::int32_t token) {
+    return std::ranges::count(expected, token) + std::ranges::count(sound.head, token) +
+               std::ranges::count(fails.head, token) >
+           0;
+  };
+  const auto last = std::find_if_not(whole.begin() + 3, whole.end() - 2, is_elsewhere);
+  ASSERT_FALSE(is_elsewhere(*last));
+  const auto shown = std::find(whole.begin(), whole.end(), *last) - whole.begin() + 1;
+  const std::vector<float> odd(static_cast<std::size_t>(weights->config.hidden_size),
+                               std::numeric_limits<float>::quiet_NaN());
+  damageable(weights)->embedding.pack_rows(*last, 1, odd.data());
+  const auto engine = engine_over(weights);
+  ASSERT_TRUE(engine->add(fails).ok());
+  ASSERT_TRUE(engine->add(sound).ok());
+  Collector sink;
+  run_to_end(*engine, sink);
+  EXPECT_EQ((sink.answers[{1, 0}]), expected);
+  EXPECT_EQ(sink.done, (std::vector<RequestId>{1}));
+  ASSERT_TRUE(sink.failed.contains(2));
+  EXPECT_EQ((sink.answers[{2, 0}]), (std::vector<std::int32_t>(whole.begin(), whole.begin() + shown)));
   EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
 }
 

@@ -30,11 +30,15 @@ class Collector : public EngineSink {
   void on_answer(RequestId id, int tail, AnswerEnd end) override { ends[{id, tail}] = end; }
   void on_progress(RequestId id, const RequestProgress& p) override { progress[id] = p; }
   void on_done(RequestId id, const RequestProgress&, const RequestTimes&) override { done.push_back(id); }
+  void on_failed(RequestId id, const RequestProgress&, const RequestTimes&, const Error& error) override {
+    failed.emplace(id, error);
+  }
 
   Answers answers;
   std::map<std::pair<RequestId, int>, AnswerEnd> ends;
   std::map<RequestId, RequestProgress> progress;
   std::vector<RequestId> done;
+  std::map<RequestId, Error> failed;
 };
 
 struct EngineOptions {

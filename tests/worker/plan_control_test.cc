@@ -162,6 +162,45 @@ TEST_F(PlanControlOverAChain, AJobGetsThePlanItWasGivenOrTheLargestBelow) {
   EXPECT_EQ(control_->plan_for(5)->number(), 2);
 }
 
+TEST_F(PlanControlOverAChain, APlanThatFailedIsWithdrawnWithAllLargerOnes) {
+  ASSERT_FALSE(control_->change({1, 2, false, "a test", 4}).error.has_value());
+  const auto failed = control_->in_force();
+  EXPECT_TRUE(control_->withdraw(*failed, "it gave no numbers"));
+  EXPECT_EQ(control_->in_force()->number(), 1);
+  EXPECT_EQ(control_->plan_for(2)->number(), 1);
+  const auto table = control_->table();
+  ASSERT_EQ(table.plans.size(), 2u);
+  EXPECT_EQ(table.plan, 1u);
+  EXPECT_EQ(table.layer_info[2].state, LayerState::kActive);
+  EXPECT_EQ(table.layer_info[0].state, LayerState::kFailed);
+  EXPECT_FALSE(table.layer_info[0].distilled) << "nothing that can be used";
+  EXPECT_EQ(table.layer_info[4].state, LayerState::kTransformer) << "plans stop before it";
+
+  for (const bool allow_undistilled : {false, true}) {
+    for (const std::uint32_t plan : {2u, 3u}) {
+      const auto result = control_->change({2, plan, allow_undistilled, "a test", 5});
+      ASSERT_TRUE(result.error.has_value());
+      EXPECT_EQ(result.error->code, ErrorCode::kRefused);
+      EXPECT_NE(result.error->message.find("it gave no numbers"), std::string::npos) << result.error->message;
+      EXPECT_EQ(result.generation, 4u);
+    }
+  }
+  EXPECT_FALSE(control_->change({3, 0, false, "a test", 5}).error.has_value());
+  EXPECT_EQ(control_->layers()[0].state, LayerState::kFailed);
+}
+
+TEST_F(PlanControlOverAChain, ASmallerPlanThatFailsTooIsWithdrawnAsWell) {
+  ASSERT_FALSE(control_->change({1, 2, false, "a test"}).error.has_value());
+  const auto plan_1 = control_->plans().plan(1), plan_2 = control_->plans().plan(2);
+  EXPECT_TRUE(control_->withdraw(*plan_2, "it gave no numbers"));
+  EXPECT_FALSE(control_->withdraw(*plan_2, "it gave no numbers")) << "of a job that was still running on it";
+  EXPECT_TRUE(control_->withdraw(*plan_1, "it gave no numbers"));
+  EXPECT_FALSE(control_->withdraw(*control_->in_force(), "it gave no numbers")) << "plan 0";
+  EXPECT_EQ(control_->in_force()->number(), 0);
+  EXPECT_EQ(control_->layers()[2].state, LayerState::kFailed);
+  EXPECT_NE(control_->layers()[0].state, LayerState::kFailed) << "nothing is known against it";
+}
+
 // A chain of three layers in another order takes the place of one whose plans end at 2.
 class ReplacedChain : public PlanControlOverAChain {
  protected:
@@ -206,6 +245,16 @@ TEST_F(ReplacedChain, WithFewerLayersPutsItsLargestPlanInForce) {
   ASSERT_FALSE(control_->change({1, 2, false, "a test"}).error.has_value());
   ASSERT_TRUE(control_->replace(another(1)).ok());
   EXPECT_EQ(control_->in_force()->number(), 1);
+}
+
+TEST_F(ReplacedChain, HasAllOfItsPlansWhateverWasWithdrawnOfTheOldOne) {
+  ASSERT_FALSE(control_->change({1, 2, false, "a test"}).error.has_value());
+  const auto old_plan = control_->plans().plan(1);
+  EXPECT_TRUE(control_->withdraw(*old_plan, "it gave no numbers"));
+  ASSERT_TRUE(control_->replace(another()).ok());
+  EXPECT_EQ(control_->plans().largest(), 3);
+  EXPECT_FALSE(control_->withdraw(*old_plan, "it gave no numbers")) << "of the edition before";
+  EXPECT_FALSE(control_->change({2, 3, false, "a test"}).error.has_value());
 }
 
 void expect_refused(PlanControl& control, LoadedChain chain, const std::string& file) {

@@ -40,6 +40,9 @@ class TaskTest : public ::testing::Test {
       void on_answer(RequestId, int tail, AnswerEnd end) override { task.end_answer(tail, end); }
       void on_progress(RequestId, const RequestProgress&) override {}
       void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
+      void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {
+        ADD_FAILURE() << error.message;
+      }
       Task& task;
     };
     auto task = Task::create(model, spec, 1, undistilled_plans(*model.weights).plan(0));

@@ -224,13 +224,38 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
         part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
     part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));
     if (!sampled) continue;
+    const std::span<const float> logits = forward_.logits(row++);
+    if (part.request->failure) continue;  // in this step, by another of its questions
     // Questions of one document draw apart.
     const std::uint64_t seed =
         request.seed + 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(part.sequence->tail);
-    const std::int32_t token = backend_->sample({forward_.logits(row++), request.temperature, request.top_p,
-                                                 seed, static_cast<std::uint64_t>(position)});
-    take_token(part, token, sink);
+    const std::int32_t token = backend_->sample(
+        {logits, request.temperature, request.top_p, seed, static_cast<std::uint64_t>(position)});
+    if (token == kernels::kNoToken) {
+      part.request->failure = not_finite(part);
+    } else {
+      take_token(part, token, sink);
+    }
   }
+}
+
+Error Engine::not_finite(const Part& part) const {
+  const Plan& plan = *part.request->request().plan;
+  const std::string what = fmt::format("logits are not finite after {} tokens", part.sequence->length);
+  if (plan.number() == 0) {
+    return {
+        ErrorCode::kCorrupt,
+        fmt::format("plan 0 (no layer converted): {}: the model's weights are damaged, or too large for {}; "
+                    "compare its files with where they came from",
+                    what, weights_->dtype == kernels::DType::kBf16 ? "bf16" : "f32")};
+  }
+  const int last = plan.order().layer_at(plan.number() - 1);
+  return {
+      ErrorCode::kCorrupt,
+      fmt::format("plan {} (edition {}, layer {} converted last): {}: a converted layer is damaged or was "
+                  "distilled badly; use a smaller plan, or distil layer {} anew",
+                  plan.number(), plan.edition().empty() ? "none" : plan.edition().substr(0, 8), last, what,
+                  last)};
 }
 
 void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) {
@@ -253,10 +278,14 @@ void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) 
 void Engine::retire(EngineSink& sink) {
   for (const auto& running : running_) {
     const RequestId id = running->request().id;
+    if (running->failure) {
+      sink.on_failed(id, running->progress, running->times, *running->failure);
+      continue;
+    }
     sink.on_progress(id, running->progress);
     if (running->done()) sink.on_done(id, running->progress, running->times);
   }
-  std::erase_if(running_, [](const auto& running) { return running->done(); });
+  std::erase_if(running_, [](const auto& running) { return running->done() || running->failure; });
 }
 
 }  // namespace dslad::worker

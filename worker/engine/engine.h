@@ -5,7 +5,8 @@
 // in the step after others have ended. Between
 // requests nothing is shared but time: the same request under the same plan gives the same greedy tokens
 // alone or in company. The engine knows no plan but those that its requests bring along. Thread safety: one
-// caller at a time. Fails soft: a bad request is refused by add(), before it can disturb others.
+// caller at a time. Fails soft: a bad request is refused by add(), before it can disturb others, and one
+// whose logits are not finite fails alone.
 #pragma once
 
 #include <deque>
@@ -85,6 +86,7 @@ class Engine {
   std::vector<Part> choose() const;
   void settle(const std::vector<Part>& parts, EngineSink& sink);
   void account(const std::vector<Part>& parts, double ms);
+  [[nodiscard]] Error not_finite(const Part& part) const;
   void take_token(const Part& part, std::int32_t token, EngineSink& sink);
   void retire(EngineSink& sink);
 

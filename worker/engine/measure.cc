@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <fmt/format.h>
 #include <random>
 
 namespace dslad::worker {
@@ -13,13 +14,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Lets everything run to its end.
+// Lets everything run to its end, and keeps the first failure.
 class Ignore : public EngineSink {
  public:
   bool on_token(RequestId, int, std::int32_t) override { return true; }
   void on_answer(RequestId, int, AnswerEnd) override {}
   void on_progress(RequestId, const RequestProgress&) override {}
   void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
+  void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {
+    if (ended) ended = error;
+  }
+
+  Status ended = ok_status();
 };
 
 EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t tokens,
@@ -65,6 +71,12 @@ class DecodeBatch {
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       sequences_[i].token = backend_.sample({.logits = forward_.logits(i)});
       ++sequences_[i].length;
+      if (sequences_[i].token == kernels::kNoToken) {
+        return Error{ErrorCode::kCorrupt,
+                     fmt::format("plan {}: the logits are not finite; this model cannot be measured at this "
+                                 "plan",
+                                 plan_->number())};
+      }
     }
     return ok_status();
   }
@@ -96,6 +108,7 @@ Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>&
   for (;;) {
     const auto stepped = engine.step(sink);
     if (!stepped) return stepped.error();
+    if (!sink.ended) return sink.ended.error();
     if (!*stepped) return Speed{requests * tokens, seconds_since(start)};
   }
 }

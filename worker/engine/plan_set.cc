@@ -38,6 +38,12 @@ Status PlanSet::extend(const ModelWeights& weights, int number) {
   return ok_status();
 }
 
+void PlanSet::cut(int number) {
+  for (int position = number - 1; position < largest(); ++position)
+    converted_[static_cast<std::size_t>(order().layer_at(position))] = nullptr;
+  if (number <= largest()) plans_.resize(static_cast<std::size_t>(number));
+}
+
 void PlanSet::add(const ModelWeights& weights, const ConversionOrder& order, int number,
                   std::optional<double> quality) {
   plans_.push_back(std::make_shared<const Plan>(weights.config, weights.dtype, edition_, order, converted_,

@@ -33,6 +33,8 @@ class PlanSet {
   // stay the same objects. Errors, with which nothing has changed: kInvalidArgument when the model has fewer
   // layers; kResourceExhausted.
   Status extend(const ModelWeights& weights, int number);
+  // Forgets plan `number` and all larger ones. REQUIRES: number > 0.
+  void cut(int number);
 
  private:
   void add(const ModelWeights& weights, const ConversionOrder& order, int number,

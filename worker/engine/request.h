@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "schema/result.h"
 #include "worker/engine/plan.h"
 
 namespace dslad::worker {
@@ -64,6 +65,10 @@ class EngineSink {
   virtual void on_progress(RequestId id, const RequestProgress& progress) = 0;
   // All answers are complete; the request is forgotten.
   virtual void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) = 0;
+  // The request has no answer and is forgotten. kCorrupt: its logits are not finite; the error says of which
+  // plan.
+  virtual void on_failed(RequestId id, const RequestProgress& progress, const RequestTimes& times,
+                         const Error& error) = 0;
 };
 
 }  // namespace dslad::worker

@@ -71,6 +71,7 @@ class RunningRequest {
 
   RequestProgress progress;
   RequestTimes times;
+  std::optional<Error> failure;  // it has no answer; it is done at the end of the step
 
  private:
   RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context, CachePool& caches);

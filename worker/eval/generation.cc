@@ -65,7 +65,7 @@ class GenerationRun : public EngineSink {
       }
       const auto stepped = engine_.step(*this);
       if (!stepped) return stepped.error();
-      if (!logged_) return logged_.error();
+      if (!ended_) return ended_.error();
       if (!*stepped && next == parts_.size()) break;
     }
     EvaluatedFile evaluated;
@@ -93,6 +93,10 @@ class GenerationRun : public EngineSink {
   }
   void on_progress(RequestId, const RequestProgress&) override {}
   void on_done(RequestId id, const RequestProgress&, const RequestTimes&) override { jobs_.erase(id); }
+  void on_failed(RequestId id, const RequestProgress&, const RequestTimes&, const Error& error) override {
+    if (ended_) ended_ = failed(jobs_.at(id).part, error);
+    jobs_.erase(id);
+  }
 
  private:
   static const EvalItem& item_of(const Part& part, int item) {
@@ -178,7 +182,7 @@ class GenerationRun : public EngineSink {
       record.scores = {{"rouge1", score.rouge1}, {"rouge2", score.rouge2}, {"rougeL", score.rouge_l}};
     }
     const Status appended = log_.append(std::move(record));
-    if (logged_ && !appended) logged_ = appended;
+    if (ended_ && !appended) ended_ = appended;
     ++done_;
   }
 
@@ -197,7 +201,7 @@ class GenerationRun : public EngineSink {
   std::map<RequestId, Job> jobs_;
   RequestId next_id_ = 1;
   std::int64_t done_ = 0, total_ = 0;  // items, each plan counted
-  Status logged_ = ok_status();        // the first failure to log
+  Status ended_ = ok_status();         // the first failure, to answer or to log
 };
 
 }  // namespace

@@ -108,6 +108,11 @@ void PlanControl::carry_out(const schema::ChangePlan& request, schema::PlanResul
 }
 
 Status PlanControl::prepare(int plan, bool allow_undistilled) {
+  if (withdrawn_ && plan >= withdrawn_->plan) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("plan {} is out of use until the chain is replaced, as are all from {} on ({})",
+                             plan, withdrawn_->plan, withdrawn_->why)};
+  }
   const int distilled = static_cast<int>(chain_.layers.size());
   if (plan > distilled && !allow_undistilled) {
     const std::string why = chain_.warning.empty() ? "" : fmt::format(" ({})", chain_.warning);
@@ -130,10 +135,30 @@ Status PlanControl::replace(LoadedChain chain) {
   plans_ = PlanSet(*weights_, chain);
   chain_ = std::move(chain);
   states_ = first_states();
+  withdrawn_.reset();
   plan_ = std::min(plan_, plans_.largest());
   for (int position = 0; position < plan_; ++position)
     states_[static_cast<std::size_t>(chain_.order.layer_at(position))] = LayerState::kActive;
   return ok_status();
+}
+
+bool PlanControl::withdraw(const Plan& plan, const std::string& why) {
+  const int number = plan.number();
+  const bool in_use = number <= plans_.largest() && plans_.plan(number).get() == &plan;
+  if (number == 0 || !in_use) return false;
+  withdrawn_ = Withdrawal{number, why};
+  plans_.cut(number);
+  // From here on as if the chain had been loaded so, but for what is known of its layers' past.
+  chain_.layers.resize(std::min(chain_.layers.size(), static_cast<std::size_t>(number - 1)));
+  for (int position = number - 1; position < chain_.order.layers(); ++position) {
+    const int layer = chain_.order.layer_at(position);
+    LayerState& state = states_[static_cast<std::size_t>(layer)];
+    const bool ran = state == LayerState::kActive || state == LayerState::kReverted;
+    state = ran ? LayerState::kReverted : first_state(chain_, layer);
+    if (position == number - 1) state = LayerState::kFailed;
+  }
+  plan_ = std::min(plan_, number - 1);
+  return true;
 }
 
 std::vector<schema::LayerChange> PlanControl::switch_to(int plan, const std::string& reason) {

@@ -36,7 +36,8 @@ class PlanControl {
   [[nodiscard]] schema::PlanTable table() const;
 
   // Carries out the request, unless one of a newer generation was: then nothing changes. Refused when a layer
-  // of the plan has no distilled weights and undistilled ones are not allowed; then nothing has changed.
+  // of the plan has no distilled weights and undistilled ones are not allowed, or the plan was withdrawn;
+  // then nothing has changed.
   schema::PlanResult change(const schema::ChangePlan& request);
 
   // Puts another edition of the chain in the place of the one there is. The plan in force keeps its number
@@ -44,7 +45,16 @@ class PlanControl {
   // when any part of the new chain cannot be used: says which file, why, and what to do.
   Status replace(LoadedChain chain);
 
+  // Takes a plan that failed, and all larger ones, out of use until another edition comes: the plan in force
+  // falls to the largest that is left, and the layer that the plan ends with is `failed`. False, with which
+  // nothing has changed: it is not in use any more, or it is plan 0, without which there is no answer.
+  bool withdraw(const Plan& plan, const std::string& why);
+
  private:
+  struct Withdrawal {
+    int plan;  // the smallest
+    std::string why;
+  };
   void carry_out(const schema::ChangePlan& request, schema::PlanResult& result);
   Status prepare(int plan, bool allow_undistilled);
   std::vector<schema::LayerChange> switch_to(int plan, const std::string& reason);
@@ -57,6 +67,7 @@ class PlanControl {
   int plan_ = 0;
   std::uint64_t generation_ = 0;            // of the change that set it
   std::vector<schema::LayerState> states_;  // by layer
+  std::optional<Withdrawal> withdrawn_;     // of this edition
 };
 
 }  // namespace dslad::worker

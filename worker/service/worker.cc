@@ -11,6 +11,14 @@ namespace dslad::worker {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+// Jobs that fail on plan 0, with none that succeeds on it between them, before the worker leaves: different
+// ones, as one job may be at fault itself.
+constexpr std::size_t kFailuresOnPlan0 = 3;
+
+}  // namespace
+
 std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun) {
   const auto wanted = static_cast<std::uint64_t>(engine.wants(plan)) + 1;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, capacity - std::min(capacity, begun)));
@@ -40,16 +48,20 @@ Status Worker::run() {
     if (draining_ && drained()) break;
     report_room();
     const auto stepped = engine_->step(*this);
-    if (!stepped) {
-      link_->leave("the engine failed: " + stepped.error().message);
-      return stepped.error();
-    }
+    if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"));
+    if (broken_) return leave_broken(*broken_);
     idle = !*stepped;
     report(idle);
   }
   spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
   link_->leave("the worker stops");
   return ok_status();
+}
+
+Status Worker::leave_broken(const Error& error) {
+  spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
+  link_->leave(error.message);
+  return error;
 }
 
 void Worker::obey(Order order) {
@@ -163,11 +175,10 @@ void Worker::on_progress(RequestId id, const RequestProgress& progress) {
                                               static_cast<std::uint64_t>(progress.output_tokens)});
 }
 
-void Worker::on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) {
-  const auto job = jobs_.find(id);
-  schema::WorkerResult result;
-  result.lease = job->second.lease;
-  result.outputs = job->second.task.outputs();
+Worker::Job Worker::take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
+                         schema::WorkerResult& result) {
+  Job job = std::move(jobs_.extract(id).mapped());
+  result.lease = job.lease;
   result.metrics.prefill_ms = times.prefill_ms;
   result.metrics.decode_ms = times.decode_ms;
   result.metrics.prefill_work_ms = times.prefill_work_ms;
@@ -175,12 +186,50 @@ void Worker::on_done(RequestId id, const RequestProgress& progress, const Reques
   result.metrics.batch = times.batch();
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
-  describe(*job->second.plan, result.metrics);
+  describe(*job.plan, result.metrics);
+  return job;
+}
+
+void Worker::on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) {
+  schema::WorkerResult result;
+  const Job job = take(id, progress, times, result);
+  result.outputs = job.task.outputs();
   process::log_job(result.lease.job, result.lease.attempt,
                    fmt::format("done: {} prompt and {} output tokens, plan {}", progress.prompt_total,
                                progress.output_tokens, result.metrics.plan));
-  jobs_.erase(job);
+  if (job.plan->number() == 0) failed_on_plan_0_.clear();
   link_->finish(std::move(result));
+}
+
+void Worker::on_failed(RequestId id, const RequestProgress& progress, const RequestTimes& times,
+                       const Error& error) {
+  schema::WorkerResult result;
+  const Job job = take(id, progress, times, result);
+  process::log_job(result.lease.job, result.lease.attempt, "failed: " + error.message);
+  result.error = error;
+  link_->finish(std::move(result));  // before the plans: it says why they are others
+  if (job.plan->number() > 0) {
+    withdraw(*job.plan, error);
+  } else {
+    doubt_weights(job.lease.job, error);
+  }
+}
+
+void Worker::withdraw(const Plan& plan, const Error& error) {
+  if (!plans_.withdraw(plan, error.message)) return;  // a job that was begun before
+  spdlog::error(
+      "plans from {} on are out of use until the chain is replaced; new jobs get plan {} at most: {}",
+      plan.number(), plans_.plans().largest(), error.message);
+  link_->report_plans(plans_.table());
+}
+
+void Worker::doubt_weights(schema::JobId job, const Error& error) {
+  failed_on_plan_0_.insert(job);
+  spdlog::error("{} ({} of {} jobs in a row after which this worker stops)", error.message,
+                failed_on_plan_0_.size(), kFailuresOnPlan0);
+  if (failed_on_plan_0_.size() < kFailuresOnPlan0) return;
+  broken_ = error.with_context(
+      fmt::format("the worker stops: {} jobs in a row have failed on plan 0", kFailuresOnPlan0));
 }
 
 void Worker::begin_drain(const char* why) {

@@ -1,6 +1,7 @@
 // The worker's main loop: orders of the daemon in, engine steps, results out.
 //
-// Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile. Thread safety:
+// Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile. A plan that gives
+// what is no number is withdrawn; where plan 0 does so again and again, the worker leaves. Thread safety:
 // run() on one thread; stop() may come from a signal handler.
 #pragma once
 
@@ -8,6 +9,8 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include "schema/process/service_manager.h"
 #include "worker/engine/engine.h"
@@ -35,8 +38,8 @@ class Worker : private EngineSink {
          std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
          const WorkerLimits& limits);
 
-  // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good:
-  // its jobs have been given back.
+  // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good,
+  // kCorrupt when the model's weights give no numbers: its jobs have been given back.
   Status run();
 
   // The first call drains, a second one gives the jobs back at once. Async-signal-safe.
@@ -55,6 +58,8 @@ class Worker : private EngineSink {
   void on_answer(RequestId id, int tail, AnswerEnd end) override;
   void on_progress(RequestId id, const RequestProgress& progress) override;
   void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) override;
+  void on_failed(RequestId id, const RequestProgress& progress, const RequestTimes& times,
+                 const Error& error) override;
 
   void obey(Order order);
   void accept(const schema::Assign& assign);
@@ -62,6 +67,13 @@ class Worker : private EngineSink {
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
   void reject(schema::WorkerResult result, const Plan& plan, const Error& error);
+  // Takes the job out of the engine's, with what is known of its end. REQUIRES: it is one of them.
+  Job take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
+           schema::WorkerResult& result);
+  void withdraw(const Plan& plan, const Error& error);
+  // A job failed on plan 0: after some in a row, the worker has no use.
+  void doubt_weights(schema::JobId job, const Error& error);
+  Status leave_broken(const Error& error);
   // Tells the daemon which jobs have begun since the last call, and what room there is where it changed.
   void report_room();
   void replace_chain(LoadedChain chain);
@@ -79,8 +91,10 @@ class Worker : private EngineSink {
   Rates rates_;
   std::map<RequestId, Job> jobs_;  // in the engine
   RequestId next_id_ = 1;
-  std::uint64_t begun_ = 0;         // by the engine, when that was last looked at
-  std::optional<std::uint32_t> room_;  // that the daemon was told last
+  std::set<schema::JobId> failed_on_plan_0_;  // since one succeeded on it
+  std::optional<Error> broken_;               // why it must leave
+  std::uint64_t begun_ = 0;                   // by the engine, when that was last looked at
+  std::optional<std::uint32_t> room_;         // that the daemon was told last
   std::atomic<int> stops_{0};
   bool draining_ = false;
   std::chrono::steady_clock::time_point drain_deadline_{};

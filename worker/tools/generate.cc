@@ -29,7 +29,11 @@ class Printer : public EngineSink {
   }
   void on_progress(RequestId, const RequestProgress&) override {}
   void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
+  void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {
+    ended_ = error;
+  }
 
+  [[nodiscard]] const Status& ended() const { return ended_; }
   [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
   [[nodiscard]] const std::string& text() const { return task_.outputs().front().text; }
 
@@ -44,6 +48,7 @@ class Printer : public EngineSink {
 
   Task& task_;
   bool stream_;
+  Status ended_ = ok_status();
   std::size_t shown_ = 0;
   std::vector<std::int32_t> ids_;
 };
@@ -70,7 +75,7 @@ Status run(Engine& engine, EngineRequest request, Printer& printer) {
   for (;;) {
     const auto stepped = engine.step(printer);
     if (!stepped) return stepped.error();
-    if (!*stepped) return ok_status();
+    if (!*stepped) return printer.ended();
   }
 }
 
