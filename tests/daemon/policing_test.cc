@@ -39,7 +39,8 @@ class Policing : public test::DispatcherTest {
     message.room = 1;
     message.context = 8'192;
     message.edition = "e1";
-    for (std::uint32_t plan = 0; plan <= 4; ++plan) message.plans.push_back({plan, 1 - 0.01 * plan, 100, 0});
+    for (std::uint32_t plan = 0; plan <= 4; ++plan)
+      message.plans.push_back({plan, 1 - 0.01 * plan, 100 * (4 - plan), 0});
     dispatcher_.on_hello(name, 1, message);
   }
 
