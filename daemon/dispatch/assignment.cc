@@ -98,6 +98,8 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
   held.deadline_ms = lease_end();
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
   if (!result.error) planner_.finished(*worker, held.job, result.metrics);
+  if (result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0)
+    worker->fault = result.error->message;
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
   const bool elsewhere = fits_elsewhere(*shared, *worker);
@@ -135,7 +137,10 @@ void Dispatcher::finished(const Lease& lease, const std::string& instance, Resul
   }
   if (accepted) {
     feed_.tell_state(lease.job, outcome->state, outcome->error);
-    if (outcome->state == JobState::kQueued) ++queued_seen_;
+    if (outcome->state == JobState::kQueued) {
+      ++queued_seen_;
+      planner_.look_again();
+    }
   }
   fill_all();
 }

@@ -98,18 +98,23 @@ void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>&
 }
 
 void Dispatcher::announce(WorkerState& worker) {
-  if (std::exchange(worker.announcing, true)) return;
+  worker.announced_more = std::exchange(worker.announcing, true);
+  if (worker.announced_more) return;
   const schema::Hello hello = worker.hello;
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::optional<WantedPlan>>(
-      [hello, now_ms](Database& db) { return announce_model(db, hello, now_ms); },
+      [hello, now_ms, fault = std::exchange(worker.fault, "")](Database& db) {
+        return announce_model(db, hello, now_ms, fault);
+      },
       [this, instance = hello.instance](Result<std::optional<WantedPlan>> wanted) {
-        if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->announcing = false;
+        WorkerState* const state = table_.by_instance(instance);
+        if (state != nullptr) state->announcing = false;
         if (!wanted) {
           process::log_error(fmt::format("cannot record a worker's model: {}", wanted.error().message));
         } else {
           bring_to_latest(*wanted, instance);
         }
+        if (state != nullptr && state->announced_more) announce(*state);
       });
 }
 

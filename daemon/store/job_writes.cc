@@ -15,14 +15,16 @@ using schema::Lease;
 struct Tries {
   std::int64_t failed = 0;
   std::int64_t allowed = 0;
+  bool plan_0_only = false;
 };
 
 Result<std::optional<Tries>> check_lease(Database& db, const Lease& lease) {
-  Query query(
-      db, "SELECT failed_attempts, max_attempts FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'",
-      lease.job, lease.attempt);
+  Query query(db,
+              "SELECT failed_attempts, max_attempts, max_plan IS 0 FROM jobs "
+              "WHERE id = ? AND attempt = ? AND state = 'running'",
+              lease.job, lease.attempt);
   std::optional<Tries> tries;
-  while (query.next()) tries = Tries{query.integer(0), query.integer(1)};
+  while (query.next()) tries = Tries{query.integer(0), query.integer(1), query.integer(2) != 0};
   if (!query.status()) return query.status().error();
   return tries;
 }
@@ -131,6 +133,21 @@ Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result
   return Outcome{true, JobState::kQueued, result.error};
 }
 
+bool failed_by_its_plan(const schema::WorkerResult& result, const Tries& tries) {
+  return result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0 &&
+         !tries.plan_0_only;
+}
+
+// The job waits again, without a failed attempt, for plan 0. Once at most: its terms allow no other from now
+// on.
+Result<Outcome> wait_for_plan_0(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+  Status status = end_attempt(db, result.lease, "failed", result.error, now_ms);
+  if (status) status = db.run("UPDATE jobs SET max_plan = 0 WHERE id = ?", result.lease.job);
+  if (status) status = set_state(db, result.lease.job, JobState::kQueued, false, result.error, now_ms);
+  if (!status) return status.error();
+  return Outcome{true, JobState::kQueued, result.error};
+}
+
 Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const PlanChoice& choice,
                          std::int64_t now_ms) {
   std::optional<std::string_view> why;
@@ -175,6 +192,7 @@ Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::in
   if (!*tries) return Outcome{};
   if (Status status = save_metrics(db, result); !status) return status.error();
   if (result.error && fits_elsewhere) return wait_for_larger(db, result, now_ms);
+  if (failed_by_its_plan(result, **tries)) return wait_for_plan_0(db, result, now_ms);
   if (result.error) return fail_attempt(db, result.lease, **tries, "failed", *result.error, now_ms);
   const Result<std::int64_t> wanted = answers_wanted(db, result.lease.job);
   if (!wanted) return wanted.error();

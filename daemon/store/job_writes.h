@@ -80,7 +80,8 @@ struct Outcome {
 };
 
 // Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
-// with `fits_elsewhere`, one that says that this worker is too small; it uses up no attempt.
+// with `fits_elsewhere`, one that says that this worker is too small; it uses up no attempt. Nor does the
+// first kCorrupt of a plan above 0: a converted layer failed, and the job is put back to run on plan 0.
 Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
                        bool fits_elsewhere = false);
 

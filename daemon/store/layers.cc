@@ -94,9 +94,15 @@ Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, const Ori
   return states;
 }
 
+std::string reason_of(const Origin& origin, LayerState state, const std::string& fault) {
+  if (state != LayerState::kFailed) return fmt::format("announced by worker {}", origin.worker);
+  return fmt::format("worker {} cannot use it: {}", origin.worker,
+                     fault.empty() ? "what is stored of it is missing or damaged; its log says more" : fault);
+}
+
 // A layer never heard of was a transformer.
 Status save_announced(Database& db, const Origin& origin, const std::vector<LayerInfo>& layers,
-                      const std::string& reason) {
+                      const std::string& fault) {
   const Result<std::map<std::uint32_t, LayerState>> known = known_states(db, origin);
   if (!known) return known.error();
   Status status = ok_status();
@@ -105,7 +111,8 @@ Status save_announced(Database& db, const Origin& origin, const std::vector<Laye
     const LayerState before = found == known->end() ? LayerState::kTransformer : found->second;
     if (status) status = save_layer(db, origin, layer);
     if (status && before != layer.state) {
-      status = record_change(db, origin, {layer.layer, before, layer.state, reason});
+      status = record_change(db, origin,
+                             {layer.layer, before, layer.state, reason_of(origin, layer.state, fault)});
     }
   }
   return status;
@@ -141,7 +148,7 @@ Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view dig
 }  // namespace
 
 Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
-                                                 std::int64_t now_ms) {
+                                                 std::int64_t now_ms, const std::string& fault) {
   Status status = db.run(
       "INSERT INTO models (digest, name, layers, plan, seen_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
       "SET "
@@ -149,8 +156,7 @@ Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hel
       hello.model_digest, hello.model, hello.layers, hello.plan, now_ms);
   const Origin origin{hello.name, hello.instance, hello.model_digest, hello.plan, now_ms};
   if (status) status = save_worker(db, hello, now_ms);
-  const std::string reason = fmt::format("announced by worker {}", hello.name);
-  if (status) status = save_announced(db, origin, hello.layer_info, reason);
+  if (status) status = save_announced(db, origin, hello.layer_info, fault);
   if (!status) return status.error();
   return wanted_plan(db, hello.model_digest);
 }

@@ -21,10 +21,10 @@ struct WantedPlan {
 };
 
 // Records what a worker says of its model and of itself. A layer whose state differs from what this worker
-// was known to have is a change of its own (reason: the worker announced it). Gives the plan that was set for
-// this model, if one was.
+// was known to have is a change of its own; its reason is that the worker announced it, and where the layer
+// has failed `fault`, if it is known. Gives the plan that was set for this model, if one was.
 Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
-                                                 std::int64_t now_ms);
+                                                 std::int64_t now_ms, const std::string& fault = "");
 
 // One worker's confirmed change of plan.
 struct PlanChange {

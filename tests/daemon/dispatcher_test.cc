@@ -166,6 +166,18 @@ TEST_F(Dispatch, HelloOverTheSameConnectionIsNoNewWorker) {
   EXPECT_EQ(state(id), JobState::kRunning);
 }
 
+TEST_F(Dispatch, PlansThatAreSaidWhileTheHelloIsBeingRecordedAreRecordedToo) {
+  queue_.fail_next(Error{ErrorCode::kUnavailable, "disk full"});
+  connect("w");
+  schema::PlanTable table;
+  table.edition = "e2";
+  table.layer_info = {{0, 0, schema::LayerState::kFailed, false}};
+  dispatcher_.on_plans("w", table);
+  pass(2'000);
+  EXPECT_EQ(test::query_text(db_, "SELECT edition FROM worker_status"), "e2");
+  EXPECT_EQ(test::query_text(db_, "SELECT state FROM layer_status"), "failed");
+}
+
 TEST_F(Dispatch, WorkerThatStopsKeepsItsJobsAndGetsNoOther) {
   connect("w", 2);
   const JobId first = submit();

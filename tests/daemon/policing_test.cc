@@ -124,6 +124,43 @@ TEST_F(Policing, ABacklogIsGivenCheaperPlansAndTheWorkerFollows) {
   EXPECT_EQ(changes[0].to, 4U);
 }
 
+TEST_F(Policing, JobsOfAPlanThatFailedRunOnPlanZeroAndOthersOnWhatIsLeft) {
+  connect_worker();
+  teach();
+  const std::vector<JobId> ids = submit_many(40);
+  const Lease first = assigns().at(0).lease;
+  schema::WorkerResult failed = test::failure(first, ErrorCode::kCorrupt);
+  failed.metrics.plan = 4;
+  dispatcher_.on_result("w", failed);
+  const std::vector<schema::Assign> before = assigns();  // the worker has not said yet what is left
+  schema::PlanTable left;
+  left.edition = "e1";
+  for (std::uint32_t plan = 0; plan <= 2; ++plan) left.plans.push_back({plan, 1 - 0.01 * plan, 100, 0});
+  for (std::uint32_t layer = 0; layer < 4; ++layer) {
+    left.layer_info.push_back({layer, static_cast<std::int32_t>(layer),
+                               layer == 2 ? schema::LayerState::kFailed : schema::LayerState::kDistilled,
+                               true});
+  }
+  dispatcher_.on_plans("w", left);
+  EXPECT_EQ(info(first.job).max_plan, 0U);
+  EXPECT_EQ(test::query_text(db_, "SELECT reason FROM conversion_events WHERE to_state = 'failed'"),
+            "worker w cannot use it: it went wrong");
+  for (const schema::Assign& given : before) {
+    if (given.lease.job == first.job) EXPECT_EQ(given.plan, 0U);
+    dispatcher_.on_result("w", done(given.lease, 1'000, given.plan.value_or(9)));
+  }
+  for (std::size_t done_jobs = before.size(); done_jobs < 40;) {
+    for (const schema::Assign& given : assigns()) {
+      EXPECT_LE(given.plan.value_or(9), given.lease.job == first.job ? 0U : 2U) << given.lease.job;
+      dispatcher_.on_result("w", done(given.lease, 1'000, given.plan.value_or(9)));
+      ++done_jobs;
+    }
+    pass(100);
+    ASSERT_LT(clock_.steady_ms(), 10'000'000);
+  }
+  for (const JobId id : ids) EXPECT_EQ(state(id), JobState::kSucceeded);
+}
+
 TEST_F(Policing, AfterTheLoadThePlanGoesBack) {
   connect_worker();
   teach();

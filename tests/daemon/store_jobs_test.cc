@@ -219,6 +219,43 @@ TEST_F(StoreJobs, LastingErrorsFailAtOnceAndOthersAreRetried) {
   EXPECT_FALSE(info(unlucky).error.has_value());
 }
 
+TEST_F(StoreJobs, JobWhosePlanFailedRunsOnPlanZeroWithoutAFailedAttempt) {
+  schema::JobRequest job = test::summarize();
+  job.max_attempts = 2;
+  job.terms.max_plan = 3;
+  const JobId id = submit(job);
+  schema::WorkerResult failed = test::failure(take_one(), ErrorCode::kCorrupt);
+  failed.metrics.plan = 3;
+  const Outcome outcome = must(finish(db_, failed, now_ms_));
+  EXPECT_TRUE(outcome.accepted);
+  EXPECT_EQ(outcome.state, JobState::kQueued);
+  EXPECT_EQ(info(id).error->message, "it went wrong");
+  EXPECT_EQ(test::query_text(db_, "SELECT outcome || error_code FROM job_attempts"), "failedcorrupt");
+  const std::vector<Claimed> again = take(1);
+  EXPECT_EQ(again.at(0).job.max_plan, 0U);
+
+  // Only once: a plan that fails nevertheless counts, as plan 0 does.
+  failed.lease = again[0].lease;
+  EXPECT_EQ(must(finish(db_, failed, now_ms_)).state, JobState::kQueued);
+  failed.lease = take_one();
+  failed.metrics.plan = 0;
+  EXPECT_EQ(must(finish(db_, failed, now_ms_)).state, JobState::kFailed);
+  EXPECT_EQ(test::query_text(db_, "SELECT failed_attempts FROM jobs"), "2");
+}
+
+TEST_F(StoreJobs, OtherErrorsOfAPlanAndDamagedWeightsCountAsEver) {
+  schema::JobRequest job = test::summarize();
+  job.max_attempts = 1;
+  submit(job);
+  schema::WorkerResult failed = test::failure(take_one(), ErrorCode::kInternal);
+  failed.metrics.plan = 3;
+  EXPECT_EQ(must(finish(db_, failed, now_ms_)).state, JobState::kFailed);
+  submit(job);
+  EXPECT_EQ(must(finish(db_, test::failure(take_one(), ErrorCode::kCorrupt), now_ms_)).state,
+            JobState::kFailed)
+      << "on plan 0";
+}
+
 TEST_F(StoreJobs, AnotherNumberOfAnswersThanQuestionsIsAFailedAttempt) {
   const JobId id = submit(test::qa({"Who?", "When?"}));
   const Outcome outcome = must(finish(db_, test::success(take_one()), now_ms_));

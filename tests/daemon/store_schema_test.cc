@@ -201,6 +201,24 @@ TEST_F(StoreLayers, WhatTheChainSaysOfALayerIsKeptAndListed) {
   EXPECT_EQ(must(read_layers(db_)).at(0).layers.at(0).quality, std::nullopt);
 }
 
+TEST_F(StoreLayers, LayerThatFailedIsAnEventThatSaysWhy) {
+  constexpr const char* kLatest =
+      "SELECT from_state || '>' || to_state || ':' || reason FROM conversion_events ORDER BY id DESC LIMIT 1";
+  must(announce_model(db_, hello_, 1));
+  hello_.layer_info[0].state = schema::LayerState::kFailed;
+  must(announce_model(db_, hello_, 2, "plan 2 gave no numbers"));
+  EXPECT_EQ(test::query_text(db_, kLatest),
+            "distilled>failed:worker host:1:cpu cannot use it: plan 2 gave no numbers");
+  EXPECT_EQ(test::query_text(db_, "SELECT state || reason FROM layer_status WHERE layer = 0"),
+            "failedworker host:1:cpu cannot use it: plan 2 gave no numbers");
+  hello_.layer_info[1].state = schema::LayerState::kFailed;
+  must(announce_model(db_, hello_, 3));
+  EXPECT_NE(test::query_text(db_, kLatest).find("missing or damaged"), std::string::npos);
+  hello_.layer_info[0].state = schema::LayerState::kDistilled;
+  must(announce_model(db_, hello_, 4, "plan 2 gave no numbers"));
+  EXPECT_EQ(test::query_text(db_, kLatest), "failed>distilled:announced by worker host:1:cpu");
+}
+
 TEST_F(StoreLayers, PlanChangeIsAnEventWithItsReason) {
   must(announce_model(db_, hello_, 1));
   must(save_plan(db_, to_active(), 2));
