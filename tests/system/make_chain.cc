@@ -1,8 +1,10 @@
 // Writes a conversion chain beside a model, its layers as training starts them and its figures made up: what
-// the tests of serving need, in a moment. Usage: make_chain MODEL LAYERS, with LAYERS of the order 2, 0, 4,
-// 1, 3.
+// the tests of serving need, in a moment. Usage: make_chain MODEL LAYERS [LAYER], with LAYERS of the order 2,
+// 0, 4, 1, 3; LAYER of them gets weights so large that what it computes is not finite.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "worker/model/digest.h"
 #include "worker/model/dsla_layer.h"
@@ -12,7 +14,7 @@ namespace {
 using namespace dslad;
 using namespace dslad::worker;
 
-Status make_chain(const std::filesystem::path& model, int layers) {
+Status make_chain(const std::filesystem::path& model, int layers, int overflowing) {
   const auto config = LlamaConfig::load(model);
   if (!config) return config.error();
   const auto teacher = WeightFiles::open(model);
@@ -26,8 +28,9 @@ Status make_chain(const std::filesystem::path& model, int layers) {
   manifest.order = {2, 0, 4, 1, 3};
   for (int position = 0; position < layers; ++position) {
     const int layer = manifest.order.at(static_cast<std::size_t>(position));
-    const auto tensors = initial_dsla_layer(*teacher, *config, layer, manifest.variant);
+    auto tensors = initial_dsla_layer(*teacher, *config, layer, manifest.variant);
     if (!tensors) return tensors.error();
+    if (layer == overflowing) std::ranges::fill(tensors->o, std::numeric_limits<float>::max());
     const auto saved = save_dsla_layer(chain_folder(model), layer, *config, *tensors, kernels::DType::kF32);
     if (!saved) return saved.error();
     manifest.distilled.push_back({layer, saved->file, saved->checksum, nlohmann::json::object()});
@@ -41,8 +44,8 @@ Status make_chain(const std::filesystem::path& model, int layers) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
-  const Status made = make_chain(argv[1], std::atoi(argv[2]));
+  if (argc != 3 && argc != 4) return 2;
+  const Status made = make_chain(argv[1], std::atoi(argv[2]), argc == 4 ? std::atoi(argv[3]) : -1);
   if (!made) std::fprintf(stderr, "make_chain: %s\n", made.error().message.c_str());
   return made ? 0 : 1;
 }

@@ -129,6 +129,34 @@ class Chain(harness.SystemTest):
         self.assertEqual(before, (self.story(), self.edition()))
         self.assertEqual(1, worker.text().count("stays in force"))
 
+    def test_a_job_whose_plan_gives_no_numbers_is_answered_by_plan_0_and_the_layer_is_taken_out(self):
+        subprocess.run([harness.BIN / "make_chain", self.model, "3", "0"], check=True)
+        worker = self.serve()
+        before = self.story()
+        self.ctl_ok("plan", "set", "2")
+        self.assertEqual(before, self.story(), "as plan 0 answers")
+        attempts = self.sql("SELECT outcome, error_code, error_message FROM job_attempts WHERE id = 2 ORDER BY attempt")
+        self.assertEqual([("failed", "corrupt"), ("succeeded", None)], [tuple(row)[:2] for row in attempts])
+        self.assertIn("plan 2", attempts[0]["error_message"])
+        self.assertEqual((0,), tuple(self.sql("SELECT failed_attempts FROM jobs WHERE id = 2")[0]))
+        harness.until(lambda: self.layers()[0]["state"] == "failed", "the layer is taken out")
+        [event] = self.sql("SELECT layer, reason, plan FROM conversion_events WHERE to_state = 'failed'")
+        self.assertEqual((0, 1), (event["layer"], event["plan"]))
+        self.assertIn("logits are not finite", event["reason"])
+        [status] = self.sql("SELECT state, reason FROM layer_status WHERE layer = 0")
+        self.assertEqual(("failed", event["reason"]), tuple(status))
+        self.assertIn("failed", self.ctl_ok("layers"))
+        self.assertEqual(1, worker.text().count("plans from 2 on are out of use"))
+        self.assertEqual(1, self.story()[1], "the largest that is left")
+        refused = self.ctl("plan", "set", "3")
+        self.assertIn("out of use", refused.stderr)
+
+        self.make_chain(3)
+        harness.until(lambda: self.layers()[0]["distilled"], "the new chain's layers")
+        self.ctl_ok("plan", "set", "3")
+        self.assertEqual(3, self.story()[1])
+        self.assertEqual({"succeeded"}, {row["state"] for row in self.sql("SELECT state FROM job_status")})
+
 
 if __name__ == "__main__":
     unittest.main()

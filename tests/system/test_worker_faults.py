@@ -1,6 +1,7 @@
 """dslad-worker given models that are none, or no daemon: it says what is wrong and where, and never crashes."""
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -78,6 +79,46 @@ class BadModels(SystemTest):
         model = self.model()
         (model / "tokenizer.model").write_bytes(b"not a sentencepiece model")
         self.refused(model, "tokenizer.model")
+
+
+class DamagedWeights(SystemTest):
+    """One weight of the model is not a number, and so is everything that comes after it."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(MODEL, self.model)
+        with open(self.model / "model.safetensors", "r+b") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            weight = json.loads(file.read(length))["model.layers.3.mlp.down_proj.weight"]
+            file.seek(8 + length + weight["data_offsets"][0])
+            file.write(struct.pack("<f", math.nan))
+
+    def test_no_job_succeeds_and_the_worker_stops_after_three(self):
+        self.start_daemon()
+        worker = self.start_worker(model=self.model)
+        with self.peer() as client:
+            [first] = client.submit(wire.generate())
+            [ended] = client.wait(first)
+            self.assertEqual("failed", ended["state"])
+            self.assertEqual(wire.CORRUPT, ended["error"]["code"])
+            self.assertIn("not finite", ended["error"]["message"])
+            self.assertEqual(3, ended["attempt"], "each attempt was used up: another worker could have helped")
+            self.assertEqual(0, self.sql("SELECT count(*) FROM job_results")[0][0])
+            self.assertTrue(worker.alive(), "one job may be at fault itself")
+
+            jobs = client.submit(*(wire.generate(max_attempts=1) for _ in range(20)))
+            worker.expected_exit = {1}
+            self.assertEqual(1, worker.wait())
+            self.assertIn("3 jobs in a row have failed on plan 0", worker.text())
+            until(lambda: not self.sql("SELECT 1 FROM job_status WHERE state = 'running'"), "its jobs go back")
+            rows = self.sql("SELECT state, error_code FROM job_status WHERE id <> ?", first)
+            self.assertEqual({("failed", "corrupt"), ("queued", None)}, {tuple(row) for row in rows})
+            self.assertLess(sum(row["state"] == "failed" for row in rows), len(jobs))
+
+            self.start_worker()
+            waiting = [row["id"] for row in self.sql("SELECT id FROM job_status WHERE state = 'queued'")]
+            self.assertEqual({"succeeded"}, {job["state"] for job in client.wait(*waiting)}, "with sound weights")
 
 
 class Alone(SystemTest):

@@ -138,6 +138,39 @@ class WorkerPlans(harness.SystemTest):
         self.assign()
         self.assertEqual(replaced["edition"], self.result()["metrics"]["edition"])
 
+    def test_plans_with_a_layer_that_gives_no_numbers_are_withdrawn_one_by_one(self):
+        subprocess.run([harness.BIN / "make_chain", self.model, "4", "0"], check=True)  # the second of the order
+        self.serve()
+        leases = [self.assign(plan=plan) for plan in (4, 2, 1, 0)]
+        results, tables = {}, []
+        while len(results) < len(leases) or len(tables) < 2:
+            message = self.daemon.receive("result", "plans")
+            if message.kind == "plans":
+                tables.append(message.body)
+                continue
+            body = message.body
+            results[body["job"]] = body
+            self.daemon.send("result_ack", job=body["job"], attempt=body["attempt"], accepted=True)
+        for job, plan in ((1, 4), (2, 2)):
+            self.assertEqual(wire.CORRUPT, results[job]["error"]["code"])
+            self.assertIn(f"plan {plan} (edition", results[job]["error"]["message"])
+            self.assertEqual(plan, results[job]["metrics"]["plan"])
+            self.assertEqual([], results[job]["outputs"])
+        for job, plan in ((3, 1), (4, 0)):
+            self.assertNotIn("error", results[job])
+            self.assertEqual(plan, results[job]["metrics"]["plan"])
+        last = tables[-1]
+        self.assertEqual([0, 1], [plan["plan"] for plan in last["plans"]])
+        self.assertEqual({0}, {layer["layer"] for layer in last["layer_info"] if layer["state"] == "failed"})
+        self.assertIn("plans from 2 on are out of use", self.worker.text())
+        self.assign(plan=4)
+        self.assertEqual(1, self.result()["metrics"]["plan"], "the largest that is left")
+
+        subprocess.run([harness.BIN / "make_chain", self.model, "4"], check=True)
+        self.assertEqual([0, 1, 2, 3, 4], [plan["plan"] for plan in self.daemon.receive("plans").body["plans"]])
+        self.assign(plan=4)
+        self.assertEqual(4, self.result()["metrics"]["plan"])
+
 
 if __name__ == "__main__":
     unittest.main()
