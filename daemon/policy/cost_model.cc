@@ -11,6 +11,7 @@ constexpr double kRidge = 1e-3;   // of a term's own weight: decides where obser
 constexpr double kFarOff = 8;     // times the prediction: beyond it a job tells nothing but "more"
 constexpr std::uint64_t kJobsToTrust = 8;
 constexpr double kNewShare = 0.05;  // of a new value in a running mean
+constexpr double kMost = 0.95;      // of the jobs, by which most_prompt_tokens() goes
 
 bool is_amount(double value) {
   return std::isfinite(value) && value >= 0;
@@ -169,6 +170,7 @@ void CostModel::learn(const Observation& seen) {
   }
   if (seen.size.bytes > 0) {
     tokens_per_byte_.add(seen.prompt_tokens / static_cast<double>(seen.size.bytes));
+    most_tokens_per_byte_ = tokens_per_byte_.quantile(kMost);
     move_mean(bytes_per_token_, static_cast<double>(seen.size.bytes) / seen.prompt_tokens, jobs_);
   }
   const double allowed = seen.size.answers() * seen.size.max_tokens;
@@ -208,9 +210,8 @@ double CostModel::prompt_tokens(const JobSize& size) const {
 }
 
 double CostModel::most_prompt_tokens(const JobSize& size) const {
-  constexpr double kMost = 0.95;
-  if (tokens_per_byte_.values.empty()) return prompt_tokens(size);
-  return std::max(1.0, static_cast<double>(size.bytes) * tokens_per_byte_.quantile(kMost));
+  if (most_tokens_per_byte_ <= 0) return prompt_tokens(size);
+  return std::max(1.0, static_cast<double>(size.bytes) * most_tokens_per_byte_);
 }
 
 double CostModel::output_tokens(const JobSize& size) const {

@@ -103,6 +103,7 @@ class CostModel {
   std::uint64_t jobs_ = 0;
   Recent errors_;
   Recent tokens_per_byte_;
+  double most_tokens_per_byte_ = 0;  // 95 jobs in a hundred have less; 0: not known
 };
 
 }  // namespace dslad::daemon::policy

@@ -5,11 +5,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "daemon/policy/candidates.h"
 #include "daemon/policy/cost_model.h"
 #include "daemon/policy/facts.h"
 #include "schema/job.h"
@@ -52,7 +52,7 @@ enum class Reason : std::uint8_t {
   kSetting,       // the static plan, or the threshold's
   kNoLoad,        // in time on plan 0
   kNoUse,         // late on plan 0, and a larger plan would not help, or was not needed of this one
-  kDeadline,      // the smallest plan by which deadlines are met
+  kDeadline,      // the smallest plan by which a deadline is met, its own or another job's
   kTarget,        // the smallest plan by which what waits is done within the target
   kLateAnyway,    // no plan helps
   kMemory,        // it does not fit the cache on a smaller plan
@@ -67,7 +67,9 @@ struct Decision {
   Reason reason = Reason::kNoLoad;
   std::optional<std::int64_t> start_ms;  // predicted; absent: not known
   std::optional<std::int64_t> finish_ms;
-  bool late = false;  // it misses its deadline
+  bool late = false;                       // it misses its deadline
+  std::optional<std::int64_t> soonest_ms;  // its end were it, and all before it, as cheap as they may be
+  std::optional<std::int64_t> raised_for;  // the job that would be late, were this one not made cheaper
 };
 
 struct Verdict {
@@ -82,16 +84,10 @@ struct Verdict {
 // Whether `a` has its turn before `b`: priority, then the earlier turn, then the smaller id.
 bool runs_before(const WaitingJob& a, const WaitingJob& b);
 
-using CostModels = std::map<std::string, CostModel>;  // by WorkerFacts::speed_key
-
 // `jobs` in any order. Not for the policy `manual`, where the worker's own plan is in force (cap() has what
 // jobs allow).
-Verdict decide(const Settings& settings, const History& history, std::vector<WaitingJob> jobs,
+Verdict decide(const Settings& settings, const History& history, const std::vector<WaitingJob>& jobs,
                const std::vector<WorkerFacts>& workers, const CostModels& costs, std::int64_t now_ms);
-
-// The largest plan of the worker, up to `plan`, that such terms allow; plan 0 always is allowed.
-std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
-                  std::optional<std::uint32_t> max_plan);
 
 // The decision in words, with what it was made on.
 std::string explain(const Decision& decision, const Settings& settings, const Verdict& verdict);

@@ -2,57 +2,165 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <string>
 
 namespace dslad::daemon::policy {
 namespace {
 
-// Bounds the work of a decision: after so many late jobs were looked at, the rest waits for the next one.
+// Bounds the time of a decision. What is still late after so many jobs were looked at gets the cheapest
+// plans.
 constexpr int kMostRounds = 64;
 constexpr double kNothing = 1e-6;  // milliseconds
+
+// The smallest number from `low` to `high` that is enough. REQUIRES: `high` is, and every number above one
+// that is.
+template <typename Enough>
+std::size_t smallest(std::size_t low, std::size_t high, const Enough& enough) {
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (enough(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
 
 class Relief {
  public:
   Relief(std::vector<Candidate>& candidates, const std::vector<double>& free_ms)
-      : candidates_(candidates), free_ms_(free_ms), given_up_(candidates.size(), false) {}
+      : candidates_(candidates), free_ms_(free_ms), given_up_(candidates.size(), false) {
+    find_pools();
+    number_clients();
+    find_savings();
+    find_soonest();
+  }
 
   void run(bool deadlines) {
+    give_up_the_hopeless(deadlines);
     for (int round = 0; round < kMostRounds; ++round) {
-      const std::vector<Slot> slots = schedule(candidates_, free_ms_);
-      const std::optional<std::size_t> late = latest(slots, deadlines);
+      const std::optional<std::size_t> late = latest(deadlines);
       if (!late) return;
-      const Candidate& job = candidates_[*late];
-      const double excess_ms = slots[*late].finish_ms - static_cast<double>(job.due_ms);
-      const std::vector<std::size_t> before = levels();
-      const double left_ms = shed(*late, excess_ms * static_cast<double>(sharing(job)));
-      if (left_ms <= kNothing && before != levels())
-        continue;  // it may be late by a little still: look again
+      if (!relieve_one(*late)) given_up_[*late] = true;
+    }
+    while (const std::optional<std::size_t> late = latest(deadlines)) {
+      make_cheapest(*late);
       given_up_[*late] = true;
-      // A deadline that is missed all the same is no reason to degrade anybody; a target is worth coming
-      // near.
-      if (deadlines) restore(before);
     }
   }
 
  private:
-  [[nodiscard]] std::vector<std::size_t> levels() const {
-    std::vector<std::size_t> all;
-    all.reserve(candidates_.size());
-    for (const Candidate& candidate : candidates_) all.push_back(candidate.at);
-    return all;
+  // Jobs of one client that are in the way of a late one, in the order in which they run.
+  using Jobs = std::vector<std::size_t>;
+
+  // Workers that some job could take either of belong to one pool: work that goes away in one lets others
+  // begin earlier there.
+  void find_pools() {
+    std::vector<std::size_t> pool(free_ms_.size());
+    std::iota(pool.begin(), pool.end(), 0);
+    for (const Candidate& candidate : candidates_) {
+      if (!candidate.placeable()) continue;
+      const std::size_t mine = pool[a_worker_of(candidate)];
+      for (std::size_t worker = 0; worker < pool.size(); ++worker) {
+        if (!takes(worker, candidate) || pool[worker] == mine) continue;
+        std::replace(pool.begin(), pool.end(), std::size_t{pool[worker]}, mine);
+      }
+    }
+    pools_.resize(pool.size());
+    pool_of_.resize(candidates_.size());
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      if (!candidates_[i].placeable()) continue;
+      pool_of_[i] = pool[a_worker_of(candidates_[i])];
+      pools_[pool_of_[i]].push_back(i);
+    }
   }
-  void restore(const std::vector<std::size_t>& levels) {
-    for (std::size_t i = 0; i < levels.size(); ++i) candidates_[i].at = levels[i];
+
+  static bool takes(std::size_t worker, const Candidate& candidate) {
+    return candidate.work(worker, candidate.plans.size() - 1) < Candidate::kNever;
+  }
+
+  static std::size_t a_worker_of(const Candidate& candidate) {
+    std::size_t worker = 0;
+    while (!takes(worker, candidate)) ++worker;
+    return worker;
+  }
+
+  void number_clients() {
+    std::map<std::string, std::size_t> numbers;
+    for (const Candidate& candidate : candidates_) numbers.emplace(candidate.job->client, 0);
+    std::size_t next = 0;
+    for (auto& [client, number] : numbers) number = next++;
+    clients_ = next;
+    for (const Candidate& candidate : candidates_) client_of_.push_back(numbers[candidate.job->client]);
+  }
+
+  // A converted layer is no cheaper for a short document: a plan that saves nothing is never worth its price.
+  void find_savings() {
+    best_up_to_.resize(candidates_.size());
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      std::size_t best = 0;
+      double least_ms = Candidate::kNever;
+      for (std::size_t plan = 0; plan < candidates_[i].plans.size(); ++plan) {
+        const double work_ms = candidates_[i].least_work(plan);
+        if (work_ms < least_ms) {
+          least_ms = work_ms;
+          best = plan;
+        }
+        best_up_to_[i].push_back(best);
+      }
+    }
+  }
+
+  void find_soonest() {
+    std::vector<double> free_ms = free_ms_;
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      if (candidates_[i].placeable())
+        candidates_[i].soonest_ms = place(candidates_[i], cheapest(i), free_ms).finish_ms;
+    }
+  }
+
+  // A deadline that is missed whatever is done is no reason to degrade anybody; a target is worth coming
+  // near.
+  void give_up_the_hopeless(bool deadlines) {
+    for (const Jobs& pool : pools_) {
+      std::optional<std::size_t> last;
+      for (const std::size_t i : pool) {
+        const Candidate& candidate = candidates_[i];
+        if (candidate.has_deadline != deadlines || candidate.soonest_ms <= candidate.due_ms + kNothing)
+          continue;
+        given_up_[i] = true;
+        last = i;
+      }
+      if (last && !deadlines) make_cheapest(*last);
+    }
+  }
+
+  // The job and all before it.
+  void make_cheapest(std::size_t late) {
+    for (const std::size_t i : pools_[pool_of_[late]]) {
+      if (i > late) break;
+      set(i, cheapest(i), late);
+    }
+  }
+
+  void set(std::size_t i, std::size_t at, std::size_t late) {
+    Candidate& candidate = candidates_[i];
+    if (at > candidate.at && !candidate.raised_for) candidate.raised_for = late;
+    candidate.at = std::max(at, candidate.at);
   }
 
   // The job that is late by most, of those with a deadline or of those without.
-  [[nodiscard]] std::optional<std::size_t> latest(const std::vector<Slot>& slots, bool deadlines) const {
+  [[nodiscard]] std::optional<std::size_t> latest(bool deadlines) const {
+    const std::vector<Slot> slots = schedule(candidates_, free_ms_);
     std::optional<std::size_t> latest;
     double most_ms = kNothing;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       const Candidate& candidate = candidates_[i];
       if (!candidate.placeable() || given_up_[i] || candidate.has_deadline != deadlines) continue;
-      const double late_ms = slots[i].finish_ms - static_cast<double>(candidate.due_ms);
+      const double late_ms = slots[i].finish_ms - candidate.due_ms;
       if (late_ms <= most_ms) continue;
       most_ms = late_ms;
       latest = i;
@@ -60,96 +168,118 @@ class Relief {
     return latest;
   }
 
-  // Workers among which the work before the job is divided.
-  [[nodiscard]] std::size_t sharing(const Candidate& job) const {
-    std::size_t workers = 0;
-    for (std::size_t worker = 0; worker < free_ms_.size(); ++worker) {
-      if (job.work(worker, job.at) < Candidate::kNever) ++workers;
+  // Whether the job is in time where each before it, and itself, runs on `plan_of(i)`.
+  template <typename PlanOf>
+  bool in_time(std::size_t late, const PlanOf& plan_of) {
+    scratch_ms_ = free_ms_;
+    double finish_ms = 0;
+    for (const std::size_t i : pools_[pool_of_[late]]) {
+      if (i > late) break;
+      finish_ms = place(candidates_[i], plan_of(i), scratch_ms_).finish_ms;
     }
-    return std::max<std::size_t>(workers, 1);
+    return finish_ms <= candidates_[late].due_ms + kNothing;
   }
 
-  // Whether work of `other` that goes away lets `job` begin earlier: a worker could take either.
-  [[nodiscard]] bool in_the_way(const Candidate& other, const Candidate& job) const {
-    for (std::size_t worker = 0; worker < free_ms_.size(); ++worker) {
-      if (other.work(worker, other.at) < Candidate::kNever && job.work(worker, job.at) < Candidate::kNever)
-        return true;
+  // Clients in the way of the job, by their tokens there: the most first. Sets `rank_of_`, too.
+  std::vector<Jobs> rank_clients(std::size_t late) {
+    std::vector<Jobs> jobs(clients_);
+    std::vector<double> tokens(clients_, 0);
+    for (const std::size_t i : pools_[pool_of_[late]]) {
+      if (i > late) break;
+      jobs[client_of_[i]].push_back(i);
+      tokens[client_of_[i]] += candidates_[i].tokens;
     }
-    return false;
+    std::vector<std::size_t> order(clients_);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return tokens[a] > tokens[b]; });
+    rank_of_.resize(clients_);
+    std::vector<Jobs> ranked;
+    for (const std::size_t client : order) {
+      if (jobs[client].empty()) continue;
+      rank_of_[client] = ranked.size();
+      ranked.push_back(std::move(jobs[client]));
+    }
+    return ranked;
   }
 
-  [[nodiscard]] double work(const Candidate& candidate, std::size_t plan) const {
-    return candidate.least_work(plan, free_ms_.size());
+  // As many clients as it takes go to their cheapest plans, the last of them only as far as needed. False
+  // where that is not enough.
+  bool relieve_one(std::size_t late) {
+    const std::vector<Jobs> clients = rank_clients(late);
+    const auto first_clients = [&](std::size_t count) {
+      return in_time(late, [&](std::size_t i) {
+        return rank_of_[client_of_[i]] < count ? cheapest(i) : candidates_[i].at;
+      });
+    };
+    if (!first_clients(clients.size())) return false;
+    const std::size_t count = smallest(1, clients.size(), first_clients);
+    for (std::size_t rank = 0; rank + 1 < count; ++rank) {
+      for (const std::size_t i : clients[rank]) set(i, cheapest(i), late);
+    }
+    relieve_by(clients[count - 1], late);
+    return true;
   }
 
-  // Takes about `wanted_ms` of work from the job and those before it; gives what is left to take.
-  double shed(std::size_t late, double wanted_ms) {
-    std::map<std::string, std::vector<std::size_t>> jobs_of;
-    std::map<std::string, double> tokens_of;
-    for (std::size_t i = 0; i <= late; ++i) {
-      const Candidate& candidate = candidates_[i];
-      if (!candidate.placeable() || !in_the_way(candidate, candidates_[late])) continue;
-      jobs_of[candidate.job->client].push_back(i);
-      tokens_of[candidate.job->client] += candidate.tokens;
-    }
-    std::vector<std::pair<double, std::string>> clients;
-    for (const auto& [client, tokens] : tokens_of) clients.emplace_back(-tokens, client);
-    std::sort(clients.begin(), clients.end());
-    for (const auto& [tokens, client] : clients) {
-      if (wanted_ms <= kNothing) break;
-      wanted_ms = shed_of(jobs_of[client], wanted_ms);
-    }
-    return std::max(0.0, wanted_ms);
+  // All of these to the smallest plan that is enough, then as many as may, from the back, to the plan before
+  // it.
+  void relieve_by(const Jobs& jobs, std::size_t late) {
+    const std::vector<std::uint32_t> plans = plans_of(jobs);
+    const std::size_t client = client_of_[jobs.front()];
+    const auto all_on = [&](std::size_t plan) {
+      return in_time(late, [&](std::size_t i) {
+        return client_of_[i] == client ? raised(i, plans[plan]) : candidates_[i].at;
+      });
+    };
+    const std::size_t plan = smallest(0, plans.size() - 1, all_on);
+    const auto before = [&](std::size_t i) {
+      return plan == 0 ? candidates_[i].at : raised(i, plans[plan - 1]);
+    };
+    const auto first_jobs = [&](std::size_t count) {
+      const std::size_t end = count == 0 ? 0 : jobs[count - 1] + 1;
+      return in_time(late, [&](std::size_t i) {
+        if (client_of_[i] != client) return candidates_[i].at;
+        return i < end ? raised(i, plans[plan]) : before(i);
+      });
+    };
+    const std::size_t count = smallest(0, jobs.size(), first_jobs);
+    for (std::size_t k = 0; k < jobs.size(); ++k)
+      set(jobs[k], k < count ? raised(jobs[k], plans[plan]) : before(jobs[k]), late);
   }
 
-  // The same of one client's jobs: all of them to the smallest plan that is enough, then those behind back to
-  // the plan before as long as it stays enough.
-  double shed_of(const std::vector<std::size_t>& jobs, double wanted_ms) {
+  [[nodiscard]] std::vector<std::uint32_t> plans_of(const Jobs& jobs) const {
     std::vector<std::uint32_t> plans;
     for (const std::size_t i : jobs) {
-      const Candidate& candidate = candidates_[i];
-      plans.insert(plans.end(), candidate.plans.begin(), candidate.plans.end());
+      for (const std::uint32_t plan : candidates_[i].plans) {
+        if (std::find(plans.begin(), plans.end(), plan) == plans.end()) plans.push_back(plan);
+      }
     }
     std::sort(plans.begin(), plans.end());
-    plans.erase(std::unique(plans.begin(), plans.end()), plans.end());
-    const std::vector<std::size_t> before = levels();
-    double shed_ms = 0;
-    for (const std::uint32_t plan : plans) {
-      shed_ms = 0;
-      std::vector<std::size_t> previous;
-      for (const std::size_t i : jobs) {
-        previous.push_back(candidates_[i].at);
-        shed_ms += raise(candidates_[i], before[i], plan);
-      }
-      if (shed_ms >= wanted_ms) return wanted_ms - give_back(jobs, previous, shed_ms, wanted_ms);
-    }
-    return wanted_ms - shed_ms;
+    return plans;
   }
 
-  // To the largest plan up to `plan` that saves anything over `from`; gives what it saves.
-  double raise(Candidate& candidate, std::size_t from, std::uint32_t plan) const {
-    for (std::size_t next = candidate.at + 1; next < candidate.plans.size(); ++next) {
-      if (candidate.plans[next] > plan) break;
-      if (work(candidate, next) < work(candidate, candidate.at)) candidate.at = next;
-    }
-    return work(candidate, from) - work(candidate, candidate.at);
+  // To the largest plan up to `plan` that saves anything.
+  [[nodiscard]] std::size_t raised(std::size_t i, std::uint32_t plan) const {
+    const Candidate& candidate = candidates_[i];
+    const auto end = std::upper_bound(candidate.plans.begin(), candidate.plans.end(), plan);
+    if (end == candidate.plans.begin()) return candidate.at;
+    return std::max(candidate.at,
+                    best_up_to_[i][static_cast<std::size_t>(end - candidate.plans.begin()) - 1]);
   }
 
-  double give_back(const std::vector<std::size_t>& jobs, const std::vector<std::size_t>& previous,
-                   double shed_ms, double wanted_ms) {
-    for (std::size_t k = jobs.size(); k-- > 0;) {
-      Candidate& candidate = candidates_[jobs[k]];
-      const double price_ms = work(candidate, previous[k]) - work(candidate, candidate.at);
-      if (price_ms <= 0 || shed_ms - price_ms < wanted_ms) continue;
-      candidate.at = previous[k];
-      shed_ms -= price_ms;
-    }
-    return shed_ms;
-  }
+  [[nodiscard]] std::size_t cheapest(std::size_t i) const { return best_up_to_[i].back(); }
 
   std::vector<Candidate>& candidates_;
   const std::vector<double>& free_ms_;
   std::vector<bool> given_up_;
+  std::vector<Jobs> pools_;             // candidates by pool, in the order in which they run
+  std::vector<std::size_t> pool_of_;    // by candidate, as are the next two
+  std::vector<std::size_t> client_of_;  // numbers from 0, in the order of the clients' names
+  std::vector<std::vector<std::size_t>>
+      best_up_to_;  // by plan: of it and those below, the one with the least work
+  std::size_t clients_ = 0;
+  std::vector<std::size_t> rank_of_;  // by client: its place among those in the way of the job at hand
+  std::vector<double> scratch_ms_;
 };
 
 }  // namespace

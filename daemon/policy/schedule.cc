@@ -4,24 +4,26 @@
 
 namespace dslad::daemon::policy {
 
-double Candidate::least_work(std::size_t plan, std::size_t workers) const {
+double Candidate::least_work(std::size_t plan) const {
   double least = kNever;
-  for (std::size_t worker = 0; worker < workers; ++worker) least = std::min(least, work(worker, plan));
+  for (std::size_t i = plan; i < work_ms.size(); i += plans.size()) least = std::min(least, work_ms[i]);
   return least;
+}
+
+Slot place(const Candidate& candidate, std::size_t plan, std::vector<double>& free_ms) {
+  Slot slot{0, 0, Candidate::kNever};
+  for (std::size_t worker = 0; worker < free_ms.size(); ++worker) {
+    const double finish_ms = free_ms[worker] + candidate.work(worker, plan);
+    if (finish_ms < slot.finish_ms) slot = {worker, free_ms[worker], finish_ms};
+  }
+  free_ms[slot.worker] = slot.finish_ms;
+  return slot;
 }
 
 std::vector<Slot> schedule(const std::vector<Candidate>& candidates, std::vector<double> free_ms) {
   std::vector<Slot> slots(candidates.size());
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    const Candidate& candidate = candidates[i];
-    if (!candidate.placeable()) continue;
-    Slot& slot = slots[i];
-    slot.finish_ms = Candidate::kNever;
-    for (std::size_t worker = 0; worker < free_ms.size(); ++worker) {
-      const double finish_ms = free_ms[worker] + candidate.work(worker, candidate.at);
-      if (finish_ms < slot.finish_ms) slot = {worker, free_ms[worker], finish_ms};
-    }
-    free_ms[slot.worker] = slot.finish_ms;
+    if (candidates[i].placeable()) slots[i] = place(candidates[i], candidates[i].at, free_ms);
   }
   return slots;
 }

@@ -1,4 +1,4 @@
-// Who runs what, when: jobs in their order, each on the worker that can take it and is free first. Pure.
+// Who runs what, when: jobs in their order, each on the worker that can take it and has it done first. Pure.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,6 @@
 #include <optional>
 #include <vector>
 
-#include "daemon/policy/cost_model.h"
 #include "daemon/policy/facts.h"
 
 namespace dslad::daemon::policy {
@@ -20,8 +19,10 @@ struct Candidate {
   std::vector<double> work_ms;       // [worker][plan]; kNever where that worker cannot take it on that plan
   std::size_t at = 0;                // of `plans`: what is decided
   double tokens = 0;                 // of the prompt, expected
-  std::int64_t due_ms = 0;           // from now
+  double due_ms = 0;                 // from now
   bool has_deadline = false;         // else `due_ms` is the target's
+  double soonest_ms = 0;             // its end, were it and all before it as cheap as can be; from now
+  std::optional<std::size_t> raised_for;  // the candidate that would be late, were this one not made cheaper
 
   static constexpr double kNever = std::numeric_limits<double>::infinity();
   [[nodiscard]] bool placeable() const { return !plans.empty(); }
@@ -29,7 +30,7 @@ struct Candidate {
     return work_ms[worker * plans.size() + plan];
   }
   // By the worker that is fastest at it.
-  [[nodiscard]] double least_work(std::size_t plan, std::size_t workers) const;
+  [[nodiscard]] double least_work(std::size_t plan) const;
 };
 
 struct Slot {
@@ -37,6 +38,10 @@ struct Slot {
   double start_ms = 0;  // from now, as is the next; 0 and 0 for those that nobody can take
   double finish_ms = 0;
 };
+
+// The candidate, run on its plan number `plan`, where it is done first; moves `free_ms`, when each worker is
+// free. REQUIRES: candidate.placeable()
+Slot place(const Candidate& candidate, std::size_t plan, std::vector<double>& free_ms);
 
 // When the jobs, in this order, run on the plans that are decided. `free_ms`: when each worker is free, from
 // now.

@@ -1,0 +1,110 @@
+#include "daemon/policy/candidates.h"
+
+#include <algorithm>
+
+namespace dslad::daemon::policy {
+namespace {
+
+bool allows(const PlanFacts& plan, double min_quality, std::optional<std::uint32_t> max_plan) {
+  if (plan.plan == 0) return true;
+  if (max_plan && plan.plan > *max_plan) return false;
+  return plan.quality ? *plan.quality >= min_quality : min_quality <= 0;
+}
+
+bool fits_cache(const WorkerFacts& worker, const PlanFacts& plan, double tokens) {
+  if (worker.cache_bytes == 0) return true;
+  const double bytes =
+      static_cast<double>(plan.state_bytes) + tokens * static_cast<double>(plan.kv_bytes_per_token);
+  return bytes <= static_cast<double>(worker.cache_bytes);
+}
+
+const CostModel* learnt(const CostModels& costs, const std::string& speed_key) {
+  const auto found = costs.find(speed_key);
+  return found == costs.end() || found->second.jobs() == 0 ? nullptr : &found->second;
+}
+
+}  // namespace
+
+const std::vector<PlanFacts>& plans_of(const WorkerFacts& worker) {
+  static const std::vector<PlanFacts> kPlanZero = {{0, 1.0, 0, 0}};
+  return worker.plans.empty() ? kPlanZero : worker.plans;
+}
+
+std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
+                  std::optional<std::uint32_t> max_plan) {
+  std::uint32_t largest = 0;
+  for (const PlanFacts& one : plans_of(worker)) {
+    if (one.plan <= plan && allows(one, min_quality, max_plan)) largest = std::max(largest, one.plan);
+  }
+  return largest;
+}
+
+Candidates::Candidates(const std::vector<WorkerFacts>& workers, const CostModels& costs, double min_quality,
+                       std::int64_t target_drain_ms, std::int64_t now_ms)
+    : workers_(workers),
+      min_quality_(min_quality),
+      target_drain_ms_(target_drain_ms),
+      now_ms_(now_ms),
+      options_(workers.size()) {
+  for (const WorkerFacts& worker : workers) {
+    costs_.push_back(cost_of(worker, workers, costs));
+    std::vector<PlanShape>& shapes = shapes_.emplace_back();
+    for (const PlanFacts& plan : plans_of(worker)) shapes.push_back(worker.shape(plan.plan));
+  }
+}
+
+// A worker that has ended no job is taken to be like another one of its model: were it taken to need no time
+// at all, a schedule would give it everything.
+Candidates::Cost Candidates::cost_of(const WorkerFacts& worker, const std::vector<WorkerFacts>& workers,
+                                     const CostModels& costs) {
+  if (const CostModel* own = learnt(costs, worker.speed_key)) return {own, true};
+  for (const WorkerFacts& other : workers) {
+    if (other.model_digest != worker.model_digest) continue;
+    if (const CostModel* model = learnt(costs, other.speed_key)) return {model, false};
+  }
+  return {};
+}
+
+void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::vector<Option>& options) const {
+  options.clear();
+  const WorkerFacts& facts = workers_[worker];
+  if (!job.model.empty() && job.model != facts.model && job.model != facts.model_digest) return;
+  const CostModel* model = costs_[worker].model;
+  if (model != nullptr && facts.context != 0 && model->prompt_tokens(job.size) > facts.context) return;
+  const double memory_tokens =
+      model == nullptr ? 0 : model->most_prompt_tokens(job.size) + job.size.max_tokens;
+  const double floor = std::max(min_quality_, job.min_quality.value_or(0));
+  const std::vector<PlanFacts>& plans = plans_of(facts);
+  for (const PlanFacts& plan : plans) {
+    if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
+    const PlanShape& shape = shapes_[worker][static_cast<std::size_t>(&plan - plans.data())];
+    options.push_back({plan.plan, model == nullptr ? 0 : model->of(job.size, shape).total_ms()});
+  }
+}
+
+Candidate Candidates::of(const WaitingJob& job) {
+  Candidate made;
+  made.job = &job;
+  made.has_deadline = job.deadline_ms.has_value();
+  made.due_ms = static_cast<double>(job.deadline_ms.value_or(job.submitted_ms + target_drain_ms_) - now_ms_);
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    find_options(job, w, options_[w]);
+    for (const Option& option : options_[w]) made.plans.push_back(option.plan);
+    if (!options_[w].empty() && costs_[w].model != nullptr)
+      made.tokens = costs_[w].model->prompt_tokens(job.size);
+  }
+  std::sort(made.plans.begin(), made.plans.end());
+  made.plans.erase(std::unique(made.plans.begin(), made.plans.end()), made.plans.end());
+  made.work_ms.reserve(workers_.size() * made.plans.size());
+  for (const std::vector<Option>& options : options_) {
+    auto option = options.begin();
+    double work_ms = Candidate::kNever;
+    for (const std::uint32_t plan : made.plans) {
+      for (; option != options.end() && option->plan <= plan; ++option) work_ms = option->work_ms;
+      made.work_ms.push_back(work_ms);
+    }
+  }
+  return made;
+}
+
+}  // namespace dslad::daemon::policy

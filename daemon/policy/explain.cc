@@ -1,0 +1,63 @@
+// Decisions in words.
+#include <fmt/format.h>
+
+#include "daemon/policy/policy.h"
+
+namespace dslad::daemon::policy {
+namespace {
+
+double seconds(double ms) {
+  return ms / 1000;
+}
+
+std::string for_a_deadline(const Decision& decision) {
+  if (!decision.raised_for || *decision.raised_for == decision.id)
+    return "the smallest plan by which its deadline is met";
+  return fmt::format("the smallest plan by which the deadline of job {} is met", *decision.raised_for);
+}
+
+std::string late_anyway(const Decision& decision) {
+  if (!decision.soonest_ms || !decision.finish_ms)
+    return "it misses its deadline on every plan that it allows";
+  return fmt::format(
+      "it misses its deadline on every plan that it allows: with the cheapest plans for it and all before "
+      "it, it would "
+      "end {:.1f} s sooner than now",
+      seconds(static_cast<double>(*decision.finish_ms - *decision.soonest_ms)));
+}
+
+}  // namespace
+
+std::string explain(const Decision& decision, const Settings& settings, const Verdict& verdict) {
+  const double on_plan_0_s = seconds(verdict.drain_at_plan_0_ms);
+  switch (decision.reason) {
+    case Reason::kManual:
+      return "a person set the plan";
+    case Reason::kTerms:
+      return fmt::format("the job's own terms, or the floor of {:g}, allow no larger plan",
+                         settings.min_quality);
+    case Reason::kSetting:
+      return settings.kind == PolicyKind::kStatic ? "one plan for all jobs that allow it"
+                                                  : "by the longest prompt and the number of jobs";
+    case Reason::kNoLoad:
+      return fmt::format("in time on plan 0: what waits takes {:.1f} s", on_plan_0_s);
+    case Reason::kNoUse:
+      return "it comes too late on every plan that it allows, or by way of other jobs; none makes it earlier";
+    case Reason::kDeadline:
+      return for_a_deadline(decision);
+    case Reason::kTarget:
+      return fmt::format("what waits would take {:.1f} s on plan 0 and is wanted within {:.1f} s",
+                         on_plan_0_s, seconds(static_cast<double>(settings.target_drain_ms)));
+    case Reason::kLateAnyway:
+      return late_anyway(decision);
+    case Reason::kMemory:
+      return "on a smaller plan it does not fit the worker's cache";
+    case Reason::kUnknownSpeed:
+      return "no job has ended yet, so nothing is known of the workers' speed";
+    case Reason::kNobody:
+      return "no connected worker can take it: its model or its length asks for another one";
+  }
+  return {};
+}
+
+}  // namespace dslad::daemon::policy
