@@ -18,6 +18,12 @@ bool fits_cache(const WorkerFacts& worker, const PlanFacts& plan, double tokens)
   return bytes <= static_cast<double>(worker.cache_bytes);
 }
 
+double loss_of(const PlanFacts& plan) {
+  constexpr double kGuess = 1e-3;  // of a layer, where nothing was measured
+  if (plan.plan == 0) return 0;
+  return plan.quality ? 1 - *plan.quality : kGuess * plan.plan;
+}
+
 const CostModel* learnt(const CostModels& costs, const std::string& speed_key) {
   const auto found = costs.find(speed_key);
   return found == costs.end() || found->second.jobs() == 0 ? nullptr : &found->second;
@@ -78,7 +84,8 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   for (const PlanFacts& plan : plans) {
     if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
     const PlanShape& shape = shapes_[worker][static_cast<std::size_t>(&plan - plans.data())];
-    options.push_back({plan.plan, model == nullptr ? 0 : model->of(job.size, shape).total_ms()});
+    options.push_back(
+        {plan.plan, model == nullptr ? 0 : model->of(job.size, shape).total_ms(), loss_of(plan)});
   }
 }
 
@@ -95,12 +102,16 @@ Candidate Candidates::of(const WaitingJob& job) {
   }
   std::sort(made.plans.begin(), made.plans.end());
   made.plans.erase(std::unique(made.plans.begin(), made.plans.end()), made.plans.end());
+  made.loss.resize(made.plans.size());
   made.work_ms.reserve(workers_.size() * made.plans.size());
   for (const std::vector<Option>& options : options_) {
     auto option = options.begin();
     double work_ms = Candidate::kNever;
-    for (const std::uint32_t plan : made.plans) {
-      for (; option != options.end() && option->plan <= plan; ++option) work_ms = option->work_ms;
+    for (std::size_t at = 0; at < made.plans.size(); ++at) {
+      for (; option != options.end() && option->plan <= made.plans[at]; ++option) {
+        work_ms = option->work_ms;
+        if (option->plan == made.plans[at]) made.loss[at] = std::max(made.loss[at], option->loss);
+      }
       made.work_ms.push_back(work_ms);
     }
   }

@@ -41,6 +41,7 @@ class Candidates {
   struct Option {
     std::uint32_t plan = 0;
     double work_ms = 0;
+    double loss = 0;
   };
   static Cost cost_of(const WorkerFacts& worker, const std::vector<WorkerFacts>& workers,
                       const CostModels& costs);

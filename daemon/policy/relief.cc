@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "daemon/policy/steps.h"
+
 namespace dslad::daemon::policy {
 namespace {
 
@@ -35,7 +37,7 @@ class Relief {
       : candidates_(candidates), free_ms_(free_ms), given_up_(candidates.size(), false) {
     find_pools();
     number_clients();
-    find_savings();
+    find_cheapest();
     find_soonest();
   }
 
@@ -98,19 +100,17 @@ class Relief {
   }
 
   // A converted layer is no cheaper for a short document: a plan that saves nothing is never worth its price.
-  void find_savings() {
-    best_up_to_.resize(candidates_.size());
-    for (std::size_t i = 0; i < candidates_.size(); ++i) {
-      std::size_t best = 0;
+  void find_cheapest() {
+    for (const Candidate& candidate : candidates_) {
+      std::size_t best = candidate.at;
       double least_ms = Candidate::kNever;
-      for (std::size_t plan = 0; plan < candidates_[i].plans.size(); ++plan) {
-        const double work_ms = candidates_[i].least_work(plan);
-        if (work_ms < least_ms) {
-          least_ms = work_ms;
-          best = plan;
-        }
-        best_up_to_[i].push_back(best);
+      for (std::size_t plan = candidate.at; plan < candidate.plans.size(); ++plan) {
+        const double work_ms = candidate.least_work(plan);
+        if (work_ms >= least_ms) continue;
+        least_ms = work_ms;
+        best = plan;
       }
+      cheapest_.push_back(best);
     }
   }
 
@@ -118,7 +118,7 @@ class Relief {
     std::vector<double> free_ms = free_ms_;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       if (candidates_[i].placeable())
-        candidates_[i].soonest_ms = place(candidates_[i], cheapest(i), free_ms).finish_ms;
+        candidates_[i].soonest_ms = place(candidates_[i], cheapest_[i], free_ms).finish_ms;
     }
   }
 
@@ -142,7 +142,7 @@ class Relief {
   void make_cheapest(std::size_t late) {
     for (const std::size_t i : pools_[pool_of_[late]]) {
       if (i > late) break;
-      set(i, cheapest(i), late);
+      set(i, cheapest_[i], late);
     }
   }
 
@@ -209,77 +209,59 @@ class Relief {
     const std::vector<Jobs> clients = rank_clients(late);
     const auto first_clients = [&](std::size_t count) {
       return in_time(late, [&](std::size_t i) {
-        return rank_of_[client_of_[i]] < count ? cheapest(i) : candidates_[i].at;
+        return rank_of_[client_of_[i]] < count ? cheapest_[i] : candidates_[i].at;
       });
     };
     if (!first_clients(clients.size())) return false;
     const std::size_t count = smallest(1, clients.size(), first_clients);
     for (std::size_t rank = 0; rank + 1 < count; ++rank) {
-      for (const std::size_t i : clients[rank]) set(i, cheapest(i), late);
+      for (const std::size_t i : clients[rank]) set(i, cheapest_[i], late);
     }
     relieve_by(clients[count - 1], late);
     return true;
   }
 
-  // All of these to the smallest plan that is enough, then as many as may, from the back, to the plan before
-  // it.
+  // As few steps of these jobs as are enough, the ones that save most for the quality that they cost.
   void relieve_by(const Jobs& jobs, std::size_t late) {
-    const std::vector<std::uint32_t> plans = plans_of(jobs);
-    const std::size_t client = client_of_[jobs.front()];
-    const auto all_on = [&](std::size_t plan) {
-      return in_time(late, [&](std::size_t i) {
-        return client_of_[i] == client ? raised(i, plans[plan]) : candidates_[i].at;
-      });
+    const std::vector<Step> steps = steps_of(candidates_, jobs);
+    const auto first_steps = [&](std::size_t count) {
+      take(steps, count);
+      return in_time(late, [&](std::size_t i) { return trial_[i]; });
     };
-    const std::size_t plan = smallest(0, plans.size() - 1, all_on);
-    const auto before = [&](std::size_t i) {
-      return plan == 0 ? candidates_[i].at : raised(i, plans[plan - 1]);
-    };
-    const auto first_jobs = [&](std::size_t count) {
-      const std::size_t end = count == 0 ? 0 : jobs[count - 1] + 1;
-      return in_time(late, [&](std::size_t i) {
-        if (client_of_[i] != client) return candidates_[i].at;
-        return i < end ? raised(i, plans[plan]) : before(i);
-      });
-    };
-    const std::size_t count = smallest(0, jobs.size(), first_jobs);
-    for (std::size_t k = 0; k < jobs.size(); ++k)
-      set(jobs[k], k < count ? raised(jobs[k], plans[plan]) : before(jobs[k]), late);
+    const std::size_t count = smallest(0, steps.size(), first_steps);
+    take(steps, count);
+    undo_needless(steps, count, late);
+    for (const std::size_t i : jobs) set(i, trial_[i], late);
   }
 
-  [[nodiscard]] std::vector<std::uint32_t> plans_of(const Jobs& jobs) const {
-    std::vector<std::uint32_t> plans;
-    for (const std::size_t i : jobs) {
-      for (const std::uint32_t plan : candidates_[i].plans) {
-        if (std::find(plans.begin(), plans.end(), plan) == plans.end()) plans.push_back(plan);
-      }
+  void take(const std::vector<Step>& steps, std::size_t count) {
+    trial_.clear();
+    for (const Candidate& candidate : candidates_) trial_.push_back(candidate.at);
+    for (std::size_t k = 0; k < count; ++k) trial_[steps[k].candidate] = steps[k].to;
+  }
+
+  // The last step may have been a large one, so that some before it are not needed any more.
+  void undo_needless(const std::vector<Step>& steps, std::size_t count, std::size_t late) {
+    constexpr std::size_t kMostTries = 16;
+    for (std::size_t tries = 0; tries < kMostTries && tries < count; ++tries) {
+      const Step& step = steps[count - 1 - tries];
+      if (trial_[step.candidate] != step.to) continue;
+      trial_[step.candidate] = step.from;
+      if (!in_time(late, [&](std::size_t i) { return trial_[i]; })) trial_[step.candidate] = step.to;
     }
-    std::sort(plans.begin(), plans.end());
-    return plans;
   }
-
-  // To the largest plan up to `plan` that saves anything.
-  [[nodiscard]] std::size_t raised(std::size_t i, std::uint32_t plan) const {
-    const Candidate& candidate = candidates_[i];
-    const auto end = std::upper_bound(candidate.plans.begin(), candidate.plans.end(), plan);
-    if (end == candidate.plans.begin()) return candidate.at;
-    return std::max(candidate.at,
-                    best_up_to_[i][static_cast<std::size_t>(end - candidate.plans.begin()) - 1]);
-  }
-
-  [[nodiscard]] std::size_t cheapest(std::size_t i) const { return best_up_to_[i].back(); }
 
   std::vector<Candidate>& candidates_;
   const std::vector<double>& free_ms_;
   std::vector<bool> given_up_;
   std::vector<Jobs> pools_;             // candidates by pool, in the order in which they run
-  std::vector<std::size_t> pool_of_;    // by candidate, as are the next two
+  std::vector<std::size_t> pool_of_;    // by candidate, as are the next three
   std::vector<std::size_t> client_of_;  // numbers from 0, in the order of the clients' names
-  std::vector<std::vector<std::size_t>>
-      best_up_to_;  // by plan: of it and those below, the one with the least work
+  std::vector<std::size_t> cheapest_;   // the plan with the least work
   std::size_t clients_ = 0;
   std::vector<std::size_t> rank_of_;  // by client: its place among those in the way of the job at hand
   std::vector<double> scratch_ms_;
+  std::vector<std::size_t> trial_;  // by candidate: the plan that is tried
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ struct Candidate {
   const WaitingJob* job = nullptr;
   std::vector<std::uint32_t> plans;  // ascending; empty: nobody can take it
   std::vector<double> work_ms;       // [worker][plan]; kNever where that worker cannot take it on that plan
+  std::vector<double> loss;          // [plan] of quality, relative to plan 0
   std::size_t at = 0;                // of `plans`: what is decided
   double tokens = 0;                 // of the prompt, expected
   double due_ms = 0;                 // from now
