@@ -44,13 +44,13 @@ class Relief {
   void run(bool deadlines) {
     give_up_the_hopeless(deadlines);
     for (int round = 0; round < kMostRounds; ++round) {
-      const std::optional<std::size_t> late = latest(deadlines);
+      const std::optional<std::size_t> late = next_late(deadlines);
       if (!late) return;
       if (!relieve_one(*late)) given_up_[*late] = true;
     }
-    while (const std::optional<std::size_t> late = latest(deadlines)) {
-      make_cheapest(*late);
-      given_up_[*late] = true;
+    while (next_late(deadlines)) {
+      make_cheapest(late_.back());
+      given_up_[late_.back()] = true;
     }
   }
 
@@ -152,20 +152,26 @@ class Relief {
     candidate.at = std::max(at, candidate.at);
   }
 
-  // The job that is late by most, of those with a deadline or of those without.
-  [[nodiscard]] std::optional<std::size_t> latest(bool deadlines) const {
-    const std::vector<Slot> slots = schedule(candidates_, free_ms_);
-    std::optional<std::size_t> latest;
-    double most_ms = kNothing;
+  // The job to look at next, of those that are late and have a deadline, or have none. Of few the first: what
+  // is taken for an early job helps all later ones, and need not be taken of them. Of many the one that is
+  // late by most, as most others are then in time as well.
+  [[nodiscard]] std::optional<std::size_t> next_late(bool deadlines) {
+    constexpr std::size_t kFew = 16;
+    late_.clear();
+    std::size_t latest = 0;
+    double most_ms = 0;
+    scratch_ms_ = free_ms_;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       const Candidate& candidate = candidates_[i];
-      if (!candidate.placeable() || given_up_[i] || candidate.has_deadline != deadlines) continue;
-      const double late_ms = slots[i].finish_ms - candidate.due_ms;
-      if (late_ms <= most_ms) continue;
-      most_ms = late_ms;
-      latest = i;
+      if (!candidate.placeable()) continue;
+      const double late_ms = place(candidate, candidate.at, scratch_ms_).finish_ms - candidate.due_ms;
+      if (given_up_[i] || candidate.has_deadline != deadlines || late_ms <= kNothing) continue;
+      late_.push_back(i);
+      if (late_ms > most_ms) latest = i;
+      most_ms = std::max(late_ms, most_ms);
     }
-    return latest;
+    if (late_.empty()) return std::nullopt;
+    return late_.size() <= kFew ? late_.front() : latest;
   }
 
   // Whether the job is in time where each before it, and itself, runs on `plan_of(i)`.
@@ -261,6 +267,7 @@ class Relief {
   std::size_t clients_ = 0;
   std::vector<std::size_t> rank_of_;  // by client: its place among those in the way of the job at hand
   std::vector<double> scratch_ms_;
+  std::vector<std::size_t> late_;
   std::vector<std::size_t> trial_;  // by candidate: the plan that is tried
 };
 
