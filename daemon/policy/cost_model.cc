@@ -42,6 +42,12 @@ constexpr std::array<double, 3> kPrefillGuess = {0.7, 0.3, 0.1};
 constexpr std::array<double, 4> kDecodeGuess = {0.2, 0.6, 0.2, 0.1};
 constexpr double kGuessWeight = 0.3;  // of an observation
 
+// Of a row that stands for this part of a job: errors are relative to the whole job, or the smallest guesses
+// would be the firmest.
+double guess_weight(double part) {
+  return kGuessWeight * part * part;
+}
+
 // Solves the terms of `chosen` (bits) alone; the others are 0. False where they cannot be told apart.
 template <std::size_t N>
 bool solve_chosen(std::array<std::array<double, N>, N> products, std::array<double, N> targets,
@@ -185,14 +191,14 @@ void CostModel::guess(const Observation& first) {
   for (std::size_t i = 0; i < prefill.size(); ++i) {
     std::array<double, 3> row{};
     row[i] = prefill[i];
-    prefill_.add(row, kPrefillGuess[i] * first.work.prefill_ms, kGuessWeight);
+    prefill_.add(row, kPrefillGuess[i] * first.work.prefill_ms, guess_weight(kPrefillGuess[i]));
   }
   if (first.output_tokens <= 0) return;
   const std::array<double, 4> decode = decode_row(first.prompt_tokens, first.output_tokens, all, first.batch);
   for (std::size_t i = 0; i < decode.size(); ++i) {
     std::array<double, 4> row{};
     row[i] = decode[i];
-    decode_.add(row, kDecodeGuess[i] * first.work.decode_ms, kGuessWeight);
+    decode_.add(row, kDecodeGuess[i] * first.work.decode_ms, guess_weight(kDecodeGuess[i]));
   }
 }
 
