@@ -1,0 +1,118 @@
+"""The best that any choice of plans could have done, for who knows every arrival and every job's cost in advance.
+
+Method: jobs are taken in the order of arrival, which is the best order for the largest completion time on one worker. The
+search extends partial choices job by job and keeps of them only those that no other one beats in everything that
+matters later: when each worker is free, the largest completion time so far, and the quality so far. So the result is
+exact, unless more than `limit` of them are left at once: then it is a choice that can be made, not proven to be the best.
+The search minimises the largest completion time, which for up to 19 jobs is the p95 by nearest rank."""
+
+import bisect
+import heapq
+from dataclasses import dataclass
+
+MOST_JOBS = 19
+LIMIT = 20_000  # partial choices
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    arrival_s: float
+    tokens: int
+    work_s: dict[int, float]  # by plan
+
+
+@dataclass(frozen=True)
+class Optimum:
+    plans: tuple[int, ...]
+    p95_s: float  # largest completion time, submit to end
+    makespan_s: float
+    quality: float  # mean by the table, weighted by tokens
+    exact: bool
+
+
+@dataclass(frozen=True)
+class _Label:
+    free: tuple[float, ...]  # when each worker is free, ascending
+    latest: float
+    loss: float  # tokens times (1 - quality)
+    plans: tuple[int, ...]
+
+    def beats(self, other) -> bool:
+        """In nothing worse."""
+        return (
+            self.latest <= other.latest
+            and self.loss <= other.loss
+            and all(mine <= theirs for mine, theirs in zip(self.free, other.free))
+        )
+
+
+def best_choice(jobs: list[PlannedJob], table: dict[int, float], quality: float, workers: int = 1,
+                objective: str = "p95", limit: int = LIMIT) -> Optimum | None:  # fmt: skip
+    """The choice with the smallest p95, or makespan, whose mean quality is at least `quality`; None where none has it.
+    REQUIRES: at most MOST_JOBS jobs, in the order of arrival; table has every plan of every job."""
+    tokens = sum(job.tokens for job in jobs)
+    budget = (1 - quality) * tokens + 1e-9
+    # What the jobs from each one on lose at least.
+    least = [0.0]
+    for job in reversed(jobs):
+        least.append(least[-1] + min(job.tokens * (1 - table[plan]) for plan in job.work_s))
+    least.reverse()
+    labels, exact = [_Label((0.0,) * workers, 0.0, 0.0, ())], True
+    for number, job in enumerate(jobs):
+        grown = [_extended(label, job, plan, table, objective) for label in labels for plan in job.work_s]
+        labels = _best_of([label for label in grown if label.loss + least[number + 1] <= budget])
+        if len(labels) > limit:
+            labels, exact = heapq.nsmallest(limit, labels, key=lambda label: (label.latest, sum(label.free))), False
+    if not labels:
+        return None
+    best = min(labels, key=lambda label: _cost(label, objective))
+    return _optimum(jobs, best, tokens, workers, exact)
+
+
+def _extended(label, job, plan, table, objective):
+    start = max(job.arrival_s, label.free[0])
+    end = start + job.work_s[plan]
+    latest = max(label.latest, end - job.arrival_s) if objective == "p95" else 0.0
+    loss = label.loss + job.tokens * (1 - table[plan])
+    return _Label(tuple(sorted((*label.free[1:], end))), latest, loss, (*label.plans, plan))
+
+
+def _best_of(labels):
+    """Those that no other one beats."""
+    ordered = sorted(labels, key=lambda label: (label.loss, label.latest, label.free))
+    if ordered and len(ordered[0].free) == 1:
+        return _best_of_one_worker(ordered)
+    kept = []
+    for label in ordered:
+        if not any(other.beats(label) for other in kept):
+            kept.append(label)
+    return kept
+
+
+def _best_of_one_worker(ordered):
+    """The same in less time. `latest` ascends and `free` descends along the stairs, which are the best of those with no
+    higher loss."""
+    latest, free, kept = [], [], []
+    for label in ordered:
+        place = bisect.bisect_right(latest, label.latest)
+        if place > 0 and free[place - 1] <= label.free[0]:
+            continue
+        kept.append(label)
+        end = place
+        while end < len(free) and free[end] >= label.free[0]:
+            end += 1
+        latest[place:end], free[place:end] = [label.latest], [label.free[0]]
+    return kept
+
+
+def _cost(label, objective):
+    return (label.latest if objective == "p95" else label.free[-1], label.free[-1], label.loss)
+
+
+def _optimum(jobs, label, tokens, workers, exact):
+    free, latest = [0.0] * workers, 0.0
+    for job, plan in zip(jobs, label.plans):
+        end = max(job.arrival_s, heapq.heappop(free)) + job.work_s[plan]
+        heapq.heappush(free, end)
+        latest = max(latest, end - job.arrival_s)
+    return Optimum(label.plans, latest, max(free) - jobs[0].arrival_s, 1 - label.loss / tokens, exact)

@@ -1,0 +1,156 @@
+"""The order of things: calibrate, then for each seed every configuration, each with a daemon and workers of its own that
+begin with the same database; then the mixes, which depend on what the adaptive runs did."""
+
+import pathlib
+import shutil
+
+from . import calibration, measures
+from .clairvoyant import MOST_JOBS, PlannedJob, best_choice
+from .complaint import Complaint
+from .configurations import Configuration, parse
+from .documents import Logbooks, PlainText
+from .mixes import computed_mix, mixes_of_quality
+from .options import scale_of_terms, service_options
+from .processes import Service
+from .progress import Progress
+from .records import RunRecord
+from .replay import RunSettings, TimedWork, count_doubled, replay
+from .results import Results
+from .scaling import offered_load
+from .simulator import SimulatedJob, simulate
+from .workload import Workload
+
+P95 = measures.latency_at(0.95)
+
+
+class Experiment:
+    """`folder`: for logs and databases. `results` grows with each run, so that what is there can be shown whenever it ends."""
+
+    def __init__(self, options, folder: pathlib.Path, results: Results, progress: Progress):
+        self.options, self.folder, self.results, self.progress = options, folder, results, progress
+        self.service_options = service_options(options)
+        scale = scale_of_terms(options)
+        self.settings = RunSettings(
+            deadline_s=options.deadline / scale,
+            patience_s=options.patience,
+            policy_defaults={
+                "target_drain_ms": round(options.target_drain / scale * 1000),
+                "dwell_ms": round(options.dwell / scale * 1000),
+                "min_quality": options.min_quality,
+            },
+        )
+        self.database: pathlib.Path | None = None  # that every run begins with
+        self.runs_done = 0
+
+    def run(self):
+        self._calibrate()
+        for seed in range(self.options.first_seed, self.options.first_seed + self.options.seeds):
+            self._run_seed(seed)
+
+    def _calibrate(self):
+        options, progress = self.options, self.progress
+        progress.step("calibration")
+        with Service(self.service_options, self.folder / "calibration") as service:
+            machine = calibration.describe(service)
+            self.configurations = self._parse(machine.layers)
+            documents = Logbooks()
+            if options.text:
+                documents = PlainText(options.text, 1.0)
+                documents = PlainText(options.text, calibration.bytes_per_token(service, documents.text))
+            self.workload = Workload(options, documents, machine.context)
+            machine.capacity = options.capacity or calibration.capacity(
+                service, self.workload, options.calibration_jobs, progress.say
+            )
+            if options.teach_jobs:
+                lasting = [c for c in self.configurations if c.is_static]
+                calibration.teach(service, self.workload, lasting, options.teach_jobs, progress.say)
+        self.database = shutil.copy(service.database, self.folder / "learnt.db")
+        self.machine = machine
+        self.results.quality_table = machine.quality_table
+        self.results.capacity_tokens_per_s = machine.capacity
+        jobs_per_s = machine.capacity / self.workload.mean_tokens()
+        progress.done(f"capacity at plan 0: {machine.capacity:.0f} prompt tokens/s, {jobs_per_s:.2f} jobs/s")
+
+    def _parse(self, layers):
+        configurations = [parse(text, layers) for text in self.options.policy]
+        labels = [configuration.label for configuration in configurations]
+        if len(set(labels)) < len(labels):
+            raise Complaint(f"--policy: the same configuration twice: {', '.join(labels)}")
+        return configurations
+
+    def _run_seed(self, seed):
+        trace = self.workload.trace(seed, self.machine.capacity)
+        jobs = self.workload.jobs(trace, seed)
+        runs: dict[str, RunRecord] = {}
+        for configuration in self.configurations:
+            runs[configuration.label] = self._run(configuration, trace, jobs, seed)
+        static = {c.plan: runs[c.label] for c in self.configurations if c.is_static}
+        for configuration in self.configurations:
+            if configuration.adaptive:
+                self._run_mixes(configuration, runs[configuration.label], static, trace, jobs, seed)
+        if self.options.clairvoyant:
+            for configuration in self.configurations:
+                if configuration.adaptive:
+                    self.results.clairvoyant += clairvoyant_lines(
+                        runs[configuration.label], static, self.machine.quality_table, self.options.workers
+                    )
+
+    def _run(self, configuration: Configuration, trace, jobs: list[TimedWork], seed: int) -> RunRecord:
+        self.progress.step(f"seed {seed}, {configuration.label}")
+        self.runs_done += 1
+        service = Service(self.service_options, self.folder / f"run-{self.runs_done}", self.database)
+        with service:
+            record = replay(service, jobs, configuration, seed, self.settings, self.progress.say)
+        record.doubled = count_doubled(service.database)
+        record.bursts = [(burst.start_s, burst.end_s) for burst in trace.bursts]
+        record.offered_load = offered_load(trace, self.machine.capacity)
+        if not self.options.keep:
+            shutil.rmtree(service.folder)
+        self._keep(record)
+        return record
+
+    def _run_mixes(self, adaptive, run, static, trace, jobs, seed):
+        quality = measures.table_quality(run, self.machine.quality_table)
+        if self.options.mixes == "none" or quality is None:
+            return
+        for mix in mixes_of_quality(adaptive.label, quality, sorted(static), self.machine.quality_table):
+            if self.options.mixes == "real":
+                self._run(mix, trace, jobs, seed)
+            elif (record := computed_mix(mix, static, seed, self.options.workers)) is not None:
+                self._keep(record)
+
+    def _keep(self, record: RunRecord):
+        self.results.runs.append(record)
+        quality = measures.table_quality(record, self.machine.quality_table)
+        if record.done:
+            self.progress.done(f"{len(record.done)} jobs, makespan {record.makespan_s:.1f} s, p95 {P95(record):.2f} s, "
+                               f"quality by table {quality:.4f}")  # fmt: skip
+        else:
+            self.progress.done("no job succeeded")
+
+
+def clairvoyant_lines(run: RunRecord, static: dict[int, RunRecord], table: dict[int, float], workers: int) -> list[str]:
+    """What the best choice of plans would have given for the run's quality, in sentences."""
+    name = f"{run.configuration}, seed {run.seed}"
+    if len(run.jobs) > MOST_JOBS:
+        return [f"{name}: {len(run.jobs)} jobs are too many for the search; --jobs {MOST_JOBS} or fewer."]
+    works = [{plan: r.jobs[n].work_s for plan, r in static.items()} for n in range(len(run.jobs))]
+    if not static or run.lost or any(work is None for by_plan in works for work in by_plan.values()):
+        return [f"{name}: the search needs static runs in which all jobs have succeeded."]
+    jobs = [PlannedJob(j.created_s, j.prompt_tokens, works[n]) for n, j in enumerate(run.jobs)]
+    quality = measures.table_quality(run, table)
+    best = {objective: best_choice(jobs, table, quality, workers, objective) for objective in ("p95", "makespan")}
+    if best["p95"] is None or best["makespan"] is None:
+        return [f"{name}: no choice among the static plans {sorted(static)} has the quality {quality:.4f}."]
+    proof = "exact for jobs in the order of arrival" if best["p95"].exact and best["makespan"].exact else "not proven best"
+    lines = [
+        f"{name}: measured p95 {P95(run):.2f} s, makespan {run.makespan_s:.2f} s at quality {quality:.4f}; clairvoyant "
+        f"p95 {best['p95'].p95_s:.2f} s (plans {' '.join(map(str, best['p95'].plans))}), makespan "
+        f"{best['makespan'].makespan_s:.2f} s, by search over the plans {sorted(static)} ({proof})."
+    ]
+    chosen = [works[n].get(job.plan) for n, job in enumerate(run.jobs)]
+    if None not in chosen:
+        spans = simulate([SimulatedJob(job.arrival_s, 0.0) for job in jobs], workers, chosen)
+        p95 = max(end - job.arrival_s for job, (_, end) in zip(jobs, spans))
+        lines.append(f"{name}: its own choice in the same model has p95 {p95:.2f} s: x{p95 / best['p95'].p95_s:.2f} of the best.")
+    return lines

@@ -1,0 +1,93 @@
+"""`bench/replay`: from the command line to the results."""
+
+import os
+import shutil
+import signal
+import sys
+
+from . import measures, options as command_line
+from .complaint import Complaint
+from .experiment import P95, Experiment
+from .page import page
+from .places import wire
+from .processes import new_folder
+from .progress import Progress
+from .results import Results, write_json
+from .table import rows_of, show, verdicts
+
+
+def main(arguments=None) -> int:
+    options = command_line.parser().parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _as_interrupt)
+    try:
+        command_line.check(options)
+        return _run(options)
+    except Complaint as complaint:
+        print(f"replay: {complaint}", file=sys.stderr)
+        return 1
+    except wire.Refusal as refusal:
+        print(f"replay: dslad refused a request: {refusal.message}", file=sys.stderr)
+        return 1
+    except wire.Silence as silence:
+        print(f"replay: dslad does not answer ({silence}); see its log with --keep", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nreplay: interrupted; everything that was started has ended", file=sys.stderr)
+        return 130
+
+
+def _run(options) -> int:
+    folder = new_folder()
+    settings = {key: [str(v) for v in value] if isinstance(value, list) else value if isinstance(value, (int, float, bool))
+                or value is None else str(value) for key, value in vars(options).items()}  # fmt: skip
+    results = Results(os.path.basename(options.trace), settings)
+    experiment = Experiment(options, folder, results, Progress())
+    try:
+        experiment.run()
+    finally:
+        # Also after Ctrl-C: runs that are complete are worth seeing.
+        if results.runs:
+            _report(options, results)
+        if options.keep:
+            print(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if not any(run.lost or run.doubled for run in results.runs) else 1
+
+
+def _report(options, results: Results):
+    columns = measures.columns(results.quality_table)
+    adaptive = [run.configuration for run in results.runs if run.configuration.split()[0] in ("threshold", "deadline")]
+    results.summary = _summary(options, results)
+    results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), P95)
+    print("\n" + "\n".join(results.summary) + "\n")
+    print(show(rows_of(results.runs, columns), columns))
+    for line in (*results.verdicts, *results.clairvoyant):
+        print(line)
+    if options.out:
+        options.out.write_text(page(results), encoding="utf-8")
+        print(f"page: {options.out}")
+    if options.json:
+        write_json(results, options.json)
+        print(f"results: {options.json}")
+
+
+def _summary(options, results: Results) -> list[str]:
+    seeds = sorted({run.seed for run in results.runs})
+    first = results.runs[0]
+    loads = [run.offered_load for run in results.runs]
+    deadline_s = options.deadline / command_line.scale_of_terms(options)
+    bad = sum(run.lost + run.doubled for run in results.runs)
+    return [
+        f"{results.trace}: {len(first.jobs)} jobs a run in the first seed, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, "
+        f"offered load {sum(loads) / len(loads):.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s).",
+        f"{options.workers} worker{'s' if options.workers > 1 else ''}, {options.dtype}; "
+        + (f"deadline {deadline_s:.1f} s from the submit. " if deadline_s else "no deadlines. ")
+        + ("Means over seeds ± half of the 95% interval. " if len(seeds) > 1 else "")
+        + ("No job was lost or doubled." if bad == 0 else f"{bad} JOBS WERE LOST OR DOUBLED."),
+    ]
+
+
+def _as_interrupt(*_):
+    raise KeyboardInterrupt

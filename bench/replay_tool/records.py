@@ -1,0 +1,63 @@
+"""What a run leaves behind, as plain values that go into the JSON file. Times are seconds from the run's start, on the
+daemon's clock."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class JobRecord:
+    number: int  # in the trace, from 0
+    id: int
+    planned_s: float  # when the trace wanted it
+    created_s: float
+    started_s: float | None  # of the latest attempt
+    ended_s: float | None
+    state: str
+    attempts: int
+    prompt_tokens: int  # as the worker counted; of a job without a result, as the trace wanted
+    output_tokens: int
+    plan: int | None
+    quality: float | None  # of the plan, by the chain's table
+    exact: float | None  # mean over the job's questions
+    f1: float | None
+    work_s: float | None  # engine time
+    deadline_s: float | None  # from the submit; None: none
+    missed: bool | None  # its deadline; None: it has none
+    why: str = ""
+
+    @property
+    def latency_s(self) -> float | None:
+        """Submit to end; None unless it succeeded."""
+        return self.ended_s - self.created_s if self.state == "succeeded" and self.ended_s is not None else None
+
+
+@dataclass
+class PlanChange:
+    at_s: float
+    before: int
+    after: int
+    why: str = ""
+
+
+@dataclass
+class RunRecord:
+    configuration: str  # its label in the table
+    seed: int
+    jobs: list[JobRecord]
+    changes: list[PlanChange] = field(default_factory=list)
+    lost: int = 0  # jobs without a result
+    doubled: int = 0  # jobs that are there twice, or have two results
+    first_plan: int = 0  # at the run's start
+    bursts: list[tuple[float, float]] = field(default_factory=list)
+    offered_load: float = 0.0  # share of the capacity at plan 0
+    detail: str = ""  # of a mix: the share of each plan
+
+    @property
+    def done(self) -> list[JobRecord]:
+        return [job for job in self.jobs if job.latency_s is not None]
+
+    @property
+    def makespan_s(self) -> float:
+        """From the first submit to the last end."""
+        ends = [job.ended_s for job in self.jobs if job.ended_s is not None]
+        return max(ends) - min(job.created_s for job in self.jobs) if ends else 0.0

@@ -1,0 +1,186 @@
+"""One run: sends jobs to a started service when the trace says so, waits for all, and collects what became of them."""
+
+import contextlib
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from .complaint import Complaint
+from .configurations import Configuration
+from .documents import Work
+from .places import wire
+from .processes import Service
+from .records import JobRecord, PlanChange, RunRecord
+from .scores import exact_match, f1, mean_score
+
+NAME = "replay-"  # begins the custom_id of a run's jobs
+WAITED_AT_ONCE = 1024
+HISTORY_LIMIT = 1024
+
+
+@dataclass(frozen=True)
+class TimedWork:
+    """A job of the trace with its content."""
+
+    at_s: float
+    prompt_tokens: int  # as the trace wants them
+    work: Work
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    deadline_s: float  # of every job; 0: none
+    patience_s: float  # after the last submit; what has not ended then counts as lost
+    policy_defaults: dict  # for policy_set
+
+
+def replay(service: Service, jobs: list[TimedWork], configuration: Configuration, seed: int, settings: RunSettings,
+           say) -> RunRecord:  # fmt: skip
+    """Runs the jobs. `say(text)` shows how far it is. The database is still to be checked (`count_doubled`)."""
+    with service.peer() as peer:
+        configuration.apply(peer, settings.policy_defaults)
+        first_plan = _plan_in_force(peer, configuration)
+        plans = configuration.max_plans([job.prompt_tokens for job in jobs], seed)
+        start_ms = time.time() * 1000
+        ids = _submit_all(service, peer, jobs, plans, settings.deadline_s, say)
+        _await_end(service, peer, ids, settings.patience_s, say)
+        record = RunRecord(configuration.label, seed, [], first_plan=first_plan)
+        record.jobs = [_record(peer, number, ids[number], job, start_ms) for number, job in enumerate(jobs)]
+        record.changes = _changes(peer, configuration, start_ms)
+    if not any(job.work_s for job in record.jobs):
+        share_busy_time(record.jobs)
+    record.lost = sum(job.state != "succeeded" for job in record.jobs)
+    if configuration.mix is not None:
+        record.detail = f"{configuration.share:.0%} of the tokens on plan {configuration.mix[1]}"
+    return record
+
+
+def count_doubled(database) -> int:
+    """Jobs of the run that are there more than once, or that more than one attempt has answered."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as db:
+        [(twice,)] = db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM job_status WHERE custom_id LIKE ? GROUP BY custom_id HAVING count(*) > 1)",
+            (NAME + "%",),
+        )
+        [(answered,)] = db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM job_attempts WHERE outcome = 'succeeded' GROUP BY id HAVING count(*) > 1)"
+        )
+    return twice + answered
+
+
+def share_busy_time(jobs: list[JobRecord]):
+    """For workers that do not measure their jobs' shares: each moment between a job's start and end is divided among the
+    jobs that run then. Sums up to the time in which anything ran."""
+    ran = [job for job in jobs if job.started_s is not None and job.ended_s is not None]
+    moments = sorted({moment for job in ran for moment in (job.started_s, job.ended_s)})
+    for job in ran:
+        job.work_s = 0.0
+    for begin, end in zip(moments, moments[1:]):
+        running = [job for job in ran if job.started_s <= begin and job.ended_s >= end]
+        for job in running:
+            job.work_s += (end - begin) / len(running)
+
+
+def _plan_in_force(peer, configuration):
+    if configuration.policy == "manual":
+        return configuration.plan
+    return peer.request("policy_show")["plan"]
+
+
+def _submit_all(service, peer, jobs, plans, deadline_s, say):
+    ids = []
+    start = time.monotonic()
+    for number, job in enumerate(jobs):
+        while (left := start + job.at_s - time.monotonic()) > 0:
+            say(f"{number} of {len(jobs)} jobs sent, {time.monotonic() - start:.0f} s")
+            service.check_alive()
+            time.sleep(min(left, 0.5))
+        body = {**job.work.body, "custom_id": f"{NAME}{number}", "best_effort": True}
+        if deadline_s:
+            body["deadline_in_ms"] = round(deadline_s * 1000)
+        if plans[number] is not None:
+            body["max_plan"] = plans[number]
+        ids += peer.submit(body)
+    return ids
+
+
+def _await_end(service, peer, ids, patience_s, say):
+    open_ids = list(ids)
+    deadline = time.monotonic() + patience_s
+    while open_ids and time.monotonic() < deadline:
+        service.check_alive()
+        infos = peer.request("wait", {"ids": open_ids[:WAITED_AT_ONCE], "timeout_ms": 500})["jobs"]
+        ended = {info["id"] for info in infos if info["state"] in wire.FINAL}
+        open_ids = [job for job in open_ids if job not in ended]
+        say(f"all {len(ids)} jobs sent, {len(ids) - len(open_ids)} ended")
+
+
+def _record(peer, number, job_id, job, start_ms):
+    result = peer.result(job_id)
+    info, metrics = result["job"], result["metrics"]
+    done = info["state"] == "succeeded"
+    answers = [output["text"] for output in result["outputs"]]
+    references = job.work.answers
+    scored = bool(references) and done
+    ended_ms = info["ended_ms"]
+    work_ms = metrics.get("prefill_work_ms", 0) + metrics.get("decode_work_ms", 0)
+    deadline_ms = info.get("deadline_ms", 0)
+    return JobRecord(
+        number=number,
+        id=job_id,
+        planned_s=job.at_s,
+        created_s=(info["created_ms"] - start_ms) / 1000,
+        started_s=(info["started_ms"] - start_ms) / 1000 if info["started_ms"] else None,
+        ended_s=(ended_ms - start_ms) / 1000 if ended_ms else None,
+        state=info["state"],
+        attempts=info["attempt"],
+        prompt_tokens=metrics["prompt_tokens"] if done else job.prompt_tokens,
+        output_tokens=metrics["output_tokens"] if done else 0,
+        plan=metrics["plan"] if done else None,
+        quality=metrics.get("quality") if done else None,
+        exact=mean_score(exact_match, answers, references) if scored else None,
+        f1=mean_score(f1, answers, references) if scored else None,
+        work_s=work_ms / 1000 or None,
+        deadline_s=(deadline_ms - info["created_ms"]) / 1000 if deadline_ms else None,
+        missed=(not done or ended_ms > deadline_ms) if deadline_ms else None,
+        why=metrics.get("why", ""),
+    )
+
+
+def _changes(peer, configuration, start_ms):
+    if configuration.policy == "manual":
+        return []
+    history = peer.request("policy_history", {"limit": HISTORY_LIMIT})["changes"]
+    changes = [
+        PlanChange((change["time_ms"] - start_ms) / 1000, change["from"], change["to"], change["why"])
+        for change in reversed(history)
+        if change["time_ms"] >= start_ms
+    ]
+    return [change for change in changes if change.before != change.after]
+
+
+def quality_table(peer) -> dict[int, float]:
+    """Quality by plan, of every plan from 0 to that with all distilled layers, from the chain's measurements; plans between
+    two measured ones lie on the line between them."""
+    models = peer.request("layers")["models"]
+    if not models:
+        raise Complaint("the daemon knows no model; did the worker start?")
+    ordered = sorted((layer for layer in models[0]["layers"] if layer["order"] >= 0), key=lambda layer: layer["order"])
+    known = {0: 1.0}
+    for layer in ordered:
+        if not layer["distilled"]:
+            break
+        known[layer["order"] + 1] = layer.get("quality")
+    return interpolated(known)
+
+
+def interpolated(known: dict[int, float | None]) -> dict[int, float]:
+    """Fills None by the line between its neighbours, and behind the last one by that. REQUIRES: known[0] is a number."""
+    measured = [plan for plan, quality in sorted(known.items()) if quality is not None]
+    table = {}
+    for plan in sorted(known):
+        below = max(p for p in measured if p <= plan)
+        above = min((p for p in measured if p >= plan), default=below)
+        part = (plan - below) / (above - below) if above > below else 0.0
+        table[plan] = known[below] + part * (known[above] - known[below])
+    return table
