@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--time-scale", type=_positive, help="divides the square wave's 90 s, and --deadline, --target-drain, --dwell "
                       "(6); for a file: its times (without it they follow from --load)")
     load.add_argument("--jobs", type=_count, help="at most so many jobs of the trace")
-    load.add_argument("--median-tokens", type=_positive, help="of a generator's prompts (a seventh of the context)")
+    load.add_argument("--median-tokens", type=_positive, help="of a generator's prompts (half of the context)")
     load.add_argument("--longest-tokens", type=_count, help="of any prompt (what the context has room for)")
     load.add_argument("--capacity", type=_positive, metavar="TOKENS_PER_S", help="prompt tokens a second at plan 0, instead of measuring")
     load.add_argument("--calibration-jobs", type=_count, default=24, help="jobs that measure the capacity (24)")

@@ -30,7 +30,7 @@ class Workload:
         if options.trace not in GENERATORS:
             arrivals, self.timed = trace_files.read_trace_file(Path(options.trace))
             self.file = scaling.fit_lengths(arrivals, documents.shortest, self.longest)
-        median = min(options.median_tokens or context / 7, self.longest)
+        median = min(options.median_tokens or context / 2, self.longest)
         self.lengths = generators.Lengths(median, MEDIAN_OUTPUT, documents.shortest, self.longest)
 
     def draw(self, rng) -> tuple[int, int]:
