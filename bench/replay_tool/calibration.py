@@ -14,6 +14,7 @@ from .replay import quality_table
 
 PROBE_CHARACTERS = 4000
 PATIENCE_S = 900.0
+PLAN_0 = Configuration("static 0", "static")
 
 
 @dataclass
@@ -43,6 +44,7 @@ def bytes_per_token(service: Service, text: str) -> float:
 def capacity(service: Service, workload, jobs: int, say) -> float:
     """Prompt tokens a second at plan 0 when jobs like the trace's never stop coming."""
     with service.peer() as peer:
+        PLAN_0.apply(peer, {})
         _run(peer, workload, 2, "warm")  # weights and caches are touched for the first time
         say(f"measuring the capacity at plan 0 with {jobs} jobs")
         infos, tokens = _run(peer, workload, jobs, "capacity")
@@ -50,13 +52,15 @@ def capacity(service: Service, workload, jobs: int, say) -> float:
     return tokens / max(busy_s, 1e-3)
 
 
-def teach(service: Service, workload, configurations: list[Configuration], jobs: int, say):
+def teach(service: Service, workload, configurations: list[Configuration], jobs: int, defaults: dict, say):
     """Runs some jobs under each of the configurations, so that the daemon learns what they cost."""
     with service.peer() as peer:
         for configuration in configurations:
             say(f"showing the daemon {jobs} jobs under {configuration.label}")
-            configuration.apply(peer, {})
+            configuration.apply(peer, defaults)
             _run(peer, workload, jobs, configuration.label)
+        PLAN_0.apply(peer, defaults)
+        _run(peer, workload, 1, "end")  # so that every run begins at plan 0
 
 
 def _run(peer, workload, count, seed):

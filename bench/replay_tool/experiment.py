@@ -63,7 +63,9 @@ class Experiment:
             )
             if options.teach_jobs:
                 lasting = [c for c in self.configurations if c.is_static]
-                calibration.teach(service, self.workload, lasting, options.teach_jobs, progress.say)
+                calibration.teach(
+                    service, self.workload, lasting, options.teach_jobs, self.settings.policy_defaults, progress.say
+                )
         self.database = shutil.copy(service.database, self.folder / "learnt.db")
         self.machine = machine
         self.results.quality_table = machine.quality_table

@@ -60,7 +60,8 @@ def _report(options, results: Results):
     columns = measures.columns(results.quality_table)
     adaptive = [run.configuration for run in results.runs if run.configuration.split()[0] in ("threshold", "deadline")]
     results.summary = _summary(options, results)
-    results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), P95)
+    results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), P95,
+                                lambda run: measures.table_quality(run, results.quality_table))  # fmt: skip
     print("\n" + "\n".join(results.summary) + "\n")
     print(show(rows_of(results.runs, columns), columns))
     for line in (*results.verdicts, *results.clairvoyant):
@@ -77,8 +78,12 @@ def _summary(options, results: Results) -> list[str]:
     seeds = sorted({run.seed for run in results.runs})
     first = results.runs[0]
     loads = [run.offered_load for run in results.runs]
-    deadline_s = options.deadline / command_line.scale_of_terms(options)
     bad = sum(run.lost + run.doubled for run in results.runs)
+    scale = command_line.scale_of_terms(options)
+    unscaled = scale != 1 and any(run.configuration.startswith("threshold") for run in results.runs)
+    note = [f"The threshold policy checks every 5 s and waits 60 s between changes, which nothing scales: with --time-scale "
+            f"{scale:g} it is {scale:g} times as slow as it should be."] if unscaled else []  # fmt: skip
+    deadline_s = options.deadline / scale
     return [
         f"{results.trace}: {len(first.jobs)} jobs a run in the first seed, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, "
         f"offered load {sum(loads) / len(loads):.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s).",
@@ -86,6 +91,7 @@ def _summary(options, results: Results) -> list[str]:
         + (f"deadline {deadline_s:.1f} s from the submit. " if deadline_s else "no deadlines. ")
         + ("Means over seeds ± half of the 95% interval. " if len(seeds) > 1 else "")
         + ("No job was lost or doubled." if bad == 0 else f"{bad} JOBS WERE LOST OR DOUBLED."),
+        *note,
     ]
 
 

@@ -6,6 +6,7 @@ from .records import JobRecord, RunRecord
 from .simulator import SimulatedJob, simulate
 
 NEVER_BETTER = 1e-9
+SMALLEST_SHARE = 1e-4  # of a mix; less is a static plan
 
 
 def mixes_of_quality(policy: str, quality: float, plans: list[int], table: dict[int, float]) -> list[Configuration]:
@@ -15,7 +16,7 @@ def mixes_of_quality(policy: str, quality: float, plans: list[int], table: dict[
     for number, first in enumerate(plans):
         for second in plans[number + 1 :]:
             share = share_of_second(quality, table[first], table[second])
-            if share is not None:
+            if share is not None and SMALLEST_SHARE < share < 1 - SMALLEST_SHARE:
                 mixes.append(mix_of(policy, first, second, share))
     return mixes
 

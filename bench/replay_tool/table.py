@@ -6,6 +6,8 @@ from .intervals import Interval, interval, ratio_interval
 from .measures import Column
 from .records import RunRecord
 
+SAME_QUALITY = 1e-6
+
 
 @dataclass(frozen=True)
 class Row:
@@ -48,23 +50,28 @@ def show(rows: list[Row], columns: list[Column]) -> str:
     return text_table(header, [[row.label, *map(cell_text, row.cells, columns)] for row in rows])
 
 
-def verdicts(runs: list[RunRecord], adaptive: list[str], p95) -> list[str]:
-    """For each adaptive policy, its p95 as a ratio to that of the best of its mixes, seed by seed."""
+def verdicts(runs: list[RunRecord], adaptive: list[str], p95, quality) -> list[str]:
+    """For each adaptive policy, its p95 as a ratio to that of the best it has to beat, seed by seed: its mixes, and static
+    plans with the same quality or more. `p95` and `quality` measure a run."""
     lines = []
     for policy in adaptive:
         ratios = [p95(run) / best for run in runs if run.configuration == policy and p95(run)
-                  and (best := _best_mix(runs, policy, run.seed, p95))]  # fmt: skip
+                  and (best := _best_rival(runs, run, p95, quality))]  # fmt: skip
         ratio = ratio_interval(ratios)
         if ratio is None:
             continue
         mean, low, high = ratio
         span = f" [{low:.2f}, {high:.2f}]" if len(ratios) > 1 else ""
-        lines.append(f"{policy}: p95 x{mean:.2f}{span} of the best mix of two static plans with the same quality"
+        lines.append(f"{policy}: p95 x{mean:.2f}{span} of the best static plan, or mix of two, with the same quality or more"
                      f" ({len(ratios)} seed{'s' if len(ratios) > 1 else ''}; below 1 is better)")  # fmt: skip
     return lines
 
 
-def _best_mix(runs, policy, seed, p95):
-    times = [p95(run) for run in runs if run.seed == seed and run.configuration.startswith("mix ")
-             and run.configuration.endswith(f" for {policy}")]  # fmt: skip
+def _best_rival(runs, run, p95, quality):
+    def rivals(other):
+        if other.configuration.startswith("mix "):
+            return other.configuration.endswith(f" for {run.configuration}")
+        return other.configuration.split()[0] in ("static", "manual") and (quality(other) or 0) >= quality(run) - SAME_QUALITY
+
+    times = [p95(other) for other in runs if other.seed == run.seed and rivals(other)]
     return min((time for time in times if time), default=None)

@@ -265,6 +265,7 @@ class Mixes(unittest.TestCase):
         self.assertAlmostEqual(0.75, mixes.share_of_second(0.95, 0.8, 1.0))
         self.assertIsNone(mixes.share_of_second(0.7, 1.0, 0.8))
         self.assertIsNone(mixes.share_of_second(0.9, 0.9, 0.9))
+        self.assertEqual([], mixes.mixes_of_quality("deadline", 1.0, [0, 2, 4], QUALITY))
 
     def test_every_pair_around_the_quality_is_mixed(self):
         made = mixes.mixes_of_quality("deadline", 0.85, [0, 2, 4], QUALITY)
@@ -364,9 +365,18 @@ class Shown(unittest.TestCase):
         rows = table.rows_of(self.results.runs, columns)
         self.assertEqual(["deadline", "mix 0+4 for deadline"], [row.label for row in rows])
         self.assertEqual("2.00 ±0.00", table.cell_text(rows[0].cells[2], columns[2]))
-        [line] = table.verdicts(self.results.runs, ["deadline"], measures.latency_at(0.95))
+        p95, quality = measures.latency_at(0.95), lambda run: measures.table_quality(run, QUALITY)
+        [line] = table.verdicts(self.results.runs, ["deadline"], p95, quality)
         self.assertIn("x0.50 [0.50, 0.50]", line)
         self.assertIn("2 seeds", line)
+
+    def test_a_static_plan_of_more_quality_is_a_rival_too_and_one_of_less_is_not(self):
+        p95, quality = measures.latency_at(0.95), lambda run: measures.table_quality(run, QUALITY)
+        for plan, says in ((0, "x2.00"), (4, "x0.50")):
+            faster = [job(n, n, n, n + 1, plan=plan) for n in range(20)]
+            runs = [run for run in self.results.runs if run.seed == 1]
+            [line] = table.verdicts([*runs, records.RunRecord(f"static {plan}", 1, faster)], ["deadline"], p95, quality)
+            self.assertIn(says, line)
 
 
 class RealRun(Folder):
@@ -388,17 +398,18 @@ class RealRun(Folder):
         self.short = pathlib.Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # sockets lie there
         self.addCleanup(shutil.rmtree, self.short, True)
 
-    def test_two_static_plans(self):
+    def test_static_plans_and_a_policy(self):
         file, html = self.folder / "r.json", self.folder / "r.html"
-        child = self.start("--policy", "manual:0", "manual:half", "--jobs", "12", "--calibration-jobs", "6", "--teach-jobs", "1",
+        child = self.start("--policy", "static:0", "static:half", "deadline", "--jobs", "12", "--calibration-jobs", "6", "--teach-jobs", "1",
                            "--load", "2", "--json", str(file), "--out", str(html))  # fmt: skip
         out, errors = child.communicate(timeout=600)
         self.assertEqual(0, child.returncode, out + errors)
         self.assertIn("No job was lost or doubled", out)
         found = json.loads(file.read_text())
-        self.assertEqual(["manual 0", "manual 4"], [run["configuration"] for run in found["runs"]])
+        self.assertEqual(["static 0", "static 4", "deadline"], [run["configuration"] for run in found["runs"]][:3])
         for run, plan in zip(found["runs"], (0, 4)):
             self.assertEqual([plan] * 12, [each["plan"] for each in run["jobs"]])
+        for run in found["runs"]:
             self.assertGreater(run["measured"]["f1"], 0.8)
             self.assertTrue(all(each["work_s"] > 0 and each["ended_s"] > each["created_s"] for each in run["jobs"]))
             self.assertTrue(all(abs(each["created_s"] - each["planned_s"]) < 30 for each in run["jobs"]))
@@ -406,7 +417,7 @@ class RealRun(Folder):
         self.assertEqual([], list(self.short.iterdir()))
 
     def test_ctrl_c_leaves_nothing_running(self):
-        child = self.start("--policy", "manual:0", "--capacity", "1000", "--teach-jobs", "0")
+        child = self.start("--policy", "static:0", "--capacity", "1000", "--teach-jobs", "0")
         while "seed 1" not in child.stderr.readline():
             self.assertIsNone(child.poll())
         running = self.until(lambda: self.running(), "the programs run")
