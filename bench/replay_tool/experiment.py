@@ -71,7 +71,12 @@ class Experiment:
         self.results.quality_table = machine.quality_table
         self.results.capacity_tokens_per_s = machine.capacity
         jobs_per_s = machine.capacity / self.workload.mean_tokens()
-        progress.done(f"capacity at plan 0: {machine.capacity:.0f} prompt tokens/s, {jobs_per_s:.2f} jobs/s")
+        arrivals_s = self.workload.trace(options.first_seed, machine.capacity).arrivals[-1].at_s
+        minutes = arrivals_s * options.seeds * len(self.configurations) / 60
+        progress.done(
+            f"capacity at plan 0: {machine.capacity:.0f} prompt tokens/s, {jobs_per_s:.2f} jobs/s; jobs will arrive for "
+            f"{minutes:.0f} minutes in all, mixes not counted"
+        )
 
     def _parse(self, layers):
         configurations = [parse(text, layers) for text in self.options.policy]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import statistics
 import sys
 
 from . import measures, options as command_line
@@ -39,8 +40,7 @@ def main(arguments=None) -> int:
 
 def _run(options) -> int:
     folder = new_folder()
-    settings = {key: [str(v) for v in value] if isinstance(value, list) else value if isinstance(value, (int, float, bool))
-                or value is None else str(value) for key, value in vars(options).items()}  # fmt: skip
+    settings = {key: _plain(value) for key, value in vars(options).items()}
     results = Results(os.path.basename(options.trace), settings)
     experiment = Experiment(options, folder, results, Progress())
     try:
@@ -75,24 +75,33 @@ def _report(options, results: Results):
 
 
 def _summary(options, results: Results) -> list[str]:
-    seeds = sorted({run.seed for run in results.runs})
-    first = results.runs[0]
-    loads = [run.offered_load for run in results.runs]
-    bad = sum(run.lost + run.doubled for run in results.runs)
+    """Sentences over the table: what was run, and how."""
     scale = command_line.scale_of_terms(options)
-    unscaled = scale != 1 and any(run.configuration.startswith("threshold") for run in results.runs)
-    note = [f"The threshold policy checks every 5 s and waits 60 s between changes, which nothing scales: with --time-scale "
-            f"{scale:g} it is {scale:g} times as slow as it should be."] if unscaled else []  # fmt: skip
-    deadline_s = options.deadline / scale
-    return [
-        f"{results.trace}: {len(first.jobs)} jobs a run in the first seed, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, "
-        f"offered load {sum(loads) / len(loads):.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s).",
+    seeds = len({run.seed for run in results.runs})
+    several = seeds > 1
+    load = statistics.fmean(run.offered_load for run in results.runs)
+    bad = sum(run.lost + run.doubled for run in results.runs)
+    lines = [
+        f"{results.trace}: {len(results.runs[0].jobs)} jobs a run{' of the first seed' if several else ''}, offered load "
+        f"{load:.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s).",
         f"{options.workers} worker{'s' if options.workers > 1 else ''}, {options.dtype}; "
-        + (f"deadline {deadline_s:.1f} s from the submit. " if deadline_s else "no deadlines. ")
-        + ("Means over seeds ± half of the 95% interval. " if len(seeds) > 1 else "")
+        + (f"deadline {options.deadline / scale:.1f} s from the submit. " if options.deadline else "no deadlines. ")
+        + (f"Means over {seeds} seeds ± half of the 95% interval. " if several else "")
         + ("No job was lost or doubled." if bad == 0 else f"{bad} JOBS WERE LOST OR DOUBLED."),
-        *note,
     ]
+    if scale != 1 and any(run.configuration.startswith("threshold") for run in results.runs):
+        lines.append(
+            "The threshold policy checks every 5 s and waits 60 s between changes, which nothing scales: with --time-scale "
+            f"{scale:g} it is {scale:g} times as slow as it should be."
+        )
+    return lines
+
+
+def _plain(value):
+    """An option's value as JSON has it."""
+    if isinstance(value, list):
+        return [str(part) for part in value]
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def _as_interrupt(*_):

@@ -34,44 +34,54 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("trace", metavar="TRACE", help="an Azure, Mooncake or Vidur file, or one of " + ", ".join(GENERATORS))
+    p.add_argument("trace", metavar="TRACE",
+                   help="an Azure, Mooncake or Vidur file, or one of " + ", ".join(GENERATORS))
     what = p.add_argument_group("what is compared")
-    what.add_argument("--policy", nargs="+", default=list(DEFAULT_POLICIES), metavar="POLICY", help="default: " + " ".join(DEFAULT_POLICIES))
+    what.add_argument("--policy", nargs="+", default=list(DEFAULT_POLICIES), metavar="POLICY",
+                      help="default: " + " ".join(DEFAULT_POLICIES))
     what.add_argument("--mixes", choices=("real", "computed", "none"), default="real",
                       help="mixes of two static plans with each adaptive run's quality: run, follow from the static runs, or left out")
-    what.add_argument("--clairvoyant", action="store_true", help="the best choice of plans by search; short traces: --jobs 12")
+    what.add_argument("--clairvoyant", action="store_true",
+                      help="the best choice of plans by search; short traces: --jobs 12")
     what.add_argument("--seeds", type=_count, default=5, help="how many (5); other arrivals and documents with each")
     what.add_argument("--first-seed", type=int, default=1)
     load = p.add_argument_group("the load; times are of the real run unless said otherwise")
-    load.add_argument("--load", type=_positive, help="share of the capacity at plan 0 that arrives: in the bursts of square and "
+    load.add_argument("--load", type=_positive,
+                      help="share of the capacity at plan 0 that arrives: in the bursts of square and "
                       "adversarial (1.8), on average else (0.9)")
     load.add_argument("--off-load", type=_not_negative, default=0.0, help="the same between bursts (0)")
     load.add_argument("--duration", type=_positive, help="seconds of arrivals (three waves; 90 for others)")
-    load.add_argument("--time-scale", type=_positive, help="divides the square wave's 90 s, and --deadline, --target-drain, --dwell "
+    load.add_argument("--time-scale", type=_positive,
+                      help="divides the square wave's 90 s, and --deadline, --target-drain, --dwell "
                       "(6); for a file: its times (without it they follow from --load)")
     load.add_argument("--jobs", type=_count, help="at most so many jobs of the trace")
     load.add_argument("--median-tokens", type=_positive, help="of a generator's prompts (half of the context)")
     load.add_argument("--longest-tokens", type=_count, help="of any prompt (what the context has room for)")
-    load.add_argument("--capacity", type=_positive, metavar="TOKENS_PER_S", help="prompt tokens a second at plan 0, instead of measuring")
+    load.add_argument("--capacity", type=_positive, metavar="TOKENS_PER_S",
+                      help="prompt tokens a second at plan 0, instead of measuring")
     load.add_argument("--calibration-jobs", type=_count, default=24, help="jobs that measure the capacity (24)")
     load.add_argument("--teach-jobs", type=_not_negative_count, default=4,
                       help="jobs on each static plan before the runs, from which the daemon learns costs (4)")
-    load.add_argument("--text", type=Path, nargs="+", metavar="FILE", help="plain text for documents, for another model than the demo's")
+    load.add_argument("--text", type=Path, nargs="+", metavar="FILE",
+                      help="plain text for documents, for another model than the demo's")
     terms = p.add_argument_group("terms, in seconds before they are divided by --time-scale")
     terms.add_argument("--deadline", type=_not_negative, default=60.0, help="of each job from its submit (60; 0: none)")
     terms.add_argument("--target-drain", type=_positive, default=30.0, help="the policy's target_drain_ms (30)")
     terms.add_argument("--dwell", type=_not_negative, default=30.0, help="the policy's dwell_ms (30)")
     terms.add_argument("--min-quality", type=_not_negative, default=0.0, help="the policy's floor (0)")
     programs = p.add_argument_group("the programs")
-    programs.add_argument("--bin", type=Path, default=BIN, metavar="DIR", help="folder with dslad and dslad-worker (build/release/bin)")
-    programs.add_argument("--model", type=Path, default=DEMO_MODEL, metavar="DIR", help="a model with its chain (the demo model)")
+    programs.add_argument("--bin", type=Path, default=BIN, metavar="DIR",
+                          help="folder with dslad and dslad-worker (build/release/bin)")
+    programs.add_argument("--model", type=Path, default=DEMO_MODEL, metavar="DIR",
+                          help="a model with its chain (the demo model)")
     programs.add_argument("--workers", type=_count, default=1, help="how many (1)")
     programs.add_argument("--threads", type=_count, help="of each worker (processors / workers)")
     programs.add_argument("--cache-mib", type=_count, default=512, help="of each worker (512)")
     programs.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
     programs.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the daemon")
     programs.add_argument("--keep", action="store_true", help="keep the folder with logs and databases")
-    programs.add_argument("--patience", type=_positive, default=600.0, help="seconds after the last submit before jobs count as lost (600)")
+    programs.add_argument("--patience", type=_positive, default=600.0,
+                          help="seconds after the last submit before jobs count as lost (600)")
     out = p.add_argument_group("results")
     out.add_argument("--out", type=Path, metavar="PAGE.html", help="one page with table and charts")
     out.add_argument("--json", type=Path, metavar="FILE", help="every job of every run")

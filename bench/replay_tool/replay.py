@@ -57,15 +57,10 @@ def replay(service: Service, jobs: list[TimedWork], configuration: Configuration
 
 def count_doubled(database) -> int:
     """Jobs of the run that are there more than once, or that more than one attempt has answered."""
+    twice = "SELECT custom_id FROM job_status WHERE custom_id LIKE ? GROUP BY custom_id HAVING count(*) > 1"
+    answered = "SELECT id FROM job_attempts WHERE outcome = 'succeeded' GROUP BY id HAVING count(*) > 1"
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as db:
-        [(twice,)] = db.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM job_status WHERE custom_id LIKE ? GROUP BY custom_id HAVING count(*) > 1)",
-            (NAME + "%",),
-        )
-        [(answered,)] = db.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM job_attempts WHERE outcome = 'succeeded' GROUP BY id HAVING count(*) > 1)"
-        )
-    return twice + answered
+        return len(db.execute(twice, (NAME + "%",)).fetchall()) + len(db.execute(answered).fetchall())
 
 
 def share_busy_time(jobs: list[JobRecord]):

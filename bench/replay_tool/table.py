@@ -68,10 +68,13 @@ def verdicts(runs: list[RunRecord], adaptive: list[str], p95, quality) -> list[s
 
 
 def _best_rival(runs, run, p95, quality):
-    def rivals(other):
-        if other.configuration.startswith("mix "):
-            return other.configuration.endswith(f" for {run.configuration}")
-        return other.configuration.split()[0] in ("static", "manual") and (quality(other) or 0) >= quality(run) - SAME_QUALITY
-
-    times = [p95(other) for other in runs if other.seed == run.seed and rivals(other)]
+    times = [p95(other) for other in runs if other.seed == run.seed and _is_rival(other, run, quality)]
     return min((time for time in times if time), default=None)
+
+
+def _is_rival(other, run, quality):
+    name = other.configuration
+    if name.startswith("mix "):
+        return name.endswith(f" for {run.configuration}")
+    fixed = name.split()[0] in ("static", "manual")
+    return fixed and bool(other.done) and quality(other) >= quality(run) - SAME_QUALITY
