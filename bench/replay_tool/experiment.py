@@ -5,11 +5,11 @@ import pathlib
 import shutil
 
 from . import calibration, measures
-from .clairvoyant import MOST_JOBS, PlannedJob, best_choice
+from .clairvoyant import MOST_JOBS, PlannedJob, bound, engine_p95, improved
 from .complaint import Complaint
 from .configurations import Configuration, parse
 from .documents import Logbooks, PlainText
-from .mixes import computed_mix, mixes_of_quality
+from .mixes import computed_mix, mixes_of_quality, model_error
 from .options import scale_of_terms, service_options
 from .processes import Service
 from .progress import Progress
@@ -17,7 +17,6 @@ from .records import RunRecord
 from .replay import RunSettings, TimedWork, count_doubled, replay
 from .results import Results
 from .scaling import offered_load
-from .simulator import SimulatedJob, simulate
 from .workload import Workload
 
 P95 = measures.latency_at(0.95)
@@ -47,6 +46,12 @@ class Experiment:
         for seed in range(self.options.first_seed, self.options.first_seed + self.options.seeds):
             self._run_seed(seed)
 
+    def model_errors(self) -> list[float]:
+        """Of the simulated engine: its p95 as a ratio to the measured one, of each static run."""
+        static = {configuration.label for configuration in self.configurations if configuration.is_static}
+        errors = [model_error(run, self.options.workers, P95) for run in self.results.runs if run.configuration in static]
+        return [error for error in errors if error is not None]
+
     def _calibrate(self):
         options, progress = self.options, self.progress
         progress.step("calibration")
@@ -75,7 +80,7 @@ class Experiment:
         minutes = arrivals_s * options.seeds * len(self.configurations) / 60
         progress.done(
             f"capacity at plan 0: {machine.capacity:.0f} prompt tokens/s, {jobs_per_s:.2f} jobs/s; jobs will arrive for "
-            f"{minutes:.0f} minutes in all, mixes not counted"
+            f"{minutes:.1f} minutes in all, mixes not counted"
         )
 
     def _parse(self, layers):
@@ -141,23 +146,25 @@ def clairvoyant_lines(run: RunRecord, static: dict[int, RunRecord], table: dict[
     name = f"{run.configuration}, seed {run.seed}"
     if len(run.jobs) > MOST_JOBS:
         return [f"{name}: {len(run.jobs)} jobs are too many for the search; --jobs {MOST_JOBS} or fewer."]
-    works = [{plan: r.jobs[n].work_s for plan, r in static.items()} for n in range(len(run.jobs))]
-    if not static or run.lost or any(work is None for by_plan in works for work in by_plan.values()):
-        return [f"{name}: the search needs static runs in which all jobs have succeeded."]
-    jobs = [PlannedJob(j.created_s, j.prompt_tokens, works[n]) for n, j in enumerate(run.jobs)]
+    costs = [{plan: other.jobs[n].cost for plan, other in static.items()} for n in range(len(run.jobs))]
+    if not static or run.lost or any(None in by_plan.values() for by_plan in costs):
+        return [f"{name}: the search needs static runs in which all jobs have succeeded and were measured."]
+    jobs = [PlannedJob(job.created_s, job.prompt_tokens, costs[n]) for n, job in enumerate(run.jobs)]
     quality = measures.table_quality(run, table)
-    best = {objective: best_choice(jobs, table, quality, workers, objective) for objective in ("p95", "makespan")}
-    if best["p95"] is None or best["makespan"] is None:
+    fast, short = (bound(jobs, table, quality, workers, objective) for objective in ("p95", "makespan"))
+    if fast is None or short is None:
         return [f"{name}: no choice among the static plans {sorted(static)} has the quality {quality:.4f}."]
-    proof = "exact for jobs in the order of arrival" if best["p95"].exact and best["makespan"].exact else "not proven best"
+    plans, best_s = improved(jobs, fast.plans, table, quality, workers)
+    proof = "exact" if fast.exact and short.exact else "not proven"
     lines = [
-        f"{name}: measured p95 {P95(run):.2f} s, makespan {run.makespan_s:.2f} s at quality {quality:.4f}; clairvoyant "
-        f"p95 {best['p95'].p95_s:.2f} s (plans {' '.join(map(str, best['p95'].plans))}), makespan "
-        f"{best['makespan'].makespan_s:.2f} s, by search over the plans {sorted(static)} ({proof})."
+        f"{name}: measured p95 {P95(run):.2f} s, makespan {run.makespan_s:.2f} s at quality {quality:.4f}. Clairvoyant, plans "
+        f"{sorted(static)}: p95 {best_s:.2f} s in the simulated engine (plans {' '.join(map(str, plans))}); bounds with jobs "
+        f"one after the other: p95 {fast.p95_s:.2f} s, makespan {short.makespan_s:.2f} s ({proof})."
     ]
-    chosen = [works[n].get(job.plan) for n, job in enumerate(run.jobs)]
-    if None not in chosen:
-        spans = simulate([SimulatedJob(job.arrival_s, 0.0) for job in jobs], workers, chosen)
-        p95 = max(end - job.arrival_s for job, (_, end) in zip(jobs, spans))
-        lines.append(f"{name}: its own choice in the same model has p95 {p95:.2f} s: x{p95 / best['p95'].p95_s:.2f} of the best.")
+    own = [job.plan for job in run.jobs]
+    if all(plan in by_plan for plan, by_plan in zip(own, costs)):
+        own_s = engine_p95(jobs, own, workers)
+        lines.append(f"{name}: its own choice has p95 {own_s:.2f} s in the simulated engine: x{own_s / best_s:.2f} of the best.")
+    else:
+        lines.append(f"{name}: it used plans that no static run was made of; name those with --policy static:PLAN to compare.")
     return lines

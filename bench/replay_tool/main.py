@@ -48,7 +48,7 @@ def _run(options) -> int:
     finally:
         # Also after Ctrl-C: runs that are complete are worth seeing.
         if results.runs:
-            _report(options, results)
+            _report(options, results, experiment.model_errors())
         if options.keep:
             print(f"kept {folder}")
         else:
@@ -56,12 +56,16 @@ def _run(options) -> int:
     return 0 if not any(run.lost or run.doubled for run in results.runs) else 1
 
 
-def _report(options, results: Results):
+def _report(options, results: Results, model_errors: list[float]):
     columns = measures.columns(results.quality_table)
     adaptive = [run.configuration for run in results.runs if run.configuration.split()[0] in ("threshold", "deadline")]
     results.summary = _summary(options, results)
     results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), P95,
                                 lambda run: measures.table_quality(run, results.quality_table))  # fmt: skip
+    if model_errors and (options.clairvoyant or options.mixes == "computed"):
+        results.verdicts.append(
+            f"the simulated engine's p95 is x{min(model_errors):.2f} to x{max(model_errors):.2f} of the measured one (static runs)"
+        )
     print("\n" + "\n".join(results.summary) + "\n")
     print(show(rows_of(results.runs, columns), columns))
     for line in (*results.verdicts, *results.clairvoyant):

@@ -1,9 +1,12 @@
 """Time-shared mixes of two static plans that have an adaptive run's mean quality: what anybody gets without a policy, by
 giving a random part of the jobs the cheaper plan. A policy is worth having where it beats all of them."""
 
+from dataclasses import replace
+
 from .configurations import Configuration, mix_of
+from .intervals import percentile
 from .records import JobRecord, RunRecord
-from .simulator import SimulatedJob, simulate
+from .simulator import engine_ends
 
 NEVER_BETTER = 1e-9
 SMALLEST_SHARE = 1e-4  # of a mix; less is a static plan
@@ -33,23 +36,32 @@ def share_of_second(quality: float, first: float, second: float) -> float | None
 
 def computed_mix(mix: Configuration, static_runs: dict[int, RunRecord], seed: int, workers: int) -> RunRecord | None:
     """The mix's run as it follows from the static plans' runs of the same seed: each job has the engine time and the
-    answers that it had there, and the workers take the jobs in the order of arrival. None where a job has no result."""
+    answers that it had there, and the simulated engine tells when it ends. None where a job has no result."""
     if not set(mix.mix) <= set(static_runs):
         return None
     some = static_runs[mix.mix[0]]
     plans = mix.max_plans([job.prompt_tokens for job in some.jobs], seed)
     sources = [static_runs[plan].jobs[number] for number, plan in enumerate(plans)]
-    if any(job.latency_s is None or job.work_s is None for job in sources):
+    costs = [job.cost for job in sources]
+    if None in costs:
         return None
-    spans = simulate([SimulatedJob(job.created_s, job.work_s) for job in some.jobs], workers, [j.work_s for j in sources])
-    jobs = [_moved(source, base.created_s, span) for source, base, span in zip(sources, some.jobs, spans)]
+    ends = engine_ends([job.created_s for job in some.jobs], costs, workers)
+    jobs = [_moved(source, base.created_s, end) for source, base, end in zip(sources, some.jobs, ends)]
     detail = f"computed, {mix.share:.0%} of the tokens on plan {mix.mix[1]}"
     return RunRecord(mix.label, seed, jobs, first_plan=mix.plan, bursts=some.bursts, offered_load=some.offered_load,
                      detail=detail)  # fmt: skip
 
 
-def _moved(source: JobRecord, created_s: float, span: tuple[float, float]) -> JobRecord:
-    values = dict(vars(source))
-    if source.deadline_s is not None:
-        values["missed"] = span[1] - created_s > source.deadline_s
-    return JobRecord(**{**values, "created_s": created_s, "started_s": span[0], "ended_s": span[1]})
+def model_error(run: RunRecord, workers: int, p95) -> float | None:
+    """The simulated p95 of a run's own jobs as a ratio to the measured one; None where not all of them were measured."""
+    costs = [job.cost for job in run.jobs]
+    if None in costs:
+        return None
+    arrivals = [job.created_s for job in run.jobs]
+    ends = engine_ends(arrivals, costs, workers)
+    return percentile([end - arrival for arrival, end in zip(arrivals, ends)], 0.95) / p95(run)
+
+
+def _moved(source: JobRecord, created_s: float, ended_s: float) -> JobRecord:
+    missed = None if source.deadline_s is None else ended_s - created_s > source.deadline_s
+    return replace(source, created_s=created_s, started_s=created_s, ended_s=ended_s, missed=missed)

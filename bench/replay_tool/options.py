@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     programs.add_argument("--workers", type=_count, default=1, help="how many (1)")
     programs.add_argument("--threads", type=_count, help="of each worker (processors / workers)")
     programs.add_argument("--cache-mib", type=_count, default=512, help="of each worker (512)")
+    programs.add_argument("--hold", type=_count, metavar="JOBS", help="that each worker holds at once, its --capacity (16)")
     programs.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
     programs.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the daemon")
     programs.add_argument("--keep", action="store_true", help="keep the folder with logs and databases")
@@ -91,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 def service_options(options) -> ServiceOptions:
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
     return ServiceOptions(options.bin.resolve(), options.model.resolve(), options.workers, threads, options.cache_mib,
-                          options.dtype, tuple(options.set))  # fmt: skip
+                          options.hold, options.dtype, tuple(options.set))  # fmt: skip
 
 
 def check(options):

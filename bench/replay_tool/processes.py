@@ -28,6 +28,7 @@ class ServiceOptions:
     workers: int
     threads: int  # of each worker
     cache_mib: int  # of each worker
+    hold: int | None  # jobs that each worker holds at once; None: its default
     dtype: str
     settings: tuple[str, ...]  # KEY=VALUE of the daemon
 
@@ -105,10 +106,11 @@ class Service:
         settings = [part for setting in o.settings for part in ("--set", setting)]
         self._spawn("dslad", o.bin / "dslad", "--state-dir", self.state, "--jobs", self.jobs_url,
                     "--workers", self.workers_url, "--events", self.events_url, *settings)  # fmt: skip
+        hold = () if o.hold is None else ("--capacity", o.hold)
         for number in range(o.workers):
             self._spawn(f"dslad-worker-{number}", o.bin / "dslad-worker", "--connect", self.workers_url,
                         "--model", o.model, "--device", "cpu", "--dtype", o.dtype, "--threads", o.threads,
-                        "--cache-mib", o.cache_mib, "--drain-s", 5)  # fmt: skip
+                        "--cache-mib", o.cache_mib, "--drain-s", 5, *hold)  # fmt: skip
         self._await_workers()
 
     def _spawn(self, name, *command):

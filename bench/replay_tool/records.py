@@ -3,6 +3,8 @@ daemon's clock."""
 
 from dataclasses import dataclass, field
 
+from .simulator import Cost
+
 
 @dataclass
 class JobRecord:
@@ -20,10 +22,19 @@ class JobRecord:
     quality: float | None  # of the plan, by the chain's table
     exact: float | None  # mean over the job's questions
     f1: float | None
-    work_s: float | None  # engine time
+    prefill_s: float | None  # the job's share of the engine's time; None: not measured
+    decode_s: float | None
+    steps: int  # of its decoding: tokens of its longest answer
     deadline_s: float | None  # from the submit; None: none
     missed: bool | None  # its deadline; None: it has none
     why: str = ""
+
+    @property
+    def cost(self) -> Cost | None:
+        """Of the job on its plan; None unless it succeeded and was measured."""
+        if self.state != "succeeded" or self.prefill_s is None or self.decode_s is None:
+            return None
+        return Cost(self.prefill_s, self.decode_s, self.prompt_tokens, self.steps)
 
     @property
     def latency_s(self) -> float | None:

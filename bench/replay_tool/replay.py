@@ -47,8 +47,6 @@ def replay(service: Service, jobs: list[TimedWork], configuration: Configuration
         record = RunRecord(configuration.label, seed, [], first_plan=first_plan)
         record.jobs = [_record(peer, number, ids[number], job, start_ms) for number, job in enumerate(jobs)]
         record.changes = _changes(peer, configuration, start_ms)
-    if not any(job.work_s for job in record.jobs):
-        share_busy_time(record.jobs)
     record.lost = sum(job.state != "succeeded" for job in record.jobs)
     if configuration.mix is not None:
         record.detail = f"{configuration.share:.0%} of the tokens on plan {configuration.mix[1]}"
@@ -61,19 +59,6 @@ def count_doubled(database) -> int:
     answered = "SELECT id FROM job_attempts WHERE outcome = 'succeeded' GROUP BY id HAVING count(*) > 1"
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as db:
         return len(db.execute(twice, (NAME + "%",)).fetchall()) + len(db.execute(answered).fetchall())
-
-
-def share_busy_time(jobs: list[JobRecord]):
-    """For workers that do not measure their jobs' shares: each moment between a job's start and end is divided among the
-    jobs that run then. Sums up to the time in which anything ran."""
-    ran = [job for job in jobs if job.started_s is not None and job.ended_s is not None]
-    moments = sorted({moment for job in ran for moment in (job.started_s, job.ended_s)})
-    for job in ran:
-        job.work_s = 0.0
-    for begin, end in zip(moments, moments[1:]):
-        running = [job for job in ran if job.started_s <= begin and job.ended_s >= end]
-        for job in running:
-            job.work_s += (end - begin) / len(running)
 
 
 def _plan_in_force(peer, configuration):
@@ -118,7 +103,7 @@ def _record(peer, number, job_id, job, start_ms):
     references = job.work.answers
     scored = bool(references) and done
     ended_ms = info["ended_ms"]
-    work_ms = metrics.get("prefill_work_ms", 0) + metrics.get("decode_work_ms", 0)
+    measured = metrics.get("prefill_work_ms", 0) > 0
     deadline_ms = info.get("deadline_ms", 0)
     return JobRecord(
         number=number,
@@ -135,7 +120,9 @@ def _record(peer, number, job_id, job, start_ms):
         quality=metrics.get("quality") if done else None,
         exact=mean_score(exact_match, answers, references) if scored else None,
         f1=mean_score(f1, answers, references) if scored else None,
-        work_s=work_ms / 1000 or None,
+        prefill_s=metrics["prefill_work_ms"] / 1000 if measured else None,
+        decode_s=metrics["decode_work_ms"] / 1000 if measured else None,
+        steps=max((output["output_tokens"] for output in result["outputs"]), default=0),
         deadline_s=(deadline_ms - info["created_ms"]) / 1000 if deadline_ms else None,
         missed=(not done or ended_ms > deadline_ms) if deadline_ms else None,
         why=metrics.get("why", ""),

@@ -187,7 +187,8 @@ class Statistics(unittest.TestCase):
 def job(number, created, started, ended, plan=0, tokens=100, **changes):
     values = dict(number=number, id=number + 1, planned_s=created, created_s=created, started_s=started, ended_s=ended,
                   state="succeeded", attempts=1, prompt_tokens=tokens, output_tokens=10, plan=plan, quality=QUALITY[plan],
-                  exact=1.0, f1=1.0, work_s=ended - started, deadline_s=None, missed=None)  # fmt: skip
+                  exact=1.0, f1=1.0, prefill_s=ended - started, decode_s=0.0,
+                  steps=1, deadline_s=None, missed=None)  # fmt: skip
     return records.JobRecord(**{**values, **changes})
 
 
@@ -220,11 +221,6 @@ class Measures(unittest.TestCase):
         steps = measures.waiting_tokens(self.run_)
         self.assertEqual(0, steps[-1][1])
         self.assertEqual(300, max(tokens for _, tokens in steps))
-
-    def test_busy_time_is_shared_among_those_that_run(self):
-        jobs = [job(0, 0, 0, 4, work_s=None), job(1, 0, 2, 6, work_s=None), job(2, 8, 8, 9, work_s=None)]
-        replay.share_busy_time(jobs)
-        self.assertEqual([3, 3, 1], [each.work_s for each in jobs])
 
     def test_plans_between_two_measured_ones_lie_on_the_line(self):
         filled = replay.interpolated({0: 1.0, 1: None, 2: 0.9, 3: None})
@@ -284,55 +280,89 @@ class Mixes(unittest.TestCase):
         run = mixes.computed_mix(mix, static, 1, workers=1)
         self.assertEqual(2, sum(each.plan == 4 for each in run.jobs))
         self.assertAlmostEqual(0.9, measures.table_quality(run, QUALITY))
-        self.assertEqual(8, sum(each.ended_s - each.started_s for each in run.jobs))
-        self.assertTrue(all(a.ended_s <= b.started_s for a, b in zip(run.jobs, run.jobs[1:])))
+        self.assertAlmostEqual(8, run.makespan_s)
 
+
+class Simulator(unittest.TestCase):
     def test_two_workers_take_the_next_job_when_they_are_free(self):
-        jobs = [simulator.SimulatedJob(at, work) for at, work in ((0, 4), (0, 1), (0, 2), (10, 1))]
-        self.assertEqual([(0, 4), (0, 1), (1, 3), (10, 11)], simulator.simulate(jobs, 2))
+        spans = simulator.serial_spans([0, 0, 0, 10], [4, 1, 2, 1], 2)
+        self.assertEqual([(0, 4), (0, 1), (1, 3), (10, 11)], spans)
+
+    def test_a_job_alone_takes_its_work(self):
+        [end] = simulator.engine_ends([3.0], [simulator.Cost(2.0, 1.0, 1300, 10)], 1)
+        self.assertAlmostEqual(6.0, end)
+
+    def test_answers_are_written_while_later_documents_are_read(self):
+        # Both documents take one step of 1 s. The first job's two tokens (0.1 s each) are written in the second step,
+        # beside the other's document, and in the third.
+        cost = simulator.Cost(1.0, 0.2, 512, 2)
+        ends = simulator.engine_ends([0.0, 0.0], [cost, cost], 1)
+        self.assertAlmostEqual(1.0 + 1.1 + 0.2, ends[0])
+        self.assertAlmostEqual(1.0 + 1.1 + 0.2 + 0.1, ends[1])
+
+    def test_the_work_is_the_same_in_any_case(self):
+        rng = random.Random(3)
+        costs = [simulator.Cost(rng.uniform(0.1, 2), rng.uniform(0.1, 1), rng.randint(1, 4000), rng.randint(1, 40)) for _ in range(20)]
+        ends = simulator.engine_ends([0.0] * 20, costs, 1)
+        self.assertAlmostEqual(sum(cost.work_s for cost in costs), max(ends))
+        serial = simulator.serial_spans([0.0] * 20, [cost.work_s for cost in costs], 1)
+        self.assertLessEqual(max(end for _, end in serial), max(ends) + 1e-9)
+
+    def test_two_workers_share_the_jobs(self):
+        ends = simulator.engine_ends([0.0] * 4, [simulator.Cost(1.0, 0.5, 100, 5)] * 4, 2)
+        self.assertAlmostEqual(3.0, max(ends))
+
+
+def planned(at, tokens, works):
+    """A job whose work is all prefill of one step."""
+    return clairvoyant.PlannedJob(at, tokens, {plan: simulator.Cost(work, 0.0, 512, 1) for plan, work in works.items()})
 
 
 class Clairvoyant(unittest.TestCase):
     def test_a_case_solved_by_hand(self):
-        # Three equal jobs at once, 4 s each at plan 0 and 1 s at plan 4; half of the loss of "all at 4" is allowed, so one
-        # may be converted: with any one of them converted the last ends after 9 s.
-        jobs = [clairvoyant.PlannedJob(0.0, 100, {0: 4.0, 4: 1.0}) for _ in range(3)]
-        best = clairvoyant.best_choice(jobs, QUALITY, quality=0.9)
+        # Three equal jobs at once, 4 s each at plan 0 and 1 s at plan 4, of which the quality allows one: whichever is
+        # converted, the last ends after 9 s.
+        best = clairvoyant.bound([planned(0.0, 100, {0: 4.0, 4: 1.0}) for _ in range(3)], QUALITY, quality=0.9)
         self.assertEqual((9.0, 9.0, 1), (best.p95_s, best.makespan_s, best.plans.count(4)))
         self.assertTrue(best.exact)
 
-    def test_it_converts_the_job_that_others_wait_for(self):
+    def test_it_converts_a_job_that_waits_or_that_others_wait_for(self):
         # The first one alone is in nobody's way; of the pair at 10 s one must be cheap.
-        works = {0: 4.0, 4: 1.0}
-        jobs = [clairvoyant.PlannedJob(at, 100, works) for at in (0.0, 10.0, 10.0)]
-        best = clairvoyant.best_choice(jobs, QUALITY, quality=1 - 0.2 / 3)
+        jobs = [planned(at, 100, {0: 4.0, 4: 1.0}) for at in (0.0, 10.0, 10.0)]
+        best = clairvoyant.bound(jobs, QUALITY, quality=1 - 0.2 / 3)
         self.assertEqual((0, 5.0), (best.plans[0], best.p95_s))
 
     def test_a_quality_that_no_choice_has(self):
-        jobs = [clairvoyant.PlannedJob(0.0, 100, {4: 1.0})]
-        self.assertIsNone(clairvoyant.best_choice(jobs, QUALITY, quality=0.9))
+        self.assertIsNone(clairvoyant.bound([planned(0.0, 100, {4: 1.0})], QUALITY, quality=0.9))
 
     def test_it_finds_what_trying_everything_finds(self):
         rng = random.Random(7)
         for workers, objective in itertools.product((1, 2), ("p95", "makespan")):
-            jobs = [clairvoyant.PlannedJob(at, rng.randint(100, 900), {plan: rng.uniform(1, 3) / (1 + plan) for plan in QUALITY})
+            jobs = [planned(at, rng.randint(100, 900), {plan: rng.uniform(1, 3) / (1 + plan) for plan in QUALITY})
                     for at in sorted(rng.uniform(0, 6) for _ in range(6))]  # fmt: skip
-            best = clairvoyant.best_choice(jobs, QUALITY, 0.93, workers, objective)
+            best = clairvoyant.bound(jobs, QUALITY, 0.93, workers, objective)
             found = best.p95_s if objective == "p95" else best.makespan_s
             self.assertAlmostEqual(self.by_trying(jobs, 0.93, workers, objective), found)
             self.assertGreaterEqual(best.quality, 0.93 - 1e-9)
 
     def by_trying(self, jobs, quality, workers, objective):
         tokens = sum(each.tokens for each in jobs)
+        arrivals = [each.arrival_s for each in jobs]
         best = float("inf")
         for plans in itertools.product(QUALITY, repeat=len(jobs)):
             if sum(QUALITY[plan] * each.tokens for plan, each in zip(plans, jobs)) < quality * tokens - 1e-9:
                 continue
-            queue = [simulator.SimulatedJob(each.arrival_s, each.work_s[plan]) for plan, each in zip(plans, jobs)]
-            spans = simulator.simulate(queue, workers)
-            latest = max(end - each.arrival_s for each, (_, end) in zip(jobs, spans))
-            best = min(best, latest if objective == "p95" else max(end for _, end in spans) - jobs[0].arrival_s)
+            spans = simulator.serial_spans(arrivals, [each.costs[plan].work_s for plan, each in zip(plans, jobs)], workers)
+            latest = max(end - arrival for arrival, (_, end) in zip(arrivals, spans))
+            best = min(best, latest if objective == "p95" else max(end for _, end in spans) - arrivals[0])
         return best
+
+    def test_in_the_simulated_engine_a_bad_choice_is_improved_and_keeps_the_quality(self):
+        jobs = [planned(at, 100, {0: 4.0, 4: 1.0}) for at in (0.0, 10.0, 10.0)]
+        plans, p95_s = clairvoyant.improved(jobs, (4, 0, 0), QUALITY, 1 - 0.2 / 3, 1)
+        self.assertEqual((1, 0), (plans.count(4), plans[0]))
+        self.assertEqual(p95_s, clairvoyant.engine_p95(jobs, plans, 1))
+        self.assertLess(p95_s, clairvoyant.engine_p95(jobs, (4, 0, 0), 1))
 
 
 def parse_page(text):
@@ -411,7 +441,7 @@ class RealRun(Folder):
             self.assertEqual([plan] * 12, [each["plan"] for each in run["jobs"]])
         for run in found["runs"]:
             self.assertGreater(run["measured"]["f1"], 0.8)
-            self.assertTrue(all(each["work_s"] > 0 and each["ended_s"] > each["created_s"] for each in run["jobs"]))
+            self.assertTrue(all(each["prefill_s"] > 0 and each["ended_s"] > each["created_s"] for each in run["jobs"]))
             self.assertTrue(all(abs(each["created_s"] - each["planned_s"]) < 30 for each in run["jobs"]))
         parse_page(html.read_text())
         self.assertEqual([], list(self.short.iterdir()))
