@@ -1,6 +1,5 @@
 """What has to be known of the machine and the model before a run: the capacity at plan 0, the plans and their quality, how
-long a token is. The same service also shows the daemon some jobs on each static plan, so that every run begins with the
-same knowledge of costs."""
+long a token is. And the jobs that a run's daemon is shown before the run, so that it knows what jobs cost."""
 
 import random
 import time

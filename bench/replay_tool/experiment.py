@@ -1,5 +1,5 @@
 """The order of things: calibrate, then for each seed every configuration, each with a daemon and workers of its own that
-begin with the same database; then the mixes, which depend on what the adaptive runs did."""
+are shown the same jobs first; then the mixes, which depend on what the adaptive runs did."""
 
 import pathlib
 import shutil
@@ -38,7 +38,6 @@ class Experiment:
                 "min_quality": options.min_quality,
             },
         )
-        self.database: pathlib.Path | None = None  # that every run begins with
         self.runs_done = 0
 
     def run(self):
@@ -66,12 +65,6 @@ class Experiment:
             machine.capacity = options.capacity or calibration.capacity(
                 service, self.workload, options.calibration_jobs, progress.say
             )
-            if options.teach_jobs:
-                lasting = [c for c in self.configurations if c.is_static]
-                calibration.teach(
-                    service, self.workload, lasting, options.teach_jobs, self.settings.policy_defaults, progress.say
-                )
-        self.database = shutil.copy(service.database, self.folder / "learnt.db")
         self.machine = machine
         self.results.quality_table = machine.quality_table
         self.results.capacity_tokens_per_s = machine.capacity
@@ -110,8 +103,9 @@ class Experiment:
     def _run(self, configuration: Configuration, trace, jobs: list[TimedWork], seed: int) -> RunRecord:
         self.progress.step(f"seed {seed}, {configuration.label}")
         self.runs_done += 1
-        service = Service(self.service_options, self.folder / f"run-{self.runs_done}", self.database)
+        service = Service(self.service_options, self.folder / f"run-{self.runs_done}")
         with service:
+            self._teach(service)
             record = replay(service, jobs, configuration, seed, self.settings, self.progress.say)
         record.doubled = count_doubled(service.database)
         record.bursts = [(burst.start_s, burst.end_s) for burst in trace.bursts]
@@ -120,6 +114,13 @@ class Experiment:
             shutil.rmtree(service.folder)
         self._keep(record)
         return record
+
+    def _teach(self, service):
+        """The daemon forgets costs when it ends, so each run's is shown the same jobs first."""
+        if self.options.teach_jobs:
+            static = [configuration for configuration in self.configurations if configuration.is_static]
+            calibration.teach(service, self.workload, static, self.options.teach_jobs, self.settings.policy_defaults,
+                              self.progress.say)  # fmt: skip
 
     def _run_mixes(self, adaptive, run, static, trace, jobs, seed):
         quality = measures.table_quality(run, self.machine.quality_table)

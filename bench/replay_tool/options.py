@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--capacity", type=_positive, metavar="TOKENS_PER_S",
                       help="prompt tokens a second at plan 0, instead of measuring")
     load.add_argument("--calibration-jobs", type=_count, default=24, help="jobs that measure the capacity (24)")
-    load.add_argument("--teach-jobs", type=_not_negative_count, default=4,
-                      help="jobs on each static plan before the runs, from which the daemon learns costs (4)")
+    load.add_argument("--teach-jobs", type=_not_negative_count, default=3,
+                      help="jobs on each static plan before each run, from which the daemon learns costs (3)")
     load.add_argument("--text", type=Path, nargs="+", metavar="FILE",
                       help="plain text for documents, for another model than the demo's")
     terms = p.add_argument_group("terms, in seconds before they are divided by --time-scale")

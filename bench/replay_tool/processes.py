@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -48,9 +47,9 @@ def new_folder() -> pathlib.Path:
 
 class Service:
     """A daemon and workers as children, with their state in `folder`. A context manager: started on entry, stopped on
-    exit. `database`: a database to begin with, of a service that was stopped."""
+    exit."""
 
-    def __init__(self, options: ServiceOptions, folder: pathlib.Path, database: pathlib.Path | None = None):
+    def __init__(self, options: ServiceOptions, folder: pathlib.Path):
         self.options, self.folder = options, folder
         self.state = folder / "state"
         self.jobs_url, self.workers_url, self.events_url = (
@@ -58,8 +57,6 @@ class Service:
         )
         self.children: list[tuple[str, subprocess.Popen]] = []
         self.state.mkdir(parents=True)
-        if database is not None:
-            shutil.copy(database, self.database)
 
     @property
     def database(self) -> pathlib.Path:
