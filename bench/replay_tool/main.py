@@ -14,7 +14,7 @@ from .places import wire
 from .processes import new_folder
 from .progress import Progress
 from .results import Results, write_json
-from .table import rows_of, show, verdicts
+from .table import Compared, rows_of, show, verdicts
 
 
 def main(arguments=None) -> int:
@@ -60,8 +60,8 @@ def _report(options, results: Results, model_errors: list[float]):
     columns = measures.columns(results.quality_table)
     adaptive = [run.configuration for run in results.runs if run.configuration.split()[0] in ("threshold", "deadline")]
     results.summary = _summary(options, results)
-    results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), P95,
-                                lambda run: measures.table_quality(run, results.quality_table))  # fmt: skip
+    judged_by = Compared(P95, measures.missed_deadlines, lambda run: measures.table_quality(run, results.quality_table))
+    results.verdicts = verdicts(results.runs, list(dict.fromkeys(adaptive)), judged_by)
     if model_errors and (options.clairvoyant or options.mixes == "computed"):
         results.verdicts.append(
             f"the simulated engine's p95 is x{min(model_errors):.2f} to x{max(model_errors):.2f} of the measured one (static runs)"

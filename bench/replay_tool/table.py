@@ -1,6 +1,8 @@
 """The table of results as values: one row a configuration, over seeds. The terminal and the page show the same one."""
 
+import statistics
 from dataclasses import dataclass
+from typing import Callable
 
 from .intervals import Interval, interval, ratio_interval
 from .measures import Column
@@ -50,31 +52,43 @@ def show(rows: list[Row], columns: list[Column]) -> str:
     return text_table(header, [[row.label, *map(cell_text, row.cells, columns)] for row in rows])
 
 
-def verdicts(runs: list[RunRecord], adaptive: list[str], p95, quality) -> list[str]:
-    """For each adaptive policy, its p95 as a ratio to that of the best it has to beat, seed by seed: its mixes, and static
-    plans with the same quality or more. `p95` and `quality` measure a run."""
+@dataclass(frozen=True)
+class Compared:
+    """What a policy is judged by, each a measure of a run."""
+
+    p95: Callable[[RunRecord], float | None]
+    missed: Callable[[RunRecord], float | None]
+    quality: Callable[[RunRecord], float | None]
+
+
+def verdicts(runs: list[RunRecord], adaptive: list[str], by: Compared) -> list[str]:
+    """Each adaptive policy beside the best that it has to beat, seed by seed: its mixes, and static plans with the same
+    quality or more."""
     lines = []
     for policy in adaptive:
-        ratios = [p95(run) / best for run in runs if run.configuration == policy and p95(run)
-                  and (best := _best_rival(runs, run, p95, quality))]  # fmt: skip
-        ratio = ratio_interval(ratios)
+        pairs = [(run, _rivals(runs, run, by)) for run in runs if run.configuration == policy and run.done]
+        pairs = [(run, rivals) for run, rivals in pairs if rivals]
+        ratio = ratio_interval([by.p95(run) / min(map(by.p95, rivals)) for run, rivals in pairs])
         if ratio is None:
             continue
         mean, low, high = ratio
-        span = f" [{low:.2f}, {high:.2f}]" if len(ratios) > 1 else ""
-        lines.append(f"{policy}: p95 x{mean:.2f}{span} of the best static plan, or mix of two, with the same quality or more"
-                     f" ({len(ratios)} seed{'s' if len(ratios) > 1 else ''}; below 1 is better)")  # fmt: skip
+        span = f" [{low:.2f}, {high:.2f}]" if len(pairs) > 1 else ""
+        line = f"{policy}: p95 x{mean:.2f}{span} of the best static plan, or mix of two, with the same quality or more"
+        if all(by.missed(run) is not None for run, _ in pairs):
+            own = statistics.fmean(by.missed(run) for run, _ in pairs)
+            best = statistics.fmean(min(map(by.missed, rivals)) for _, rivals in pairs)
+            line += f"; it missed {own:.1%} of the deadlines, the best of those {best:.1%}"
+        lines.append(f"{line} ({len(pairs)} seed{'s' if len(pairs) > 1 else ''})")
     return lines
 
 
-def _best_rival(runs, run, p95, quality):
-    times = [p95(other) for other in runs if other.seed == run.seed and _is_rival(other, run, quality)]
-    return min((time for time in times if time), default=None)
+def _rivals(runs, run, by):
+    """Those of the same seed that have a result."""
+    return [other for other in runs if other.seed == run.seed and other.done and _is_rival(other, run, by.quality)]
 
 
 def _is_rival(other, run, quality):
     name = other.configuration
     if name.startswith("mix "):
         return name.endswith(f" for {run.configuration}")
-    fixed = name.split()[0] in ("static", "manual")
-    return fixed and bool(other.done) and quality(other) >= quality(run) - SAME_QUALITY
+    return name.split()[0] in ("static", "manual") and quality(other) >= quality(run) - SAME_QUALITY
