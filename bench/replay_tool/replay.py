@@ -62,7 +62,7 @@ def count_doubled(database) -> int:
 
 
 def _plan_in_force(peer, configuration):
-    if configuration.policy == "manual":
+    if not configuration.adaptive:
         return configuration.plan
     return peer.request("policy_show")["plan"]
 
@@ -130,8 +130,8 @@ def _record(peer, number, job_id, job, start_ms):
 
 
 def _changes(peer, configuration, start_ms):
-    if configuration.policy == "manual":
-        return []
+    if not configuration.adaptive:
+        return []  # what the history may have is the start of the policy itself
     history = peer.request("policy_history", {"limit": HISTORY_LIMIT})["changes"]
     changes = [
         PlanChange((change["time_ms"] - start_ms) / 1000, change["from"], change["to"], change["why"])
