@@ -87,7 +87,7 @@ def _summary(options, results: Results) -> list[str]:
     bad = sum(run.lost + run.doubled for run in results.runs)
     lines = [
         f"{results.trace}: {len(results.runs[0].jobs)} jobs a run{' of the first seed' if several else ''}, offered load "
-        f"{load:.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s).",
+        f"{load:.2f} of the capacity at plan 0 ({results.capacity_tokens_per_s:.0f} prompt tokens/s) until the last job came.",
         f"{options.workers} worker{'s' if options.workers > 1 else ''}, {options.dtype}; "
         + (f"deadline {options.deadline / scale:.1f} s from the submit. " if options.deadline else "no deadlines. ")
         + (f"Means over {seeds} seeds ± half of the 95% interval. " if several else "")

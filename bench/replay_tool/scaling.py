@@ -59,7 +59,7 @@ def without_times(name: str, arrivals: list[Arrival], seed: int, rate: float, du
 
 
 def offered_load(trace: Trace, capacity: float) -> float:
-    """Prompt tokens a second of the whole trace, as a share of `capacity` (the same unit)."""
+    """Prompt tokens a second until the last job comes, as a share of `capacity` (the same unit)."""
     last_s = trace.arrivals[-1].at_s if trace.arrivals else 0.0
     return total_tokens(trace.arrivals) / capacity / last_s if last_s > 0 else math.inf
 
