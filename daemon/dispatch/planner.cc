@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -12,10 +13,11 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr std::uint32_t kLooksAhead = 1'000;    // jobs of a queue that a decision sees
-constexpr std::int64_t kSoonestMs = 20;         // between two decisions
-constexpr std::int64_t kShareOfTime = 20;       // at most so many times as long as a decision takes
-constexpr std::int64_t kLatestMs = 1'000;       // between two decisions, though nothing changed but the time
+constexpr std::uint32_t kLooksAhead = 1'000;  // jobs of a queue that a decision sees
+constexpr std::int64_t kSoonestMs = 20;       // between two decisions
+constexpr std::int64_t kShareOfTime = 20;     // at most so many times as long as a decision takes
+constexpr std::int64_t kLatestMs = 1'000;     // between two decisions, though nothing changed but the time
+constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
 std::string host_of(const std::string& worker_name) {
@@ -145,15 +147,16 @@ std::vector<policy::WorkerFacts> Planner::workers() const {
     if (worker->hello.capacity == 0) continue;  // it stops
     policy::WorkerFacts& facts = all.emplace_back(facts_of(*worker));
     const auto model = costs_.find(facts.speed_key);
-    if (model != costs_.end()) facts.busy_ms = work_left(model->second, facts, *worker);
+    if (model != costs_.end()) facts.busy_ms = work_left(model->second, facts, *worker, kEveryJob);
   }
   return all;
 }
 
 double Planner::work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
-                          const WorkerState& worker) const {
+                          const WorkerState& worker, schema::JobId last) {
   double left_ms = 0;
   for (const auto& [id, held] : worker.jobs) {
+    if (id > last) break;
     const policy::JobSize size = size_of(held.job);
     const std::uint32_t plan = held.plan.value_or(worker.hello.plan);
     policy::Work work = model.of(size, facts.shape(plan));
@@ -300,23 +303,25 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
                             std::vector<Admission>& admissions) {
   const std::int64_t now_ms = clock_.wall_ms();
   std::vector<QueuedJob> all = snapshot_.jobs;
-  schema::JobId number = 0;  // negative ones stand for those that have none yet
+  // Those that have no number yet come behind all that have one.
+  constexpr schema::JobId kUnnumbered = schema::JobId{1} << 62;
   for (const schema::JobRequest& request : jobs) {
     all.push_back(queued(request, client, now_ms));
-    all.back().id = --number;
+    all.back().id = kUnnumbered + static_cast<schema::JobId>(all.size() - snapshot_.jobs.size() - 1);
   }
   const policy::Verdict verdict = run(all);
   for (const policy::Decision& one : verdict.decisions) {
-    if (one.id >= 0) continue;
-    const auto index = static_cast<std::size_t>(-one.id - 1);
+    if (one.id < kUnnumbered) continue;
+    const auto index = static_cast<std::size_t>(one.id - kUnnumbered);
     admissions[index].finish_ms = wall(one.finish_ms);
     if (!one.late || jobs[index].terms.best_effort) continue;
-    admissions[index].refusal = Error{
-        ErrorCode::kRefused,
-        fmt::format(
-            "its deadline is in {} ms and the earliest that it could be done is in about {} ms; give it "
-            "more time, or take it as best effort",
-            jobs[index].terms.deadline_in_ms, *one.finish_ms - clock_.steady_ms())};
+    admissions[index].refusal =
+        Error{ErrorCode::kRefused,
+              fmt::format(
+                  "its deadline is in {:.1f} s and the earliest that it could be done is in about {:.1f} s; "
+                  "give it more time, or ask for best effort (dslactl submit --best-effort)",
+                  static_cast<double>(jobs[index].terms.deadline_in_ms) / 1000,
+                  static_cast<double>(*one.finish_ms - clock_.steady_ms()) / 1000)};
   }
 }
 
@@ -345,6 +350,15 @@ std::optional<Forecast> Planner::forecast(schema::JobId job) const {
   return found->second;
 }
 
+std::int64_t Planner::running_finish(schema::JobId job) const {
+  const WorkerState* worker = std::as_const(table_).by_job(job);
+  if (worker == nullptr) return 0;
+  const policy::WorkerFacts facts = facts_of(*worker);
+  const auto model = costs_.find(facts.speed_key);
+  if (model == costs_.end()) return 0;
+  return clock_.wall_ms() + std::llround(work_left(model->second, facts, *worker, job));
+}
+
 schema::PolicyReply Planner::report() const {
   schema::PolicyReply reply;
   reply.policy = settings_.kind;
@@ -352,9 +366,15 @@ schema::PolicyReply Planner::report() const {
   reply.min_quality = settings_.min_quality;
   reply.target_drain_ms = static_cast<std::uint64_t>(settings_.target_drain_ms);
   reply.dwell_ms = static_cast<std::uint64_t>(settings_.dwell_ms);
-  reply.plan = history_.level;
-  reply.since_ms = since_ms_;
-  reply.why = why_;
+  if (settings_.kind == policy::PolicyKind::kManual) {
+    for (const WorkerState* worker : table_.connected())
+      reply.plan = std::max(reply.plan, worker->hello.plan);
+    reply.why = "set by hand";
+  } else {
+    reply.plan = history_.level;
+    reply.since_ms = since_ms_;
+    reply.why = why_;
+  }
   reply.waiting_jobs = snapshot_.queued;
   reply.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict_.waiting_tokens));
   reply.drain_ms = static_cast<std::uint64_t>(std::llround(verdict_.drain_ms));

@@ -70,6 +70,8 @@ class Planner {
   // The plan in force that the policy wants of this worker.
   [[nodiscard]] std::uint32_t plan_for(const WorkerState& worker) const;
   [[nodiscard]] std::optional<Forecast> forecast(schema::JobId job) const;
+  // When a job that a worker has is expected to end, after those that came before it there; 0: not known.
+  [[nodiscard]] std::int64_t running_finish(schema::JobId job) const;
   [[nodiscard]] schema::PolicyReply report() const;
   [[nodiscard]] std::vector<schema::CostModelInfo> cost_models() const;
 
@@ -81,8 +83,9 @@ class Planner {
   using Forecasts = std::map<schema::JobId, Forecast>;
 
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
-  [[nodiscard]] double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
-                                 const WorkerState& worker) const;
+  // Of the jobs that the worker has, up to the id `last`.
+  static double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
+                          const WorkerState& worker, schema::JobId last);
   // From the wall clock to the axis of the policy, and back.
   [[nodiscard]] std::int64_t steady(std::int64_t wall_ms) const;
   [[nodiscard]] std::int64_t wall(std::optional<std::int64_t> steady_ms) const;

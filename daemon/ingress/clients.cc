@@ -280,6 +280,8 @@ void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
   answer<schema::JobVerdict>(
       asker, [id = request.id](Database& db) { return read_verdict(db, id); },
       [this](schema::JobVerdict verdict) {
+        if (verdict.state == schema::JobState::kRunning)
+          verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);
         if (verdict.state != schema::JobState::kQueued) return verdict;
         const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
         if (!forecast) {
@@ -327,7 +329,10 @@ void Clients::drain() {
 }
 
 void Clients::add_progress(JobInfo& info) const {
-  if (info.state == schema::JobState::kRunning) info.progress = parts_.dispatcher.progress(info.id);
+  if (info.state == schema::JobState::kRunning) {
+    info.progress = parts_.dispatcher.progress(info.id);
+    info.finish_ms = parts_.dispatcher.planner().running_finish(info.id);
+  }
   if (info.state != schema::JobState::kQueued) return;
   const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(info.id);
   if (!forecast) return;

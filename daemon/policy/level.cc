@@ -46,7 +46,7 @@ void follow_level(const Settings& settings, std::int64_t now_ms, Verdict& verdic
   if (settings.kind == PolicyKind::kThreshold || settings.kind == PolicyKind::kManual) return;
   if (settings.kind == PolicyKind::kStatic) {
     if (history.level != settings.static_plan)
-      set_level(settings.static_plan, now_ms, "set by hand", verdict);
+      set_level(settings.static_plan, now_ms, "it is the static plan", verdict);
     return;
   }
   const std::uint32_t needed = largest_needed(verdict);

@@ -122,8 +122,9 @@ class Relief {
     }
   }
 
-  // A deadline that is missed whatever is done is no reason to degrade anybody; a target is worth coming
-  // near.
+  // A deadline that is missed whatever is done is no reason to degrade anybody else; the job itself goes on
+  // its cheapest plan, to be as little late, and as little in the way of others, as it can. A target is worth
+  // coming near.
   void give_up_the_hopeless(bool deadlines) {
     for (const Jobs& pool : pools_) {
       std::optional<std::size_t> last;
@@ -132,6 +133,7 @@ class Relief {
         if (candidate.has_deadline != deadlines || candidate.soonest_ms <= candidate.due_ms + kNothing)
           continue;
         given_up_[i] = true;
+        if (deadlines) set(i, cheapest_[i], i);
         last = i;
       }
       if (last && !deadlines) make_cheapest(*last);

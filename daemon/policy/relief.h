@@ -10,7 +10,7 @@ namespace dslad::daemon::policy {
 
 // Raises `at` of candidates, which are in the order in which they run, and says in `raised_for` what for.
 // Deadlines are served before the target of jobs without one; a deadline that nothing can save raises
-// nothing, a target that cannot be reached is approached. Sets `soonest_ms`, too.
+// its own job alone, a target that cannot be reached is approached. Sets `soonest_ms`, too.
 void relieve(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
 
 }  // namespace dslad::daemon::policy
