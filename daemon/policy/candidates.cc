@@ -89,6 +89,20 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   }
 }
 
+// A schedule has jobs run one after the other. Those that share a worker's time end later than so: a job
+// among B by the work of (B - 1) / 2 of them.
+double Candidates::margin(const Candidate& candidate) const {
+  constexpr double kMostOfTime = 0.25;
+  double batch = 1;
+  for (const Cost& cost : costs_) {
+    if (cost.model != nullptr) batch = std::max(batch, cost.model->batch());
+  }
+  double least_ms = Candidate::kNever;
+  for (std::size_t plan = 0; plan < candidate.plans.size(); ++plan)
+    least_ms = std::min(least_ms, candidate.least_work(plan));
+  return std::max(0.0, std::min((batch - 1) / 2 * least_ms, kMostOfTime * candidate.due_ms));
+}
+
 Candidate Candidates::of(const WaitingJob& job) {
   Candidate made;
   made.job = &job;
@@ -115,6 +129,8 @@ Candidate Candidates::of(const WaitingJob& job) {
       made.work_ms.push_back(work_ms);
     }
   }
+  made.aim_ms = made.due_ms;
+  if (made.has_deadline && made.placeable()) made.aim_ms -= margin(made);
   return made;
 }
 

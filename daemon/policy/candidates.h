@@ -45,6 +45,7 @@ class Candidates {
   };
   static Cost cost_of(const WorkerFacts& worker, const std::vector<WorkerFacts>& workers,
                       const CostModels& costs);
+  [[nodiscard]] double margin(const Candidate& candidate) const;
   void find_options(const WaitingJob& job, std::size_t worker, std::vector<Option>& options) const;
 
   const std::vector<WorkerFacts>& workers_;

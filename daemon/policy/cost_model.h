@@ -76,6 +76,7 @@ class CostModel {
   [[nodiscard]] double error(double share) const;
   [[nodiscard]] double bytes_per_token() const { return bytes_per_token_; }
   [[nodiscard]] double output_share() const { return output_share_; }
+  [[nodiscard]] double batch() const { return batch_; }    // sequences in a step, of late
   [[nodiscard]] std::vector<double> coefficients() const;  // a, b, c, d, e, f, g
 
   // As coefficients() and the others gave them: a model that predicts the same until it learns. For

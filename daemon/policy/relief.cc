@@ -117,8 +117,10 @@ class Relief {
   void find_soonest() {
     std::vector<double> free_ms = free_ms_;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
-      if (candidates_[i].placeable())
-        candidates_[i].soonest_ms = place(candidates_[i], cheapest_[i], free_ms).finish_ms;
+      Candidate& candidate = candidates_[i];
+      if (!candidate.placeable()) continue;
+      candidate.soonest_ms = place(candidate, cheapest_[i], free_ms).finish_ms;
+      candidate.aim_ms = std::max(candidate.aim_ms, candidate.soonest_ms);  // no more than can be had
     }
   }
 
@@ -166,7 +168,7 @@ class Relief {
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       const Candidate& candidate = candidates_[i];
       if (!candidate.placeable()) continue;
-      const double late_ms = place(candidate, candidate.at, scratch_ms_).finish_ms - candidate.due_ms;
+      const double late_ms = place(candidate, candidate.at, scratch_ms_).finish_ms - candidate.aim_ms;
       if (given_up_[i] || candidate.has_deadline != deadlines || late_ms <= kNothing) continue;
       late_.push_back(i);
       if (late_ms > most_ms) latest = i;
@@ -185,7 +187,7 @@ class Relief {
       if (i > late) break;
       finish_ms = place(candidates_[i], plan_of(i), scratch_ms_).finish_ms;
     }
-    return finish_ms <= candidates_[late].due_ms + kNothing;
+    return finish_ms <= candidates_[late].aim_ms + kNothing;
   }
 
   // Clients in the way of the job, by their tokens there: the most first. Sets `rank_of_`, too.

@@ -21,6 +21,7 @@ struct Candidate {
   std::size_t at = 0;                // of `plans`: what is decided
   double tokens = 0;                 // of the prompt, expected
   double due_ms = 0;                 // from now
+  double aim_ms = 0;                 // by when it should end: some time before a deadline; from now
   bool has_deadline = false;         // else `due_ms` is the target's
   double soonest_ms = 0;             // its end, were it and all before it as cheap as can be; from now
   std::optional<std::size_t> raised_for;  // the candidate that would be late, were this one not made cheaper

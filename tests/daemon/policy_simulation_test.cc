@@ -7,7 +7,6 @@
 namespace dslad::daemon::policy {
 namespace {
 
-using test::kDay_ms;
 using test::set_deadline;
 using test::Trace;
 
@@ -61,7 +60,7 @@ TEST_F(PolicySimulation, WithoutJobsOrWorkersNothingHappens) {
 }
 
 TEST_F(PolicySimulation, NoiseAtSixtyPercentOfTheCapacityChangesNothing) {
-  Trace(scenario_, 3).poisson(0, kDay_ms, 0.6);
+  Trace(scenario_, 3).poisson(0, 4 * 3'600'000, 0.6);
   scenario_.workers[0].noise = 0.2;
   scenario_.learns = true;
   const Summary summary = run();
