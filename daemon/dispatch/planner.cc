@@ -321,7 +321,7 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
                   "its deadline is in {:.1f} s and the earliest that it could be done is in about {:.1f} s; "
                   "give it more time, or ask for best effort (dslactl submit --best-effort)",
                   static_cast<double>(jobs[index].terms.deadline_in_ms) / 1000,
-                  static_cast<double>(*one.finish_ms - clock_.steady_ms()) / 1000)};
+                  static_cast<double>(one.soonest_ms.value_or(*one.finish_ms) - clock_.steady_ms()) / 1000)};
   }
 }
 

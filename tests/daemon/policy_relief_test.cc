@@ -133,8 +133,8 @@ TEST_F(ReliefTest, NothingIsPromisedWhereNothingIsKnown) {
   EXPECT_TRUE(admit(another(1)).in_time);
 }
 
-// On one worker, whatever waits: a deadline is met if any plans meet it; for whom it is made cheaper is late
-// on plan 0 and runs no earlier; and where one client's jobs are enough, no other client's are touched.
+// On one worker, whatever waits: a deadline is met if any plans meet it; the job for which another one is
+// made cheaper is late on plan 0, runs no earlier than it, and is in time thereby.
 TEST_F(ReliefTest, OfAnyQueueTheRightJobsAreMadeCheaper) {
   for (unsigned seed = 0; seed < 1'000; ++seed) {
     SCOPED_TRACE(seed);
@@ -159,7 +159,7 @@ TEST_F(ReliefTest, OfAnyQueueTheRightJobsAreMadeCheaper) {
       if (!one.raised_for) continue;
       ASSERT_GE(place[*one.raised_for], i);
       ASSERT_TRUE(plain.decisions[place[*one.raised_for]].late);
-      ASSERT_FALSE(one.late && *one.raised_for == one.id);
+      ASSERT_TRUE(*one.raised_for == one.id || !verdict.decisions[place[*one.raised_for]].late);
     }
   }
 }
