@@ -132,6 +132,9 @@ void Clients::on(const Asker& asker, schema::Submit request) {
       [this, asker, finish_ms = std::move(finish_ms)](Result<schema::Submitted> submitted) {
         if (!submitted) return refuse(asker, submitted.error());
         submitted->finish_ms = finish_ms;
+        for (std::size_t i = 0; i < submitted->ids.size(); ++i) {
+          if (submitted->duplicates[i]) submitted->finish_ms[i] = 0;  // nothing was said of the first
+        }
         reply(asker, *submitted);
         for (std::size_t i = 0; i < submitted->ids.size(); ++i) {
           const bool duplicate = submitted->duplicates[i];

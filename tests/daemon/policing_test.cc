@@ -146,7 +146,9 @@ TEST_F(Policing, JobsOfAPlanThatFailedRunOnPlanZeroAndOthersOnWhatIsLeft) {
   EXPECT_EQ(test::query_text(db_, "SELECT reason FROM conversion_events WHERE to_state = 'failed'"),
             "worker w cannot use it: it went wrong");
   for (const schema::Assign& given : before) {
-    if (given.lease.job == first.job) EXPECT_EQ(given.plan, 0U);
+    if (given.lease.job == first.job) {
+      EXPECT_EQ(given.plan, 0U);
+    }
     dispatcher_.on_result("w", done(given.lease, 1'000, given.plan.value_or(9)));
   }
   for (std::size_t done_jobs = before.size(); done_jobs < 40;) {
