@@ -55,6 +55,7 @@ void Dispatcher::on_hello(const std::string& peer, std::uint64_t request_id, sch
   WorkerState& worker = admit(peer, hello);
   send(peer, schema::Welcome{config_.lease_ms, config_.heartbeat_ms}, request_id);
   reconcile_leases(worker, hello.leases);
+  recall_costs(worker);
   announce(worker);
   fill_all();
 }
@@ -95,6 +96,20 @@ void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>&
     worker.jobs.erase(lease.job);
     end_lease(lease, LeaseEnd::kGivenBack, fmt::format("worker {} did not get it", worker.hello.name));
   }
+}
+
+// What is known of workers' speed is in the records of the jobs that they ran.
+void Dispatcher::recall_costs(const WorkerState& worker) {
+  constexpr std::uint32_t kLatest = 200;
+  if (planner_.knows(worker)) return;
+  queue_.post<std::vector<WorkDone>>(
+      [digest = worker.hello.model_digest, edition = worker.hello.edition](Database& db) {
+        return latest_work(db, digest, edition, kLatest);
+      },
+      [this, instance = worker.hello.instance](const Result<std::vector<WorkDone>>& done) {
+        const WorkerState* state = table_.by_instance(instance);
+        if (state != nullptr && done) planner_.recall(*state, *done);  // an error: new jobs teach it
+      });
 }
 
 void Dispatcher::announce(WorkerState& worker) {

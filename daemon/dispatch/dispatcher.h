@@ -86,6 +86,7 @@ class Dispatcher {
   WorkerState& admit(const std::string& peer, const schema::Hello& hello);
   void reconcile_leases(WorkerState& worker, const std::vector<schema::Lease>& held);
   void announce(WorkerState& worker);
+  void recall_costs(const WorkerState& worker);
   void bring_to_latest(const std::optional<WantedPlan>& stored, const std::string& instance);
   void bring_to(const AskedPlan& asked, const std::string& instance,
                 const std::optional<WantedPlan>& otherwise);

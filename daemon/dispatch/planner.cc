@@ -7,7 +7,6 @@
 #include <set>
 #include <utility>
 
-#include "daemon/store/job_reads.h"
 #include "schema/process/log.h"
 
 namespace dslad::daemon {
@@ -22,6 +21,13 @@ constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are rem
 
 std::string host_of(const std::string& worker_name) {
   return worker_name.substr(0, worker_name.find(':'));
+}
+
+// Of a label host:pid:device.
+std::string device_of(const std::string& worker_name) {
+  const std::size_t pid = worker_name.find(':');
+  const std::size_t device = pid == std::string::npos ? pid : worker_name.find(':', pid + 1);
+  return device == std::string::npos ? "" : worker_name.substr(device + 1);
 }
 
 std::string speed_key(const schema::Hello& hello) {
@@ -338,6 +344,19 @@ void Planner::finished(const WorkerState& worker, const QueuedJob& job, const sc
   seen.work = {metrics.prefill_work_ms, metrics.decode_work_ms};
   seen.batch = metrics.batch;
   costs_[facts.speed_key].learn(seen);
+}
+
+bool Planner::knows(const WorkerState& worker) const {
+  return costs_.contains(speed_key(worker.hello));
+}
+
+void Planner::recall(const WorkerState& worker, const std::vector<WorkDone>& done) {
+  if (knows(worker)) return;
+  for (auto one = done.rbegin(); one != done.rend(); ++one) {
+    if (host_of(one->worker) == host_of(worker.hello.name) &&
+        device_of(one->worker) == device_of(worker.hello.name))
+      finished(worker, one->job, one->metrics);
+  }
 }
 
 std::uint32_t Planner::plan_for(const WorkerState& worker) const {

@@ -16,6 +16,7 @@
 #include "daemon/clock.h"
 #include "daemon/dispatch/worker_table.h"
 #include "daemon/policy/policy.h"
+#include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "daemon/store/queue.h"
 #include "schema/client_messages.h"
@@ -69,6 +70,11 @@ class Planner {
 
   // The plan in force that the policy wants of this worker.
   [[nodiscard]] std::uint32_t plan_for(const WorkerState& worker) const;
+  // Whether something is known of the speed of workers like this one.
+  [[nodiscard]] bool knows(const WorkerState& worker) const;
+  // Learns from what workers like this one did before a restart (the latest first), unless something is
+  // known.
+  void recall(const WorkerState& worker, const std::vector<WorkDone>& done);
   [[nodiscard]] std::optional<Forecast> forecast(schema::JobId job) const;
   // When a job that a worker has is expected to end, after those that came before it there; 0: not known.
   [[nodiscard]] std::int64_t running_finish(schema::JobId job) const;

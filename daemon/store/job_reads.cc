@@ -183,6 +183,35 @@ Result<schema::JobVerdict> read_verdict(Database& db, JobId id) {
   return verdict;
 }
 
+Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model_digest,
+                                          const std::string& edition, std::uint32_t limit) {
+  std::vector<WorkDone> done;
+  // Looks no further back than so many jobs: others may have had them all.
+  Query query(
+      db,
+      "SELECT a.worker, j.bytes, j.questions, j.max_tokens, a.plan, a.prompt_tokens, a.output_tokens, "
+      "a.prefill_work_ms, a.decode_work_ms, a.batch FROM attempts a JOIN jobs j ON j.id = a.job_id "
+      "WHERE a.job_id > (SELECT coalesce(max(id), 0) - 5000 FROM jobs) AND a.outcome = 'succeeded' "
+      "AND a.model_digest = ? AND coalesce(a.edition, '') = ? AND a.prefill_work_ms > 0 "
+      "ORDER BY a.job_id DESC LIMIT ?",
+      model_digest, edition, limit);
+  while (query.next()) {
+    WorkDone& one = done.emplace_back();
+    one.worker = query.text(0);
+    one.job.bytes = static_cast<std::uint64_t>(query.integer(1));
+    one.job.questions = static_cast<std::uint32_t>(query.integer(2));
+    one.job.max_tokens = static_cast<std::uint32_t>(query.integer(3));
+    one.metrics.plan = static_cast<std::uint32_t>(query.integer(4));
+    one.metrics.prompt_tokens = static_cast<std::uint64_t>(query.integer(5));
+    one.metrics.output_tokens = static_cast<std::uint64_t>(query.integer(6));
+    one.metrics.prefill_work_ms = query.real(7);
+    one.metrics.decode_work_ms = query.real(8);
+    one.metrics.batch = query.real(9);
+  }
+  if (!query.status()) return query.status().error();
+  return done;
+}
+
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
   const std::int64_t before =
       request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();

@@ -24,6 +24,16 @@ Result<schema::JobResult> read_result(Database& db, schema::JobId id);
 // Which plan the job has or had, and why, as far as it is stored: nothing of one that was never leased.
 Result<schema::JobVerdict> read_verdict(Database& db, schema::JobId id);
 
+// What a job was and what it cost, of the latest that succeeded on this edition of a model's chain; the
+// latest first.
+struct WorkDone {
+  std::string worker;  // its label
+  QueuedJob job;       // its sizes alone
+  schema::JobMetrics metrics;
+};
+Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model_digest,
+                                          const std::string& edition, std::uint32_t limit);
+
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request);
 Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by state
 

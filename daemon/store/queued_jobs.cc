@@ -5,12 +5,12 @@
 namespace dslad::daemon {
 namespace {
 
-// The columns of read_row, in its order.
+// The columns of read_queued, in its order.
 #define DSLAD_QUEUED_ROW                                                                               \
   "id, client, model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
   "bytes, questions, max_tokens, needs_context, needs_cache_bytes"
 
-QueuedJob read_row(const Query& row) {
+QueuedJob read_queued(const Query& row) {
   QueuedJob job;
   job.id = row.integer(0);
   job.client = row.text(1);
@@ -51,7 +51,7 @@ Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::
                   "?2") "ORDER BY priority DESC, due_ms, id LIMIT ?6",
               by.model, by.model_digest, now_ms, or_plenty(by.context), or_plenty(by.cache_bytes), limit);
   std::vector<QueuedJob> jobs;
-  while (query.next()) jobs.push_back(read_row(query));
+  while (query.next()) jobs.push_back(read_queued(query));
   if (!query.status()) return query.status().error();
   return jobs;
 }

@@ -260,6 +260,32 @@ TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
   EXPECT_EQ(models[0].coefficients.size(), 7U);
 }
 
+TEST_F(Policing, WhatWorkersDidBeforeARestartIsRecalled) {
+  connect_worker("host:1:cpu");
+  for (int i = 0; i < 3; ++i) {
+    submit(document());
+    for (const schema::Assign& assign : outbox_.take<schema::Assign>("host:1:cpu")) {
+      schema::WorkerResult result = done(assign.lease);
+      result.metrics.edition = "e1";
+      dispatcher_.on_result("host:1:cpu", result);
+    }
+  }
+  Dispatcher next{config_, clock_, queue_, outbox_, feed_};
+  const auto jobs_after = [&](const std::string& name, const std::string& edition) {
+    schema::Hello message = hello(name, name, 4);
+    message.edition = edition;
+    next.on_hello(name, 1, message);
+    std::uint64_t jobs = 0;
+    for (const schema::CostModelInfo& model : next.planner().cost_models()) jobs += model.jobs;
+    return jobs;
+  };
+  EXPECT_EQ(jobs_after("other:2:cpu", "e1"), 0U);  // another machine
+  EXPECT_EQ(jobs_after("host:2:cuda:0", "e1"), 0U);
+  EXPECT_EQ(jobs_after("host:2:cpu", "e2"), 0U);  // other layers
+  EXPECT_EQ(jobs_after("host:2:cpu", "e1"), 3U);
+  EXPECT_EQ(jobs_after("host:3:cpu", "e1"), 3U);  // nothing twice
+}
+
 TEST_F(Policing, AWorkerThatRefusesThePlanIsNotAskedAgainAndAgain) {
   connect_worker();
   teach();
