@@ -55,9 +55,8 @@ class Trace {
   // Jobs of 2,000 tokens, `a_second` of them on average.
   void poisson(std::int64_t from_ms, std::int64_t to_ms, double a_second) {
     std::exponential_distribution<double> gap(a_second / 1'000);
-    for (double at_ms = static_cast<double>(from_ms) + gap(random_); at_ms < static_cast<double>(to_ms);
-         at_ms += gap(random_))
-      add(std::llround(at_ms));
+    auto at_ms = static_cast<double>(from_ms);
+    while ((at_ms += gap(random_)) < static_cast<double>(to_ms)) add(std::llround(at_ms));
   }
 
   // For `on_ms`, then `off_ms` of nothing, so many times.
