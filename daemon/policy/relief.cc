@@ -252,8 +252,8 @@ class Relief {
 
   // The last step may have been a large one, so that some before it are not needed any more.
   void undo_needless(const std::vector<Step>& steps, std::size_t count, std::size_t late) {
-    constexpr std::size_t kMostTries = 16;
-    for (std::size_t tries = 0; tries < kMostTries && tries < count; ++tries) {
+    constexpr std::size_t kMostUndone = 16;
+    for (std::size_t tries = 0; tries < kMostUndone && tries < count; ++tries) {
       const Step& step = steps[count - 1 - tries];
       if (trial_[step.candidate] != step.to) continue;
       trial_[step.candidate] = step.from;
