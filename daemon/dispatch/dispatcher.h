@@ -100,6 +100,7 @@ class Dispatcher {
   [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker);
   void end_lease(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   void ask_plan(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker);
+  void take_by_hand();
   void policy_changed(const schema::PolicyChange& change);
   void follow_policy();
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);

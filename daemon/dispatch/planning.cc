@@ -14,11 +14,7 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
                "no worker is connected, so nobody can take the plan; start a dslad-worker"});
     return;
   }
-  if (planner_.settings().kind != policy::PolicyKind::kManual) {
-    schema::SetPolicy by_hand;
-    by_hand.policy = schema::PolicyKind::kManual;
-    set_policy(by_hand, [](const Result<schema::PolicyReply>&) {});
-  }
+  if (planner_.settings().kind != policy::PolicyKind::kManual) take_by_hand();
   const AskedPlan asked{request, ++generation_, true};
   std::vector<std::string> instances;
   instances.reserve(workers.size());

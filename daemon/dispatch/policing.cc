@@ -32,6 +32,22 @@ void Dispatcher::set_policy(const schema::SetPolicy& request, PolicyDone done) {
       });
 }
 
+// At once: a policy that stayed until this is stored would take the plan back.
+void Dispatcher::take_by_hand() {
+  schema::SetPolicy by_hand;
+  by_hand.policy = schema::PolicyKind::kManual;
+  policy::Settings settings = planner_.settings();
+  apply(by_hand, settings);
+  planner_.use(settings);
+  durable_.post<std::monostate>(
+      [stored = to_stored(by_hand)](Database& db) { return save_settings(db, stored); },
+      [](const Status& saved) {
+        if (!saved)
+          process::log_error(
+              fmt::format("cannot record that plans are set by hand: {}", saved.error().message));
+      });
+}
+
 void Dispatcher::policy_changed(const schema::PolicyChange& change) {
   durable_.post<std::monostate>([change](Database& db) { return record_policy_change(db, change); },
                                 [](const Status& recorded) {
