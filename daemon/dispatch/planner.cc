@@ -324,7 +324,7 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
     admissions[index].refusal =
         Error{ErrorCode::kRefused,
               fmt::format(
-                  "its deadline is in {:.1f} s and the earliest that it could be done is in about {:.1f} s; "
+                  "its deadline is in {:.3g} s and the earliest that it could be done is in about {:.3g} s; "
                   "give it more time, or ask for best effort (dslactl submit --best-effort)",
                   static_cast<double>(jobs[index].terms.deadline_in_ms) / 1000,
                   static_cast<double>(one.soonest_ms.value_or(*one.finish_ms) - clock_.steady_ms()) / 1000)};
