@@ -116,8 +116,8 @@ class DamagedWeights(SystemTest):
             self.assertEqual({("failed", "corrupt"), ("queued", None)}, {tuple(row) for row in rows})
             self.assertLess(sum(row["state"] == "failed" for row in rows), len(jobs))
 
-            self.start_worker()
             waiting = [row["id"] for row in self.sql("SELECT id FROM job_status WHERE state = 'queued'")]
+            self.start_worker()
             self.assertEqual({"succeeded"}, {job["state"] for job in client.wait(*waiting)}, "with sound weights")
 
 
