@@ -191,7 +191,13 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
   std::vector<policy::WaitingJob> all;
   all.reserve(jobs.size());
   for (const QueuedJob& job : jobs) all.push_back(waiting(job));
-  return policy::decide(settings_, history_, std::move(all), workers(), costs_, clock_.steady_ms());
+  policy::Settings settings = settings_;
+  if (settings.kind == policy::PolicyKind::kManual) {  // for what is predicted of them: nothing is decided
+    settings.kind = policy::PolicyKind::kStatic;
+    settings.min_quality = 0;
+    settings.static_plan = largest_in_force();
+  }
+  return policy::decide(settings, history_, std::move(all), workers(), costs_, clock_.steady_ms());
 }
 
 void Planner::decide(Snapshot snapshot) {
@@ -378,6 +384,12 @@ std::int64_t Planner::running_finish(schema::JobId job) const {
   return clock_.wall_ms() + std::llround(work_left(model->second, facts, *worker, job));
 }
 
+std::uint32_t Planner::largest_in_force() const {
+  std::uint32_t largest = 0;
+  for (const WorkerState* worker : table_.connected()) largest = std::max(largest, worker->hello.plan);
+  return largest;
+}
+
 schema::PolicyReply Planner::report() const {
   schema::PolicyReply reply;
   reply.policy = settings_.kind;
@@ -386,8 +398,7 @@ schema::PolicyReply Planner::report() const {
   reply.target_drain_ms = static_cast<std::uint64_t>(settings_.target_drain_ms);
   reply.dwell_ms = static_cast<std::uint64_t>(settings_.dwell_ms);
   if (settings_.kind == policy::PolicyKind::kManual) {
-    for (const WorkerState* worker : table_.connected())
-      reply.plan = std::max(reply.plan, worker->hello.plan);
+    reply.plan = largest_in_force();
     reply.why = "set by hand";
   } else {
     reply.plan = history_.level;

@@ -89,6 +89,7 @@ class Planner {
   using Forecasts = std::map<schema::JobId, Forecast>;
 
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
+  [[nodiscard]] std::uint32_t largest_in_force() const;  // plan, of the connected workers
   // Of the jobs that the worker has, up to the id `last`.
   static double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
                           const WorkerState& worker, schema::JobId last);

@@ -90,6 +90,7 @@ void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResul
   }
   worker->hello.plan = result.plan;
   worker->hello.generation = result.generation;
+  planner_.look_again();
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(
       [change, now_ms](Database& db) { return save_plan(db, change, now_ms); },

@@ -31,8 +31,6 @@ std::string late_anyway(const Decision& decision) {
 std::string explain(const Decision& decision, const Settings& settings, const Verdict& verdict) {
   const double on_plan_0_s = seconds(verdict.drain_at_plan_0_ms);
   switch (decision.reason) {
-    case Reason::kManual:
-      return "a person set the plan";
     case Reason::kTerms:
       return fmt::format("the job's own terms, or the floor of {:g}, allow no larger plan",
                          settings.min_quality);

@@ -47,7 +47,6 @@ struct History {
 };
 
 enum class Reason : std::uint8_t {
-  kManual,        // a person set the plan
   kTerms,         // the job's own terms
   kSetting,       // the static plan, or the threshold's
   kNoLoad,        // in time on plan 0

@@ -203,6 +203,22 @@ TEST_F(Policing, UnderManualTheWorkersPlanIsInForceWithinAJobsTerms) {
   EXPECT_EQ(assigns().at(0).plan, 2U);
 }
 
+TEST_F(Policing, PredictionsUnderManualAreOfThePlanInForce) {
+  connect_worker();
+  teach();
+  use(PolicyKind::kManual);
+  const auto last_finish = [&](const std::vector<JobId>& ids) {
+    pass(300);
+    return dispatcher_.planner().forecast(ids.back()).value().finish_ms - clock_.wall_ms();
+  };
+  const std::vector<JobId> ids = submit_many(20);
+  const std::int64_t on_plan_0_ms = last_finish(ids);
+  schema::PlanResult taken;
+  taken.plan = 4;
+  dispatcher_.on_plan_result("w", taken);
+  EXPECT_LT(last_finish(ids), on_plan_0_ms / 2);
+}
+
 TEST_F(Policing, SettingAPlanByHandMakesThePolicyManual) {
   connect_worker();
   dispatcher_.set_plan({2, false, ""}, [](const Result<schema::PlanReply>&) {});
