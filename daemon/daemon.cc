@@ -21,6 +21,7 @@
 #include "daemon/store/writer.h"
 #include "schema/process/log.h"
 #include "schema/process/service_manager.h"
+#include "schema/process/stop_signals.h"
 
 namespace dslad::daemon {
 namespace {
@@ -62,7 +63,7 @@ struct OpenedStore {
 // What must be opened before the rest can be built, in the order of opening.
 struct Opened {
   StateDir state_dir;
-  StopSignals signals;
+  process::StopSignals signals;
   Wakeup wakeup;
   OpenedStore store;
   std::unique_ptr<zmq::context_t> context;
@@ -91,7 +92,7 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
 Result<Opened> open_all(const Config& config) {
   Result<StateDir> state_dir = StateDir::open(config.state_dir);
   if (!state_dir) return state_dir.error();
-  Result<StopSignals> signals = StopSignals::open();
+  Result<process::StopSignals> signals = process::StopSignals::open();
   if (!signals) return signals.error();
   Result<Wakeup> wakeup = Wakeup::open();
   if (!wakeup) return wakeup.error();
@@ -157,7 +158,7 @@ struct Daemon::Parts {
   }
 
   StateDir state_dir;
-  StopSignals signals;
+  process::StopSignals signals;
   Wakeup wakeup;
   std::unique_ptr<zmq::context_t> context;
   std::unique_ptr<Router> jobs;

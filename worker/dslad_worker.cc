@@ -1,7 +1,6 @@
 // dslad-worker: runs the daemon's jobs on one device. Parses the command line, loads the model, starts the
 // loop.
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <fmt/format.h>
 #include <random>
 #include <spdlog/spdlog.h>
@@ -133,19 +132,16 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   // The plans and the watch alone hold the chain: one that is replaced goes with the last job that uses it.
   LoadedChain chain =
       std::exchange(model->chain, LoadedChain::none(static_cast<int>(model->weights->layers.size())));
+  // From here on a signal ends the worker in order; while it loads there is nothing to keep, it just dies.
+  auto signals = process::StopSignals::open();
+  if (!signals) return signals.error();
   auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
   PlanControl plans(model->weights, std::move(chain));
   auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine));
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
-                                  *std::move(link), manager,
+                                  *std::move(link), *std::move(signals), manager,
                                   WorkerLimits{options.capacity, std::chrono::seconds{options.drain_s}});
-}
-
-Worker* g_worker = nullptr;  // for the signal handler alone
-
-void on_signal(int) {
-  if (g_worker != nullptr) g_worker->stop();
 }
 
 }  // namespace
@@ -168,12 +164,7 @@ int main(int argc, char** argv) {
     spdlog::error("{}", worker.error().message);
     return 1;
   }
-  g_worker = worker->get();
-  std::signal(SIGTERM, on_signal);
-  std::signal(SIGINT, on_signal);
-  const Status ran = (*worker)->run();
-  g_worker = nullptr;
-  if (!ran) {
+  if (const Status ran = (*worker)->run(); !ran) {
     spdlog::error("{}", ran.error().message);
     return 1;
   }

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <hwy/cache_control.h>
 #include <thread>
 #include <vector>
@@ -74,9 +75,14 @@ struct ThreadPool::Impl {
 
 ThreadPool::ThreadPool(int threads) : impl_(std::make_unique<Impl>()) {
   impl_->workers.reserve(static_cast<std::size_t>(threads - 1));
+  // Signals are for the program's own threads: a handler, or a death, in the middle of a loop helps nobody.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   for (int thread = 1; thread < threads; ++thread) {
     impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->work(thread); });
   }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 ThreadPool::~ThreadPool() {

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -75,6 +76,14 @@ class WorkerPlans(harness.SystemTest):
         self.assertEqual([0, 1, 2, 3], [each // states[1] for each in states])
         self.assertEqual(64 << 20, hello["cache_bytes"])
         self.assertEqual(3, hello["room"], "as many of the longest as fill two steps, and one more")
+
+    def test_a_signal_as_early_as_its_hello_ends_it_in_order(self):
+        for _ in range(20):
+            worker = self.start_worker(model=self.model, ready=False)
+            self.daemon.receive("hello")
+            worker.signal(signal.SIGTERM)
+            self.assertEqual("the worker stops", self.daemon.receive("goodbye").body["reason"])
+            self.assertEqual(0, worker.wait())
 
     def test_a_job_runs_on_the_plan_it_was_given(self):
         self.serve()

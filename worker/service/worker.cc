@@ -26,12 +26,13 @@ std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capa
 
 Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
                std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
-               process::ServiceManager& manager, const WorkerLimits& limits)
+               process::StopSignals signals, process::ServiceManager& manager, const WorkerLimits& limits)
     : model_(std::move(model)),
       plans_(std::move(plans)),
       watch_(std::move(watch)),
       engine_(std::move(engine)),
       link_(std::move(link)),
+      signals_(std::move(signals)),
       manager_(manager),
       limits_(limits) {}
 
@@ -44,6 +45,7 @@ Status Worker::run() {
       idle = false;
     }
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
+    if (signals_.take() != 0) ++stops_;
     if (stops_ > 0) begin_drain("stop requested");
     if (draining_ && drained()) break;
     report_room();

@@ -2,10 +2,9 @@
 //
 // Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile. A plan that gives
 // what is no number is withdrawn; where plan 0 does so again and again, the worker leaves. Thread safety:
-// run() on one thread; stop() may come from a signal handler.
+// one thread.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <set>
 
 #include "schema/process/service_manager.h"
+#include "schema/process/stop_signals.h"
 #include "worker/engine/engine.h"
 #include "worker/service/chain_watch.h"
 #include "worker/service/daemon_link.h"
@@ -24,7 +24,7 @@ namespace dslad::worker {
 
 struct WorkerLimits {
   std::uint32_t capacity = 16;          // jobs that it holds at most
-  std::chrono::seconds drain_time{20};  // that stop() lets running jobs finish before they are given back
+  std::chrono::seconds drain_time{20};  // that a signal lets running jobs finish before they are given back
 };
 
 // Jobs that a worker wants to hold beyond those that have begun: what the engine could admit now and one
@@ -35,15 +35,13 @@ class Worker : private EngineSink {
  public:
   // `plans`: of the model; `watch`: of its chain.
   Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
-         std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::ServiceManager& manager,
-         const WorkerLimits& limits);
+         std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::StopSignals signals,
+         process::ServiceManager& manager, const WorkerLimits& limits);
 
-  // Until stop() or the daemon's Drain; then says goodbye. kResourceExhausted when the device fails for good,
+  // Until a signal or the daemon's Drain; then says goodbye. The first signal drains, a second one gives the
+  // jobs back at once. kResourceExhausted when the device fails for good,
   // kCorrupt when the model's weights give no numbers: its jobs have been given back.
   Status run();
-
-  // The first call drains, a second one gives the jobs back at once. Async-signal-safe.
-  void stop() { ++stops_; }
 
  private:
   struct Job {
@@ -86,6 +84,7 @@ class Worker : private EngineSink {
   std::unique_ptr<ChainWatch> watch_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<DaemonLink> link_;
+  process::StopSignals signals_;
   process::ServiceManager& manager_;
   WorkerLimits limits_;
   Rates rates_;
@@ -95,7 +94,7 @@ class Worker : private EngineSink {
   std::optional<Error> broken_;               // why it must leave
   std::uint64_t begun_ = 0;                   // by the engine, when that was last looked at
   std::optional<std::uint32_t> room_;         // that the daemon was told last
-  std::atomic<int> stops_{0};
+  int stops_ = 0;  // signals that came
   bool draining_ = false;
   std::chrono::steady_clock::time_point drain_deadline_{};
 };

@@ -1,0 +1,25 @@
+// SIGTERM and SIGINT as something to read: nothing runs in a handler, and none is lost or kills the process
+// however early it comes.
+//
+// Blocks both in the calling thread and in those that it creates from then on; threads that are older must
+// block them themselves. Thread safety: one reader.
+#pragma once
+
+#include "schema/process/descriptor.h"
+#include "schema/result.h"
+
+namespace dslad::process {
+
+class StopSignals {
+ public:
+  static Result<StopSignals> open();
+  // The signal that came, 0 for none. Does not wait.
+  [[nodiscard]] int take() const;
+  [[nodiscard]] int fd() const { return signals_.get(); }
+
+ private:
+  explicit StopSignals(Descriptor signals) : signals_(std::move(signals)) {}
+  Descriptor signals_;
+};
+
+}  // namespace dslad::process
