@@ -39,12 +39,12 @@ class Daemon:
 
 class WorkerPlans(harness.SystemTest):
     def setUp(self):
+        self.addCleanup(lambda: self.daemon.socket.close())  # after the worker's end: it waits for what was answered
         super().setUp()
         self.model = self.folder / "model"
         shutil.copytree(harness.MODEL, self.model)
         subprocess.run([harness.BIN / "make_chain", self.model, "3"], check=True)
         self.daemon = Daemon(self.workers_url)
-        self.addCleanup(self.daemon.socket.close)
         self.jobs = 0
 
     def serve(self, *options):
