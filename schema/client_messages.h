@@ -24,6 +24,8 @@ struct JobTerms {
   std::optional<double> min_quality;      // of the plan, relative to plan 0, from 0 to 1
   std::optional<std::uint32_t> max_plan;  // 0: exact
   bool best_effort = false;               // take the job even where the deadline cannot be met
+  bool upgrade =
+      false;  // answered on another plan, it is run again on plan 0 when there is nothing else to do
 
   static void fields(auto& self, auto& field) {
     field("model", self.model);
@@ -31,6 +33,7 @@ struct JobTerms {
     field("min_quality", self.min_quality);
     field("max_plan", self.max_plan);
     field("best_effort", self.best_effort);
+    field("upgrade", self.upgrade);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -282,11 +285,13 @@ struct JobResult {
   JobInfo job;
   std::vector<Output> outputs;  // empty unless succeeded
   JobMetrics metrics;
+  std::optional<Rerun> rerun = std::nullopt;  // on plan 0, once there is one
 
   static void fields(auto& self, auto& field) {
     field("job", self.job);
     field("outputs", self.outputs);
     field("metrics", self.metrics);
+    field("rerun", self.rerun);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "schema/client_messages.h"
+#include "schema/day_window.h"
 #include "schema/limits.h"
 #include "schema/policy_messages.h"
 #include "schema/worker_messages.h"
@@ -125,7 +126,13 @@ Status SetPolicy::validate() const {
   if (Status status = check_plan("static_plan", static_plan.value_or(0)); !status) return status;
   if (Status status = check_share("min_quality", min_quality.value_or(0)); !status) return status;
   if (Status status = check_duration("target_drain_ms", target_drain_ms.value_or(0)); !status) return status;
-  return check_duration("dwell_ms", dwell_ms.value_or(0));
+  if (Status status = check_duration("dwell_ms", dwell_ms.value_or(0)); !status) return status;
+  if (Status status = check_duration("idle_after_ms", idle_after_ms.value_or(0)); !status) return status;
+  if (const auto window = DayWindow::parse(idle_window.value_or("")); !window) {
+    return window.error().with_context("idle_window");
+  }
+  if (Status status = check_share("canary_share", canary_share.value_or(0)); !status) return status;
+  return check_share("min_agreement", min_agreement.value_or(0));
 }
 
 Status GetPolicyHistory::validate() const {

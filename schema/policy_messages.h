@@ -27,6 +27,10 @@ struct SetPolicy {
   std::optional<double> min_quality;
   std::optional<std::uint64_t> target_drain_ms;
   std::optional<std::uint64_t> dwell_ms;
+  std::optional<std::uint64_t> idle_after_ms;
+  std::optional<std::string> idle_window;
+  std::optional<double> canary_share;
+  std::optional<double> min_agreement;
 
   static void fields(auto& self, auto& field) {
     field("policy", self.policy);
@@ -34,6 +38,10 @@ struct SetPolicy {
     field("min_quality", self.min_quality);
     field("target_drain_ms", self.target_drain_ms);
     field("dwell_ms", self.dwell_ms);
+    field("idle_after_ms", self.idle_after_ms);
+    field("idle_window", self.idle_window);
+    field("canary_share", self.canary_share);
+    field("min_agreement", self.min_agreement);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -67,6 +75,12 @@ struct PolicyReply {
   std::uint64_t waiting_tokens = 0;  // of prompts, predicted
   std::uint64_t drain_ms = 0;        // predicted
   std::vector<CostModelInfo> cost_models;
+  std::uint64_t idle_after_ms = 0;  // time without jobs after which idle work begins; 0: never
+  std::string idle_window;          // hours of the day in which it may, "22:00-06:00"; empty: all
+  double canary_share = 0;          // of the jobs below plan 0's quality, those that are run again on plan 0
+  double min_agreement = 0;         // of a plan's answers with plan 0's, below which no job is given it
+  bool idle = false;                // idle work may be done now
+  std::vector<PlanAgreement> agreements;
 
   static void fields(auto& self, auto& field) {
     field("policy", self.policy);
@@ -81,6 +95,12 @@ struct PolicyReply {
     field("waiting_tokens", self.waiting_tokens);
     field("drain_ms", self.drain_ms);
     field("cost_models", self.cost_models);
+    field("idle_after_ms", self.idle_after_ms);
+    field("idle_window", self.idle_window);
+    field("canary_share", self.canary_share);
+    field("min_agreement", self.min_agreement);
+    field("idle", self.idle);
+    field("agreements", self.agreements);
   }
 };
 

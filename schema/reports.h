@@ -65,6 +65,40 @@ struct JobMetrics {
   }
 };
 
+// A job that was answered on another plan, answered again on plan 0.
+struct Rerun {
+  std::vector<Output> outputs;
+  JobMetrics metrics;
+  std::optional<double> agreement;  // of the two answers, from 0 to 1; absent: they were drawn at random
+
+  static void fields(auto& self, auto& field) {
+    field("outputs", self.outputs);
+    field("metrics", self.metrics);
+    field("agreement", self.agreement);
+  }
+};
+
+// How far answers of a plan agree with those of plan 0 to the same jobs.
+struct PlanAgreement {
+  std::string model;
+  std::string model_digest;
+  std::string edition;
+  std::uint32_t plan = 0;
+  std::uint64_t jobs = 0;  // the latest that were compared
+  double agreement = 0;    // their mean, from 0 to 1
+  bool withdrawn = false;  // it is below what is asked for: no job is given the plan, nor a larger one
+
+  static void fields(auto& self, auto& field) {
+    field("model", self.model);
+    field("model_digest", self.model_digest);
+    field("edition", self.edition);
+    field("plan", self.plan);
+    field("jobs", self.jobs);
+    field("agreement", self.agreement);
+    field("withdrawn", self.withdrawn);
+  }
+};
+
 // What a plan of a model's conversion chain is to whoever chooses one. The worker knows it from the chain.
 struct PlanOffer {
   std::uint32_t plan = 0;         // layers of the conversion order that run DSLA

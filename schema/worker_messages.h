@@ -241,6 +241,14 @@ struct ResultAck {
   }
 };
 
+// Whether there is time for work that nobody waits for: distilling the chain's next layer. Told when it
+// changes, and after each welcome where it is allowed. Jobs may come at any time; they go first.
+struct IdleWork {
+  static constexpr const char* kKind = "idle_work";
+  bool allowed = false;
+  static void fields(auto& self, auto& field) { field("allowed", self.allowed); }
+};
+
 // The daemon does not know this worker (it restarted, or gave it up): say hello again.
 struct WhoAreYou {
   static constexpr const char* kKind = "who_are_you";
