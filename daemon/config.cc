@@ -6,6 +6,7 @@
 
 #include "daemon/config_keys.h"
 #include "daemon/config_toml.h"
+#include "schema/day_window.h"
 
 namespace dslad::daemon {
 
@@ -20,6 +21,9 @@ Status Config::validate() const {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("workers.heartbeat_ms is {}; use 0 (a fifth of the lease) or at least {}",
                              heartbeat_ms, kShortestHeartbeatMs)};
+  }
+  if (const auto window = schema::DayWindow::parse(idle_window); !window) {
+    return window.error().with_context("policy.idle_window");
   }
   if (heartbeat_ms * 2 <= lease_ms) return ok_status();
   return Error{

@@ -32,6 +32,10 @@ struct Config {
   double min_quality = 0.95;  // relative to plan 0
   std::int64_t target_drain_ms = 60'000;
   std::int64_t dwell_ms = 10'000;
+  std::int64_t idle_after_ms = 60'000;
+  std::string idle_window = "00:00-24:00";
+  double canary_share = 0.02;
+  double min_agreement = 0.5;
 
   // heartbeat_ms, or what 0 stands for.
   [[nodiscard]] std::int64_t heartbeat_interval_ms() const;

@@ -80,6 +80,13 @@ std::span<const KeyEntry> key_table() {
        IntegerKey{&Config::dwell_ms, 0, kDayMs}},
       {"policy.static_plan", "the plan of the policy static",
        IntegerKey{&Config::static_plan, 0, schema::kMaxLayers}},
+      {"policy.idle_after_ms", "time without jobs after which idle work begins; 0: never",
+       IntegerKey{&Config::idle_after_ms, 0, 10 * 365 * kDayMs}},
+      {"policy.idle_window", "hours of the day for idle work, local time", TextKey{&Config::idle_window, {}}},
+      {"policy.canary_share", "of the jobs on plans above 0, those that idle time runs again on plan 0",
+       ShareKey{&Config::canary_share}},
+      {"policy.min_agreement", "no job is given a plan whose answers agree less with plan 0's",
+       ShareKey{&Config::min_agreement}},
       {"log.level", "least level that is logged",
        TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}},
   };

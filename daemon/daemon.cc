@@ -40,6 +40,7 @@ policy::Settings policy_settings(const Config& config) {
   settings.min_quality = config.min_quality;
   settings.target_drain_ms = config.target_drain_ms;
   settings.dwell_ms = config.dwell_ms;
+  settings.idle = {config.idle_after_ms, config.idle_window, config.canary_share, config.min_agreement};
   return settings;
 }
 
@@ -135,6 +136,7 @@ struct Daemon::Parts {
     dispatcher.expect_back(opened.store.held);
     dispatcher.count_plans_from(opened.store.plan_generation);
     dispatcher.restore_policy(opened.store.policy);
+    dispatcher.recall_agreements();
   }
 
   // Of a file that may not be there.

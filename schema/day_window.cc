@@ -19,8 +19,9 @@ std::optional<int> two_digits(std::string_view text, int below) {
   return value;
 }
 
-// "HH:MM"
+// "HH:MM"; 24:00 is the day's end.
 std::optional<int> minute_of(std::string_view text) {
+  if (text == "24:00") return kHours * kMinutes;
   if (text.size() != 5 || text[2] != ':') return std::nullopt;
   const std::optional<int> hour = two_digits(text.substr(0, 2), kHours),
                            minute = two_digits(text.substr(3), kMinutes);

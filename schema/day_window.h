@@ -8,7 +8,7 @@
 namespace dslad::schema {
 
 struct DayWindow {
-  int from = 0, to = 0;  // minutes since midnight; equal: the whole day
+  int from = 0, to = 24 * 60;  // minutes since midnight; equal: the whole day
 
   // kInvalidArgument where `text` is neither empty nor two times with a dash between them.
   static Result<DayWindow> parse(std::string_view text);

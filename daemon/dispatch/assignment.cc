@@ -18,6 +18,8 @@ using schema::Lease;
 
 void Dispatcher::jobs_queued() {
   ++queued_seen_;
+  busy_at_ = clock_.steady_ms();
+  stop_idle_work("jobs have come");
   planner_.look_again();
   fill_all();
 }
@@ -34,13 +36,17 @@ void Dispatcher::fill_all() {
   }
 }
 
+Claimant Dispatcher::claimant_of(const WorkerState& worker) {
+  return {{worker.hello.name, worker.hello.instance},
+          worker.hello.model,
+          worker.hello.model_digest,
+          worker.hello.context,
+          worker.hello.cache_bytes};
+}
+
 void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
-  const Claimant claimant{{worker.hello.name, worker.hello.instance},
-                          worker.hello.model,
-                          worker.hello.model_digest,
-                          worker.hello.context,
-                          worker.hello.cache_bytes};
+  const Claimant claimant = claimant_of(worker);
   const std::int64_t now_ms = clock_.wall_ms();
   queue_.post<std::vector<Claimed>>(
       [claimant, count, now_ms, choose = planner_.chooser(worker)](Database& db) {
@@ -78,7 +84,7 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
     held = {one.lease.attempt, lease_end(), {}};
     held.job = std::move(one.job);
     held.plan = one.choice.plan;
-    tell_running(one.lease, *worker);
+    if (!held.job.rerun) tell_running(one.lease, *worker);
   }
 }
 
@@ -102,12 +108,11 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
     worker->fault = result.error->message;
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
-  const bool elsewhere = fits_elsewhere(*shared, *worker);
-  durable_.post<Outcome>(
-      [shared, now_ms, elsewhere](Database& db) { return finish(db, *shared, now_ms, elsewhere); },
-      [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
-        finished(lease, instance, std::move(outcome));
-      });
+  const FinishRules rules{fits_elsewhere(*shared, *worker), planner_.settings().idle.canary_share};
+  durable_.post<Outcome>([shared, now_ms, rules](Database& db) { return finish(db, *shared, now_ms, rules); },
+                         [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
+                           finished(lease, instance, std::move(outcome));
+                         });
 }
 
 bool Dispatcher::fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) {
@@ -135,7 +140,10 @@ void Dispatcher::finished(const Lease& lease, const std::string& instance, Resul
     if (worker->holds(lease)) worker->jobs.erase(lease.job);
     if (worker->connected()) send(worker->peer, schema::ResultAck{lease, accepted});
   }
-  if (accepted) {
+  if (accepted) ++reruns_seen_;
+  if (accepted && outcome->rerun) {
+    recall_agreements();
+  } else if (accepted) {
     feed_.tell_state(lease.job, outcome->state, outcome->error);
     if (outcome->state == JobState::kQueued) {
       ++queued_seen_;
@@ -153,6 +161,8 @@ void Dispatcher::end_lease(const Lease& lease, LeaseEnd end, const std::string& 
         if (!outcome) {
           process::log_error("cannot end a lease",
                              {{"JOB_ID", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
+        } else if (outcome->accepted && outcome->rerun) {
+          ++reruns_seen_;
         } else if (outcome->accepted) {
           feed_.tell_state(lease.job, outcome->state, outcome->error);
           if (outcome->state == JobState::kQueued) jobs_queued();

@@ -1,4 +1,5 @@
-// Workers coming, reporting and leaving; the rest of Dispatcher is in assignment.cc and planning.cc.
+// Workers coming, reporting and leaving; the rest of Dispatcher is in assignment.cc, idling.cc, planning.cc
+// and policing.cc.
 #include "daemon/dispatch/dispatcher.h"
 
 #include <algorithm>
@@ -38,7 +39,8 @@ Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& 
       durable_(queue),
       planner_(
           clock, queue, table_, config.policy,
-          {[this](const schema::PolicyChange& change) { policy_changed(change); }, [this] { fill_all(); }}) {}
+          {[this](const schema::PolicyChange& change) { policy_changed(change); }, [this] { fill_all(); }}),
+      busy_at_(clock.steady_ms()) {}
 
 void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
   for (const HeldLease& one : held) {
@@ -46,7 +48,9 @@ void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
     worker.hello.name = one.worker.name;
     worker.hello.instance = one.worker.instance;
     worker.last_seen_ms = clock_.steady_ms();
-    worker.jobs[one.lease.job] = {one.lease.attempt, lease_end(), {}};
+    HeldJob& job = worker.jobs[one.lease.job];
+    job = {one.lease.attempt, lease_end(), {}};
+    job.job.rerun = one.rerun;
   }
 }
 
@@ -73,6 +77,7 @@ WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hel
   worker.hello = hello;
   worker.hello.leases.clear();
   worker.asked_plan.reset();
+  worker.idle_told = false;
   planner_.look_again();
   worker.last_seen_ms = clock_.steady_ms();
   return worker;
@@ -152,7 +157,7 @@ void Dispatcher::on_heartbeat(const std::string& peer, const schema::Heartbeat& 
     if (one.progress.phase != schema::Phase::kWaiting) job.begun = true;
     if (same(job.progress, one.progress)) continue;
     job.progress = one.progress;
-    tell_progress(one, *worker);
+    if (!job.job.rerun) tell_progress(one, *worker);
   }
   fill_all();
 }
@@ -228,6 +233,7 @@ void Dispatcher::tick() {
     fill_all();
   }
   planner_.tick();
+  follow_idleness();
   plan_changes_.tick(now_ms);
 }
 

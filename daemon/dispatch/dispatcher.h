@@ -2,7 +2,8 @@
 // good, this class knows who is connected, when leases end and where frames go.
 //
 // Everything runs on the socket thread; time comes from the Clock, frames leave through the Outbox,
-// transitions go through the store's Queue and are told to the Feed after their commit.
+// transitions go through the store's Queue and are told to the Feed after their commit. Reruns
+// (store/reruns.h) are nobody's news: the Feed hears nothing of them.
 #pragma once
 
 #include <algorithm>
@@ -59,6 +60,8 @@ class Dispatcher {
   void jobs_ended(const std::vector<Ended>& ended, schema::JobState state);
   // Asks every connected worker for a plan; `done` hears the outcome. Plans are set by hand from now on.
   void set_plan(const schema::SetPlan& request, PlanDone done);
+  // How far plans agreed with plan 0, as far as it is stored.
+  void recall_agreements();
   // Settings of the policy that were made before a restart.
   void restore_policy(const std::map<std::string, std::string>& settings);
   // `done` hears what is in force, once it is stored.
@@ -93,6 +96,7 @@ class Dispatcher {
   void drop_worker(std::string instance, LeaseEnd end, const std::string& why);
 
   void fill_all();
+  [[nodiscard]] static Claimant claimant_of(const WorkerState& worker);
   void claim_for(WorkerState& worker, std::uint32_t count);
   void assign(const std::string& instance, std::vector<Claimed> claimed);
   void finished(const schema::Lease& lease, const std::string& instance, Result<Outcome> outcome);
@@ -104,6 +108,11 @@ class Dispatcher {
   void policy_changed(const schema::PolicyChange& change);
   void follow_policy();
   void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
+  // Whether a user's job waits or runs.
+  [[nodiscard]] bool users_wait();
+  void follow_idleness();
+  void stop_idle_work(const char* why);
+  void claim_rerun_for(WorkerState& worker);
   void follow_wall_clock();
   void expire_jobs();
   void tell_running(const schema::Lease& lease, const WorkerState& worker);
@@ -122,6 +131,8 @@ class Dispatcher {
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool assigning_ = true;
   std::uint64_t queued_seen_ = 1;               // counts jobs_queued()
+  std::uint64_t reruns_seen_ = 1;               // counts what may have made another rerun wanted
+  std::int64_t busy_at_ = 0;                    // steady; when a user's job last waited or ran
   std::optional<std::int64_t> wall_offset_ms_;  // of the wall clock from the steady one
   std::int64_t last_tick_ms_ = 0;               // steady, as is the next
   std::int64_t next_second_ms_ = 0;

@@ -17,6 +17,7 @@ constexpr std::int64_t kSoonestMs = 20;       // between two decisions
 constexpr std::int64_t kShareOfTime = 20;     // at most so many times as long as a decision takes
 constexpr std::int64_t kLatestMs = 1'000;     // between two decisions, though nothing changed but the time
 constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
+constexpr std::uint64_t kFewestCompared = 8;    // jobs of a plan, before its agreement counts
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
 std::string host_of(const std::string& worker_name) {
@@ -88,6 +89,7 @@ Planner::Planner(const Clock& clock, Queue& queue, WorkerTable& table, const pol
 
 void Planner::use(const policy::Settings& settings) {
   settings_ = settings;
+  use_agreements(agreements_);
   forecasts_ = std::make_shared<const Forecasts>();  // decided by other rules
   decided_at_ = 0;
   look_again();
@@ -147,13 +149,24 @@ bool Planner::deciding() {
   return reading_;
 }
 
+policy::WorkerFacts Planner::facts(const WorkerState& worker) const {
+  policy::WorkerFacts offered = facts_of(worker);
+  for (const schema::PlanAgreement& one : agreements_) {
+    if (!one.withdrawn || one.model_digest != worker.hello.model_digest ||
+        one.edition != worker.hello.edition)
+      continue;
+    std::erase_if(offered.plans, [&](const auto& plan) { return plan.plan >= one.plan; });
+  }
+  return offered;
+}
+
 std::vector<policy::WorkerFacts> Planner::workers() const {
   std::vector<policy::WorkerFacts> all;
   for (const WorkerState* worker : table_.connected()) {
     if (worker->hello.capacity == 0) continue;  // it stops
-    policy::WorkerFacts& facts = all.emplace_back(facts_of(*worker));
-    const auto model = costs_.find(facts.speed_key);
-    if (model != costs_.end()) facts.busy_ms = work_left(model->second, facts, *worker, kEveryJob);
+    policy::WorkerFacts& made = all.emplace_back(facts(*worker));
+    const auto model = costs_.find(made.speed_key);
+    if (model != costs_.end()) made.busy_ms = work_left(model->second, made, *worker, kEveryJob);
   }
   return all;
 }
@@ -163,6 +176,7 @@ double Planner::work_left(const policy::CostModel& model, const policy::WorkerFa
   double left_ms = 0;
   for (const auto& [id, held] : worker.jobs) {
     if (id > last) break;
+    if (held.job.rerun) continue;  // it makes room when a job comes
     const policy::JobSize size = size_of(held.job);
     const std::uint32_t plan = held.plan.value_or(worker.hello.plan);
     policy::Work work = model.of(size, facts.shape(plan));
@@ -256,17 +270,18 @@ schema::PolicyChange Planner::change_to(std::uint32_t plan, const policy::Verdic
 }
 
 ChoosePlan Planner::chooser(const WorkerState& worker) const {
-  policy::WorkerFacts facts = facts_of(worker);
+  policy::WorkerFacts offered = facts(worker);
   const std::uint32_t in_force = worker.hello.plan;
   if (settings_.kind == policy::PolicyKind::kManual) {
-    return
-        [facts = std::move(facts), in_force](const QueuedJob& job) { return by_hand(facts, in_force, job); };
+    return [facts = std::move(offered), in_force](const QueuedJob& job) {
+      return by_hand(facts, in_force, job);
+    };
   }
   // For a job that came after the last decision.
   const bool deadline = settings_.kind == policy::PolicyKind::kDeadline;
   const bool fixed = settings_.kind == policy::PolicyKind::kStatic;
   const std::uint32_t level = deadline ? 0 : fixed ? settings_.static_plan : history_.level;
-  return [facts = std::move(facts), level, deadline, floor = settings_.min_quality,
+  return [facts = std::move(offered), level, deadline, floor = settings_.min_quality,
           forecasts = forecasts_](const QueuedJob& job) -> PlanChoice {
     const double least = std::max(floor, job.min_quality.value_or(0));
     const auto found = forecasts->find(job.id);
@@ -339,7 +354,7 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
 
 void Planner::finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics) {
   look_again();
-  const policy::WorkerFacts facts = facts_of(worker);
+  const policy::WorkerFacts facts = facts_of(worker);  // with plans that are no longer given
   if (!costs_.contains(facts.speed_key) && costs_.size() >= kMostCostModels) return;
   if (metrics.prefill_work_ms + metrics.decode_work_ms <= 0) return;  // it does not measure them
   policy::Observation seen;
@@ -365,8 +380,27 @@ void Planner::recall(const WorkerState& worker, const std::vector<WorkDone>& don
   }
 }
 
+void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {
+  const auto known = std::exchange(agreements_, std::move(agreements));
+  for (schema::PlanAgreement& one : agreements_) {
+    const auto before = std::find_if(known.begin(), known.end(), [&](const schema::PlanAgreement& other) {
+      return other.model_digest == one.model_digest && other.edition == one.edition && other.plan == one.plan;
+    });
+    one.withdrawn = one.jobs >= kFewestCompared && one.agreement < settings_.idle.min_agreement;
+    if (one.withdrawn && (before == known.end() || !before->withdrawn)) {
+      process::log_warning(
+          fmt::format("plans of {} from {} on are given to no job: answers of plan {} (edition {:.12}) agree "
+                      "to {:.0f}% with "
+                      "plan 0's over the latest {} jobs, and policy.min_agreement is {:.0f}%",
+                      one.model, one.plan, one.plan, one.edition, 100 * one.agreement, one.jobs,
+                      100 * settings_.idle.min_agreement));
+    }
+  }
+  look_again();
+}
+
 std::uint32_t Planner::plan_for(const WorkerState& worker) const {
-  return policy::cap(facts_of(worker), history_.level, settings_.min_quality, std::nullopt);
+  return policy::cap(facts(worker), history_.level, settings_.min_quality, std::nullopt);
 }
 
 std::optional<Forecast> Planner::forecast(schema::JobId job) const {
@@ -378,10 +412,10 @@ std::optional<Forecast> Planner::forecast(schema::JobId job) const {
 std::int64_t Planner::running_finish(schema::JobId job) const {
   const WorkerState* worker = std::as_const(table_).by_job(job);
   if (worker == nullptr) return 0;
-  const policy::WorkerFacts facts = facts_of(*worker);
-  const auto model = costs_.find(facts.speed_key);
+  const policy::WorkerFacts offered = facts(*worker);
+  const auto model = costs_.find(offered.speed_key);
   if (model == costs_.end()) return 0;
-  return clock_.wall_ms() + std::llround(work_left(model->second, facts, *worker, job));
+  return clock_.wall_ms() + std::llround(work_left(model->second, offered, *worker, job));
 }
 
 std::uint32_t Planner::largest_in_force() const {
@@ -409,6 +443,12 @@ schema::PolicyReply Planner::report() const {
   reply.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict_.waiting_tokens));
   reply.drain_ms = static_cast<std::uint64_t>(std::llround(verdict_.drain_ms));
   reply.cost_models = cost_models();
+  reply.idle_after_ms = static_cast<std::uint64_t>(settings_.idle.after_ms);
+  reply.idle_window = settings_.idle.window;
+  reply.canary_share = settings_.idle.canary_share;
+  reply.min_agreement = settings_.idle.min_agreement;
+  reply.idle = idle_;
+  reply.agreements = agreements_;
   return reply;
 }
 

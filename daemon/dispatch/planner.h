@@ -75,6 +75,13 @@ class Planner {
   // Learns from what workers like this one did before a restart (the latest first), unless something is
   // known.
   void recall(const WorkerState& worker, const std::vector<WorkDone>& done);
+  // How far plans' answers agree with plan 0's. From one that agrees too little on, plans are not given.
+  void use_agreements(std::vector<schema::PlanAgreement> agreements);
+  // Whether idle work may be done now: for report() alone.
+  void note_idle(bool idle) { idle_ = idle; }
+  [[nodiscard]] bool idle() const { return idle_; }
+  // Users' jobs that waited when that was last looked at.
+  [[nodiscard]] std::uint64_t waiting_jobs() const { return snapshot_.queued; }
   [[nodiscard]] std::optional<Forecast> forecast(schema::JobId job) const;
   // When a job that a worker has is expected to end, after those that came before it there; 0: not known.
   [[nodiscard]] std::int64_t running_finish(schema::JobId job) const;
@@ -88,6 +95,7 @@ class Planner {
   };
   using Forecasts = std::map<schema::JobId, Forecast>;
 
+  [[nodiscard]] policy::WorkerFacts facts(const WorkerState& worker) const;
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
   [[nodiscard]] std::uint32_t largest_in_force() const;  // plan, of the connected workers
   // Of the jobs that the worker has, up to the id `last`.
@@ -124,6 +132,8 @@ class Planner {
   std::int64_t began_at_ = 0;  // steady; the last decision, read and all, as is the next
   std::int64_t decided_at_ = 0;
   double admitted_ms_ = 0;  // work of jobs that came since
+  std::vector<schema::PlanAgreement> agreements_;
+  bool idle_ = false;
 };
 
 }  // namespace dslad::daemon

@@ -28,6 +28,11 @@ bool parse(const std::string& text, schema::PolicyKind& value) {
   return schema::parse_word(text, value);
 }
 
+bool parse(const std::string& text, std::string& value) {
+  value = text;
+  return true;
+}
+
 template <typename Number>
 bool parse(const std::string& text, Number& value) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -64,6 +69,11 @@ void apply(const schema::SetPolicy& request, policy::Settings& settings) {
   settings.min_quality = request.min_quality.value_or(settings.min_quality);
   if (request.target_drain_ms) settings.target_drain_ms = static_cast<std::int64_t>(*request.target_drain_ms);
   if (request.dwell_ms) settings.dwell_ms = static_cast<std::int64_t>(*request.dwell_ms);
+  policy::IdleRules& idle = settings.idle;
+  if (request.idle_after_ms) idle.after_ms = static_cast<std::int64_t>(*request.idle_after_ms);
+  idle.window = request.idle_window.value_or(idle.window);
+  idle.canary_share = request.canary_share.value_or(idle.canary_share);
+  idle.min_agreement = request.min_agreement.value_or(idle.min_agreement);
 }
 
 std::map<std::string, std::string> to_stored(const schema::SetPolicy& request) {

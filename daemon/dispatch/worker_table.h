@@ -38,7 +38,9 @@ struct WorkerState {
   std::optional<std::uint32_t> asked_plan = {};  // by the policy, last
   bool announcing = false;                       // what it says of its model is on its way to the disk
   bool announced_more = false;                   // and it has said something else meanwhile
-  std::string fault;                             // why its latest plan failed, until that is recorded
+  std::uint64_t reruns_none_at = 0;  // the dispatcher's count of reruns when it last found none for it
+  bool idle_told = false;            // that there is time for work that nobody waits for
+  std::string fault;                 // why its latest plan failed, until that is recorded
   std::int64_t last_seen_ms = 0;
 
   [[nodiscard]] bool connected() const { return !peer.empty(); }

@@ -27,6 +27,14 @@ struct ThresholdRules {
   double most_layers = 0.75;  // of the model's
 };
 
+// Work that nobody waits for.
+struct IdleRules {
+  std::int64_t after_ms = 60'000;  // time without jobs before it begins; 0: never
+  std::string window;              // hours of the day in which it may be done (schema/day_window.h)
+  double canary_share = 0.02;      // of the jobs on plans above 0, those that are run again on plan 0
+  double min_agreement = 0.5;      // with plan 0's answers, below which a plan is given to no job
+};
+
 struct Settings {
   PolicyKind kind = PolicyKind::kDeadline;
   std::uint32_t static_plan = 0;
@@ -34,6 +42,7 @@ struct Settings {
   std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
   std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one
   ThresholdRules threshold = {};
+  IdleRules idle = {};
 };
 
 // What the policy remembers from one decision to the next.

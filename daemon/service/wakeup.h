@@ -1,5 +1,5 @@
-// A descriptor that other threads ring to end the loop's poll. ring() is safe from any thread, the rest belongs
-// to the socket thread.
+// A descriptor that other threads ring to end the loop's poll. ring() is safe from any thread, the rest
+// belongs to the socket thread.
 #pragma once
 
 #include <utility>

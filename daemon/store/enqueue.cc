@@ -32,14 +32,16 @@ Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std
   Query insert(
       db,
       "INSERT INTO jobs (task, priority, custom_id, idempotency_key, max_attempts, created_ms, expires_ms, "
-      "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, bytes, questions, max_tokens) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, upgrade, bytes, questions, "
+      "max_tokens) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
       job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
       job.terms.model, deadline_ms, due_ms(job.terms.deadline_in_ms, now_ms), job.terms.min_quality,
-      job.terms.max_plan, job.terms.best_effort ? 1 : 0, static_cast<std::int64_t>(bytes_of(job.spec)),
-      static_cast<std::int64_t>(job.spec.questions.size()), job.spec.options.max_tokens);
+      job.terms.max_plan, job.terms.best_effort ? 1 : 0, job.terms.upgrade ? 1 : 0,
+      static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
+      job.spec.options.max_tokens);
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();

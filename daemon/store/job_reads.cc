@@ -57,15 +57,21 @@ Status not_found(JobId id) {
 }
 
 Status read_questions(Database& db, JobId id, std::vector<std::string>& questions) {
-  Query query(db, "SELECT question FROM job_questions WHERE job_id = ? ORDER BY number", id);
+  Query query(db,
+              "SELECT question FROM job_questions "
+              "WHERE job_id = (SELECT coalesce(rerun_of, id) FROM jobs WHERE id = ?) ORDER BY number",
+              id);
   while (query.next()) questions.push_back(query.text(0));
   return query.status();
 }
 
 Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs) {
-  Query query(
-      db, "SELECT question, text, finish_reason, output_tokens FROM job_results WHERE id = ? ORDER BY number",
-      id);
+  Query query(db,
+              "SELECT q.question, o.text, o.finish_reason, o.output_tokens FROM job_outputs o "
+              "JOIN jobs j ON j.id = o.job_id "
+              "LEFT JOIN job_questions q ON q.job_id = coalesce(j.rerun_of, j.id) AND q.number = o.number "
+              "WHERE o.job_id = ? ORDER BY o.number",
+              id);
   while (query.next()) {
     schema::Output& output = outputs.emplace_back();
     if (!query.is_null(0)) output.question = query.text(0);
@@ -78,9 +84,10 @@ Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs
 
 Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
-              "SELECT queue_ms, prefill_ms, decode_ms, prompt_tokens, output_tokens, plan, worker, attempt, "
-              "edition, quality, model, model_digest, why, prefill_work_ms, decode_work_ms, batch "
-              "FROM job_metrics WHERE id = ?",
+              "SELECT a.started_ms - j.created_ms, a.prefill_ms, a.decode_ms, a.prompt_tokens, "
+              "a.output_tokens, a.plan, a.worker, a.attempt, a.edition, a.quality, a.model, a.model_digest, "
+              "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch "
+              "FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.id = ?",
               id);
   while (query.next()) {
     metrics.queue_ms = query.real(0);
@@ -103,6 +110,24 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   return query.status();
 }
 
+// The latest that has succeeded.
+Status read_rerun(Database& db, JobId id, std::optional<schema::Rerun>& rerun) {
+  std::optional<JobId> rerun_id;
+  std::optional<double> agreement;
+  Query query(db,
+              "SELECT j.id, r.agreement FROM jobs j JOIN reruns r ON r.rerun_id = j.id "
+              "WHERE j.rerun_of = ? AND j.state = 'succeeded' ORDER BY j.id DESC LIMIT 1",
+              id);
+  while (query.next()) {
+    rerun_id = query.integer(0);
+    if (!query.is_null(1)) agreement = query.real(1);
+  }
+  if (!query.status() || !rerun_id) return query.status();
+  rerun.emplace().agreement = agreement;
+  if (Status status = read_outputs(db, *rerun_id, rerun->outputs); !status) return status;
+  return read_metrics(db, *rerun_id, rerun->metrics);
+}
+
 // Fills at most `limit` rows and says in `more` whether others follow.
 Status read_page(Query& query, std::uint32_t limit, schema::JobList& list) {
   while (query.next()) {
@@ -118,7 +143,7 @@ Status read_page(Query& query, std::uint32_t limit, schema::JobList& list) {
 }  // namespace
 
 Result<JobInfo> read_info(Database& db, JobId id) {
-  Query query(db, DSLAD_JOB_ROW "WHERE j.id = ?", id);
+  Query query(db, DSLAD_JOB_ROW "WHERE j.id = ? AND j.rerun_of IS NULL", id);
   if (query.next()) return read_row(query);
   if (!query.status()) return query.status().error();
   return not_found(id).error();
@@ -138,7 +163,7 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   schema::JobSpec spec;
   Query query(db,
               "SELECT j.task, i.document, i.prompt, i.max_tokens, i.temperature, i.top_p, i.seed "
-              "FROM jobs j JOIN job_inputs i ON i.job_id = j.id WHERE j.id = ?",
+              "FROM jobs j JOIN job_inputs i ON i.job_id = coalesce(j.rerun_of, j.id) WHERE j.id = ?",
               id);
   if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
   spec.task = word<schema::Task>(query, 0);
@@ -159,6 +184,7 @@ Result<schema::JobResult> read_result(Database& db, JobId id) {
   result.job = std::move(info).value();
   if (Status status = read_outputs(db, id, result.outputs); !status) return status.error();
   if (Status status = read_metrics(db, id, result.metrics); !status) return status.error();
+  if (Status status = read_rerun(db, id, result.rerun); !status) return status.error();
   return result;
 }
 
@@ -167,7 +193,7 @@ Result<schema::JobVerdict> read_verdict(Database& db, JobId id) {
       db,
       "SELECT j.state, j.deadline_ms, coalesce(a.plan, a.assigned_plan), a.quality, a.why, a.started_ms, "
       "a.ended_ms FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
-      "WHERE j.id = ?",
+      "WHERE j.id = ? AND j.rerun_of IS NULL",
       id);
   if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
   schema::JobVerdict verdict;
@@ -219,11 +245,13 @@ Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request)
   schema::JobList list;
   Status status = ok_status();
   if (request.state) {
-    Query query(db, DSLAD_JOB_ROW "WHERE j.state = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?",
-                schema::to_string(*request.state), before, rows);
+    Query query(
+        db, DSLAD_JOB_ROW "WHERE j.rerun_of IS NULL AND j.state = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?",
+        schema::to_string(*request.state), before, rows);
     status = read_page(query, request.limit, list);
   } else {
-    Query query(db, DSLAD_JOB_ROW "WHERE j.id < ? ORDER BY j.id DESC LIMIT ?", before, rows);
+    Query query(db, DSLAD_JOB_ROW "WHERE j.rerun_of IS NULL AND j.id < ? ORDER BY j.id DESC LIMIT ?", before,
+                rows);
     status = read_page(query, request.limit, list);
   }
   if (!status) return status.error();
@@ -241,11 +269,12 @@ Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db) {
 Result<std::vector<HeldLease>> held_leases(Database& db) {
   std::vector<HeldLease> held;
   Query query(db,
-              "SELECT j.id, j.attempt, a.worker, a.instance FROM jobs j "
+              "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL FROM jobs j "
               "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running'");
   while (query.next()) {
-    held.push_back(
-        {{query.integer(0), static_cast<std::uint32_t>(query.integer(1))}, {query.text(2), query.text(3)}});
+    held.push_back({{query.integer(0), static_cast<std::uint32_t>(query.integer(1))},
+                    {query.text(2), query.text(3)},
+                    query.integer(4) != 0});
   }
   if (!query.status()) return query.status().error();
   return held;

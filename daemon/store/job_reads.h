@@ -15,7 +15,7 @@
 
 namespace dslad::daemon {
 
-// kNotFound for an id that was never given.
+// kNotFound for an id that was never given to a user's job. A rerun is read with the job that it repeats.
 Result<schema::JobInfo> read_info(Database& db, schema::JobId id);
 Result<std::vector<schema::JobInfo>> read_infos(Database& db, const std::vector<schema::JobId>& ids);
 Result<schema::JobSpec> read_spec(Database& db, schema::JobId id);
@@ -41,6 +41,7 @@ Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by st
 struct HeldLease {
   schema::Lease lease;
   WorkerName worker;
+  bool rerun = false;
 };
 Result<std::vector<HeldLease>> held_leases(Database& db);
 

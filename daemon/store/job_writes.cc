@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "daemon/store/job_reads.h"
+#include "daemon/store/reruns.h"
 
 namespace dslad::daemon {
 namespace {
@@ -16,15 +17,18 @@ struct Tries {
   std::int64_t failed = 0;
   std::int64_t allowed = 0;
   bool plan_0_only = false;
+  bool rerun = false;
 };
 
 Result<std::optional<Tries>> check_lease(Database& db, const Lease& lease) {
   Query query(db,
-              "SELECT failed_attempts, max_attempts, max_plan IS 0 FROM jobs "
+              "SELECT failed_attempts, max_attempts, max_plan IS 0, rerun_of IS NOT NULL FROM jobs "
               "WHERE id = ? AND attempt = ? AND state = 'running'",
               lease.job, lease.attempt);
   std::optional<Tries> tries;
-  while (query.next()) tries = Tries{query.integer(0), query.integer(1), query.integer(2) != 0};
+  while (query.next()) {
+    tries = Tries{query.integer(0), query.integer(1), query.integer(2) != 0, query.integer(3) != 0};
+  }
   if (!query.status()) return query.status().error();
   return tries;
 }
@@ -91,7 +95,10 @@ Status save_outputs(Database& db, const schema::WorkerResult& result) {
 
 // One, or one a question.
 Result<std::int64_t> answers_wanted(Database& db, JobId id) {
-  Query query(db, "SELECT max(1, count(*)) FROM job_questions WHERE job_id = ?", id);
+  Query query(db,
+              "SELECT max(1, count(*)) FROM job_questions "
+              "WHERE job_id = (SELECT coalesce(rerun_of, id) FROM jobs WHERE id = ?)",
+              id);
   const std::int64_t wanted = query.next() ? query.integer(0) : 0;
   if (!query.status()) return query.status().error();
   return wanted;
@@ -104,7 +111,7 @@ Result<Outcome> fail_attempt(Database& db, const Lease& lease, const Tries& trie
   Status status = end_attempt(db, lease, outcome, error, now_ms);
   if (status) status = set_state(db, lease.job, state, true, error, now_ms);
   if (!status) return status.error();
-  return Outcome{true, state, error};
+  return Outcome{true, state, error, tries.rerun};
 }
 
 Status end_job(Database& db, const Ended& ended, JobState state, const Error& error, std::int64_t now_ms) {
@@ -119,7 +126,8 @@ std::optional<Lease> lease_if(bool running, JobId id, std::int64_t attempt) {
 }
 
 // The job waits again, without a failed attempt, for a worker that is larger than the one that refused it.
-Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result, const Tries& tries,
+                                std::int64_t now_ms) {
   Status status = end_attempt(db, result.lease, "given_back", result.error, now_ms);
   if (status) {
     status = db.run(
@@ -130,7 +138,7 @@ Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result
   }
   if (status) status = set_state(db, result.lease.job, JobState::kQueued, false, result.error, now_ms);
   if (!status) return status.error();
-  return Outcome{true, JobState::kQueued, result.error};
+  return Outcome{true, JobState::kQueued, result.error, tries.rerun};
 }
 
 bool failed_by_its_plan(const schema::WorkerResult& result, const Tries& tries) {
@@ -140,13 +148,16 @@ bool failed_by_its_plan(const schema::WorkerResult& result, const Tries& tries) 
 
 // The job waits again, without a failed attempt, for plan 0. Once at most: its terms allow no other from now
 // on.
-Result<Outcome> wait_for_plan_0(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+Result<Outcome> wait_for_plan_0(Database& db, const schema::WorkerResult& result, const Tries& tries,
+                                std::int64_t now_ms) {
   Status status = end_attempt(db, result.lease, "failed", result.error, now_ms);
   if (status) status = db.run("UPDATE jobs SET max_plan = 0 WHERE id = ?", result.lease.job);
   if (status) status = set_state(db, result.lease.job, JobState::kQueued, false, result.error, now_ms);
   if (!status) return status.error();
-  return Outcome{true, JobState::kQueued, result.error};
+  return Outcome{true, JobState::kQueued, result.error, tries.rerun};
 }
+
+}  // namespace
 
 Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const PlanChoice& choice,
                          std::int64_t now_ms) {
@@ -166,8 +177,6 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const
   return lease;
 }
 
-}  // namespace
-
 Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
                                    std::int64_t now_ms, const ChoosePlan& choose) {
   Result<std::vector<QueuedJob>> jobs = next_jobs(
@@ -186,13 +195,13 @@ Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::
 }
 
 Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
-                       bool fits_elsewhere) {
+                       const FinishRules& rules) {
   const Result<std::optional<Tries>> tries = check_lease(db, result.lease);
   if (!tries) return tries.error();
   if (!*tries) return Outcome{};
   if (Status status = save_metrics(db, result); !status) return status.error();
-  if (result.error && fits_elsewhere) return wait_for_larger(db, result, now_ms);
-  if (failed_by_its_plan(result, **tries)) return wait_for_plan_0(db, result, now_ms);
+  if (result.error && rules.fits_elsewhere) return wait_for_larger(db, result, **tries, now_ms);
+  if (failed_by_its_plan(result, **tries)) return wait_for_plan_0(db, result, **tries, now_ms);
   if (result.error) return fail_attempt(db, result.lease, **tries, "failed", *result.error, now_ms);
   const Result<std::int64_t> wanted = answers_wanted(db, result.lease.job);
   if (!wanted) return wanted.error();
@@ -204,8 +213,12 @@ Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::in
   Status status = save_outputs(db, result);
   if (status) status = end_attempt(db, result.lease, "succeeded", std::nullopt, now_ms);
   if (status) status = set_state(db, result.lease.job, JobState::kSucceeded, false, std::nullopt, now_ms);
+  if (status) {
+    status = (*tries)->rerun ? end_rerun(db, result.lease.job, now_ms)
+                             : want_rerun(db, result.lease.job, rules.canary_share);
+  }
   if (!status) return status.error();
-  return Outcome{true, JobState::kSucceeded, std::nullopt};
+  return Outcome{true, JobState::kSucceeded, std::nullopt, (*tries)->rerun};
 }
 
 Result<Outcome> release(Database& db, const Lease& lease, LeaseEnd end, const std::string& why,
@@ -218,13 +231,13 @@ Result<Outcome> release(Database& db, const Lease& lease, LeaseEnd end, const st
   Status status = end_attempt(db, lease, "given_back", error, now_ms);
   if (status) status = set_state(db, lease.job, JobState::kQueued, false, std::nullopt, now_ms);
   if (!status) return status.error();
-  return Outcome{true, JobState::kQueued, std::nullopt};
+  return Outcome{true, JobState::kQueued, std::nullopt, (*tries)->rerun};
 }
 
 Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::int64_t now_ms) {
   CancelOutcome outcome;
   for (const JobId id : ids) {
-    Query query(db, "SELECT state, attempt FROM jobs WHERE id = ?", id);
+    Query query(db, "SELECT state, attempt FROM jobs WHERE id = ? AND rerun_of IS NULL", id);
     if (!query.next()) {
       if (!query.status()) return query.status().error();
       outcome.not_found.push_back(id);

@@ -66,6 +66,10 @@ struct Claimed {
   PlanChoice choice;
 };
 
+// Leases one queued job.
+Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant& claimant,
+                                 const PlanChoice& choice, std::int64_t now_ms);
+
 // Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
 // refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
 // by arrival. Expired jobs are left for expire().
@@ -77,13 +81,19 @@ struct Outcome {
   bool accepted = false;
   schema::JobState state = schema::JobState::kQueued;  // now
   std::optional<Error> error;                          // recorded with the job
+  bool rerun = false;                                  // it was one of another job's (reruns.h)
+};
+
+struct FinishRules {
+  bool fits_elsewhere = false;  // a worker that is connected can run what was too large for this one
+  double canary_share = 0;      // of jobs on plans above 0, those that are wanted again on plan 0
 };
 
 // Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
-// with `fits_elsewhere`, one that says that this worker is too small; it uses up no attempt. Nor does the
+// where it fits elsewhere, one that says that this worker is too small; it uses up no attempt. Nor does the
 // first kCorrupt of a plan above 0: a converted layer failed, and the job is put back to run on plan 0.
 Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
-                       bool fits_elsewhere = false);
+                       const FinishRules& rules = {});
 
 enum class LeaseEnd : std::uint8_t {
   kLost,       // the worker vanished: a failed attempt

@@ -32,7 +32,8 @@ QueuedJob read_queued(const Query& row) {
 
 // The head of one model's queue; the index jobs_queue has it in this order.
 #define DSLAD_QUEUE_OF(model)                                                                         \
-  "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW " FROM jobs WHERE state = 'queued' AND model = " model    \
+  "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW                                                           \
+  " FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND model = " model                         \
   " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 " \
   "ORDER BY priority DESC, due_ms, id LIMIT ?6) "
 

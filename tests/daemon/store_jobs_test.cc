@@ -73,14 +73,14 @@ TEST_F(StoreJobs, JobTooLargeForOneWorkerWaitsForALargerOne) {
   const JobId id = submit(test::summarize());
   schema::WorkerResult refusal = test::failure(take_one(), ErrorCode::kInvalidArgument);
   refusal.needs_context = 900;
-  EXPECT_EQ(must(finish(db_, refusal, now_ms_, true)).state, JobState::kQueued);
+  EXPECT_EQ(must(finish(db_, refusal, now_ms_, {.fits_elsewhere = true})).state, JobState::kQueued);
   EXPECT_TRUE(take(1).empty());
   claimant_.context = 1'024;
   const Lease lease = take_one();
   EXPECT_EQ(lease, (Lease{id, 2}));
   // Nobody larger is there: it fails as before.
   refusal.lease = lease;
-  EXPECT_EQ(must(finish(db_, refusal, now_ms_, false)).state, JobState::kFailed);
+  EXPECT_EQ(must(finish(db_, refusal, now_ms_)).state, JobState::kFailed);
 }
 
 TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {

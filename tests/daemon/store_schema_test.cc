@@ -53,6 +53,9 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
                                      "entropy", "kl", "quality", "workers_active"}));
   EXPECT_THAT(columns(db_, "worker_status"),
               testing::IsSupersetOf({"instance", "name", "model", "edition", "plan", "connected"}));
+  EXPECT_THAT(columns(db_, "job_reruns"),
+              testing::IsSupersetOf({"id", "purpose", "state", "first_plan", "agreement", "created_at",
+                                     "ended_at", "worker", "plan"}));
   EXPECT_THAT(columns(db_, "policy_events"),
               testing::IsSupersetOf({"at", "policy", "from_plan", "to_plan", "why", "waiting_jobs",
                                      "waiting_tokens", "drain_ms"}));
@@ -110,6 +113,21 @@ TEST_F(StoreSchema, DatabaseOfVersion3KeepsItsRowsAndLearnsTheSizesOfWhatWaits) 
   EXPECT_EQ(waiting[1].bytes, 9U);  // "Bëa." and "Who?"
   EXPECT_EQ(waiting[1].questions, 1U);
   EXPECT_EQ(waiting[1].max_tokens, 16U);
+}
+
+TEST_F(StoreSchema, DatabaseOfVersion4KeepsItsRowsAndItsCounts) {
+  Database db = old_database("version_4.sql");
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(
+          db, "SELECT group_concat(id || state || upgrade) FROM (SELECT * FROM job_status ORDER BY id)"),
+      "1succeeded0,2queued0,3queued0");
+  EXPECT_EQ(test::query_text(db, "SELECT client || min_quality FROM job_status WHERE id = 3"), "press0.97");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM job_reruns"), "0");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM policy_events"), "1");
+  must(db.run("UPDATE jobs SET state = 'running' WHERE id = 2"));
+  EXPECT_EQ(test::query_text(db, "SELECT group_concat(state || jobs) FROM job_counts WHERE jobs > 0"),
+            "queued1,running1,succeeded1");
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {

@@ -25,11 +25,12 @@ TEST(DayWindow, IsTheWholeDayWithoutATextOrALength) {
   for (const int hour : {0, 12, 23}) {
     EXPECT_TRUE(contains("", hour));
     EXPECT_TRUE(contains("07:00-07:00", hour));
+    EXPECT_TRUE(contains("00:00-24:00", hour));
   }
 }
 
 TEST(DayWindow, OfAnyOtherTextIsRefused) {
-  for (const char* text : {"22-06", "22:00", "24:00-06:00", "22:60-06:00", "22:00-6:00", "22:00-06:00 ", "-",
+  for (const char* text : {"22-06", "22:00", "24:01-06:00", "22:60-06:00", "22:00-6:00", "22:00-06:00 ", "-",
                            "a", "22:00--06:00", "+2:00-06:00"}) {
     EXPECT_EQ(DayWindow::parse(text).error().code, ErrorCode::kInvalidArgument) << text;
   }
