@@ -242,6 +242,7 @@ struct JobInfo {
   std::int64_t deadline_ms = 0;  // 0: none
   std::optional<double> min_quality;
   std::optional<std::uint32_t> max_plan;
+  bool upgrade = false;        // it asked to be run again on plan 0
   std::uint64_t place = 0;     // in the queue, from 1; 0: it does not wait, or far behind
   std::int64_t finish_ms = 0;  // when it is expected to end; 0: nothing is known
 
@@ -264,6 +265,7 @@ struct JobInfo {
     field("deadline_ms", self.deadline_ms);
     field("min_quality", self.min_quality);
     field("max_plan", self.max_plan);
+    field("upgrade", self.upgrade);
     field("place", self.place);
     field("finish_ms", self.finish_ms);
   }

@@ -35,6 +35,7 @@ struct JobOutcome {
     field("error", self.result.job.error);
     field("outputs", self.result.outputs);
     field("metrics", self.result.metrics);
+    field("rerun", self.result.rerun);
   }
 };
 

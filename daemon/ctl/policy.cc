@@ -17,6 +17,7 @@ constexpr const char* kPolicyExamples = R"(
 Examples:
   dslactl policy set deadline --min-quality 98% --target-drain 5m
   dslactl policy set static --static-plan 4
+  dslactl policy set --idle-window 22:00-06:00 --canary-share 5%
   dslactl policy explain 17
 )";
 
@@ -34,12 +35,13 @@ Result<Exit> set(const Globals& globals, const PolicyOptions& options) {
     request.policy = kind;
   }
   const bool nothing = !request.policy && !request.static_plan && !request.min_quality &&
-                       !request.target_drain_ms && !request.dwell_ms;
+                       !request.target_drain_ms && !request.dwell_ms && !request.idle_after_ms &&
+                       !request.idle_window && !request.canary_share && !request.min_agreement;
   if (nothing) {
-    return invalid_argument(fmt::format(
-        "nothing to set: name a policy ({}), --static-plan, --min-quality, --target-drain or --dwell; "
-        "dslactl policy show tells what is in force",
-        kPolicyWords));
+    return invalid_argument(
+        fmt::format("nothing to set: name a policy ({}) or one of the options of dslactl policy set --help; "
+                    "dslactl policy show tells what is in force",
+                    kPolicyWords));
   }
   if (Status status = request.validate(); !status) return status.error();
   return ask<schema::PolicyReply>(globals, request, policy_text);
@@ -60,6 +62,15 @@ void add_set(CLI::App& policy, Action& action) {
   add_duration(*verb, "--target-drain", request.target_drain_ms,
                "How soon a job without a deadline should end: 90s, 10m, 2h");
   add_duration(*verb, "--dwell", request.dwell_ms, "How long a plan is kept before a smaller one", 0);
+  add_duration(*verb, "--idle-after", request.idle_after_ms,
+               "Time without jobs after which idle work begins; 0: never", 0);
+  verb->add_option("--idle-window", request.idle_window,
+                   "Hours of the day for idle work, in the daemon's local time: 22:00-06:00")
+      ->type_name("FROM-TO");
+  add_share(*verb, "--canary-share", request.canary_share,
+            "Of the jobs on plans above 0, those that idle time runs again on plan 0, to compare");
+  add_share(*verb, "--min-agreement", request.min_agreement,
+            "No job is given a plan whose answers agree less with plan 0's");
   verb->callback(
       [options, &action] { action = [options](const Globals& globals) { return set(globals, *options); }; });
 }

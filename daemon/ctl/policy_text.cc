@@ -47,6 +47,24 @@ std::string waiting_text(const schema::PolicyReply& reply) {
                                      : fmt::format(", done in about {}", rough(reply.drain_ms)));
 }
 
+std::string idle_text(const schema::PolicyReply& reply) {
+  if (reply.idle_after_ms == 0) return "idle work: never\n";
+  return fmt::format("idle work: after {} without jobs, {}; {} of jobs on plans above 0 are run again; {}\n",
+                     exact(reply.idle_after_ms), reply.idle_window.empty() ? "all day" : reply.idle_window,
+                     format_share(reply.canary_share), reply.idle ? "it is time now" : "not now");
+}
+
+std::string agreements_text(const schema::PolicyReply& reply) {
+  std::string text;
+  for (const schema::PlanAgreement& one : reply.agreements) {
+    text += fmt::format(
+        "plan {} of {}: answers agree to {} with plan 0's over {} {}{}\n", one.plan, one_line(one.model),
+        format_share(one.agreement), one.jobs, one.jobs == 1 ? "job" : "jobs",
+        one.withdrawn ? fmt::format("; below {}, given to no job", format_share(reply.min_agreement)) : "");
+  }
+  return text;
+}
+
 std::string plan_text(const JobVerdict& verdict) {
   if (*verdict.plan == 0) return "plan 0";
   return verdict.quality
@@ -115,7 +133,8 @@ std::string policy_text(const schema::PolicyReply& reply) {
   text +=
       fmt::format("target: a job without a deadline should end within {}\n", exact(reply.target_drain_ms));
   text += fmt::format("dwell: {} before a smaller plan\n", exact(reply.dwell_ms));
-  return text + fmt::format("waiting: {}\n", waiting_text(reply));
+  text += fmt::format("waiting: {}\n", waiting_text(reply));
+  return text + idle_text(reply) + agreements_text(reply);
 }
 
 std::string verdict_text(const JobVerdict& verdict) {

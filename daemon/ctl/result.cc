@@ -25,8 +25,23 @@ std::string origin(const schema::JobMetrics& metrics) {
   return text;
 }
 
-std::string heading(const schema::JobResult& result) {
-  const schema::JobMetrics& metrics = result.metrics;
+// The answers that people want: those of plan 0 where they asked for them and they are there.
+bool is_upgraded(const schema::JobResult& result, const ResultOptions& options) {
+  return result.job.upgrade && result.rerun && !options.first;
+}
+
+std::string other_answers(const schema::JobResult& result, bool upgraded) {
+  if (!result.rerun)
+    return result.job.upgrade && result.metrics.plan > 0 ? "to be run again on plan 0\n" : "";
+  std::string text =
+      upgraded ? fmt::format("first answered on {}", origin(result.metrics)) : "also run on plan 0";
+  if (result.rerun->agreement)
+    text += fmt::format(", the answers agree to {}", format_share(*result.rerun->agreement));
+  if (upgraded) text += " (--first prints those)";
+  return text + "\n";
+}
+
+std::string heading(const schema::JobResult& result, const schema::JobMetrics& metrics) {
   return fmt::format("job {}: {}, {} prompt and {} output tokens, queued {}, prefill {}, decode {}, {}\n",
                      result.job.id, to_string(result.job.task), format_count(metrics.prompt_tokens),
                      format_count(metrics.output_tokens), format_duration(metrics.queue_ms),
@@ -35,11 +50,15 @@ std::string heading(const schema::JobResult& result) {
 }
 
 // People get a heading and no control characters; a file or pipe gets the text as it is.
-void print_texts(const schema::JobResult& result) {
+void print_texts(const schema::JobResult& result, const ResultOptions& options) {
   const bool person = is_terminal(stdout);
-  if (person) print(heading(result));
+  const bool upgraded = is_upgraded(result, options);
+  if (person) {
+    print(heading(result, upgraded ? result.rerun->metrics : result.metrics));
+    print(other_answers(result, upgraded));
+  }
   const auto shown = [person](const std::string& text) { return person ? printable(text) : text; };
-  for (const schema::Output& output : result.outputs) {
+  for (const schema::Output& output : upgraded ? result.rerun->outputs : result.outputs) {
     if (output.question) {
       print(fmt::format("Q: {}\nA: {}\n\n", shown(*output.question), shown(output.text)));
     } else {
@@ -60,12 +79,17 @@ void print_missing(const schema::JobInfo& job) {
   }
 }
 
-Result<Exit> show_results(const Globals& globals, const std::vector<schema::JobId>& ids) {
+struct ShownResults {
+  std::vector<schema::JobId> ids;
+  ResultOptions options;
+};
+
+Result<Exit> show_results(const Globals& globals, const ShownResults& shown) {
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
   Exit exit = kOk;
-  for (const schema::JobId id : ids) {
-    Result<Exit> one = print_result(*client, id, globals.json);
+  for (const schema::JobId id : shown.ids) {
+    Result<Exit> one = print_result(*client, id, globals.json, shown.options);
     if (!one) return one;
     if (*one != kOk) exit = *one;
   }
@@ -74,14 +98,14 @@ Result<Exit> show_results(const Globals& globals, const std::vector<schema::JobI
 
 }  // namespace
 
-Result<Exit> print_result(Client& client, schema::JobId id, bool json) {
+Result<Exit> print_result(Client& client, schema::JobId id, bool json, const ResultOptions& options) {
   const auto result = client.call<schema::JobResult>(schema::GetResult{id});
   if (!result) return result.error();
   const bool succeeded = result->job.state == JobState::kSucceeded;
   if (json) {
     print(to_json(JobOutcome{*result}));
   } else if (succeeded) {
-    print_texts(*result);
+    print_texts(*result, options);
   } else {
     print_missing(result->job);
   }
@@ -90,10 +114,13 @@ Result<Exit> print_result(Client& client, schema::JobId id, bool json) {
 
 void add_result(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("result", "Print what jobs yielded");
-  auto ids = std::make_shared<std::vector<schema::JobId>>();
-  verb->add_option("ID", *ids, "Ids of jobs")->required();
-  verb->callback(
-      [ids, &action] { action = [ids](const Globals& globals) { return show_results(globals, *ids); }; });
+  auto shown = std::make_shared<ShownResults>();
+  verb->add_option("ID", shown->ids, "Ids of jobs")->required();
+  verb->add_flag("--first", shown->options.first,
+                 "The first answers, also where the job was run again on plan 0 as it asked");
+  verb->callback([shown, &action] {
+    action = [shown](const Globals& globals) { return show_results(globals, *shown); };
+  });
 }
 
 }  // namespace dslad::daemon::ctl

@@ -7,7 +7,11 @@
 
 namespace dslad::daemon::ctl {
 
+struct ResultOptions {
+  bool first = false;  // the first answers, where the job was run again as it asked
+};
+
 // Fetches and prints one job's result. kOk where it succeeded, else kJobFailed.
-Result<Exit> print_result(Client& client, schema::JobId id, bool json);
+Result<Exit> print_result(Client& client, schema::JobId id, bool json, const ResultOptions& options = {});
 
 }  // namespace dslad::daemon::ctl

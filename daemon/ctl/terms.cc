@@ -48,6 +48,10 @@ void add_terms(CLI::App& verb, TermsOptions& options) {
           ->check(CLI::Range(std::uint32_t{0}, static_cast<std::uint32_t>(schema::kMaxLayers)))
           ->type_name("N");
   verb.add_flag("--exact", options.exact, "Plan 0 alone: --max-plan 0")->excludes(max_plan);
+  verb.add_flag(
+      "--upgrade", terms.upgrade,
+      "Answered on another plan, run it again on plan 0 when there is nothing else to do; the result "
+      "keeps both");
   verb.add_option("--model", terms.model, "Name or digest of the model that must answer; default: any");
   verb.add_option(
       "--client", options.client,

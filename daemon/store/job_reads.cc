@@ -13,7 +13,7 @@ using schema::JobInfo;
 #define DSLAD_JOB_ROW                                                                                \
   "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
   "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message, j.client, j.model, "           \
-  "j.deadline_ms, j.min_quality, j.max_plan "                                                        \
+  "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade "                                             \
   "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
 
 ErrorCode code_from(const std::string& word) {
@@ -49,6 +49,7 @@ JobInfo read_row(const Query& row) {
   info.deadline_ms = row.integer(15);
   if (!row.is_null(16)) info.min_quality = row.real(16);
   if (!row.is_null(17)) info.max_plan = static_cast<std::uint32_t>(row.integer(17));
+  info.upgrade = row.integer(18) != 0;
   return info;
 }
 

@@ -304,7 +304,8 @@ class Overviews(PolicyTest):
 class Policy(PolicyTest):
     REPLY = {"policy": "deadline", "static_plan": 2, "min_quality": 0.95, "target_drain_ms": MINUTE, "dwell_ms": 10_000,
              "plan": 4, "why": "what waits would take 70 s on plan 0, and 55 s now", "waiting_jobs": 12,
-             "waiting_tokens": 34_567, "drain_ms": 187_000, "cost_models": []}
+             "waiting_tokens": 34_567, "drain_ms": 187_000, "cost_models": [], "idle_after_ms": MINUTE,
+             "idle_window": "22:00-06:00", "canary_share": 0.02, "min_agreement": 0.5, "idle": False, "agreements": []}
 
     def reply_is(self, **members):
         for request in ("policy_show", "policy_set"):
@@ -317,8 +318,17 @@ class Policy(PolicyTest):
             r"plan: 4 in force, since .*\d\d:\d\d:\d\d \(2 min ago\): what waits would take 70 s on plan 0, and 55 s now",
             r"least quality: 95% of plan 0's", r"target: a job without a deadline should end within 1 min 00 s",
             r"dwell: 10\.0 s before a smaller plan",
-            r"waiting: 12 jobs, about 34,567 prompt tokens, done in about 3 min 10 s"])
+            r"waiting: 12 jobs, about 34,567 prompt tokens, done in about 3 min 10 s",
+            r"idle work: after 1 min 00 s without jobs, 22:00-06:00; 2% of jobs on plans above 0 are run again; not now"])
         self.assertEqual({}, self.daemon.last("policy_show"))
+
+    def test_show_says_how_far_plans_agree_with_plan_0(self):
+        one = {"model": "tiny", "model_digest": "d", "edition": "e", "jobs": 20}
+        self.reply_is(idle=True, agreements=[{**one, "plan": 2, "agreement": 0.97, "withdrawn": False},
+                                             {**one, "plan": 4, "agreement": 0.31, "withdrawn": True}])
+        self.says("policy", "show", lines=[
+            r"idle work: .*; it is time now", r"plan 2 of tiny: answers agree to 97% with plan 0's over 20 jobs",
+            r"plan 4 of tiny: .* 31% .*; below 50%, given to no job"])
 
     def test_show_of_a_fresh_daemon(self):
         self.reply_is(policy="static", why="", plan=2, waiting_jobs=0, waiting_tokens=0, drain_ms=0)
@@ -344,6 +354,9 @@ class Policy(PolicyTest):
             (("--target-drain", "5m"), {"target_drain_ms": 5 * MINUTE}),
             (("--dwell", "0"), {"dwell_ms": 0}),
             (("--dwell", "1.5"), {"dwell_ms": 1500}),
+            (("--idle-after", "0"), {"idle_after_ms": 0}),
+            (("--idle-window", "22:00-06:00"), {"idle_window": "22:00-06:00"}),
+            (("--canary-share", "5%", "--min-agreement", "0.6"), {"canary_share": 0.05, "min_agreement": 0.6}),
         ):
             with self.subTest(options=options):
                 self.says("policy", "set", *options, lines=[r"policy: deadline .*", r"plan: 4 in force.*"])
@@ -352,7 +365,7 @@ class Policy(PolicyTest):
 
     def test_set_needs_something_to_set_and_names_what_is_wrong(self):
         for options, says in (
-            ((), ["nothing to set", "manual, static, threshold, deadline", "--static-plan", "--dwell"]),
+            ((), ["nothing to set", "manual, static, threshold, deadline", "policy set --help"]),
             (("fast",), ["'fast'", "manual, static, threshold, deadline"]),
             (("--policy", "Deadline"), ["'Deadline'", "deadline"]),
             (("static", "--policy", "deadline"), ["--policy"]),
@@ -362,6 +375,8 @@ class Policy(PolicyTest):
             (("--target-drain", "0"), ["--target-drain", "too short"]),
             (("--target-drain", "soon"), ["--target-drain", "'soon'"]),
             (("--dwell", "-1"), ["--dwell", "negative"]),
+            (("--idle-window", "22-06"), ["'22-06'", "22:00-06:00"]),
+            (("--canary-share", "5"), ["--canary-share", "5%"]),
         ):
             with self.subTest(options=options):
                 self.refused(USAGE, "policy", "set", *options, says=says)

@@ -1,0 +1,95 @@
+"""What the built programs do when no user's job waits or runs: jobs that are run again on plan 0."""
+
+import json
+import shutil
+import signal
+import subprocess
+import unittest
+
+import harness
+from harness import until
+
+STORY = "Once upon a time there was a little girl who had a red ball."
+
+
+class Idle(harness.SystemTest):
+    daemon_options = (
+        "--set", "policy.kind=static", "--set", "policy.static_plan=3", "--set", "policy.min_quality=0.5",
+        "--set", "policy.idle_after_ms=300", "--set", "policy.canary_share=0", "--set", "workers.lease_ms=2000",
+    )
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([harness.BIN / "make_chain", self.model, "3"], check=True)
+
+    def submit(self, *options, tokens=16):
+        done = self.ctl_ok("--json", "submit", "generate", "--prompt", STORY, "--max-tokens", tokens, *options)
+        return json.loads(done)["id"]
+
+    def reruns(self):
+        return self.sql("SELECT id, state, plan, agreement FROM job_reruns ORDER BY rerun_id")
+
+    def begin_a_rerun(self, worker):
+        """Until one is given out; the worker stands still, so that it does not end."""
+        worker.signal(signal.SIGSTOP)
+        until(lambda: any(row[1] == "running" for row in self.reruns()), "a rerun's begin")
+
+    def answered(self, *options, **others):
+        job = self.submit(*options, **others)
+        self.ctl_ok("wait", "--quiet", job)
+        return job
+
+    def test_an_upgrade_is_run_again_on_plan_0_and_the_result_has_both(self):
+        self.start_daemon()
+        self.start_worker(model=self.model)
+        job = self.answered("--upgrade")
+        other = self.answered()
+        first = self.ctl_ok("result", "--first", job)
+        until(lambda: self.reruns() and self.reruns()[0][1] == "succeeded", "the rerun's end")
+        self.assertEqual(1, len(self.reruns()), f"job {other} did not ask for it")
+        result = json.loads(self.ctl_ok("--json", "result", job))
+        self.assertEqual(3, result["metrics"]["plan"])
+        self.assertEqual(0, result["rerun"]["metrics"]["plan"])
+        exact = self.answered("--exact")
+        self.assertEqual(self.ctl_ok("result", exact), self.ctl_ok("result", job))
+        self.assertEqual(first, self.ctl_ok("result", "--first", job))
+        self.assertEqual({"succeeded": 3}, {state: n for state, n in self.status()["jobs"].items() if n})
+        policy = self.ctl_ok("policy", "show")
+        self.assertIn("idle work: after 300 ms without jobs", policy)
+        self.assertIn("plan 3 of model: answers agree to", policy)
+
+    def test_a_job_that_comes_goes_first_and_the_rerun_goes_on_later(self):
+        self.start_daemon()
+        worker = self.start_worker(model=self.model)
+        self.answered("--upgrade", tokens=400)
+        self.begin_a_rerun(worker)
+        job = self.submit(tokens=4)
+        worker.signal(signal.SIGCONT)
+        self.ctl_ok("wait", "--quiet", job)
+        until(lambda: [row[1] for row in self.reruns()] == ["succeeded"], "the rerun's end")
+        attempts = self.sql("SELECT attempt, failed_attempts FROM jobs WHERE rerun_of IS NOT NULL")
+        self.assertEqual([(2, 0)], [tuple(row) for row in attempts])
+
+    def test_kills_neither_lose_nor_double_a_rerun(self):
+        daemon = self.start_daemon()
+        worker = self.start_worker(model=self.model)
+        jobs = [self.submit("--upgrade", tokens=300) for _ in range(4)]
+        self.ctl_ok("wait", "--quiet", *jobs)
+        for kill_daemon in (True, False, True):
+            self.begin_a_rerun(worker)
+            if kill_daemon:
+                daemon.kill()
+                daemon = self.start_daemon()
+                worker.signal(signal.SIGCONT)
+            else:
+                worker.kill()
+                worker = self.start_worker(model=self.model)
+        until(lambda: [row[1] for row in self.reruns()] == ["succeeded"] * 4, "all of them")
+        self.assertEqual(jobs, sorted(row[0] for row in self.reruns()))
+        self.assertEqual({"succeeded": 4}, {state: n for state, n in self.status()["jobs"].items() if n})
+
+
+if __name__ == "__main__":
+    unittest.main()
