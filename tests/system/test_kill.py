@@ -1,16 +1,21 @@
-"""kill -9 of the daemon or the worker at random moments under load. What the daemon has acknowledged must end exactly
-once, whatever dies when.
+"""kill -9 of the daemon or the worker at random moments under load, while policies and plans change. What the daemon has
+acknowledged must end exactly once, on a plan that there is, whatever dies when.
 
 DSLAD_KILL_ROUNDS: how many kills (50); DSLAD_KILL_SEED: which moments."""
 
+import contextlib
+import json
 import os
 import random
+import shutil
+import subprocess
 import sys
 import threading
 import time
 import unittest
 
 import wire
+import harness
 from harness import SystemTest, leases_of, until
 
 ROUNDS = int(os.environ.get("DSLAD_KILL_ROUNDS", "50"))
@@ -20,6 +25,7 @@ BATCH = 8
 BACKLOG = 64  # queued jobs above which submitters pause
 LENGTHS = (8, 60, 400)  # tokens: short jobs for many commits, long ones for kills to hit
 MANY_ATTEMPTS = 1000
+LAYERS = 3  # of the model's chain
 
 
 class Submitter(threading.Thread):
@@ -55,7 +61,8 @@ class Submitter(threading.Thread):
     def job(self, key, n):
         attempts = 1 if n == 0 else MANY_ATTEMPTS
         length = LENGTHS[n % len(LENGTHS)]
-        return wire.generate(max_tokens=length, custom_id=str(length), idempotency_key=key, max_attempts=attempts)
+        return wire.generate(max_tokens=length, custom_id=str(length), idempotency_key=key, max_attempts=attempts,
+                             upgrade=n % 4 == 1)
 
     def persist(self, call):
         while True:
@@ -69,37 +76,71 @@ class Submitter(threading.Thread):
                         raise
 
 
+class Changes(threading.Thread):
+    """Sets another policy or another plan, over and over; a daemon or a worker that is away is passed over."""
+
+    def __init__(self, url):
+        super().__init__(name="changes", daemon=True)
+        self.url, self.stop, self.failure, self.made = url, threading.Event(), None, 0
+
+    def run(self):
+        dice = random.Random(SEED)
+        try:
+            while not self.stop.wait(dice.uniform(0.05, 0.3)):
+                with wire.Peer(self.url) as client, contextlib.suppress(wire.Silence, wire.Refusal):
+                    plan = dice.randrange(LAYERS + 1)
+                    if dice.random() < 0.3:
+                        client.request("plan_set", {"plan": plan, "reason": "a test"}, timeout=2.0)
+                    else:
+                        policy = dice.choice(["static", "deadline", "threshold"])
+                        client.request("policy_set", {"policy": policy, "static_plan": plan, "min_quality": 0.5,
+                                                      "target_drain_ms": dice.choice([100, 60_000])}, timeout=2.0)
+                    self.made += 1
+        except Exception as failure:  # noqa: BLE001: the test reports it
+            self.failure = failure
+
+
 def queued(client):
     return client.request("status", timeout=2.0)["jobs"]["queued"]
 
 
 class Kill(SystemTest):
-    daemon_options = leases_of(1000)
+    # The chain is of no use: without the last setting its plans would soon be given to no job.
+    daemon_options = (*leases_of(1000), "--set", "policy.canary_share=0", "--set", "policy.min_agreement=0")
 
     def test_every_acknowledged_job_ends_exactly_once(self):
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([harness.BIN / "make_chain", self.model, str(LAYERS)], check=True)
         self.daemon = self.start_daemon()
-        self.worker = self.start_worker()
+        self.worker = self.start_worker(model=self.model)
+        changes = Changes(self.jobs_url)
+        changes.start()
         submitters = [Submitter(self.jobs_url, number) for number in range(SUBMITTERS)]
         for submitter in submitters:
             submitter.start()
         self.kill_at_random(random.Random(SEED))
-        for submitter in submitters:
-            submitter.stop.set()
-        for submitter in submitters:
-            submitter.join()
-            self.assertIsNone(submitter.failure)
+        for thread in (*submitters, changes):
+            thread.stop.set()
+            thread.join()
+            self.assertIsNone(thread.failure)
+        self.assertGreater(changes.made, 0)
         acknowledged = {job: key for submitter in submitters for job, key in submitter.acknowledged.items()}
         self.assertGreaterEqual(len(acknowledged), SUBMITTERS * BATCH)
         self.await_all(acknowledged)
         self.check_jobs(acknowledged)
         self.check_attempts()
         self.check_results()
+        self.check_reruns()
+        self.check_plans()
         self.assertEqual("ok", self.sql("PRAGMA integrity_check")[0][0])
         self.report()
 
     def report(self):
         counts = {row[0]: row[1] for row in self.sql("SELECT outcome, count(*) FROM job_attempts GROUP BY outcome")}
-        print(f"{ROUNDS} kills with seed {SEED}; ends of attempts: {counts}", file=sys.stderr)
+        reruns = self.sql("SELECT count(*) FROM job_reruns")[0][0]
+        print(f"{ROUNDS} kills with seed {SEED}; ends of attempts: {counts}; plans {sorted(self.plans)}; {reruns} reruns",
+              file=sys.stderr)
         if ROUNDS >= 50:
             self.assertIn("lost", counts, "no kill hit a running job: there was no load")
 
@@ -112,7 +153,7 @@ class Kill(SystemTest):
                 self.daemon = self.start_daemon(ready=False)
             else:
                 self.worker.kill()
-                self.worker = self.start_worker(ready=False)
+                self.worker = self.start_worker(model=self.model, ready=False)
         self.await_daemon(self.daemon)
         self.await_worker(self.worker)
 
@@ -150,13 +191,50 @@ class Kill(SystemTest):
             self.assertNotIn("succeeded", outcomes[job][:-1])
 
     def check_results(self):
-        """A succeeded job has one output and others have none; those of one length were asked the same and answered the
-        same, whatever happened on the way."""
-        outputs = self.sql("SELECT r.id, r.text, s.custom_id FROM job_results r JOIN job_status s ON s.id = r.id")
+        """A succeeded job has one output and others have none; those of one length were asked the same and, on one plan,
+        answered the same, whatever happened on the way."""
+        outputs = self.sql("SELECT r.id, r.text, s.custom_id, m.plan FROM job_results r JOIN job_status s ON s.id = r.id "
+                           "JOIN job_metrics m ON m.id = r.id")
         succeeded = [row["id"] for row in self.sql("SELECT id FROM job_status WHERE state = 'succeeded'")]
         self.assertEqual(sorted(succeeded), sorted(row["id"] for row in outputs))
-        answers = {(row["custom_id"], row["text"]) for row in outputs}
-        self.assertEqual(len(LENGTHS), len(answers), answers)
+        answers = {(row["custom_id"], row["plan"], row["text"]) for row in outputs}
+        kinds = {(row["custom_id"], row["plan"]) for row in outputs}
+        self.assertEqual(len(kinds), len(answers), answers)
+        self.assertLessEqual({plan for _, plan in kinds}, set(range(LAYERS + 1)))
+        self.plans = {plan for _, plan in kinds}
+
+    def check_reruns(self):
+        """Each that was asked for and is of use is done once, on plan 0, with plan 0's answer."""
+        wanted = [row[0] for row in self.sql(
+            "SELECT s.id FROM job_status s JOIN job_metrics m ON m.id = s.id "
+            "WHERE s.upgrade AND s.state = 'succeeded' AND m.plan > 0 ORDER BY s.id")]
+        self.set_policy(idle_after_ms=200)
+
+        def done():
+            return [row[0] for row in self.sql("SELECT id FROM job_reruns WHERE state = 'succeeded' ORDER BY id")] == wanted
+
+        until(done, f"{len(wanted)} reruns", patience=600)
+        self.assertEqual(len(wanted), self.sql("SELECT count(*) FROM job_reruns")[0][0])
+        self.assertEqual({0} if wanted else set(), {row[0] for row in self.sql("SELECT plan FROM job_reruns")})
+
+    def check_plans(self):
+        """What the database says of the chain is what the chain says."""
+        chain = json.loads((self.model / "dsla/chain.json").read_text())
+        self.set_policy(policy="static", static_plan=LAYERS, min_quality=0.5)
+
+        def agrees():
+            rows = {row["layer"]: row for row in self.sql("SELECT * FROM layer_status")}
+            converted = {layer for layer, row in rows.items() if row["state"] == "active"}
+            order = [layer for layer, _ in sorted(rows.items(), key=lambda item: item[1]["conversion_order"])]
+            distilled = {layer for layer, row in rows.items() if row["distilled"]}
+            return (order == chain["order"]["layers"] and converted == set(chain["order"]["layers"][:LAYERS]) and
+                    distilled == {layer["layer"] for layer in chain["layers"]})
+
+        until(agrees, "layer_status and chain.json agree")
+
+    def set_policy(self, **settings):
+        with self.peer() as peer:
+            peer.request("policy_set", settings)
 
 
 if __name__ == "__main__":
