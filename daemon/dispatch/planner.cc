@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "daemon/policy/announced.h"
 #include "schema/process/log.h"
 
 namespace dslad::daemon {
@@ -20,36 +21,12 @@ constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
 constexpr std::uint64_t kFewestCompared = 8;    // jobs of a plan, before its agreement counts
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
-std::string host_of(const std::string& worker_name) {
-  return worker_name.substr(0, worker_name.find(':'));
-}
-
-// Of a label host:pid:device.
-std::string device_of(const std::string& worker_name) {
-  const std::size_t pid = worker_name.find(':');
-  const std::size_t device = pid == std::string::npos ? pid : worker_name.find(':', pid + 1);
-  return device == std::string::npos ? "" : worker_name.substr(device + 1);
-}
-
-std::string speed_key(const schema::Hello& hello) {
-  return fmt::format("{} {} {} {} {}", hello.model, hello.model_digest.substr(0, 12), hello.dtype,
-                     hello.device, host_of(hello.name));
-}
+using policy::device_of;
+using policy::host_of;
+using policy::speed_key;
 
 policy::WorkerFacts facts_of(const WorkerState& worker) {
-  const schema::Hello& hello = worker.hello;
-  policy::WorkerFacts facts{hello.instance,
-                            speed_key(hello),
-                            hello.model,
-                            hello.model_digest,
-                            hello.layers,
-                            hello.context,
-                            hello.cache_bytes,
-                            {},
-                            0};
-  for (const schema::PlanOffer& offer : hello.plans)
-    facts.plans.push_back({offer.plan, offer.quality, offer.kv_bytes_per_token, offer.state_bytes});
-  return facts;
+  return policy::facts_of(worker.hello);
 }
 
 policy::JobSize size_of(const QueuedJob& job) {
