@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "daemon/policy/admission.h"
 #include "daemon/policy/announced.h"
 #include "schema/process/log.h"
 
@@ -43,10 +44,38 @@ QueuedJob queued(const schema::JobRequest& request, const std::string& client, s
   if (request.terms.deadline_in_ms > 0) job.deadline_ms = job.due_ms;
   job.min_quality = request.terms.min_quality;
   job.max_plan = request.terms.max_plan;
+  job.best_effort = request.terms.best_effort;
   job.bytes = bytes_of(request.spec);
   job.questions = static_cast<std::uint32_t>(request.spec.questions.size());
   job.max_tokens = request.spec.options.max_tokens;
   return job;
+}
+
+// For what is predicted of jobs: under `manual` nothing is decided, and they run on the plan in force.
+policy::Settings predicting(policy::Settings settings, std::uint32_t in_force) {
+  if (settings.kind != policy::PolicyKind::kManual) return settings;
+  settings.kind = policy::PolicyKind::kStatic;
+  settings.min_quality = 0;
+  settings.static_plan = in_force;
+  return settings;
+}
+
+std::string displaced_text(const std::vector<std::int64_t>& jobs) {
+  if (jobs.size() == 1) return fmt::format("job {}", jobs.front());
+  return fmt::format("job {} and {} more", jobs.front(), jobs.size() - 1);
+}
+
+// Why a job is not taken, and with which deadline it would be.
+Error refusal_of(const policy::Admission& made, std::uint64_t deadline_in_ms, std::int64_t now_ms) {
+  const auto in_s = [](auto ms) { return static_cast<double>(ms) / 1000; };
+  std::string text = fmt::format("its deadline is in {:.3g} s and ", in_s(deadline_in_ms));
+  text += made.late ? "cannot be met" : "would have " + displaced_text(made.displaced) + " miss theirs";
+  if (made.earliest_ms) {
+    text += fmt::format("; the earliest that {} is in about {:.3g} s",
+                        made.late ? "could be met" : "harms none", in_s(*made.earliest_ms - now_ms));
+  }
+  return {ErrorCode::kRefused,
+          text + "; give it more time, or ask for best effort (dslactl submit --best-effort)"};
 }
 
 // What a person's plan becomes where a job's own terms allow less; nothing where they allow it.
@@ -175,6 +204,7 @@ policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
       job.id,       job.client,      job.model,    job.priority, steady(job.created_ms), steady(job.due_ms),
       std::nullopt, job.min_quality, job.max_plan, size_of(job)};
   if (job.deadline_ms) made.deadline_ms = steady(*job.deadline_ms);
+  made.best_effort = job.best_effort;
   return made;
 }
 
@@ -182,12 +212,7 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
   std::vector<policy::WaitingJob> all;
   all.reserve(jobs.size());
   for (const QueuedJob& job : jobs) all.push_back(waiting(job));
-  policy::Settings settings = settings_;
-  if (settings.kind == policy::PolicyKind::kManual) {  // for what is predicted of them: nothing is decided
-    settings.kind = policy::PolicyKind::kStatic;
-    settings.min_quality = 0;
-    settings.static_plan = largest_in_force();
-  }
+  const policy::Settings settings = predicting(settings_, largest_in_force());
   return policy::decide(settings, history_, std::move(all), workers(), costs_, clock_.steady_ms());
 }
 
@@ -305,27 +330,24 @@ void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, std::vec
 
 void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                             std::vector<Admission>& admissions) {
-  const std::int64_t now_ms = clock_.wall_ms();
-  std::vector<QueuedJob> all = snapshot_.jobs;
   // Those that have no number yet come behind all that have one.
   constexpr schema::JobId kUnnumbered = schema::JobId{1} << 62;
+  const std::int64_t now_ms = clock_.wall_ms();
+  std::vector<policy::WaitingJob> before;
+  for (const QueuedJob& job : snapshot_.jobs) before.push_back(waiting(job));
+  std::vector<policy::WaitingJob> fresh;
   for (const schema::JobRequest& request : jobs) {
-    all.push_back(queued(request, client, now_ms));
-    all.back().id = kUnnumbered + static_cast<schema::JobId>(all.size() - snapshot_.jobs.size() - 1);
+    policy::WaitingJob job = waiting(queued(request, client, now_ms));
+    job.id = kUnnumbered + static_cast<schema::JobId>(fresh.size());
+    fresh.push_back(std::move(job));
   }
-  const policy::Verdict verdict = run(all);
-  for (const policy::Decision& one : verdict.decisions) {
-    if (one.id < kUnnumbered) continue;
-    const auto index = static_cast<std::size_t>(one.id - kUnnumbered);
-    admissions[index].finish_ms = wall(one.finish_ms);
-    if (!one.late || jobs[index].terms.best_effort) continue;
-    admissions[index].refusal =
-        Error{ErrorCode::kRefused,
-              fmt::format(
-                  "its deadline is in {:.3g} s and the earliest that it could be done is in about {:.3g} s; "
-                  "give it more time, or ask for best effort (dslactl submit --best-effort)",
-                  static_cast<double>(jobs[index].terms.deadline_in_ms) / 1000,
-                  static_cast<double>(one.soonest_ms.value_or(*one.finish_ms) - clock_.steady_ms()) / 1000)};
+  const std::vector<policy::Admission> made =
+      policy::admissions(predicting(settings_, largest_in_force()), history_, before, fresh, workers(),
+                         costs_, clock_.steady_ms());
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    admissions[i].finish_ms = wall(made[i].finish_ms);
+    if (!made[i].taken)
+      admissions[i].refusal = refusal_of(made[i], jobs[i].terms.deadline_in_ms, clock_.steady_ms());
   }
 }
 

@@ -57,6 +57,7 @@ struct WaitingJob {
   std::optional<double> min_quality;
   std::optional<std::uint32_t> max_plan;
   JobSize size;
+  bool best_effort = false;  // it was taken whether or not its deadline can be met: nobody relies on it
 };
 
 }  // namespace dslad::daemon::policy

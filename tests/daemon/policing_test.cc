@@ -265,6 +265,29 @@ TEST_F(Policing, ADeadlineThatCannotBeMetIsRefusedWithTheEarliestTime) {
   EXPECT_FALSE(dispatcher_.planner().admit({job}, "ada").at(0).refusal.has_value());
 }
 
+TEST_F(Policing, ADeadlineThatBreaksAPromisedOneIsRefusedAndNamesTheJob) {
+  connect_worker();
+  teach();
+  submit(document());
+  ASSERT_EQ(assigns().size(), 1U);  // it has room for no other
+  const auto refusal_with = [&](std::uint64_t deadline_in_ms) {
+    schema::JobRequest job = document();
+    job.terms.deadline_in_ms = deadline_in_ms;
+    return dispatcher_.planner().admit({job}, "ada").at(0).refusal;
+  };
+  std::uint64_t soonest_ms = 100;
+  while (refusal_with(soonest_ms) && soonest_ms < 10'000) soonest_ms += 10;
+  schema::JobRequest job = document();
+  job.terms.deadline_in_ms = soonest_ms + 140;
+  const JobId promised = submit(job);
+  pass(100);  // the policy sees it
+  const std::optional<Error> refusal = refusal_with(soonest_ms + 20);
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_THAT(refusal->message, testing::HasSubstr("would have job " + std::to_string(promised) + " miss"));
+  EXPECT_THAT(refusal->message, testing::HasSubstr("the earliest that harms none"));
+  EXPECT_FALSE(refusal_with(soonest_ms + 5'000).has_value());
+}
+
 TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
   connect_worker();
   EXPECT_TRUE(dispatcher_.planner().cost_models().empty());

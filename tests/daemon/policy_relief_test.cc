@@ -18,14 +18,15 @@ class ReliefTest : public testing::Test {
     return all;
   }
   [[nodiscard]] Verdict decide_now() const { return decide(settings_, {}, jobs(), workers_, costs_, 0); }
-  [[nodiscard]] Admission admit(const WaitingJob& fresh) const {
-    return admission(settings_, {}, jobs(), fresh, workers_, costs_, 0);
+  [[nodiscard]] std::vector<Admission> admit_all(const std::vector<WaitingJob>& fresh) const {
+    return admissions(settings_, {}, jobs(), fresh, workers_, costs_, 0);
   }
+  [[nodiscard]] Admission admit(const WaitingJob& fresh) const { return admit_all({fresh}).at(0); }
   // The same jobs, with nothing to hurry for.
-  [[nodiscard]] WaitingJob another(std::int64_t deadline_ms) const {
+  [[nodiscard]] WaitingJob another(std::int64_t deadline_ms, std::int64_t id = 1'000'000) const {
     Scenario other;
     WaitingJob fresh = Trace(other, 1).add(0).job;
-    fresh.id = 1'000'000;
+    fresh.id = id;
     if (deadline_ms > 0) fresh.deadline_ms = fresh.turn_ms = deadline_ms;
     return fresh;
   }
@@ -91,7 +92,7 @@ TEST_F(ReliefTest, EmptyDocumentsAndTimesThatArePastDoNoHarm) {
 
 TEST_F(ReliefTest, AJobInTimeIsAdmitted) {
   const Admission promised = admit(another(2'000));
-  EXPECT_TRUE(promised.in_time);
+  EXPECT_TRUE(promised.taken);
   EXPECT_NEAR(static_cast<double>(*promised.finish_ms), 1'000, 1);
   EXPECT_FALSE(promised.earliest_ms.has_value());
 }
@@ -100,9 +101,10 @@ TEST_F(ReliefTest, ADeadlineThatCannotBeMetIsToldTheEarliestThatCan) {
   Trace trace(made_, 1);
   for (int i = 0; i < 10; ++i) set_deadline(trace.add(0), 10'000);
   const Admission promised = admit(another(100));
-  EXPECT_FALSE(promised.in_time);
+  EXPECT_TRUE(promised.late);
+  EXPECT_FALSE(promised.taken);
   ASSERT_TRUE(promised.earliest_ms.has_value());
-  EXPECT_TRUE(admit(another(*promised.earliest_ms)).in_time);
+  EXPECT_TRUE(admit(another(*promised.earliest_ms)).taken);
   EXPECT_NEAR(static_cast<double>(*promised.earliest_ms), 1'000 * (1 - 0.9 * 28 / 32), 2);
 }
 
@@ -112,25 +114,84 @@ TEST_F(ReliefTest, TheEarliestDeadlineIsBehindThoseThatRunBefore) {
   const Admission promised = admit(another(100));
   ASSERT_TRUE(promised.earliest_ms.has_value());
   EXPECT_NEAR(static_cast<double>(*promised.earliest_ms), 11 * 1'000 * (1 - 0.9 * 28 / 32), 2);
-  EXPECT_TRUE(admit(another(*promised.earliest_ms)).in_time);
+  EXPECT_TRUE(admit(another(*promised.earliest_ms)).taken);
 }
 
-TEST_F(ReliefTest, WhoseDeadlinesANewJobBreaksIsSaid) {
+TEST_F(ReliefTest, ADeadlineThatBreaksAnotherIsNotTaken) {
   Trace trace(made_, 1);
   set_deadline(trace.add(0), 250);
-  EXPECT_THAT(admit(another(0)).displaced, testing::IsEmpty());
+  const Admission promised = admit(another(240));  // either alone takes 213 ms
+  EXPECT_FALSE(promised.late);
+  EXPECT_FALSE(promised.taken);
+  EXPECT_THAT(promised.displaced, testing::ElementsAre(1));
+  ASSERT_TRUE(promised.earliest_ms.has_value());
+  EXPECT_NEAR(static_cast<double>(*promised.earliest_ms), 2 * 1'000 * (1 - 0.9 * 28 / 32), 2);
+  EXPECT_TRUE(admit(another(*promised.earliest_ms)).taken);
+}
+
+TEST_F(ReliefTest, NobodyIsRefusedForADeadlineThatIsMissedAnywayOrWasNotPromised) {
+  Trace trace(made_, 1);
+  set_deadline(trace.add(0), 200);
+  EXPECT_TRUE(admit(another(2'000)).taken);
+  made_.jobs[0].job.deadline_ms = made_.jobs[0].job.turn_ms = 250;
+  made_.jobs[0].job.best_effort = true;
+  EXPECT_TRUE(admit(another(240)).taken);
+}
+
+TEST_F(ReliefTest, WhoHasNoDeadlineOrAHigherPriorityOrAsksForBestEffortIsTaken) {
+  Trace trace(made_, 1);
+  set_deadline(trace.add(0), 250);
   WaitingJob first = another(0);
   first.priority = 1;
-  EXPECT_THAT(admit(first).displaced, testing::ElementsAre(1));
+  EXPECT_TRUE(admit(first).taken);
+  first = another(240);
+  first.priority = 1;
+  EXPECT_TRUE(admit(first).taken);
+  first = another(100);
+  first.best_effort = true;
+  EXPECT_TRUE(admit(first).taken);
+  EXPECT_TRUE(admit(first).late);
+}
+
+TEST_F(ReliefTest, JobsThatAskTogetherAreJudgedTogether) {
+  std::vector<WaitingJob> fresh;
+  for (int i = 0; i < 6; ++i) fresh.push_back(another(1'000, 100 + i));  // four can be done in time
+  const std::vector<Admission> made = admit_all(fresh);
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(made[i].taken, i < 4) << i;
+  EXPECT_NEAR(static_cast<double>(made[4].earliest_ms.value_or(0)), 6 * 1'000 * (1 - 0.9 * 28 / 32), 2);
+}
+
+// Of any queue: what is offered instead would be taken.
+TEST_F(ReliefTest, TheEarliestDeadlineThatIsSaidIsTaken) {
+  int late = 0;
+  int displacing = 0;
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(seed);
+    made_.jobs.clear();
+    Trace trace(made_, seed);
+    for (int i = trace.draw(1, 30); i > 0; --i) {
+      SimulatedJob& job = trace.add(0, trace.draw(100, 5'000));
+      if (trace.draw(0, 2) > 0) set_deadline(job, trace.draw(100, 5'000));
+    }
+    const WaitingJob asking = another(trace.draw(100, 5'000));
+    const Admission made = admit(asking);
+    if (made.taken) continue;
+    ++(made.late ? late : displacing);
+    ASSERT_TRUE(made.earliest_ms.has_value());
+    ASSERT_GT(*made.earliest_ms, *asking.deadline_ms);
+    ASSERT_TRUE(admit(another(*made.earliest_ms)).taken);
+  }
+  EXPECT_GT(late, 10);
+  EXPECT_GT(displacing, 10);
 }
 
 TEST_F(ReliefTest, NothingIsPromisedWhereNothingIsKnown) {
   costs_.clear();
   const Admission promised = admit(another(1));
   EXPECT_FALSE(promised.finish_ms.has_value());
-  EXPECT_TRUE(promised.in_time);
+  EXPECT_TRUE(promised.taken);
   workers_.clear();
-  EXPECT_TRUE(admit(another(1)).in_time);
+  EXPECT_TRUE(admit(another(1)).taken);
 }
 
 // On one worker, whatever waits: a deadline is met if any plans meet it; the job for which another one is
