@@ -74,7 +74,8 @@ class Simulation {
         next_ms = std::min(next_ms, now_ms_ + one.left_ms * static_cast<double>(jobs.size()));
     }
     if (stale_) next_ms = std::min(next_ms, next_decision_ms_);
-    if (history_.level > 0 || !queue_.empty()) next_ms = std::min(next_ms, decided_ms_ + kLookAgain_ms);
+    if (history_.level > 0 || !queue_.empty())
+      next_ms = std::min(next_ms, std::max(decided_ms_ + kLookAgain_ms, next_decision_ms_));
     return std::max(next_ms, now_ms_);
   }
 

@@ -59,6 +59,17 @@ TEST_F(PolicySimulation, WithoutJobsOrWorkersNothingHappens) {
   EXPECT_TRUE(outcome_.jobs.empty());
 }
 
+// However seldom is decided: what was not seen yet is decided of when it begins.
+TEST_F(PolicySimulation, SeldomDecisionsHoldNobodyUp) {
+  scenario_.decide_every_ms = 3'600'000;
+  Trace(scenario_, 1).poisson(0, 60'000, 2);
+  const Summary fixed = run_static(28);
+  EXPECT_LT(fixed.makespan_ms, 62'000);
+  EXPECT_NEAR(fixed.quality, 1 - 28 * 0.003, 1e-9);
+  run();
+  EXPECT_EQ(outcome_.jobs.size(), scenario_.jobs.size());
+}
+
 TEST_F(PolicySimulation, NoiseAtSixtyPercentOfTheCapacityChangesNothing) {
   Trace(scenario_, 3).poisson(0, 4 * 3'600'000, 0.6);
   scenario_.workers[0].noise = 0.2;
