@@ -1,6 +1,7 @@
 // The policy at work in the dispatcher: plans with claims, predictions, settings, and workers that follow.
 #include <gmock/gmock.h>
 
+#include "daemon/policy/announced.h"
 #include "daemon/store/policy_log.h"
 #include "tests/daemon/dispatcher_fixture.h"
 
@@ -297,6 +298,21 @@ TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
   EXPECT_EQ(models[0].jobs, 6U);
   EXPECT_NEAR(models[0].bytes_per_token, 1, 0.01);
   EXPECT_EQ(models[0].coefficients.size(), 7U);
+}
+
+// dslactl simulates workers by what `status` says of them.
+TEST_F(Policing, ClientsFindWhatWasLearntOfAWorkerByItsStatus) {
+  connect_worker("host:1:cpu");
+  submit(document());
+  for (const schema::Assign& assign : outbox_.take<schema::Assign>("host:1:cpu"))
+    dispatcher_.on_result("host:1:cpu", done(assign.lease));
+  const schema::WorkerInfo info = dispatcher_.workers().at(0);
+  EXPECT_EQ(policy::speed_key(info), dispatcher_.planner().cost_models().at(0).workers);
+  const policy::WorkerFacts facts = policy::facts_of(info);
+  EXPECT_EQ(facts.context, 8'192U);
+  ASSERT_EQ(facts.plans.size(), 5U);
+  EXPECT_EQ(facts.plans[4].quality, 1 - 0.01 * 4);
+  EXPECT_EQ(facts.plans[1].kv_bytes_per_token, 300U);
 }
 
 TEST_F(Policing, WhatWorkersDidBeforeARestartIsRecalled) {
