@@ -25,7 +25,8 @@ struct Admission {
 };
 
 // Of the jobs `fresh`, in their order, were they all to wait beside `jobs`; their ids differ from all others.
-// As a rule it takes one decision; two where somebody is late, and ten where somebody is not taken.
+// As a rule it takes one decision; two where somebody is late, and at most eleven where somebody is not
+// taken.
 std::vector<Admission> admissions(const Settings& settings, const History& history,
                                   const std::vector<WaitingJob>& jobs, const std::vector<WaitingJob>& fresh,
                                   const std::vector<WorkerFacts>& workers, const CostModels& costs,
