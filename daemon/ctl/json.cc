@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "daemon/ctl/simulation.h"
 #include "schema/event.h"
 #include "schema/policy_messages.h"
 
@@ -76,6 +77,7 @@ template std::string to_json(const schema::StatsReply&);
 template std::string to_json(const schema::PolicyReply&);
 template std::string to_json(const schema::JobVerdict&);
 template std::string to_json(const schema::PolicyHistory&);
+template std::string to_json(const SimulationReport&);
 template std::string to_json(const schema::Event&);
 
 }  // namespace dslad::daemon::ctl

@@ -5,6 +5,7 @@
 #include "daemon/ctl/amount.h"
 #include "daemon/ctl/ask.h"
 #include "daemon/ctl/format.h"
+#include "daemon/ctl/policy_simulate.h"
 #include "daemon/ctl/policy_text.h"
 #include "schema/limits.h"
 
@@ -19,6 +20,7 @@ Examples:
   dslactl policy set static --static-plan 4
   dslactl policy set --idle-window 22:00-06:00 --canary-share 5%
   dslactl policy explain 17
+  dslactl policy simulate trace.csv
 )";
 
 struct PolicyOptions {
@@ -118,6 +120,7 @@ void add_policy(CLI::App& app, Action& action) {
   add_set(*verb, action);
   add_explain(*verb, action);
   add_history(*verb, action);
+  add_policy_simulate(*verb, action);
   verb->footer(kPolicyExamples);
 }
 
