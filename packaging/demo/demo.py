@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Starts dslad and one CPU worker in a temporary folder, runs the demo model's jobs, shows what came of them; then the
-same jobs again with half, three quarters and all of the model's layers converted.
+same jobs again with half, three quarters and all of the model's layers converted; last, many at once, on plan 0 and under
+the policy.
 
 usage: demo.py BIN [--keep]      BIN: the folder with dslad, dslad-worker and dslactl
 Everything it starts ends with it; the folder is removed unless --keep is given. Standard library only.
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import textwrap
 import time
+
+import burst
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODEL = HERE.parent / "demo-model" / "model"
@@ -118,8 +121,8 @@ def show(job, result):
 
 def show_database(path):
     for view, columns in (
-        ("job_status", "id, task, state, priority, attempt, worker"),
-        ("job_metrics", "id, printf('%.0f', queue_ms) AS queue_ms, printf('%.0f', prefill_ms) AS prefill_ms, "
+        ("job_status LIMIT 12", "id, task, state, priority, attempt, worker"),
+        ("job_metrics LIMIT 12", "id, printf('%.0f', queue_ms) AS queue_ms, printf('%.0f', prefill_ms) AS prefill_ms, "
                         "printf('%.0f', decode_ms) AS decode_ms, prompt_tokens, output_tokens, plan"),
         ("layer_status", "layer, conversion_order, state, distilled, plan"),
     ):
@@ -184,6 +187,9 @@ def run(service):
 
     say("The same jobs with half, three quarters and all of the layers as dual-state linear attention")
     compare_plans(service, jobs, (results, seconds))
+
+    say("A burst: on plan 0, and under the policy, which chooses each job's plan")
+    burst.show(service, jobs, run_jobs, questions_right)
 
     say("The job and layer tables, straight from the database file")
     show_database(service.folder / "dslad.db")
