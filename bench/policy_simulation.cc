@@ -1,7 +1,9 @@
 // Policies compared on simulated traces: one worker of 32 layers, of which each that is converted costs 0.3%
 // of the quality and saves 1/32 of nine tenths of the time of a job of 2,000 tokens (a second on plan 0).
 // Every row is the mean over seeds. `mixed` gives plan 28 to a random part of the jobs, so that the mean
-// quality is that of `deadline`: what one has without any policy.
+// quality is that of `deadline`: what one has without any policy. The last rows take parts of the policy
+// away: the dwell; the choice among jobs (all get the level); what it learns (it believes the worker to be
+// three times as slow, or as fast, as it is).
 //
 // policy_simulation [TRACE.csv]: also Azure's trace (TIMESTAMP,ContextTokens,GeneratedTokens), an hour of it,
 // its times stretched until the load is 0.9 of the capacity on plan 0.
@@ -121,7 +123,7 @@ void print(const std::string& name, const Summary& sum) {
                                  ? "-"
                                  : fmt::format("{:.1f}%", 100.0 * static_cast<double>(sum.missed) /
                                                               static_cast<double>(sum.with_deadline));
-  fmt::print("  {:<10} {:>8.1f} {:>8.1f} {:>8.1f} {:>8} {:>8.4f} {:>9.1f}\n", name, sum.p50_ms / 1'000,
+  fmt::print("  {:<12} {:>8.1f} {:>8.1f} {:>8.1f} {:>8} {:>8.4f} {:>9.1f}\n", name, sum.p50_ms / 1'000,
              sum.p95_ms / 1'000, sum.p99_ms / 1'000, missed, sum.quality, sum.changes_an_hour);
 }
 
@@ -138,6 +140,25 @@ Summary run_mixed(Scenario scenario, double quality) {
   return run(scenario, PolicyKind::kStatic, kLargest);
 }
 
+struct Ablation {
+  const char* name;
+  void (*change)(Scenario&);
+};
+
+// As good a model as could be learnt, of a worker that takes this many times as long.
+void believe(Scenario& scenario, double slower) {
+  scenario.learns = false;
+  scenario.known.insert_or_assign(
+      "cpu", CostModel::recorded({0.05 * slower, 0.45 / 2'000 * slower, 0, 0, 0, 0, 0}, 4, 1, 1));
+}
+
+constexpr Ablation kAblations[] = {
+    {"no dwell", [](Scenario& scenario) { scenario.settings.dwell_ms = 0; }},
+    {"one plan", [](Scenario& scenario) { scenario.one_plan_for_all = true; }},
+    {"believes 3x", [](Scenario& scenario) { believe(scenario, 3); }},
+    {"believes 1/3", [](Scenario& scenario) { believe(scenario, 1.0 / 3); }},
+};
+
 void compare(const std::string& title, const std::function<Trace(unsigned)>& trace,
              std::int64_t deadline_ms) {
   Summary plain;
@@ -145,6 +166,7 @@ void compare(const std::string& title, const std::function<Trace(unsigned)>& tra
   Summary threshold;
   Summary deadline;
   Summary mixed;
+  Summary ablated[std::size(kAblations)];
   std::size_t jobs = 0;
   for (unsigned seed = 1; seed <= kSeeds; ++seed) {
     const Scenario scenario = scenario_of(trace(seed), seed, deadline_ms);
@@ -155,14 +177,20 @@ void compare(const std::string& title, const std::function<Trace(unsigned)>& tra
     const Summary own = run(scenario, PolicyKind::kDeadline, 0);
     add(deadline, own);
     add(mixed, run_mixed(scenario, own.quality));
+    for (std::size_t i = 0; i < std::size(kAblations); ++i) {
+      Scenario without = scenario;
+      kAblations[i].change(without);
+      add(ablated[i], run(without, PolicyKind::kDeadline, 0));
+    }
   }
-  fmt::print("{}, {} jobs\n  {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}\n", title, jobs / kSeeds, "policy",
+  fmt::print("{}, {} jobs\n  {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}\n", title, jobs / kSeeds, "policy",
              "p50 s", "p95 s", "p99 s", "missed", "quality", "changes/h");
   print("static 0", plain);
   print("static 28", cheapest);
   print("threshold", threshold);
   print("mixed", mixed);
   print("deadline", deadline);
+  for (std::size_t i = 0; i < std::size(kAblations); ++i) print(kAblations[i].name, ablated[i]);
 }
 
 }  // namespace
