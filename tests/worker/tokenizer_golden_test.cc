@@ -6,6 +6,7 @@
 #include <random>
 #include <sstream>
 
+#include "tests/sanitized.h"
 #include "tests/worker/llama3_files.h"
 #include "tests/worker/test_files.h"
 #include "worker/text/prompt.h"
@@ -84,6 +85,8 @@ TEST(TokenizerGolden, Gpt2_FromVocabAndMerges) {
 TEST(TokenizerGolden, Llama3_FromItsRanks) {
   const auto ranks = testing::data_path("tokenizers/llama3/tokenizer.model");
   if (!std::filesystem::exists(ranks)) GTEST_SKIP() << "skipped: no data";
+  if (dslad::testing::kSanitized)
+    GTEST_SKIP() << "skipped: a minute for the code that GPT-2's smaller table runs, too";
   const testing::TempDir dir;
   dir.write("tokenizer.json", testing::llama3_tokenizer_json(ranks).dump());
   const auto tokenizer = load_tokenizer(dir.path());
