@@ -56,7 +56,9 @@ void add_eval_options(CLI::App* verb, EvalOptions& evaluation) {
   verb->add_option("--out", evaluation.out, "append each result to this file, as JSONL");
   verb->add_flag("--resume", evaluation.resume, "go on with what the results file holds")->needs("--out");
   verb->add_option("--seed", evaluation.seed, "of the bootstrap intervals")->capture_default_str();
-  verb->add_flag("--write-chain", evaluation.write_chain, "put what was measured into MODEL/dsla/chain.json");
+  verb->add_flag("--write-chain", evaluation.write_chain,
+                 "put what was measured into the chain's chain.json");
+  verb->add_option("--chain", evaluation.chain, "the chain's folder; default: MODEL/dsla");
 }
 
 int run(int argc, char** argv) {

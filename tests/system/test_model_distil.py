@@ -67,6 +67,12 @@ class Distil(unittest.TestCase):
         json.loads(evaluated.stdout)
         after = json.loads((self.model / "dsla/chain.json").read_text())
         self.assertEqual([0, 1, 2], [plan["plan"] for plan in after["plans"]])
+        aside = self.folder / "aside"  # a chain that does not serve is measured and written as well
+        (self.model / "dsla").rename(aside)
+        self.tool("eval", self.model, self.text, "--plan", 1, "--write-chain", "--window", 32, "--chain", aside)
+        again = json.loads((aside / "chain.json").read_text())
+        self.assertNotEqual(after["plans"][1]["kl"], again["plans"][1]["kl"])
+        self.assertFalse((self.model / "dsla").exists())
 
     def test_a_long_context_stage_follows_on_longer_text(self):
         longer = self.folder / "longer.txt"

@@ -102,12 +102,16 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
 
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
                        kernels::DType dtype, const ChainReload& reload) {
+  return load_chain_in(chain_folder(model), config, digest, dtype, reload);
+}
+
+LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& config,
+                          std::string_view digest, kernels::DType dtype, const ChainReload& reload) {
   LoadedChain chain = LoadedChain::none(config.layers);
   const auto refuse = [&](std::string fault) {
     chain.fault = std::move(fault);
     chain.warning = chain.fault + "; the model has plan 0 only";
   };
-  const std::filesystem::path dir = chain_folder(model);
   chain.stamp = FileStamp::of(dir / kChainFile);
   auto edition = load_chain_edition(dir);
   if (!edition) {

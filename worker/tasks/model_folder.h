@@ -19,13 +19,14 @@ namespace dslad::worker {
 struct ModelFolder {
   std::string name;  // the directory's last component
   std::shared_ptr<const ModelWeights> weights;
-  LoadedChain chain;  // of MODEL/dsla; its warning is the caller's to show
+  LoadedChain chain;  // of MODEL/dsla, or of the folder asked for; its warning is the caller's to show
   std::shared_ptr<const Tokenizer> tokenizer;
   PromptTemplate prompt;
 
   // The small files are read first, so that a mistake in them shows before gigabytes of weights are read.
+  // `chain`: the chain's folder; empty: MODEL/dsla.
   static Result<ModelFolder> load(const std::filesystem::path& dir, kernels::DType dtype,
-                                  const LoadProgress& progress = {});
+                                  const LoadProgress& progress = {}, const std::filesystem::path& chain = {});
 };
 
 }  // namespace dslad::worker

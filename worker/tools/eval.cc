@@ -122,7 +122,7 @@ class Evaluation {
     if (eval_.write_chain && !model_.chain.manifest) {
       return Error{ErrorCode::kRefused,
                    fmt::format("{} holds no chain of this model that --write-chain could write into",
-                               chain_folder(options_.model).string())};
+                               chain_dir().string())};
     }
     if (eval_.write_chain && options_.plan > static_cast<int>(model_.chain.layers.size())) {
       return Error{ErrorCode::kRefused,
@@ -163,6 +163,10 @@ class Evaluation {
   }
 
  private:
+  [[nodiscard]] std::filesystem::path chain_dir() const {
+    return eval_.chain.empty() ? chain_folder(options_.model) : std::filesystem::path(eval_.chain);
+  }
+
   // Everything that a record depends on.
   [[nodiscard]] ResultsLog::Facts facts(std::span<const EvalData> files) const {
     ResultsLog::Facts facts = {{"model", model_.weights->digest},
@@ -203,7 +207,7 @@ class Evaluation {
 
   // Into the manifest as it is now: distilling may have gone on meanwhile.
   [[nodiscard]] Status write_chain() const {
-    return update_chain_manifest(chain_folder(options_.model), [&](Result<ChainManifest> manifest) {
+    return update_chain_manifest(chain_dir(), [&](Result<ChainManifest> manifest) {
       if (manifest) {
         add_quality(*manifest, headlines(summaries_, settings_.plans), summaries_,
                     fmt::format("dslad-model eval {}, {}", DSLAD_VERSION, options_.dtype));
@@ -227,7 +231,7 @@ int eval(const ToolOptions& options, const EvalOptions& eval) {
   if (!dtype) return fail(dtype.error());
   const auto files = load_files(eval.files);
   if (!files) return fail(files.error());
-  const auto model = ModelFolder::load(options.model, *dtype);
+  const auto model = ModelFolder::load(options.model, *dtype, {}, eval.chain);
   if (!model) return fail(model.error());
   Evaluation evaluation(options, eval, *model);
   const Status done = evaluation.run(*files);

@@ -43,7 +43,8 @@ struct EvalOptions {
   std::string out;                      // results file; empty: none
   bool resume = false;                  // go on with it
   std::uint64_t seed = 1;               // of the bootstrap
-  bool write_chain = false;             // put what was measured into the model's chain
+  bool write_chain = false;             // put what was measured into the chain
+  std::string chain;                    // its folder; empty: MODEL/dsla
 };
 
 // Measures the model on files of text, questions, summaries and choices, under one or more plans; prints
