@@ -27,6 +27,9 @@ struct Options {
   std::int64_t cache_mib = 0;
   int drain_s = 20;
   std::string log_level = "info";
+  IdleSettings idle;  // without texts: none
+  std::string distil_options;
+  std::int64_t idle_memory_mib = 0;
 };
 
 int processors() {
@@ -74,6 +77,39 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
 }
 
+// Distilling while there is nothing else to do.
+void add_idle_options(CLI::App& app, Options& options) {
+  IdleSettings& idle = options.idle;
+  idle.cpus = std::max(1, processors() / 2);
+  auto* texts =
+      app.add_option("--distil-text", idle.texts,
+                     "distil the chain's next layer on these files when the daemon has nothing to do");
+  auto* measured = app.add_option("--distil-eval", idle.measured_on,
+                                  "questions or summaries on which each new plan is measured");
+  texts->needs(measured);
+  measured->needs(texts);
+  app.add_option("--distil-options", options.distil_options,
+                 "more options of dslad-model distil, as one argument")
+      ->needs(texts);
+  app.add_option("--distil-layers", idle.layers, "to distil in all; 0: every layer")
+      ->needs(texts)
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--distil-min-quality", idle.min_quality,
+                 "of a plan, relative to plan 0, below which it is not published")
+      ->needs(texts)
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--idle-cpus", idle.cpus, "processors that distilling may use; default: half of them")
+      ->needs(texts)
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--idle-memory-mib", options.idle_memory_mib,
+                 "memory that distilling may use; 0: a quarter of the machine's")
+      ->needs(texts)
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30))
+      ->capture_default_str();
+}
+
 // Loading can take minutes: the service manager hears every second that it goes on.
 LoadProgress loading_progress(process::ServiceManager& manager) {
   return [&manager, last = std::chrono::steady_clock::time_point{}](double share) mutable {
@@ -114,7 +150,24 @@ void report_chain(const LoadedChain& chain) {
                chain.layers.size(), chain.order.layers(), chain.bytes() >> 20);
 }
 
+IdleSettings idle_settings(const Options& options) {
+  IdleSettings settings = options.idle;
+  settings.model = options.model;
+  std::error_code unknown;  // then it cannot be started, which says why
+  settings.tool = std::filesystem::read_symlink("/proc/self/exe", unknown).replace_filename("dslad-model");
+  settings.dtype = options.dtype;
+  settings.options = split_words(options.distil_options);
+  settings.memory_bytes = options.idle_memory_mib > 0
+                              ? static_cast<std::size_t>(options.idle_memory_mib) << 20
+                              : physical_memory() / 4;
+  return settings;
+}
+
 Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceManager& manager) {
+  const bool distils = !options.idle.texts.empty();
+  const IdleSettings settings = idle_settings(options);
+  const Status sound = distils ? check_settings(settings) : ok_status();  // before gigabytes are read
+  if (!sound) return sound.error();
   const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
   auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
   if (!model) return model.error();
@@ -137,10 +190,16 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   if (!signals) return signals.error();
   auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
   PlanControl plans(model->weights, std::move(chain));
+  std::unique_ptr<IdleDistiller> idle;
+  if (distils) {
+    auto opened = IdleDistiller::open(settings, model->weights->digest, model->weights->config.layers);
+    if (!opened) return opened.error();
+    idle = *std::move(opened);
+  }
   auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine));
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
-                                  *std::move(link), *std::move(signals), manager,
+                                  *std::move(link), std::move(idle), *std::move(signals), manager,
                                   WorkerLimits{options.capacity, std::chrono::seconds{options.drain_s}});
 }
 
@@ -151,6 +210,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "dslad-worker " DSLAD_VERSION);
   Options options;
   add_options(app, options);
+  add_idle_options(app, options);
   app.footer("Example: dslad-worker --connect ipc:///run/dslad/workers.sock --model ./my-llama --dtype bf16");
   try {
     app.parse(argc, argv);

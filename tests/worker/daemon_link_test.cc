@@ -104,6 +104,21 @@ class DaemonLinkTest : public ::testing::Test {
   std::unique_ptr<DaemonLink> link_;
 };
 
+TEST_F(DaemonLinkTest, IdleWorkIsAllowedUntilTheDaemonThatDoesSoIsAnother) {
+  const auto allowed = [&] { return std::get<schema::IdleWork>(link_->take(kDeadline).value()).allowed; };
+  daemon_.send(schema::IdleWork{true});
+  EXPECT_TRUE(allowed());
+  daemon_.send(schema::WhoAreYou{});
+  daemon_.expect<schema::Hello>();
+  daemon_.welcome();
+  EXPECT_FALSE(allowed());
+  daemon_.send(schema::WhoAreYou{});
+  daemon_.expect<schema::Hello>();
+  daemon_.welcome();
+  daemon_.send(schema::IdleWork{true});
+  EXPECT_TRUE(allowed()) << "what was not allowed is not taken back";
+}
+
 TEST_F(DaemonLinkTest, HeartbeatsNameEveryLeaseWhileTheOwnerIsBusy) {
   daemon_.send(job(5));
   const auto lease = take_job();

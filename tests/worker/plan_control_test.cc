@@ -118,6 +118,23 @@ TEST_F(PlanControlOverAChain, ResultsNameEditionPlanAndItsQuality) {
   EXPECT_NE(load_chain(model_.path(), *weights_).edition, edition);
 }
 
+TEST_F(PlanControlOverAChain, SaysOfLayersThatItLacksWhatItIsTold) {
+  control_->mark({1, LayerState::kDistilling, std::nullopt, ""});
+  control_->mark({3, LayerState::kFailed, 0.8, "not good enough"});
+  control_->mark({0, LayerState::kFailed, 0.8, "it has that one"});
+  auto layers = control_->table().layer_info;
+  EXPECT_EQ(layers[1].state, LayerState::kDistilling);
+  EXPECT_EQ(layers[3].state, LayerState::kFailed);
+  EXPECT_EQ(layers[3].quality, 0.8);
+  EXPECT_FALSE(layers[3].distilled);
+  EXPECT_EQ(layers[0].state, LayerState::kDistilled);
+  model_.damage(2);  // and so repairs it
+  ASSERT_TRUE(control_->replace(load_chain(model_.path(), *weights_)));
+  EXPECT_EQ(control_->layers()[1].state, LayerState::kDistilling) << "another chain without it";
+  control_->mark({1, LayerState::kTransformer, std::nullopt, ""});
+  EXPECT_EQ(control_->layers()[1].state, LayerState::kTransformer);
+}
+
 TEST_F(PlanControlOverAChain, ReportsWhatTheChainMeasured) {
   const auto layers = control_->layers();
   EXPECT_EQ(layers[2].order, 0);

@@ -187,6 +187,7 @@ class DaemonLink::Loop {
     if (kind == schema::Revoke::kKind) return on<schema::Revoke>(envelope);
     if (kind == schema::ChangePlan::kKind) return on<schema::ChangePlan>(envelope);
     if (kind == schema::Drain::kKind) return on<schema::Drain>(envelope);
+    if (kind == schema::IdleWork::kKind) return on<schema::IdleWork>(envelope);
     if (kind == schema::ErrorReply::kKind) return schema::decode_reply<schema::Welcome>(envelope).error();
     return Error{ErrorCode::kInvalidArgument, fmt::format("unknown kind '{}'", kind)};
   }
@@ -207,6 +208,7 @@ class DaemonLink::Loop {
     state_.welcomed = true;
     complained_ = false;
     next_beat_ = Clock::now();
+    if (idle_work_) accept(schema::IdleWork{});  // a daemon that allows it says so again
     for (const HeldLease& held : state_.leases) {
       if (held.result) send(schema::encode(*held.result));
     }
@@ -236,6 +238,10 @@ class DaemonLink::Loop {
 
   void accept(schema::ChangePlan change) { hand_over(std::move(change)); }
   void accept(schema::Drain drain) { hand_over(drain); }
+  void accept(schema::IdleWork work) {
+    idle_work_ = work.allowed;
+    hand_over(work);
+  }
 
   template <typename Message>
   void hand_over(Message message) {
@@ -247,6 +253,7 @@ class DaemonLink::Loop {
   Clock::time_point next_beat_ = Clock::now(), last_heard_ = Clock::now();
   std::uint32_t heartbeat_ms_ = kFirstHeartbeatMs, lease_ms_ = kFirstLeaseMs;
   bool complained_ = false;
+  bool idle_work_ = false;  // allowed
 };
 
 Result<std::unique_ptr<DaemonLink>> DaemonLink::open(const std::string& url, schema::Hello hello) {

@@ -18,7 +18,8 @@
 namespace dslad::worker {
 
 // What the daemon wants.
-using Order = std::variant<schema::Assign, schema::Revoke, schema::ChangePlan, schema::Drain>;
+using Order =
+    std::variant<schema::Assign, schema::Revoke, schema::ChangePlan, schema::Drain, schema::IdleWork>;
 
 class DaemonLink {
  public:

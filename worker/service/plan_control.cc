@@ -71,6 +71,11 @@ schema::LayerInfo PlanControl::info(int layer) const {
   info.order = chain_.order.position_of(layer);
   info.state = states_[static_cast<std::size_t>(layer)];
   info.distilled = dsla != nullptr && dsla->distilled;
+  if (const auto marked = marked_.find(layer);
+      marked != marked_.end() && info.state == LayerState::kTransformer) {
+    info.state = marked->second.state;
+    info.quality = marked->second.quality;
+  }
   if (!chain_.manifest) return info;
   const LayerEvidence* evidence = chain_.manifest->evidence_of(layer);
   if (evidence != nullptr && evidence->entropy) info.entropy = evidence->entropy->last;
@@ -78,6 +83,14 @@ schema::LayerInfo PlanControl::info(int layer) const {
   const PlanQuality* plan = chain_.manifest->quality_of(info.order + 1);
   if (plan != nullptr) info.quality = plan->quality;
   return info;
+}
+
+void PlanControl::mark(const LayerNews& news) {
+  if (news.state == LayerState::kTransformer) {
+    marked_.erase(news.layer);
+  } else {
+    marked_.insert_or_assign(news.layer, news);
+  }
 }
 
 schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
@@ -136,6 +149,9 @@ Status PlanControl::replace(LoadedChain chain) {
   chain_ = std::move(chain);
   states_ = first_states();
   withdrawn_.reset();
+  std::erase_if(marked_, [&](const auto& marked) {
+    return states_[static_cast<std::size_t>(marked.first)] != LayerState::kTransformer;
+  });
   plan_ = std::min(plan_, plans_.largest());
   for (int position = 0; position < plan_; ++position)
     states_[static_cast<std::size_t>(chain_.order.layer_at(position))] = LayerState::kActive;

@@ -4,6 +4,7 @@
 // running job: it keeps the plan it began with. Thread safety: one caller at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "schema/reports.h"
 #include "schema/worker_messages.h"
 #include "worker/engine/plan_set.h"
+#include "worker/idle/layer_news.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weights.h"
 
@@ -50,6 +52,9 @@ class PlanControl {
   // nothing has changed: it is not in use any more, or it is plan 0, without which there is no answer.
   bool withdraw(const Plan& plan, const std::string& why);
 
+  // What layers() says of a layer that the chain does not have, until it has it.
+  void mark(const LayerNews& news);
+
  private:
   struct Withdrawal {
     int plan;  // the smallest
@@ -68,6 +73,7 @@ class PlanControl {
   std::uint64_t generation_ = 0;            // of the change that set it
   std::vector<schema::LayerState> states_;  // by layer
   std::optional<Withdrawal> withdrawn_;     // of this edition
+  std::map<int, LayerNews> marked_;         // by layer
 };
 
 }  // namespace dslad::worker

@@ -26,12 +26,14 @@ std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capa
 
 Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
                std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
-               process::StopSignals signals, process::ServiceManager& manager, const WorkerLimits& limits)
+               std::unique_ptr<IdleDistiller> idle, process::StopSignals signals,
+               process::ServiceManager& manager, const WorkerLimits& limits)
     : model_(std::move(model)),
       plans_(std::move(plans)),
       watch_(std::move(watch)),
       engine_(std::move(engine)),
       link_(std::move(link)),
+      idle_(std::move(idle)),
       signals_(std::move(signals)),
       manager_(manager),
       limits_(limits) {}
@@ -49,6 +51,7 @@ Status Worker::run() {
     if (stops_ > 0) begin_drain("stop requested");
     if (draining_ && drained()) break;
     report_room();
+    if (idle_) mind_idle_work();
     const auto stepped = engine_->step(*this);
     if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"));
     if (broken_) return leave_broken(*broken_);
@@ -132,6 +135,14 @@ void Worker::replace_chain(LoadedChain chain) {
   spdlog::info("another conversion chain for new jobs: edition {}, plans up to {}", plans_.edition(),
                plans_.plans().largest());
   if (now != before) spdlog::warn("plan {} from now on: the new chain has no plan {}", now, before);
+  link_->report_plans(plans_.table());
+}
+
+void Worker::mind_idle_work() {
+  idle_->busy(!jobs_.empty() || draining_);
+  const std::vector<LayerNews> news = idle_->news();
+  if (news.empty()) return;
+  for (const LayerNews& layer : news) plans_.mark(layer);
   link_->report_plans(plans_.table());
 }
 

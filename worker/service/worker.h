@@ -14,6 +14,7 @@
 #include "schema/process/service_manager.h"
 #include "schema/process/stop_signals.h"
 #include "worker/engine/engine.h"
+#include "worker/idle/idle_distiller.h"
 #include "worker/service/chain_watch.h"
 #include "worker/service/daemon_link.h"
 #include "worker/service/plan_control.h"
@@ -33,10 +34,11 @@ std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capa
 
 class Worker : private EngineSink {
  public:
-  // `plans`: of the model; `watch`: of its chain.
+  // `plans`: of the model; `watch`: of its chain; `idle`: makes more of it, or null.
   Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch> watch,
-         std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link, process::StopSignals signals,
-         process::ServiceManager& manager, const WorkerLimits& limits);
+         std::unique_ptr<Engine> engine, std::unique_ptr<DaemonLink> link,
+         std::unique_ptr<IdleDistiller> idle, process::StopSignals signals, process::ServiceManager& manager,
+         const WorkerLimits& limits);
 
   // Until a signal or the daemon's Drain; then says goodbye. The first signal drains, a second one gives the
   // jobs back at once. kResourceExhausted when the device fails for good,
@@ -64,6 +66,9 @@ class Worker : private EngineSink {
   void accept(const schema::Revoke& revoke);
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
+  void accept(const schema::IdleWork& work) {
+    if (idle_) idle_->allow(work.allowed);
+  }
   void reject(schema::WorkerResult result, const Plan& plan, const Error& error);
   // Takes the job out of the engine's, with what is known of its end. REQUIRES: it is one of them.
   Job take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
@@ -75,6 +80,8 @@ class Worker : private EngineSink {
   // Tells the daemon which jobs have begun since the last call, and what room there is where it changed.
   void report_room();
   void replace_chain(LoadedChain chain);
+  // Before each step of the engine: stops idle work where there are jobs, and tells of its layers.
+  void mind_idle_work();
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
   void report(bool idle);
@@ -84,6 +91,7 @@ class Worker : private EngineSink {
   std::unique_ptr<ChainWatch> watch_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<DaemonLink> link_;
+  std::unique_ptr<IdleDistiller> idle_;  // null: none is wanted
   process::StopSignals signals_;
   process::ServiceManager& manager_;
   WorkerLimits limits_;
@@ -94,7 +102,7 @@ class Worker : private EngineSink {
   std::optional<Error> broken_;               // why it must leave
   std::uint64_t begun_ = 0;                   // by the engine, when that was last looked at
   std::optional<std::uint32_t> room_;         // that the daemon was told last
-  int stops_ = 0;  // signals that came
+  int stops_ = 0;                             // signals that came
   bool draining_ = false;
   std::chrono::steady_clock::time_point drain_deadline_{};
 };

@@ -1,0 +1,31 @@
+"""The daemon's side of the workers' socket, for tests that start a real worker and say themselves what it is to do."""
+
+import time
+
+import zmq
+
+import harness
+import wire
+
+
+class Daemon:
+    """The daemon's side of the workers' socket; knows one worker."""
+
+    def __init__(self, url):
+        self.socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.bind(url)
+        self.worker = None
+
+    def receive(self, *kinds):
+        """The next message of one of these kinds; others on the way are dropped."""
+        deadline = time.monotonic() + harness.PATIENCE
+        while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            self.worker, frame = self.socket.recv_multipart()
+            message = wire.Message(frame)
+            if message.kind in kinds:
+                return message
+        raise wire.Silence(f"no {' or '.join(kinds)}")
+
+    def send(self, kind, **body):
+        self.socket.send_multipart([self.worker, wire.pack(kind, body)])

@@ -1,0 +1,384 @@
+"""A real worker that distils in idle time, and a daemon that does what the test says: what runs when, with what rights,
+and what remains of it when something is killed.
+
+Where the work itself does not matter a script takes dslad-model's place, beside a link to the worker."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import harness
+import wire
+from fake_daemon import Daemon
+from harness import until
+
+STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
+         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
+# A window as long as the context: a converted layer is as good as the teacher's from the start.
+SHORT = "--order index --variant dslad,window=512 --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
+QUICK = SHORT + "--layerwise-steps 4 --chained-steps 2"
+LONG = SHORT + "--layerwise-steps 100000"
+BAD = QUICK.replace("dslad,window=512", "paper")
+NO_LIMIT = 1 << 28  # MiB: the address sanitizer takes more than any memory has
+TOOL = harness.BIN / "dslad-model"
+
+# Says once that it runs, then works on.
+SCRIPT = """
+import os, pathlib, sys, time
+with open(pathlib.Path(__file__).parent / "runs", "a") as runs:
+    print(os.getpid(), *sys.argv[1:], file=runs)
+{body}
+"""
+
+
+def stat_of(pid):
+    """Fields of /proc/PID/stat behind the name: [0] is the state."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def state_of(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return stat_of(pid)[0]
+    return None  # gone
+
+
+def status_of(pid, key):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return next(line.split()[1] for line in text.splitlines() if line.startswith(key + ":"))
+
+
+class IdleCase(harness.SystemTest):
+    def setUp(self):
+        self.addCleanup(lambda: self.daemon.socket.close())  # after the worker's end: it waits for what was answered
+        super().setUp()
+        self.model = self.folder / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        self.chain = self.model / "dsla"
+        self.text = self.folder / "story.txt"
+        self.text.write_text(STORY * 20)
+        self.exam = self.folder / "exam.jsonl"
+        self.write_exam("She had a big red ball and played with it all day.")
+        self.daemon = Daemon(self.workers_url)
+        self.jobs = 0
+
+    def write_exam(self, summary):
+        item = {"id": "1", "task": "summarize", "document": "Lily had a red ball.", "items": [{"summaries": [summary]}]}
+        self.exam.write_text(json.dumps(item) + "\n")
+
+    def options(self, distil=QUICK):
+        return ("--distil-text", self.text, "--distil-eval", self.exam, f"--distil-options= {distil}", "--idle-cpus", 1,
+                "--idle-memory-mib", NO_LIMIT)
+
+    def serve(self, *options, allowed=True):
+        self.worker = self.start_worker(*options, model=self.model, ready=False)
+        while True:  # one that drains says hello, too
+            hello = self.daemon.receive("hello").body
+            if f":{self.worker.child.pid}:" in hello["name"]:
+                break
+        self.daemon.send("welcome", lease_ms=60000, heartbeat_ms=20)
+        if allowed:
+            self.allow()
+        return hello
+
+    def allow(self, allowed=True):
+        self.daemon.send("idle_work", allowed=allowed)
+
+    def assign(self, tokens=8, **body):
+        self.jobs += 1
+        options = {"max_tokens": tokens, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+        self.daemon.send("assign", job=self.jobs, attempt=1, task="generate", prompt="Once upon a time", questions=[],
+                         document="", **{"options": options, **body})
+
+    def result(self):
+        body = self.daemon.receive("result").body
+        self.daemon.send("result_ack", job=body["job"], attempt=body["attempt"], accepted=True)
+        return body
+
+    def children(self, verb=""):
+        """Processes that the worker has started and that are not gone."""
+        listed = pathlib.Path(f"/proc/{self.worker.child.pid}/task").glob("*/children")
+        pids = []
+        for file in listed:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                pids += file.read_text().split()
+        return [int(pid) for pid in pids if state_of(pid) not in (None, "Z") and verb in self.command_of(pid)]
+
+    @staticmethod
+    def command_of(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return []
+
+    def child(self, verb="distil"):
+        return until(lambda: self.children(verb), f"dslad-model {verb} runs")[0]
+
+    def await_state(self, pid, *states):
+        until(lambda: state_of(pid) in states, f"process {pid} is in a state of {states}, not {state_of(pid)}")
+
+    def await_log(self, text):
+        until(lambda: text in self.worker.text(), f"the worker logs: {text}")
+
+
+class WithAScript(IdleCase):
+    """Processes, signals and failures, whatever the child does."""
+
+    def setUp(self):
+        super().setUp()
+        self.bin = self.folder / "bin"
+        self.bin.mkdir()
+        try:
+            os.link(harness.BIN / "dslad-worker", self.bin / "dslad-worker")
+        except OSError:  # another file system
+            shutil.copy2(harness.BIN / "dslad-worker", self.bin)
+        real = harness.BIN
+        harness.BIN = self.bin
+        self.addCleanup(setattr, harness, "BIN", real)
+        self.tool("while True: time.sleep(0.01)")
+
+    def tool(self, body):
+        script = self.bin / "dslad-model"
+        script.with_suffix(".new").write_text(f"#!{sys.executable} -BES\n" + SCRIPT.format(body=body))
+        script.with_suffix(".new").chmod(0o755)
+        script.with_suffix(".new").rename(script)
+
+    def runs(self):
+        file = self.bin / "runs"
+        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+    def test_it_runs_when_allowed_yields_to_jobs_and_ends_with_the_worker(self):
+        self.serve(*self.options(), allowed=False)
+        self.assign()
+        self.result()
+        self.assertEqual([], self.runs(), "nothing was allowed")
+        self.allow()
+        pid = self.child()
+        until(self.runs, "it says that it runs")
+        self.assertEqual(os.SCHED_IDLE, os.sched_getscheduler(pid))
+        self.assertEqual(1, len(os.sched_getaffinity(pid)))
+        self.assertEqual(16, len(status_of(pid, "SigBlk")))
+        self.assertEqual(0, int(status_of(pid, "SigBlk"), 16), "it hears SIGTERM")
+        self.assertEqual("1000", pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text().strip())
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        self.assertRegex(limits, rf"Max data size +{NO_LIMIT << 20} +{NO_LIMIT << 20}")
+        self.assertIn("idle", subprocess.run(["ionice", "-p", str(pid)], capture_output=True, encoding="utf-8").stdout
+                      if shutil.which("ionice") else "idle")
+
+        self.assign(tokens=200)
+        self.await_state(pid, "T")
+        self.result()
+        self.await_state(pid, "S", "R")
+        self.allow(False)
+        self.await_state(pid, "T")
+        self.allow()
+        self.await_state(pid, "S", "R")
+        self.daemon.send("welcome", lease_ms=60000, heartbeat_ms=20)  # of a daemon that has not allowed it
+        self.await_state(pid, "T")
+
+        self.worker.signal(signal.SIGTERM)  # stopped, it still hears that the end has come
+        self.assertEqual(0, self.worker.wait())
+        self.assertIsNone(state_of(pid))
+        self.assertEqual(1, len(self.runs()))
+
+    def test_the_stopped_child_of_a_killed_worker_is_gone(self):
+        self.serve(*self.options())
+        pid = self.child()
+        self.allow(False)
+        self.await_state(pid, "T")
+        self.worker.kill()
+        until(lambda: state_of(pid) in (None, "Z"), "it is gone")
+
+    def test_one_that_does_not_hear_sigterm_is_killed(self):
+        self.tool("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(9999)")
+        self.serve(*self.options())
+        self.await_log("dslad-model distil: deaf")
+        pid = self.child()
+        self.worker.signal(signal.SIGTERM)
+        self.assertEqual(0, self.worker.wait())
+        self.assertIsNone(state_of(pid))
+
+    def test_what_fails_is_tried_later_and_later_and_jobs_go_on(self):
+        self.tool("print('chatter\\n' * 1000, flush=True)\nprint('no space left on device', file=sys.stderr)\nsys.exit(1)")
+        self.serve(*self.options())
+        self.await_log("ended with status 1: no space left on device; tried again in 2 s")
+        self.assign()
+        self.assertNotIn("error", self.result())
+        (self.bin / "dslad-model").unlink()
+        self.await_log(f"{self.bin}/dslad-model cannot be started: No such file or directory; tried again in 4 s")
+        self.assign()
+        self.assertNotIn("error", self.result())
+        self.assertLess(self.worker.text().count("chatter"), 30)
+        self.assertEqual(1, len(self.runs()))
+
+    def test_a_corpus_that_is_gone_and_options_that_are_wrong_are_said(self):
+        self.serve(*self.options(), allowed=False)
+        self.text.unlink()
+        self.allow()
+        self.await_log(f"--distil-text: {self.text} is gone; put it back; tried again in 2 s")
+        self.text.write_text(STORY * 20)
+        self.tool("print('--chained: no such option', file=sys.stderr)\nsys.exit(2)")
+        self.await_log("--chained: no such option; it ends until this worker is started with other --distil-options")
+        self.assign()
+        self.assertNotIn("error", self.result())
+
+    def test_a_tool_that_changes_nothing_is_a_failure(self):
+        self.tool("pass")
+        self.serve(*self.options())
+        self.await_log("nothing has changed; tried again in 2 s")
+
+    def test_a_second_worker_of_the_model_leaves_it_alone(self):
+        self.serve(*self.options())
+        until(self.runs, "the first one distils")
+        first = self.worker
+        second = self.serve(*self.options())
+        self.assertIn("layer_info", second)
+        self.await_log("another process works in it; tried again in 2 s")
+        self.assertEqual(1, len(self.runs()))
+        first.signal(signal.SIGTERM)
+        self.assertEqual(0, first.wait())
+        until(lambda: len(self.runs()) == 2, "the second one takes over")
+
+    def test_what_cannot_be_is_refused_at_the_start(self):
+        questions = ("--distil-eval", self.exam)
+        for options, status, says in (
+            (("--distil-text", self.text), 2, "--distil-eval"),
+            (("--idle-cpus", 1), 2, "--distil-text"),
+            (("--distil-text", self.folder / "none.txt", *questions), 1, "none.txt is no file that can be read"),
+            (("--distil-text", self.text, "--distil-eval", self.text), 1, "name a file of questions or summaries"),
+            (("--distil-text", self.text, "--distil-eval", self.folder / "none"), 1, "none"),
+            (("--distil-text", self.text, *questions, "--distil-options= --out x"), 1, "--out is the worker's to give"),
+            (("--distil-text", self.text, *questions, "--distil-min-quality", 2), 2, "--distil-min-quality"),
+        ):
+            with self.subTest(options=options):
+                worker = self.start_worker(*options, model=self.model, ready=False)
+                self.assertEqual(status, worker.wait(), worker.text())
+                worker.expected_exit.add(status)
+                self.assertIn(says, worker.text())
+
+
+@unittest.skipUnless(TOOL.exists(), "dslad-model is not built")
+class WithTheTool(IdleCase):
+    """Chains that grow, in the end."""
+
+    def manifest(self):
+        return json.loads((self.chain / "chain.json").read_text())
+
+    def await_table(self, plans, seen=None):
+        """The worker's next offer of so many plans; `seen` collects each layer's states on the way."""
+        while True:
+            body = self.daemon.receive("plans").body
+            for layer in body["layer_info"] if seen is not None else ():
+                states = seen.setdefault(layer["layer"], [])
+                if layer["state"] != (states[-1] if states else None):
+                    states.append(layer["state"])
+            if len(body["plans"]) == plans:
+                return body
+            for plan in body["plans"]:
+                self.assertIsNotNone(plan["quality"], "it is measured before it is offered")
+
+    def await_layer(self, layer, state):
+        while True:
+            info = self.daemon.receive("plans").body["layer_info"][layer]
+            if info["state"] == state:
+                return info
+
+    def test_layer_after_layer_is_distilled_measured_and_offered(self):
+        hello = self.serve(*self.options(), "--distil-layers", 2)
+        self.assertEqual([0], [plan["plan"] for plan in hello["plans"]])
+        seen = {}
+        offered = self.await_table(3, seen)
+        self.assertEqual([1.0, 1.0, 1.0], [plan["quality"] for plan in offered["plans"]])
+        self.assertEqual(["distilling", "distilled"], seen[0][-2:])
+        self.assertEqual(["transformer", "distilling", "distilled"], seen[1])
+        self.assertNotIn("failed", str(seen))
+        self.assign(plan=2)
+        metrics = self.result()["metrics"]
+        self.assertEqual((2, offered["edition"], 1.0), (metrics["plan"], metrics["edition"], metrics["quality"]))
+        manifest = self.manifest()
+        self.assertEqual([0, 1], [layer["layer"] for layer in manifest["layers"]])
+        self.assertEqual([0, 1, 2], [plan["plan"] for plan in manifest["plans"]])
+        self.assertIn("exam.jsonl", manifest["plans"][2]["scores"])
+        self.assertGreater((self.chain / "log.jsonl").stat().st_size, 0)
+        self.await_log("all 2 layers are converted")
+        self.assertEqual([], [file.name for file in (self.chain / "idle").iterdir()])
+        self.assertEqual([], self.children())
+
+    def test_killed_at_any_moment_it_goes_on(self):
+        self.serve(*self.options(LONG.replace("100000", "120")), "--distil-layers", 2)
+        killed = []
+        while len(killed) < 4 and not (self.chain / "chain.json").exists():
+            what = len(killed) % 3
+            verb = "eval" if (self.chain / "idle/chain/layer-00.safetensors").exists() else "distil"
+            pid = self.child(verb)
+            time.sleep(0.1 * len(killed))
+            killed.append((what, verb))
+            with contextlib.suppress(ProcessLookupError):
+                if what == 0:
+                    os.kill(pid, signal.SIGKILL)
+                    continue
+            self.worker.kill()
+            until(lambda: state_of(pid) in (None, "Z"), "the child is gone")
+            self.serve(*self.options(LONG.replace("100000", "120")), "--distil-layers", 2)
+        self.await_table(3)
+        steps = [(line["layer"], line["stage"], line["step"])
+                 for line in map(json.loads, (self.chain / "log.jsonl").read_text().splitlines()) if "step" in line]
+        self.assertEqual(sorted(set(steps)), sorted(steps), "no step was done twice")
+        self.assign(plan=2)
+        self.assertEqual(2, self.result()["metrics"]["plan"])
+
+    def test_a_plan_below_the_floor_is_failed_with_its_numbers_until_something_is_changed(self):
+        self.serve(*self.options(BAD))
+        failed = self.await_layer(0, "failed")
+        self.assertLess(failed["quality"], 0.95)
+        self.assertFalse(failed["distilled"])
+        self.await_log("layer 0 has failed: plan 1 has quality 0.")
+        self.assertIn(", below 0.950; give other --distil-options", self.worker.text())
+        self.assertFalse((self.chain / "chain.json").exists(), "it is not offered")
+        self.assertEqual([], self.children())
+        self.worker.signal(signal.SIGTERM)
+        self.worker.wait()
+
+        begun = (self.chain / "idle/record.json").stat().st_mtime_ns
+        self.serve(*self.options(BAD))
+        self.assertEqual(failed, self.await_layer(0, "failed"), "nothing is tried again")
+        self.assertEqual(begun, (self.chain / "idle/record.json").stat().st_mtime_ns)
+        self.worker.signal(signal.SIGTERM)
+        self.worker.wait()
+        self.serve(*self.options(BAD), "--distil-min-quality", 0, "--distil-layers", 1)
+        self.assertEqual(failed["quality"], self.await_table(2)["plans"][1]["quality"], "it need not be distilled again")
+
+    def test_other_options_go_on_from_the_layers_that_are_there(self):
+        self.serve(*self.options(), "--distil-layers", 1)
+        self.await_table(2)
+        self.worker.signal(signal.SIGTERM)
+        self.worker.wait()
+        other = QUICK + " --layer-variant 1=dslad,window=512,feature_map=elu"
+        self.serve(*self.options(other), "--distil-layers", 3)
+        self.await_table(4)
+        manifest = self.manifest()
+        self.assertEqual(1, manifest["recipe"]["from"]["keep"])
+        self.assertIn("elu", manifest["layers"][1]["variant"]["name"])
+
+    def test_sigterm_writes_a_checkpoint_and_leaves_no_orphan(self):
+        self.serve(*self.options(LONG))
+        log = self.chain / "idle/chain/log.jsonl"
+        until(lambda: log.exists() and '"step"' in log.read_text(), "steps are done")
+        pid = self.child()
+        self.allow(False)
+        self.await_state(pid, "T")
+        self.worker.signal(signal.SIGTERM)
+        self.assertEqual(0, self.worker.wait())
+        self.assertIsNone(state_of(pid))
+        checkpoint = json.loads((self.chain / "idle/chain/checkpoint.json").read_text())
+        self.assertGreater(checkpoint["step"], 0)
+        self.assertIn("dslad-model distil: ", self.worker.text())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,71 @@
+// What idle distilling does next, by what lies on disk. Pure.
+//
+// A chain grows in a folder of its own, the stage (stage.h), which begins as a copy of the chain that serves.
+// There the next layer is distilled, then measured, and only then published into the chain that serves. Each
+// step is repeated as long as its result is not on disk, so a kill at any moment costs no more than the step.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "worker/model/chain.h"
+
+namespace dslad::worker {
+
+// How a stage was begun, and what was measured in it.
+struct StageRecord {
+  std::optional<int> keep;  // layers that it began with; absent: there was no chain to begin with
+  std::string recipe;       // fingerprint of what training depended on
+  std::string measured;     // of what its last plan was measured with; empty: it was not
+  bool operator==(const StageRecord&) const = default;
+};
+
+// What next_step() decides by.
+struct IdleFacts {
+  std::optional<ChainManifest> published;  // of this teacher; absent: there is none
+  std::optional<ChainManifest> staged;     // absent: none yet, or of another teacher
+  std::optional<StageRecord> record;
+  std::string recipe, measurement;  // fingerprints as things are now
+  int layers = 0;                   // to distil in all
+  double min_quality = 0;           // below which a plan is not published
+};
+
+struct BeginStage {  // discard what the stage holds
+  std::optional<int> keep;
+  std::string why;  // for people; empty: there was no stage
+  bool operator==(const BeginStage&) const = default;
+};
+struct DistilLayer {
+  std::optional<int> keep;
+  int plan = 0;              // that the layer completes
+  std::optional<int> layer;  // absent: the order is not decided yet
+  bool operator==(const DistilLayer&) const = default;
+};
+struct MeasurePlan {
+  int plan = 0, layer = 0;
+  bool operator==(const MeasurePlan&) const = default;
+};
+struct PublishPlan {
+  int plan = 0, layer = 0;
+  std::optional<double> quality;
+  bool operator==(const PublishPlan&) const = default;
+};
+// The layer's plan is not good enough. Plans nest, so nothing can be built on it: it takes another recipe.
+struct RejectPlan {
+  int plan = 0, layer = 0;
+  std::optional<double> quality;
+  std::string why;
+  bool operator==(const RejectPlan&) const = default;
+};
+struct NothingLeft {
+  bool operator==(const NothingLeft&) const = default;
+};
+using IdleStep = std::variant<BeginStage, DistilLayer, MeasurePlan, PublishPlan, RejectPlan, NothingLeft>;
+
+IdleStep next_step(const IdleFacts& facts);
+
+// Whether `chain` begins with all layers of `first`, the same files in the same order of conversion.
+bool continues(const ChainManifest& chain, const ChainManifest& first);
+
+}  // namespace dslad::worker
