@@ -195,6 +195,7 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
     auto opened = IdleDistiller::open(settings, model->weights->digest, model->weights->config.layers);
     if (!opened) return opened.error();
     idle = *std::move(opened);
+    for (const LayerNews& news : idle->news()) plans.mark(news);
   }
   auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine));
   if (!link) return link.error();

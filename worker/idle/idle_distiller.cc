@@ -18,11 +18,12 @@ using std::chrono::seconds;
 namespace {
 
 constexpr seconds kLookAgain{10};    // where there is nothing to do: the chain or the options may change
-constexpr seconds kFirstBackOff{2};  // doubled with each failure in a row
+constexpr seconds kFirstBackOff{1};  // doubled with each failure in a row
 constexpr seconds kLongestBackOff{3600};
 constexpr seconds kTimeToCheckpoint{5};
 constexpr milliseconds kPoll{100};
-constexpr int kWrongUsage = 2;  // exit status of dslad-model
+constexpr std::size_t kCacheMib = 1024;  // of `eval`, as by default
+constexpr int kWrongUsage = 2;           // exit status of dslad-model
 
 void append(std::vector<std::string>& command, const std::vector<std::string>& words) {
   command.insert(command.end(), words.begin(), words.end());
@@ -39,6 +40,11 @@ std::vector<std::string> without_order(const std::vector<std::string>& options) 
     }
   }
   return kept;
+}
+
+// Caches count in full against the limit, weights are mapped or come on top.
+std::string cache_mib(std::size_t memory_bytes) {
+  return std::to_string(std::clamp<std::size_t>((memory_bytes >> 20) / 2, 1, kCacheMib));
 }
 
 std::string how_it_ended(int status) {
@@ -61,6 +67,9 @@ Result<std::unique_ptr<IdleDistiller>> IdleDistiller::open(IdleSettings settings
 
 IdleDistiller::IdleDistiller(IdleSettings settings, Stage stage, int layers)
     : settings_(std::move(settings)), stage_(std::move(stage)), layers_(layers) {
+  // What failed before this worker began is so from its first word on.
+  const auto next = decide();
+  if (const auto* reject = next ? std::get_if<RejectPlan>(&*next) : nullptr) tell_failed(*reject);
   thread_ = std::jthread([this](const std::stop_token& stop) { work(stop); });
 }
 
@@ -126,7 +135,7 @@ milliseconds IdleDistiller::step(const std::stop_token& stop) {
           "--distil-min-quality",
           reject->layer, reject->why);
     }
-    tell({reject->layer, LayerState::kFailed, reject->quality, reject->why});
+    tell_failed(*reject);
     last_ = *next;
     return kLookAgain;
   }
@@ -199,9 +208,10 @@ Status IdleDistiller::carry_out(const MeasurePlan& measure, const std::stop_toke
   if (!measurement) return measurement.error();
   std::vector<std::string> command = {"eval", settings_.model.string()};
   append(command, settings_.measured_on);
-  append(command, {"--chain", stage_.chain().string(), "--plans", std::to_string(measure.plan), "--out",
-                   stage_.results(measure.plan).string(), "--resume", "--write-chain", "--dtype",
-                   settings_.dtype, "--threads", std::to_string(settings_.cpus)});
+  append(command,
+         {"--chain", stage_.chain().string(), "--plans", std::to_string(measure.plan), "--out",
+          stage_.results(measure.plan).string(), "--resume", "--cache-mib", cache_mib(settings_.memory_bytes),
+          "--write-chain", "--dtype", settings_.dtype, "--threads", std::to_string(settings_.cpus)});
   const Status measured = run_tool(command, stop);
   if (stop.stop_requested()) return measured;
   stage_.forget_results(measure.plan);  // those of a run that failed may be what is wrong
@@ -254,7 +264,7 @@ milliseconds IdleDistiller::back_off(const Error& error) {
                   error.message);
     return kLookAgain;
   }
-  const seconds pause = std::min(kLongestBackOff, kFirstBackOff * (1 << std::min(failures_++, 11)));
+  const seconds pause = std::min(kLongestBackOff, kFirstBackOff * (1 << std::min(failures_++, 12)));
   spdlog::warn("idle distilling: {}; tried again in {} s", error.message, pause.count());
   return pause;
 }
@@ -265,6 +275,10 @@ void IdleDistiller::tell(LayerNews news) {
   told_ = news;
   const std::lock_guard lock(mutex_);
   news_.push_back(std::move(news));
+}
+
+void IdleDistiller::tell_failed(const RejectPlan& reject) {
+  tell({reject.layer, LayerState::kFailed, reject.quality, reject.why});
 }
 
 void IdleDistiller::forget_layer() {

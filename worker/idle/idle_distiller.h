@@ -26,7 +26,7 @@ namespace dslad::worker {
 class IdleDistiller {
  public:
   // Of a model with so many layers. kUnavailable: nothing can be written beside it.
-  // REQUIRES: check_settings() finds no fault.
+  // REQUIRES: check_settings() finds no fault. What news() has then is of the time before.
   static Result<std::unique_ptr<IdleDistiller>> open(IdleSettings settings, std::string teacher_digest,
                                                      int layers);
   // Lets the child write its checkpoint, for a few seconds.
@@ -54,6 +54,7 @@ class IdleDistiller {
   Status run_tool(const std::vector<std::string>& arguments, const std::stop_token& stop);
   std::chrono::milliseconds back_off(const Error& error);
   void tell(LayerNews news);
+  void tell_failed(const RejectPlan& reject);
   void forget_layer();  // what was told of the layer that was in work is no longer so
   bool wait(const std::stop_token& stop, std::chrono::milliseconds time);  // false: stop
   void set_going();

@@ -18,7 +18,7 @@ namespace {
 constexpr const char* kRecordFile = "record.json";
 constexpr const char* kLogFile = "log.jsonl";
 constexpr std::size_t kMaxRecordBytes = 1 << 16;
-constexpr std::size_t kMaxLogBytes = std::size_t{1} << 30;
+constexpr std::size_t kMaxLogBytes = 64 << 20;
 constexpr int kMostLayers = 1024;
 
 Status remove_whole(const std::filesystem::path& path) {
@@ -139,7 +139,9 @@ Status Stage::publish(int plan) const {
   if (!staged) return staged.error();
   Status status = copy_file(chain(), staged->distilled.at(static_cast<std::size_t>(plan - 1)), served_);
   if (!status) return status;
-  if (const auto log = read_file(chain() / kLogFile, kMaxLogBytes)) {  // for people; not every chain has one
+  if (const auto log =
+          read_file(chain() / kLogFile,
+                    kMaxLogBytes)) {  // for people; not every chain has one, and a huge one stays behind
     status = write_file(served_ / kLogFile, *log);
     if (!status) return status;
   }
