@@ -152,6 +152,7 @@ struct LayerInfo {
   std::optional<double> entropy = std::nullopt;  // of the layer's attention in the teacher, nats
   std::optional<double> kl = std::nullopt;       // with this layer alone converted, nats a token
   std::optional<double> quality = std::nullopt;  // of the plan that ends with this layer, relative to plan 0
+  std::string reason = {};                       // why it has failed; empty: it has not, or nobody knows
 
   static void fields(auto& self, auto& field) {
     field("layer", self.layer);
@@ -161,6 +162,7 @@ struct LayerInfo {
     field("entropy", self.entropy);
     field("kl", self.kl);
     field("quality", self.quality);
+    field("reason", self.reason);
   }
 };
 

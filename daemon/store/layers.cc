@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "schema/limits.h"
+#include "schema/utf8.h"
+
 namespace dslad::daemon {
 namespace {
 
@@ -94,10 +97,12 @@ Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, const Ori
   return states;
 }
 
-std::string reason_of(const Origin& origin, LayerState state, const std::string& fault) {
-  if (state != LayerState::kFailed) return fmt::format("announced by worker {}", origin.worker);
-  return fmt::format("worker {} cannot use it: {}", origin.worker,
-                     fault.empty() ? "what is stored of it is missing or damaged; its log says more" : fault);
+std::string reason_of(const Origin& origin, const LayerInfo& layer, const std::string& fault) {
+  if (layer.state != LayerState::kFailed) return fmt::format("announced by worker {}", origin.worker);
+  std::string why =
+      fault.empty() ? std::string(schema::utf8_prefix(layer.reason, schema::kMaxNameBytes)) : fault;
+  if (why.empty()) why = "what is stored of it is missing or damaged; its log says more";
+  return fmt::format("worker {} cannot use it: {}", origin.worker, why);
 }
 
 // A layer never heard of was a transformer.
@@ -111,8 +116,7 @@ Status save_announced(Database& db, const Origin& origin, const std::vector<Laye
     const LayerState before = found == known->end() ? LayerState::kTransformer : found->second;
     if (status) status = save_layer(db, origin, layer);
     if (status && before != layer.state) {
-      status = record_change(db, origin,
-                             {layer.layer, before, layer.state, reason_of(origin, layer.state, fault)});
+      status = record_change(db, origin, {layer.layer, before, layer.state, reason_of(origin, layer, fault)});
     }
   }
   return status;

@@ -232,6 +232,13 @@ TEST_F(StoreLayers, LayerThatFailedIsAnEventThatSaysWhy) {
   hello_.layer_info[1].state = schema::LayerState::kFailed;
   must(announce_model(db_, hello_, 3));
   EXPECT_NE(test::query_text(db_, kLatest).find("missing or damaged"), std::string::npos);
+  hello_.layer_info[1].state = schema::LayerState::kDistilled;
+  must(announce_model(db_, hello_, 3));
+  hello_.layer_info[1].state = schema::LayerState::kFailed;
+  hello_.layer_info[1].reason = "its plan keeps 42% of plan 0's quality";
+  must(announce_model(db_, hello_, 3));
+  EXPECT_EQ(test::query_text(db_, kLatest),
+            "distilled>failed:worker host:1:cpu cannot use it: its plan keeps 42% of plan 0's quality");
   hello_.layer_info[0].state = schema::LayerState::kDistilled;
   must(announce_model(db_, hello_, 4, "plan 2 gave no numbers"));
   EXPECT_EQ(test::query_text(db_, kLatest), "failed>distilled:announced by worker host:1:cpu");

@@ -336,6 +336,7 @@ class WithTheTool(IdleCase):
         failed = self.await_layer(0, "failed")
         self.assertLess(failed["quality"], 0.95)
         self.assertFalse(failed["distilled"])
+        self.assertIn(", below 0.950", failed["reason"])
         self.await_log("layer 0 has failed: plan 1 has quality 0.")
         self.assertIn(", below 0.950; give other --distil-options", self.worker.text())
         self.assertFalse((self.chain / "chain.json").exists(), "it is not offered")

@@ -75,6 +75,7 @@ schema::LayerInfo PlanControl::info(int layer) const {
       marked != marked_.end() && info.state == LayerState::kTransformer) {
     info.state = marked->second.state;
     info.quality = marked->second.quality;
+    info.reason = marked->second.reason;
   }
   if (!chain_.manifest) return info;
   const LayerEvidence* evidence = chain_.manifest->evidence_of(layer);
