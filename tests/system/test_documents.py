@@ -81,7 +81,7 @@ class Documents(SystemTest):
         (self.folder / "b.txt").write_text("Another one.")
         text = code("manual.md", "Jobs") + code("manual.md", "Deadlines, floors and the policy")
         lines = [line.split("#")[0].strip() for line in text.splitlines()]
-        # simulate needs a worker whose speed is known: test_ctl_policy has one
+        # simulate needs a worker whose speed is known: test_ctl_simulate has one
         examples = [line for line in lines
                     if line.startswith("dslactl") and "--wait" not in line and "simulate" not in line]
         self.assertTrue(examples)
