@@ -37,7 +37,7 @@ bool has_rerun(const WorkerState& worker) {
 using schema::Lease;
 
 bool Dispatcher::users_wait() {
-  if (planner_.waiting_jobs() > 0) return true;
+  if (planner_.jobs_wait()) return true;
   const std::vector<WorkerState*> workers = table_.connected();
   return std::any_of(workers.begin(), workers.end(), [](const WorkerState* worker) {
     return std::any_of(worker->jobs.begin(), worker->jobs.end(),

@@ -80,8 +80,8 @@ class Planner {
   // Whether idle work may be done now: for report() alone.
   void note_idle(bool idle) { idle_ = idle; }
   [[nodiscard]] bool idle() const { return idle_; }
-  // Users' jobs that waited when that was last looked at.
-  [[nodiscard]] std::uint64_t waiting_jobs() const { return snapshot_.queued; }
+  // Whether a user's job waited for a model that is served when that was last looked at.
+  [[nodiscard]] bool jobs_wait() const { return !snapshot_.jobs.empty(); }
   [[nodiscard]] std::optional<Forecast> forecast(schema::JobId job) const;
   // When a job that a worker has is expected to end, after those that came before it there; 0: not known.
   [[nodiscard]] std::int64_t running_finish(schema::JobId job) const;

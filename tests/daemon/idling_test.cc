@@ -117,6 +117,15 @@ TEST_F(Idling, WorkersAreToldThatThereIsTimeOnceNothingIsToBeRunAgain) {
   EXPECT_THAT(told(), testing::ElementsAre(false));
 }
 
+TEST_F(Idling, AJobThatNobodyCanTakeKeepsNothingFromBeingDone) {
+  answered();
+  schema::JobRequest job = test::summarize();
+  job.terms.model = "of nobody here";
+  submit(job);
+  pass(kIdleAfterMs + 1'000);
+  EXPECT_EQ(assigned("w").size(), 1U);
+}
+
 TEST_F(Idling, IsOnlyDoneInItsHoursAndWhereItIsWanted) {
   answered();
   schema::SetPolicy request;
