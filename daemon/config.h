@@ -21,6 +21,12 @@ struct Config {
   std::string events_url = schema::kDefaultEventsUrl;
   std::int64_t max_attempts = 3;        // of jobs that name none
   std::int64_t max_queued = 1'000'000;  // jobs
+  std::int64_t max_queued_bytes = 0;    // 0: as the disk has room
+  std::int64_t retry_ms = 1'000;        // after the first failed attempt; twice as long after each
+  std::int64_t max_retry_ms = 300'000;
+  std::int64_t max_age_days = 0;      // that jobs which have ended are kept; 0: for ever
+  std::int64_t max_database_mib = 0;  // 0: as the disk has room
+  std::int64_t max_connections = 16'384;
   std::int64_t max_frame_bytes = schema::kMaxFrameBytes;
   std::int64_t lease_ms = 15'000;
   std::int64_t heartbeat_ms = 0;  // 0: a fifth of the lease

@@ -7,8 +7,10 @@
 #include <zmq.hpp>
 
 #include "daemon/dispatch/dispatcher.h"
+#include "daemon/dispatch/retention.h"
 #include "daemon/dispatch/worker_port.h"
 #include "daemon/ingress/clients.h"
+#include "daemon/net/connection_limit.h"
 #include "daemon/net/router.h"
 #include "daemon/service/feed.h"
 #include "daemon/service/publisher.h"
@@ -16,7 +18,8 @@
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
 #include "daemon/store/migrate.h"
-#include "daemon/store/policy_log.h"
+#include "daemon/store/reader.h"
+#include "daemon/store/settings.h"
 #include "daemon/store/state_dir.h"
 #include "daemon/store/writer.h"
 #include "schema/process/log.h"
@@ -28,10 +31,11 @@ namespace {
 
 constexpr std::chrono::seconds kStoreTime{120};  // for migrating, recovering or emptying a large log
 constexpr long kTickMs = 50;                     // leases and waits are looked after at least this often
-constexpr int kFramesATurn = 256;                // of each socket, so that neither starves the other
-constexpr int kClientFramesIn = 16;              // of one client, that may wait in memory
-constexpr int kClientFramesOut = 4'096;          // replies come in bursts: one for each request of a commit
-constexpr int kWorkerFrames = 1'024;             // for one worker: its capacity bounds them
+constexpr std::chrono::milliseconds kReceiveFor{
+    5};                                  // of each socket in a turn, so that neither starves the other
+constexpr int kClientFramesIn = 16;      // of one client, that may wait in memory
+constexpr int kClientFramesOut = 4'096;  // replies come in bursts: one for each request of a commit
+constexpr int kWorkerFrames = 1'024;     // for one worker: its capacity bounds them
 
 policy::Settings policy_settings(const Config& config) {
   policy::Settings settings;
@@ -47,18 +51,26 @@ policy::Settings policy_settings(const Config& config) {
 DispatchConfig dispatch_config(const Config& config) {
   return {static_cast<std::uint32_t>(config.lease_ms),
           static_cast<std::uint32_t>(config.heartbeat_interval_ms()),
-          static_cast<std::uint32_t>(config.plan_timeout_ms), policy_settings(config)};
+          static_cast<std::uint32_t>(config.plan_timeout_ms),
+          policy_settings(config),
+          {config.retry_ms, config.max_retry_ms}};
 }
 
 QueueLimits queue_limits(const Config& config) {
-  return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued};
+  return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued, config.max_queued_bytes};
+}
+
+RetentionRules retention_rules(const Config& config) {
+  return {config.max_age_days * 24 * 3600 * 1000, config.max_database_mib << 20};
 }
 
 struct OpenedStore {
   Database database;
+  Database to_read;
   std::vector<HeldLease> held;
+  std::map<std::string, std::int64_t> turns;
   std::uint64_t plan_generation = 0;
-  std::map<std::string, std::string> policy;  // settings
+  std::map<std::string, std::string> settings;
 };
 
 // What must be opened before the rest can be built, in the order of opening.
@@ -79,15 +91,28 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   if (Status status = migrate(*database); !status) {
     return status.error().with_context(state_dir.database().string());
   }
+  if (Status status = make_shrinkable(*database); !status) {
+    process::log_warning(fmt::format("{} will not shrink when jobs are forgotten: {}",
+                                     state_dir.database().string(), status.error().message));
+  }
+  Result<Database> to_read =
+      Database::open_to_read(state_dir.database(), static_cast<int>(config.busy_timeout_ms));
+  if (!to_read) return to_read.error();
   Result<std::vector<HeldLease>> held = held_leases(*database);
   if (!held) return held.error();
   if (Status status = all_workers_gone(*database); !status) return status.error();
   const Result<std::uint64_t> generation = last_generation(*database);
   if (!generation) return generation.error();
-  Result<std::map<std::string, std::string>> policy = read_settings(*database);
-  if (!policy) return policy.error();
-  return OpenedStore{std::move(database).value(), std::move(held).value(), *generation,
-                     std::move(policy).value()};
+  Result<std::map<std::string, std::string>> settings = read_settings(*database);
+  if (!settings) return settings.error();
+  Result<std::map<std::string, std::int64_t>> turns = latest_turns(*database);
+  if (!turns) return turns.error();
+  return OpenedStore{std::move(database).value(),
+                     std::move(to_read).value(),
+                     std::move(held).value(),
+                     std::move(turns).value(),
+                     *generation,
+                     std::move(settings).value()};
 }
 
 Result<Opened> open_all(const Config& config) {
@@ -100,14 +125,19 @@ Result<Opened> open_all(const Config& config) {
   process::ServiceManager().extend_timeout(kStoreTime);
   Result<OpenedStore> store = open_store(*state_dir, config);
   if (!store) return store.error();
+  const int connections = limit_connections(static_cast<int>(config.max_connections), config.workers_url);
+  if (connections < config.max_connections) {
+    process::log_info(fmt::format("the limit of open files allows {} connections", connections));
+  }
   auto context = std::make_unique<zmq::context_t>();
-  const auto bytes = static_cast<std::size_t>(config.max_frame_bytes);
+  const RouterLimits client_limits{static_cast<std::size_t>(config.max_frame_bytes), kClientFramesIn,
+                                   kClientFramesOut};
   Result<std::unique_ptr<Router>> jobs =
-      Router::bind(*context, config.jobs_url, bytes, kClientFramesIn, kClientFramesOut);
+      Router::bind(*context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); });
   if (!jobs) return jobs.error();
   // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
-  Result<std::unique_ptr<Router>> workers =
-      Router::bind(*context, config.workers_url, schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames);
+  Result<std::unique_ptr<Router>> workers = Router::bind(
+      *context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames}, nullptr);
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
   if (!events) return events.error();
@@ -129,13 +159,20 @@ struct Daemon::Parts {
         workers(std::move(opened.workers)),
         events(std::move(opened.events)),
         writer(std::move(opened.store.database), [this] { wakeup.ring(); }),
+        reader(std::move(opened.store.to_read), [this] { wakeup.ring(); }),
         dispatcher(dispatch_config(config), clock, writer, *workers, feed),
-        clients({clock, writer, *jobs, dispatcher, feed, [this] { return counters(); }, config.events_url},
-                queue_limits(config)) {
+        clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
+                 config.events_url},
+                queue_limits(config)),
+        retention(retention_rules(config), clock, writer) {
     feed.add(*events);
     dispatcher.expect_back(opened.store.held);
     dispatcher.count_plans_from(opened.store.plan_generation);
-    dispatcher.restore_policy(opened.store.policy);
+    dispatcher.restore_policy(opened.store.settings);
+    dispatcher.restore_turns(opened.store.turns);
+    schema::QueueMode mode = schema::QueueMode::kOpen;
+    if (schema::parse_word(opened.store.settings[std::string(kQueueModeSetting)], mode))
+      dispatcher.restore_mode(mode);
     dispatcher.recall_agreements();
   }
 
@@ -155,6 +192,8 @@ struct Daemon::Parts {
             {"commit_tasks_largest", stats.largest},
             {"checkpoints", stats.checkpoints},
             {"worker_messages_malformed", worker_port.malformed()},
+            {"connections_refused", connections_refused()},
+            {"jobs_forgotten", retention.forgotten()},
             {"database_bytes", bytes_of(database)},
             {"wal_bytes", bytes_of(database.string() + "-wal")}};
   }
@@ -169,8 +208,10 @@ struct Daemon::Parts {
   SystemClock clock;
   Feed feed{clock};
   Writer writer;
+  Reader reader;
   Dispatcher dispatcher;
   Clients clients;
+  Retention retention;
   WorkerPort worker_port{clock, *workers, dispatcher};
   process::ServiceManager service_manager;
   bool stopping = false;
@@ -215,9 +256,14 @@ void Daemon::turn() {
   if (zmq_poll(items, 4, kTickMs) < 0 && zmq_errno() != EINTR) throw zmq::error_t();
   parts.wakeup.clear();
   parts.writer.finish_ready();
+  parts.reader.finish_ready();
+  parts.clients.on_sent();
   receive();
+  for (const std::string& peer : parts.jobs->take_departed()) parts.clients.on_departed(peer);
+  parts.workers->take_departed();  // a worker that goes is silent
   parts.dispatcher.tick();
   parts.clients.tick();
+  parts.retention.tick();
   parts.service_manager.progress();
   parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),
                                            parts.dispatcher.running()));
@@ -229,12 +275,13 @@ void Daemon::turn() {
 
 void Daemon::receive() {
   Parts& parts = *parts_;
-  for (int i = 0; i < kFramesATurn; ++i) {
+  using Clock = std::chrono::steady_clock;
+  for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until;) {
     std::optional<Received> received = parts.workers->receive();
     if (!received) break;
     parts.worker_port.on_frame(received->peer, std::move(received->frame));
   }
-  for (int i = 0; i < kFramesATurn && !parts.writer.is_full(); ++i) {
+  for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until && !parts.writer.is_full();) {
     std::optional<Received> received = parts.jobs->receive();
     if (!received) break;
     parts.clients.on_frame(received->peer, std::move(received->frame));
@@ -248,6 +295,7 @@ void Daemon::drain() {
   parts_->clients.drain();
   receive();  // answers those who asked in the meantime
   parts_->service_manager.extend_timeout(kStoreTime);
+  parts_->reader.stop();
   parts_->writer.stop();
 }
 

@@ -60,7 +60,8 @@ void override_setting(const std::optional<std::string>& argument, std::string_vi
 // File, then --set, then the flags: the nearer to the hand wins.
 ConfigErrors read_all(const Arguments& arguments, Config& config) {
   ConfigErrors errors;
-  if (!arguments.config_file.empty() || std::filesystem::exists(kConfigFile)) {
+  std::error_code hidden;  // a user who may not look there is not served by that file
+  if (!arguments.config_file.empty() || std::filesystem::exists(kConfigFile, hidden)) {
     errors = read_config_file(arguments.config_file.empty() ? kConfigFile : arguments.config_file, config);
   }
   for (const std::string& setting : arguments.settings) {

@@ -43,9 +43,11 @@ struct JobRequest {
   JobSpec spec;
   std::int32_t priority = 0;        // higher runs first; ties by arrival
   std::uint32_t max_attempts = 0;   // leases that may end without a result; 0: the daemon's default
-  std::string idempotency_key;      // a repeated key returns the first job instead of a new one
+  std::string idempotency_key;      // a repeated key returns the first job; refused if its content differs
   std::string custom_id;            // the client's own name for the job; need not be unique
+  std::vector<std::string> labels;  // words to find it by
   std::uint64_t expires_in_ms = 0;  // ends as `expired` unless it has ended by then; 0: never
+  std::uint64_t start_in_ms = 0;    // begins no earlier than so long after the submit; 0: at once
   JobTerms terms;
 
   static void fields(auto& self, auto& field) {
@@ -55,7 +57,9 @@ struct JobRequest {
     field("max_attempts", self.max_attempts);
     field("idempotency_key", self.idempotency_key);
     field("custom_id", self.custom_id);
+    field("labels", self.labels);
     field("expires_in_ms", self.expires_in_ms);
+    field("start_in_ms", self.start_in_ms);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -65,10 +69,12 @@ struct Submit {
   static constexpr const char* kKind = "submit";
   std::vector<JobRequest> jobs;
   std::string client = {};  // for whom: when work must be made cheaper, it is first that of who sent the most
+  bool retry_failed = false;  // jobs that are known by their keys and have failed or were cancelled run again
 
   static void fields(auto& self, auto& field) {
     field("jobs", self.jobs);
     field("client", self.client);
+    field("retry_failed", self.retry_failed);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -83,11 +89,15 @@ struct GetStatus {
 struct ListJobs {
   static constexpr const char* kKind = "list";
   std::optional<JobState> state;  // only jobs in this state
+  std::string label;              // only jobs that have it; empty: all
+  std::string client;             // only jobs of this client; empty: of all
   std::uint32_t limit = 100;
   JobId before_id = 0;  // only jobs with a smaller id: the next page; 0: from the newest
 
   static void fields(auto& self, auto& field) {
     field("state", self.state);
+    field("label", self.label);
+    field("client", self.client);
     field("limit", self.limit);
     field("before_id", self.before_id);
   }
@@ -101,11 +111,16 @@ struct GetJob {
   static void fields(auto& self, auto& field) { field("id", self.id); }
 };
 
-// -> JobResult, in whatever state the job is; or not_found.
+// -> JobResult, in whatever state the job is; or not_found. Long results come in pages.
 struct GetResult {
   static constexpr const char* kKind = "result";
   JobId id = 0;
-  static void fields(auto& self, auto& field) { field("id", self.id); }
+  std::uint32_t from = 0;  // 0: the first page; else `next` of the page before
+
+  static void fields(auto& self, auto& field) {
+    field("id", self.id);
+    field("from", self.from);
+  }
 };
 
 // -> WaitReply, as soon as all named jobs have ended or the timeout has passed; or not_found.
@@ -129,6 +144,37 @@ struct Cancel {
   [[nodiscard]] Status validate() const;
 };
 
+// -> RequeueReply. Jobs that failed, were cancelled or have expired wait again, with all their attempts;
+// others stay as they are.
+struct Requeue {
+  static constexpr const char* kKind = "requeue";
+  std::vector<JobId> ids;
+  static void fields(auto& self, auto& field) { field("ids", self.ids); }
+  [[nodiscard]] Status validate() const;
+};
+
+// -> PurgeReply. Forgets jobs that have ended, with their texts and results; at most kMaxPurge a request.
+struct Purge {
+  static constexpr const char* kKind = "purge";
+  std::uint64_t ended_before_ms = 0;   // so long ago or longer
+  std::optional<JobState> state = {};  // only jobs that ended so
+  std::string label = {};              // only jobs that have it; empty: all
+
+  static void fields(auto& self, auto& field) {
+    field("ended_before_ms", self.ended_before_ms);
+    field("state", self.state);
+    field("label", self.label);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+// -> QueueReply. Kept over restarts.
+struct SetQueueMode {
+  static constexpr const char* kKind = "queue_set";
+  QueueMode mode = QueueMode::kOpen;
+  static void fields(auto& self, auto& field) { field("mode", self.mode); }
+};
+
 // -> LayersReply
 struct GetLayers {
   static constexpr const char* kKind = "layers";
@@ -141,8 +187,8 @@ struct ShowPlan {
   static void fields(auto&, auto&) {}
 };
 
-// -> PlanReply once every connected worker has confirmed; unavailable without workers; refused where one
-// refuses.
+// -> PlanReply once every connected worker has confirmed or refused; unavailable without workers; an error
+// where all refuse.
 struct SetPlan {
   static constexpr const char* kKind = "plan_set";
   std::uint32_t plan = 0;          // layers of the conversion order that run DSLA
@@ -200,7 +246,8 @@ struct DaemonStatus {
   std::string version;
   std::string events_url;  // where events are published (event.h)
   std::uint64_t uptime_ms = 0;
-  bool draining = false;
+  bool draining = false;  // the daemon is stopping
+  QueueMode mode = QueueMode::kOpen;
   std::map<std::string, std::uint64_t> jobs;  // number of jobs by state; every state is present
   std::uint32_t plan = 0;                     // of the first connected worker; 0 without one
   std::vector<WorkerInfo> workers;
@@ -213,6 +260,7 @@ struct DaemonStatus {
     field("events_url", self.events_url);
     field("uptime_ms", self.uptime_ms);
     field("draining", self.draining);
+    field("mode", self.mode);
     field("jobs", self.jobs);
     field("plan", self.plan);
     field("workers", self.workers);
@@ -242,7 +290,10 @@ struct JobInfo {
   std::int64_t deadline_ms = 0;  // 0: none
   std::optional<double> min_quality;
   std::optional<std::uint32_t> max_plan;
-  bool upgrade = false;        // it asked to be run again on plan 0
+  bool upgrade = false;  // it asked to be run again on plan 0
+  std::vector<std::string> labels;
+  std::int64_t starts_ms = 0;  // it waits until then; 0: it does not wait for a time
+  bool alone = false;          // workers died with it and others, so it runs with no other job beside it
   std::uint64_t place = 0;     // in the queue, from 1; 0: it does not wait, or far behind
   std::int64_t finish_ms = 0;  // when it is expected to end; 0: nothing is known
 
@@ -266,6 +317,9 @@ struct JobInfo {
     field("min_quality", self.min_quality);
     field("max_plan", self.max_plan);
     field("upgrade", self.upgrade);
+    field("labels", self.labels);
+    field("starts_ms", self.starts_ms);
+    field("alone", self.alone);
     field("place", self.place);
     field("finish_ms", self.finish_ms);
   }
@@ -288,12 +342,15 @@ struct JobResult {
   std::vector<Output> outputs;  // empty unless succeeded
   JobMetrics metrics;
   std::optional<Rerun> rerun = std::nullopt;  // on plan 0, once there is one
+  // Where the next page begins, 0: this is the last. Pages run through the outputs, then the rerun's.
+  std::uint32_t next = 0;
 
   static void fields(auto& self, auto& field) {
     field("job", self.job);
     field("outputs", self.outputs);
     field("metrics", self.metrics);
     field("rerun", self.rerun);
+    field("next", self.next);
   }
 };
 
@@ -319,6 +376,36 @@ struct CancelReply {
     field("cancelled", self.cancelled);
     field("not_found", self.not_found);
   }
+};
+
+struct RequeueReply {
+  static constexpr const char* kKind = "requeued";
+  std::vector<JobInfo> jobs;    // after the request, in the order asked for; not_found ids are left out
+  std::vector<JobId> requeued;  // those that wait again by this request
+  std::vector<JobId> not_found;
+
+  static void fields(auto& self, auto& field) {
+    field("jobs", self.jobs);
+    field("requeued", self.requeued);
+    field("not_found", self.not_found);
+  }
+};
+
+struct PurgeReply {
+  static constexpr const char* kKind = "purged";
+  std::uint64_t jobs = 0;  // that are gone
+  bool more = false;       // others match too: ask again
+
+  static void fields(auto& self, auto& field) {
+    field("jobs", self.jobs);
+    field("more", self.more);
+  }
+};
+
+struct QueueReply {
+  static constexpr const char* kKind = "queue_reply";
+  QueueMode mode = QueueMode::kOpen;
+  static void fields(auto& self, auto& field) { field("mode", self.mode); }
 };
 
 struct LayersReply {

@@ -64,6 +64,7 @@ Status read(const msgpack::object& object, Error& out) {
   Reader reader(object);
   reader("code", out.code);
   reader("message", out.message);
+  out.message.resize(utf8_prefix(out.message, kMaxErrorBytes).size());
   return reader.status();
 }
 

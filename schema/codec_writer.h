@@ -9,7 +9,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "schema/limits.h"
 #include "schema/result.h"
+#include "schema/utf8.h"
 
 namespace dslad::schema::detail {
 
@@ -62,7 +64,7 @@ class Writer {
   void value(const Error& error) {
     map_header(2);
     (*this)("code", error.code);
-    (*this)("message", error.message);
+    (*this)("message", std::string(utf8_prefix(error.message, kMaxErrorBytes)));
   }
 
   void value(ErrorCode code) { packer_.pack(static_cast<std::uint8_t>(code)); }

@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, 2> kFinishReasons = {"stop", "length"};
 constexpr std::array<std::string_view, 6> kLayerStates = {"transformer", "distilling", "distilled",
                                                           "active",      "reverted",   "failed"};
 constexpr std::array<std::string_view, 4> kPolicies = {"manual", "static", "threshold", "deadline"};
+constexpr std::array<std::string_view, 3> kQueueModes = {"open", "paused", "draining"};
 
 template <typename Enum, std::size_t N>
 bool find_word(const std::array<std::string_view, N>& words, std::string_view text, Enum& out) {
@@ -90,6 +91,9 @@ std::string_view to_string(LayerState state) {
 std::string_view to_string(PolicyKind policy) {
   return word(kPolicies, policy);
 }
+std::string_view to_string(QueueMode mode) {
+  return word(kQueueModes, mode);
+}
 
 bool parse_word(std::string_view text, Task& out) {
   return find_word(kTasks, text, out);
@@ -108,6 +112,9 @@ bool parse_word(std::string_view text, LayerState& out) {
 }
 bool parse_word(std::string_view text, PolicyKind& out) {
   return find_word(kPolicies, text, out);
+}
+bool parse_word(std::string_view text, QueueMode& out) {
+  return find_word(kQueueModes, text, out);
 }
 
 bool is_final(JobState state) {

@@ -37,12 +37,19 @@ enum class PolicyKind : std::uint8_t {
   kDeadline,   // the smallest plan by which what waits is done in time
 };
 
+enum class QueueMode : std::uint8_t {
+  kOpen,
+  kPaused,    // jobs are taken and none is given out; what runs goes on
+  kDraining,  // no job is taken; what waits is run
+};
+
 std::string_view to_string(Task task);
 std::string_view to_string(JobState state);
 std::string_view to_string(Phase phase);
 std::string_view to_string(FinishReason reason);
 std::string_view to_string(LayerState state);
 std::string_view to_string(PolicyKind policy);
+std::string_view to_string(QueueMode mode);
 
 // Inverse of to_string; false where `text` is none of the words, and `out` stays as it was.
 bool parse_word(std::string_view text, Task& out);
@@ -51,6 +58,7 @@ bool parse_word(std::string_view text, Phase& out);
 bool parse_word(std::string_view text, FinishReason& out);
 bool parse_word(std::string_view text, LayerState& out);
 bool parse_word(std::string_view text, PolicyKind& out);
+bool parse_word(std::string_view text, QueueMode& out);
 
 // Succeeded, failed, cancelled and expired are final.
 bool is_final(JobState state);

@@ -18,6 +18,12 @@ inline constexpr std::size_t kMaxNameBytes = 1024;  // keys, names, ids, URLs, r
 inline constexpr std::size_t kMaxShownBytes = 64;   // of a peer's text in an error message
 inline constexpr std::size_t kMaxQuestions = 256;   // of one job
 inline constexpr std::size_t kMaxBatch = 1024;      // jobs or ids in one request
+inline constexpr std::size_t kMaxLabels = 16;       // of one job
+inline constexpr std::size_t kMaxLabelBytes = 128;
+inline constexpr std::size_t kMaxErrorBytes = 4096;  // of an error's message; longer ones are cut
+inline constexpr std::size_t kPageBytes = std::size_t{4}
+                                          << 20;  // of a result's texts, unless one alone is more
+inline constexpr std::uint32_t kMaxPurge = 1000;  // jobs in one request
 inline constexpr std::size_t kMaxLayers = 1024;
 inline constexpr std::size_t kMaxArray = 4096;                           // elements of any array
 inline constexpr std::size_t kMaxKeys = 64;                              // pairs of any map

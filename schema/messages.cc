@@ -1,4 +1,5 @@
 // The checks that a message makes of itself once its fields are read.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <fmt/format.h>
@@ -16,6 +17,21 @@ Status check_name(std::string_view key, std::string_view value) {
   if (value.size() <= kMaxNameBytes) return ok_status();
   return invalid_argument(
       fmt::format("{} has {} bytes; at most {} are taken", key, value.size(), kMaxNameBytes));
+}
+
+Status check_reason(std::string_view key, std::string_view value) {
+  if (value.size() <= kMaxErrorBytes) return ok_status();
+  return invalid_argument(
+      fmt::format("{} has {} bytes; at most {} are taken", key, value.size(), kMaxErrorBytes));
+}
+
+Status check_layers(const std::vector<LayerInfo>& layers) {
+  if (layers.size() > kMaxLayers)
+    return invalid_argument(fmt::format("{} layers; at most {} are known", layers.size(), kMaxLayers));
+  for (const LayerInfo& layer : layers) {
+    if (Status status = check_reason("a layer's reason", layer.reason); !status) return status;
+  }
+  return ok_status();
 }
 
 Status check_ids(const std::vector<JobId>& ids) {
@@ -48,6 +64,22 @@ Status check_plan(std::string_view key, std::uint32_t plan) {
   return invalid_argument(fmt::format("{} is {}; no model has so many layers", key, plan));
 }
 
+Status check_labels(const std::vector<std::string>& labels) {
+  if (labels.size() > kMaxLabels) {
+    return invalid_argument(fmt::format("{} labels; a job has at most {}", labels.size(), kMaxLabels));
+  }
+  for (const std::string& label : labels) {
+    if (label.empty()) return invalid_argument("a label is empty");
+    if (std::any_of(label.begin(), label.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; }))
+      return invalid_argument("a label has white space or control characters; it must be one word");
+    if (label.size() > kMaxLabelBytes) {
+      return invalid_argument(
+          fmt::format("a label has {} bytes; at most {} are taken", label.size(), kMaxLabelBytes));
+    }
+  }
+  return ok_status();
+}
+
 // Plans ascend from 0, or nothing is known of them.
 Status check_offers(const std::vector<PlanOffer>& plans) {
   if (plans.size() > kMaxLayers + 1)
@@ -76,6 +108,8 @@ Status JobRequest::validate() const {
   }
   if (Status status = check_name("idempotency_key", idempotency_key); !status) return status;
   if (Status status = check_name("custom_id", custom_id); !status) return status;
+  if (Status status = check_duration("start_in_ms", start_in_ms); !status) return status;
+  if (Status status = check_labels(labels); !status) return status;
   return terms.validate();
 }
 
@@ -101,8 +135,11 @@ Status Submit::validate() const {
 }
 
 Status ListJobs::validate() const {
-  if (limit >= 1 && limit <= kMaxBatch) return ok_status();
-  return invalid_argument(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
+  if (limit < 1 || limit > kMaxBatch) {
+    return invalid_argument(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
+  }
+  if (Status status = check_name("label", label); !status) return status;
+  return check_name("client", client);
 }
 
 Status Wait::validate() const {
@@ -115,6 +152,19 @@ Status Wait::validate() const {
 
 Status Cancel::validate() const {
   return check_ids(ids);
+}
+
+Status Requeue::validate() const {
+  return check_ids(ids);
+}
+
+Status Purge::validate() const {
+  if (state && !is_final(*state)) {
+    return invalid_argument(
+        fmt::format("jobs that are {} have not ended; cancel them first", to_string(*state)));
+  }
+  if (Status status = check_duration("ended_before_ms", ended_before_ms); !status) return status;
+  return check_name("label", label);
 }
 
 Status SetPlan::validate() const {
@@ -142,9 +192,9 @@ Status GetPolicyHistory::validate() const {
 
 Status Hello::validate() const {
   if (name.empty() || instance.empty()) return invalid_argument("hello needs a name and an instance");
-  if (layers > kMaxLayers || layer_info.size() > kMaxLayers) {
+  if (layers > kMaxLayers)
     return invalid_argument(fmt::format("{} layers; at most {} are known", layers, kMaxLayers));
-  }
+  if (Status status = check_layers(layer_info); !status) return status;
   if (Status status = check_generation(generation); !status) return status;
   for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype, &edition}) {
     if (Status status = check_name("a name in hello", *text); !status) return status;
@@ -154,13 +204,20 @@ Status Hello::validate() const {
 
 Status PlanTable::validate() const {
   if (Status status = check_name("edition", edition); !status) return status;
-  if (layer_info.size() > kMaxLayers)
-    return invalid_argument(fmt::format("{} layers; at most {} are known", layer_info.size(), kMaxLayers));
+  if (Status status = check_layers(layer_info); !status) return status;
   return check_offers(plans);
 }
 
 Status PlanResult::validate() const {
+  if (Status status = check_layers(layer_info); !status) return status;
+  for (const LayerChange& change : changes) {
+    if (Status status = check_reason("a change's reason", change.reason); !status) return status;
+  }
   return check_generation(generation);
+}
+
+Status Goodbye::validate() const {
+  return check_reason("reason", reason);
 }
 
 Status WorkerResult::validate() const {

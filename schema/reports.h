@@ -200,6 +200,7 @@ struct WorkerPlan {
   std::uint32_t plan = 0;            // now
   std::uint32_t layers = 0;          // of the model
   std::vector<LayerChange> changes;  // that this request made
+  std::optional<Error> error = {};   // why it kept the plan that it had
 
   static void fields(auto& self, auto& field) {
     field("worker", self.worker);
@@ -207,6 +208,7 @@ struct WorkerPlan {
     field("plan", self.plan);
     field("layers", self.layers);
     field("changes", self.changes);
+    field("error", self.error);
   }
 };
 

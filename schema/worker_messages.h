@@ -105,6 +105,7 @@ struct LeaseProgress {
 };
 
 // Every heartbeat_ms, from a thread that a long engine step cannot block; extends the leases that it names.
+// -> HeartbeatAck.
 struct Heartbeat {
   static constexpr const char* kKind = "heartbeat";
   std::vector<LeaseProgress> leases;
@@ -163,11 +164,18 @@ struct PlanResult {
   [[nodiscard]] Status validate() const;
 };
 
-// The worker leaves; all its leases return to the queue at once and do not count as failed attempts.
+// The worker leaves; all its leases return to the queue at once. Without an error none of them counts as a
+// failed attempt. With one, its engine has failed: of the jobs that had begun one may have broken it.
 struct Goodbye {
   static constexpr const char* kKind = "goodbye";
   std::string reason;
-  static void fields(auto& self, auto& field) { field("reason", self.reason); }
+  std::optional<Error> error = std::nullopt;
+
+  static void fields(auto& self, auto& field) {
+    field("reason", self.reason);
+    field("error", self.error);
+  }
+  [[nodiscard]] Status validate() const;
 };
 
 // Daemon -> worker.
@@ -183,6 +191,13 @@ struct Welcome {
   }
 };
 
+// Answers Heartbeat, so that a worker with nothing to do knows that the daemon is there.
+struct HeartbeatAck {
+  static constexpr const char* kKind = "heartbeat_ack";
+  static void fields(auto&, auto&) {}
+};
+
+// May come again, where the daemon does not know whether the first one arrived.
 struct Assign {
   static constexpr const char* kKind = "assign";
   Lease lease;

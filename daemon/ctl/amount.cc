@@ -1,9 +1,11 @@
 #include "daemon/ctl/amount.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <ctime>
 #include <fmt/format.h>
 
 #include "daemon/ctl/format.h"
@@ -76,6 +78,33 @@ Result<std::uint64_t> parse_duration(std::string_view text) {
   if (total > static_cast<double>(schema::kMaxExpiryMs))
     return invalid_argument(fmt::format("'{}' is too long: at most ten years (3650d) are taken", text));
   return static_cast<std::uint64_t>(std::llround(total));
+}
+
+Result<std::uint64_t> parse_moment(std::string_view text, std::int64_t now_ms) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return parse_duration(text);
+  const auto number = [](std::string_view digits, int most) {
+    int value = -1;
+    const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    const bool whole = code == std::errc() && end == digits.data() + digits.size() && digits.size() <= 2;
+    return whole && value >= 0 && value <= most ? value : -1;
+  };
+  const int hour = number(text.substr(0, colon), 23);
+  const int minute = number(text.substr(colon + 1), 59);
+  if (hour < 0 || minute < 0) {
+    return invalid_argument(
+        fmt::format("'{}' is no time of day; give HH:MM, such as 22:30, or a duration, such as 2h", text));
+  }
+  const auto now = static_cast<std::time_t>(now_ms / 1'000);
+  std::tm local{};
+  ::localtime_r(&now, &local);
+  local.tm_mday += local.tm_hour * 60 + local.tm_min < hour * 60 + minute ? 0 : 1;
+  local.tm_hour = hour;
+  local.tm_min = minute;
+  local.tm_sec = 0;
+  local.tm_isdst = -1;  // as it is that day
+  const std::int64_t then_ms = static_cast<std::int64_t>(std::mktime(&local)) * 1'000;
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(1, then_ms - now_ms));
 }
 
 Result<double> parse_share(std::string_view text) {

@@ -20,6 +20,10 @@ namespace dslad::daemon::ctl {
 // (or min), h and d, the larger first. At most schema::kMaxExpiryMs, ten years.
 Result<std::uint64_t> parse_duration(std::string_view text);
 
+// Milliseconds from `now_ms` until a moment: after a duration, or at the next time of day "22:30", local
+// time.
+Result<std::uint64_t> parse_moment(std::string_view text, std::int64_t now_ms);
+
 // From 0 to 1, of "0.98" or "98%".
 Result<double> parse_share(std::string_view text);
 

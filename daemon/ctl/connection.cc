@@ -1,22 +1,18 @@
 #include "daemon/ctl/connection.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fmt/format.h>
 #include <string_view>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <system_error>
 #include <thread>
-#include <unistd.h>
 #include <zmq.hpp>
 
 #include "daemon/ctl/interrupt.h"
+#include "schema/process/local_socket.h"
 
 namespace dslad::daemon::ctl {
 namespace {
 
-constexpr std::string_view kIpc = "ipc://";
 constexpr std::string_view kRemedy =
     "is dslad running? Start it, or name its jobs socket with --connect URL or DSLAD_CONNECT";
 
@@ -30,26 +26,23 @@ constexpr std::chrono::milliseconds kStartUp{1000}, kRetry{20};
 
 // ZeroMQ retries a missing local socket for ever and tells nobody; the kernel knows at once.
 Status probe_local(const std::string& url) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string path = url.substr(kIpc.size());
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+  const std::string path = url.substr(process::kIpcScheme.size());
+  if (path.empty() || path.size() > process::longest_socket_path()) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("the socket's path in '{}' must have 1 to {} bytes",
-                                                          url, sizeof(address.sun_path) - 1)};
+                                                          url, process::longest_socket_path())};
   }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  socklen_t size = sizeof(address);
-  if (path.front() == '@') {  // an abstract name, as ZeroMQ spells it
-    address.sun_path[0] = '\0';
-    size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  const process::LocalProbe probe = process::probe_local_socket(path);
+  switch (probe.what) {
+    case process::LocalSocket::kListening:
+      return ok_status();
+    case process::LocalSocket::kForeign:
+      return Error{
+          ErrorCode::kInvalidArgument,
+          fmt::format("{} is not a socket; name dslad's jobs socket with --connect URL or DSLAD_CONNECT",
+                      path)};
+    default:
+      return unreachable(url, std::generic_category().message(probe.error));
   }
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return unreachable(url, std::generic_category().message(errno));
-  const int status = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), size);
-  const int reason = errno;
-  ::close(fd);
-  if (status == 0 || reason == EAGAIN || reason == EINPROGRESS) return ok_status();  // listening, if busy
-  return unreachable(url, std::generic_category().message(reason));
 }
 
 Status await_local(const std::string& url) {
@@ -76,7 +69,7 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
 Result<Connection> Connection::open(const std::string& url) {
-  if (url.starts_with(kIpc)) {
+  if (url.starts_with(process::kIpcScheme)) {
     if (Status status = await_local(url); !status) return status.error();
   }
   try {

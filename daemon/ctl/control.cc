@@ -54,11 +54,14 @@ Result<Exit> cancel(const Globals& globals, const std::vector<schema::JobId>& id
 
 std::string show_plans(const schema::PlanReply& reply) {
   if (reply.workers.empty()) return "no worker is connected: start dslad-worker\n";
-  Table table({"WORKER", "MODEL", ">PLAN", ">LAYERS"});
+  Table table({"WORKER", "MODEL", ">PLAN", ">LAYERS", "NOTE"});
   for (const schema::WorkerPlan& worker : reply.workers) {
-    table.add({one_line(worker.worker), one_line(worker.model), std::to_string(worker.plan),
-               std::to_string(worker.layers)});
+    table.add({one_line(worker.worker), one_line(worker.model),
+               worker.error ? "" : std::to_string(worker.plan),
+               worker.error ? "" : std::to_string(worker.layers),
+               worker.error ? "kept its plan: " + one_line(worker.error->message) : ""});
   }
+  table.drop_empty();
   std::string text = table.text();
   for (const schema::WorkerPlan& worker : reply.workers) {
     for (const schema::LayerChange& change : worker.changes) {
@@ -82,7 +85,9 @@ Result<Exit> plan(const Globals& globals, const Request& request, std::chrono::m
   const auto reply = client->call<schema::PlanReply>(request, timeout);
   if (!reply) return reply.error();
   print(globals.json ? to_json(*reply) : show_plans(*reply));
-  return kOk;
+  const bool partly = std::any_of(reply->workers.begin(), reply->workers.end(),
+                                  [](const schema::WorkerPlan& worker) { return worker.error.has_value(); });
+  return partly ? kRefused : kOk;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "daemon/ctl/format.h"
 #include "schema/limits.h"
 #include "schema/utf8.h"
 
@@ -51,10 +52,23 @@ Result<std::string> read_stdin(const std::string& name) {
   return read_all(name, stdin);
 }
 
+// What the text's first bytes say that it is; null where they do not.
+const char* encoding_by_mark(std::string_view bytes) {
+  if (bytes.starts_with(std::string_view("\xFF\xFE\0\0", 4)) ||
+      bytes.starts_with(std::string_view("\0\0\xFE\xFF", 4)))
+    return "UTF-32";
+  if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF")) return "UTF-16";
+  return nullptr;
+}
+
 }  // namespace
 
 Status check_utf8(const std::string& name, const std::string& text) {
   const std::string_view bytes = text;
+  if (const char* encoding = encoding_by_mark(bytes)) {
+    return invalid_argument(
+        fmt::format("{} is {}; convert it, e.g. with iconv -f {} -t UTF-8", name, encoding, encoding));
+  }
   const std::size_t at = schema::find_malformed_utf8(bytes);
   if (at == std::string_view::npos) return ok_status();
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n');
@@ -64,7 +78,7 @@ Status check_utf8(const std::string& name, const std::string& text) {
 }
 
 Result<std::string> read_text(const std::string& file) {
-  const std::string name = file == "-" ? "standard input" : fmt::format("'{}'", file);
+  const std::string name = file == "-" ? "standard input" : fmt::format("'{}'", one_line(file));
   Result<std::string> text = file == "-" ? read_stdin(name) : read_file(file, name);
   if (!text) return text;
   if (text->find_first_not_of(" \t\r\n\v\f") == std::string::npos) {

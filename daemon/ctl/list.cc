@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <memory>
 
 #include "daemon/ctl/ask.h"
@@ -32,7 +33,8 @@ std::string deadline(const schema::JobInfo& job, std::int64_t now_ms) {
 }
 
 std::string note(const schema::JobInfo& job) {
-  if (job.state == schema::JobState::kRunning) return progress_text(job);
+  if (job.state == schema::JobState::kRunning) return progress_text(job) + (job.alone ? ", alone" : "");
+  if (is_queued(job) && job.starts_ms > 0) return "begins " + format_moment(job.starts_ms, wall_ms());
   return job.error ? one_line(job.error->message) : "";
 }
 
@@ -52,13 +54,14 @@ std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms) 
           deadline(job, now_ms),
           one_line(job.model),
           one_line(job.custom_id),
+          one_line(fmt::format("{}", fmt::join(job.labels, " "))),
           note(job)};
 }
 
 std::string show_jobs(const schema::JobList& list) {
   if (list.jobs.empty()) return "no jobs\n";
   Table table({">ID", "TASK", "STATE", ">PRIORITY", ">ATTEMPT", "ENTERED", ">RAN", "WORKER", ">PLACE",
-               "DONE ABOUT", "DEADLINE", "MODEL", "CUSTOM ID", "NOTE"});
+               "DONE ABOUT", "DEADLINE", "MODEL", "CUSTOM ID", "LABELS", "NOTE"});
   const std::int64_t now_ms = wall_ms();
   for (const schema::JobInfo& job : list.jobs) table.add(cells(job, now_ms));
   table.drop_empty();
@@ -94,6 +97,8 @@ void add_list(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("list", "Jobs, newest first");
   auto options = std::make_shared<ListOptions>();
   verb->add_option("--state", options->state, "Only jobs in this state");
+  verb->add_option("--label", options->request.label, "Only jobs that have this label");
+  verb->add_option("--client", options->request.client, "Only jobs of this client");
   verb->add_option("--limit", options->request.limit, "At most so many")->capture_default_str();
   verb->add_option("--before", options->request.before_id, "Only jobs older than this id")->type_name("ID");
   verb->callback(

@@ -1,7 +1,9 @@
 #include "daemon/ctl/result.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <memory>
 
 #include "daemon/ctl/format.h"
@@ -79,6 +81,10 @@ void print_missing(const schema::JobInfo& job) {
   }
 }
 
+void append(std::vector<schema::Output> more, std::vector<schema::Output>& outputs) {
+  std::move(more.begin(), more.end(), std::back_inserter(outputs));
+}
+
 struct ShownResults {
   std::vector<schema::JobId> ids;
   ResultOptions options;
@@ -98,8 +104,20 @@ Result<Exit> show_results(const Globals& globals, const ShownResults& shown) {
 
 }  // namespace
 
+Result<schema::JobResult> fetch_result(Client& client, schema::JobId id) {
+  Result<schema::JobResult> result = client.call<schema::JobResult>(schema::GetResult{id});
+  while (result && result->next != 0) {
+    Result<schema::JobResult> page = client.call<schema::JobResult>(schema::GetResult{id, result->next});
+    if (!page) return page;
+    append(std::move(page->outputs), result->outputs);
+    if (result->rerun && page->rerun) append(std::move(page->rerun->outputs), result->rerun->outputs);
+    result->next = page->next;
+  }
+  return result;
+}
+
 Result<Exit> print_result(Client& client, schema::JobId id, bool json, const ResultOptions& options) {
-  const auto result = client.call<schema::JobResult>(schema::GetResult{id});
+  const Result<schema::JobResult> result = fetch_result(client, id);
   if (!result) return result.error();
   const bool succeeded = result->job.state == JobState::kSucceeded;
   if (json) {

@@ -11,7 +11,10 @@ struct ResultOptions {
   bool first = false;  // the first answers, where the job was run again as it asked
 };
 
-// Fetches and prints one job's result. kOk where it succeeded, else kJobFailed.
+// All pages of one job's result. Errors: as Client::call.
+Result<schema::JobResult> fetch_result(Client& client, schema::JobId id);
+
+// Fetches and prints it. kOk where it succeeded, else kJobFailed.
 Result<Exit> print_result(Client& client, schema::JobId id, bool json, const ResultOptions& options = {});
 
 }  // namespace dslad::daemon::ctl

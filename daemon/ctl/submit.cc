@@ -24,6 +24,8 @@ struct SubmitOptions {
   std::string prompt;              // "-": from standard input
   TermsOptions terms;
   std::optional<std::uint64_t> expires_in_ms;  // absent: never
+  std::string not_before;                      // a duration, or a time of day; empty: at once
+  bool retry_failed = false;
   bool wait = false;
   bool quiet = false;
 };
@@ -43,10 +45,11 @@ struct NamedJob {
   JobRequest request;
 };
 
-// One key for several files would make them one job.
+// One key for several files would make them one job; how many there are must not matter, or a pattern that
+// matches one file today and two tomorrow would submit the first one again.
 std::string key_for(const SubmitOptions& options, const std::string& file) {
   const std::string& key = options.model.idempotency_key;
-  return key.empty() || options.files.size() == 1 ? key : key + ":" + file;
+  return key.empty() || options.model.spec.task != Task::kSummarize ? key : key + ":" + file;
 }
 
 Result<JobRequest> checked(JobRequest request, const std::string& name) {
@@ -56,8 +59,12 @@ Result<JobRequest> checked(JobRequest request, const std::string& name) {
   if (Status status = check_utf8("--idempotency-key", request.idempotency_key); !status)
     return status.error();
   if (Status status = check_utf8("--custom-id", request.custom_id); !status) return status.error();
+  for (const std::string& label : request.labels) {
+    if (Status status = check_utf8("--label", label); !status) return status.error();
+  }
   Status status = request.validate();
-  if (!status) return name.empty() ? status.error() : status.error().with_context(fmt::format("'{}'", name));
+  if (!status)
+    return name.empty() ? status.error() : status.error().with_context(fmt::format("'{}'", one_line(name)));
   return request;
 }
 
@@ -99,9 +106,9 @@ std::size_t approximate_bytes(const JobRequest& request) {
 }
 
 // Takes as many jobs from `next` on as one request holds, but at least one.
-schema::Submit take_batch(std::vector<NamedJob>& jobs, std::size_t next, const std::string& client) {
-  schema::Submit batch{{}, client};
-  std::size_t bytes = 1024 + client.size();
+schema::Submit take_batch(std::vector<NamedJob>& jobs, std::size_t next, const schema::Submit& model) {
+  schema::Submit batch = model;
+  std::size_t bytes = 1024 + model.client.size();
   for (std::size_t i = next; i < jobs.size() && batch.jobs.size() < schema::kMaxBatch; ++i) {
     bytes += approximate_bytes(jobs[i].request);
     if (bytes > schema::kMaxFrameBytes && !batch.jobs.empty()) break;
@@ -123,7 +130,7 @@ void print_id(const Acknowledged& job, const std::string& name, bool json) {
     return;
   }
   std::string line = fmt::format("job {}", job.id);
-  if (!name.empty()) line += "  " + name;
+  if (!name.empty()) line += "  " + one_line(name);
   if (job.finish_ms != 0) line += "  done about " + format_moment(job.finish_ms, wall_ms());
   if (job.duplicate) line += "  (known by its idempotency key)";
   print(line + "\n");
@@ -131,11 +138,11 @@ void print_id(const Acknowledged& job, const std::string& name, bool json) {
 
 // Each batch is acknowledged, and printed, once it is on disk.
 Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, std::vector<NamedJob> jobs,
-                                        const std::string& for_whom) {
+                                        const schema::Submit& model) {
   std::vector<schema::JobId> ids;
   while (ids.size() < jobs.size()) {
     const std::size_t first = ids.size();
-    const schema::Submit batch = take_batch(jobs, first, for_whom);
+    const schema::Submit batch = take_batch(jobs, first, model);
     const auto reply = client.call<schema::Submitted>(batch);
     if (!reply) return reply.error();
     if (reply->ids.size() != batch.jobs.size()) {
@@ -157,6 +164,11 @@ Result<Exit> submit(const Globals& globals, SubmitOptions options) {
   Result<schema::JobTerms> terms = read_terms(options.terms);
   if (!terms) return terms.error();
   options.model.terms = std::move(*terms);
+  if (!options.not_before.empty()) {
+    const Result<std::uint64_t> start_in_ms = parse_moment(options.not_before, wall_ms());
+    if (!start_in_ms) return start_in_ms.error().with_context("--not-before");
+    options.model.start_in_ms = *start_in_ms;
+  }
   const Result<std::string> for_whom = read_client(options.terms);
   if (!for_whom) return for_whom.error();
   Result<std::vector<NamedJob>> jobs =
@@ -164,7 +176,8 @@ Result<Exit> submit(const Globals& globals, SubmitOptions options) {
   if (!jobs) return jobs.error();
   Result<Client> client = Client::open(globals);
   if (!client) return client.error();
-  Result<std::vector<schema::JobId>> ids = send(globals, *client, std::move(*jobs), *for_whom);
+  Result<std::vector<schema::JobId>> ids =
+      send(globals, *client, std::move(*jobs), {{}, *for_whom, options.retry_failed});
   if (!ids) return ids.error();
   if (!options.wait) return kOk;
   FollowOptions follow_options;
@@ -187,11 +200,19 @@ void add_common(CLI::App& verb, SubmitOptions& options) {
   verb.add_option("--seed", sampling.seed, "Of the draws at a temperature above 0")->capture_default_str();
   verb.add_option("--priority", model.priority, "Higher runs first; ties by arrival")->capture_default_str();
   verb.add_option("--max-attempts", model.max_attempts,
-                  "Times the job may be lost with its worker; 0: as configured")
+                  "Times the job may break its worker or fail; 0: as configured")
       ->capture_default_str();
   verb.add_option("--idempotency-key", model.idempotency_key,
-                  "A repeated key returns the first job; several files get KEY:FILE each");
+                  "A repeated key returns the first job, and is refused where that was another; documents to "
+                  "summarize get KEY:FILE each");
+  verb.add_flag("--retry-failed", options.retry_failed,
+                "Jobs known by their keys that failed, were cancelled or have expired run again");
   verb.add_option("--custom-id", model.custom_id, "Your own name for the job");
+  verb.add_option("--label", model.labels, "A word to find the job by; may be given several times")
+      ->take_all()
+      ->allow_extra_args(false);
+  verb.add_option("--not-before", options.not_before, "Begin no earlier: in 90s, 10m, 2h, 1d, or at 22:30")
+      ->type_name("TIME");
   add_terms(verb, options.terms);
   add_duration(verb, "--expires-in", options.expires_in_ms,
                "Give the job up after this time, also while it runs: 90s, 10m, 2h, 1d");

@@ -46,6 +46,9 @@ void add_wait(CLI::App& app, Action& action);
 void add_result(CLI::App& app, Action& action);
 void add_watch(CLI::App& app, Action& action);
 void add_cancel(CLI::App& app, Action& action);
+void add_requeue(CLI::App& app, Action& action);
+void add_modes(CLI::App& app, Action& action);  // pause, drain, resume
+void add_purge(CLI::App& app, Action& action);
 void add_layers(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_policy(CLI::App& app, Action& action);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/dispatch/dispatcher.h"
+#include "daemon/store/settings.h"
 #include "schema/process/log.h"
 
 namespace dslad::daemon {
@@ -27,7 +28,7 @@ void Dispatcher::jobs_queued() {
 // One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
 // one job after the other, so that a short queue spreads over all of them.
 void Dispatcher::fill_all() {
-  if (!assigning_ || planner_.deciding()) return;
+  if (!assigning_ || mode_ == schema::QueueMode::kPaused || planner_.deciding()) return;
   const std::vector<WorkerState*> workers = table_.connected();
   for (WorkerState* worker : workers) {
     const std::uint32_t free = worker->free_slots();
@@ -41,30 +42,38 @@ Claimant Dispatcher::claimant_of(const WorkerState& worker) {
           worker.hello.model,
           worker.hello.model_digest,
           worker.hello.context,
-          worker.hello.cache_bytes};
+          worker.hello.cache_bytes,
+          worker.jobs.empty()};
 }
 
 void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
   const Claimant claimant = claimant_of(worker);
   const std::int64_t now_ms = clock_.wall_ms();
-  queue_.post<std::vector<Claimed>>(
-      [claimant, count, now_ms, choose = planner_.chooser(worker)](Database& db) {
-        return claim(db, claimant, count, now_ms, choose);
-      },
-      [this, instance = claimant.worker.instance, count,
-       seen = queued_seen_](Result<std::vector<Claimed>> claimed) {
-        WorkerState* state = table_.by_instance(instance);
-        if (state != nullptr) state->claiming = 0;
-        if (!claimed) {  // nothing was leased; tick() tries again
-          claims_failed_.warning(fmt::format("cannot give out jobs: {}", claimed.error().message),
-                                 clock_.steady_ms());
-          return;
-        }
-        if (state != nullptr && claimed->size() < count) state->emptied_at = seen;
-        assign(instance, std::move(claimed).value());
-        fill_all();
-      });
+  store_.post<Claim>([claimant, count, now_ms, choose = planner_.chooser(worker)](
+                         Database& db) { return claim(db, claimant, count, now_ms, choose); },
+                     [this, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
+                       if (WorkerState* state = table_.by_instance(instance); state != nullptr)
+                         state->claiming = 0;
+                       if (claim) return claimed(instance, std::move(claim).value(), seen);
+                       // Nothing was leased; tick() tries again.
+                       claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
+                                              clock_.steady_ms());
+                     });
+}
+
+void Dispatcher::claimed(const std::string& instance, Claim claim, std::uint64_t seen) {
+  for (const Unreadable& one : claim.unreadable) {
+    process::log_error("a job cannot be read, so it has failed",
+                       {{"JOB_ID", std::to_string(one.job)}, {"ERROR", one.error.message}});
+    feed_.tell_state(one.job, JobState::kFailed, one.error);
+  }
+  if (WorkerState* state = table_.by_instance(instance); state != nullptr) {
+    if (claim.queue_empty) state->emptied_at = seen;
+    state->waits_to_be_alone = claim.suspect_waits;
+  }
+  assign(instance, std::move(claim.jobs));
+  fill_all();
 }
 
 void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claimed) {
@@ -84,7 +93,9 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
     held = {one.lease.attempt, lease_end(), {}};
     held.job = std::move(one.job);
     held.plan = one.choice.plan;
-    if (!held.job.rerun) tell_running(one.lease, *worker);
+    if (held.job.rerun) continue;
+    if (!held.job.deadline_ms) turns_.served(held.job.due_ms - due_ms(0, 0));
+    tell_running(one.lease, *worker);
   }
 }
 
@@ -108,7 +119,8 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
     worker->fault = result.error->message;
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
   const std::int64_t now_ms = clock_.wall_ms();
-  const FinishRules rules{fits_elsewhere(*shared, *worker), planner_.settings().idle.canary_share};
+  const FinishRules rules{fits_elsewhere(*shared, *worker), planner_.settings().idle.canary_share,
+                          config_.retry};
   durable_.post<Outcome>([shared, now_ms, rules](Database& db) { return finish(db, *shared, now_ms, rules); },
                          [this, lease, instance = worker->hello.instance](Result<Outcome> outcome) {
                            finished(lease, instance, std::move(outcome));
@@ -155,19 +167,19 @@ void Dispatcher::finished(const Lease& lease, const std::string& instance, Resul
 
 void Dispatcher::end_lease(const Lease& lease, LeaseEnd end, const std::string& why) {
   const std::int64_t now_ms = clock_.wall_ms();
-  durable_.post<Outcome>(
-      [lease, end, why, now_ms](Database& db) { return release(db, lease, end, why, now_ms); },
-      [this, lease](Result<Outcome> outcome) {
-        if (!outcome) {
-          process::log_error("cannot end a lease",
-                             {{"JOB_ID", std::to_string(lease.job)}, {"ERROR", outcome.error().message}});
-        } else if (outcome->accepted && outcome->rerun) {
-          ++reruns_seen_;
-        } else if (outcome->accepted) {
-          feed_.tell_state(lease.job, outcome->state, outcome->error);
-          if (outcome->state == JobState::kQueued) jobs_queued();
-        }
-      });
+  durable_.post<Outcome>([lease, end, why, now_ms, retry = config_.retry](
+                             Database& db) { return release(db, lease, end, why, now_ms, retry); },
+                         [this, lease](Result<Outcome> outcome) {
+                           if (!outcome) {
+                             process::log_error("cannot end a lease", {{"JOB_ID", std::to_string(lease.job)},
+                                                                       {"ERROR", outcome.error().message}});
+                           } else if (outcome->accepted && outcome->rerun) {
+                             ++reruns_seen_;
+                           } else if (outcome->accepted) {
+                             feed_.tell_state(lease.job, outcome->state, outcome->error);
+                             if (outcome->state == JobState::kQueued) jobs_queued();
+                           }
+                         });
 }
 
 void Dispatcher::jobs_ended(const std::vector<Ended>& ended, JobState state) {
@@ -183,12 +195,46 @@ void Dispatcher::jobs_ended(const std::vector<Ended>& ended, JobState state) {
   if (!ended.empty()) fill_all();
 }
 
-void Dispatcher::expire_jobs() {
+// Jobs whose time is over, and those whose time has come.
+void Dispatcher::follow_time() {
+  struct Due {
+    std::vector<Ended> expired;
+    bool woken = false;
+  };
   const std::int64_t now_ms = clock_.wall_ms();
-  queue_.post<std::vector<Ended>>(
-      [now_ms](Database& db) { return expire(db, now_ms); },
-      [this](Result<std::vector<Ended>> ended) {  // an error: the next second tries again
-        if (ended) jobs_ended(*ended, JobState::kExpired);
+  store_.post<Due>(
+      [now_ms](Database& db) -> Result<Due> {
+        Result<std::vector<Ended>> expired = expire(db, now_ms);
+        if (!expired) return expired.error();
+        const Result<bool> woken = wake(db, now_ms);
+        if (!woken) return woken.error();
+        return Due{std::move(expired).value(), *woken};
+      },
+      [this](const Result<Due>& due) {  // an error: the next second tries again
+        if (!due) return;
+        jobs_ended(due->expired, JobState::kExpired);
+        if (due->woken) jobs_queued();
+      });
+}
+
+std::int64_t Dispatcher::turn_delay_ms(const std::string& client, const schema::JobRequest& job) {
+  if (job.terms.deadline_in_ms > 0) return 0;
+  const std::int64_t now_ms = clock_.wall_ms();
+  return turns_.next(client, planner_.work_ms(job), now_ms) - now_ms;
+}
+
+void Dispatcher::set_mode(schema::QueueMode mode, std::function<void(const Status&)> done) {
+  store_.post<std::monostate>(
+      [mode](Database& db) {
+        return save_settings(db, {{std::string(kQueueModeSetting), std::string(schema::to_string(mode))}});
+      },
+      [this, mode, done = std::move(done)](const Status& saved) {
+        if (saved && mode_ != mode) {
+          process::log_info(fmt::format("the queue is {} now", schema::to_string(mode)));
+          mode_ = mode;
+          jobs_queued();
+        }
+        done(saved);
       });
 }
 

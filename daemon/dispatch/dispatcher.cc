@@ -29,16 +29,16 @@ bool same(const schema::Progress& a, const schema::Progress& b) {
 
 using schema::Lease;
 
-Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& queue, Outbox& workers,
+Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Executor& store, Outbox& workers,
                        Feed& feed)
     : config_(config),
       clock_(clock),
-      queue_(queue),
+      store_(store),
       workers_(workers),
       feed_(feed),
-      durable_(queue),
+      durable_(store),
       planner_(
-          clock, queue, table_, config.policy,
+          clock, store, table_, config.policy,
           {[this](const schema::PolicyChange& change) { policy_changed(change); }, [this] { fill_all(); }}),
       busy_at_(clock.steady_ms()) {}
 
@@ -83,7 +83,9 @@ WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hel
   return worker;
 }
 
-// Leases that both sides know go on; what only the worker holds it must stop, what only we gave it goes back.
+// Leases that both sides know go on; what only the worker holds it must stop. What only we gave it was lost,
+// or is on its way while the hello was on its own: it is sent again, and a worker that has it takes no
+// notice.
 void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>& held) {
   for (const Lease& lease : held) {
     if (worker.holds(lease)) {
@@ -98,16 +100,36 @@ void Dispatcher::reconcile_leases(WorkerState& worker, const std::vector<Lease>&
     if (std::find(held.begin(), held.end(), lease) == held.end()) missing.push_back(lease);
   }
   for (const Lease& lease : missing) {
-    worker.jobs.erase(lease.job);
-    end_lease(lease, LeaseEnd::kGivenBack, fmt::format("worker {} did not get it", worker.hello.name));
+    if (worker.hello.capacity > 0) {
+      assign_again(lease, worker.hello.instance);
+    } else {  // it stops, and has declined
+      worker.jobs.erase(lease.job);
+      end_lease(lease, LeaseEnd::kGivenBack, fmt::format("worker {} takes nothing new", worker.hello.name));
+    }
   }
+}
+
+void Dispatcher::assign_again(const Lease& lease, const std::string& instance) {
+  store_.post<schema::JobSpec>(
+      [job = lease.job](Database& db) { return read_spec(db, job); },
+      [this, lease, instance](Result<schema::JobSpec> spec) {
+        WorkerState* worker = table_.by_instance(instance);
+        if (worker == nullptr || !worker->holds(lease)) return;
+        HeldJob& held = worker->jobs[lease.job];
+        held.deadline_ms = lease_end();
+        if (spec && worker->connected() &&
+            send(worker->peer, schema::Assign{lease, std::move(spec).value(), held.plan}))
+          return;
+        worker->jobs.erase(lease.job);
+        end_lease(lease, LeaseEnd::kGivenBack, fmt::format("worker {} did not get it", worker->hello.name));
+      });
 }
 
 // What is known of workers' speed is in the records of the jobs that they ran.
 void Dispatcher::recall_costs(const WorkerState& worker) {
   constexpr std::uint32_t kLatest = 200;
   if (planner_.knows(worker)) return;
-  queue_.post<std::vector<WorkDone>>(
+  store_.post<std::vector<WorkDone>>(
       [digest = worker.hello.model_digest, edition = worker.hello.edition](Database& db) {
         return latest_work(db, digest, edition, kLatest);
       },
@@ -159,6 +181,7 @@ void Dispatcher::on_heartbeat(const std::string& peer, const schema::Heartbeat& 
     job.progress = one.progress;
     if (!job.job.rerun) tell_progress(one, *worker);
   }
+  send(peer, schema::HeartbeatAck{});
   fill_all();
 }
 
@@ -194,14 +217,26 @@ void Dispatcher::on_plans(const std::string& peer, schema::PlanTable table) {
 void Dispatcher::on_goodbye(const std::string& peer, const schema::Goodbye& goodbye) {
   const WorkerState* worker = table_.by_peer(peer);
   if (worker == nullptr) return;
-  const std::string why = goodbye.reason.empty() ? "it said goodbye" : goodbye.reason;
-  drop_worker(worker->hello.instance, LeaseEnd::kGivenBack,
+  std::string why = goodbye.reason.empty() ? "it said goodbye" : goodbye.reason;
+  if (goodbye.error) why = goodbye.error->message;
+  drop_worker(worker->hello.instance, goodbye.error.has_value(),
               fmt::format("worker {} left: {}", worker->hello.name, why));
+}
+
+// Of a worker that broke. Alone there, a job has failed; of several nobody knows which it was, so each runs
+// alone from now on and has lost nothing. Not even that a job had not begun clears it: it may have broken the
+// worker when it was read, and what a worker says last is lost with it. One whose result is being stored has
+// ended before.
+LeaseEnd Dispatcher::blame(const WorkerState& worker, const HeldJob& job) {
+  if (job.storing) return LeaseEnd::kGivenBack;
+  const auto suspects = std::count_if(worker.jobs.begin(), worker.jobs.end(),
+                                      [](const auto& entry) { return !entry.second.storing; });
+  return suspects == 1 ? LeaseEnd::kLost : LeaseEnd::kSuspected;
 }
 
 // By value: `instance` may be the one in the worker's own record, which goes away.
 // NOLINTNEXTLINE(performance-unnecessary-value-param)
-void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::string& why) {
+void Dispatcher::drop_worker(std::string instance, bool broke, const std::string& why) {
   const WorkerState worker = table_.remove(instance);
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
@@ -210,7 +245,8 @@ void Dispatcher::drop_worker(std::string instance, LeaseEnd end, const std::stri
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(
       [instance, now_ms](Database& db) { return worker_gone(db, instance, now_ms); }, [](const Status&) {});
-  for (const auto& [job, state] : worker.jobs) end_lease({job, state.attempt}, end, why);
+  for (const auto& [job, state] : worker.jobs)
+    end_lease({job, state.attempt}, broke ? blame(worker, state) : LeaseEnd::kGivenBack, why);
 }
 
 void Dispatcher::tick() {
@@ -220,15 +256,16 @@ void Dispatcher::tick() {
   follow_wall_clock();
   // First the silent workers, or an ended lease would go to one of them again.
   for (const std::string& instance : table_.silent_since(now_ms - config_.lease_ms)) {
-    drop_worker(instance, LeaseEnd::kLost, fmt::format("not heard of for {} ms", config_.lease_ms));
+    drop_worker(instance, true, fmt::format("not heard of for {} ms", config_.lease_ms));
   }
   for (const Lease& lease : table_.take_expired(now_ms)) {
     end_lease(lease, LeaseEnd::kLost, fmt::format("the worker was not heard of for {} ms", config_.lease_ms));
   }
   if (now_ms >= next_second_ms_) {
     next_second_ms_ = now_ms + 1'000;
-    expire_jobs();
+    follow_time();
     durable_.retry();
+    for (WorkerState* worker : table_.connected()) worker->waits_to_be_alone = false;  // they ask again
     follow_policy();
     fill_all();
   }
@@ -246,6 +283,7 @@ void Dispatcher::follow_wall_clock() {
   if (jump_ms == 0) return;
   process::log_warning(fmt::format(
       "the system's clock jumped by {} ms; the times of jobs that have not ended move with it", jump_ms));
+  turns_.shift(jump_ms);
   durable_.post<std::monostate>([jump_ms](Database& db) { return shift_open_jobs(db, jump_ms); },
                                 [](const Status&) {});
 }

@@ -2,7 +2,7 @@
 // good, this class knows who is connected, when leases end and where frames go.
 //
 // Everything runs on the socket thread; time comes from the Clock, frames leave through the Outbox,
-// transitions go through the store's Queue and are told to the Feed after their commit. Reruns
+// transitions go through the store's Executor and are told to the Feed after their commit. Reruns
 // (store/reruns.h) are nobody's news: the Feed hears nothing of them.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "daemon/dispatch/durable.h"
 #include "daemon/dispatch/plan_changes.h"
 #include "daemon/dispatch/planner.h"
+#include "daemon/dispatch/turns.h"
 #include "daemon/dispatch/worker_table.h"
 #include "daemon/outbox.h"
 #include "daemon/service/feed.h"
@@ -23,6 +24,7 @@
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "daemon/store/layers.h"
+#include "daemon/store/leases.h"
 #include "schema/codec.h"
 
 namespace dslad::daemon {
@@ -32,18 +34,22 @@ struct DispatchConfig {
   std::uint32_t heartbeat_ms = 3'000;
   std::uint32_t plan_timeout_ms = 60'000;
   policy::Settings policy;
+  RetryRules retry;
 };
 
 using PolicyDone = std::function<void(Result<schema::PolicyReply>)>;
 
 class Dispatcher {
  public:
-  Dispatcher(const DispatchConfig& config, const Clock& clock, Queue& queue, Outbox& workers, Feed& feed);
+  Dispatcher(const DispatchConfig& config, const Clock& clock, Executor& store, Outbox& workers, Feed& feed);
 
   // Leases from before a restart: their workers have one lease_ms to come back and keep them.
   void expect_back(const std::vector<HeldLease>& held);
   // Plans that are set from now on have generations above this one.
   void count_plans_from(std::uint64_t generation) { generation_ = std::max(generation_, generation); }
+
+  void restore_turns(const std::map<std::string, std::int64_t>& latest_ms) { turns_.restore(latest_ms); }
+  void restore_mode(schema::QueueMode mode) { mode_ = mode; }
 
   // Messages of workers; `peer` is where they came from.
   void on_hello(const std::string& peer, std::uint64_t request_id, schema::Hello hello);
@@ -56,6 +62,11 @@ class Dispatcher {
 
   // Jobs may be waiting: after a submit, or at the start.
   void jobs_queued();
+  // How long after now a client's job that comes now has its turn.
+  std::int64_t turn_delay_ms(const std::string& client, const schema::JobRequest& job);
+  // `done` hears of it once it is stored.
+  void set_mode(schema::QueueMode mode, std::function<void(const Status&)> done);
+  [[nodiscard]] schema::QueueMode mode() const { return mode_; }
   // Jobs were cancelled or have expired: tells their workers, and the feed.
   void jobs_ended(const std::vector<Ended>& ended, schema::JobState state);
   // Asks every connected worker for a plan; `done` hears the outcome. Plans are set by hand from now on.
@@ -93,12 +104,16 @@ class Dispatcher {
   void bring_to_latest(const std::optional<WantedPlan>& stored, const std::string& instance);
   void bring_to(const AskedPlan& asked, const std::string& instance,
                 const std::optional<WantedPlan>& otherwise);
-  void drop_worker(std::string instance, LeaseEnd end, const std::string& why);
+  // `broke`: it did not leave in order, and one of the jobs that it had begun may be the reason.
+  void drop_worker(std::string instance, bool broke, const std::string& why);
+  [[nodiscard]] static LeaseEnd blame(const WorkerState& worker, const HeldJob& job);
 
   void fill_all();
   [[nodiscard]] static Claimant claimant_of(const WorkerState& worker);
   void claim_for(WorkerState& worker, std::uint32_t count);
+  void claimed(const std::string& instance, Claim claim, std::uint64_t seen);
   void assign(const std::string& instance, std::vector<Claimed> claimed);
+  void assign_again(const schema::Lease& lease, const std::string& instance);
   void finished(const schema::Lease& lease, const std::string& instance, Result<Outcome> outcome);
   // Whether another worker that is connected could run what was too large for this one.
   [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker);
@@ -114,14 +129,14 @@ class Dispatcher {
   void stop_idle_work(const char* why);
   void claim_rerun_for(WorkerState& worker);
   void follow_wall_clock();
-  void expire_jobs();
+  void follow_time();
   void tell_running(const schema::Lease& lease, const WorkerState& worker);
   void tell_progress(const schema::LeaseProgress& progress, const WorkerState& worker);
   void tell_worker(const char* topic, const std::string& name, const std::string& reason);
 
   const DispatchConfig config_;
   const Clock& clock_;
-  Queue& queue_;
+  Executor& store_;
   Outbox& workers_;
   Feed& feed_;
   Durable durable_;
@@ -129,7 +144,9 @@ class Dispatcher {
   PlanChanges plan_changes_;
   Planner planner_;
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
-  bool assigning_ = true;
+  Turns turns_;
+  bool assigning_ = true;  // until the daemon stops
+  schema::QueueMode mode_ = schema::QueueMode::kOpen;
   std::uint64_t queued_seen_ = 1;               // counts jobs_queued()
   std::uint64_t reruns_seen_ = 1;               // counts what may have made another rerun wanted
   std::int64_t busy_at_ = 0;                    // steady; when a user's job last waited or ran

@@ -8,14 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "daemon/store/queue.h"
+#include "daemon/store/executor.h"
 #include "schema/result.h"
 
 namespace dslad::daemon {
 
 class Durable {
  public:
-  explicit Durable(Queue& queue) : queue_(queue) {}
+  explicit Durable(Executor& store) : store_(store) {}
 
   // `done` is called once, with the result or with an error that trying again cannot mend.
   template <typename T>
@@ -34,7 +34,7 @@ class Durable {
   template <typename T>
   void post_shared(std::shared_ptr<const std::function<Result<T>(Database&)>> work,
                    std::function<void(Result<T>)> done) {
-    queue_.post<T>([work](Database& db) { return (*work)(db); },
+    store_.post<T>([work](Database& db) { return (*work)(db); },
                    [this, work, done](Result<T> result) {
                      if (result || result.error().code != ErrorCode::kUnavailable) {
                        done(std::move(result));
@@ -44,7 +44,7 @@ class Durable {
                    });
   }
 
-  Queue& queue_;
+  Executor& store_;
   std::vector<std::function<void()>> failed_;
 };
 

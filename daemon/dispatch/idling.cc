@@ -83,7 +83,7 @@ void Dispatcher::claim_rerun_for(WorkerState& worker) {
   worker.claiming = 1;
   const Claimant claimant = claimant_of(worker);
   const std::int64_t now_ms = clock_.wall_ms();
-  queue_.post<std::optional<Claimed>>(
+  store_.post<std::optional<Claimed>>(
       [claimant, now_ms](Database& db) { return claim_rerun(db, claimant, now_ms); },
       [this, instance = claimant.worker.instance,
        seen = reruns_seen_](Result<std::optional<Claimed>> claimed) {
@@ -103,7 +103,7 @@ void Dispatcher::claim_rerun_for(WorkerState& worker) {
 }
 
 void Dispatcher::recall_agreements() {
-  queue_.post<std::vector<schema::PlanAgreement>>(
+  store_.post<std::vector<schema::PlanAgreement>>(
       [](Database& db) { return plan_agreements(db, kLatestCompared); },
       [this](Result<std::vector<schema::PlanAgreement>> agreements) {
         if (agreements) planner_.use_agreements(std::move(agreements).value());  // else the next rerun's end

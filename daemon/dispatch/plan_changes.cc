@@ -1,25 +1,23 @@
 #include "daemon/dispatch/plan_changes.h"
 
 #include <algorithm>
-#include <fmt/format.h>
 #include <utility>
+#include <vector>
 
 namespace dslad::daemon {
 
 using schema::WorkerPlan;
 
-std::uint64_t PlanChanges::open(const AskedPlan& asked, std::vector<std::string> instances,
-                                std::int64_t deadline_ms, PlanDone done) {
+std::uint64_t PlanChanges::open(const AskedPlan& asked, Names workers, std::int64_t deadline_ms,
+                                PlanDone done) {
   const std::uint64_t request = ++last_request_;
-  open_[request] = {asked, std::move(instances), deadline_ms, {}, std::nullopt, std::move(done)};
+  open_[request] = {asked, std::move(workers), deadline_ms, {}, std::move(done)};
   return request;
 }
 
 std::optional<AskedPlan> PlanChanges::asked(std::uint64_t request, const std::string& instance) const {
   const auto found = open_.find(request);
-  if (found == open_.end()) return std::nullopt;
-  const std::vector<std::string>& owing = found->second.owing;
-  if (std::find(owing.begin(), owing.end(), instance) == owing.end()) return std::nullopt;
+  if (found == open_.end() || !found->second.owing.contains(instance)) return std::nullopt;
   return found->second.asked;
 }
 
@@ -36,11 +34,14 @@ void PlanChanges::answered(std::uint64_t request, const std::string& instance, R
   const auto found = open_.find(request);
   if (found == open_.end()) return;
   Change& change = found->second;
-  if (std::erase(change.owing, instance) == 0) return;
+  const auto owing = change.owing.extract(instance);
+  if (owing.empty()) return;
   if (answer) {
     change.reply.workers.push_back(std::move(answer).value());
-  } else if (!change.error) {
-    change.error = answer.error();
+  } else {
+    WorkerPlan& refusal = change.reply.workers.emplace_back();
+    refusal.worker = owing.mapped();
+    refusal.error = answer.error();
   }
   close_if_complete(request);
 }
@@ -55,19 +56,16 @@ void PlanChanges::worker_left(const std::string& instance) {
 }
 
 void PlanChanges::tick(std::int64_t now_ms) {
-  std::vector<std::uint64_t> late;
-  for (auto& [request, change] : open_) {
+  std::vector<std::pair<std::uint64_t, std::string>> late;
+  for (const auto& [request, change] : open_) {
     if (change.deadline_ms > now_ms) continue;
-    if (!change.error) {
-      change.error =
-          Error{ErrorCode::kUnavailable,
-                fmt::format("{} worker(s) have not confirmed plan {} in time; see `dslactl plan show`",
-                            change.owing.size(), change.asked.plan.plan)};
-    }
-    change.owing.clear();
-    late.push_back(request);
+    for (const auto& [instance, name] : change.owing) late.emplace_back(request, instance);
   }
-  for (const std::uint64_t request : late) close_if_complete(request);
+  for (const auto& [request, instance] : late) {
+    answered(
+        request, instance,
+        Error{ErrorCode::kUnavailable, "it has not confirmed the plan in time; see `dslactl plan show`"});
+  }
 }
 
 void PlanChanges::end_all(const Error& error) {
@@ -79,8 +77,11 @@ void PlanChanges::close_if_complete(std::uint64_t request) {
   if (found == open_.end() || !found->second.owing.empty()) return;
   Change change = std::move(found->second);
   open_.erase(found);  // before `done`, which may open another
-  if (change.error) {
-    change.done(*change.error);
+  const std::vector<WorkerPlan>& workers = change.reply.workers;
+  const bool refused = std::all_of(workers.begin(), workers.end(),
+                                   [](const WorkerPlan& one) { return one.error.has_value(); });
+  if (refused && !workers.empty()) {
+    change.done(workers.front().error->with_context(workers.front().worker));
   } else {
     change.done(std::move(change.reply));
   }

@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "daemon/store/layers.h"
 #include "schema/client_messages.h"
@@ -26,11 +25,13 @@ struct AskedPlan {
 
 class PlanChanges {
  public:
-  // Opens a change that the workers of these instances shall confirm; gives its request number. `done` is
-  // called once: with every worker's answer, with the first refusal after all have answered, or at the
-  // deadline.
-  std::uint64_t open(const AskedPlan& asked, std::vector<std::string> instances, std::int64_t deadline_ms,
-                     PlanDone done);
+  // Workers' names by their instances.
+  using Names = std::map<std::string, std::string>;
+
+  // Opens a change that these workers shall confirm; gives its request number. `done` is called once all have
+  // answered, or at the deadline: with what became of it at each worker, or with the first refusal where all
+  // refused.
+  std::uint64_t open(const AskedPlan& asked, Names workers, std::int64_t deadline_ms, PlanDone done);
 
   // What was asked, where `instance` still owes an answer to this request.
   std::optional<AskedPlan> asked(std::uint64_t request, const std::string& instance) const;
@@ -48,10 +49,9 @@ class PlanChanges {
  private:
   struct Change {
     AskedPlan asked;
-    std::vector<std::string> owing;  // instances
+    Names owing;
     std::int64_t deadline_ms = 0;
     schema::PlanReply reply;
-    std::optional<Error> error;  // the first
     PlanDone done;
   };
   void close_if_complete(std::uint64_t request);

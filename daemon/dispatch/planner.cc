@@ -89,9 +89,9 @@ PlanChoice by_hand(const policy::WorkerFacts& worker, std::uint32_t in_force, co
 
 }  // namespace
 
-Planner::Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
+Planner::Planner(const Clock& clock, Executor& store, WorkerTable& table, const policy::Settings& settings,
                  Listener listener)
-    : clock_(clock), queue_(queue), table_(table), settings_(settings), listener_(std::move(listener)) {}
+    : clock_(clock), store_(store), table_(table), settings_(settings), listener_(std::move(listener)) {}
 
 void Planner::use(const policy::Settings& settings) {
   settings_ = settings;
@@ -125,7 +125,7 @@ void Planner::tick() {
     if (!known) served.push_back({hello.model, hello.model_digest, 0, 0});
   }
   const std::int64_t now_ms = clock_.wall_ms();
-  queue_.post<Snapshot>(
+  store_.post<Snapshot>(
       [served, now_ms](Database& db) -> Result<Snapshot> {
         Snapshot snapshot;
         std::set<schema::JobId> known;
@@ -293,6 +293,15 @@ ChoosePlan Planner::chooser(const WorkerState& worker) const {
     }
     return {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why};
   };
+}
+
+double Planner::work_ms(const schema::JobRequest& job) const {
+  const schema::JobSpec& spec = job.spec;
+  const policy::JobSize size{bytes_of(spec), static_cast<std::uint32_t>(spec.questions.size()),
+                             spec.options.max_tokens};
+  if (!costs_.empty()) return costs_.begin()->second.of(size, {}).total_ms();
+  constexpr double kBytesAMs = 100, kTokensAMs = 1;  // only ratios between jobs matter
+  return static_cast<double>(size.bytes) / kBytesAMs + size.answers() * size.max_tokens / kTokensAMs;
 }
 
 std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& jobs,

@@ -16,9 +16,9 @@
 #include "daemon/clock.h"
 #include "daemon/dispatch/worker_table.h"
 #include "daemon/policy/policy.h"
+#include "daemon/store/executor.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
-#include "daemon/store/queue.h"
 #include "schema/client_messages.h"
 #include "schema/policy_messages.h"
 
@@ -49,7 +49,7 @@ class Planner {
   };
 
   // `table` must outlive the planner.
-  Planner(const Clock& clock, Queue& queue, WorkerTable& table, const policy::Settings& settings,
+  Planner(const Clock& clock, Executor& store, WorkerTable& table, const policy::Settings& settings,
           Listener listener);
 
   [[nodiscard]] const policy::Settings& settings() const { return settings_; }
@@ -65,6 +65,8 @@ class Planner {
 
   // For claims of this worker, by the last decision. What it gives is safe on any thread.
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
+  // Of a job that comes, predicted; what is not known of workers' speed is guessed from its size.
+  [[nodiscard]] double work_ms(const schema::JobRequest& job) const;
   std::vector<Admission> admit(const std::vector<schema::JobRequest>& jobs, const std::string& client);
   void finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics);
 
@@ -114,7 +116,7 @@ class Planner {
   [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;
 
   const Clock& clock_;
-  Queue& queue_;
+  Executor& store_;
   WorkerTable& table_;
   policy::Settings settings_;
   Listener listener_;

@@ -16,11 +16,10 @@ void Dispatcher::set_plan(const schema::SetPlan& request, PlanDone done) {
   }
   if (planner_.settings().kind != policy::PolicyKind::kManual) take_by_hand();
   const AskedPlan asked{request, ++generation_, true};
-  std::vector<std::string> instances;
-  instances.reserve(workers.size());
-  for (const WorkerState* worker : workers) instances.push_back(worker->hello.instance);
+  PlanChanges::Names names;
+  for (const WorkerState* worker : workers) names[worker->hello.instance] = worker->hello.name;
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
-  const std::uint64_t number = plan_changes_.open(asked, std::move(instances), deadline_ms, std::move(done));
+  const std::uint64_t number = plan_changes_.open(asked, std::move(names), deadline_ms, std::move(done));
   for (const WorkerState* worker : workers) ask_plan(number, asked, *worker);
 }
 
@@ -34,8 +33,7 @@ void Dispatcher::ask_plan(std::uint64_t request, const AskedPlan& asked, const W
   const schema::SetPlan& plan = asked.plan;
   const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason, asked.generation};
   if (send(worker.peer, change)) return;
-  plan_changes_.answered(request, worker.hello.instance,
-                         Error{ErrorCode::kUnavailable, fmt::format("worker {} is gone", worker.hello.name)});
+  plan_changes_.answered(request, worker.hello.instance, Error{ErrorCode::kUnavailable, "it is gone"});
 }
 
 // A worker that joins, or comes back, follows what was asked last: a change that others are still confirming
@@ -59,7 +57,8 @@ void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
   if (worker->hello.plan == asked.plan.plan || worker->hello.generation > asked.generation) return;
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
   const std::uint64_t number = plan_changes_.open(
-      asked, {instance}, deadline_ms, [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
+      asked, {{instance, worker->hello.name}}, deadline_ms,
+      [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
         if (reply) return;
         process::log_warning(
             fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
@@ -76,7 +75,7 @@ void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResul
   if (worker == nullptr) return;
   const std::string instance = worker->hello.instance;
   if (result.error) {
-    plan_changes_.answered(result.request, instance, result.error->with_context(worker->hello.name));
+    plan_changes_.answered(result.request, instance, *result.error);
     return;
   }
   PlanChange change{worker->hello.name, instance, worker->hello.model_digest, result, std::nullopt, ""};
@@ -110,7 +109,7 @@ void Dispatcher::plan_saved(const PlanChange& change, const std::string& instanc
     event.change = layer;
     feed_.tell(std::move(event));
   }
-  schema::WorkerPlan plan{change.worker, "", change.result.plan, 0, change.result.changes};
+  schema::WorkerPlan plan{change.worker, "", change.result.plan, 0, change.result.changes, {}};
   if (const WorkerState* worker = table_.by_instance(instance); worker != nullptr) {
     plan.model = worker->hello.model;
     plan.layers = worker->hello.layers;
@@ -122,7 +121,7 @@ schema::PlanReply Dispatcher::plans() {
   schema::PlanReply reply;
   for (const WorkerState* worker : table_.connected()) {
     reply.workers.push_back(
-        {worker->hello.name, worker->hello.model, worker->hello.plan, worker->hello.layers, {}});
+        {worker->hello.name, worker->hello.model, worker->hello.plan, worker->hello.layers, {}, {}});
   }
   return reply;
 }

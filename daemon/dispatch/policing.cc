@@ -5,6 +5,7 @@
 #include "daemon/dispatch/dispatcher.h"
 #include "daemon/dispatch/policy_settings.h"
 #include "daemon/store/policy_log.h"
+#include "daemon/store/settings.h"
 #include "schema/process/log.h"
 
 namespace dslad::daemon {
@@ -19,7 +20,7 @@ void Dispatcher::restore_policy(const std::map<std::string, std::string>& settin
 
 void Dispatcher::set_policy(const schema::SetPolicy& request, PolicyDone done) {
   const std::map<std::string, std::string> stored = to_stored(request);
-  queue_.post<std::monostate>(
+  store_.post<std::monostate>(
       [stored](Database& db) { return save_settings(db, stored); },
       [this, request, done = std::move(done)](const Status& saved) {
         if (!saved) return done(saved.error());
@@ -71,13 +72,13 @@ void Dispatcher::follow_policy() {
     const AskedPlan asked{{plan, false, fmt::format("policy {}: {}", schema::to_string(now.policy), why)},
                           ++generation_,
                           false};
-    const std::uint64_t number =
-        plan_changes_.open(asked, {worker->hello.instance}, clock_.steady_ms() + config_.plan_timeout_ms,
-                           [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
-                             if (reply) return;
-                             process::log_warning(fmt::format("worker {} did not follow the policy: {}", name,
-                                                              reply.error().message));
-                           });
+    const std::uint64_t number = plan_changes_.open(
+        asked, {{worker->hello.instance, worker->hello.name}}, clock_.steady_ms() + config_.plan_timeout_ms,
+        [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
+          if (reply) return;
+          process::log_warning(
+              fmt::format("worker {} did not follow the policy: {}", name, reply.error().message));
+        });
     ask_plan(number, asked, *worker);
   }
 }

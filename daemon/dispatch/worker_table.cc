@@ -10,6 +10,9 @@ using schema::Lease;
 std::uint32_t WorkerState::free_slots() const {
   const auto taken = static_cast<std::uint32_t>(jobs.size()) + claiming;
   if (taken >= hello.capacity) return 0;
+  const bool alone =
+      std::any_of(jobs.begin(), jobs.end(), [](const auto& entry) { return entry.second.job.suspect; });
+  if (alone || (waits_to_be_alone && !jobs.empty())) return 0;
   const std::uint32_t free = hello.capacity - taken;
   if (!hello.room) return free;  // it does not tell what it has begun
   const std::uint32_t waiting = taken - begun();

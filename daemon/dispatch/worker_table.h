@@ -41,6 +41,8 @@ struct WorkerState {
   std::uint64_t reruns_none_at = 0;  // the dispatcher's count of reruns when it last found none for it
   bool idle_told = false;            // that there is time for work that nobody waits for
   std::string fault;                 // why its latest plan failed, until that is recorded
+  bool waits_to_be_alone =
+      false;  // the next job runs with no other beside it: it takes none until it has none
   std::int64_t last_seen_ms = 0;
 
   [[nodiscard]] bool connected() const { return !peer.empty(); }

@@ -36,20 +36,42 @@ std::set<JobId> open_jobs(const std::vector<JobInfo>& infos) {
 }  // namespace
 
 Clients::Clients(Parts parts, const QueueLimits& limits)
-    : parts_(std::move(parts)), limits_(limits), started_ms_(parts_.clock.steady_ms()) {
+    : parts_(std::move(parts)),
+      limits_(limits),
+      flow_(parts_.outbox, {}),
+      started_ms_(parts_.clock.steady_ms()) {
   parts_.feed.add(waits_);
   for (const char* name : {"requests", "requests_malformed", "jobs_submitted", "jobs_duplicate"})
     counts_[name] = 0;
 }
 
+// Requests with short replies, or with none for a long time, are served as they come; a submit is weighed by
+// the store's own bounds.
+template <typename Message>
+constexpr bool kServedAtOnce =
+    std::is_same_v<Message, schema::Submit> || std::is_same_v<Message, schema::Ping> ||
+    std::is_same_v<Message, schema::SetPlan> || std::is_same_v<Message, schema::SetPolicy> ||
+    std::is_same_v<Message, schema::SetQueueMode>;
+
 template <typename Message>
 void Clients::handle(Clients& clients, const Asker& asker, const schema::Envelope& envelope) {
   Result<Message> message = schema::decode<Message>(envelope);
-  if (message) {
+  if (!message) return clients.refuse(asker, message.error());
+  if constexpr (kServedAtOnce<Message>) {
     clients.on(asker, std::move(message).value());
   } else {
-    clients.refuse(asker, message.error());
+    clients.weigh(asker, [&clients, message = std::move(message).value()](const Asker& weighed) {
+      clients.on(weighed, message);
+    });
   }
+}
+
+void Clients::weigh(Asker asker, std::function<void(const Asker&)> start) {
+  Asker weighed = asker;
+  weighed.weighed = true;
+  if (flow_.enter(asker.peer, [weighed, start = std::move(start)] { start(weighed); })) return;
+  refuse(asker, {ErrorCode::kResourceExhausted,
+                 "too many requests wait already; read the replies to earlier ones, then ask again"});
 }
 
 const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
@@ -61,6 +83,9 @@ const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
       {schema::GetResult::kKind, handle<schema::GetResult>},
       {schema::Wait::kKind, handle<schema::Wait>},
       {schema::Cancel::kKind, handle<schema::Cancel>},
+      {schema::Requeue::kKind, handle<schema::Requeue>},
+      {schema::Purge::kKind, handle<schema::Purge>},
+      {schema::SetQueueMode::kKind, handle<schema::SetQueueMode>},
       {schema::GetLayers::kKind, handle<schema::GetLayers>},
       {schema::ShowPlan::kKind, handle<schema::ShowPlan>},
       {schema::SetPlan::kKind, handle<schema::SetPlan>},
@@ -96,12 +121,14 @@ void Clients::on_frame(const std::string& peer, std::string frame) {
 }
 
 void Clients::refuse(const Asker& asker, const Error& error) {
-  reply(asker, schema::ErrorReply{error.code, error.message});
+  reply(asker, schema::ErrorReply{error.code,
+                                  std::string(schema::utf8_prefix(error.message, schema::kMaxErrorBytes))});
 }
 
 template <typename T, typename Shape>
-void Clients::answer(const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape) {
-  parts_.queue.post<T>(std::move(work), [this, asker, shape](Result<T> result) {
+void Clients::answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work,
+                     Shape shape) {
+  executor.post<T>(std::move(work), [this, asker, shape](Result<T> result) {
     if (result) {
       reply(asker, shape(std::move(result).value()));
     } else {
@@ -110,50 +137,78 @@ void Clients::answer(const Asker& asker, std::function<Result<T>(Database&)> wor
   });
 }
 
-void Clients::on(const Asker& asker, schema::Submit request) {
-  if (draining_) {
-    refuse(asker, {ErrorCode::kUnavailable, "the daemon is stopping; submit again when it is back"});
-    return;
+std::optional<Error> Clients::reason_to_refuse(const Asker& asker) const {
+  if (draining_)
+    return Error{ErrorCode::kUnavailable, "the daemon is stopping; submit again when it is back"};
+  if (parts_.dispatcher.mode() == schema::QueueMode::kDraining) {
+    return Error{
+        ErrorCode::kUnavailable,
+        "the queue takes no jobs: it is being drained; submit again when it is open (dslactl resume)"};
   }
+  if (flow_.is_behind(asker.peer)) {
+    return Error{ErrorCode::kResourceExhausted,
+                 "too many replies have not been read; read them, then submit again"};
+  }
+  return std::nullopt;
+}
+
+// A queue that is full says about when it will not be.
+Error Clients::with_hint(const Error& error) const {
+  const std::uint64_t drain_ms = parts_.dispatcher.planner().report().drain_ms;
+  if (error.code != ErrorCode::kResourceExhausted || drain_ms == 0) return error;
+  return {error.code,
+          fmt::format("{} (what waits is done in about {} s)", error.message, drain_ms / 1'000 + 1)};
+}
+
+void Clients::on(const Asker& asker, schema::Submit request) {
+  if (const std::optional<Error> reason = reason_to_refuse(asker)) return refuse(asker, *reason);
   const std::size_t bytes = bytes_of(request);
   const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, request.client);
   std::vector<std::int64_t> finish_ms;
-  std::vector<std::optional<Error>> refused;
-  for (const Admission& admission : admissions) {
-    finish_ms.push_back(admission.finish_ms);
-    refused.push_back(admission.refusal);
+  Intake intake{parts_.clock.wall_ms()};
+  for (std::size_t i = 0; i < admissions.size(); ++i) {
+    finish_ms.push_back(admissions[i].finish_ms);
+    intake.refused.push_back(admissions[i].refusal);
+    intake.delay_ms.push_back(parts_.dispatcher.turn_delay_ms(request.client, request.jobs[i]));
   }
   const auto submit = std::make_shared<const schema::Submit>(std::move(request));
-  const std::int64_t now_ms = parts_.clock.wall_ms();
-  parts_.queue.post<schema::Submitted>(
-      [this, submit, refused = std::move(refused), now_ms](Database& db) {
-        return enqueue(db, submit->jobs, limits_, now_ms, submit->client, refused);
+  parts_.writer.post<Enqueued>(
+      [submit, limits = limits_, intake = std::move(intake)](Database& db) {
+        return enqueue(db, *submit, limits, intake);
       },
-      [this, asker, finish_ms = std::move(finish_ms)](Result<schema::Submitted> submitted) {
-        if (!submitted) return refuse(asker, submitted.error());
-        submitted->finish_ms = finish_ms;
-        for (std::size_t i = 0; i < submitted->ids.size(); ++i) {
-          if (submitted->duplicates[i]) submitted->finish_ms[i] = 0;  // nothing was said of the first
+      [this, asker, finish_ms = std::move(finish_ms)](Result<Enqueued> enqueued) {
+        if (!enqueued) {
+          if (enqueued.error().code == ErrorCode::kUnavailable)
+            not_stored_.warning(fmt::format("jobs cannot be stored: {}", enqueued.error().message),
+                                parts_.clock.steady_ms());
+          return refuse(asker, with_hint(enqueued.error()));
         }
-        reply(asker, *submitted);
-        for (std::size_t i = 0; i < submitted->ids.size(); ++i) {
-          const bool duplicate = submitted->duplicates[i];
+        schema::Submitted& submitted = enqueued->reply;
+        submitted.finish_ms = finish_ms;
+        for (std::size_t i = 0; i < submitted.ids.size(); ++i) {
+          if (submitted.duplicates[i]) submitted.finish_ms[i] = 0;  // nothing was said of the first
+        }
+        reply(asker, submitted);
+        for (std::size_t i = 0; i < submitted.ids.size(); ++i) {
+          const bool duplicate = submitted.duplicates[i];
           ++counts_[duplicate ? "jobs_duplicate" : "jobs_submitted"];
-          if (!duplicate) parts_.feed.tell_state(submitted->ids[i], schema::JobState::kQueued);
+          if (!duplicate) parts_.feed.tell_state(submitted.ids[i], schema::JobState::kQueued);
         }
+        for (const JobId id : enqueued->requeued) parts_.feed.tell_state(id, schema::JobState::kQueued);
         parts_.dispatcher.jobs_queued();
       },
       bytes);
 }
 
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
-  answer<std::map<std::string, std::uint64_t>>(
+  look_up<std::map<std::string, std::uint64_t>>(
       asker, count_jobs, [this](std::map<std::string, std::uint64_t> jobs) {
         schema::DaemonStatus status;
         status.version = DSLAD_VERSION;
         status.events_url = parts_.events_url;
         status.uptime_ms = uptime_ms();
         status.draining = draining_;
+        status.mode = parts_.dispatcher.mode();
         status.jobs = std::move(jobs);
         status.workers = parts_.dispatcher.workers();
         if (!status.workers.empty()) status.plan = status.workers.front().plan;
@@ -166,7 +221,7 @@ void Clients::on(const Asker& asker, const schema::GetStatus&) {
 }
 
 void Clients::on(const Asker& asker, const schema::ListJobs& request) {
-  answer<schema::JobList>(
+  look_up<schema::JobList>(
       asker, [request](Database& db) { return list_jobs(db, request); },
       [this](schema::JobList list) {
         for (JobInfo& info : list.jobs) add_progress(info);
@@ -175,7 +230,7 @@ void Clients::on(const Asker& asker, const schema::ListJobs& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::GetJob& request) {
-  answer<JobInfo>(
+  look_up<JobInfo>(
       asker, [id = request.id](Database& db) { return read_info(db, id); },
       [this](JobInfo info) {
         add_progress(info);
@@ -184,40 +239,51 @@ void Clients::on(const Asker& asker, const schema::GetJob& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::GetResult& request) {
-  answer<schema::JobResult>(
-      asker, [id = request.id](Database& db) { return read_result(db, id); },
+  look_up<schema::JobResult>(
+      asker, [request](Database& db) { return read_result(db, request.id, request.from); },
       [this](schema::JobResult result) {
         add_progress(result.job);
         return result;
       });
 }
 
-// The jobs' states are read in the store's order of things, so that an end that is not yet in them is still
+// The jobs' states are read in the writer's order of things, so that an end that is not yet in them is still
 // to be told by the feed.
 void Clients::on(const Asker& asker, const schema::Wait& request) {
   WaitingClient client{asker, request.ids, parts_.clock.steady_ms() + request.timeout_ms};
-  parts_.queue.post<std::vector<JobInfo>>(
+  parts_.writer.post<std::vector<JobInfo>>(
       [ids = request.ids](Database& db) { return read_infos(db, ids); },
-      [this, client](Result<std::vector<JobInfo>> infos) {
+      [this, client = std::move(client)](Result<std::vector<JobInfo>> infos) {
         if (!infos) return refuse(client.asker, infos.error());
         const std::set<JobId> open = open_jobs(*infos);
         if (open.empty()) return reply(client.asker, schema::WaitReply{std::move(infos).value(), true});
         if (draining_)
           return refuse(client.asker, {ErrorCode::kUnavailable, "the daemon is stopping; wait again"});
-        if (waits_.add(client, open)) return;
-        refuse(client.asker,
-               {ErrorCode::kResourceExhausted, "too many clients wait already; wait again later"});
+        begin_wait(client, open);
       });
 }
 
+// It is under way no longer: it may last a day.
+void Clients::begin_wait(WaitingClient client, const std::set<JobId>& open) {
+  const Error full{ErrorCode::kResourceExhausted, "too many clients wait already; wait again later"};
+  const Asker asker = std::exchange(client.asker, {client.asker.peer, client.asker.request_id});
+  if (parts_.outbox.gone(asker.peer)) return flow_.leave(asker.peer);  // while its jobs were looked up
+  const Waits::Added added = waits_.add(std::move(client), open);
+  for (const WaitingClient& displaced : added.displaced) refuse(displaced.asker, full);
+  if (!added.taken) return refuse(asker, full);
+  flow_.leave(asker.peer);
+}
+
 void Clients::answer_wait(const WaitingClient& client) {
-  answer<std::vector<JobInfo>>(
-      client.asker, [ids = client.ids](Database& db) { return read_infos(db, ids); },
-      [this](std::vector<JobInfo> infos) {
-        for (JobInfo& info : infos) add_progress(info);
-        const bool done = open_jobs(infos).empty();
-        return schema::WaitReply{std::move(infos), done};
-      });
+  weigh(client.asker, [this, ids = client.ids](const Asker& asker) {
+    look_up<std::vector<JobInfo>>(
+        asker, [ids](Database& db) { return read_infos(db, ids); },
+        [this](std::vector<JobInfo> infos) {
+          for (JobInfo& info : infos) add_progress(info);
+          const bool done = open_jobs(infos).empty();
+          return schema::WaitReply{std::move(infos), done};
+        });
+  });
 }
 
 void Clients::on(const Asker& asker, const schema::Cancel& request) {
@@ -227,7 +293,7 @@ void Clients::on(const Asker& asker, const schema::Cancel& request) {
   };
   const std::int64_t now_ms = parts_.clock.wall_ms();
   answer<Cancelled>(
-      asker,
+      parts_.writer, asker,
       [ids = request.ids, now_ms](Database& db) -> Result<Cancelled> {
         Result<CancelOutcome> outcome = cancel(db, ids, now_ms);
         if (!outcome) return outcome.error();
@@ -245,8 +311,58 @@ void Clients::on(const Asker& asker, const schema::Cancel& request) {
       });
 }
 
+void Clients::on(const Asker& asker, const schema::Requeue& request) {
+  struct Requeued {
+    RequeueOutcome outcome;
+    std::vector<JobInfo> infos;
+  };
+  answer<Requeued>(
+      parts_.writer, asker,
+      [ids = request.ids, limits = limits_,
+       now_ms = parts_.clock.wall_ms()](Database& db) -> Result<Requeued> {
+        Result<RequeueOutcome> outcome = requeue(db, ids, limits, now_ms);
+        if (!outcome) return outcome.error();
+        std::vector<JobId> found = ids;
+        for (const JobId id : outcome->not_found) std::erase(found, id);
+        Result<std::vector<JobInfo>> infos = read_infos(db, found);
+        if (!infos) return infos.error();
+        return Requeued{std::move(outcome).value(), std::move(infos).value()};
+      },
+      [this](Requeued requeued) {
+        for (const JobId id : requeued.outcome.requeued)
+          parts_.feed.tell_state(id, schema::JobState::kQueued);
+        if (!requeued.outcome.requeued.empty()) parts_.dispatcher.jobs_queued();
+        return schema::RequeueReply{std::move(requeued.infos), std::move(requeued.outcome.requeued),
+                                    std::move(requeued.outcome.not_found)};
+      });
+}
+
+void Clients::on(const Asker& asker, const schema::Purge& request) {
+  answer<std::uint64_t>(
+      parts_.writer, asker,
+      [request, now_ms = parts_.clock.wall_ms()](Database& db) -> Result<std::uint64_t> {
+        Result<std::uint64_t> forgotten = forget(db, request, schema::kMaxPurge, now_ms);
+        if (!forgotten) return forgotten;
+        if (Status status = give_back_pages(db); !status) return status.error();
+        return forgotten;
+      },
+      [](std::uint64_t jobs) {
+        return schema::PurgeReply{jobs, jobs == schema::kMaxPurge};
+      });
+}
+
+void Clients::on(const Asker& asker, const schema::SetQueueMode& request) {
+  parts_.dispatcher.set_mode(request.mode, [this, asker, mode = request.mode](const Status& saved) {
+    if (saved) {
+      reply(asker, schema::QueueReply{mode});
+    } else {
+      refuse(asker, saved.error());
+    }
+  });
+}
+
 void Clients::on(const Asker& asker, const schema::GetLayers&) {
-  answer<std::vector<schema::ModelLayers>>(asker, read_layers, [](std::vector<schema::ModelLayers> models) {
+  look_up<std::vector<schema::ModelLayers>>(asker, read_layers, [](std::vector<schema::ModelLayers> models) {
     return schema::LayersReply{std::move(models)};
   });
 }
@@ -280,7 +396,7 @@ void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
-  answer<schema::JobVerdict>(
+  look_up<schema::JobVerdict>(
       asker, [id = request.id](Database& db) { return read_verdict(db, id); },
       [this](schema::JobVerdict verdict) {
         if (verdict.state == schema::JobState::kRunning)
@@ -303,7 +419,7 @@ void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
-  answer<std::vector<schema::PolicyChange>>(
+  look_up<std::vector<schema::PolicyChange>>(
       asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
       [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
 }
@@ -312,12 +428,19 @@ void Clients::on(const Asker& asker, const schema::GetStats&) {
   Counters counters = parts_.counters();
   counters.insert(counts_.begin(), counts_.end());
   counters["waits_open"] = waits_.size();
+  counters["requests_waiting"] = flow_.waiting();
+  counters["reply_bytes_unread"] = parts_.outbox.unsent();
   reply(asker, schema::StatsReply{uptime_ms(), std::move(counters), parts_.dispatcher.workers(),
                                   parts_.dispatcher.planner().cost_models()});
 }
 
 void Clients::on(const Asker& asker, const schema::Ping&) {
   reply(asker, schema::Pong{DSLAD_VERSION});
+}
+
+void Clients::on_departed(const std::string& peer) {
+  waits_.forget(peer);
+  flow_.forget(peer);
 }
 
 void Clients::tick() {

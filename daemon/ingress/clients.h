@@ -11,12 +11,13 @@
 
 #include "daemon/clock.h"
 #include "daemon/dispatch/dispatcher.h"
+#include "daemon/ingress/flow.h"
 #include "daemon/ingress/waits.h"
 #include "daemon/outbox.h"
 #include "daemon/service/feed.h"
 #include "daemon/service/limited_warning.h"
+#include "daemon/store/executor.h"
 #include "daemon/store/job_writes.h"
-#include "daemon/store/queue.h"
 #include "schema/codec.h"
 
 namespace dslad::daemon {
@@ -28,7 +29,8 @@ class Clients {
   // What the clients are served with; all outlive this.
   struct Parts {
     const Clock& clock;
-    Queue& queue;
+    Executor& writer;  // transitions, and what must be seen in their order
+    Executor& reader;  // queries
     Outbox& outbox;
     Dispatcher& dispatcher;
     Feed& feed;
@@ -41,6 +43,10 @@ class Clients {
   void on_frame(const std::string& peer, std::string frame);
   // Answers the waits that are over.
   void tick();
+  // Its connection has ended: nobody is there to hear a reply.
+  void on_departed(const std::string& peer);
+  // Replies have left for their clients.
+  void on_sent() { flow_.resume(); }
   // From now on submits are refused; waits are answered at once.
   void drain();
 
@@ -57,6 +63,9 @@ class Clients {
   void on(const Asker& asker, const schema::GetResult& request);
   void on(const Asker& asker, const schema::Wait& request);
   void on(const Asker& asker, const schema::Cancel& request);
+  void on(const Asker& asker, const schema::Requeue& request);
+  void on(const Asker& asker, const schema::Purge& request);
+  void on(const Asker& asker, const schema::SetQueueMode& request);
   void on(const Asker& asker, const schema::GetLayers& request);
   void on(const Asker& asker, const schema::ShowPlan& request);
   void on(const Asker& asker, const schema::SetPlan& request);
@@ -71,12 +80,23 @@ class Clients {
   void reply(const Asker& asker, const Reply& message) {
     parts_.outbox.send(asker.peer,
                        schema::encode(message, asker.request_id));  // a client that left is no concern
+    if (asker.weighed) flow_.leave(asker.peer);
   }
   void refuse(const Asker& asker, const Error& error);
 
   // Has `work` done and replies with what `shape` makes of its result, or with its error.
   template <typename T, typename Shape>
-  void answer(const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape);
+  void answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape);
+  // The same for a query.
+  template <typename T, typename Shape>
+  void look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape) {
+    answer<T>(parts_.reader, asker, std::move(query), std::move(shape));
+  }
+  // Calls `start` when the client's turn comes, with an asker whose reply ends it.
+  void weigh(Asker asker, std::function<void(const Asker&)> start);
+  [[nodiscard]] std::optional<Error> reason_to_refuse(const Asker& asker) const;
+  [[nodiscard]] Error with_hint(const Error& error) const;
+  void begin_wait(WaitingClient client, const std::set<schema::JobId>& open);
   void answer_wait(const WaitingClient& client);
   void add_progress(schema::JobInfo& info) const;
   [[nodiscard]] std::uint64_t uptime_ms() const;
@@ -84,10 +104,12 @@ class Clients {
   Parts parts_;
   const QueueLimits limits_;
   Waits waits_;
+  Flow flow_;
   const std::int64_t started_ms_;  // steady
   bool draining_ = false;
   Counters counts_;
   LimitedWarning malformed_;
+  LimitedWarning not_stored_;
 };
 
 }  // namespace dslad::daemon

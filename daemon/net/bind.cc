@@ -1,34 +1,42 @@
 #include "daemon/net/bind.h"
 
-#include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <system_error>
-#include <unistd.h>
 #include <zmq.hpp>
+
+#include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
 namespace {
 
-constexpr std::string_view kIpc = "ipc://";
-
-bool someone_listens(const std::string& path) {
-  sockaddr_un address{};
-  if (path.size() >= sizeof(address.sun_path)) return false;  // bind will say that it is too long
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (probe < 0) return false;
-  const bool connected = ::connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
-  ::close(probe);
-  return connected;
+// ZeroMQ removes whatever stands at the path before it listens there: only a deserted socket may go.
+Status check_path(const std::string& url, const std::string& path) {
+  const process::LocalProbe probe = process::probe_local_socket(path);
+  switch (probe.what) {
+    case process::LocalSocket::kAbsent:
+    case process::LocalSocket::kDeserted:
+      return ok_status();
+    case process::LocalSocket::kListening:
+      return Error{ErrorCode::kRefused,
+                   fmt::format("another process listens on {}; stop it or choose another URL", url)};
+    case process::LocalSocket::kForeign:
+      return Error{
+          ErrorCode::kRefused,
+          fmt::format("cannot listen on {}: {} is there already and is no socket; choose another URL", url,
+                      path)};
+    default:
+      return Error{ErrorCode::kUnavailable,
+                   fmt::format("cannot listen on {}: what is at {} cannot be told: {}; choose another URL",
+                               url, path, std::generic_category().message(probe.error))};
+  }
 }
 
 Status prepare_ipc(const std::string& url) {
-  const std::string path = url.substr(kIpc.size());
-  if (path.empty() || path.front() == '@') return ok_status();  // an abstract address has no file
+  const std::string path = url.substr(process::kIpcScheme.size());
+  if (path.empty() || path.size() > process::longest_socket_path())
+    return ok_status();                                        // binding says why not
+  if (path == "*" || path.front() == '@') return ok_status();  // no file of that name
   std::error_code code;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, code);
@@ -38,9 +46,7 @@ Status prepare_ipc(const std::string& url) {
                              "and --events",
                              folder.string(), code.message())};
   }
-  if (!someone_listens(path)) return ok_status();
-  return Error{ErrorCode::kRefused,
-               fmt::format("another process listens on {}; stop it or choose another URL", url)};
+  return check_path(url, path);
 }
 
 Error bind_error(const std::string& url, const zmq::error_t& error) {
@@ -52,7 +58,7 @@ Error bind_error(const std::string& url, const zmq::error_t& error) {
 }  // namespace
 
 Status bind_socket(zmq::socket_t& socket, const std::string& url) {
-  if (url.starts_with(kIpc)) {
+  if (url.starts_with(process::kIpcScheme)) {
     if (Status status = prepare_ipc(url); !status) return status;
   }
   try {

@@ -1,7 +1,10 @@
 #include "daemon/net/router.h"
 
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <fmt/format.h>
 #include <utility>
-#include <vector>
 #include <zmq.hpp>
 
 #include "daemon/net/bind.h"
@@ -12,6 +15,20 @@ namespace {
 constexpr char kDealer = 'D';
 constexpr char kReq = 'R';
 constexpr int kLingerMs = 500;  // for the last replies when the daemon stops
+
+// A peer that answers no ping for so long is gone: its host is, or it has stopped reading what it is sent.
+constexpr int kPingMs = 30'000, kPongMs = 60'000;
+
+// Smaller frames are copied by libzmq and not counted: the number of a peer's frames is bounded, too.
+constexpr std::size_t kCountedBytes = 512;
+
+// How long messages of a connection that has ended may lie unread.
+constexpr std::chrono::seconds kRememberLeft{60};
+
+// Names that libzmq gives to those who bring none: a zero and a number that it counts up.
+bool is_unique(const std::string& peer) {
+  return peer.size() == 6 && peer[1] == '\0';
+}
 
 std::string text_of(const zmq::message_t& part) {
   return {static_cast<const char*>(part.data()), part.size()};
@@ -30,23 +47,76 @@ std::vector<zmq::message_t> read_rest(zmq::socket_t& socket, const zmq::message_
   return parts;
 }
 
+// The connection that the message came by; -1 where libzmq does not say.
+int connection_of(std::vector<zmq::message_t>& parts) {
+  if (parts.empty()) return -1;
+  try {
+    return parts.back().get(ZMQ_SRCFD);
+  } catch (const zmq::error_t&) {
+    return -1;
+  }
+}
+
+// A monitor of `socket` under an address of its own.
+std::unique_ptr<zmq::socket_t> watch(zmq::context_t& context, zmq::socket_t& socket) {
+  static std::atomic<int> last{0};
+  const std::string address = fmt::format("inproc://connections-{}", ++last);
+  if (zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) throw zmq::error_t();
+  auto monitor = std::make_unique<zmq::socket_t>(context, zmq::socket_type::pair);
+  monitor->set(zmq::sockopt::rcvhwm, 0);  // an event that is dropped would be a peer that never leaves
+  monitor->set(zmq::sockopt::linger, 0);
+  monitor->connect(address);
+  return monitor;
+}
+
 }  // namespace
 
-Router::Router(std::unique_ptr<zmq::socket_t> socket) : socket_(std::move(socket)) {}
-Router::~Router() = default;
+// Frames that libzmq holds, of one peer or of all.
+struct Router::Sent {
+  std::atomic<std::size_t> bytes{0};
+  std::function<void()> on_sent;
+};
+
+namespace {
+
+// A frame on its way, until libzmq is done with it.
+struct Frame {
+  std::string text;
+  std::function<void(std::size_t)> done;
+};
+
+void free_frame(void*, void* frame) {
+  const std::unique_ptr<Frame> owned(static_cast<Frame*>(frame));
+  owned->done(owned->text.size());
+}
+
+}  // namespace
+
+Router::Router(std::unique_ptr<zmq::socket_t> socket, std::unique_ptr<zmq::socket_t> monitor,
+               std::function<void()> on_sent)
+    : sent_(std::make_shared<Sent>()), socket_(std::move(socket)), monitor_(std::move(monitor)) {
+  sent_->on_sent = std::move(on_sent);
+}
+
+Router::~Router() {
+  zmq_socket_monitor(socket_->handle(), nullptr, 0);
+}
 
 Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std::string& url,
-                                             std::size_t max_bytes, int frames_in, int frames_out) {
+                                             const RouterLimits& limits, std::function<void()> on_sent) {
   try {
     auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::router);
     socket->set(zmq::sockopt::router_mandatory, true);
     socket->set(zmq::sockopt::router_handover, true);  // a peer that reconnects takes its name with it
-    socket->set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(max_bytes));
-    socket->set(zmq::sockopt::rcvhwm, frames_in);
-    socket->set(zmq::sockopt::sndhwm, frames_out);
+    socket->set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(limits.frame_bytes));
+    socket->set(zmq::sockopt::rcvhwm, limits.frames_in);
+    socket->set(zmq::sockopt::sndhwm, limits.frames_out);
     socket->set(zmq::sockopt::linger, kLingerMs);
+    socket->set(zmq::sockopt::heartbeat_ivl, kPingMs);
+    socket->set(zmq::sockopt::heartbeat_timeout, kPongMs);
+    auto monitor = watch(context, *socket);
     if (Status status = bind_socket(*socket, url); !status) return status.error();
-    return std::unique_ptr<Router>(new Router(std::move(socket)));
+    return std::unique_ptr<Router>(new Router(std::move(socket), std::move(monitor), std::move(on_sent)));
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kUnavailable, url + ": " + error.what()};
   }
@@ -56,14 +126,69 @@ std::optional<Received> Router::receive() {
   try {
     zmq::message_t identity;
     if (!socket_->recv(identity, zmq::recv_flags::dontwait)) return std::nullopt;
-    const std::vector<zmq::message_t> parts = read_rest(*socket_, identity);
+    std::vector<zmq::message_t> parts = read_rest(*socket_, identity);
     const bool req = parts.size() == 2 && parts[0].empty();
     const bool dealer = parts.size() == 1;
     const std::string frame = req || dealer ? text_of(parts.back()) : std::string();
-    return Received{(req ? kReq : kDealer) + text_of(identity), frame};
+    std::string peer = (req ? kReq : kDealer) + text_of(identity);
+    note_connection(connection_of(parts), peer);
+    return Received{std::move(peer), frame};
   } catch (const zmq::error_t&) {  // interrupted by a signal: nothing was read
     return std::nullopt;
   }
+}
+
+// A descriptor is used again as soon as it is closed. libzmq tells of the end of its connection before it
+// closes it, so that the end lies in the monitor by the time that a message of the next connection can be
+// read.
+void Router::note_connection(int fd, const std::string& peer) {
+  if (fd < 0) return;
+  const auto known = peers_.find(fd);
+  if (known != peers_.end() && known->second == peer) return;
+  follow_connections();
+  if (left_.contains(peer)) return;
+  depart(fd);  // where libzmq said nothing: another connection took its peer's name
+  peers_[fd] = peer;
+  connections_[peer] = fd;
+}
+
+void Router::follow_connections() {
+  try {
+    zmq::message_t event;
+    while (monitor_->recv(event, zmq::recv_flags::dontwait)) {
+      std::uint32_t fd = 0;
+      if (event.size() >= 6) std::memcpy(&fd, static_cast<const char*>(event.data()) + 2, sizeof(fd));
+      if (event.size() >= 6) depart(static_cast<int>(fd));
+      while (event.more() && monitor_->recv(event, zmq::recv_flags::dontwait)) {  // the address
+      }
+    }
+  } catch (const zmq::error_t&) {  // NOLINT(bugprone-empty-catch): interrupted; the next call goes on
+  }
+}
+
+void Router::depart(int fd) {
+  auto node = peers_.extract(fd);
+  if (node.empty()) return;
+  std::string& peer = node.mapped();
+  const auto connection = connections_.find(peer);
+  if (connection != connections_.end() && connection->second != fd) return;  // it has another one by now
+  connections_.erase(peer);
+  unsent_.erase(peer);  // what is under way goes with the connection
+  if (is_unique(peer) && left_.insert(peer).second)
+    left_at_.emplace_back(std::chrono::steady_clock::now(), peer);
+  departed_.push_back(std::move(peer));
+}
+
+void Router::forget_who_left() {
+  const auto before = std::chrono::steady_clock::now() - kRememberLeft;
+  for (; !left_at_.empty() && left_at_.front().first < before; left_at_.pop_front())
+    left_.erase(left_at_.front().second);
+}
+
+std::vector<std::string> Router::take_departed() {
+  follow_connections();
+  forget_who_left();
+  return std::exchange(departed_, {});
 }
 
 bool Router::send(const std::string& peer, std::string frame) {
@@ -72,10 +197,31 @@ bool Router::send(const std::string& peer, std::string frame) {
     const auto flags = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
     if (!socket_->send(zmq::buffer(identity), flags)) return false;
     if (peer.front() == kReq && !socket_->send(zmq::message_t(), flags)) return false;
-    return socket_->send(zmq::buffer(frame), zmq::send_flags::dontwait).has_value();
+    if (frame.size() < kCountedBytes)
+      return socket_->send(zmq::buffer(frame), zmq::send_flags::dontwait).has_value();
+    std::shared_ptr<Sent>& of_peer = unsent_[peer];
+    if (!of_peer) of_peer = std::make_shared<Sent>();
+    of_peer->bytes += frame.size();
+    sent_->bytes += frame.size();
+    auto* const under_way = new Frame{std::move(frame), [all = sent_, one = of_peer](std::size_t bytes) {
+                                        one->bytes -= bytes;
+                                        all->bytes -= bytes;
+                                        if (all->on_sent) all->on_sent();
+                                      }};
+    zmq::message_t message(under_way->text.data(), under_way->text.size(), free_frame, under_way);
+    return socket_->send(std::move(message), zmq::send_flags::dontwait).has_value();
   } catch (const zmq::error_t&) {  // the peer has gone
     return false;
   }
+}
+
+std::size_t Router::unsent(const std::string& peer) const {
+  const auto found = unsent_.find(peer);
+  return found == unsent_.end() ? 0 : found->second->bytes.load();
+}
+
+std::size_t Router::unsent() const {
+  return sent_->bytes;
 }
 
 void* Router::handle() {

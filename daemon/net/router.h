@@ -1,14 +1,21 @@
 // A bound ZeroMQ ROUTER: frames of many peers in, frames to each of them out. Never blocks, never throws.
-// Socket thread only.
+// Socket thread only; `on_sent` is called from libzmq's.
 //
 // A peer may be a DEALER (one frame a message) or a REQ (an empty frame before it); `peer` remembers which,
 // and is otherwise opaque. Frames above the limit make libzmq drop the peer's connection.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "daemon/outbox.h"
 #include "schema/result.h"
@@ -25,23 +32,51 @@ struct Received {
   std::string frame;  // empty where the message had another shape: no valid frame either
 };
 
+struct RouterLimits {
+  std::size_t frame_bytes = 0;
+  int frames_in = 0;   // that wait in memory for each peer
+  int frames_out = 0;  // likewise
+};
+
 class Router final : public Outbox {
  public:
-  // `frames_in` and `frames_out` bound what waits in memory for each peer.
-  // Errors: kInvalidArgument for a malformed URL, kRefused where it is in use, kUnavailable for the rest.
+  // `on_sent`: frames that took memory have left. Errors: kInvalidArgument for a malformed URL, kRefused
+  // where it is in use, kUnavailable for the rest.
   static Result<std::unique_ptr<Router>> bind(zmq::context_t& context, const std::string& url,
-                                              std::size_t max_bytes, int frames_in, int frames_out);
+                                              const RouterLimits& limits, std::function<void()> on_sent);
   ~Router() override;
 
   std::optional<Received> receive();
   bool send(const std::string& peer, std::string frame) override;
+  [[nodiscard]] bool gone(const std::string& peer) const override { return !connections_.contains(peer); }
+  [[nodiscard]] std::size_t unsent(const std::string& peer) const override;
+  [[nodiscard]] std::size_t unsent() const override;
+
+  // Peers whose connections have ended since the last call, of those that anything was received from.
+  std::vector<std::string> take_departed();
 
   [[nodiscard]] void* handle();  // for zmq_poll
 
  private:
-  explicit Router(std::unique_ptr<zmq::socket_t> socket);
+  struct Sent;
+  Router(std::unique_ptr<zmq::socket_t> socket, std::unique_ptr<zmq::socket_t> monitor,
+         std::function<void()> on_sent);
+  void note_connection(int fd, const std::string& peer);
+  void follow_connections();
+  void depart(int fd);
+  void forget_who_left();
 
+  std::shared_ptr<Sent> sent_;  // shared with frames under way
   std::unique_ptr<zmq::socket_t> socket_;
+  std::unique_ptr<zmq::socket_t> monitor_;            // tells of connections that end
+  std::unordered_map<int, std::string> peers_;        // by their connections' descriptors
+  std::unordered_map<std::string, int> connections_;  // the inverse
+  // Peers that left not long ago, of those whose names nobody has a second time: what they sent may still be
+  // read.
+  std::unordered_set<std::string> left_;
+  std::deque<std::pair<std::chrono::steady_clock::time_point, std::string>> left_at_;
+  std::unordered_map<std::string, std::shared_ptr<Sent>> unsent_;
+  std::vector<std::string> departed_;
 };
 
 }  // namespace dslad::daemon

@@ -23,9 +23,9 @@ Result<Wakeup> Wakeup::open() {
 }
 
 // The counter cannot overflow between two clears; a failed write would mean that it is rung already.
-void Wakeup::ring() const {
+void Wakeup::ring(int fd) {
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof(one));
+  [[maybe_unused]] const ssize_t written = ::write(fd, &one, sizeof(one));
 }
 
 void Wakeup::clear() const {

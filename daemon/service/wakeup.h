@@ -12,7 +12,8 @@ namespace dslad::daemon {
 class Wakeup {
  public:
   static Result<Wakeup> open();
-  void ring() const;
+  void ring() const { ring(fd()); }
+  static void ring(int fd);  // of one that is open
   void clear() const;
   [[nodiscard]] int fd() const { return event_.get(); }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "schema/limits.h"
 
@@ -26,29 +27,32 @@ std::optional<std::int64_t> after(std::uint64_t in_ms, std::int64_t now_ms) {
 
 // The new row's id, or nothing where the idempotency key is taken.
 Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std::string_view client,
-                                        const QueueLimits& limits, std::int64_t now_ms) {
+                                        const QueueLimits& limits, std::int64_t now_ms,
+                                        std::int64_t delay_ms) {
   const std::optional<std::int64_t> expires_ms = after(job.expires_in_ms, now_ms);
   const std::optional<std::int64_t> deadline_ms = after(job.terms.deadline_in_ms, now_ms);
+  const std::optional<std::int64_t> not_before_ms = after(job.start_in_ms, now_ms);
   Query insert(
       db,
       "INSERT INTO jobs (task, priority, custom_id, idempotency_key, max_attempts, created_ms, expires_ms, "
       "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, upgrade, bytes, questions, "
-      "max_tokens) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "max_tokens, not_before_ms) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
       job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
-      job.terms.model, deadline_ms, due_ms(job.terms.deadline_in_ms, now_ms), job.terms.min_quality,
-      job.terms.max_plan, job.terms.best_effort ? 1 : 0, job.terms.upgrade ? 1 : 0,
+      job.terms.model, deadline_ms, due_ms(job.terms.deadline_in_ms, now_ms) + (deadline_ms ? 0 : delay_ms),
+      job.terms.min_quality, job.terms.max_plan, job.terms.best_effort ? 1 : 0, job.terms.upgrade ? 1 : 0,
       static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
-      job.spec.options.max_tokens);
+      job.spec.options.max_tokens, not_before_ms);
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();
   return id;
 }
 
-Status insert_payload(Database& db, JobId id, const schema::JobSpec& spec) {
+Status insert_payload(Database& db, JobId id, const JobRequest& job) {
+  const schema::JobSpec& spec = job.spec;
   const schema::SamplingOptions& options = spec.options;
   Status status = db.run(
       "INSERT INTO job_inputs (job_id, max_tokens, temperature, top_p, seed, document, prompt) "
@@ -59,42 +63,124 @@ Status insert_payload(Database& db, JobId id, const schema::JobSpec& spec) {
     status = db.run("INSERT INTO job_questions (job_id, number, question) VALUES (?, ?, ?)", id,
                     static_cast<std::int64_t>(i), spec.questions[i]);
   }
+  for (const std::string& label : job.labels) {
+    if (status) status = db.run("INSERT OR IGNORE INTO job_labels (label, job_id) VALUES (?, ?)", label, id);
+  }
   return status;
 }
 
-Result<JobId> find_by_key(Database& db, const std::string& key) {
-  Query query(db, "SELECT id FROM jobs WHERE idempotency_key = ?", key);
-  if (query.next()) return query.integer(0);
+struct KnownJob {
+  JobId id = 0;
+  std::string model;
+  bool can_run_again = false;  // it ended without a result
+};
+
+Result<KnownJob> find_by_key(Database& db, const std::string& key) {
+  Query query(
+      db, "SELECT id, model, state IN ('failed', 'cancelled', 'expired') FROM jobs WHERE idempotency_key = ?",
+      key);
+  if (query.next()) return KnownJob{query.integer(0), query.text(1), query.integer(2) != 0};
   if (!query.status()) return query.status().error();
   return Error{ErrorCode::kInternal, fmt::format("no job has the idempotency key '{}'", key)};
 }
 
-// Of the jobs, those that the queue does not know by their keys: what is sent again needs no room.
-Result<std::int64_t> count_new(Database& db, const std::vector<JobRequest>& jobs) {
-  std::int64_t count = 0;
-  for (const JobRequest& job : jobs) {
-    if (job.idempotency_key.empty()) {
-      ++count;
-      continue;
-    }
-    Query query(db, "SELECT 1 FROM jobs WHERE idempotency_key = ?", job.idempotency_key);
-    if (!query.next()) ++count;
-    if (!query.status()) return query.status().error();
-  }
-  return count;
+// What makes two jobs different work; how urgent they are does not.
+std::string_view difference(const schema::JobSpec& a, const schema::JobSpec& b) {
+  if (a.task != b.task) return "task";
+  if (a.document != b.document) return "document";
+  if (a.prompt != b.prompt) return "prompt";
+  if (a.questions != b.questions) return "questions";
+  const schema::SamplingOptions &x = a.options, &y = b.options;
+  if (x.max_tokens != y.max_tokens || x.temperature != y.temperature || x.top_p != y.top_p ||
+      x.seed != y.seed)
+    return "options";
+  return "";
 }
 
-Status check_room(Database& db, const std::vector<JobRequest>& jobs, const QueueLimits& limits) {
-  Query query(db, "SELECT jobs FROM job_counts WHERE state = 'queued'");
-  const std::int64_t queued = query.next() ? query.integer(0) : 0;
+// kRefused where the first job of this key is another. One whose texts are lost counts as equal: who sent it
+// again shall learn of it.
+Status check_same(Database& db, const JobRequest& job, const KnownJob& known) {
+  const Result<schema::JobSpec> spec = read_spec(db, known.id);
+  if (!spec && spec.error().code == ErrorCode::kUnavailable) return spec.error();
+  std::string_view what = spec ? difference(*spec, job.spec) : "";
+  if (what.empty() && known.model != job.terms.model) what = "model";
+  if (what.empty()) return ok_status();
+  return Error{ErrorCode::kRefused,
+               fmt::format("the idempotency key '{}' is that of job {}, whose {} is another; nothing of this "
+                           "submit was taken: use another key{}",
+                           job.idempotency_key, known.id, what,
+                           job.custom_id.empty() ? "" : fmt::format(" for '{}'", job.custom_id))};
+}
+
+// Of the jobs, those that the queue does not know by their keys: what is sent again needs no room.
+struct Added {
+  std::int64_t jobs = 0;
+  std::int64_t bytes = 0;
+};
+
+Result<Added> count_new(Database& db, const std::vector<JobRequest>& jobs) {
+  Added added;
+  for (const JobRequest& job : jobs) {
+    if (!job.idempotency_key.empty()) {
+      Query query(db, "SELECT 1 FROM jobs WHERE idempotency_key = ?", job.idempotency_key);
+      const bool known = query.next();
+      if (!query.status()) return query.status().error();
+      if (known) continue;
+    }
+    ++added.jobs;
+    added.bytes += static_cast<std::int64_t>(bytes_of(job.spec));
+  }
+  return added;
+}
+
+Status check_room(Database& db, const Added& added, const QueueLimits& limits) {
+  Query query(db, "SELECT jobs, bytes FROM job_counts WHERE state = 'queued'");
+  const bool found = query.next();
+  const std::int64_t queued = found ? query.integer(0) : 0;
+  const std::int64_t bytes = found ? query.integer(1) : 0;
   if (!query.status()) return query.status();
-  if (queued + static_cast<std::int64_t>(jobs.size()) <= limits.max_queued) return ok_status();
-  const Result<std::int64_t> added = count_new(db, jobs);
-  if (!added) return added.error();
-  if (*added == 0 || queued + *added <= limits.max_queued) return ok_status();
-  return Error{ErrorCode::kResourceExhausted,
-               fmt::format("{} jobs are queued and queue.max_queued is {}: submit again later", queued,
-                           limits.max_queued)};
+  if (added.jobs == 0) return ok_status();
+  if (queued + added.jobs > limits.max_queued) {
+    return Error{ErrorCode::kResourceExhausted,
+                 fmt::format("{} jobs are queued and queue.max_queued is {}: submit again later", queued,
+                             limits.max_queued)};
+  }
+  if (limits.max_queued_bytes > 0 && bytes + added.bytes > limits.max_queued_bytes) {
+    return Error{
+        ErrorCode::kResourceExhausted,
+        fmt::format("texts of {} bytes are queued and queue.max_queued_bytes is {}: submit again later",
+                    bytes, limits.max_queued_bytes)};
+  }
+  return ok_status();
+}
+
+// True where it waits again.
+Result<bool> requeue_one(Database& db, JobId id, std::int64_t now_ms) {
+  Query query(
+      db,
+      "UPDATE jobs SET state = 'queued', failed_attempts = 0, error_code = NULL, error_message = NULL, "
+      "ended_ms = NULL, expires_ms = NULL, not_before_ms = NULL, suspect = 0, "
+      "deadline_ms = iif(deadline_ms > ?2, deadline_ms, NULL), "
+      "due_ms = iif(deadline_ms > ?2, deadline_ms, ?3) "
+      "WHERE id = ?1 AND rerun_of IS NULL AND state IN ('failed', 'cancelled', 'expired') RETURNING id",
+      id, now_ms, due_ms(0, now_ms));
+  bool changed = false;
+  while (query.next()) changed = true;
+  if (!query.status()) return query.status().error();
+  return changed;
+}
+
+// A job whose key is known.
+Result<JobId> meet_again(Database& db, const JobRequest& job, bool retry_failed, std::int64_t now_ms,
+                         Enqueued& enqueued) {
+  const Result<KnownJob> known = find_by_key(db, job.idempotency_key);
+  if (!known) return known.error();
+  if (Status status = check_same(db, job, *known); !status) return status.error();
+  if (!retry_failed || !known->can_run_again) return known->id;
+  const Result<bool> changed = requeue_one(db, known->id, now_ms);
+  if (!changed) return changed.error();
+  if (*changed) enqueued.requeued.push_back(known->id);
+  return known->id;
 }
 
 }  // namespace
@@ -109,27 +195,52 @@ std::size_t bytes_of(const schema::JobSpec& spec) {
   return bytes;
 }
 
-Result<schema::Submitted> enqueue(Database& db, const std::vector<JobRequest>& jobs,
-                                  const QueueLimits& limits, std::int64_t now_ms, std::string_view client,
-                                  const std::vector<std::optional<Error>>& refused) {
-  if (Status status = check_room(db, jobs, limits); !status) return status.error();
-  schema::Submitted reply;
+Result<Enqueued> enqueue(Database& db, const schema::Submit& submit, const QueueLimits& limits,
+                         const Intake& intake) {
+  const std::vector<JobRequest>& jobs = submit.jobs;
+  const Result<Added> added = count_new(db, jobs);
+  if (!added) return added.error();
+  if (Status status = check_room(db, *added, limits); !status) return status.error();
+  Enqueued enqueued;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const JobRequest& job = jobs[i];
-    const Result<std::optional<JobId>> inserted = insert_job(db, job, client, limits, now_ms);
+    const auto in_batch = [&](const Error& error) {
+      return jobs.size() == 1 ? error : error.with_context(fmt::format("jobs[{}]", i));
+    };
+    const std::int64_t delay_ms = i < intake.delay_ms.size() ? intake.delay_ms[i] : 0;
+    const Result<std::optional<JobId>> inserted =
+        insert_job(db, job, submit.client, limits, intake.now_ms, delay_ms);
     if (!inserted) return inserted.error();
-    if (*inserted && i < refused.size() && refused[i]) {
-      return jobs.size() == 1 ? *refused[i] : refused[i]->with_context(fmt::format("jobs[{}]", i));
-    }
+    if (*inserted && i < intake.refused.size() && intake.refused[i]) return in_batch(*intake.refused[i]);
     if (*inserted) {
-      if (Status status = insert_payload(db, **inserted, job.spec); !status) return status.error();
+      if (Status status = insert_payload(db, **inserted, job); !status) return status.error();
     }
-    const Result<JobId> id = *inserted ? Result<JobId>(**inserted) : find_by_key(db, job.idempotency_key);
-    if (!id) return id.error();
-    reply.ids.push_back(*id);
-    reply.duplicates.push_back(!inserted->has_value());
+    const Result<JobId> id = *inserted ? Result<JobId>(**inserted)
+                                       : meet_again(db, job, submit.retry_failed, intake.now_ms, enqueued);
+    if (!id) return in_batch(id.error());
+    enqueued.reply.ids.push_back(*id);
+    enqueued.reply.duplicates.push_back(!inserted->has_value());
   }
-  return reply;
+  return enqueued;
+}
+
+Result<RequeueOutcome> requeue(Database& db, const std::vector<JobId>& ids, const QueueLimits& limits,
+                               std::int64_t now_ms) {
+  RequeueOutcome outcome;
+  if (Status status = check_room(db, {static_cast<std::int64_t>(ids.size()), 0}, limits); !status)
+    return status.error();
+  for (const JobId id : ids) {
+    const Result<bool> changed = requeue_one(db, id, now_ms);
+    if (!changed) return changed.error();
+    if (*changed) {
+      outcome.requeued.push_back(id);
+      continue;
+    }
+    const Result<schema::JobInfo> info = read_info(db, id);
+    if (!info && info.error().code != ErrorCode::kNotFound) return info.error();
+    if (!info) outcome.not_found.push_back(id);
+  }
+  return outcome;
 }
 
 }  // namespace dslad::daemon

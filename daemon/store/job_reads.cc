@@ -1,7 +1,11 @@
 #include "daemon/store/job_reads.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <string_view>
+
+#include "daemon/store/job_writes.h"
 
 namespace dslad::daemon {
 namespace {
@@ -13,7 +17,8 @@ using schema::JobInfo;
 #define DSLAD_JOB_ROW                                                                                \
   "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
   "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message, j.client, j.model, "           \
-  "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade "                                             \
+  "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade, j.not_before_ms, j.suspect, "                \
+  "(SELECT group_concat(label, char(10)) FROM job_labels WHERE job_id = j.id) "                      \
   "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
 
 ErrorCode code_from(const std::string& word) {
@@ -28,6 +33,17 @@ Enum word(const Query& row, int column) {
   Enum value{};
   schema::parse_word(row.text(column), value);  // the table's CHECK lets no other words in
   return value;
+}
+
+std::vector<std::string> split_lines(std::string_view text) {
+  std::vector<std::string> lines;
+  for (std::size_t end = 0; end != std::string_view::npos;
+       text.remove_prefix(std::min(text.size(), end + 1))) {
+    end = text.find('\n');
+    lines.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) break;
+  }
+  return lines;
 }
 
 JobInfo read_row(const Query& row) {
@@ -50,6 +66,9 @@ JobInfo read_row(const Query& row) {
   if (!row.is_null(16)) info.min_quality = row.real(16);
   if (!row.is_null(17)) info.max_plan = static_cast<std::uint32_t>(row.integer(17));
   info.upgrade = row.integer(18) != 0;
+  info.starts_ms = row.integer(19);
+  info.alone = row.integer(20) != 0 && !schema::is_final(info.state);
+  if (!row.is_null(21)) info.labels = split_lines(row.text(21));
   return info;
 }
 
@@ -66,26 +85,44 @@ Status read_questions(Database& db, JobId id, std::vector<std::string>& question
   return query.status();
 }
 
-Status read_outputs(Database& db, JobId id, std::vector<schema::Output>& outputs) {
+// A page of a result's texts: what is left of it, and where the next one begins.
+struct Page {
+  std::uint32_t from = 0;  // outputs to skip
+  std::size_t bytes = 0;   // that are left
+  std::uint32_t read = 0;  // outputs, skipped or not, until the page was full
+  bool full = false;
+};
+
+Status read_outputs(Database& db, JobId id, Page& page, std::vector<schema::Output>& outputs) {
   Query query(db,
               "SELECT q.question, o.text, o.finish_reason, o.output_tokens FROM job_outputs o "
               "JOIN jobs j ON j.id = o.job_id "
               "LEFT JOIN job_questions q ON q.job_id = coalesce(j.rerun_of, j.id) AND q.number = o.number "
               "WHERE o.job_id = ? ORDER BY o.number",
               id);
-  while (query.next()) {
-    schema::Output& output = outputs.emplace_back();
+  while (!page.full && query.next()) {
+    if (page.read < page.from) {
+      ++page.read;
+      continue;
+    }
+    schema::Output output;
     if (!query.is_null(0)) output.question = query.text(0);
     output.text = query.text(1);
     output.finish_reason = word<schema::FinishReason>(query, 2);
     output.output_tokens = static_cast<std::uint32_t>(query.integer(3));
+    const std::size_t bytes = output.text.size() + output.question.value_or("").size();
+    page.full = bytes > page.bytes && page.read > page.from;  // one is read however long it is
+    if (page.full) break;
+    page.bytes -= std::min(page.bytes, bytes);
+    ++page.read;
+    outputs.push_back(std::move(output));
   }
   return query.status();
 }
 
 Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
-              "SELECT a.started_ms - j.created_ms, a.prefill_ms, a.decode_ms, a.prompt_tokens, "
+              "SELECT max(a.started_ms - j.created_ms, 0), a.prefill_ms, a.decode_ms, a.prompt_tokens, "
               "a.output_tokens, a.plan, a.worker, a.attempt, a.edition, a.quality, a.model, a.model_digest, "
               "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch "
               "FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.id = ?",
@@ -112,7 +149,7 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
 }
 
 // The latest that has succeeded.
-Status read_rerun(Database& db, JobId id, std::optional<schema::Rerun>& rerun) {
+Status read_rerun(Database& db, JobId id, Page& page, std::optional<schema::Rerun>& rerun) {
   std::optional<JobId> rerun_id;
   std::optional<double> agreement;
   Query query(db,
@@ -125,7 +162,7 @@ Status read_rerun(Database& db, JobId id, std::optional<schema::Rerun>& rerun) {
   }
   if (!query.status() || !rerun_id) return query.status();
   rerun.emplace().agreement = agreement;
-  if (Status status = read_outputs(db, *rerun_id, rerun->outputs); !status) return status;
+  if (Status status = read_outputs(db, *rerun_id, page, rerun->outputs); !status) return status;
   return read_metrics(db, *rerun_id, rerun->metrics);
 }
 
@@ -178,14 +215,16 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   return spec;
 }
 
-Result<schema::JobResult> read_result(Database& db, JobId id) {
+Result<schema::JobResult> read_result(Database& db, JobId id, std::uint32_t from, std::size_t page_bytes) {
   Result<JobInfo> info = read_info(db, id);
   if (!info) return info.error();
   schema::JobResult result;
   result.job = std::move(info).value();
-  if (Status status = read_outputs(db, id, result.outputs); !status) return status.error();
+  Page page{from, page_bytes};
+  if (Status status = read_outputs(db, id, page, result.outputs); !status) return status.error();
   if (Status status = read_metrics(db, id, result.metrics); !status) return status.error();
-  if (Status status = read_rerun(db, id, result.rerun); !status) return status.error();
+  if (Status status = read_rerun(db, id, page, result.rerun); !status) return status.error();
+  if (page.full) result.next = page.read;
   return result;
 }
 
@@ -239,16 +278,35 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
   return done;
 }
 
+// One statement for each index that a page can be read from: by label, by client, by state, by id.
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
   const std::int64_t before =
       request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();
   const std::int64_t rows = std::int64_t{request.limit} + 1;
+  std::optional<std::string_view> state, client;
+  if (request.state) state = schema::to_string(*request.state);
+  if (!request.client.empty()) client = request.client;
   schema::JobList list;
   Status status = ok_status();
-  if (request.state) {
+  if (!request.label.empty()) {
+    Query query(db,
+                DSLAD_JOB_ROW
+                "JOIN job_labels l ON l.job_id = j.id WHERE l.label = ?1 AND l.job_id < ?2 AND "
+                "j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND (?4 IS NULL OR j.client = ?4) "
+                "ORDER BY l.job_id DESC LIMIT ?5",
+                request.label, before, state, client, rows);
+    status = read_page(query, request.limit, list);
+  } else if (client) {
+    Query query(db,
+                DSLAD_JOB_ROW
+                "WHERE j.client = ?1 AND j.id < ?2 AND j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) "
+                "ORDER BY j.id DESC LIMIT ?4",
+                client, before, state, rows);
+    status = read_page(query, request.limit, list);
+  } else if (state) {
     Query query(
         db, DSLAD_JOB_ROW "WHERE j.rerun_of IS NULL AND j.state = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?",
-        schema::to_string(*request.state), before, rows);
+        state, before, rows);
     status = read_page(query, request.limit, list);
   } else {
     Query query(db, DSLAD_JOB_ROW "WHERE j.rerun_of IS NULL AND j.id < ? ORDER BY j.id DESC LIMIT ?", before,
@@ -279,6 +337,16 @@ Result<std::vector<HeldLease>> held_leases(Database& db) {
   }
   if (!query.status()) return query.status().error();
   return held;
+}
+
+Result<std::map<std::string, std::int64_t>> latest_turns(Database& db) {
+  std::map<std::string, std::int64_t> turns;
+  Query query(db,
+              "SELECT client, max(due_ms) FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND "
+              "deadline_ms IS NULL GROUP BY client");
+  while (query.next()) turns[query.text(0)] = query.integer(1) - due_ms(0, 0);
+  if (!query.status()) return query.status().error();
+  return turns;
 }
 
 #undef DSLAD_JOB_ROW

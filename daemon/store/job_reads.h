@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "daemon/store/job_writes.h"
+#include "daemon/store/leases.h"
 #include "daemon/store/sqlite.h"
 #include "schema/client_messages.h"
+#include "schema/limits.h"
 #include "schema/policy_messages.h"
 
 namespace dslad::daemon {
@@ -19,7 +20,10 @@ namespace dslad::daemon {
 Result<schema::JobInfo> read_info(Database& db, schema::JobId id);
 Result<std::vector<schema::JobInfo>> read_infos(Database& db, const std::vector<schema::JobId>& ids);
 Result<schema::JobSpec> read_spec(Database& db, schema::JobId id);
-Result<schema::JobResult> read_result(Database& db, schema::JobId id);
+// One page: outputs from the `from`-th on, the rerun's after the job's own, until they take more than
+// `page_bytes`.
+Result<schema::JobResult> read_result(Database& db, schema::JobId id, std::uint32_t from = 0,
+                                      std::size_t page_bytes = schema::kPageBytes);
 
 // Which plan the job has or had, and why, as far as it is stored: nothing of one that was never leased.
 Result<schema::JobVerdict> read_verdict(Database& db, schema::JobId id);
@@ -44,5 +48,8 @@ struct HeldLease {
   bool rerun = false;
 };
 Result<std::vector<HeldLease>> held_leases(Database& db);
+
+// Of each client, the latest turn of its jobs that wait without a deadline.
+Result<std::map<std::string, std::int64_t>> latest_turns(Database& db);
 
 }  // namespace dslad::daemon

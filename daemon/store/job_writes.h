@@ -1,26 +1,22 @@
-// The transitions of a job, each as rows. Only these functions write the tables of jobs and attempts; each
-// runs inside the caller's transaction (a Task). Times are milliseconds since the epoch, passed in.
-//
-// The fence: a lease is (job, attempt), and it is good only while the job is running with that very attempt.
+// Jobs coming, and jobs ended from outside; what happens between, while a worker has them, is in leases.h.
+// Each runs inside the caller's transaction. Times are milliseconds since the epoch, passed in.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
-#include "daemon/store/queued_jobs.h"
 #include "daemon/store/sqlite.h"
 #include "schema/client_messages.h"
-#include "schema/worker_messages.h"
+#include "schema/job.h"
 
 namespace dslad::daemon {
 
 struct QueueLimits {
   std::uint32_t default_max_attempts = 3;
   std::int64_t max_queued = 1'000'000;  // jobs in state queued; beyond it submits are refused
+  std::int64_t max_queued_bytes = 0;    // of their texts, likewise; 0: as the disk has room
 };
 
 // A job's turn among those of its priority: its deadline, or a day after it came, so that jobs with deadlines
@@ -30,79 +26,23 @@ std::int64_t due_ms(std::uint64_t deadline_in_ms, std::int64_t now_ms);
 // Of all its texts.
 std::size_t bytes_of(const schema::JobSpec& spec);
 
-// kResourceExhausted where the queue is full. All jobs of the batch or none. `client`: for whom they are;
-// `refused`: by index, why a job may not be taken unless its key is known already.
-Result<schema::Submitted> enqueue(Database& db, const std::vector<schema::JobRequest>& jobs,
-                                  const QueueLimits& limits, std::int64_t now_ms,
-                                  std::string_view client = {},
-                                  const std::vector<std::optional<Error>>& refused = {});
-
-struct WorkerName {
-  std::string name;
-  std::string instance;
+// What the daemon knows of a submit beside the request itself.
+struct Intake {
+  std::int64_t now_ms = 0;
+  std::vector<std::optional<Error>> refused =
+      {};                                   // by index: why a job may not be taken unless its key is known
+  std::vector<std::int64_t> delay_ms = {};  // by index: how much later than its arrival its turn is
 };
 
-// Who takes jobs, and with which model: kept with each attempt.
-struct Claimant {
-  WorkerName worker;
-  std::string model;
-  std::string model_digest;
-  std::uint32_t context = 0;      // tokens
-  std::uint64_t cache_bytes = 0;  // 0: not known
+// All jobs of the batch or none. kResourceExhausted where the queue is full; kRefused where a key is known of
+// a job with another content, which is named. A known key gives the first job's id; one that has failed, was
+// cancelled or has expired waits again where `retry_failed` is set, and `requeued` says so.
+struct Enqueued {
+  schema::Submitted reply;
+  std::vector<schema::JobId> requeued;
 };
-
-// The plan that an attempt is to run on, and what decided about it.
-struct PlanChoice {
-  std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
-  std::string why;                    // empty: nobody decided
-};
-// Called inside the claim; must not touch the database.
-using ChoosePlan = std::function<PlanChoice(const QueuedJob&)>;
-
-struct Claimed {
-  schema::Lease lease;
-  schema::JobSpec spec;
-  QueuedJob job;
-  PlanChoice choice;
-};
-
-// Leases one queued job.
-Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant& claimant,
-                                 const PlanChoice& choice, std::int64_t now_ms);
-
-// Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
-// refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
-// by arrival. Expired jobs are left for expire().
-Result<std::vector<Claimed>> claim(Database& db, const Claimant& claimant, std::uint32_t count,
-                                   std::int64_t now_ms, const ChoosePlan& choose = nullptr);
-
-// What became of a job. `accepted` is false where the lease was no longer good; then nothing was changed.
-struct Outcome {
-  bool accepted = false;
-  schema::JobState state = schema::JobState::kQueued;  // now
-  std::optional<Error> error;                          // recorded with the job
-  bool rerun = false;                                  // it was one of another job's (reruns.h)
-};
-
-struct FinishRules {
-  bool fits_elsewhere = false;  // a worker that is connected can run what was too large for this one
-  double canary_share = 0;      // of jobs on plans above 0, those that are wanted again on plan 0
-};
-
-// Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
-// where it fits elsewhere, one that says that this worker is too small; it uses up no attempt. Nor does the
-// first kCorrupt of a plan above 0: a converted layer failed, and the job is put back to run on plan 0.
-Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
-                       const FinishRules& rules = {});
-
-enum class LeaseEnd : std::uint8_t {
-  kLost,       // the worker vanished: a failed attempt
-  kGivenBack,  // the worker left in order, or never got the job: does not count
-};
-
-// Ends a lease without a result: back to the queue, or failed after the last attempt.
-Result<Outcome> release(Database& db, const schema::Lease& lease, LeaseEnd end, const std::string& why,
-                        std::int64_t now_ms);
+Result<Enqueued> enqueue(Database& db, const schema::Submit& submit, const QueueLimits& limits,
+                         const Intake& intake);
 
 // A job that was ended from outside, and the lease that this broke.
 struct Ended {
@@ -117,11 +57,35 @@ struct CancelOutcome {
 
 Result<CancelOutcome> cancel(Database& db, const std::vector<schema::JobId>& ids, std::int64_t now_ms);
 
+struct RequeueOutcome {
+  std::vector<schema::JobId> requeued;  // by this call
+  std::vector<schema::JobId> not_found;
+};
+
+// Jobs that failed, were cancelled or have expired wait again, with all their attempts and without an expiry
+// or a deadline that has passed. All or none: kResourceExhausted where the queue is full.
+Result<RequeueOutcome> requeue(Database& db, const std::vector<schema::JobId>& ids, const QueueLimits& limits,
+                               std::int64_t now_ms);
+
+// Jobs whose time has come may have their turn. True where there are such.
+Result<bool> wake(Database& db, std::int64_t now_ms);
+
 // Moves all times of jobs that have not ended, after the clock that they were read from has jumped by so
-// much: what was to come in a minute still comes in a minute.
+// much: what was promised was time that passes.
 Status shift_open_jobs(Database& db, std::int64_t by_ms);
 
-// Ends the jobs whose deadline has passed.
+// Ends the jobs whose expiry has passed, queued or running; at most 1,000 a call.
 Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms);
+
+// Forgets up to `limit` jobs that ended before a moment, with all that is known of them; their number. Of
+// this state and with this label alone, where they are given.
+Result<std::uint64_t> forget(Database& db, const schema::Purge& which, std::uint32_t limit,
+                             std::int64_t now_ms);
+
+// Gives pages that nothing uses back to the disk, some MiB a call; the file shrinks with the next checkpoint.
+Status give_back_pages(Database& db);
+
+// The database's pages in use, in bytes.
+Result<std::int64_t> bytes_used(Database& db);
 
 }  // namespace dslad::daemon

@@ -26,6 +26,16 @@ Status apply(Database& db, const schema::Migration& migration) {
 
 }  // namespace
 
+Status make_shrinkable(Database& db) {
+  constexpr std::int64_t kIncremental = 2;
+  {
+    Query query(db, "PRAGMA auto_vacuum");
+    const std::int64_t now = query.next() ? query.integer(0) : 0;
+    if (!query.status() || now == kIncremental) return query.status();
+  }
+  return db.exec("PRAGMA auto_vacuum = INCREMENTAL; VACUUM;");
+}
+
 Status migrate(Database& db) {
   const Result<std::int64_t> version = user_version(db);
   if (!version) return version.error();

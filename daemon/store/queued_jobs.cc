@@ -8,7 +8,7 @@ namespace {
 // The columns of read_queued, in its order.
 #define DSLAD_QUEUED_ROW                                                                               \
   "id, client, model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
-  "bytes, questions, max_tokens, needs_context, needs_cache_bytes"
+  "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect"
 
 QueuedJob read_queued(const Query& row) {
   QueuedJob job;
@@ -27,14 +27,15 @@ QueuedJob read_queued(const Query& row) {
   job.max_tokens = static_cast<std::uint32_t>(row.integer(12));
   job.needs_context = static_cast<std::uint32_t>(row.integer(13));
   job.needs_cache_bytes = static_cast<std::uint64_t>(row.integer(14));
+  job.suspect = row.integer(15) != 0;
   return job;
 }
 
 // The head of one model's queue; the index jobs_queue has it in this order.
-#define DSLAD_QUEUE_OF(model)                                                                         \
-  "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW                                                           \
-  " FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND model = " model                         \
-  " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 " \
+#define DSLAD_QUEUE_OF(model)                                                                           \
+  "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW                                                             \
+  " FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND not_before_ms IS NULL AND model = " model \
+  " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 "   \
   "ORDER BY priority DESC, due_ms, id LIMIT ?6) "
 
 // What a worker has, or more than any job needs where it does not say.

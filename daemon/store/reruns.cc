@@ -4,20 +4,13 @@
 
 #include "daemon/store/agreement.h"
 #include "daemon/store/job_reads.h"
+#include "daemon/store/share.h"
+#include "daemon/store/transitions.h"
 
 namespace dslad::daemon {
 namespace {
 
 using schema::JobId;
-
-// Even over ids that follow each other, and the same whenever it is asked (splitmix64's finisher).
-double share_of(JobId id) {
-  auto bits = static_cast<std::uint64_t>(id) + 0x9e3779b97f4a7c15u;
-  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
-  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
-  bits ^= bits >> 31;
-  return static_cast<double>(bits >> 11) * 0x1.0p-53;
-}
 
 // What is known of a job that has been answered.
 struct Answered {
@@ -136,10 +129,14 @@ Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claiman
   if (!next) return next.error();
   if (!*next) return std::optional<Claimed>();
   PlanChoice choice{0, "run again on plan 0: nothing else was to be done"};
+  Result<schema::JobSpec> spec = read_spec(db, **next);
+  if (!spec && spec.error().code == ErrorCode::kUnavailable) return spec.error();
+  if (!spec) {  // nobody waits for it: it just ends
+    const Status ended = move_job(db, **next, {schema::JobState::kFailed, false, spec.error()}, now_ms);
+    return ended ? Result<std::optional<Claimed>>(std::nullopt) : ended.error();
+  }
   const Result<schema::Lease> lease = open_lease(db, **next, claimant, choice, now_ms);
   if (!lease) return lease.error();
-  Result<schema::JobSpec> spec = read_spec(db, **next);
-  if (!spec) return spec.error();
   Result<QueuedJob> job = read_size(db, **next);
   if (!job) return job.error();
   return std::optional<Claimed>(

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "daemon/store/job_writes.h"
+#include "daemon/store/leases.h"
 #include "daemon/store/sqlite.h"
 #include "schema/reports.h"
 

@@ -26,6 +26,7 @@ ErrorCode code_of(int sqlite_code) {
 }
 
 constexpr const char* kSettings =
+    "PRAGMA auto_vacuum = INCREMENTAL;"  // of a file that is new: what is forgotten gives its room back
     "PRAGMA journal_mode = WAL;"
     "PRAGMA synchronous = FULL;"
     "PRAGMA foreign_keys = ON;"
@@ -50,6 +51,19 @@ Result<Database> Database::open(const std::filesystem::path& file, int busy_time
   if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
   sqlite3_busy_timeout(connection, busy_timeout_ms);
   if (Status status = db.exec(kSettings); !status) return status.error().with_context(file.string());
+  return db;
+}
+
+Result<Database> Database::open_to_read(const std::filesystem::path& file, int busy_timeout_ms) {
+  sqlite3* connection = nullptr;
+  const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int code = sqlite3_open_v2(file.c_str(), &connection, flags, nullptr);
+  Database db(connection, busy_timeout_ms);
+  if (connection == nullptr) return Error{ErrorCode::kUnavailable, "SQLite has no memory"};
+  if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
+  sqlite3_busy_timeout(connection, busy_timeout_ms);
+  if (Status status = db.exec("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;"); !status)
+    return status.error().with_context(file.string());
   return db;
 }
 

@@ -27,6 +27,9 @@ class Database {
   // Errors: kUnavailable where the file cannot be opened or is locked, kCorrupt where it is no database.
   static Result<Database> open(const std::filesystem::path& file, int busy_timeout_ms);
 
+  // A connection to an existing file that only reads, beside one that writes. Errors as open().
+  static Result<Database> open_to_read(const std::filesystem::path& file, int busy_timeout_ms);
+
   // Runs statements that yield no rows of interest. Not cached; for BEGIN, PRAGMA and migrations.
   Status exec(const char* sql);
 

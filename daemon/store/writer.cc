@@ -24,11 +24,11 @@ Writer::~Writer() {
   join();
 }
 
-void Writer::post(std::unique_ptr<Task> task) {
+void Writer::post(std::unique_ptr<Work> work) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_bytes_ += task->bytes();
-    waiting_.push_back(std::move(task));
+    waiting_bytes_ += work->bytes();
+    waiting_.push_back(std::move(work));
   }
   posted_.notify_one();
 }
@@ -40,7 +40,7 @@ void Writer::finish_ready() {
     ended.swap(ended_);
   }
   for (Ended& one : ended) {
-    for (const std::unique_ptr<Task>& task : one.batch) task->finish(one.committed);
+    for (const std::unique_ptr<Work>& work : one.batch) work->finish(one.committed);
   }
 }
 
@@ -88,7 +88,7 @@ Writer::Batch Writer::wait_for_batch() {
   const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
   Batch batch(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
   waiting_.erase(waiting_.begin(), end);
-  for (const std::unique_ptr<Task>& task : batch) waiting_bytes_ -= task->bytes();
+  for (const std::unique_ptr<Work>& work : batch) waiting_bytes_ -= work->bytes();
   return batch;
 }
 
@@ -104,8 +104,8 @@ void Writer::gather(std::unique_lock<std::mutex>& lock) {
 Status Writer::run_batch(Batch& batch) {
   const auto start = std::chrono::steady_clock::now();
   Status status = db_.run("BEGIN IMMEDIATE");
-  for (const std::unique_ptr<Task>& task : batch) {
-    if (status) status = run_task(*task);
+  for (const std::unique_ptr<Work>& work : batch) {
+    if (status) status = run_work(*work);
   }
   if (status) status = db_.run("COMMIT");
   if (db_.in_transaction()) {
@@ -118,16 +118,16 @@ Status Writer::run_batch(Batch& batch) {
   return status;
 }
 
-// An error here is the transaction's; one of the task alone is undone and kept by the task for its finish().
-Status Writer::run_task(Task& task) {
-  if (Status status = db_.run("SAVEPOINT task"); !status) return status;
-  const Status outcome = task.run(db_);
+// An error here is the transaction's; one of the work alone is undone and kept by it for its finish().
+Status Writer::run_work(Work& work) {
+  if (Status status = db_.run("SAVEPOINT work"); !status) return status;
+  const Status outcome = work.run(db_);
   if (!db_.in_transaction())
     return outcome ? Status(Error{ErrorCode::kInternal, "the transaction ended"}) : outcome;
   if (!outcome) {
-    if (Status status = db_.run("ROLLBACK TO task"); !status) return status;
+    if (Status status = db_.run("ROLLBACK TO work"); !status) return status;
   }
-  return db_.run("RELEASE task");
+  return db_.run("RELEASE work");
 }
 
 void Writer::hand_over(Batch batch, Status committed) {

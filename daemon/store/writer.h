@@ -1,9 +1,9 @@
 // The thread that owns the database. Group commit: whatever was posted while a commit was running goes into
-// the next transaction, each task in a savepoint of its own, so that many clients share one fsync.
+// the next transaction, each piece of work in a savepoint of its own, so that many clients share one fsync.
 //
 // Thread safety: everything is called from the one thread that owns the sockets, except that `wake` is called
-// from the writer's thread. Nothing is acknowledged (Task::finish) before its COMMIT has returned; when a
-// transaction fails (disk full, I/O error) all its tasks finish with that error and none has left a trace.
+// from the writer's thread. Nothing is acknowledged (Work::finish) before its COMMIT has returned; when a
+// transaction fails (disk full, I/O error) all its work finishes with that error and none has left a trace.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "daemon/store/queue.h"
+#include "daemon/store/executor.h"
 
 namespace dslad::daemon {
 
@@ -28,28 +28,28 @@ struct WriterStats {
   std::uint64_t checkpoints = 0;  // WAL files truncated
 };
 
-class Writer final : public Queue {
+class Writer final : public Executor {
  public:
   // `wake` must be cheap and safe to call from another thread: it makes the owner call finish_ready() soon.
   Writer(Database db, std::function<void()> wake);
-  ~Writer() override;  // as stop(), without finishing tasks
+  ~Writer() override;  // as stop(), without finishing work
 
-  using Queue::post;
-  void post(std::unique_ptr<Task> task) override;
+  using Executor::post;
+  void post(std::unique_ptr<Work> work) override;
 
-  // Calls `finish` of every task whose transaction has ended.
+  // Calls `finish` of all work whose transaction has ended.
   void finish_ready();
 
   // True while so much is waiting that no further requests should be read.
   [[nodiscard]] bool is_full() const;
 
-  // Runs what was posted, moves the WAL into the database, ends the thread, finishes all tasks. Idempotent.
+  // Runs what was posted, moves the WAL into the database, ends the thread, finishes all work. Idempotent.
   void stop();
 
   [[nodiscard]] WriterStats stats() const;
 
  private:
-  using Batch = std::vector<std::unique_ptr<Task>>;
+  using Batch = std::vector<std::unique_ptr<Work>>;
   struct Ended {
     Batch batch;
     Status committed;
@@ -59,7 +59,7 @@ class Writer final : public Queue {
   Batch wait_for_batch();
   void gather(std::unique_lock<std::mutex>& lock);
   Status run_batch(Batch& batch);
-  Status run_task(Task& task);
+  Status run_work(Work& work);
   void hand_over(Batch batch, Status committed);
   void checkpoint_if_due();
   [[nodiscard]] bool is_stopping() const;

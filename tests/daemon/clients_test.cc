@@ -33,7 +33,7 @@ class ClientsTest : public test::DispatcherTest {
   }
 
   QueueLimits limits_;
-  Clients clients_{{clock_, queue_, outbox_, dispatcher_, feed_,
+  Clients clients_{{clock_, store_, store_, outbox_, dispatcher_, feed_,
                     [] {
                       return Clients::Counters{{"commits", 3}};
                     },
@@ -52,14 +52,14 @@ TEST_F(ClientsTest, SubmittedJobIsListedAndGivenOut) {
 TEST_F(ClientsTest, SubmitCountsTowardBackPressureByAllOfItsTexts) {
   const std::string text(1'000, 'x');
   ask(schema::Submit{{test::summarize(text)}});
-  EXPECT_GE(queue_.posted_bytes(), text.size());
-  const std::size_t before = queue_.posted_bytes();
+  EXPECT_GE(store_.posted_bytes(), text.size());
+  const std::size_t before = store_.posted_bytes();
   ask(schema::Submit{{test::qa({text, text}), test::qa({text})}});
-  EXPECT_GE(queue_.posted_bytes(), before + 3 * text.size());
+  EXPECT_GE(store_.posted_bytes(), before + 3 * text.size());
 }
 
 TEST_F(ClientsTest, SubmitIsNotAcknowledgedWhenItsCommitFails) {
-  queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
+  store_.fail_next({ErrorCode::kUnavailable, "disk full"});
   ask(schema::Submit{{test::summarize()}});
   EXPECT_TRUE(outbox_.take<schema::Submitted>("client").empty());
   EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kUnavailable);

@@ -29,7 +29,7 @@ class DispatcherTest : public testing::Test {
   }
 
   schema::JobId submit(const schema::JobRequest& job = summarize()) {
-    const schema::Submitted reply = must(enqueue(db_, {job}, {}, clock_.wall_ms()));
+    const schema::Submitted reply = must(enqueue_jobs(db_, {job}, {}, clock_.wall_ms()));
     dispatcher_.jobs_queued();
     return reply.ids.at(0);
   }
@@ -68,12 +68,12 @@ class DispatcherTest : public testing::Test {
       .lease_ms = 2'000, .heartbeat_ms = 500, .plan_timeout_ms = 5'000, .policy = by_hand()};
   TempDir folder_;
   Database db_ = open_database(folder_.path() / "dslad.db");
-  InlineQueue queue_{db_};
+  InlineExecutor store_{db_};
   FakeClock clock_;
   FakeOutbox outbox_;
   RecordedFeed events_;
   Feed feed_{clock_};
-  Dispatcher dispatcher_{config_, clock_, queue_, outbox_, feed_};
+  Dispatcher dispatcher_{config_, clock_, store_, outbox_, feed_};
 };
 
 }  // namespace dslad::daemon::test

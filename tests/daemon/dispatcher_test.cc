@@ -124,7 +124,7 @@ TEST_F(Dispatch, ShortQueueSpreadsOverWorkers) {
   connect("b", 8);
   connect("c", 8);
   const std::vector<schema::JobRequest> batch(5, test::summarize());
-  test::must(enqueue(db_, batch, {}, clock_.wall_ms()));
+  test::must(test::enqueue_jobs(db_, batch, {}, clock_.wall_ms()));
   dispatcher_.jobs_queued();
   EXPECT_EQ(assigned("a").size(), 1U);
   EXPECT_EQ(assigned("b").size(), 2U);
@@ -145,7 +145,7 @@ TEST_F(Dispatch, ResultIsAcknowledgedAndTold) {
 TEST_F(Dispatch, ResultIsKeptWhileTheDiskIsFullAndStoredOnceHoweverOftenSaid) {
   connect("w");
   const JobId id = submit();
-  queue_.fail_next({ErrorCode::kUnavailable, "disk full"});
+  store_.fail_next({ErrorCode::kUnavailable, "disk full"});
   dispatcher_.on_result("w", test::success({id, 1}));
   dispatcher_.on_result("w", test::success({id, 1}));
   EXPECT_TRUE(outbox_.take<schema::ResultAck>("w").empty());
@@ -167,7 +167,7 @@ TEST_F(Dispatch, HelloOverTheSameConnectionIsNoNewWorker) {
 }
 
 TEST_F(Dispatch, PlansThatAreSaidWhileTheHelloIsBeingRecordedAreRecordedToo) {
-  queue_.fail_next(Error{ErrorCode::kUnavailable, "disk full"});
+  store_.fail_next(Error{ErrorCode::kUnavailable, "disk full"});
   connect("w");
   schema::PlanTable table;
   table.edition = "e2";
@@ -299,7 +299,7 @@ TEST_F(Dispatch, AssignmentThatGotLostReturnsWithTheNextHello) {
   const JobId id = submit();
   assigned("w");
   connect("w");  // it holds nothing: the assignment never arrived
-  EXPECT_THAT(assigned("w"), testing::ElementsAre(Lease{id, 2}));
+  EXPECT_THAT(assigned("w"), testing::ElementsAre(Lease{id, 1}));
 }
 
 TEST_F(Dispatch, WorkerThatCannotBeReachedGetsNothingMore) {
@@ -350,7 +350,7 @@ TEST_F(Dispatch, JobPastItsDeadlineExpiresAndItsWorkerIsTold) {
 TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
   connect("w");
   const JobId back = submit();
-  Dispatcher restarted(config_, clock_, queue_, outbox_, feed_);
+  Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
   restarted.expect_back(test::must(held_leases(db_)));
   schema::Hello again = hello("w", "w");
   again.leases = {{back, 1}};
@@ -363,7 +363,7 @@ TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
 TEST_F(Dispatch, LeasesOfBeforeARestartEndWhereTheWorkerStaysAway) {
   connect("w");
   const JobId id = submit();
-  Dispatcher restarted(config_, clock_, queue_, outbox_, feed_);
+  Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
   restarted.expect_back(test::must(held_leases(db_)));
   restarted.tick();
   EXPECT_EQ(state(id), JobState::kRunning);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -38,6 +39,20 @@ class FakeOutbox final : public Outbox {
 
   void lose(const std::string& peer) { gone_.insert(peer); }
 
+  [[nodiscard]] bool gone(const std::string& peer) const override { return gone_.contains(peer); }
+
+  // The peer reads nothing of what it is sent: so many bytes lie there.
+  void leave_unread(const std::string& peer, std::size_t bytes) { unread_[peer] = bytes; }
+  [[nodiscard]] std::size_t unsent(const std::string& peer) const override {
+    const auto found = unread_.find(peer);
+    return found == unread_.end() ? 0 : found->second;
+  }
+  [[nodiscard]] std::size_t unsent() const override {
+    std::size_t bytes = 0;
+    for (const auto& [peer, unread] : unread_) bytes += unread;
+    return bytes;
+  }
+
   // What was sent to the peer of this kind; it is taken out.
   template <typename Message>
   std::vector<Message> take(const std::string& peer) {
@@ -55,6 +70,7 @@ class FakeOutbox final : public Outbox {
  private:
   std::vector<std::pair<std::string, schema::Envelope>> sent_;
   std::set<std::string> gone_;
+  std::map<std::string, std::size_t> unread_;
 };
 
 class RecordedFeed final : public EventSink {

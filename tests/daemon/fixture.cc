@@ -28,25 +28,33 @@ std::string query_text(Database& db, const char* sql) {
   return text;
 }
 
-void InlineQueue::post(std::unique_ptr<Task> task) {
-  posted_bytes_ += task->bytes();
-  waiting_.push_back(std::move(task));
+void InlineExecutor::post(std::unique_ptr<Work> work) {
+  posted_bytes_ += work->bytes();
+  waiting_.push_back(std::move(work));
   if (running_) return;
   running_ = true;
   while (!waiting_.empty()) {
-    const std::unique_ptr<Task> next = std::move(waiting_.front());
+    const std::unique_ptr<Work> next = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
     run(*next);
   }
   running_ = false;
 }
 
-void InlineQueue::run(Task& task) {
+void InlineExecutor::run(Work& work) {
   must(db_.exec("BEGIN IMMEDIATE"));
-  const bool commit = task.run(db_).ok() && !failure_;
+  const bool commit = work.run(db_).ok() && !failure_;
   must(db_.exec(commit ? "COMMIT" : "ROLLBACK"));
   const Status committed = failure_ ? Status(*std::exchange(failure_, std::nullopt)) : ok_status();
-  task.finish(committed);
+  work.finish(committed);
+}
+
+Result<schema::Submitted> enqueue_jobs(Database& db, const std::vector<schema::JobRequest>& jobs,
+                                       const QueueLimits& limits, std::int64_t now_ms,
+                                       const std::string& client) {
+  Result<Enqueued> enqueued = enqueue(db, schema::Submit{jobs, client}, limits, Intake{now_ms});
+  if (!enqueued) return enqueued.error();
+  return std::move(enqueued->reply);
 }
 
 schema::JobRequest summarize(const std::string& document) {

@@ -1,4 +1,4 @@
-// What the daemon's tests share: a folder that goes away, an opened store, a queue that runs tasks at once,
+// What the daemon's tests share: a folder that goes away, an opened store, an executor that works at once,
 // and short ways to make requests.
 #pragma once
 
@@ -7,9 +7,10 @@
 #include <string>
 #include <utility>
 
+#include "daemon/store/executor.h"
 #include "daemon/store/job_writes.h"
+#include "daemon/store/leases.h"
 #include "daemon/store/migrate.h"
-#include "daemon/store/queue.h"
 #include "daemon/store/sqlite.h"
 
 namespace dslad::daemon::test {
@@ -41,25 +42,30 @@ Database open_database(const std::filesystem::path& file);
 // The first column of the first row, as text.
 std::string query_text(Database& db, const char* sql);
 
-// Runs each task in a transaction of its own, within post(); a task posted by a `finish` waits for its turn.
-class InlineQueue final : public Queue {
+// Runs all work in transactions of their own, within post(); work posted by a `finish` waits for its turn.
+class InlineExecutor final : public Executor {
  public:
-  explicit InlineQueue(Database& db) : db_(db) {}
-  using Queue::post;
-  void post(std::unique_ptr<Task> task) override;
+  explicit InlineExecutor(Database& db) : db_(db) {}
+  using Executor::post;
+  void post(std::unique_ptr<Work> work) override;
 
   void fail_next(Error error) { failure_ = std::move(error); }              // the next transaction's commit
-  [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the tasks say, all together
+  [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the work says, all together
 
  private:
-  void run(Task& task);
+  void run(Work& work);
 
   Database& db_;
-  std::vector<std::unique_ptr<Task>> waiting_;
+  std::vector<std::unique_ptr<Work>> waiting_;
   bool running_ = false;
   std::size_t posted_bytes_ = 0;
   std::optional<Error> failure_;
 };
+
+// A submit of these jobs, straight into the database.
+Result<schema::Submitted> enqueue_jobs(Database& db, const std::vector<schema::JobRequest>& jobs,
+                                       const QueueLimits& limits, std::int64_t now_ms,
+                                       const std::string& client = {});
 
 schema::JobRequest summarize(const std::string& document = "a document");
 schema::JobRequest qa(const std::vector<std::string>& questions);

@@ -3,6 +3,7 @@
 
 #include "daemon/policy/announced.h"
 #include "daemon/store/policy_log.h"
+#include "daemon/store/settings.h"
 #include "tests/daemon/dispatcher_fixture.h"
 
 namespace dslad::daemon {
@@ -62,7 +63,7 @@ class Policing : public test::DispatcherTest {
   // So many jobs in one go.
   std::vector<JobId> submit_many(int count) {
     const std::vector<schema::JobRequest> jobs(static_cast<std::size_t>(count), document());
-    const schema::Submitted reply = test::must(enqueue(db_, jobs, {}, clock_.wall_ms(), "ada"));
+    const schema::Submitted reply = test::must(test::enqueue_jobs(db_, jobs, {}, clock_.wall_ms(), "ada"));
     dispatcher_.jobs_queued();
     return reply.ids;
   }
@@ -239,7 +240,7 @@ TEST_F(Policing, SettingsSurviveARestartAndNonsenseIsPassedOver) {
   set(request);
   std::map<std::string, std::string> stored = test::must(read_settings(db_));
   stored["target_drain_ms"] = "soon";
-  Dispatcher next{config_, clock_, queue_, outbox_, feed_};
+  Dispatcher next{config_, clock_, store_, outbox_, feed_};
   next.restore_policy(stored);
   EXPECT_EQ(next.planner().settings().kind, PolicyKind::kStatic);
   EXPECT_EQ(next.planner().settings().static_plan, 2U);
@@ -325,7 +326,7 @@ TEST_F(Policing, WhatWorkersDidBeforeARestartIsRecalled) {
       dispatcher_.on_result("host:1:cpu", result);
     }
   }
-  Dispatcher next{config_, clock_, queue_, outbox_, feed_};
+  Dispatcher next{config_, clock_, store_, outbox_, feed_};
   const auto jobs_after = [&](const std::string& name, const std::string& edition) {
     schema::Hello message = hello(name, name, 4);
     message.edition = edition;

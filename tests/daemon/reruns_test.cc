@@ -36,8 +36,8 @@ class Reruns : public ::testing::Test {
 
   // A job that has been answered; by default on plan 2.
   JobId answered(const schema::JobRequest& job, std::uint32_t plan = 2, double canary_share = 0) {
-    const JobId id = must(enqueue(db_, {job}, {}, now_ms_)).ids.at(0);
-    const std::vector<Claimed> claimed = must(claim(db_, claimant_, 1, now_ms_));
+    const JobId id = must(test::enqueue_jobs(db_, {job}, {}, now_ms_)).ids.at(0);
+    const std::vector<Claimed> claimed = must(claim(db_, claimant_, 1, now_ms_)).jobs;
     EXPECT_EQ(claimed.at(0).lease.job, id);
     EXPECT_TRUE(must(finish(db_, result(claimed[0].lease, "red box", plan), now_ms_, {false, canary_share}))
                     .accepted);
@@ -131,7 +131,7 @@ TEST_F(Reruns, GivenBackOnesAreTakenAgainAndFailedOnesAreNot) {
   answered(question(true));
   const Lease first = take()->lease;
   EXPECT_TRUE(must(release(db_, first, LeaseEnd::kGivenBack, "jobs have come", now_ms_)).rerun);
-  EXPECT_TRUE(must(claim(db_, claimant_, 9, now_ms_)).empty()) << "it is no user's job";
+  EXPECT_TRUE(must(claim(db_, claimant_, 9, now_ms_)).jobs.empty()) << "it is no user's job";
   const Lease second = take()->lease;
   EXPECT_EQ(second.job, first.job);
   EXPECT_EQ(must(finish(db_, test::failure(second, ErrorCode::kResourceExhausted), now_ms_)).state,

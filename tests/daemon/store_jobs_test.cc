@@ -16,9 +16,9 @@ using test::must;
 class StoreJobs : public ::testing::Test {
  protected:
   JobId submit(const schema::JobRequest& job) {
-    return must(enqueue(db_, {job}, limits_, now_ms_)).ids.at(0);
+    return must(test::enqueue_jobs(db_, {job}, limits_, now_ms_)).ids.at(0);
   }
-  std::vector<Claimed> take(std::uint32_t count) { return must(claim(db_, claimant_, count, now_ms_)); }
+  std::vector<Claimed> take(std::uint32_t count) { return must(claim(db_, claimant_, count, now_ms_)).jobs; }
   Lease take_one() { return take(1).at(0).lease; }
   schema::JobInfo info(JobId id) { return must(read_info(db_, id)); }
 
@@ -87,7 +87,7 @@ TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {
   schema::JobRequest job = test::qa({"Who?", "When?"});
   job.terms.min_quality = 0.95;
   job.terms.max_plan = 3;
-  must(enqueue(db_, {job}, limits_, now_ms_, "ada"));
+  must(test::enqueue_jobs(db_, {job}, limits_, now_ms_, "ada"));
   const ChoosePlan choose = [](const QueuedJob& queued) {
     EXPECT_EQ(queued.client, "ada");
     EXPECT_EQ(queued.min_quality, 0.95);
@@ -95,7 +95,7 @@ TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {
     EXPECT_EQ(queued.questions, 2U);
     return PlanChoice{2, "the queue is long"};
   };
-  const std::vector<Claimed> claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
+  const std::vector<Claimed> claimed = must(claim(db_, claimant_, 1, now_ms_, choose)).jobs;
   EXPECT_EQ(claimed.at(0).choice.plan, 2U);
   EXPECT_EQ(claimed.at(0).job.bytes, bytes_of(job.spec));
   EXPECT_EQ(must(read_result(db_, claimed[0].lease.job)).metrics.why, "the queue is long");
@@ -117,8 +117,8 @@ TEST_F(StoreJobs, ClaimCarriesTheWholeRequest) {
 TEST_F(StoreJobs, IdempotencyKeyReturnsTheFirstJob) {
   schema::JobRequest job = test::summarize();
   job.idempotency_key = "once";
-  const schema::Submitted first = must(enqueue(db_, {job, job}, limits_, now_ms_));
-  const schema::Submitted again = must(enqueue(db_, {test::summarize(), job}, limits_, now_ms_));
+  const schema::Submitted first = must(test::enqueue_jobs(db_, {job, job}, limits_, now_ms_));
+  const schema::Submitted again = must(test::enqueue_jobs(db_, {test::summarize(), job}, limits_, now_ms_));
   EXPECT_EQ(first.ids[0], first.ids[1]);
   EXPECT_THAT(first.duplicates, testing::ElementsAre(false, true));
   EXPECT_EQ(again.ids[1], first.ids[0]);
@@ -130,7 +130,7 @@ TEST_F(StoreJobs, FullQueueRefusesTheWholeBatch) {
   limits_.max_queued = 2;
   submit(test::summarize());
   const Result<schema::Submitted> reply =
-      enqueue(db_, {test::summarize(), test::summarize()}, limits_, now_ms_);
+      test::enqueue_jobs(db_, {test::summarize(), test::summarize()}, limits_, now_ms_);
   ASSERT_FALSE(reply.ok());
   EXPECT_EQ(reply.error().code, ErrorCode::kResourceExhausted);
   EXPECT_EQ(must(count_jobs(db_))["queued"], 1U);
@@ -141,11 +141,11 @@ TEST_F(StoreJobs, FullQueueStillKnowsWhatItHolds) {
   schema::JobRequest one = test::summarize(), other = test::summarize();
   one.idempotency_key = "one";
   other.idempotency_key = "other";
-  const schema::Submitted first = must(enqueue(db_, {one, other}, limits_, now_ms_));
-  const schema::Submitted again = must(enqueue(db_, {one, other}, limits_, now_ms_));
+  const schema::Submitted first = must(test::enqueue_jobs(db_, {one, other}, limits_, now_ms_));
+  const schema::Submitted again = must(test::enqueue_jobs(db_, {one, other}, limits_, now_ms_));
   EXPECT_EQ(again.ids, first.ids);
   EXPECT_THAT(again.duplicates, testing::ElementsAre(true, true));
-  EXPECT_FALSE(enqueue(db_, {one, test::summarize()}, limits_, now_ms_).ok());
+  EXPECT_FALSE(test::enqueue_jobs(db_, {one, test::summarize()}, limits_, now_ms_).ok());
   EXPECT_EQ(must(count_jobs(db_))["queued"], 2U);
 }
 

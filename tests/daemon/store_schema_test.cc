@@ -161,9 +161,9 @@ TEST_F(StoreSchema, CheckpointEmptiesTheLogUnlessAReaderIsInTheWay) {
   const std::filesystem::path wal = folder_.path() / "dslad.db-wal";
   Database reader = test::open_database(folder_.path() / "dslad.db");
   must(reader.exec("BEGIN; SELECT count(*) FROM jobs"));
-  must(enqueue(db_, {test::summarize()}, {}, 1));
+  must(test::enqueue_jobs(db_, {test::summarize()}, {}, 1));
   EXPECT_EQ(db_.checkpoint().error().code, ErrorCode::kUnavailable);
-  must(enqueue(db_, {test::summarize()}, {}, 1));  // the writer goes on
+  must(test::enqueue_jobs(db_, {test::summarize()}, {}, 1));  // the writer goes on
   must(reader.exec("COMMIT"));
   EXPECT_TRUE(db_.checkpoint().ok());
   EXPECT_EQ(std::filesystem::file_size(wal), 0U);

@@ -17,7 +17,7 @@ class WriterTest : public ::testing::Test {
  protected:
   // Posts an enqueue; its outcome is appended to replies_.
   void submit(const schema::JobRequest& job) {
-    writer_.post<Submitted>([this, job](Database& db) { return enqueue(db, {job}, limits_, 1); },
+    writer_.post<Submitted>([this, job](Database& db) { return test::enqueue_jobs(db, {job}, limits_, 1); },
                             [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
   }
 
@@ -88,7 +88,7 @@ TEST_F(WriterTest, FailedTaskLeavesNoTraceAndOthersCommit) {
   submit(test::summarize());
   writer_.post<Submitted>(
       [this](Database& db) -> Result<Submitted> {
-        must(enqueue(db, {test::summarize(), test::summarize()}, limits_, 1));
+        must(test::enqueue_jobs(db, {test::summarize(), test::summarize()}, limits_, 1));
         return Error{ErrorCode::kRefused, "changed my mind"};
       },
       [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });

@@ -20,7 +20,7 @@ class DiskFull(SystemTest):
         self.addCleanup(lambda: (self.finish_processes(), subprocess.run(["umount", str(self.state_dir)], check=True)))
 
     def test_submits_are_refused_while_the_disk_is_full_and_taken_again_afterwards(self):
-        self.start_daemon()
+        daemon = self.start_daemon()
         acknowledged = []
         with self.peer() as client:
             with self.assertRaises(wire.Refusal) as refusal:
@@ -29,6 +29,11 @@ class DiskFull(SystemTest):
             self.assertIn(refusal.exception.code, (wire.UNAVAILABLE, wire.RESOURCE_EXHAUSTED))
             self.assertRegex(refusal.exception.message, "disk|space|full")
             client.request("ping")
+            for job in acknowledged:  # what is there can be read, and seen to be read
+                self.assertEqual("queued", client.job(job)["state"])
+            self.assertEqual(len(acknowledged), client.request("status")["jobs"]["queued"])
+            self.assertEqual(len(acknowledged), len(client.request("list")["jobs"]))
+            self.assertIn("jobs cannot be stored", daemon.text())
             subprocess.run(["mount", "-o", "remount,size=64m", str(self.state_dir)], check=True)
 
             def taken():

@@ -45,8 +45,12 @@ class Order(QueueTest):
 class Idempotency(QueueTest):
     def test_a_repeated_key_returns_the_first_job_even_after_it_has_ended(self):
         first = self.client.request("submit", {"jobs": [generate(idempotency_key="k")]})
-        again = self.client.request("submit", {"jobs": [generate("other text", idempotency_key="k")]})
+        again = self.client.request("submit", {"jobs": [generate(idempotency_key="k")]})
         self.assertEqual((first["ids"], [False], [True]), (again["ids"], first["duplicates"], again["duplicates"]))
+        with self.assertRaises(wire.Refusal) as refusal:
+            self.client.submit(generate("other text", idempotency_key="k"))
+        self.assertEqual(wire.REFUSED, refusal.exception.code)
+        self.assertIn(f"job {first['ids'][0]}, whose prompt is another", refusal.exception.message)
         worker = self.worker()
         worker.finish(worker.take_job())
         self.assertEqual(first["ids"], self.client.submit(generate(idempotency_key="k")))

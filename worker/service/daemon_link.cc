@@ -121,7 +121,6 @@ class DaemonLink::Loop {
     const auto now = Clock::now();
     if (now < next_beat_) return;
     if (state_.welcomed && now - last_heard_ > milliseconds{lease_ms_}) {
-      // Nothing wrong where there was nothing to say: heartbeats are not answered.
       spdlog::debug("the daemon has been silent for {} ms; saying hello again", lease_ms_);
       state_.welcomed = false;
     }
@@ -188,6 +187,7 @@ class DaemonLink::Loop {
     if (kind == schema::ChangePlan::kKind) return on<schema::ChangePlan>(envelope);
     if (kind == schema::Drain::kKind) return on<schema::Drain>(envelope);
     if (kind == schema::IdleWork::kKind) return on<schema::IdleWork>(envelope);
+    if (kind == schema::HeartbeatAck::kKind) return ok_status();  // it was heard: that is all that it says
     if (kind == schema::ErrorReply::kKind) return schema::decode_reply<schema::Welcome>(envelope).error();
     return Error{ErrorCode::kInvalidArgument, fmt::format("unknown kind '{}'", kind)};
   }
@@ -397,10 +397,10 @@ std::size_t DaemonLink::unacknowledged() const {
                                                 [](const auto& held) { return held.result.has_value(); }));
 }
 
-void DaemonLink::leave(const std::string& reason) {
+void DaemonLink::leave(const std::string& reason, const std::optional<Error>& error) {
   {
     const std::lock_guard lock(state_->mutex);
-    state_->outbox.push_back(schema::encode(schema::Goodbye{reason}));
+    state_->outbox.push_back(schema::encode(schema::Goodbye{reason, error}));
     state_->leaving = true;
   }
   state_->wake();

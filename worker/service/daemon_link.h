@@ -51,8 +51,9 @@ class DaemonLink {
   [[nodiscard]] bool welcomed() const;               // the daemon has answered the last hello
   [[nodiscard]] std::size_t unacknowledged() const;  // results that the daemon may not have yet
 
-  // Gives all leases back and ends the thread. REQUIRES: the last call on this link.
-  void leave(const std::string& reason);
+  // Gives all leases back and ends the thread; `error`: the engine has failed, perhaps by one of the jobs
+  // that had begun. REQUIRES: the last call on this link.
+  void leave(const std::string& reason, const std::optional<Error>& error = std::nullopt);
 
  private:
   struct State;

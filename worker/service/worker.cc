@@ -53,8 +53,8 @@ Status Worker::run() {
     report_room();
     if (idle_) mind_idle_work();
     const auto stepped = engine_->step(*this);
-    if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"));
-    if (broken_) return leave_broken(*broken_);
+    if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"), true);
+    if (broken_) return leave_broken(*broken_, false);  // the jobs have failed one by one
     idle = !*stepped;
     report(idle);
   }
@@ -63,9 +63,10 @@ Status Worker::run() {
   return ok_status();
 }
 
-Status Worker::leave_broken(const Error& error) {
+Status Worker::leave_broken(const Error& error, bool blame) {
+  report_room();  // which jobs had begun
   spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
-  link_->leave(error.message);
+  link_->leave(error.message, blame ? std::optional(error) : std::nullopt);
   return error;
 }
 

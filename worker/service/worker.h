@@ -76,7 +76,8 @@ class Worker : private EngineSink {
   void withdraw(const Plan& plan, const Error& error);
   // A job failed on plan 0: after some in a row, the worker has no use.
   void doubt_weights(schema::JobId job, const Error& error);
-  Status leave_broken(const Error& error);
+  // `blame`: a job that the engine worked on may have broken it.
+  Status leave_broken(const Error& error, bool blame);
   // Tells the daemon which jobs have begun since the last call, and what room there is where it changed.
   void report_room();
   void replace_chain(LoadedChain chain);

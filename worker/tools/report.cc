@@ -25,7 +25,8 @@ std::vector<nlohmann::json> read_log(const std::filesystem::path& path) {
 
 int report(const ReportArguments& arguments) {
   std::filesystem::path dir = arguments.chain;
-  if (std::filesystem::exists(chain_folder(dir) / "chain.json")) dir = chain_folder(dir);
+  if (std::error_code hidden; std::filesystem::exists(chain_folder(dir) / "chain.json", hidden))
+    dir = chain_folder(dir);
   const auto manifest = load_chain_manifest(dir);
   if (!manifest) return fail(manifest.error());
   const std::filesystem::path out =

@@ -307,7 +307,8 @@ Status TrainingSession::measure(bool with_divergence) {
 }
 
 Result<std::optional<std::vector<int>>> TrainingSession::order_in_file(const std::string& name) const {
-  if (!std::filesystem::exists(name)) return std::optional<std::vector<int>>();
+  if (std::error_code hidden; !std::filesystem::exists(name, hidden))
+    return std::optional<std::vector<int>>();
   auto order = order_from_file(name, manifest.layers);
   if (!order) return order.error();
   return std::optional(*std::move(order));

@@ -1,9 +1,9 @@
-// How the socket thread has work done on the database: it posts a task, and hears of its outcome on its own
-// thread once the transaction that held it is on disk. Behind this seam is the Writer's thread; tests run
-// tasks at once.
+// How the socket thread has work done on the database: it posts it, and hears of its outcome on its own thread.
+// There are two: the Writer (transitions; heard of once the transaction that held them is on disk) and the Reader
+// (queries). Tests work at once.
 //
-// The contract of an implementation: tasks run in the order posted and their `finish` is called in that same
-// order; a task whose run() fails leaves no trace in the database and does not disturb the others.
+// The contract of an implementation: work runs in the order posted and its `finish` is called in that same
+// order; work whose run() fails leaves no trace in the database and does not disturb the other.
 #pragma once
 
 #include <cstddef>
@@ -16,18 +16,18 @@
 
 namespace dslad::daemon {
 
-class Task {
+class Work {
  public:
-  virtual ~Task() = default;
+  virtual ~Work() = default;
   virtual Status run(Database& db) = 0;                 // on the database's thread, inside a savepoint
-  virtual void finish(const Status& committed) = 0;     // on the poster's thread, after COMMIT returned
+  virtual void finish(const Status& committed) = 0;     // on the poster's thread, after it ended
   [[nodiscard]] virtual std::size_t bytes() const = 0;  // roughly what it holds in memory
 };
 
-class Queue {
+class Executor {
  public:
-  virtual ~Queue() = default;
-  virtual void post(std::unique_ptr<Task> task) = 0;
+  virtual ~Executor() = default;
+  virtual void post(std::unique_ptr<Work> work) = 0;
 
   // `work` gives the result, `done` takes it, or the error of the commit. Both must own what they use.
   template <typename T>
@@ -38,9 +38,9 @@ class Queue {
 namespace detail {
 
 template <typename T>
-class FunctionTask final : public Task {
+class FunctionWork final : public Work {
  public:
-  FunctionTask(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
+  FunctionWork(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
                std::size_t bytes)
       : work_(std::move(work)), done_(std::move(done)), bytes_(bytes) {}
 
@@ -61,15 +61,15 @@ class FunctionTask final : public Task {
   std::function<Result<T>(Database&)> work_;
   std::function<void(Result<T>)> done_;
   std::size_t bytes_;
-  Result<T> result_ = Error{ErrorCode::kInternal, "the task did not run"};
+  Result<T> result_ = Error{ErrorCode::kInternal, "the work was not done"};
 };
 
 }  // namespace detail
 
 template <typename T>
-void Queue::post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
+void Executor::post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
                  std::size_t bytes) {
-  post(std::make_unique<detail::FunctionTask<T>>(std::move(work), std::move(done), bytes));
+  post(std::make_unique<detail::FunctionWork<T>>(std::move(work), std::move(done), bytes));
 }
 
 }  // namespace dslad::daemon

@@ -1,0 +1,63 @@
+// How much of the daemon's memory clients' requests may take. Replies are as long as results are, so a
+// request whose reply may be long starts only while few of its client's are under way and its client reads
+// what it was sent; otherwise it waits here, in the order in which it came. Pure bookkeeping. Socket thread
+// only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/outbox.h"
+
+namespace dslad::daemon {
+
+struct FlowLimits {
+  std::uint32_t at_once = 2;                              // requests of one client that are under way
+  std::size_t unread_bytes = std::size_t{16} << 20;       // of one client's replies, beyond which none begins
+  std::size_t unread_bytes_all = std::size_t{256} << 20;  // of all clients'
+  std::size_t waiting = 4'096;                            // requests of one client
+  std::size_t waiting_all = 65'536;                       // of all clients
+};
+
+class Flow {
+ public:
+  using Start = std::function<void()>;
+
+  Flow(const Outbox& outbox, const FlowLimits& limits) : outbox_(outbox), limits_(limits) {}
+
+  // Calls `start` now or later. False where too many of them wait already: it will never be called.
+  bool enter(const std::string& peer, Start start);
+
+  // One that was started has been answered.
+  void leave(const std::string& peer);
+
+  // Whether the client has been sent more than it reads.
+  [[nodiscard]] bool is_behind(const std::string& peer) const;
+
+  // Starts what may start now; call it when replies have left.
+  void resume();
+
+  // The client has gone: what waits of it is dropped.
+  void forget(const std::string& peer);
+
+  [[nodiscard]] std::size_t waiting() const { return waiting_; }
+
+ private:
+  struct Client {
+    std::uint32_t under_way = 0;
+    std::deque<Start> waiting;
+  };
+  void start_some(const std::string& peer);
+
+  const Outbox& outbox_;
+  const FlowLimits limits_;
+  std::unordered_map<std::string, Client> clients_;  // those with requests under way or waiting
+  std::size_t waiting_ = 0;                          // of all clients
+};
+
+}  // namespace dslad::daemon

@@ -1,0 +1,114 @@
+// Jobs that are being worked on: how a worker gets them, and what becomes of them. Runs inside the caller's
+// transaction. Times are milliseconds since the epoch, passed in.
+//
+// The fence: a lease is (job, attempt), and it is good only while the job is running with that very attempt.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/store/queued_jobs.h"
+#include "daemon/store/sqlite.h"
+#include "schema/client_messages.h"
+#include "schema/worker_messages.h"
+
+namespace dslad::daemon {
+
+struct WorkerName {
+  std::string name;
+  std::string instance;
+};
+
+// Who takes jobs, and with which model: kept with each attempt.
+struct Claimant {
+  WorkerName worker;
+  std::string model;
+  std::string model_digest;
+  std::uint32_t context = 0;      // tokens
+  std::uint64_t cache_bytes = 0;  // 0: not known
+  bool empty = true;              // it holds no job: a suspect may run there
+};
+
+// The plan that an attempt is to run on, and what decided about it.
+struct PlanChoice {
+  std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
+  std::string why;                    // empty: nobody decided
+};
+// Called inside the claim; must not touch the database.
+using ChoosePlan = std::function<PlanChoice(const QueuedJob&)>;
+
+struct Claimed {
+  schema::Lease lease;
+  schema::JobSpec spec;
+  QueuedJob job;
+  PlanChoice choice;
+};
+
+// A job that failed because its texts cannot be read.
+struct Unreadable {
+  schema::JobId job = 0;
+  Error error;
+};
+
+struct Claim {
+  std::vector<Claimed> jobs;
+  std::vector<Unreadable> unreadable;
+  bool queue_empty = false;    // for this worker; else there may be more
+  bool suspect_waits = false;  // the next is to run alone, and this worker has others
+};
+
+// Leases one queued job.
+Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant& claimant,
+                                 const PlanChoice& choice, std::int64_t now_ms);
+
+// Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
+// refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
+// by arrival. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
+// behind it comes before it. Expired jobs are left for expire(); a job whose texts cannot be read fails.
+Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
+                    const ChoosePlan& choose = nullptr);
+
+// How long a job waits after an attempt that failed: twice as long after each, up to a bound, and of that
+// between a half and the whole, so that jobs that failed together do not come back together.
+struct RetryRules {
+  std::int64_t first_ms = 0;  // after the first; 0: never
+  std::int64_t most_ms = 0;
+};
+std::int64_t retry_delay_ms(const RetryRules& rules, const schema::Lease& lease,
+                            std::int64_t failed_attempts);
+
+// What became of a job. `accepted` is false where the lease was no longer good; then nothing was changed.
+struct Outcome {
+  bool accepted = false;
+  schema::JobState state = schema::JobState::kQueued;  // now
+  std::optional<Error> error;                          // recorded with the job
+  bool rerun = false;                                  // it was one of another job's (reruns.h)
+};
+
+struct FinishRules {
+  bool fits_elsewhere = false;  // a worker that is connected can run what was too large for this one
+  double canary_share = 0;      // of jobs on plans above 0, those that are wanted again on plan 0
+  RetryRules retry = {};
+};
+
+// Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
+// where it fits elsewhere, one that says that this worker is too small; it uses up no attempt. Nor does the
+// first kCorrupt of a plan above 0: a converted layer failed, and the job is put back to run on plan 0.
+Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
+                       const FinishRules& rules = {});
+
+// Why a lease ended without a result.
+enum class LeaseEnd : std::uint8_t {
+  kLost,       // its worker broke while it had this job alone: a failed attempt
+  kSuspected,  // its worker broke while it had others, too: not counted, but it runs alone from now on
+  kGivenBack,  // the worker left in order, or never got the job: not counted
+};
+
+// Back to the queue, or failed after the last attempt.
+Result<Outcome> release(Database& db, const schema::Lease& lease, LeaseEnd end, const std::string& why,
+                        std::int64_t now_ms, const RetryRules& retry = {});
+
+}  // namespace dslad::daemon

@@ -1,0 +1,33 @@
+// What stands at the path of a local (AF_UNIX) socket. ZeroMQ removes whatever stands where it listens, and
+// waits for ever for a peer that is not there; whoever opens a socket asks here first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace dslad::process {
+
+enum class LocalSocket : std::uint8_t {
+  kAbsent,     // nothing is there
+  kDeserted,   // a socket, and nobody listens
+  kListening,  // somebody listens, however busy
+  kForeign,    // something that is no socket
+  kUnknown,    // the kernel does not say: see `error`
+};
+
+struct LocalProbe {
+  LocalSocket what = LocalSocket::kUnknown;
+  int error = 0;  // errno, of kAbsent, kDeserted and kUnknown
+};
+
+inline constexpr std::string_view kIpcScheme = "ipc://";
+
+// The longest path that a local socket can have, in bytes.
+std::size_t longest_socket_path();
+
+// `path` may be an abstract name, spelt with a leading @ as ZeroMQ does. REQUIRES: it is not empty and not
+// longer than longest_socket_path().
+LocalProbe probe_local_socket(const std::string& path);
+
+}  // namespace dslad::process

@@ -1,0 +1,174 @@
+// Sockets as they are: connections that end, frames that nobody reads, files that are no sockets.
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <zmq.hpp>
+
+#include "daemon/net/bind.h"
+#include "daemon/net/router.h"
+#include "schema/process/descriptor.h"
+#include "schema/process/local_socket.h"
+#include "tests/daemon/fixture.h"
+
+namespace dslad::daemon {
+namespace {
+
+using test::must;
+
+class NetTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Router> bind() {
+    return must(Router::bind(context_, url_, {1 << 24, 16, 64}, [this] { ++sent_; }));
+  }
+  zmq::socket_t connect() {
+    zmq::socket_t socket(context_, zmq::socket_type::dealer);
+    socket.set(zmq::sockopt::linger, 0);
+    socket.connect(url_);
+    return socket;
+  }
+  // What `look` gives once it is not empty; empty after a long time.
+  template <typename Look>
+  auto await(const Look& look) {
+    auto found = look();
+    for (int i = 0; i < 1'000 && !found; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      found = look();
+    }
+    return found;
+  }
+
+  test::TempDir folder_;
+  zmq::context_t context_;
+  const std::string file_ = (folder_.path() / "socket").string();
+  const std::string url_ = "ipc://" + file_;
+  std::atomic<int> sent_{0};
+};
+
+TEST_F(NetTest, PeerThatLeavesIsToldOnceAndNoOther) {
+  const auto router = bind();
+  zmq::socket_t stays = connect();
+  std::string gone;
+  {
+    zmq::socket_t leaves = connect();
+    leaves.send(zmq::str_buffer("hello"));
+    gone = await([&] { return router->receive(); })->peer;
+  }
+  stays.send(zmq::str_buffer("hello"));
+  const std::string peer = await([&] { return router->receive(); })->peer;
+  std::vector<std::string> departed;
+  await([&] {
+    for (std::string& one : router->take_departed()) departed.push_back(std::move(one));
+    return !departed.empty();
+  });
+  EXPECT_THAT(departed, testing::ElementsAre(gone));
+  EXPECT_NE(peer, gone);
+  EXPECT_TRUE(router->take_departed().empty());
+}
+
+// Descriptors are used again at once: whoever comes next must not be taken for who left.
+TEST_F(NetTest, PeersThatFollowEachOtherAreToldApart) {
+  const auto router = bind();
+  std::vector<std::string> came, left;
+  for (int i = 0; i < 50; ++i) {
+    zmq::socket_t socket = connect();
+    socket.send(zmq::str_buffer("hello"));
+    came.push_back(await([&] { return router->receive(); })->peer);
+    for (std::string& one : router->take_departed()) left.push_back(std::move(one));
+    EXPECT_THAT(left, testing::Not(testing::Contains(came.back())));
+  }
+  await([&] {
+    for (std::string& one : router->take_departed()) left.push_back(std::move(one));
+    return left.size() == came.size();
+  });
+  EXPECT_THAT(left, testing::UnorderedElementsAreArray(came));
+}
+
+TEST_F(NetTest, FramesThatAreNotReadAreCountedUntilTheyAre) {
+  const auto router = bind();
+  zmq::socket_t socket = connect();
+  socket.send(zmq::str_buffer("hello"));
+  const std::string peer = await([&] { return router->receive(); })->peer;
+  const std::string frame(std::size_t{8} << 20, 'x');
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(router->send(peer, frame));
+  EXPECT_GT(router->unsent(peer), 0U);
+  EXPECT_EQ(router->unsent(peer), router->unsent());
+  zmq::message_t message;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(socket.recv(message));
+  EXPECT_EQ(message.size(), frame.size());
+  EXPECT_TRUE(await([&] { return router->unsent() == 0; }));
+  EXPECT_EQ(sent_, 4);
+  EXPECT_TRUE(router->send(peer, "short"));
+  EXPECT_EQ(router->unsent(), 0U) << "not worth counting";
+}
+
+TEST_F(NetTest, FramesOfAPeerThatLeavesAreNotKept) {
+  const auto router = bind();
+  {
+    zmq::socket_t socket = connect();
+    socket.send(zmq::str_buffer("hello"));
+    const std::string peer = await([&] { return router->receive(); })->peer;
+    for (int i = 0; i < 8; ++i) router->send(peer, std::string(std::size_t{8} << 20, 'x'));
+  }
+  EXPECT_TRUE(await([&] {
+    router->receive();  // what libzmq has to say of the connection
+    return router->unsent() == 0;
+  }));
+  EXPECT_FALSE(router->send("Dnobody", std::string(10'000, 'x')));
+  EXPECT_EQ(router->unsent(), 0U);
+}
+
+TEST_F(NetTest, FileThatIsNoSocketIsNeverTouched) {
+  std::ofstream(file_) << "a database";
+  const auto router = Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr);
+  ASSERT_FALSE(router.ok());
+  EXPECT_EQ(router.error().code, ErrorCode::kRefused);
+  EXPECT_THAT(router.error().message, testing::HasSubstr(file_ + " is there already and is no socket"));
+  std::string text;
+  std::ifstream(file_) >> text;
+  EXPECT_EQ(text, "a");
+  std::filesystem::remove(file_);
+  std::filesystem::create_directory(file_);
+  EXPECT_EQ(Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr).error().code, ErrorCode::kRefused);
+}
+
+TEST_F(NetTest, SocketThatSomebodyListensOnIsRefusedAndOneThatIsDesertedIsTaken) {
+  {
+    const auto router = bind();
+    EXPECT_EQ(Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr).error().code, ErrorCode::kRefused);
+  }
+  {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    file_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    ::unlink(file_.c_str());
+    const process::Descriptor dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  }
+  EXPECT_EQ(process::probe_local_socket(file_).what, process::LocalSocket::kDeserted);
+  bind();
+}
+
+// Its backlog is full: it listens all the same.
+TEST_F(NetTest, BusyListenerIsNoDesertedSocket) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  file_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const process::Descriptor listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  std::vector<process::Descriptor> held;
+  for (int i = 0; i < 4; ++i) {
+    held.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(held.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+      break;
+  }
+  EXPECT_EQ(process::probe_local_socket(file_).what, process::LocalSocket::kListening);
+  EXPECT_EQ(Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr).error().code, ErrorCode::kRefused);
+}
+
+}  // namespace
+}  // namespace dslad::daemon
