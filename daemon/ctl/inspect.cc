@@ -32,7 +32,9 @@ std::string show_load(const schema::DaemonStatus& status) {
 std::string show_status(const schema::DaemonStatus& status, const std::string& url) {
   std::string text = fmt::format("dslad {} at {}, up {}{}\n", status.version, url,
                                  format_duration(static_cast<double>(status.uptime_ms)),
-                                 status.draining ? ", draining: it takes no new jobs" : "");
+                                 status.draining ? ", stopping: it takes no new jobs" : "");
+  if (status.mode == schema::QueueMode::kPaused) text += "paused: no job begins (dslactl resume)\n";
+  if (status.mode == schema::QueueMode::kDraining) text += "draining: no job is taken (dslactl resume)\n";
   text += "jobs:";
   for (const auto state :
        {schema::JobState::kQueued, schema::JobState::kRunning, schema::JobState::kSucceeded,

@@ -123,7 +123,16 @@ struct Acknowledged {
   std::int64_t finish_ms = 0;  // 0: nothing is known
 };
 
-void print_id(const Acknowledged& job, const std::string& name, bool json) {
+// What became of a job that is known by its key; it is not run again by itself.
+std::string known(Client& client, schema::JobId id) {
+  const auto job = client.call<schema::JobInfo>(schema::GetJob{id});
+  if (!job) return "  (known by its idempotency key)";
+  const bool again = is_final(job->state) && job->state != schema::JobState::kSucceeded;
+  return fmt::format("  (known by its idempotency key: {}{})", to_string(job->state),
+                     again ? "; --retry-failed runs it again" : "");
+}
+
+void print_id(Client& client, const Acknowledged& job, const std::string& name, bool json) {
   if (json) {
     print(to_json(SubmittedJob{job.id, job.duplicate ? std::optional(true) : std::nullopt,
                                job.finish_ms == 0 ? std::nullopt : std::optional(job.finish_ms)}));
@@ -132,7 +141,7 @@ void print_id(const Acknowledged& job, const std::string& name, bool json) {
   std::string line = fmt::format("job {}", job.id);
   if (!name.empty()) line += "  " + one_line(name);
   if (job.finish_ms != 0) line += "  done about " + format_moment(job.finish_ms, wall_ms());
-  if (job.duplicate) line += "  (known by its idempotency key)";
+  if (job.duplicate) line += known(client, job.id);
   print(line + "\n");
 }
 
@@ -152,7 +161,7 @@ Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, 
     for (std::size_t i = 0; i < reply->ids.size(); ++i) {
       const bool duplicate = i < reply->duplicates.size() && reply->duplicates[i];
       const std::int64_t finish_ms = i < reply->finish_ms.size() ? reply->finish_ms[i] : 0;
-      print_id({reply->ids[i], duplicate, finish_ms}, jobs[first + i].name, globals.json);
+      print_id(client, {reply->ids[i], duplicate, finish_ms}, jobs[first + i].name, globals.json);
       ids.push_back(reply->ids[i]);
     }
   }

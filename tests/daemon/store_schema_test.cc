@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <iterator>
 
+#include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
 #include "daemon/store/state_dir.h"
 #include "schema/migrations.h"
@@ -128,6 +129,24 @@ TEST_F(StoreSchema, DatabaseOfVersion4KeepsItsRowsAndItsCounts) {
   must(db.run("UPDATE jobs SET state = 'running' WHERE id = 2"));
   EXPECT_EQ(test::query_text(db, "SELECT group_concat(state || jobs) FROM job_counts WHERE jobs > 0"),
             "queued1,running1,succeeded1");
+}
+
+TEST_F(StoreSchema, DatabaseOfVersion5KeepsItsRowsAndCountsTheirBytes) {
+  Database db = old_database("version_5.sql");
+  must(migrate(db));
+  EXPECT_EQ(test::query_text(db,
+                             "SELECT group_concat(id || state || suspect || (labels IS NULL)) FROM "
+                             "(SELECT * FROM job_status ORDER BY id)"),
+            "1succeeded01,2queued01,3queued01");
+  EXPECT_EQ(test::query_text(db, "SELECT jobs || ' ' || bytes FROM job_counts WHERE state = 'queued'"),
+            "2 20");
+  EXPECT_EQ(must(next_jobs(db, {}, 10, 1'750'000'005'000)).size(), 2U);
+  EXPECT_EQ(must(latest_turns(db)).size(), 1U);
+  must(db.run("UPDATE jobs SET state = 'running' WHERE id = 2"));
+  EXPECT_EQ(test::query_text(db, "SELECT bytes FROM job_counts WHERE state = 'queued'"), "9");
+  must(make_shrinkable(db));
+  EXPECT_EQ(test::query_text(db, "PRAGMA auto_vacuum"), "2");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM job_status"), "3");
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
