@@ -32,6 +32,7 @@ struct Config {
   std::int64_t heartbeat_ms = 0;  // 0: a fifth of the lease
   std::int64_t plan_timeout_ms = 60'000;
   std::int64_t busy_timeout_ms = 5'000;
+  std::string metrics_address = "off";  // or where they are served
   std::string log_level = "info";
   std::string policy = "deadline";
   std::int64_t static_plan = 0;

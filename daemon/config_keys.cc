@@ -100,6 +100,8 @@ std::span<const KeyEntry> key_table() {
        ShareKey{&Config::canary_share}},
       {"policy.min_agreement", "no job is given a plan whose answers agree less with plan 0's",
        ShareKey{&Config::min_agreement}},
+      {"metrics.listen", "ADDRESS:PORT at which Prometheus finds /metrics; off: nowhere",
+       TextKey{&Config::metrics_address, {}}},
       {"log.level", "least level that is logged",
        TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}},
   };

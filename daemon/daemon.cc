@@ -10,6 +10,7 @@
 #include "daemon/dispatch/retention.h"
 #include "daemon/dispatch/worker_port.h"
 #include "daemon/ingress/clients.h"
+#include "daemon/metrics/metrics.h"
 #include "daemon/net/connection_limit.h"
 #include "daemon/net/router.h"
 #include "daemon/service/feed.h"
@@ -83,6 +84,7 @@ struct Opened {
   std::unique_ptr<Router> jobs;
   std::unique_ptr<Router> workers;
   std::unique_ptr<Publisher> events;
+  std::unique_ptr<Metrics> metrics;  // null: none are served
 };
 
 Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) {
@@ -141,9 +143,15 @@ Result<Opened> open_all(const Config& config) {
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
   if (!events) return events.error();
+  std::unique_ptr<Metrics> metrics;
+  if (config.metrics_address != "off") {
+    Result<std::unique_ptr<Metrics>> opened = Metrics::open(config.metrics_address);
+    if (!opened) return opened.error();
+    metrics = std::move(opened).value();
+  }
   return Opened{std::move(state_dir).value(), std::move(signals).value(), std::move(wakeup).value(),
                 std::move(store).value(),     std::move(context),         std::move(jobs).value(),
-                std::move(workers).value(),   std::move(events).value()};
+                std::move(workers).value(),   std::move(events).value(),  std::move(metrics)};
 }
 
 }  // namespace
@@ -158,6 +166,7 @@ struct Daemon::Parts {
         jobs(std::move(opened.jobs)),
         workers(std::move(opened.workers)),
         events(std::move(opened.events)),
+        metrics(std::move(opened.metrics)),
         writer(std::move(opened.store.database), [this] { wakeup.ring(); }),
         reader(std::move(opened.store.to_read), [this] { wakeup.ring(); }),
         dispatcher(dispatch_config(config), clock, writer, *workers, feed),
@@ -166,6 +175,7 @@ struct Daemon::Parts {
                 queue_limits(config)),
         retention(retention_rules(config), clock, writer) {
     feed.add(*events);
+    if (metrics) feed.add(*metrics);
     dispatcher.expect_back(opened.store.held);
     dispatcher.count_plans_from(opened.store.plan_generation);
     dispatcher.restore_policy(opened.store.settings);
@@ -205,6 +215,7 @@ struct Daemon::Parts {
   std::unique_ptr<Router> jobs;
   std::unique_ptr<Router> workers;
   std::unique_ptr<Publisher> events;
+  std::unique_ptr<Metrics> metrics;
   SystemClock clock;
   Feed feed{clock};
   Writer writer;
@@ -214,6 +225,7 @@ struct Daemon::Parts {
   Retention retention;
   WorkerPort worker_port{clock, *workers, dispatcher};
   process::ServiceManager service_manager;
+  std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
   bool stopping = false;
 };
 
@@ -264,6 +276,7 @@ void Daemon::turn() {
   parts.dispatcher.tick();
   parts.clients.tick();
   parts.retention.tick();
+  measure();
   parts.service_manager.progress();
   parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),
                                            parts.dispatcher.running()));
@@ -286,6 +299,24 @@ void Daemon::receive() {
     if (!received) break;
     parts.clients.on_frame(received->peer, std::move(received->frame));
   }
+}
+
+// Commits as they come; what is merely so, once a second.
+void Daemon::measure() {
+  Parts& parts = *parts_;
+  if (!parts.metrics) return;
+  for (const std::chrono::duration<double> time : parts.writer.take_times())
+    parts.feed.measure(Measured::kCommitS, time.count());
+  if (parts.clock.steady_ms() < parts.next_snapshot_ms) return;
+  parts.next_snapshot_ms = parts.clock.steady_ms() + 1'000;
+  parts.reader.post<std::map<std::string, std::uint64_t>>(
+      count_jobs, [&parts](Result<std::map<std::string, std::uint64_t>> jobs) {
+        const schema::PolicyReply policy = parts.dispatcher.planner().report();
+        parts.metrics->update({jobs ? std::move(jobs).value() : std::map<std::string, std::uint64_t>(),
+                               parts.clients.counters(), parts.dispatcher.workers(), policy.plan,
+                               static_cast<double>(policy.drain_ms) / 1'000,
+                               static_cast<double>(parts.clients.uptime_ms()) / 1'000});
+      });
 }
 
 // Workers are told nothing: their leases are in the database, and they come back to the next daemon.

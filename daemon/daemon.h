@@ -25,6 +25,7 @@ class Daemon {
 
   void turn();  // one round of the loop
   void receive();
+  void measure();
   void drain();
 
   std::unique_ptr<Parts> parts_;

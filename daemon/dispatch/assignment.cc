@@ -95,6 +95,9 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
     held.plan = one.choice.plan;
     if (held.job.rerun) continue;
     if (!held.job.deadline_ms) turns_.served(held.job.due_ms - due_ms(0, 0));
+    feed_.measure(
+        Measured::kQueueWaitS,
+        static_cast<double>(std::max<std::int64_t>(0, clock_.wall_ms() - held.job.created_ms)) / 1'000);
     tell_running(one.lease, *worker);
   }
 }
@@ -114,7 +117,13 @@ void Dispatcher::on_result(const std::string& peer, schema::WorkerResult result)
   HeldJob& held = worker->jobs[lease.job];
   held.deadline_ms = lease_end();
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
-  if (!result.error) planner_.finished(*worker, held.job, result.metrics);
+  if (!result.error) {
+    planner_.finished(*worker, held.job, result.metrics);
+    feed_.measure(Measured::kPrefillS, result.metrics.prefill_ms / 1'000);
+    feed_.measure(Measured::kDecodeS, result.metrics.decode_ms / 1'000);
+    feed_.measure(Measured::kPromptTokens, static_cast<double>(result.metrics.prompt_tokens));
+    feed_.measure(Measured::kOutputTokens, static_cast<double>(result.metrics.output_tokens));
+  }
   if (result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0)
     worker->fault = result.error->message;
   const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));

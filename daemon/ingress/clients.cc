@@ -1,5 +1,6 @@
 #include "daemon/ingress/clients.h"
 
+#include <chrono>
 #include <fmt/format.h>
 #include <memory>
 #include <set>
@@ -176,7 +177,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
       [submit, limits = limits_, intake = std::move(intake)](Database& db) {
         return enqueue(db, *submit, limits, intake);
       },
-      [this, asker, finish_ms = std::move(finish_ms)](Result<Enqueued> enqueued) {
+      [this, asker, finish_ms = std::move(finish_ms),
+       came = std::chrono::steady_clock::now()](Result<Enqueued> enqueued) {
         if (!enqueued) {
           if (enqueued.error().code == ErrorCode::kUnavailable)
             not_stored_.warning(fmt::format("jobs cannot be stored: {}", enqueued.error().message),
@@ -189,6 +191,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
           if (submitted.duplicates[i]) submitted.finish_ms[i] = 0;  // nothing was said of the first
         }
         reply(asker, submitted);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - came;
+        parts_.feed.measure(Measured::kEnqueueS, took.count());
         for (std::size_t i = 0; i < submitted.ids.size(); ++i) {
           const bool duplicate = submitted.duplicates[i];
           ++counts_[duplicate ? "jobs_duplicate" : "jobs_submitted"];
@@ -424,13 +428,17 @@ void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
       [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
 }
 
-void Clients::on(const Asker& asker, const schema::GetStats&) {
+Clients::Counters Clients::counters() const {
   Counters counters = parts_.counters();
   counters.insert(counts_.begin(), counts_.end());
   counters["waits_open"] = waits_.size();
   counters["requests_waiting"] = flow_.waiting();
   counters["reply_bytes_unread"] = parts_.outbox.unsent();
-  reply(asker, schema::StatsReply{uptime_ms(), std::move(counters), parts_.dispatcher.workers(),
+  return counters;
+}
+
+void Clients::on(const Asker& asker, const schema::GetStats&) {
+  reply(asker, schema::StatsReply{uptime_ms(), counters(), parts_.dispatcher.workers(),
                                   parts_.dispatcher.planner().cost_models()});
 }
 

@@ -47,6 +47,8 @@ class Clients {
   void on_departed(const std::string& peer);
   // Replies have left for their clients.
   void on_sent() { flow_.resume(); }
+  [[nodiscard]] Counters counters() const;  // as `stats` has them
+  [[nodiscard]] std::uint64_t uptime_ms() const;
   // From now on submits are refused; waits are answered at once.
   void drain();
 
@@ -99,7 +101,6 @@ class Clients {
   void begin_wait(WaitingClient client, const std::set<schema::JobId>& open);
   void answer_wait(const WaitingClient& client);
   void add_progress(schema::JobInfo& info) const;
-  [[nodiscard]] std::uint64_t uptime_ms() const;
 
   Parts parts_;
   const QueueLimits limits_;

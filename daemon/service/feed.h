@@ -10,10 +10,26 @@
 
 namespace dslad::daemon {
 
+// What took how long, or how much: for whoever keeps statistics.
+enum class Measured : std::uint8_t {
+  kEnqueueS,  // from a submit's arrival to its acknowledgement
+  kCommitS,   // of one transaction
+  kQueueWaitS,
+  kPrefillS,  // of a job that succeeded, as are the next
+  kDecodeS,
+  kPromptTokens,
+  kOutputTokens,
+};
+struct Measure {
+  Measured what;
+  double amount;
+};
+
 class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void on_event(const schema::Event& event) = 0;
+  virtual void on_measure(const Measure&) {}
 };
 
 class Feed {
@@ -27,6 +43,10 @@ class Feed {
     event.sequence = ++sequence_;
     event.time_ms = clock_.wall_ms();
     for (EventSink* sink : sinks_) sink->on_event(event);
+  }
+
+  void measure(Measured what, double amount) {
+    for (EventSink* sink : sinks_) sink->on_measure({what, amount});
   }
 
   void tell_state(schema::JobId job, schema::JobState state, std::optional<Error> error = std::nullopt) {

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxWaitingTasks = 4096;
 constexpr std::size_t kMaxWaitingBytes = std::size_t{128} << 20;
-constexpr std::size_t kMaxBatch = 512;  // bounds how long one transaction takes
+constexpr std::size_t kMaxTimes = 10'000;  // that are kept for whoever asks
+constexpr std::size_t kMaxBatch = 512;     // bounds how long one transaction takes
 constexpr std::chrono::milliseconds kLongestGather{2};
 constexpr std::int64_t kCheckpointEveryRows = 100'000;
 constexpr std::chrono::seconds kCheckpointAfterIdle{5};
@@ -65,6 +66,11 @@ void Writer::join() {
 
 WriterStats Writer::stats() const {
   return {commits_, failures_, tasks_, largest_, checkpoints_};
+}
+
+std::vector<std::chrono::nanoseconds> Writer::take_times() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(times_, {});
 }
 
 void Writer::loop() {
@@ -135,6 +141,7 @@ void Writer::hand_over(Batch batch, Status committed) {
     const std::lock_guard lock(mutex_);
     expected_ = batch.size() + waiting_.size();
     ended_.push_back({std::move(batch), std::move(committed)});
+    if (times_.size() < kMaxTimes) times_.push_back(last_commit_);
   }
   wake_();
 }

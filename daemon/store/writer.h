@@ -48,6 +48,9 @@ class Writer final : public Executor {
 
   [[nodiscard]] WriterStats stats() const;
 
+  // How long each transaction took since the last call.
+  std::vector<std::chrono::nanoseconds> take_times();
+
  private:
   using Batch = std::vector<std::unique_ptr<Work>>;
   struct Ended {
@@ -78,6 +81,7 @@ class Writer final : public Executor {
   std::size_t waiting_bytes_ = 0;
   std::size_t expected_ = 0;  // tasks of the last commit, and those that came during it
   std::vector<Ended> ended_;
+  std::vector<std::chrono::nanoseconds> times_;
   bool stopping_ = false;
 
   std::atomic<std::uint64_t> commits_{0}, failures_{0}, tasks_{0}, largest_{0}, checkpoints_{0};
