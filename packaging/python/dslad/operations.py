@@ -376,7 +376,7 @@ class _Watch:
 
     def look(self, ids: list[int], longest: float) -> Operation[tuple[JobInfo, ...]]:
         """The jobs as they are once all have ended, or after the longest time. Asks again where the answer was lost
-        with a daemon that stopped."""
+        with a daemon that stopped, or where too many wait at the moment."""
         grace, pause = min(GRACE_S, self._settings.timeout), PAUSE_S
         last_try = time.monotonic() + longest + grace + self._settings.timeout
         while True:
@@ -386,7 +386,7 @@ class _Watch:
                 waited = yield from _WAIT(self._settings, body, hold + grace)
                 self.known.update((info.id, info) for info in waited.jobs)
                 return waited.jobs
-            except (errors.NoAnswer, errors.Unavailable) as error:
+            except (errors.NoAnswer, errors.Unavailable, errors.ResourceExhausted) as error:
                 if self.is_over():
                     raise self.timeout() from error
                 if time.monotonic() >= last_try:
