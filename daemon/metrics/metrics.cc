@@ -109,8 +109,10 @@ void write_workers(const std::vector<schema::WorkerInfo>& workers, Writer& write
        [](Info w) { return number(w.engine.kv_bytes_used + w.engine.state_bytes_used); });
 }
 
+}  // namespace
+
 // The latest snapshot, as families.
-class Snapshots final : public prometheus::Collectable {
+class Metrics::Snapshots final : public prometheus::Collectable {
  public:
   void set(MetricsSnapshot snapshot) {
     const std::lock_guard lock(mutex_);
@@ -145,8 +147,6 @@ class Snapshots final : public prometheus::Collectable {
   mutable std::mutex mutex_;
   MetricsSnapshot snapshot_;
 };
-
-}  // namespace
 
 struct Metrics::Parts {
   explicit Parts(const std::string& address) : exposer(address, 1) {

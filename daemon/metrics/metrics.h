@@ -39,6 +39,7 @@ class Metrics final : public EventSink {
   void update(MetricsSnapshot snapshot);
 
  private:
+  class Snapshots;
   struct Parts;
   explicit Metrics(std::unique_ptr<Parts> parts);
 

@@ -203,7 +203,9 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
               "SELECT j.task, i.document, i.prompt, i.max_tokens, i.temperature, i.top_p, i.seed "
               "FROM jobs j JOIN job_inputs i ON i.job_id = coalesce(j.rerun_of, j.id) WHERE j.id = ?",
               id);
-  if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
+  if (!query.next() && query.status())
+    return Error{ErrorCode::kNotFound, fmt::format("no texts of job {} are stored", id)};
+  if (!query.status()) return query.status().error();
   spec.task = word<schema::Task>(query, 0);
   spec.document = query.text(1);
   spec.prompt = query.text(2);

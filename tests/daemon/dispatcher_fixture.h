@@ -65,7 +65,7 @@ class DispatcherTest : public testing::Test {
   }
 
   const DispatchConfig config_{
-      .lease_ms = 2'000, .heartbeat_ms = 500, .plan_timeout_ms = 5'000, .policy = by_hand()};
+      .lease_ms = 2'000, .heartbeat_ms = 500, .plan_timeout_ms = 5'000, .policy = by_hand(), .retry = {}};
   TempDir folder_;
   Database db_ = open_database(folder_.path() / "dslad.db");
   InlineExecutor store_{db_};
