@@ -119,6 +119,46 @@ TEST_F(Blame, AssignmentThatCrossesAHelloRunsOnce) {
   EXPECT_EQ(state(id), JobState::kSucceeded);
 }
 
+using Hold = test::InlineExecutor::Hold;
+
+// It was claimed, and nobody knew where to send it.
+TEST_F(Blame, WorkerThatLeavesWhileItsJobIsClaimedLosesNothing) {
+  connect("w");
+  store_.hold(Hold::kFinish);
+  const JobId id = submit();
+  dispatcher_.on_goodbye("w", {"", std::nullopt});
+  store_.let_go();
+  EXPECT_EQ(state(id), JobState::kQueued);
+  EXPECT_EQ(test::query_text(db_, "SELECT failed_attempts FROM jobs"), "0");
+  connect("v");
+  EXPECT_THAT(assigned("v"), testing::ElementsAre(Lease{id, 2}));
+}
+
+TEST_F(Blame, JobThatIsCancelledWhileItIsClaimedIsTakenBackFromItsWorker) {
+  connect("w");
+  store_.hold(Hold::kFinish);
+  const JobId id = submit();
+  const CancelOutcome outcome = test::must(cancel(db_, {id}, clock_.wall_ms()));
+  store_.let_go();
+  dispatcher_.jobs_ended(outcome.cancelled, JobState::kCancelled);
+  EXPECT_EQ(assigned("w").size(), 1U);
+  EXPECT_EQ(outbox_.take<schema::Revoke>("w").size(), 1U);
+  EXPECT_EQ(dispatcher_.running(), 0U);
+}
+
+TEST_F(Blame, ResultThatIsBeingStoredWhenItsWorkerBreaksIsNoSuspect) {
+  connect("w", 2);
+  const JobId done = submit();
+  const JobId running = submit();
+  store_.hold(Hold::kAll);
+  dispatcher_.on_result("w", test::success({done, 1}));
+  break_worker("w");
+  store_.let_go();
+  EXPECT_EQ(state(done), JobState::kSucceeded);
+  EXPECT_FALSE(info(running).alone) << "it was alone already: it has failed";
+  EXPECT_EQ(test::query_text(db_, "SELECT failed_attempts FROM jobs WHERE id = 2"), "1");
+}
+
 TEST_F(Blame, WorkerThatStopsGivesBackWhatItDoesNotName) {
   connect("w", 4);
   const JobId id = submit();

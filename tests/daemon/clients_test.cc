@@ -82,6 +82,54 @@ TEST_F(ClientsTest, WaitIsAnsweredWhenTheLastJobEnds) {
   EXPECT_EQ(waited.jobs.at(1).state, JobState::kSucceeded);
 }
 
+using Hold = test::InlineExecutor::Hold;
+
+TEST_F(ClientsTest, ClientThatLeavesWhileItsJobsAreLookedUpWaitsForNothing) {
+  const schema::JobId id = submit_one();
+  store_.hold(Hold::kFinish);
+  ask(schema::Wait{{id}, 60'000});
+  outbox_.lose("client");
+  clients_.on_departed("client");
+  store_.let_go();
+  EXPECT_EQ(clients_.counters()["waits_open"], 0U);
+}
+
+TEST_F(ClientsTest, EndThatIsCommittedBehindTheFirstLookIsStillTold) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  store_.hold(Hold::kFinish);
+  ask(schema::Wait{{id}, 60'000});  // it is looked up while it runs, and ends before that is known
+  dispatcher_.on_result("w", test::success({id, 1}));
+  store_.let_go();
+  clients_.tick();
+  EXPECT_TRUE(reply<schema::WaitReply>().done);
+}
+
+TEST_F(ClientsTest, SubmitIsAcknowledgedAfterItsCommitAlone) {
+  store_.hold(Hold::kAll);
+  ask(schema::Submit{{test::summarize()}});
+  EXPECT_TRUE(outbox_.take<schema::Submitted>("client").empty());
+  store_.let_go();
+  EXPECT_EQ(reply<schema::Submitted>().ids.size(), 1U);
+}
+
+TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
+  const schema::JobId id = submit_one();
+  store_.hold(Hold::kFinish);
+  for (std::uint64_t i = 1; i <= 5; ++i) ask(schema::GetResult{id}, i);
+  EXPECT_EQ(clients_.counters()["requests_waiting"], 3U);
+  store_.let_go();
+  EXPECT_EQ(outbox_.take<schema::JobResult>("client").size(), 5U);
+  outbox_.leave_unread("client", std::size_t{16} << 20);
+  ask(schema::GetResult{id});
+  EXPECT_TRUE(outbox_.take<schema::JobResult>("client").empty());
+  ask(schema::Submit{{test::summarize()}});
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kResourceExhausted);
+  outbox_.leave_unread("client", 0);
+  clients_.on_sent();
+  EXPECT_EQ(outbox_.take<schema::JobResult>("client").size(), 1U);
+}
+
 TEST_F(ClientsTest, WaitEndsWithItsTimeout) {
   const schema::JobId id = submit_one();
   ask(schema::Wait{{id}, 1'000});

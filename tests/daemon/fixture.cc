@@ -31,22 +31,36 @@ std::string query_text(Database& db, const char* sql) {
 void InlineExecutor::post(std::unique_ptr<Work> work) {
   posted_bytes_ += work->bytes();
   waiting_.push_back(std::move(work));
+  work_off();
+}
+
+void InlineExecutor::let_go() {
+  hold_ = Hold::kNothing;
+  for (auto& [work, committed] : std::exchange(finished_, {})) work->finish(committed);
+  work_off();
+}
+
+void InlineExecutor::work_off() {
   if (running_) return;
   running_ = true;
-  while (!waiting_.empty()) {
-    const std::unique_ptr<Work> next = std::move(waiting_.front());
+  while (!waiting_.empty() && hold_ != Hold::kAll) {
+    std::unique_ptr<Work> next = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
-    run(*next);
+    const Status committed = run(*next);
+    if (hold_ == Hold::kFinish) {
+      finished_.emplace_back(std::move(next), committed);
+    } else {
+      next->finish(committed);
+    }
   }
   running_ = false;
 }
 
-void InlineExecutor::run(Work& work) {
+Status InlineExecutor::run(Work& work) {
   must(db_.exec("BEGIN IMMEDIATE"));
   const bool commit = work.run(db_).ok() && !failure_;
   must(db_.exec(commit ? "COMMIT" : "ROLLBACK"));
-  const Status committed = failure_ ? Status(*std::exchange(failure_, std::nullopt)) : ok_status();
-  work.finish(committed);
+  return failure_ ? Status(*std::exchange(failure_, std::nullopt)) : ok_status();
 }
 
 Result<schema::Submitted> enqueue_jobs(Database& db, const std::vector<schema::JobRequest>& jobs,

@@ -49,17 +49,28 @@ class InlineExecutor final : public Executor {
   using Executor::post;
   void post(std::unique_ptr<Work> work) override;
 
-  void fail_next(Error error) { failure_ = std::move(error); }              // the next transaction's commit
+  void fail_next(Error error) { failure_ = std::move(error); }  // the next transaction's commit
+
+  // Holds work between its commit and its `finish`, as a busy socket thread does, or before both, as a slow
+  // disk does.
+  enum class Hold { kNothing, kFinish, kAll };
+  void hold(Hold what) { hold_ = what; }
+  // Goes on with what was held, in order.
+  void let_go();
+
   [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the work says, all together
 
  private:
-  void run(Work& work);
+  Status run(Work& work);  // what became of the commit
+  void work_off();
 
   Database& db_;
   std::vector<std::unique_ptr<Work>> waiting_;
   bool running_ = false;
   std::size_t posted_bytes_ = 0;
   std::optional<Error> failure_;
+  Hold hold_ = Hold::kNothing;
+  std::vector<std::pair<std::unique_ptr<Work>, Status>> finished_;  // and held
 };
 
 // A submit of these jobs, straight into the database.

@@ -1,4 +1,5 @@
-// What the store owes a queue that nothing stops: unreadable rows, suspects, times, keys, pages, and what is forgotten.
+// What the store owes a queue that nothing stops: unreadable rows, suspects, times, keys, pages, and what is
+// forgotten.
 #include <gmock/gmock.h>
 
 #include "daemon/store/job_reads.h"
@@ -91,7 +92,8 @@ TEST_F(StoreRobust, FailedAttemptsWaitLongerEachTimeAndNotTogether) {
   EXPECT_LE(retry_delay_ms({1'000, 300'000}, {7, 999}, 999), 300'000);
 
   const JobId id = submit(test::summarize());
-  must(finish(db_, test::failure(take(1).jobs.at(0).lease, ErrorCode::kInternal), now_ms_, {false, 0, rules}));
+  must(
+      finish(db_, test::failure(take(1).jobs.at(0).lease, ErrorCode::kInternal), now_ms_, {false, 0, rules}));
   EXPECT_GE(info(id).starts_ms, now_ms_ + 500);
   EXPECT_TRUE(take(1).jobs.empty());
   EXPECT_FALSE(must(wake(db_, now_ms_ + 499)));
@@ -121,7 +123,8 @@ TEST_F(StoreRobust, KeyOfAnotherContentIsRefusedAndNothingOfTheBatchIsTaken) {
         test::enqueue_jobs(db_, {test::summarize(), other}, limits_, now_ms_);
     ASSERT_FALSE(reply.ok()) << what;
     EXPECT_EQ(reply.error().code, ErrorCode::kRefused);
-    EXPECT_THAT(reply.error().message, testing::HasSubstr("job " + std::to_string(first) + ", whose " + what));
+    EXPECT_THAT(reply.error().message,
+                testing::HasSubstr("job " + std::to_string(first) + ", whose " + what));
     EXPECT_THAT(reply.error().message, testing::HasSubstr("jobs[1]"));
   };
   JobRequest other = job;
@@ -249,9 +252,9 @@ TEST_F(StoreRobust, OldJobsAreForgottenWithAllThatIsKnownOfThem) {
   which.ended_before_ms = 10'000;
   EXPECT_EQ(must(forget(db_, which, 10, now_ms_)), 1U);
   EXPECT_EQ(read_info(db_, old).error().code, ErrorCode::kNotFound);
-  for (const char* table : {"job_inputs WHERE job_id = 1", "job_questions WHERE job_id = 1",
-                            "job_outputs WHERE job_id = 1", "attempts WHERE job_id = 1",
-                            "job_labels WHERE job_id = 1"}) {
+  for (const char* table :
+       {"job_inputs WHERE job_id = 1", "job_questions WHERE job_id = 1", "job_outputs WHERE job_id = 1",
+        "attempts WHERE job_id = 1", "job_labels WHERE job_id = 1"}) {
     const std::string sql = std::string("SELECT count(*) FROM ") + table;
     EXPECT_EQ(test::query_text(db_, sql.c_str()), "0") << table;
   }
