@@ -15,12 +15,18 @@ bool is_promised(const WaitingJob& job) {
   return job.deadline_ms.has_value() && !job.best_effort;
 }
 
+// Promises hold without what is done for jobs that may not come.
+Settings only_what_waits(Settings settings) {
+  settings.anticipate = false;
+  return settings;
+}
+
 class Admitting {
  public:
   Admitting(const Settings& settings, const History& history, const std::vector<WaitingJob>& jobs,
             const std::vector<WaitingJob>& fresh, const std::vector<WorkerFacts>& workers,
             const CostModels& costs, std::int64_t now_ms)
-      : settings_(settings),
+      : settings_(only_what_waits(settings)),
         history_(history),
         workers_(workers),
         costs_(costs),
@@ -121,7 +127,7 @@ class Admitting {
     return own.soonest_ms ? *own.soonest_ms : own.finish_ms.value_or(now_ms_);
   }
 
-  const Settings& settings_;
+  const Settings settings_;
   const History& history_;
   const std::vector<WorkerFacts>& workers_;
   const CostModels& costs_;

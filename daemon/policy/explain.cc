@@ -26,6 +26,11 @@ std::string late_anyway(const Decision& decision) {
       seconds(static_cast<double>(*decision.finish_ms - *decision.soonest_ms)));
 }
 
+std::string expected(const Expectation& what) {
+  return fmt::format("jobs come at {:.3g} a second and are expected for {:.1f} s more", what.a_second,
+                     seconds(what.for_ms));
+}
+
 }  // namespace
 
 std::string explain(const Decision& decision, const Settings& settings, const Verdict& verdict) {
@@ -46,6 +51,8 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
     case Reason::kTarget:
       return fmt::format("what waits would take {:.1f} s on plan 0 and is wanted within {:.1f} s",
                          on_plan_0_s, seconds(static_cast<double>(settings.target_drain_ms)));
+    case Reason::kExpected:
+      return expected(verdict.expected) + ", and a step that costs little leaves room for them";
     case Reason::kLateAnyway:
       return late_anyway(decision);
     case Reason::kMemory:

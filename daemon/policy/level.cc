@@ -22,6 +22,15 @@ std::uint32_t largest_needed(const Verdict& verdict) {
   return needed;
 }
 
+// Where nobody else needs the level.
+std::string for_expected(std::uint32_t level, const Verdict& verdict) {
+  for (const Decision& one : verdict.decisions) {
+    if (one.plan == level && one.reason != Reason::kExpected) return {};
+  }
+  return fmt::format("; jobs come at {:.3g} a second and are expected for {:.0f} s more",
+                     verdict.expected.a_second, verdict.expected.for_ms / 1000);
+}
+
 }  // namespace
 
 void follow_threshold(const ThresholdRules& rules, const QueueLength& queue, std::int64_t now_ms,
@@ -56,8 +65,9 @@ void follow_level(const Settings& settings, std::int64_t now_ms, Verdict& verdic
   }
   if (needed > history.level) {
     set_level(needed, now_ms,
-              fmt::format("what waits would take {:.0f} s on plan 0, and {:.0f} s now",
-                          verdict.drain_at_plan_0_ms / 1000, verdict.drain_ms / 1000),
+              fmt::format("what waits would take {:.0f} s on plan 0, and {:.0f} s now{}",
+                          verdict.drain_at_plan_0_ms / 1000, verdict.drain_ms / 1000,
+                          for_expected(needed, verdict)),
               verdict);
   } else if (history.needed < history.level && now_ms - history.level_since >= settings.dwell_ms) {
     set_level(history.needed, now_ms,

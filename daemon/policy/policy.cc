@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <iterator>
 
 #include "daemon/policy/level.h"
 #include "daemon/policy/relief.h"
@@ -21,6 +22,7 @@ class Deciding {
         now_ms_(now_ms),
         maker_(workers, costs, settings.min_quality, settings.target_drain_ms, now_ms) {
     verdict_.history = history;
+    note_arrivals(jobs, settings.target_drain_ms, now_ms, verdict_.history.arrivals);
     for (const WorkerFacts& worker : workers_) free_ms_.push_back(std::max(0.0, worker.busy_ms));
     std::vector<const WaitingJob*> order;
     order.reserve(jobs.size());
@@ -61,8 +63,49 @@ class Deciding {
         break;
       case PolicyKind::kDeadline:
         relieve(candidates_, free_ms_);
+        if (settings_.anticipate) anticipate();
         break;
     }
+  }
+
+  // Jobs that are expected are laid out where their turn will be, and are to be done in time. Nothing that
+  // was decided of those that wait is taken back.
+  void anticipate() {
+    const Expected expected = expected_jobs(verdict_.history.arrivals, now_ms_);
+    if (expected.jobs.empty() || candidates_.empty()) return;
+    verdict_.expected = expected.what;
+    std::vector<Candidate> coming;
+    for (const WaitingJob& job : expected.jobs) coming.push_back(candidate_of_expected(job, expected.each));
+    std::vector<std::size_t> places;  // of those that wait, among all
+    std::vector<Candidate> all = merged(std::move(coming), places);
+    relieve_expected(all, free_ms_);
+    for (std::size_t i = 0; i < candidates_.size(); ++i) candidates_[i] = std::move(all[places[i]]);
+  }
+
+  [[nodiscard]] Candidate candidate_of_expected(const WaitingJob& job, double jobs) {
+    constexpr double kReserve = 0.5;  // of the time to a deadline: for what is not foreseen
+    Candidate made = maker_.of(job);
+    made.from_ms = static_cast<double>(job.submitted_ms - now_ms_);
+    if (made.has_deadline) made.aim_ms -= kReserve * (made.due_ms - made.from_ms);
+    made.tokens *= jobs;
+    for (double& work_ms : made.work_ms) work_ms *= jobs;
+    return made;
+  }
+
+  std::vector<Candidate> merged(std::vector<Candidate> coming, std::vector<std::size_t>& places) {
+    std::sort(coming.begin(), coming.end(),
+              [](const Candidate& a, const Candidate& b) { return runs_before(*a.job, *b.job); });
+    std::vector<Candidate> all;
+    all.reserve(candidates_.size() + coming.size());
+    auto next = coming.begin();
+    for (Candidate& candidate : candidates_) {
+      for (; next != coming.end() && runs_before(*next->job, *candidate.job); ++next)
+        all.push_back(std::move(*next));
+      places.push_back(all.size());
+      all.push_back(std::move(candidate));
+    }
+    all.insert(all.end(), std::move_iterator(next), std::move_iterator(coming.end()));
+    return all;
   }
 
   void raise_all_to(std::uint32_t plan) {
@@ -126,6 +169,7 @@ class Deciding {
       const bool in_time = at_plan_0.finish_ms <= candidate.due_ms;
       return in_time || candidate.plans.size() == 1 ? Reason::kNoLoad : Reason::kNoUse;
     }
+    if (candidate.for_expected) return Reason::kExpected;
     if (!candidate.raised_for) return Reason::kMemory;
     return candidates_[*candidate.raised_for].has_deadline ? Reason::kDeadline : Reason::kTarget;
   }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/policy/arrivals.h"
 #include "daemon/policy/candidates.h"
 #include "daemon/policy/cost_model.h"
 #include "daemon/policy/facts.h"
@@ -41,6 +42,7 @@ struct Settings {
   double min_quality = 0.95;  // relative to plan 0; plans that were not measured need a floor of 0
   std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
   std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one
+  bool anticipate = true;                 // jobs that are expected count, too; false for comparison
   ThresholdRules threshold = {};
   IdleRules idle = {};
 };
@@ -53,6 +55,7 @@ struct History {
   std::int64_t needed_at = 0;
   std::int64_t checked_at = 0;  // by the threshold policy, as is the next
   std::int64_t swapped_at = 0;
+  Arrivals arrivals;
 };
 
 enum class Reason : std::uint8_t {
@@ -62,6 +65,7 @@ enum class Reason : std::uint8_t {
   kNoUse,         // late on plan 0, and a larger plan would not help, or was not needed of this one
   kDeadline,      // the smallest plan by which a deadline is met, its own or another job's
   kTarget,        // the smallest plan by which what waits is done within the target
+  kExpected,      // a cheap step that leaves room for jobs that are expected
   kLateAnyway,    // no plan helps
   kMemory,        // it does not fit the cache on a smaller plan
   kUnknownSpeed,  // no job has ended yet
@@ -87,6 +91,7 @@ struct Verdict {
   double waiting_tokens = 0;        // of prompts
   double drain_ms = 0;              // until all is done, as decided; 0 where nothing is known
   double drain_at_plan_0_ms = 0;
+  Expectation expected;
 };
 
 // Whether `a` has its turn before `b`: priority, then the earlier turn, then the smaller id.

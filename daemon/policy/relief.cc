@@ -5,6 +5,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "daemon/policy/steps.h"
 
@@ -14,7 +15,9 @@ namespace {
 // Bounds the time of a decision. What is still late after so many jobs were looked at gets the cheapest
 // plans.
 constexpr int kMostRounds = 64;
-constexpr double kNothing = 1e-6;  // milliseconds
+constexpr int kRoundsForExpected = 8;  // nobody gets the cheapest plans for the others
+constexpr double kNothing = 1e-6;      // milliseconds
+constexpr double kRounding = 1e-6;     // relative; prices that differ by less are the same
 
 // The smallest number from `low` to `high` that is enough. REQUIRES: `high` is, and every number above one
 // that is.
@@ -33,11 +36,15 @@ std::size_t smallest(std::size_t low, std::size_t high, const Enough& enough) {
 
 class Relief {
  public:
-  Relief(std::vector<Candidate>& candidates, const std::vector<double>& free_ms)
-      : candidates_(candidates), free_ms_(free_ms), given_up_(candidates.size(), false) {
+  Relief(std::vector<Candidate>& candidates, const std::vector<double>& free_ms, bool for_expected)
+      : candidates_(candidates),
+        free_ms_(free_ms),
+        for_expected_(for_expected),
+        given_up_(candidates.size(), false) {
     find_pools();
     number_clients();
     find_cheapest();
+    if (for_expected_) pass_by_the_dear();
     find_soonest();
   }
 
@@ -51,6 +58,19 @@ class Relief {
     while (next_late(deadlines)) {
       make_cheapest(late_.back());
       given_up_[late_.back()] = true;
+    }
+  }
+
+  void run_expected() {
+    for (std::size_t i = 0; i < candidates_.size(); ++i)
+      given_up_[i] =
+          !candidates_[i].expected() || candidates_[i].soonest_ms > candidates_[i].due_ms + kNothing;
+    for (const bool deadlines : {true, false}) {
+      for (int round = 0; round < kRoundsForExpected; ++round) {
+        const std::optional<std::size_t> late = next_late(deadlines);
+        if (!late) break;
+        if (!relieve_one(*late)) given_up_[*late] = true;
+      }
     }
   }
 
@@ -114,12 +134,39 @@ class Relief {
     }
   }
 
+  // Of each job's steps those are kept that cost no more than all of them together do for what they save.
+  void pass_by_the_dear() {
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      Candidate& candidate = candidates_[i];
+      if (!candidate.placeable()) continue;
+      const std::size_t decided = std::exchange(candidate.at, 0);
+      const std::vector<Step> steps = steps_of(candidates_, {i});
+      candidate.at = decided;
+      const auto saved_ms = [&](const Step& step) {
+        return candidate.least_work(step.from) - candidate.least_work(step.to);
+      };
+      double cost = 0;
+      double all_saved_ms = 0;
+      for (const Step& step : steps) {
+        cost += step.price * saved_ms(step);
+        all_saved_ms += saved_ms(step);
+      }
+      std::size_t reached = decided;
+      for (const Step& step : steps) {
+        if (step.price * all_saved_ms <= cost * (1 + kRounding)) reached = std::max(reached, step.to);
+      }
+      cheapest_[i] = std::min(cheapest_[i], reached);
+    }
+  }
+
   void find_soonest() {
     std::vector<double> free_ms = free_ms_;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       Candidate& candidate = candidates_[i];
       if (!candidate.placeable()) continue;
-      candidate.soonest_ms = place(candidate, cheapest_[i], free_ms).finish_ms;
+      const double soonest_ms = place(candidate, cheapest_[i], free_ms).finish_ms;
+      if (for_expected_ && !candidate.expected()) continue;
+      candidate.soonest_ms = soonest_ms;
       candidate.aim_ms = std::max(candidate.aim_ms, candidate.soonest_ms);  // no more than can be had
     }
   }
@@ -152,8 +199,13 @@ class Relief {
 
   void set(std::size_t i, std::size_t at, std::size_t late) {
     Candidate& candidate = candidates_[i];
-    if (at > candidate.at && !candidate.raised_for) candidate.raised_for = late;
-    candidate.at = std::max(at, candidate.at);
+    if (at <= candidate.at) return;
+    candidate.at = at;
+    if (for_expected_) {
+      candidate.for_expected = true;
+    } else if (!candidate.raised_for) {
+      candidate.raised_for = late;
+    }
   }
 
   // The job to look at next, of those that are late and have a deadline, or have none. Of few the first: what
@@ -233,7 +285,9 @@ class Relief {
 
   // As few steps of these jobs as are enough, the ones that save most for the quality that they cost.
   void relieve_by(const Jobs& jobs, std::size_t late) {
-    const std::vector<Step> steps = steps_of(candidates_, jobs);
+    std::vector<Step> steps = steps_of(candidates_, jobs);
+    if (for_expected_)
+      std::erase_if(steps, [&](const Step& step) { return step.to > cheapest_[step.candidate]; });
     const auto first_steps = [&](std::size_t count) {
       take(steps, count);
       return in_time(late, [&](std::size_t i) { return trial_[i]; });
@@ -263,6 +317,7 @@ class Relief {
 
   std::vector<Candidate>& candidates_;
   const std::vector<double>& free_ms_;
+  bool for_expected_;  // jobs that are expected are looked after, else those that wait
   std::vector<bool> given_up_;
   std::vector<Jobs> pools_;             // candidates by pool, in the order in which they run
   std::vector<std::size_t> pool_of_;    // by candidate, as are the next three
@@ -278,9 +333,18 @@ class Relief {
 }  // namespace
 
 void relieve(std::vector<Candidate>& candidates, const std::vector<double>& free_ms) {
-  Relief relief(candidates, free_ms);
+  Relief relief(candidates, free_ms, false);
   relief.run(true);
   relief.run(false);
+}
+
+void relieve_expected(std::vector<Candidate>& candidates, const std::vector<double>& free_ms) {
+  const std::vector<Slot> slots = schedule(candidates, free_ms);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    if (!candidates[i].expected() || slots[i].finish_ms <= candidates[i].aim_ms) continue;
+    Relief(candidates, free_ms, true).run_expected();
+    return;
+  }
 }
 
 }  // namespace dslad::daemon::policy

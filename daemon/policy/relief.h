@@ -13,4 +13,9 @@ namespace dslad::daemon::policy {
 // its own job alone, a target that cannot be reached is approached. Sets `soonest_ms`, too.
 void relieve(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
 
+// The same for those that are expected alone, among all others. They may not come, so that only steps are
+// taken that cost no more, for what they save, than all steps of their job together. Nobody's plan becomes
+// smaller. Says whose became larger in `for_expected`, and nothing in `raised_for`.
+void relieve_expected(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
+
 }  // namespace dslad::daemon::policy

@@ -13,10 +13,11 @@ double Candidate::least_work(std::size_t plan) const {
 Slot place(const Candidate& candidate, std::size_t plan, std::vector<double>& free_ms) {
   Slot slot{0, 0, Candidate::kNever};
   for (std::size_t worker = 0; worker < free_ms.size(); ++worker) {
-    const double finish_ms = free_ms[worker] + candidate.work(worker, plan);
-    if (finish_ms < slot.finish_ms) slot = {worker, free_ms[worker], finish_ms};
+    const double start_ms = std::max(free_ms[worker], candidate.from_ms);
+    const double finish_ms = start_ms + candidate.work(worker, plan);
+    if (finish_ms < slot.finish_ms) slot = {worker, start_ms, finish_ms};
   }
-  free_ms[slot.worker] = slot.finish_ms;
+  free_ms[slot.worker] += candidate.work(slot.worker, plan);
   return slot;
 }
 

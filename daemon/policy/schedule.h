@@ -20,13 +20,16 @@ struct Candidate {
   std::vector<double> loss;          // [plan] of quality, relative to plan 0
   std::size_t at = 0;                // of `plans`: what is decided
   double tokens = 0;                 // of the prompt, expected
+  double from_ms = 0;                // when it comes, from now; 0: it waits
   double due_ms = 0;                 // from now
   double aim_ms = 0;                 // by when it should end: some time before a deadline; from now
   bool has_deadline = false;         // else `due_ms` is the target's
   double soonest_ms = 0;             // its end, were it and all before it as cheap as can be; from now
   std::optional<std::size_t> raised_for;  // the candidate that would be late, were this one not made cheaper
+  bool for_expected = false;              // it was made cheaper, or cheaper still, for one that is expected
 
   static constexpr double kNever = std::numeric_limits<double>::infinity();
+  [[nodiscard]] bool expected() const { return from_ms > 0; }
   [[nodiscard]] bool placeable() const { return !plans.empty(); }
   [[nodiscard]] double work(std::size_t worker, std::size_t plan) const {
     return work_ms[worker * plans.size() + plan];
@@ -42,7 +45,8 @@ struct Slot {
 };
 
 // The candidate, run on its plan number `plan`, where it is done first; moves `free_ms`, when each worker is
-// free. REQUIRES: candidate.placeable()
+// free. One that is expected does not begin before it comes; until then others have the time. REQUIRES:
+// candidate.placeable()
 Slot place(const Candidate& candidate, std::size_t plan, std::vector<double>& free_ms);
 
 // When the jobs, in this order, run on the plans that are decided. `free_ms`: when each worker is free, from
