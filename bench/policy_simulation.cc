@@ -153,6 +153,7 @@ void believe(Scenario& scenario, double slower) {
 }
 
 constexpr Ablation kAblations[] = {
+    {"waits only", [](Scenario& scenario) { scenario.settings.anticipate = false; }},
     {"no dwell", [](Scenario& scenario) { scenario.settings.dwell_ms = 0; }},
     {"one plan", [](Scenario& scenario) { scenario.one_plan_for_all = true; }},
     {"believes 3x", [](Scenario& scenario) { believe(scenario, 3); }},
