@@ -17,7 +17,7 @@ namespace {
 constexpr int kMostRounds = 64;
 constexpr int kRoundsForExpected = 8;  // nobody gets the cheapest plans for the others
 constexpr double kNothing = 1e-6;      // milliseconds
-constexpr double kRounding = 1e-6;     // relative; prices that differ by less are the same
+constexpr double kDear = 1.5;          // times what all steps of a job cost together for what they save
 
 // The smallest number from `low` to `high` that is enough. REQUIRES: `high` is, and every number above one
 // that is.
@@ -134,7 +134,7 @@ class Relief {
     }
   }
 
-  // Of each job's steps those are kept that cost no more than all of them together do for what they save.
+  // Of each job's steps those are kept that are not dear.
   void pass_by_the_dear() {
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       Candidate& candidate = candidates_[i];
@@ -153,7 +153,7 @@ class Relief {
       }
       std::size_t reached = decided;
       for (const Step& step : steps) {
-        if (step.price * all_saved_ms <= cost * (1 + kRounding)) reached = std::max(reached, step.to);
+        if (step.price * all_saved_ms <= kDear * cost) reached = std::max(reached, step.to);
       }
       cheapest_[i] = std::min(cheapest_[i], reached);
     }

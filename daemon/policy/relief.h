@@ -14,8 +14,9 @@ namespace dslad::daemon::policy {
 void relieve(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
 
 // The same for those that are expected alone, among all others. They may not come, so that only steps are
-// taken that cost no more, for what they save, than all steps of their job together. Nobody's plan becomes
-// smaller. Says whose became larger in `for_expected`, and nothing in `raised_for`.
+// taken that are not dear: cost at most half as much again, for what they save, as all steps of their job
+// together. Nobody's plan becomes smaller. Says whose became larger in `for_expected`, and nothing in
+// `raised_for`.
 void relieve_expected(std::vector<Candidate>& candidates, const std::vector<double>& free_ms);
 
 }  // namespace dslad::daemon::policy
