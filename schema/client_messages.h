@@ -85,7 +85,18 @@ struct GetStatus {
   static void fields(auto&, auto&) {}
 };
 
-// -> JobList, newest first.
+// A place in the order in which jobs end.
+struct EndedAfter {
+  std::int64_t time_ms = 0;  // a job that ended later comes after it
+  JobId id = 0;              // as does one that ended in that millisecond and has a larger id
+
+  static void fields(auto& self, auto& field) {
+    field("time_ms", self.time_ms);
+    field("id", self.id);
+  }
+};
+
+// -> JobList, newest first; with `ended_after` jobs that have ended, in the order of their ends.
 struct ListJobs {
   static constexpr const char* kKind = "list";
   std::optional<JobState> state;  // only jobs in this state
@@ -93,6 +104,7 @@ struct ListJobs {
   std::string client;             // only jobs of this client; empty: of all
   std::uint32_t limit = 100;
   JobId before_id = 0;  // only jobs with a smaller id: the next page; 0: from the newest
+  std::optional<EndedAfter> ended_after = {};  // the next page: where the last job of this one ended
 
   static void fields(auto& self, auto& field) {
     field("state", self.state);
@@ -100,6 +112,20 @@ struct ListJobs {
     field("client", self.client);
     field("limit", self.limit);
     field("before_id", self.before_id);
+    field("ended_after", self.ended_after);
+  }
+  [[nodiscard]] Status validate() const;
+};
+
+// -> JobCounts
+struct CountJobs {
+  static constexpr const char* kKind = "count";
+  std::string label;   // only jobs that have it; empty: of any, then `client` must be named
+  std::string client;  // only jobs of this client; empty: of all
+
+  static void fields(auto& self, auto& field) {
+    field("label", self.label);
+    field("client", self.client);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -328,11 +354,24 @@ struct JobInfo {
 struct JobList {
   static constexpr const char* kKind = "job_list";
   std::vector<JobInfo> jobs;
-  bool more = false;  // older jobs match too: ask again with before_id = the last id here
+  bool more = false;  // others match too: ask again with before_id = the last id here, or ended_after
 
   static void fields(auto& self, auto& field) {
     field("jobs", self.jobs);
     field("more", self.more);
+  }
+};
+
+struct JobCounts {
+  static constexpr const char* kKind = "counts";
+  std::map<std::string, std::uint64_t> jobs;  // number of jobs by state; every state is present
+  std::int64_t created_ms = 0;                // of the first; 0: there are none
+  std::int64_t ended_ms = 0;                  // of the one that ended last; 0: none has
+
+  static void fields(auto& self, auto& field) {
+    field("jobs", self.jobs);
+    field("created_ms", self.created_ms);
+    field("ended_ms", self.ended_ms);
   }
 };
 

@@ -138,6 +138,15 @@ Status ListJobs::validate() const {
   if (limit < 1 || limit > kMaxBatch) {
     return invalid_argument(fmt::format("limit is {}; it must be from 1 to {}", limit, kMaxBatch));
   }
+  if (before_id > 0 && ended_after)
+    return invalid_argument("before_id and ended_after are of two orders; name one of them");
+  if (Status status = check_name("label", label); !status) return status;
+  return check_name("client", client);
+}
+
+Status CountJobs::validate() const {
+  if (label.empty() && client.empty())
+    return invalid_argument("count needs a label or a client; status counts all jobs");
   if (Status status = check_name("label", label); !status) return status;
   return check_name("client", client);
 }

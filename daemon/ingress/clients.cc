@@ -80,6 +80,7 @@ const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
       {schema::Submit::kKind, handle<schema::Submit>},
       {schema::GetStatus::kKind, handle<schema::GetStatus>},
       {schema::ListJobs::kKind, handle<schema::ListJobs>},
+      {schema::CountJobs::kKind, handle<schema::CountJobs>},
       {schema::GetJob::kKind, handle<schema::GetJob>},
       {schema::GetResult::kKind, handle<schema::GetResult>},
       {schema::Wait::kKind, handle<schema::Wait>},
@@ -206,7 +207,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
 
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
   look_up<std::map<std::string, std::uint64_t>>(
-      asker, count_jobs, [this](std::map<std::string, std::uint64_t> jobs) {
+      asker, [](Database& db) { return count_jobs(db); },
+      [this](std::map<std::string, std::uint64_t> jobs) {
         schema::DaemonStatus status;
         status.version = DSLAD_VERSION;
         status.events_url = parts_.events_url;
@@ -231,6 +233,12 @@ void Clients::on(const Asker& asker, const schema::ListJobs& request) {
         for (JobInfo& info : list.jobs) add_progress(info);
         return list;
       });
+}
+
+void Clients::on(const Asker& asker, const schema::CountJobs& request) {
+  look_up<schema::JobCounts>(
+      asker, [request](Database& db) { return count_jobs(db, request); },
+      [](schema::JobCounts counts) { return counts; });
 }
 
 void Clients::on(const Asker& asker, const schema::GetJob& request) {

@@ -61,6 +61,7 @@ class Clients {
   void on(const Asker& asker, schema::Submit request);
   void on(const Asker& asker, const schema::GetStatus& request);
   void on(const Asker& asker, const schema::ListJobs& request);
+  void on(const Asker& asker, const schema::CountJobs& request);
   void on(const Asker& asker, const schema::GetJob& request);
   void on(const Asker& asker, const schema::GetResult& request);
   void on(const Asker& asker, const schema::Wait& request);

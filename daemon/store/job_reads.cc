@@ -178,6 +178,26 @@ Status read_page(Query& query, std::uint32_t limit, schema::JobList& list) {
   return query.status();
 }
 
+// In the order of their ends. The index of ends is read from there on, whatever label or client is asked for:
+// who follows jobs as they end asks for few of many.
+Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request) {
+  const std::int64_t rows = std::int64_t{request.limit} + 1;
+  std::optional<std::string_view> state, client, label;
+  if (request.state) state = schema::to_string(*request.state);
+  if (!request.client.empty()) client = request.client;
+  if (!request.label.empty()) label = request.label;
+  schema::JobList list;
+  Query query(db,
+              DSLAD_JOB_ROW
+              "WHERE j.ended_ms IS NOT NULL AND j.ended_ms >= ?1 AND (j.ended_ms > ?1 OR j.id > ?2) AND "
+              "j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND (?4 IS NULL OR j.client = ?4) AND "
+              "(?5 IS NULL OR EXISTS (SELECT 1 FROM job_labels WHERE label = ?5 AND job_id = j.id)) "
+              "ORDER BY j.ended_ms, j.id LIMIT ?6",
+              request.ended_after->time_ms, request.ended_after->id, state, client, label, rows);
+  if (Status status = read_page(query, request.limit, list); !status) return status.error();
+  return list;
+}
+
 }  // namespace
 
 Result<JobInfo> read_info(Database& db, JobId id) {
@@ -280,8 +300,9 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
   return done;
 }
 
-// One statement for each index that a page can be read from: by label, by client, by state, by id.
+// One statement for each index that a page can be read from: by end, by label, by client, by state, by id.
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
+  if (request.ended_after) return list_ended(db, request);
   const std::int64_t before =
       request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();
   const std::int64_t rows = std::int64_t{request.limit} + 1;
@@ -324,6 +345,40 @@ Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db) {
   Query query(db, "SELECT state, jobs FROM job_counts");
   while (query.next()) counts[query.text(0)] = static_cast<std::uint64_t>(query.integer(1));
   if (!query.status()) return query.status().error();
+  return counts;
+}
+
+Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request) {
+  schema::JobCounts counts;
+  for (int state = 0; state <= static_cast<int>(schema::JobState::kExpired); ++state)
+    counts.jobs[std::string(to_string(static_cast<schema::JobState>(state)))] = 0;
+  std::optional<std::string_view> client;
+  if (!request.client.empty()) client = request.client;
+  const auto read = [&counts](Query& query) {
+    while (query.next()) {
+      counts.jobs[query.text(0)] = static_cast<std::uint64_t>(query.integer(1));
+      const std::int64_t created_ms = query.integer(2);
+      counts.created_ms = counts.created_ms == 0 ? created_ms : std::min(counts.created_ms, created_ms);
+      counts.ended_ms = std::max(counts.ended_ms, query.integer(3));
+    }
+    return query.status();
+  };
+  Status status = ok_status();
+  if (!request.label.empty()) {
+    Query query(db,
+                "SELECT j.state, count(*), min(j.created_ms), max(j.ended_ms) FROM job_labels l "
+                "JOIN jobs j ON j.id = l.job_id WHERE l.label = ?1 AND j.rerun_of IS NULL AND "
+                "(?2 IS NULL OR j.client = ?2) GROUP BY j.state",
+                request.label, client);
+    status = read(query);
+  } else {
+    Query query(db,
+                "SELECT state, count(*), min(created_ms), max(ended_ms) FROM jobs "
+                "WHERE client = ?1 AND rerun_of IS NULL GROUP BY state",
+                client);
+    status = read(query);
+  }
+  if (!status) return status.error();
   return counts;
 }
 

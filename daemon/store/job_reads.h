@@ -40,6 +40,7 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
 
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request);
 Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by state
+Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request);
 
 // A lease that the database holds open, e.g. from before a restart.
 struct HeldLease {

@@ -218,6 +218,51 @@ TEST_F(StoreRobust, LabelsAndClientsAreFound) {
   EXPECT_TRUE(must(list_jobs(db_, by_client)).jobs.empty());
 }
 
+TEST_F(StoreRobust, JobsAreListedInTheOrderOfTheirEnds) {
+  JobRequest job = test::summarize();
+  job.labels = {"press"};
+  std::vector<JobId> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(submit(job));
+  submit(test::summarize());
+  must(cancel(db_, {ids[2]}, now_ms_));
+  must(cancel(db_, {ids[0], ids[3]}, now_ms_ + 5));
+  schema::ListJobs request;
+  request.label = "press";
+  request.limit = 2;
+  request.ended_after = schema::EndedAfter{};
+  const schema::JobList page = must(list_jobs(db_, request));
+  ASSERT_EQ(page.jobs.size(), 2U);
+  EXPECT_TRUE(page.more);
+  EXPECT_EQ(page.jobs[0].id, ids[2]);
+  EXPECT_EQ(page.jobs[1].id, ids[0]);
+  request.ended_after = schema::EndedAfter{page.jobs[1].ended_ms, page.jobs[1].id};
+  const schema::JobList rest = must(list_jobs(db_, request));
+  ASSERT_EQ(rest.jobs.size(), 1U);
+  EXPECT_EQ(rest.jobs[0].id, ids[3]);
+  EXPECT_FALSE(rest.more);
+  request.before_id = 1;
+  EXPECT_FALSE(request.validate());
+}
+
+TEST_F(StoreRobust, JobsOfALabelAreCountedByState) {
+  JobRequest job = test::summarize();
+  job.labels = {"press"};
+  const JobId first = submit(job);
+  now_ms_ += 10;
+  submit(job);
+  submit(test::summarize());
+  must(cancel(db_, {first}, now_ms_ + 5));
+  const schema::JobCounts counts = must(count_jobs(db_, schema::CountJobs{"press", ""}));
+  EXPECT_EQ(counts.jobs.at("queued"), 1U);
+  EXPECT_EQ(counts.jobs.at("cancelled"), 1U);
+  EXPECT_EQ(counts.jobs.at("failed"), 0U);
+  EXPECT_EQ(counts.created_ms, now_ms_ - 10);
+  EXPECT_EQ(counts.ended_ms, now_ms_ + 5);
+  EXPECT_EQ(must(count_jobs(db_, schema::CountJobs{"", "ada"})).jobs.at("queued"), 2U);
+  EXPECT_EQ(must(count_jobs(db_, schema::CountJobs{"press", "bob"})).created_ms, 0);
+  EXPECT_FALSE(schema::CountJobs{}.validate());
+}
+
 TEST_F(StoreRobust, LongResultsComeInPages) {
   std::vector<std::string> questions;
   for (int i = 0; i < 7; ++i) questions.push_back("question " + std::to_string(i));
