@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "daemon/ctl/batch_status.h"
 #include "daemon/ctl/simulation.h"
 #include "schema/event.h"
 #include "schema/policy_messages.h"
@@ -67,6 +68,9 @@ std::string to_json(const Message& message) {
 
 template std::string to_json(const SubmittedJob&);
 template std::string to_json(const JobOutcome&);
+template std::string to_json(const BatchOutcome&);
+template std::string to_json(const BatchObject&);
+template std::string to_json(const SubmittedBatch&);
 template std::string to_json(const schema::JobInfo&);
 template std::string to_json(const schema::DaemonStatus&);
 template std::string to_json(const schema::JobList&);

@@ -2,6 +2,7 @@
 // members without a value are left out. Pure; safe from any thread.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,52 @@ struct JobOutcome {
     field("outputs", self.result.outputs);
     field("metrics", self.result.metrics);
     field("rerun", self.result.rerun);
+  }
+};
+
+// A native line of a batch's output. It begins with custom_id: batch_line.cc counts on it.
+struct BatchOutcome {
+  const std::string& batch;  // its id
+  const schema::JobResult& result;
+
+  static void fields(auto& self, auto& field) {
+    field("custom_id", self.result.job.custom_id);
+    field("batch", self.batch);
+    JobOutcome outcome{self.result};
+    JobOutcome::fields(outcome, field);
+  }
+};
+
+// A row of a batch file that was not submitted.
+struct BadRow {
+  std::uint64_t line = 0;
+  std::string custom_id;
+  Error error;
+
+  static void fields(auto& self, auto& field) {
+    field("line", self.line);
+    field("custom_id", self.custom_id);
+    field("code", self.error.code);
+    field("message", self.error.message);
+  }
+};
+
+// A line of `submit batch --json`.
+struct SubmittedBatch {
+  std::string id;
+  std::uint64_t rows = 0;
+  std::uint64_t submitted = 0;   // of these: jobs now in the queue, or known to it
+  std::uint64_t duplicates = 0;  // of those: known before
+  std::uint64_t bad = 0;
+  std::vector<BadRow> errors;  // of the bad rows, the first
+
+  static void fields(auto& self, auto& field) {
+    field("id", self.id);
+    field("rows", self.rows);
+    field("submitted", self.submitted);
+    field("duplicates", self.duplicates);
+    field("bad", self.bad);
+    field("errors", self.errors);
   }
 };
 

@@ -17,11 +17,6 @@ using schema::JobState;
 constexpr std::size_t kBarColumns = 24;
 constexpr std::size_t kLiveRows = 10;
 
-std::string bar(std::uint64_t done, std::uint64_t total) {
-  const std::size_t filled = total == 0 ? 0 : std::min<std::size_t>(kBarColumns, kBarColumns * done / total);
-  return fmt::format("[{}{}]", std::string(filled, '#'), std::string(kBarColumns - filled, '.'));
-}
-
 // Cuts at a code point so that the line fits and the cursor's arithmetic holds.
 std::string fit(std::string line, std::size_t columns) {
   while (display_width(line) > columns) {
@@ -41,11 +36,16 @@ std::size_t count(const std::vector<JobInfo>& jobs, JobState state) {
 std::string total_line(const std::vector<JobInfo>& jobs) {
   const auto ended = static_cast<std::size_t>(
       std::count_if(jobs.begin(), jobs.end(), [](const JobInfo& job) { return is_final(job.state); }));
-  return fmt::format("{} {} of {} ended, {} running, {} queued", bar(ended, jobs.size()), ended, jobs.size(),
-                     count(jobs, JobState::kRunning), count(jobs, JobState::kQueued));
+  return fmt::format("{} {} of {} ended, {} running, {} queued", progress_bar(ended, jobs.size()), ended,
+                     jobs.size(), count(jobs, JobState::kRunning), count(jobs, JobState::kQueued));
 }
 
 }  // namespace
+
+std::string progress_bar(std::uint64_t done, std::uint64_t total) {
+  const std::size_t filled = total == 0 ? 0 : std::min<std::size_t>(kBarColumns, kBarColumns * done / total);
+  return fmt::format("[{}{}]", std::string(filled, '#'), std::string(kBarColumns - filled, '.'));
+}
 
 std::string progress_text(const JobInfo& job) {
   if (job.state != JobState::kRunning) return std::string(to_string(job.state));
@@ -54,7 +54,8 @@ std::string progress_text(const JobInfo& job) {
     case schema::Phase::kWaiting:
       return "running, waits for its turn";
     case schema::Phase::kPrefill:
-      return fmt::format("prefill {} {} of {} tokens", bar(progress.prompt_done, progress.prompt_total),
+      return fmt::format("prefill {} {} of {} tokens",
+                         progress_bar(progress.prompt_done, progress.prompt_total),
                          format_count(progress.prompt_done), format_count(progress.prompt_total));
     case schema::Phase::kDecode:
       return fmt::format("decode  {} tokens written", format_count(progress.tokens_out));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -14,6 +15,9 @@ namespace dslad::daemon::ctl {
 
 // "prefill [#####.....]  512 of 1,024 tokens": how far a job is, in its state's words.
 std::string progress_text(const schema::JobInfo& job);
+
+// "[#####.....]"
+std::string progress_bar(std::uint64_t done, std::uint64_t total);
 
 // A line a running job, most recent last, at most `rows`, and one that counts all of them.
 std::vector<std::string> progress_lines(const std::vector<schema::JobInfo>& jobs, std::size_t rows);

@@ -104,10 +104,10 @@ Result<Exit> show_results(const Globals& globals, const ShownResults& shown) {
 
 }  // namespace
 
-Result<schema::JobResult> fetch_result(Client& client, schema::JobId id) {
-  Result<schema::JobResult> result = client.call<schema::JobResult>(schema::GetResult{id});
+Result<schema::JobResult> fetch_result(const AskForPage& ask, schema::JobId id) {
+  Result<schema::JobResult> result = ask({id});
   while (result && result->next != 0) {
-    Result<schema::JobResult> page = client.call<schema::JobResult>(schema::GetResult{id, result->next});
+    Result<schema::JobResult> page = ask({id, result->next});
     if (!page) return page;
     append(std::move(page->outputs), result->outputs);
     if (result->rerun && page->rerun) append(std::move(page->rerun->outputs), result->rerun->outputs);
@@ -117,7 +117,8 @@ Result<schema::JobResult> fetch_result(Client& client, schema::JobId id) {
 }
 
 Result<Exit> print_result(Client& client, schema::JobId id, bool json, const ResultOptions& options) {
-  const Result<schema::JobResult> result = fetch_result(client, id);
+  const Result<schema::JobResult> result = fetch_result(
+      [&client](const schema::GetResult& page) { return client.call<schema::JobResult>(page); }, id);
   if (!result) return result.error();
   const bool succeeded = result->job.state == JobState::kSucceeded;
   if (json) {

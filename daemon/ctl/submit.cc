@@ -2,14 +2,14 @@
 #include <fmt/format.h>
 #include <memory>
 
-#include "daemon/ctl/amount.h"
+#include "daemon/ctl/batch_submit.h"
 #include "daemon/ctl/follow.h"
 #include "daemon/ctl/format.h"
 #include "daemon/ctl/input.h"
+#include "daemon/ctl/job_options.h"
 #include "daemon/ctl/json.h"
 #include "daemon/ctl/result.h"
 #include "daemon/ctl/terminal.h"
-#include "daemon/ctl/terms.h"
 #include "schema/limits.h"
 
 namespace dslad::daemon::ctl {
@@ -18,14 +18,9 @@ namespace {
 using schema::JobRequest;
 using schema::Task;
 
-struct SubmitOptions {
-  JobRequest model;                // what all jobs of this command line share
+struct SubmitOptions : JobOptions {
   std::vector<std::string> files;  // documents, one job each; generate: none
   std::string prompt;              // "-": from standard input
-  TermsOptions terms;
-  std::optional<std::uint64_t> expires_in_ms;  // absent: never
-  std::string not_before;                      // a duration, or a time of day; empty: at once
-  bool retry_failed = false;
   bool wait = false;
   bool quiet = false;
 };
@@ -59,9 +54,6 @@ Result<JobRequest> checked(JobRequest request, const std::string& name) {
   if (Status status = check_utf8("--idempotency-key", request.idempotency_key); !status)
     return status.error();
   if (Status status = check_utf8("--custom-id", request.custom_id); !status) return status.error();
-  for (const std::string& label : request.labels) {
-    if (Status status = check_utf8("--label", label); !status) return status.error();
-  }
   Status status = request.validate();
   if (!status)
     return name.empty() ? status.error() : status.error().with_context(fmt::format("'{}'", one_line(name)));
@@ -169,15 +161,9 @@ Result<std::vector<schema::JobId>> send(const Globals& globals, Client& client, 
 }
 
 Result<Exit> submit(const Globals& globals, SubmitOptions options) {
-  options.model.expires_in_ms = options.expires_in_ms.value_or(0);
-  Result<schema::JobTerms> terms = read_terms(options.terms);
-  if (!terms) return terms.error();
-  options.model.terms = std::move(*terms);
-  if (!options.not_before.empty()) {
-    const Result<std::uint64_t> start_in_ms = parse_moment(options.not_before, wall_ms());
-    if (!start_in_ms) return start_in_ms.error().with_context("--not-before");
-    options.model.start_in_ms = *start_in_ms;
-  }
+  Result<JobRequest> model = read_job_options(options);
+  if (!model) return model.error();
+  options.model = std::move(*model);
   const Result<std::string> for_whom = read_client(options.terms);
   if (!for_whom) return for_whom.error();
   Result<std::vector<NamedJob>> jobs =
@@ -199,32 +185,11 @@ Result<Exit> submit(const Globals& globals, SubmitOptions options) {
 }
 
 void add_common(CLI::App& verb, SubmitOptions& options) {
-  JobRequest& model = options.model;
-  schema::SamplingOptions& sampling = model.spec.options;
-  verb.add_option("--max-tokens", sampling.max_tokens, "Most tokens of each answer")->capture_default_str();
-  verb.add_option("--temperature", sampling.temperature, "0 takes the likeliest token")
-      ->capture_default_str();
-  verb.add_option("--top-p", sampling.top_p, "Draw among the likeliest tokens of this total probability")
-      ->capture_default_str();
-  verb.add_option("--seed", sampling.seed, "Of the draws at a temperature above 0")->capture_default_str();
-  verb.add_option("--priority", model.priority, "Higher runs first; ties by arrival")->capture_default_str();
-  verb.add_option("--max-attempts", model.max_attempts,
-                  "Times the job may break its worker or fail; 0: as configured")
-      ->capture_default_str();
-  verb.add_option("--idempotency-key", model.idempotency_key,
+  add_job_options(verb, options);
+  verb.add_option("--idempotency-key", options.model.idempotency_key,
                   "A repeated key returns the first job, and is refused where that was another; documents to "
                   "summarize get KEY:FILE each");
-  verb.add_flag("--retry-failed", options.retry_failed,
-                "Jobs known by their keys that failed, were cancelled or have expired run again");
-  verb.add_option("--custom-id", model.custom_id, "Your own name for the job");
-  verb.add_option("--label", model.labels, "A word to find the job by; may be given several times")
-      ->take_all()
-      ->allow_extra_args(false);
-  verb.add_option("--not-before", options.not_before, "Begin no earlier: in 90s, 10m, 2h, 1d, or at 22:30")
-      ->type_name("TIME");
-  add_terms(verb, options.terms);
-  add_duration(verb, "--expires-in", options.expires_in_ms,
-               "Give the job up after this time, also while it runs: 90s, 10m, 2h, 1d");
+  verb.add_option("--custom-id", options.model.custom_id, "Your own name for the job");
   verb.add_flag("--wait", options.wait, "Wait for the results and print them");
   verb.add_flag("-q,--quiet", options.quiet, "No progress while waiting");
 }
@@ -270,6 +235,7 @@ void add_submit(CLI::App& app, Action& action) {
   add_task(*verb, action, Task::kQa, "Answer questions on a document, all in one job",
            add_document_and_questions);
   add_task(*verb, action, Task::kGenerate, "Continue a text", add_prompt);
+  add_submit_batch(*verb, action);
   verb->footer(kExamples);
 }
 

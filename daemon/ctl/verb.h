@@ -44,6 +44,7 @@ void add_status(CLI::App& app, Action& action);
 void add_list(CLI::App& app, Action& action);
 void add_wait(CLI::App& app, Action& action);
 void add_result(CLI::App& app, Action& action);
+void add_batch(CLI::App& app, Action& action);
 void add_watch(CLI::App& app, Action& action);
 void add_cancel(CLI::App& app, Action& action);
 void add_requeue(CLI::App& app, Action& action);

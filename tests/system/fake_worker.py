@@ -24,6 +24,10 @@ class FakeWorker(wire.Peer):
 
     def hello(self):
         """Introduces itself; returns the welcome's body."""
+        self.introduce()
+        return self.expect("welcome").body
+
+    def introduce(self):
         layers = [{"layer": layer, "order": layer, "state": self.layer_state(layer), "distilled": False}
                   for layer in range(LAYERS)]
         self.send("hello", {
@@ -31,7 +35,6 @@ class FakeWorker(wire.Peer):
             "dtype": "f32", "layers": LAYERS, "context": 4096, "capacity": self.capacity, "plan": self.plan,
             "layer_info": layers, "leases": self.leases,
         })
-        return self.expect("welcome").body
 
     def layer_state(self, layer):
         return "active" if layer < self.plan else "transformer"
