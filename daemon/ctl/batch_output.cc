@@ -59,6 +59,12 @@ bool has_holes(std::string_view line) {
   return line.find('\0') != std::string_view::npos;
 }
 
+// Of a file's first line, which may be anything.
+bool is_beginning(std::string_view text, const LineForm& form) {
+  const std::string_view written = text.substr(0, text.find('\0'));
+  return !written.empty() && form.begins(written);
+}
+
 }  // namespace
 
 BatchOutput::BatchOutput(BatchOutput&& other) noexcept
@@ -114,7 +120,7 @@ Status BatchOutput::load(const LineForm& form) {
     if (!some) return some.error().with_context(file_name(path_));
     if (!*some) return ok_status();
     const bool torn = !line.ended || has_holes(line.text);
-    if (torn && (line.number > 1 || form.begins(line.text))) return cut(line.begin);
+    if (torn && (line.number > 1 || is_beginning(line.text, form))) return cut(line.begin);
     Result<std::string> key = torn
                                   ? Result<std::string>(invalid_argument("it is no line of a batch's output"))
                                   : form.key_of(line.text);

@@ -1,10 +1,12 @@
 """Batch files: rows in, lines out, whatever is wrong with rows and whatever dies meanwhile.
 
-DSLAD_KILL_ROUNDS: how many kills (20); DSLAD_KILL_SEED: which moments."""
+DSLAD_KILL_ROUNDS: how many kills (20); DSLAD_KILL_SEED: which moments. DSLAD_BATCH_ROWS and DSLAD_BATCH_BYTES: of how many
+rows (5,000) with how much text (100) it is told what they cost in time and memory."""
 
 import collections
 import json
 import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from harness import BIN, SystemTest, until
 
 ROUNDS = int(os.environ.get("DSLAD_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("DSLAD_KILL_SEED", "20250611"))
+ROWS = int(os.environ.get("DSLAD_BATCH_ROWS", "5000"))
+BYTES = int(os.environ.get("DSLAD_BATCH_BYTES", "100"))
 FAILED, USAGE, REFUSED = 1, 2, 4  # exit statuses
 
 
@@ -289,9 +293,29 @@ class SmallQueue(BatchTest):
 
 class Many(BatchTest):
     def test_thousands_of_lines(self):
+        rows = self.folder / "rows.jsonl"
+        with rows.open("w") as file:
+            for n in range(ROWS):
+                file.write(json.dumps(chat(f"row-{n}", f"text {n} ".ljust(BYTES, "x"))) + "\n")
+        self.measure("check", "--check")
+        self.measure("submit")
+        self.measure("submit again")
         self.answer()
-        self.submit(self.file(*[chat(f"row-{n}", f"text {n}") for n in range(5000)]), "--output", self.out, "-q")
-        self.assertEqual({f"row-{n}" for n in range(5000)}, set(self.lines(self.out)))
+        self.measure("run and write", "--output", self.out, "-q")
+        self.assertEqual({f"row-{n}" for n in range(ROWS)}, set(self.lines(self.out)))
+
+    def measure(self, what, *options):
+        """Each command by itself, with its own peak of memory and the daemon's so far."""
+        begin = time.monotonic()
+        command = [BIN / "dslactl", "--connect", self.jobs_url, "submit", "batch", self.folder / "rows.jsonl", *options]
+        child = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(0, child.returncode, what)
+        about = pathlib.Path(f"/proc/{self.daemon.child.pid}/status").read_text()
+        peak = next(line for line in about.splitlines() if line.startswith("VmHWM"))
+        print(f"{ROWS} rows, {what}: {time.monotonic() - begin:.1f} s; peak of dslactl {usage.ru_maxrss >> 10} MiB, "
+              f"of dslad {int(peak.split()[1]) >> 10} MiB", file=sys.stderr)
 
 
 class Kills(BatchTest):
