@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "daemon/ctl/format.h"
+#include "schema/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -95,9 +96,9 @@ Status BatchRows::check_unique(NumberedRow& row) {
   if (row.row.custom_id.empty()) return ok_status();
   const auto [first, fresh] = file_.first_lines_.try_emplace(hash_of(row.row.custom_id), row.line);
   if (first->second == row.line) return ok_status();
-  return invalid_argument(fmt::format("custom_id '{}' is that of line {} already",
-                                      one_line(std::string_view(row.row.custom_id).substr(0, 64)),
-                                      first->second));
+  const std::string_view shown_id = schema::utf8_prefix(row.row.custom_id, schema::kMaxShownBytes);
+  return invalid_argument(
+      fmt::format("custom_id '{}' is that of line {} already", one_line(shown_id), first->second));
 }
 
 }  // namespace dslad::daemon::ctl

@@ -125,8 +125,8 @@ Status BatchOutput::load(const LineForm& form) {
                                   ? Result<std::string>(invalid_argument("it is no line of a batch's output"))
                                   : form.key_of(line.text);
     if (!key) {
-      return invalid_argument(fmt::format("{}, line {}: {}; name another file for the results", file_name(path_),
-                                          line.number, key.error().message));
+      return invalid_argument(fmt::format("{}, line {}: {}; name another file for the results",
+                                          file_name(path_), line.number, key.error().message));
     }
     keys_.insert(hash_of(*key));
   }

@@ -54,9 +54,12 @@ Status BatchSink::sync() {
 }
 
 Status BatchSink::forget_failures() {
-  BatchOutput* file = for_errors();
-  if (file == nullptr) return ok_status();
-  return file->retain([](std::string_view line) { return !tells_of_failure(line); }, form_of(batch_));
+  const auto keep = [](std::string_view line) { return !tells_of_failure(line); };
+  for (std::optional<BatchOutput>* file : {&output_, &errors_}) {
+    if (!*file) continue;
+    if (Status status = (*file)->retain(keep, form_of(batch_)); !status) return status;
+  }
+  return ok_status();
 }
 
 }  // namespace dslad::daemon::ctl

@@ -20,6 +20,7 @@ Examples:
   dslactl wait 1 2 --timeout 60 && dslactl result 1 2
   dslactl result 1 --json | jq -r '.outputs[].text'
   dslactl list --state failed
+  dslactl submit batch rows.jsonl --output out.jsonl   many jobs; the same again goes on after any interruption
   dslactl submit summarize *.txt --deadline 2h --min-quality 98%
   dslactl policy explain 1
   dslactl plan set 4

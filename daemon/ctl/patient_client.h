@@ -20,7 +20,8 @@ class PatientClient {
     return PatientClient(std::move(*client), globals.rpc_timeout());
   }
 
-  // Errors: kUnavailable where the daemon stayed away, or Ctrl-C was pressed; all others as it says them.
+  // Errors: kUnavailable where the daemon stayed away, or Ctrl-C was pressed; kRefused where it is there and
+  // says that it is not available; all others as it says them.
   template <typename Reply, typename Request>
   Result<Reply> call(const Request& request) {
     using Clock = std::chrono::steady_clock;
@@ -29,7 +30,9 @@ class PatientClient {
     while (true) {
       Result<Reply> reply = client_.try_call<Reply>(request, std::min(resend, timeout_));
       const bool lost = !reply && reply.error().code == ErrorCode::kUnavailable;
-      if (!lost || interrupted() || Clock::now() >= last_try) return reply;
+      if (!lost || interrupted()) return reply;
+      if (Clock::now() >= last_try)
+        return client_.call<Reply>(request, kResend);  // silent, or refusing?
       std::this_thread::sleep_for(kPause);
       resend *= 2;
     }

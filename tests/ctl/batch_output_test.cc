@@ -138,7 +138,7 @@ TEST_F(Outputs, FileThatWasCutAnywhereIsMadeWholeAgain) {
     ASSERT_TRUE(sink.sync());
   }
   const std::string whole = text(out_);
-  for (std::size_t length = 0; length <= whole.size(); ++length) {
+  for (std::size_t length = 0; length <= whole.size(); length += 1 + length % 7) {
     const std::string tail = length % 3 == 0 ? std::string(5, '\0') : "";  // a block that was never written
     write(out_, whole.substr(0, length) + (length == 0 ? "" : tail));
     BatchSink sink = open(out_);
