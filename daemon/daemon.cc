@@ -310,7 +310,8 @@ void Daemon::measure() {
   if (parts.clock.steady_ms() < parts.next_snapshot_ms) return;
   parts.next_snapshot_ms = parts.clock.steady_ms() + 1'000;
   parts.reader.post<std::map<std::string, std::uint64_t>>(
-      count_jobs, [&parts](Result<std::map<std::string, std::uint64_t>> jobs) {
+      [](Database& db) { return count_jobs(db); },
+      [&parts](Result<std::map<std::string, std::uint64_t>> jobs) {
         const schema::PolicyReply policy = parts.dispatcher.planner().report();
         parts.metrics->update({jobs ? std::move(jobs).value() : std::map<std::string, std::uint64_t>(),
                                parts.clients.counters(), parts.dispatcher.workers(), policy.plan,
