@@ -31,8 +31,7 @@ class PatientClient {
       Result<Reply> reply = client_.try_call<Reply>(request, std::min(resend, timeout_));
       const bool lost = !reply && reply.error().code == ErrorCode::kUnavailable;
       if (!lost || interrupted()) return reply;
-      if (Clock::now() >= last_try)
-        return client_.call<Reply>(request, kResend);  // silent, or refusing?
+      if (Clock::now() >= last_try) return client_.call<Reply>(request, kResend);  // silent, or refusing?
       std::this_thread::sleep_for(kPause);
       resend *= 2;
     }
