@@ -81,7 +81,7 @@ class Documents(SystemTest):
         self.run_jobs()
         bodies = {"submit": {"jobs": [wire.generate()]}, "job": {"id": 1}, "result": {"id": 1}, "wait": {"ids": [1]},
                   "cancel": {"ids": [1]}, "requeue": {"ids": [1]}, "policy_explain": {"id": 1}, "plan_set": {"plan": 0},
-                  "queue_set": {"mode": "open"}, "purge": {"label": "none"}}
+                  "queue_set": {"mode": "open"}, "purge": {"label": "none"}, "count": {"label": "none"}}
         rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `(\w+)`:?(.*) \|$", section("protocol.md", "Clients"), re.M)
         self.assertGreater(len(rows), 17)
         for kind, reply_kind, _ in rows:
