@@ -67,7 +67,7 @@ void Clients::handle(Clients& clients, const Asker& asker, const schema::Envelop
   }
 }
 
-void Clients::weigh(Asker asker, std::function<void(const Asker&)> start) {
+void Clients::weigh(const Asker& asker, std::function<void(const Asker&)> start) {
   Asker weighed = asker;
   weighed.weighed = true;
   if (flow_.enter(asker.peer, [weighed, start = std::move(start)] { start(weighed); })) return;
@@ -468,6 +468,7 @@ void Clients::drain() {
   for (const WaitingClient& client : waits_.take_all()) {
     refuse(client.asker, {ErrorCode::kUnavailable, "the daemon is stopping; wait again when it is back"});
   }
+  flow_.start_all();
 }
 
 void Clients::add_progress(JobInfo& info) const {

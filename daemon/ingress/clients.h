@@ -96,7 +96,7 @@ class Clients {
     answer<T>(parts_.reader, asker, std::move(query), std::move(shape));
   }
   // Calls `start` when the client's turn comes, with an asker whose reply ends it.
-  void weigh(Asker asker, std::function<void(const Asker&)> start);
+  void weigh(const Asker& asker, std::function<void(const Asker&)> start);
   [[nodiscard]] std::optional<Error> reason_to_refuse(const Asker& asker) const;
   [[nodiscard]] Error with_hint(const Error& error) const;
   void begin_wait(WaitingClient client, const std::set<schema::JobId>& open);

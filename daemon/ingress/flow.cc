@@ -52,6 +52,13 @@ void Flow::resume() {
   for (const std::string& peer : peers) start_some(peer);
 }
 
+void Flow::start_all() {
+  for (auto& [peer, client] : std::exchange(clients_, {})) {
+    waiting_ -= client.waiting.size();
+    for (const Start& start : client.waiting) start();
+  }
+}
+
 void Flow::forget(const std::string& peer) {
   const auto found = clients_.find(peer);
   if (found == clients_.end()) return;

@@ -42,6 +42,9 @@ class Flow {
   // Starts what may start now; call it when replies have left.
   void resume();
 
+  // Starts all that waits, whatever the limits: the daemon stops, and each shall be told.
+  void start_all();
+
   // The client has gone: what waits of it is dropped.
   void forget(const std::string& peer);
 

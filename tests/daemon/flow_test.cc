@@ -71,6 +71,17 @@ TEST_F(FlowTest, WhatWaitsIsBoundedForEachAndForAll) {
   EXPECT_TRUE(enter("c", 8));
 }
 
+TEST_F(FlowTest, AllAreStartedWhenTheDaemonStops) {
+  for (int i = 0; i < 4; ++i) enter("a", i);
+  outbox_.leave_unread("b", 1'000);
+  enter("b", 10);
+  started();
+  flow_.start_all();
+  EXPECT_THAT(started(), testing::UnorderedElementsAre(2, 3, 10));
+  EXPECT_EQ(flow_.waiting(), 0U);
+  flow_.leave("a");  // what was under way ends as ever
+}
+
 TEST_F(FlowTest, AnswerToAClientThatLeftIsNoConcern) {
   enter("a", 0);
   flow_.forget("a");
