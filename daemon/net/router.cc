@@ -83,11 +83,13 @@ namespace {
 struct Frame {
   std::string text;
   std::function<void(std::size_t)> done;
+  std::atomic<bool> handed_over{false};  // libzmq's queue orders the two threads; here it can be seen
 };
 
+// On libzmq's thread.
 void free_frame(void*, void* frame) {
   const std::unique_ptr<Frame> owned(static_cast<Frame*>(frame));
-  owned->done(owned->text.size());
+  if (owned->handed_over.load(std::memory_order_acquire)) owned->done(owned->text.size());
 }
 
 }  // namespace
@@ -208,6 +210,7 @@ bool Router::send(const std::string& peer, std::string frame) {
                                         all->bytes -= bytes;
                                         if (all->on_sent) all->on_sent();
                                       }};
+    under_way->handed_over.store(true, std::memory_order_release);
     zmq::message_t message(under_way->text.data(), under_way->text.size(), free_frame, under_way);
     return socket_->send(std::move(message), zmq::send_flags::dontwait).has_value();
   } catch (const zmq::error_t&) {  // the peer has gone
