@@ -373,10 +373,12 @@ void Clients::on(const Asker& asker, const schema::SetQueueMode& request) {
   });
 }
 
+// What the daemon records of itself, of workers and of the policy, is under way while it counts already; in
+// the writer's order of things it is seen by whoever asks afterwards.
 void Clients::on(const Asker& asker, const schema::GetLayers&) {
-  look_up<std::vector<schema::ModelLayers>>(asker, read_layers, [](std::vector<schema::ModelLayers> models) {
-    return schema::LayersReply{std::move(models)};
-  });
+  answer<std::vector<schema::ModelLayers>>(
+      parts_.writer, asker, read_layers,
+      [](std::vector<schema::ModelLayers> models) { return schema::LayersReply{std::move(models)}; });
 }
 
 void Clients::on(const Asker& asker, const schema::ShowPlan&) {
@@ -431,8 +433,8 @@ void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
-  look_up<std::vector<schema::PolicyChange>>(
-      asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
+  answer<std::vector<schema::PolicyChange>>(
+      parts_.writer, asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
       [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
 }
 
