@@ -226,10 +226,11 @@ void Dispatcher::follow_time() {
       });
 }
 
-std::int64_t Dispatcher::turn_delay_ms(const std::string& client, const schema::JobRequest& job) {
-  if (job.terms.deadline_in_ms > 0) return 0;
+Dispatcher::Turn Dispatcher::take_turn(const std::string& client, const schema::JobRequest& job) {
+  if (job.terms.deadline_in_ms > 0) return {};
   const std::int64_t now_ms = clock_.wall_ms();
-  return turns_.next(client, planner_.work_ms(job), now_ms) - now_ms;
+  const double work_ms = planner_.work_ms(job);
+  return {turns_.next(client, work_ms, now_ms) - now_ms, work_ms};
 }
 
 void Dispatcher::set_mode(schema::QueueMode mode, std::function<void(const Status&)> done) {

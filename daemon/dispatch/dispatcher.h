@@ -62,8 +62,14 @@ class Dispatcher {
 
   // Jobs may be waiting: after a submit, or at the start.
   void jobs_queued();
-  // How long after now a client's job that comes now has its turn.
-  std::int64_t turn_delay_ms(const std::string& client, const schema::JobRequest& job);
+  // When a client's job that comes now has its turn, after now, and the work that this is reckoned by.
+  struct Turn {
+    std::int64_t delay_ms = 0;
+    double work_ms = 0;
+  };
+  Turn take_turn(const std::string& client, const schema::JobRequest& job);
+  // The job was not taken after all: the client is as it was.
+  void give_turn_back(const std::string& client, const Turn& turn) { turns_.give_back(client, turn.work_ms); }
   // `done` hears of it once it is stored.
   void set_mode(schema::QueueMode mode, std::function<void(const Status&)> done);
   [[nodiscard]] schema::QueueMode mode() const { return mode_; }

@@ -138,7 +138,10 @@ void Planner::tick() {
         }
         Result<std::map<std::string, std::uint64_t>> counts = count_jobs(db);
         if (!counts) return counts.error();
-        snapshot.queued = (*counts)["queued"];
+        const Result<std::uint64_t> delayed = count_delayed(db);
+        if (!delayed) return delayed.error();
+        snapshot.queued =
+            (*counts)["queued"] - std::min((*counts)["queued"], *delayed);  // they are no load yet
         return snapshot;
       },
       [this](Result<Snapshot> snapshot) {

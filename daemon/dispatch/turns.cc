@@ -9,6 +9,10 @@ namespace {
 constexpr std::size_t kMaxClients = 10'000;                     // that are remembered
 constexpr double kMostAheadMs = 10.0 * 365 * 24 * 3600 * 1000;  // so that turns stay within an integer
 
+double work_of(double work_ms) {
+  return std::isfinite(work_ms) ? std::max(work_ms, 0.0) : 0.0;
+}
+
 }  // namespace
 
 void Turns::restore(const std::map<std::string, std::int64_t>& latest_ms) {
@@ -24,8 +28,13 @@ std::int64_t Turns::next(const std::string& client, double work_ms, std::int64_t
   double& next = next_ms_[client];
   const double turn =
       std::clamp(next, earliest, std::max(earliest, static_cast<double>(now_ms) + kMostAheadMs));
-  next = turn + (std::isfinite(work_ms) ? std::max(work_ms, 0.0) : 0.0);
+  next = turn + work_of(work_ms);
   return static_cast<std::int64_t>(turn);
+}
+
+void Turns::give_back(const std::string& client, double work_ms) {
+  const auto found = next_ms_.find(client);
+  if (found != next_ms_.end()) found->second -= work_of(work_ms);
 }
 
 void Turns::served(std::int64_t turn_ms) {

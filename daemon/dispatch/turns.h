@@ -22,6 +22,9 @@ class Turns {
   // before an earlier job of the same client.
   std::int64_t next(const std::string& client, double work_ms, std::int64_t now_ms);
 
+  // Work that was given a turn and was not taken after all.
+  void give_back(const std::string& client, double work_ms);
+
   // A job of this turn begins: whoever comes now has no earlier one.
   void served(std::int64_t turn_ms);
 

@@ -167,19 +167,24 @@ void Clients::on(const Asker& asker, schema::Submit request) {
   const std::size_t bytes = bytes_of(request);
   const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, request.client);
   std::vector<std::int64_t> finish_ms;
+  std::vector<Dispatcher::Turn> turns;
   Intake intake{parts_.clock.wall_ms()};
   for (std::size_t i = 0; i < admissions.size(); ++i) {
     finish_ms.push_back(admissions[i].finish_ms);
     intake.refused.push_back(admissions[i].refusal);
-    intake.delay_ms.push_back(parts_.dispatcher.turn_delay_ms(request.client, request.jobs[i]));
+    turns.push_back(parts_.dispatcher.take_turn(request.client, request.jobs[i]));
+    intake.delay_ms.push_back(turns.back().delay_ms);
   }
   const auto submit = std::make_shared<const schema::Submit>(std::move(request));
   parts_.writer.post<Enqueued>(
       [submit, limits = limits_, intake = std::move(intake)](Database& db) {
         return enqueue(db, *submit, limits, intake);
       },
-      [this, asker, finish_ms = std::move(finish_ms),
+      [this, asker, finish_ms = std::move(finish_ms), turns = std::move(turns), client = submit->client,
        came = std::chrono::steady_clock::now()](Result<Enqueued> enqueued) {
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+          if (!enqueued || enqueued->reply.duplicates[i]) parts_.dispatcher.give_turn_back(client, turns[i]);
+        }
         if (!enqueued) {
           if (enqueued.error().code == ErrorCode::kUnavailable)
             not_stored_.warning(fmt::format("jobs cannot be stored: {}", enqueued.error().message),

@@ -35,16 +35,17 @@ bool is_favoured(int listener) {
 
 int limit_connections(int most, const std::string& favoured_url) {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return most_for_all;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return most;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
   ::getrlimit(RLIMIT_NOFILE, &limit);
   const int open = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
   most_for_favoured = std::max(0, open - kOwn);
-  most_for_all = std::min(std::max(0, most_for_favoured - kFavoured), most);
+  most_for_all =
+      std::min(std::max(0, most_for_favoured - kFavoured), kOwn + most);  // the process has some itself
   const std::string_view scheme = process::kIpcScheme;
   favoured_path = favoured_url.starts_with(scheme) ? favoured_url.substr(scheme.size()) : "";
-  return most_for_all;
+  return std::max(0, most_for_all - kOwn);
 }
 
 std::uint64_t connections_refused() {

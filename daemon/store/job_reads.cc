@@ -340,6 +340,15 @@ Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request)
   return list;
 }
 
+Result<std::uint64_t> count_delayed(Database& db) {
+  Query query(
+      db,
+      "SELECT count(*) FROM jobs WHERE state = 'queued' AND not_before_ms IS NOT NULL AND rerun_of IS NULL");
+  const std::int64_t jobs = query.next() ? query.integer(0) : 0;
+  if (!query.status()) return query.status().error();
+  return static_cast<std::uint64_t>(jobs);
+}
+
 Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db) {
   std::map<std::string, std::uint64_t> counts;
   Query query(db, "SELECT state, jobs FROM job_counts");

@@ -39,6 +39,7 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
                                           const std::string& edition, std::uint32_t limit);
 
 Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request);
+Result<std::uint64_t> count_delayed(Database& db);                      // queued jobs that wait for a time
 Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by state
 Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request);
 

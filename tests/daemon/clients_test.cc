@@ -130,6 +130,18 @@ TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
   EXPECT_EQ(outbox_.take<schema::JobResult>("client").size(), 1U);
 }
 
+// Else who is refused and tries again falls ever further behind.
+TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
+  limits_.max_queued = 0;
+  Clients full{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); }, ""},
+               limits_};
+  for (int i = 0; i < 100; ++i)
+    full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1));
+  EXPECT_EQ(outbox_.take<schema::ErrorReply>("client").size(), 100U);
+  EXPECT_EQ(dispatcher_.take_turn("ada", test::summarize()).delay_ms, 0);
+  EXPECT_GT(dispatcher_.take_turn("ada", test::summarize()).delay_ms, 0);
+}
+
 TEST_F(ClientsTest, WaitEndsWithItsTimeout) {
   const schema::JobId id = submit_one();
   ask(schema::Wait{{id}, 1'000});

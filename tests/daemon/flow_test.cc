@@ -153,6 +153,17 @@ TEST(TurnsTest, ClientThatWasServedOwesNothing) {
   EXPECT_EQ(turns.next("b", 1'000, 20'000), 20'000);
 }
 
+TEST(TurnsTest, WorkThatIsNotTakenCostsNoTurn) {
+  Turns turns;
+  turns.next("a", 100, 10);
+  for (int i = 0; i < 1'000; ++i) {
+    turns.next("a", 50, 10);
+    turns.give_back("a", 50);
+  }
+  turns.give_back("nobody", 50);
+  EXPECT_EQ(turns.next("a", 1, 10), 110);
+}
+
 TEST(TurnsTest, WorkThatIsNoNumberCountsAsNone) {
   Turns turns;
   turns.next("a", std::numeric_limits<double>::quiet_NaN(), 10);

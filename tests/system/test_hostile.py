@@ -57,6 +57,15 @@ class Connections(SystemTest):
             self.assertEqual("succeeded", client.wait(job)[0]["state"])
             self.assertGreater(client.request("stats")["counters"]["connections_refused"], 0)
 
+    def test_the_smallest_number_of_connections_is_one_that_works(self):
+        self.start_daemon("--set", "listen.max_connections=8")
+        worker = FakeWorker(self.workers_url)
+        self.addCleanup(worker.close)
+        worker.hello()
+        with self.peer() as client:
+            client.submit(generate())
+            self.assertTrue(worker.finish(worker.take_job()))
+
     def stats_over(self, held):
         """The daemon's counters, asked for once some of the connections have gone."""
         for one in held[:100]:
