@@ -156,12 +156,22 @@ class Memory(QueueTest):
             self.assertEqual(8 * MIB, len(self.client.result(job)["outputs"][0]["text"]))
         until(lambda: self.client.request("stats")["counters"]["reply_bytes_unread"] < MIB, "their replies are dropped")
 
-    def test_a_client_learns_that_it_asks_for_too_much(self):
-        self.client.submit(generate())
+    def test_a_client_that_does_not_read_may_not_submit_until_it_does(self):
+        job = self.client.submit(generate())[0]
+        worker = self.worker()
+        worker.finish(worker.take_job(), text="x" * (8 * MIB))
         with self.peer() as greedy:
-            for number in range(6000):
-                greedy.send("wait", {"ids": [1], "timeout_ms": 60_000}, number)
-            self.client.request("ping")
+            greedy.socket.setsockopt(zmq.RCVHWM, 1)
+            for number in range(8):
+                greedy.send("result", {"id": job}, number)
+            until(lambda: self.client.request("stats")["counters"]["reply_bytes_unread"] >= 16 * MIB, "it lags behind")
+            greedy.send("submit", {"jobs": [generate()]}, 99)
+            until(lambda: self.client.request("stats")["counters"]["requests_waiting"] > 0, "its requests wait")
+            replies = [greedy.receive() for _ in range(9)]
+            refusal = next(reply for reply in replies if reply.id == 99)
+            self.assertEqual(("error", wire.RESOURCE_EXHAUSTED), (refusal.kind, refusal.body["code"]))
+            self.assertEqual(8, sum(reply.kind == "job_result" for reply in replies))
+            greedy.submit(generate())
 
 
 class Frames(QueueTest):
@@ -175,15 +185,12 @@ class Frames(QueueTest):
         with self.peer() as hostile:
             for _ in range(200):
                 hostile.send_raw(dense)
-            slowest = 0.0
-            for _ in range(20):
-                began = time.monotonic()
-                worker.heartbeat(assigned)
-                worker.expect("heartbeat_ack")
-                slowest = max(slowest, time.monotonic() - began)
-        worker.finish(assigned)
-        self.assertEqual("succeeded", self.client.wait(job)[0]["state"])
-        self.assertLess(slowest, 60.0)  # hangs alone are caught
+            worker.heartbeat(assigned)
+            worker.expect("heartbeat_ack")
+            read = self.client.request("stats")["counters"]["requests"]
+            self.assertLess(read, 200, "the worker was heard before all of the frames were read")
+            worker.finish(assigned)
+            self.assertEqual("succeeded", self.client.wait(job)[0]["state"])
 
     def test_results_larger_than_a_frame_come_in_pages(self):
         questions = [f"{number} " + "?" * 60_000 for number in range(256)]
