@@ -1,4 +1,4 @@
-// What the database says about jobs. Read-only; runs inside the caller's Task. Progress of running jobs is
+// What the database says about jobs. Read-only; runs inside the caller's transaction. Progress of running jobs is
 // not stored: the dispatcher knows it.
 #pragma once
 

@@ -1,5 +1,5 @@
 // What the database knows of models and their layers, and the durable record of each change. Runs inside the
-// caller's Task.
+// caller's transaction.
 #pragma once
 
 #include <cstdint>

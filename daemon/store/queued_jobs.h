@@ -1,5 +1,5 @@
 // Jobs that wait, as whoever chooses among them sees them: their sizes and terms, not their texts. Runs
-// inside the caller's Task. Times are milliseconds since the epoch.
+// inside the caller's transaction. Times are milliseconds since the epoch.
 #pragma once
 
 #include <cstdint>

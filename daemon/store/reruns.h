@@ -1,6 +1,6 @@
 // Jobs that were answered on another plan and are run again on plan 0 when there is nothing else to do: as
 // upgrades, where the job asked for it, and as canaries, to see what its plan is worth. Runs inside the
-// caller's Task.
+// caller's transaction.
 //
 // A rerun is a row of its own among the jobs, with leases and attempts like theirs, so that it survives what
 // they survive. It has no texts of its own, and nobody sees it but through the job that it repeats.
