@@ -51,6 +51,7 @@ void Dispatcher::expect_back(const std::vector<HeldLease>& held) {
     HeldJob& job = worker.jobs[one.lease.job];
     job = {one.lease.attempt, lease_end(), {}};
     job.job.rerun = one.rerun;
+    job.job.suspect = one.suspect;
   }
 }
 

@@ -19,10 +19,7 @@ using schema::JobInfo;
 
 std::size_t bytes_of(const schema::Submit& submit) {
   std::size_t bytes = 0;
-  for (const schema::JobRequest& job : submit.jobs) {
-    bytes += job.spec.document.size() + job.spec.prompt.size();
-    for (const std::string& question : job.spec.questions) bytes += question.size();
-  }
+  for (const schema::JobRequest& job : submit.jobs) bytes += daemon::bytes_of(job.spec);
   return bytes;
 }
 

@@ -394,12 +394,13 @@ Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& requ
 Result<std::vector<HeldLease>> held_leases(Database& db) {
   std::vector<HeldLease> held;
   Query query(db,
-              "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL FROM jobs j "
+              "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL, j.suspect FROM jobs j "
               "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running'");
   while (query.next()) {
     held.push_back({{query.integer(0), static_cast<std::uint32_t>(query.integer(1))},
                     {query.text(2), query.text(3)},
-                    query.integer(4) != 0});
+                    query.integer(4) != 0,
+                    query.integer(5) != 0});
   }
   if (!query.status()) return query.status().error();
   return held;

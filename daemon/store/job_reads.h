@@ -1,5 +1,5 @@
-// What the database says about jobs. Read-only; runs inside the caller's transaction. Progress of running jobs is
-// not stored: the dispatcher knows it.
+// What the database says about jobs. Read-only; runs inside the caller's transaction. Progress of running
+// jobs is not stored: the dispatcher knows it.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,7 @@ struct HeldLease {
   schema::Lease lease;
   WorkerName worker;
   bool rerun = false;
+  bool suspect = false;  // it runs alone
 };
 Result<std::vector<HeldLease>> held_leases(Database& db);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <string>
 
+#include "daemon/store/job_writes.h"
 #include "schema/migrations.h"
 
 namespace dslad::daemon {
@@ -26,12 +27,21 @@ Status apply(Database& db, const schema::Migration& migration) {
 
 }  // namespace
 
-Status make_shrinkable(Database& db) {
+Status make_shrinkable(Database& db, std::int64_t most_bytes) {
   constexpr std::int64_t kIncremental = 2;
   {
     Query query(db, "PRAGMA auto_vacuum");
     const std::int64_t now = query.next() ? query.integer(0) : 0;
     if (!query.status() || now == kIncremental) return query.status();
+  }
+  const Result<std::int64_t> used = bytes_used(db);
+  if (!used) return used.error();
+  if (*used > most_bytes) {
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("it has {} MiB, which takes long to pack; when there is time, stop dslad and run "
+                    "sqlite3 dslad.db 'PRAGMA auto_vacuum = INCREMENTAL; VACUUM;'",
+                    *used >> 20)};
   }
   return db.exec("PRAGMA auto_vacuum = INCREMENTAL; VACUUM;");
 }

@@ -86,6 +86,23 @@ TEST_F(Blame, WorkerThatLeavesInOrderBlamesNobody) {
   EXPECT_EQ(test::query_text(db_, "SELECT sum(failed_attempts) FROM jobs"), "0");
 }
 
+TEST_F(Blame, SuspectIsAloneWithItsWorkerAfterARestartToo) {
+  connect("w", 2);
+  const JobId first = submit();
+  submit();
+  break_worker("w");
+  connect("v", 2);
+  ASSERT_THAT(assigned("v"), testing::ElementsAre(Lease{first, 2}));
+  Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
+  restarted.expect_back(test::must(held_leases(db_)));
+  schema::Hello back = hello("v", "v", 2);
+  back.leases = {{first, 2}};
+  restarted.on_hello("v", 1, back);
+  EXPECT_TRUE(assigned("v").empty());
+  restarted.on_result("v", test::success({first, 2}));
+  EXPECT_EQ(assigned("v").size(), 1U);
+}
+
 // It once went round for ever, as no goodbye counted.
 TEST_F(Blame, JobThatBreaksTheEngineEachTimeFails) {
   schema::JobRequest job = test::summarize();

@@ -144,6 +144,10 @@ TEST_F(StoreSchema, DatabaseOfVersion5KeepsItsRowsAndCountsTheirBytes) {
   EXPECT_EQ(must(latest_turns(db)).size(), 1U);
   must(db.run("UPDATE jobs SET state = 'running' WHERE id = 2"));
   EXPECT_EQ(test::query_text(db, "SELECT bytes FROM job_counts WHERE state = 'queued'"), "9");
+  must(db.exec("PRAGMA auto_vacuum = NONE; VACUUM;"));  // as files of then are
+  const Status large = make_shrinkable(db, 1'000);
+  EXPECT_EQ(large.error().code, ErrorCode::kRefused);
+  EXPECT_EQ(test::query_text(db, "PRAGMA auto_vacuum"), "0") << "nobody waits for a large one";
   must(make_shrinkable(db));
   EXPECT_EQ(test::query_text(db, "PRAGMA auto_vacuum"), "2");
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM job_status"), "3");
