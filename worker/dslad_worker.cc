@@ -1,6 +1,7 @@
 // dslad-worker: runs the daemon's jobs on one device. Parses the command line, loads the model, starts the
 // loop.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <fmt/format.h>
 #include <random>
 #include <spdlog/spdlog.h>
@@ -186,7 +187,7 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   LoadedChain chain =
       std::exchange(model->chain, LoadedChain::none(static_cast<int>(model->weights->layers.size())));
   // From here on a signal ends the worker in order; while it loads there is nothing to keep, it just dies.
-  auto signals = process::StopSignals::open();
+  auto signals = process::StopSignals::open({SIGUSR2});
   if (!signals) return signals.error();
   auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
   PlanControl plans(model->weights, std::move(chain));

@@ -17,11 +17,12 @@ Error unavailable(const char* what, int number) {
 
 }  // namespace
 
-Result<StopSignals> StopSignals::open() {
+Result<StopSignals> StopSignals::open(std::initializer_list<int> others) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  for (const int other : others) sigaddset(&signals, other);
   if (const int failed = ::pthread_sigmask(SIG_BLOCK, &signals, nullptr); failed != 0)
     return unavailable("pthread_sigmask", failed);
   const int fd = ::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);

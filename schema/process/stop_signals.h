@@ -1,9 +1,11 @@
-// SIGTERM and SIGINT as something to read: nothing runs in a handler, and none is lost or kills the process
-// however early it comes.
+// Signals that end a service as something to read: nothing runs in a handler, and none is lost or kills the
+// process however early it comes.
 //
-// Blocks both in the calling thread and in those that it creates from then on; threads that are older must
+// Blocks them in the calling thread and in those that it creates from then on; threads that are older must
 // block them themselves. Thread safety: one reader.
 #pragma once
+
+#include <initializer_list>
 
 #include "schema/process/descriptor.h"
 #include "schema/result.h"
@@ -12,7 +14,8 @@ namespace dslad::process {
 
 class StopSignals {
  public:
-  static Result<StopSignals> open();
+  // SIGTERM, SIGINT and those that are named.
+  static Result<StopSignals> open(std::initializer_list<int> others = {});
   // The signal that came, 0 for none. Does not wait.
   [[nodiscard]] int take() const;
   [[nodiscard]] int fd() const { return signals_.get(); }

@@ -101,6 +101,27 @@ class Draining(SystemTest):
             self.assertEqual({"succeeded"}, {job["state"] for job in client.wait(*jobs)})
         self.assertEqual([], self.sql("SELECT * FROM job_attempts WHERE outcome IN ('lost', 'failed')"))
 
+    def test_a_worker_told_to_retire_finishes_what_it_holds_however_long_that_takes(self):
+        self.start_daemon()
+        manager = Manager(self.folder / "worker.notify")
+        self.addCleanup(manager.socket.close)
+        worker = self.start_worker("--drain-s", "0", env={"NOTIFY_SOCKET": manager.path})
+        with self.peer() as client:
+            held = client.submit(*[wire.generate(max_tokens=400) for _ in range(4)])
+            until(lambda: client.request("status")["jobs"]["running"] > 0, "the worker has begun")
+            worker.signal(signal.SIGUSR2)
+            until(lambda: "retiring" in worker.text(), "it has heard that")
+            [later] = client.submit(wire.generate())
+            self.assertEqual(0, worker.wait())
+            states = [client.job(job)["state"] for job in held]
+            self.assertIn("succeeded", states)
+            self.assertLessEqual(set(states), {"succeeded", "queued"})
+            self.assertEqual("queued", client.job(later)["state"])
+            self.assertEqual(0, manager.count("STOPPING=1"))  # its manager would end it after a time of its own
+            self.assertEqual([], self.sql("SELECT * FROM job_attempts WHERE outcome NOT IN ('succeeded', 'given_back')"))
+            self.start_worker()
+            self.assertEqual({"succeeded"}, {job["state"] for job in client.wait(*held, later)})
+
     def test_a_daemon_told_to_stop_ends_and_a_later_one_goes_on_where_it_was(self):
         daemon = self.start_daemon()
         with self.peer() as client:

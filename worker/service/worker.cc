@@ -1,6 +1,7 @@
 #include "worker/service/worker.h"
 
 #include <algorithm>
+#include <csignal>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -47,7 +48,11 @@ Status Worker::run() {
       idle = false;
     }
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
-    if (signals_.take() != 0) ++stops_;
+    if (const int signal = signals_.take(); signal == SIGUSR2) {
+      retire();
+    } else if (signal != 0) {
+      ++stops_;
+    }
     if (stops_ > 0) begin_drain("stop requested");
     if (draining_ && drained()) break;
     report_room();
@@ -246,8 +251,15 @@ void Worker::doubt_weights(schema::JobId job, const Error& error) {
       fmt::format("the worker stops: {} jobs in a row have failed on plan 0", kFailuresOnPlan0));
 }
 
-void Worker::begin_drain(const char* why) {
+void Worker::retire() {
   if (draining_) return;
+  draining_ = true;
+  spdlog::info("retiring: {} jobs are finished, then this worker ends", jobs_.size());
+  link_->take_nothing_new();
+}
+
+void Worker::begin_drain(const char* why) {
+  if (drain_deadline_) return;
   draining_ = true;
   drain_deadline_ = Clock::now() + limits_.drain_time;
   spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), limits_.drain_time.count());
@@ -257,7 +269,7 @@ void Worker::begin_drain(const char* why) {
 }
 
 bool Worker::drained() const {
-  if (stops_ > 1 || Clock::now() >= drain_deadline_) return true;
+  if (stops_ > 1 || (drain_deadline_ && Clock::now() >= *drain_deadline_)) return true;
   return jobs_.empty() && link_->unacknowledged() == 0;
 }
 

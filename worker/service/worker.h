@@ -83,6 +83,9 @@ class Worker : private EngineSink {
   void replace_chain(LoadedChain chain);
   // Before each step of the engine: stops idle work where there are jobs, and tells of its layers.
   void mind_idle_work();
+  // Finishes the jobs that it has, however long they take, and ends: for an upgrade. The service manager is not
+  // told that it stops, or it would end it after its own time.
+  void retire();
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
   void report(bool idle);
@@ -105,7 +108,7 @@ class Worker : private EngineSink {
   std::optional<std::uint32_t> room_;         // that the daemon was told last
   int stops_ = 0;                             // signals that came
   bool draining_ = false;
-  std::chrono::steady_clock::time_point drain_deadline_{};
+  std::optional<std::chrono::steady_clock::time_point> drain_deadline_;  // none while retiring
 };
 
 }  // namespace dslad::worker
