@@ -1,6 +1,7 @@
 // Jobs that are run again on plan 0, on a real database file.
 #include "daemon/store/reruns.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "daemon/store/agreement.h"
