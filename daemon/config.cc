@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "daemon/config_keys.h"
-#include "daemon/config_toml.h"
 #include "schema/day_window.h"
+#include "schema/process/toml_file.h"
 
 namespace dslad::daemon {
 
@@ -35,7 +35,7 @@ Status Config::validate() const {
 
 ConfigErrors read_config_file(const std::filesystem::path& file, Config& config) {
   ConfigErrors errors;
-  const auto take = [&](const TomlValue& value) {
+  const auto take = [&](const process::TomlValue& value) {
     const KeyEntry* key = find_key(value.key);
     std::string wrong;
     if (key == nullptr) {
@@ -47,7 +47,7 @@ ConfigErrors read_config_file(const std::filesystem::path& file, Config& config)
     }
     if (!wrong.empty()) errors.push_back(fmt::format("{}:{}: {}", file.string(), value.line, wrong));
   };
-  const std::string unreadable = read_toml(file, take);
+  const std::string unreadable = process::read_toml(file, take);
   if (!unreadable.empty()) errors.push_back(unreadable);
   return errors;
 }

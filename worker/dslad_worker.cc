@@ -5,18 +5,21 @@
 #include <fmt/format.h>
 #include <random>
 #include <spdlog/spdlog.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 
 #include "schema/endpoint.h"
+#include "schema/process/allowance.h"
 #include "schema/process/log.h"
+#include "worker/config_file.h"
 #include "worker/service/worker.h"
 
 namespace {
 
 using namespace dslad;
 using namespace dslad::worker;
+
+constexpr int kWrongUsage = 2;  // systemd does not try again after it
 
 struct Options {
   std::string connect = schema::kDefaultWorkersUrl;
@@ -31,15 +34,8 @@ struct Options {
   IdleSettings idle;  // without texts: none
   std::string distil_options;
   std::int64_t idle_memory_mib = 0;
+  bool check_config = false;
 };
-
-int processors() {
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
-
-std::size_t physical_memory() {
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-}
 
 std::string host_name() {
   char name[256] = {};
@@ -54,20 +50,23 @@ std::string random_instance() {
 void add_options(CLI::App& app, Options& options) {
   app.add_option("--connect", options.connect, "the daemon's URL for workers")->capture_default_str();
   app.add_option("--model", options.model, "Hugging Face directory of a Llama")->required();
+  app.add_flag("--check-config", options.check_config,
+               "read the configuration, say whether it is right, and end")
+      ->configurable(false);
   app.add_option("--device", options.device, "where to run")
       ->check(CLI::IsMember({"cpu"}))
       ->capture_default_str();
   app.add_option("--dtype", options.dtype, "weights and KV cache are held in this type")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "CPU threads; 0: one for each processor")
+  app.add_option("--threads", options.threads, "CPU threads; 0: one for each processor that it may use")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--capacity", options.capacity, "jobs to hold at once")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--cache-mib", options.cache_mib,
-                 "memory for KV pages and DSLA states; 0: a quarter of the machine's")
+                 "memory for KV pages and DSLA states; 0: a quarter of what it may use")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--drain-s", options.drain_s, "on SIGTERM, let running jobs finish for this many seconds")
@@ -81,7 +80,7 @@ void add_options(CLI::App& app, Options& options) {
 // Distilling while there is nothing else to do.
 void add_idle_options(CLI::App& app, Options& options) {
   IdleSettings& idle = options.idle;
-  idle.cpus = std::max(1, processors() / 2);
+  idle.cpus = std::max(1, process::processor_allowance() / 2);
   auto* texts =
       app.add_option("--distil-text", idle.texts,
                      "distil the chain's next layer on these files when the daemon has nothing to do");
@@ -105,7 +104,7 @@ void add_idle_options(CLI::App& app, Options& options) {
       ->needs(texts)
       ->check(CLI::Range(1, 1024));
   app.add_option("--idle-memory-mib", options.idle_memory_mib,
-                 "memory that distilling may use; 0: a quarter of the machine's")
+                 "memory that distilling may use; 0: a quarter of what the worker may use")
       ->needs(texts)
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30))
       ->capture_default_str();
@@ -160,7 +159,7 @@ IdleSettings idle_settings(const Options& options) {
   settings.options = split_words(options.distil_options);
   settings.memory_bytes = options.idle_memory_mib > 0
                               ? static_cast<std::size_t>(options.idle_memory_mib) << 20
-                              : physical_memory() / 4;
+                              : process::memory_allowance().bytes / 4;
   return settings;
 }
 
@@ -172,22 +171,23 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
   auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
   if (!model) return model.error();
+  const process::MemoryAllowance memory = process::memory_allowance();
   const std::size_t cache_bytes =
-      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : physical_memory() / 4;
+      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.bytes / 4;
   EngineLimits limits;
   limits.cache_bytes = cache_bytes;
-  const int threads = options.threads > 0 ? options.threads : processors();
+  const int threads = options.threads > 0 ? options.threads : process::processor_allowance();
   auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, limits);
   if (!engine) return engine.error();
-  spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches", model->name,
+  spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches of {} MiB ({})", model->name,
                model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
-               cache_bytes >> 20);
+               cache_bytes >> 20, memory.bytes >> 20, memory.source);
   report_chain(model->chain);
   // The plans and the watch alone hold the chain: one that is replaced goes with the last job that uses it.
   LoadedChain chain =
       std::exchange(model->chain, LoadedChain::none(static_cast<int>(model->weights->layers.size())));
   // From here on a signal ends the worker in order; while it loads there is nothing to keep, it just dies.
-  auto signals = process::StopSignals::open({SIGUSR2});
+  auto signals = process::StopSignals::open({SIGUSR2, SIGHUP});
   if (!signals) return signals.error();
   auto watch = std::make_unique<ChainWatch>(options.model, model->weights, chain);
   PlanControl plans(model->weights, std::move(chain));
@@ -213,11 +213,19 @@ int main(int argc, char** argv) {
   Options options;
   add_options(app, options);
   add_idle_options(app, options);
+  const auto file = std::make_shared<ConfigFile>(app);
+  app.config_formatter(file);
   app.footer("Example: dslad-worker --connect ipc:///run/dslad/workers.sock --model ./my-llama --dtype bf16");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // help and version
+    fmt::print(stderr, "dslad-worker: {}\n", file->explain(error));
+    return kWrongUsage;
+  }
+  if (options.check_config) {
+    fmt::print("ok\n");
+    return 0;
   }
   process::start_logging("dslad-worker", options.log_level);
   process::ServiceManager manager;

@@ -50,6 +50,10 @@ Status Worker::run() {
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
     if (const int signal = signals_.take(); signal == SIGUSR2) {
       retire();
+    } else if (signal == SIGHUP) {
+      spdlog::info(
+          "no setting of a worker changes while it runs; SIGUSR2 lets it finish its jobs and end, to be "
+          "started anew");
     } else if (signal != 0) {
       ++stops_;
     }

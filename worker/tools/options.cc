@@ -1,11 +1,11 @@
 #include "worker/tools/options.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <thread>
 #include <vector>
+
+#include "schema/process/allowance.h"
 
 namespace dslad::worker {
 
@@ -35,8 +35,7 @@ void report_chain(const LoadedChain& chain, int plan) {
 }
 
 int threads_of(const ToolOptions& options) {
-  if (options.threads > 0) return options.threads;
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return options.threads > 0 ? options.threads : process::processor_allowance();
 }
 
 int fail(const Error& error) {

@@ -3,8 +3,8 @@
 #include <csignal>
 #include <fmt/format.h>
 #include <span>
-#include <thread>
 
+#include "schema/process/allowance.h"
 #include "worker/files/json_file.h"
 #include "worker/tools/options.h"
 #include "worker/tools/status_line.h"
@@ -99,8 +99,7 @@ Status TrainingSession::load() {
   }
   arguments.data.files.insert(arguments.data.files.end(), arguments.tasks.begin(), arguments.tasks.end());
 
-  const int threads =
-      arguments.threads > 0 ? arguments.threads : static_cast<int>(std::thread::hardware_concurrency());
+  const int threads = arguments.threads > 0 ? arguments.threads : process::processor_allowance();
   backend = kernels::make_cpu_training_backend(threads);
   auto files = WeightFiles::open(arguments.model);
   if (!files) return files.error();

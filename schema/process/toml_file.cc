@@ -1,4 +1,4 @@
-#include "daemon/config_toml.h"
+#include "schema/process/toml_file.h"
 
 #include <fmt/format.h>
 #include <fstream>
@@ -6,7 +6,7 @@
 #include <sstream>
 #include <toml++/toml.h>
 
-namespace dslad::daemon {
+namespace dslad::process {
 namespace {
 
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
@@ -21,7 +21,7 @@ void walk(const toml::table& table, const std::string& prefix, int depth, const 
       walk(*node.as_table(), name + ".", depth + 1, take);
       continue;
     }
-    TomlValue value{name, node.source().begin.line, std::nullopt, ""};
+    TomlValue value{name, node.source().begin.line, std::nullopt, "", {}};
     if (node.is_integer()) {
       value.integer = node.as_integer()->get();
     } else if (node.is_string()) {
@@ -30,6 +30,9 @@ void walk(const toml::table& table, const std::string& prefix, int depth, const 
       std::ostringstream written;
       node.visit([&](const auto& typed) { written << typed; });
       value.text = written.str();
+    }
+    if (const toml::array* list = node.as_array(); list != nullptr && list->is_homogeneous<std::string>()) {
+      for (const auto& item : *list) value.texts.push_back(item.as_string()->get());
     }
     take(value);
   }
@@ -54,4 +57,4 @@ std::string read_toml(const std::filesystem::path& file, const Take& take) {
   return {};
 }
 
-}  // namespace dslad::daemon
+}  // namespace dslad::process
