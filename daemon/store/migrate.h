@@ -1,15 +1,24 @@
 // Brings a database to the newest version of schema/migrations, one transaction a migration.
+//
+// A migration may rebuild a table (https://sqlite.org/lang_altertable.html#otheralter): drop the views and
+// triggers that name it, create the table anew under another name, copy the rows, drop the old table, rename,
+// create views, triggers and indexes again. Foreign keys are off meanwhile, or dropping `jobs` would empty
+// all that refers to it; they are checked before the commit.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "daemon/store/sqlite.h"
+#include "schema/migrations.h"
 #include "schema/result.h"
 
 namespace dslad::daemon {
 
-// Errors: kRefused for a database made by a newer dslad; those of the database.
-Status migrate(Database& db);
+// What fails leaves the version before it whole.
+// Errors: kRefused for a database made by a newer dslad; kCorrupt where rows refer to others that are not
+// there after a migration; those of the database. REQUIRES: no transaction is open.
+Status migrate(Database& db, std::span<const schema::Migration> migrations = schema::migrations());
 
 inline constexpr std::int64_t kMostToPack = std::int64_t{1} << 30;  // bytes
 
