@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <msgpack.hpp>
 
+#include "schema/care_messages.h"
 #include "schema/codec_reader.h"
 #include "schema/codec_writer.h"
 #include "schema/event.h"
@@ -152,6 +153,15 @@ DSLAD_MESSAGE(JobVerdict)
 DSLAD_MESSAGE(PolicyHistory)
 DSLAD_MESSAGE(StatsReply)
 DSLAD_MESSAGE(Pong)
+DSLAD_MESSAGE(BeginBackup)
+DSLAD_MESSAGE(ShowBackup)
+DSLAD_MESSAGE(ReadBackup)
+DSLAD_MESSAGE(EndBackup)
+DSLAD_MESSAGE(BeginIntegrity)
+DSLAD_MESSAGE(ShowIntegrity)
+DSLAD_MESSAGE(BackupReply)
+DSLAD_MESSAGE(BackupPiece)
+DSLAD_MESSAGE(IntegrityReply)
 DSLAD_MESSAGE(Hello)
 DSLAD_MESSAGE(PlanTable)
 DSLAD_MESSAGE(Room)

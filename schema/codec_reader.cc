@@ -50,6 +50,12 @@ Status read(const msgpack::object& object, std::string& out) {
   return ok_status();
 }
 
+Status read(const msgpack::object& object, Bytes& out) {
+  if (object.type != msgpack::type::BIN) return mismatch("binary");
+  out.data.assign(object.via.bin.ptr, object.via.bin.size);
+  return ok_status();
+}
+
 Status read(const msgpack::object& object, ErrorCode& out) {
   std::uint8_t code = 0;
   if (Status status = read_integer(object, code); !status) return status;

@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "schema/bytes.h"
 #include "schema/codec_writer.h"
 #include "schema/limits.h"
 #include "schema/result.h"
@@ -36,6 +37,7 @@ Status check_map(const msgpack::object& object);
 Status read(const msgpack::object& object, bool& out);
 Status read(const msgpack::object& object, double& out);
 Status read(const msgpack::object& object, std::string& out);
+Status read(const msgpack::object& object, Bytes& out);
 Status read(const msgpack::object& object, ErrorCode& out);
 Status read(const msgpack::object& object, Error& out);
 Status read(const msgpack::object& object, std::map<std::string, std::uint64_t>& out);

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "schema/bytes.h"
 #include "schema/limits.h"
 #include "schema/result.h"
 #include "schema/utf8.h"
@@ -60,6 +61,11 @@ class Writer {
   }
 
   void value(const std::string& text) { packer_.pack(text); }
+
+  void value(const Bytes& bytes) {
+    packer_.pack_bin(static_cast<std::uint32_t>(bytes.data.size()));
+    packer_.pack_bin_body(bytes.data.data(), static_cast<std::uint32_t>(bytes.data.size()));
+  }
 
   void value(const Error& error) {
     map_header(2);

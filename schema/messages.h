@@ -2,6 +2,7 @@
 // where only one side's messages are used.
 #pragma once
 
+#include "schema/care_messages.h"
 #include "schema/client_messages.h"
 #include "schema/codec.h"
 #include "schema/endpoint.h"
