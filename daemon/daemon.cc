@@ -18,6 +18,7 @@
 #include "daemon/service/wakeup.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
+#include "daemon/store/long_task.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/reader.h"
 #include "daemon/store/settings.h"
@@ -170,8 +171,12 @@ struct Daemon::Parts {
         writer(std::move(opened.store.database), [this] { wakeup.ring(); }),
         reader(std::move(opened.store.to_read), [this] { wakeup.ring(); }),
         dispatcher(dispatch_config(config), clock, writer, *workers, feed),
+        copying(state_dir.database(), [this] { wakeup.ring(); }),
+        checking(state_dir.database(), [this] { wakeup.ring(); }),
+        backups(clock, state_dir.database(), state_dir.copy(), copying),
+        checks(clock, checking),
         clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
-                 config.events_url},
+                 config.events_url, &backups, &checks},
                 queue_limits(config)),
         retention(retention_rules(config), clock, writer) {
     feed.add(*events);
@@ -221,6 +226,10 @@ struct Daemon::Parts {
   Writer writer;
   Reader reader;
   Dispatcher dispatcher;
+  LongTask copying;
+  LongTask checking;
+  Backups backups;
+  Checks checks;
   Clients clients;
   Retention retention;
   WorkerPort worker_port{clock, *workers, dispatcher};
@@ -269,6 +278,8 @@ void Daemon::turn() {
   parts.wakeup.clear();
   parts.writer.finish_ready();
   parts.reader.finish_ready();
+  parts.backups.tick();
+  parts.checks.tick();
   parts.clients.on_sent();
   receive();
   for (const std::string& peer : parts.jobs->take_departed()) parts.clients.on_departed(peer);
@@ -327,6 +338,8 @@ void Daemon::drain() {
   parts_->clients.drain();
   receive();  // answers those who asked in the meantime
   parts_->service_manager.extend_timeout(kStoreTime);
+  parts_->copying.stop();
+  parts_->checking.stop();
   parts_->reader.stop();
   parts_->writer.stop();
 }

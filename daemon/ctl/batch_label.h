@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "daemon/ctl/digest.h"
+#include "daemon/digest.h"
 #include "schema/job.h"
 #include "schema/result.h"
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <unordered_set>
 
-#include "daemon/ctl/digest.h"
+#include "daemon/digest.h"
 #include "schema/result.h"
 
 namespace dslad::daemon::ctl {

@@ -7,6 +7,7 @@
 
 #include "daemon/ctl/batch_status.h"
 #include "daemon/ctl/simulation.h"
+#include "schema/care_messages.h"
 #include "schema/event.h"
 #include "schema/policy_messages.h"
 
@@ -71,6 +72,8 @@ template std::string to_json(const JobOutcome&);
 template std::string to_json(const BatchOutcome&);
 template std::string to_json(const BatchObject&);
 template std::string to_json(const SubmittedBatch&);
+template std::string to_json(const SavedBackup&);
+template std::string to_json(const schema::IntegrityReply&);
 template std::string to_json(const schema::JobInfo&);
 template std::string to_json(const schema::DaemonStatus&);
 template std::string to_json(const schema::JobList&);

@@ -86,6 +86,19 @@ struct SubmittedBatch {
   }
 };
 
+// The line of `backup --json`.
+struct SavedBackup {
+  std::string file;
+  std::uint64_t bytes = 0;
+  std::string digest;
+
+  static void fields(auto& self, auto& field) {
+    field("file", self.file);
+    field("bytes", self.bytes);
+    field("digest", self.digest);
+  }
+};
+
 // Instantiated in json.cc for what the verbs print. The line ends with a line break.
 template <typename Message>
 std::string to_json(const Message& message);

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "daemon/ctl/digest.h"
+#include "daemon/digest.h"
 #include "schema/result.h"
 
 namespace dslad::daemon::ctl {

@@ -94,6 +94,12 @@ const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
       {schema::GetPolicyHistory::kKind, handle<schema::GetPolicyHistory>},
       {schema::GetStats::kKind, handle<schema::GetStats>},
       {schema::Ping::kKind, handle<schema::Ping>},
+      {schema::BeginBackup::kKind, handle<schema::BeginBackup>},
+      {schema::ShowBackup::kKind, handle<schema::ShowBackup>},
+      {schema::ReadBackup::kKind, handle<schema::ReadBackup>},
+      {schema::EndBackup::kKind, handle<schema::EndBackup>},
+      {schema::BeginIntegrity::kKind, handle<schema::BeginIntegrity>},
+      {schema::ShowIntegrity::kKind, handle<schema::ShowIntegrity>},
   };
   return kHandlers;
 }
@@ -458,7 +464,38 @@ void Clients::on(const Asker& asker, const schema::Ping&) {
   reply(asker, schema::Pong{DSLAD_VERSION});
 }
 
+void Clients::on(const Asker& asker, const schema::BeginBackup&) {
+  reply_or_refuse(asker, parts_.backups->begin(asker.peer));
+}
+
+void Clients::on(const Asker& asker, const schema::ShowBackup& request) {
+  reply_or_refuse(asker, parts_.backups->show(request.backup));
+}
+
+// A piece is as long as a page of results, and read where these are.
+void Clients::on(const Asker& asker, const schema::ReadBackup& request) {
+  auto piece = parts_.backups->read(request);
+  if (!piece) return refuse(asker, piece.error());
+  look_up<schema::BackupPiece>(
+      asker, [read = std::move(piece).value()](Database&) { return read(); },
+      [](schema::BackupPiece read) { return read; });
+}
+
+void Clients::on(const Asker& asker, const schema::EndBackup& request) {
+  reply_or_refuse(asker, parts_.backups->end(request.backup));
+}
+
+void Clients::on(const Asker& asker, const schema::BeginIntegrity& request) {
+  reply_or_refuse(asker, parts_.checks->begin(asker.peer, request.quick));
+}
+
+void Clients::on(const Asker& asker, const schema::ShowIntegrity& request) {
+  reply_or_refuse(asker, parts_.checks->show(request.check));
+}
+
 void Clients::on_departed(const std::string& peer) {
+  if (parts_.backups != nullptr) parts_.backups->on_departed(peer);
+  if (parts_.checks != nullptr) parts_.checks->on_departed(peer);
   waits_.forget(peer);
   flow_.forget(peer);
 }

@@ -11,6 +11,8 @@
 
 #include "daemon/clock.h"
 #include "daemon/dispatch/dispatcher.h"
+#include "daemon/ingress/backups.h"
+#include "daemon/ingress/checks.h"
 #include "daemon/ingress/flow.h"
 #include "daemon/ingress/waits.h"
 #include "daemon/outbox.h"
@@ -36,6 +38,8 @@ class Clients {
     Feed& feed;
     std::function<Counters()> counters;  // of the other parts, for `stats`
     std::string events_url;              // told to clients, so that they need to know one URL only
+    Backups* backups = nullptr;          // as the next, null where a test has none
+    Checks* checks = nullptr;
   };
 
   Clients(Parts parts, const QueueLimits& limits);
@@ -78,6 +82,12 @@ class Clients {
   void on(const Asker& asker, const schema::GetPolicyHistory& request);
   void on(const Asker& asker, const schema::GetStats& request);
   void on(const Asker& asker, const schema::Ping& request);
+  void on(const Asker& asker, const schema::BeginBackup& request);
+  void on(const Asker& asker, const schema::ShowBackup& request);
+  void on(const Asker& asker, const schema::ReadBackup& request);
+  void on(const Asker& asker, const schema::EndBackup& request);
+  void on(const Asker& asker, const schema::BeginIntegrity& request);
+  void on(const Asker& asker, const schema::ShowIntegrity& request);
 
   template <typename Reply>
   void reply(const Asker& asker, const Reply& message) {
@@ -86,6 +96,10 @@ class Clients {
     if (asker.weighed) flow_.leave(asker.peer);
   }
   void refuse(const Asker& asker, const Error& error);
+  template <typename Reply>
+  void reply_or_refuse(const Asker& asker, const Result<Reply>& result) {
+    result ? reply(asker, *result) : refuse(asker, result.error());
+  }
 
   // Has `work` done and replies with what `shape` makes of its result, or with its error.
   template <typename T, typename Shape>

@@ -16,6 +16,7 @@ ErrorCode code_of(int sqlite_code) {
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_NOMEM:
+    case SQLITE_INTERRUPT:
       return ErrorCode::kUnavailable;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -42,29 +43,31 @@ void Database::Finalize::operator()(sqlite3_stmt* statement) const {
   sqlite3_finalize(statement);
 }
 
-Result<Database> Database::open(const std::filesystem::path& file, int busy_timeout_ms) {
+Result<Database> Database::open_with(const std::filesystem::path& file, int flags, int busy_timeout_ms,
+                                     const char* settings) {
   sqlite3* connection = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  const int code = sqlite3_open_v2(file.c_str(), &connection, flags, nullptr);
+  const int code = sqlite3_open_v2(file.c_str(), &connection,
+                                   flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
   Database db(connection, busy_timeout_ms);  // also after a failure: the handle must be closed
   if (connection == nullptr) return Error{ErrorCode::kUnavailable, "SQLite has no memory"};
   if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
   sqlite3_busy_timeout(connection, busy_timeout_ms);
-  if (Status status = db.exec(kSettings); !status) return status.error().with_context(file.string());
+  if (Status status = db.exec(settings); !status) return status.error().with_context(file.string());
   return db;
 }
 
+Result<Database> Database::open(const std::filesystem::path& file, int busy_timeout_ms) {
+  return open_with(file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, busy_timeout_ms, kSettings);
+}
+
 Result<Database> Database::open_to_read(const std::filesystem::path& file, int busy_timeout_ms) {
-  sqlite3* connection = nullptr;
-  const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  const int code = sqlite3_open_v2(file.c_str(), &connection, flags, nullptr);
-  Database db(connection, busy_timeout_ms);
-  if (connection == nullptr) return Error{ErrorCode::kUnavailable, "SQLite has no memory"};
-  if (code != SQLITE_OK) return db.last_error(fmt::format("cannot open {}", file.string()));
-  sqlite3_busy_timeout(connection, busy_timeout_ms);
-  if (Status status = db.exec("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;"); !status)
-    return status.error().with_context(file.string());
-  return db;
+  return open_with(file, SQLITE_OPEN_READONLY, busy_timeout_ms,
+                   "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;");
+}
+
+Result<Database> Database::open_copy(const std::filesystem::path& file) {
+  return open_with(file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 0,
+                   "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF");
 }
 
 Status Database::exec(const char* sql) {
@@ -92,6 +95,11 @@ Error Database::last_error(std::string_view doing) const {
   const int code = sqlite3_extended_errcode(connection_.get());
   return {code_of(code),
           fmt::format("{}: {} (SQLite error {})", doing, sqlite3_errmsg(connection_.get()), code)};
+}
+
+Error error_of(int sqlite_code, std::string_view doing) {
+  return {code_of(sqlite_code),
+          fmt::format("{}: {} (SQLite error {})", doing, sqlite3_errstr(sqlite_code), sqlite_code)};
 }
 
 Result<Database::Statement> Database::take(const char* sql) {

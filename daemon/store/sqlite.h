@@ -30,6 +30,9 @@ class Database {
   // A connection to an existing file that only reads, beside one that writes. Errors as open().
   static Result<Database> open_to_read(const std::filesystem::path& file, int busy_timeout_ms);
 
+  // A connection that makes a copy: nobody else may use the file, and what fails is made anew.
+  static Result<Database> open_copy(const std::filesystem::path& file);
+
   // Runs statements that yield no rows of interest. Not cached; for BEGIN, PRAGMA and migrations.
   Status exec(const char* sql);
 
@@ -44,6 +47,12 @@ class Database {
   [[nodiscard]] std::int64_t rows_changed() const;  // since it was opened
   [[nodiscard]] bool in_transaction() const;        // false after an error made SQLite roll everything back
 
+  // What SQLite says of the latest call that failed.
+  [[nodiscard]] Error last_error(std::string_view doing) const;
+
+  // For the rest of SQLite's API; it stays this object's.
+  [[nodiscard]] sqlite3* handle() const { return connection_.get(); }
+
  private:
   friend class Query;
   struct Close {
@@ -56,14 +65,18 @@ class Database {
 
   Database(sqlite3* connection, int busy_timeout_ms)
       : connection_(connection), busy_timeout_ms_(busy_timeout_ms) {}
+  static Result<Database> open_with(const std::filesystem::path& file, int flags, int busy_timeout_ms,
+                                    const char* settings);
   Result<Statement> take(const char* sql);
   void give_back(const char* sql, Statement statement);
-  [[nodiscard]] Error last_error(std::string_view doing) const;
 
   std::unique_ptr<sqlite3, Close> connection_;
   int busy_timeout_ms_;
   std::unordered_map<std::string_view, Statement> idle_;  // by SQL text; destroyed before the connection
 };
+
+// The same of a result code that came without a connection's error.
+Error error_of(int sqlite_code, std::string_view doing);
 
 // Bound texts are borrowed until the Query goes: a text made in its argument list would be gone before.
 template <typename Value>

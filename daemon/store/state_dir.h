@@ -1,5 +1,5 @@
 // The daemon's folder, held by one process at a time: an exclusive lock on STATE_DIR/dslad.lock, released by
-// the kernel however the process ends. Holds dslad.db.
+// the kernel however the process ends. Holds dslad.db, and a copy of it while a client fetches a backup.
 #pragma once
 
 #include <filesystem>
@@ -20,6 +20,7 @@ class StateDir {
   StateDir& operator=(StateDir&&) = delete;
 
   [[nodiscard]] std::filesystem::path database() const { return path_ / "dslad.db"; }
+  [[nodiscard]] std::filesystem::path copy() const { return path_ / "backup.db"; }
 
  private:
   StateDir(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}

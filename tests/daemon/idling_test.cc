@@ -1,4 +1,5 @@
 // What the daemon does while no user's job waits or runs.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "tests/daemon/dispatcher_fixture.h"

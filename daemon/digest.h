@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace dslad::daemon::ctl {
+namespace dslad::daemon {
 
 struct Hash {
   std::uint64_t high = 0;
@@ -38,9 +38,9 @@ class RunningHash {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::daemon
 
 template <>
-struct std::hash<dslad::daemon::ctl::Hash> {
-  std::size_t operator()(const dslad::daemon::ctl::Hash& value) const noexcept { return value.low; }
+struct std::hash<dslad::daemon::Hash> {
+  std::size_t operator()(const dslad::daemon::Hash& value) const noexcept { return value.low; }
 };

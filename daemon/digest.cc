@@ -1,10 +1,10 @@
-#include "daemon/ctl/digest.h"
+#include "daemon/digest.h"
 
 #include <fmt/format.h>
 #include <new>
 #include <xxhash.h>
 
-namespace dslad::daemon::ctl {
+namespace dslad::daemon {
 namespace {
 
 Hash from_xxh(const XXH128_hash_t& hash) {
@@ -42,4 +42,4 @@ Hash RunningHash::value() const {
   return from_xxh(XXH3_128bits_digest(state_->xxh3.get()));
 }
 
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::daemon

@@ -1,0 +1,54 @@
+#include "daemon/store/long_task.h"
+
+#include <utility>
+
+namespace dslad::daemon {
+namespace {
+
+constexpr int kBusyTimeoutMs = 5'000;
+
+Status run_on(const std::filesystem::path& database, const LongTask::Work& work,
+              const std::atomic<bool>& stop) {
+  Result<Database> db = Database::open_to_read(database, kBusyTimeoutMs);
+  if (!db) return db.error();
+  if (Status status = db->run("BEGIN"); !status) return status;
+  return work(*db, stop);
+}
+
+}  // namespace
+
+LongTask::LongTask(std::filesystem::path database, std::function<void()> wake)
+    : database_(std::move(database)), wake_(std::move(wake)) {}
+
+LongTask::~LongTask() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+void LongTask::start(Work work, Done done) {
+  done_ = std::move(done);
+  stop_ = false;
+  ended_ = false;
+  thread_ = std::thread([this, work = std::move(work)] {
+    status_ = run_on(database_, work, stop_);
+    ended_ = true;
+    wake_();
+  });
+}
+
+void LongTask::finish_ready() {
+  if (running() && ended_) finish();
+}
+
+void LongTask::stop() {
+  stop_ = true;
+  if (running()) finish();
+}
+
+void LongTask::finish() {
+  thread_.join();
+  const Done done = std::exchange(done_, nullptr);
+  done(status_);
+}
+
+}  // namespace dslad::daemon
