@@ -22,7 +22,9 @@
 #include "daemon/store/migrate.h"
 #include "daemon/store/reader.h"
 #include "daemon/store/settings.h"
+#include "daemon/store/sqlite_log.h"
 #include "daemon/store/state_dir.h"
+#include "daemon/store/wal_check.h"
 #include "daemon/store/writer.h"
 #include "schema/process/log.h"
 #include "schema/process/service_manager.h"
@@ -88,7 +90,21 @@ struct Opened {
   std::unique_ptr<Metrics> metrics;  // null: none are served
 };
 
+// A log that is damaged is left as it is: SQLite would go on without what lies behind the damage.
+Status look_at_log(const std::filesystem::path& database) {
+  const Result<LogEnd> end = check_log(database);
+  if (!end) return end.error();
+  if (*end == LogEnd::kUnfinished) {
+    process::log_warning(fmt::format(
+        "the last commit in {}-wal is not whole and is left out: it was under way when the machine "
+        "stopped; where that did not happen, look at the disk",
+        database.string()));
+  }
+  return ok_status();
+}
+
 Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) {
+  if (Status status = look_at_log(state_dir.database()); !status) return status.error();
   Result<Database> database = Database::open(state_dir.database(), static_cast<int>(config.busy_timeout_ms));
   if (!database) return database.error();
   if (Status status = migrate(*database); !status) {
@@ -118,6 +134,13 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
                      std::move(settings).value()};
 }
 
+Error with_remedy(const Error& error) {
+  return {error.code,
+          fmt::format("{}; nothing was changed. docs/database.md, 'Damage', tells how to restore a "
+                      "backup or to save what is left",
+                      error.message)};
+}
+
 Result<Opened> open_all(const Config& config) {
   Result<StateDir> state_dir = StateDir::open(config.state_dir);
   if (!state_dir) return state_dir.error();
@@ -126,7 +149,9 @@ Result<Opened> open_all(const Config& config) {
   Result<Wakeup> wakeup = Wakeup::open();
   if (!wakeup) return wakeup.error();
   process::ServiceManager().extend_timeout(kStoreTime);
+  log_what_sqlite_says();
   Result<OpenedStore> store = open_store(*state_dir, config);
+  if (!store && store.error().code == ErrorCode::kCorrupt) return with_remedy(store.error());
   if (!store) return store.error();
   const int connections = limit_connections(static_cast<int>(config.max_connections), config.workers_url);
   if (connections < config.max_connections) {
@@ -206,6 +231,7 @@ struct Daemon::Parts {
             {"commit_tasks", stats.tasks},
             {"commit_tasks_largest", stats.largest},
             {"checkpoints", stats.checkpoints},
+            {"damage_met", damage_met()},
             {"worker_messages_malformed", worker_port.malformed()},
             {"connections_refused", connections_refused()},
             {"jobs_forgotten", retention.forgotten()},
