@@ -49,7 +49,7 @@ struct EndBackup {
 // -> IntegrityReply, once the check has begun; resource_exhausted where another client has one.
 struct BeginIntegrity {
   static constexpr const char* kKind = "integrity_begin";
-  bool quick = false;  // leave out what takes longest: whether each index agrees with its table
+  bool quick = false;  // leave out what takes longest: whether indices agree with their tables, and texts
   static void fields(auto& self, auto& field) { field("quick", self.quick); }
 };
 

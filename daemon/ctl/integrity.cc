@@ -52,7 +52,7 @@ Result<Exit> check(const Globals& globals, bool quick) {
 void add_integrity(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("integrity", "Check the daemon's database while it runs");
   auto quick = std::make_shared<bool>(false);
-  verb->add_flag("--quick", *quick, "Leave out whether each index agrees with its table");
+  verb->add_flag("--quick", *quick, "Leave out whether each index agrees with its table, and read no texts");
   verb->callback(
       [quick, &action] { action = [quick](const Globals& globals) { return check(globals, *quick); }; });
 }

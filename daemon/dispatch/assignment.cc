@@ -1,6 +1,7 @@
 // The part of Dispatcher that moves jobs: claims, results, leases that end.
 #include <algorithm>
 #include <fmt/format.h>
+#include <memory>
 #include <utility>
 
 #include "daemon/dispatch/dispatcher.h"
@@ -50,16 +51,19 @@ void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
   const Claimant claimant = claimant_of(worker);
   const std::int64_t now_ms = clock_.wall_ms();
-  store_.post<Claim>([claimant, count, now_ms, choose = planner_.chooser(worker)](
-                         Database& db) { return claim(db, claimant, count, now_ms, choose); },
-                     [this, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
-                       if (WorkerState* state = table_.by_instance(instance); state != nullptr)
-                         state->claiming = 0;
-                       if (claim) return claimed(instance, std::move(claim).value(), seen);
-                       // Nothing was leased; tick() tries again.
-                       claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
-                                              clock_.steady_ms());
-                     });
+  const auto damaged = std::make_shared<std::optional<Unreadable>>();
+  store_.post<Claim>(
+      [claimant, count, now_ms, damaged, choose = planner_.chooser(worker)](Database& db) {
+        return claim(db, claimant, count, now_ms, choose, damaged.get());
+      },
+      [this, damaged, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
+        if (WorkerState* state = table_.by_instance(instance); state != nullptr) state->claiming = 0;
+        if (claim) return claimed(instance, std::move(claim).value(), seen);
+        if (*damaged) return fail_damaged(**damaged);
+        // Nothing was leased; tick() tries again.
+        claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
+                               clock_.steady_ms());
+      });
 }
 
 void Dispatcher::claimed(const std::string& instance, Claim claim, std::uint64_t seen) {
@@ -74,6 +78,25 @@ void Dispatcher::claimed(const std::string& instance, Claim claim, std::uint64_t
   }
   assign(instance, std::move(claim.jobs));
   fill_all();
+}
+
+void Dispatcher::fail_damaged(const Unreadable& damaged) {
+  process::log_error("a job lies on a damaged page of the database, so it has failed",
+                     {{"JOB_ID", std::to_string(damaged.job)}, {"ERROR", damaged.error.message}});
+  durable_.post<bool>(
+      [damaged, now_ms = clock_.wall_ms()](Database& db) {
+        return daemon::fail_damaged(db, damaged, now_ms);
+      },
+      [this, damaged](const Result<bool>& failed) {
+        if (!failed) {
+          claims_failed_.warning(fmt::format("cannot end a damaged job: {}", failed.error().message),
+                                 clock_.steady_ms());
+          return;
+        }
+        if (*failed) feed_.tell_state(damaged.job, JobState::kFailed, damaged.error);
+        ++reruns_seen_;
+        fill_all();
+      });
 }
 
 void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claimed) {

@@ -134,6 +134,7 @@ class Dispatcher {
   void follow_idleness();
   void stop_idle_work(const char* why);
   void claim_rerun_for(WorkerState& worker);
+  void fail_damaged(const Unreadable& damaged);
   void follow_wall_clock();
   void follow_time();
   void tell_running(const schema::Lease& lease, const WorkerState& worker);

@@ -2,6 +2,7 @@
 // there are none, leave for workers to distil. Whatever a user sends goes first.
 #include <ctime>
 #include <fmt/format.h>
+#include <memory>
 #include <utility>
 
 #include "daemon/dispatch/dispatcher.h"
@@ -83,16 +84,19 @@ void Dispatcher::claim_rerun_for(WorkerState& worker) {
   worker.claiming = 1;
   const Claimant claimant = claimant_of(worker);
   const std::int64_t now_ms = clock_.wall_ms();
+  const auto damaged = std::make_shared<std::optional<Unreadable>>();
   store_.post<std::optional<Claimed>>(
-      [claimant, now_ms](Database& db) { return claim_rerun(db, claimant, now_ms); },
-      [this, instance = claimant.worker.instance,
+      [claimant, now_ms, damaged](Database& db) { return claim_rerun(db, claimant, now_ms, damaged.get()); },
+      [this, damaged, instance = claimant.worker.instance,
        seen = reruns_seen_](Result<std::optional<Claimed>> claimed) {
         WorkerState* state = table_.by_instance(instance);
         if (state != nullptr) {
           state->claiming = 0;
           if (!claimed || !*claimed) state->reruns_none_at = seen;
         }
-        if (!claimed) {
+        if (!claimed && *damaged) {
+          fail_damaged(**damaged);
+        } else if (!claimed) {
           claims_failed_.warning(fmt::format("cannot give out a rerun: {}", claimed.error().message),
                                  clock_.steady_ms());
         } else if (*claimed) {

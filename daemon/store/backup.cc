@@ -17,11 +17,11 @@ namespace {
 constexpr int kPagesAtOnce = 256;
 constexpr std::size_t kReadAtOnce = std::size_t{1} << 20;
 
-Error told_to_stop() {
+Error copy_was_stopped() {
   return {ErrorCode::kUnavailable, "it was ended before it was done"};
 }
 
-Error failed(const std::filesystem::path& file, std::string_view doing, int code) {
+Error file_failed(const std::filesystem::path& file, std::string_view doing, int code) {
   return {code == ENOENT ? ErrorCode::kNotFound : ErrorCode::kUnavailable,
           fmt::format("cannot {} {}: {}", doing, file.string(), std::generic_category().message(code))};
 }
@@ -29,7 +29,7 @@ Error failed(const std::filesystem::path& file, std::string_view doing, int code
 Result<std::uint64_t> size_of(const std::filesystem::path& file) {
   std::error_code code;
   const std::uintmax_t bytes = std::filesystem::file_size(file, code);
-  if (code) return failed(file, "look at", code.value());
+  if (code) return file_failed(file, "look at", code.value());
   return std::uint64_t{bytes};
 }
 
@@ -40,7 +40,7 @@ Result<std::size_t> read_some(int fd, const std::filesystem::path& file, std::ui
   while (have < most) {
     const ssize_t got = ::pread(fd, to + have, most - have, static_cast<off_t>(from + have));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return failed(file, "read", errno);
+    if (got < 0) return file_failed(file, "read", errno);
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
@@ -57,7 +57,7 @@ Result<std::uint64_t> bytes_of_copy(const std::filesystem::path& database) {
   const std::uint64_t most = *bytes + (log ? *log : 0);
   std::error_code code;
   const std::filesystem::space_info space = std::filesystem::space(database.parent_path(), code);
-  if (code) return failed(database.parent_path(), "look at the room in", code.value());
+  if (code) return file_failed(database.parent_path(), "look at the room in", code.value());
   if (space.available >= most + kRoomBesideACopy) return bytes;
   return Error{
       ErrorCode::kResourceExhausted,
@@ -83,7 +83,7 @@ Status copy_database(Database& db, const std::filesystem::path& file, const std:
   }
   int code = SQLITE_OK;
   while (code == SQLITE_OK) {
-    if (stop) return told_to_stop();
+    if (stop) return copy_was_stopped();
     code = sqlite3_backup_step(backup.get(), kPagesAtOnce);
     const std::int64_t pages =
         sqlite3_backup_pagecount(backup.get()) - sqlite3_backup_remaining(backup.get());
@@ -96,12 +96,12 @@ Status copy_database(Database& db, const std::filesystem::path& file, const std:
 
 Result<FileDigest> digest_of(const std::filesystem::path& file, const std::atomic<bool>& stop) {
   const process::Descriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (opened.get() < 0) return failed(file, "open", errno);
+  if (opened.get() < 0) return file_failed(file, "open", errno);
   RunningHash hash;
   FileDigest digest;
   std::string piece(kReadAtOnce, '\0');
   while (true) {
-    if (stop) return told_to_stop();
+    if (stop) return copy_was_stopped();
     const Result<std::size_t> got = read_some(opened.get(), file, digest.bytes, piece.data(), piece.size());
     if (!got) return got.error();
     hash.add(std::string_view(piece).substr(0, *got));
@@ -114,7 +114,7 @@ Result<FileDigest> digest_of(const std::filesystem::path& file, const std::atomi
 
 Result<schema::Bytes> read_piece(const std::filesystem::path& file, std::uint64_t from, std::size_t most) {
   const process::Descriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (opened.get() < 0) return failed(file, "open", errno);
+  if (opened.get() < 0) return file_failed(file, "open", errno);
   schema::Bytes piece;
   piece.data.resize(most);
   const Result<std::size_t> got = read_some(opened.get(), file, from, piece.data.data(), most);

@@ -1,6 +1,6 @@
-// How the socket thread has work done on the database: it posts it, and hears of its outcome on its own thread.
-// There are two: the Writer (transitions; heard of once the transaction that held them is on disk) and the Reader
-// (queries). Tests work at once.
+// How the socket thread has work done on the database: it posts it, and hears of its outcome on its own
+// thread. There are two: the Writer (transitions; heard of once the transaction that held them is on disk)
+// and the Reader (queries). Tests work at once.
 //
 // The contract of an implementation: work runs in the order posted and its `finish` is called in that same
 // order; work whose run() fails leaves no trace in the database and does not disturb the other.
@@ -19,7 +19,7 @@ namespace dslad::daemon {
 class Work {
  public:
   virtual ~Work() = default;
-  virtual Status run(Database& db) = 0;                 // on the database's thread, inside a savepoint
+  virtual Status run(Database& db) = 0;  // on the database's thread, inside a savepoint; perhaps twice
   virtual void finish(const Status& committed) = 0;     // on the poster's thread, after it ended
   [[nodiscard]] virtual std::size_t bytes() const = 0;  // roughly what it holds in memory
 };
@@ -68,7 +68,7 @@ class FunctionWork final : public Work {
 
 template <typename T>
 void Executor::post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done,
-                 std::size_t bytes) {
+                    std::size_t bytes) {
   post(std::make_unique<detail::FunctionWork<T>>(std::move(work), std::move(done), bytes));
 }
 

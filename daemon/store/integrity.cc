@@ -6,6 +6,7 @@
 
 #include "daemon/store/settings.h"
 #include "schema/limits.h"
+#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -60,6 +61,17 @@ constexpr std::array kRules = {
     "WHERE rerun_of IS NOT NULL AND id NOT IN (SELECT rerun_id FROM reruns) LIMIT 101",
 };
 
+constexpr std::array kTexts = {
+    "SELECT printf('the document of job %d', job_id), document FROM job_inputs",
+    "SELECT printf('the prompt of job %d', job_id), prompt FROM job_inputs",
+    "SELECT printf('question %d of job %d', number, job_id), question FROM job_questions",
+    "SELECT printf('answer %d of job %d', number, job_id), text FROM job_outputs",
+};
+
+Error check_was_stopped() {
+  return {ErrorCode::kUnavailable, "it was ended before it was done"};
+}
+
 // Texts that come from a damaged file may be anything.
 std::string readable(std::string text) {
   for (char& byte : text) {
@@ -79,6 +91,18 @@ Status ask(Database& db, const char* sql, Integrity& integrity) {
   return ok_status();
 }
 
+// SQLite has no checksums: a page that was overwritten may look like one of a long text.
+Status check_texts(Database& db, const char* sql, const std::atomic<bool>& stop, Integrity& integrity) {
+  Query query(db, sql);
+  while (!stop && query.next()) {
+    if (!schema::valid_utf8(query.text(1)))
+      add_finding(integrity, fmt::format("{} is damaged: it is not UTF-8", query.text(0)));
+  }
+  if (query.status() || query.status().error().code == ErrorCode::kUnavailable) return query.status();
+  add_finding(integrity, query.status().error().message);
+  return ok_status();
+}
+
 }  // namespace
 
 void add_finding(Integrity& integrity, std::string finding) {
@@ -93,9 +117,13 @@ Result<Integrity> check_integrity(Database& db, bool quick, const std::atomic<bo
   Integrity integrity;
   Status status = ask(db, quick ? kQuick : kFull, integrity);
   for (const char* rule : kRules) {
-    if (status && stop) status = Error{ErrorCode::kUnavailable, "it was ended before it was done"};
+    if (status && stop) status = check_was_stopped();
     if (status) status = ask(db, rule, integrity);
   }
+  for (const char* texts : kTexts) {
+    if (status && !quick) status = check_texts(db, texts, stop, integrity);
+  }
+  if (status && stop) status = check_was_stopped();
   if (!status) return status.error();
   Result<std::map<std::string, std::string>> settings = read_settings(db);
   if (settings) {

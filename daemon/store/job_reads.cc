@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "daemon/store/job_writes.h"
+#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -198,6 +199,12 @@ Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request
   return list;
 }
 
+// A damaged page may look like one of the file's; what was submitted was UTF-8.
+bool is_text(const schema::JobSpec& spec) {
+  return schema::valid_utf8(spec.document) && schema::valid_utf8(spec.prompt) &&
+         std::all_of(spec.questions.begin(), spec.questions.end(), schema::valid_utf8);
+}
+
 }  // namespace
 
 Result<JobInfo> read_info(Database& db, JobId id) {
@@ -234,6 +241,7 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   spec.options.top_p = query.real(5);
   spec.options.seed = static_cast<std::uint64_t>(query.integer(6));
   if (Status status = read_questions(db, id, spec.questions); !status) return status.error();
+  if (!is_text(spec)) return Error{ErrorCode::kCorrupt, "they are damaged: they are not UTF-8"};
   return spec;
 }
 

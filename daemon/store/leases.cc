@@ -130,12 +130,16 @@ Result<Outcome> wait_for_plan_0(Database& db, const schema::WorkerResult& result
 
 // Reads the job's texts and leases it; where they cannot be read, the job fails and nobody else is held up.
 Status claim_one(Database& db, QueuedJob job, const Claimant& claimant, const ChoosePlan& choose,
-                 std::int64_t now_ms, Claim& claim) {
+                 std::int64_t now_ms, Claim& claim, std::optional<Unreadable>* damaged) {
   Result<schema::JobSpec> spec = read_spec(db, job.id);
   if (!spec) {
     if (spec.error().code == ErrorCode::kUnavailable) return spec.error();
     const Error error{ErrorCode::kCorrupt,
                       fmt::format("its texts cannot be read from the database: {}", spec.error().message)};
+    if (spec.error().code == ErrorCode::kCorrupt) {
+      if (damaged != nullptr) *damaged = Unreadable{job.id, error};
+      return error.with_context(fmt::format("job {}", job.id));
+    }
     claim.unreadable.push_back({job.id, error});
     return move_job(db, job.id, {JobState::kFailed, false, error}, now_ms);
   }
@@ -176,7 +180,7 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const
 }
 
 Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
-                    const ChoosePlan& choose) {
+                    const ChoosePlan& choose, std::optional<Unreadable>* damaged) {
   Result<std::vector<QueuedJob>> jobs = next_jobs(
       db, {claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes}, count, now_ms);
   if (!jobs) return jobs.error();
@@ -192,13 +196,31 @@ Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count,
       break;
     }
     const bool alone = job.suspect;
-    if (Status status = claim_one(db, std::move(job), claimant, choose, now_ms, claim); !status)
+    if (Status status = claim_one(db, std::move(job), claimant, choose, now_ms, claim, damaged); !status)
       return status.error();
     if (!alone) continue;
     claim.queue_empty = false;
     break;
   }
   return claim;
+}
+
+Result<bool> fail_damaged(Database& db, const Unreadable& damaged, std::int64_t now_ms) {
+  std::vector<JobId> waiting;
+  {
+    Query query(db, "SELECT id FROM jobs WHERE (id = ?1 OR rerun_of = ?1) AND state = 'queued'", damaged.job);
+    while (query.next()) waiting.push_back(query.integer(0));
+    if (!query.status()) return query.status().error();
+  }
+  for (const JobId id : waiting) {
+    if (Status status = move_job(db, id, {JobState::kFailed, false, damaged.error}, now_ms); !status)
+      return status.error();
+  }
+  const Status status = db.run(
+      "UPDATE jobs SET rerun_wanted = NULL, rerun_model = NULL WHERE id = ? AND rerun_wanted IS NOT NULL",
+      damaged.job);
+  if (!status) return status.error();
+  return std::find(waiting.begin(), waiting.end(), damaged.job) != waiting.end();
 }
 
 Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,

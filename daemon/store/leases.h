@@ -67,9 +67,16 @@ Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant&
 // Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
 // refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
 // by arrival. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
-// behind it comes before it. Expired jobs are left for expire(); a job whose texts cannot be read fails.
+// behind it comes before it. Expired jobs are left for expire(); a job whose texts are not there fails.
+//
+// Once SQLite has met damage in a transaction it lets nothing be written there. So where a job's texts lie on
+// a damaged page the claim fails with kCorrupt and leaves the job in `damaged`: see fail_damaged().
 Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
-                    const ChoosePlan& choose = nullptr);
+                    const ChoosePlan& choose = nullptr, std::optional<Unreadable>* damaged = nullptr);
+
+// For the next transaction: the job fails where it waits, and is not run again where that is wanted. False
+// where it does not wait, so that nobody needs to be told.
+Result<bool> fail_damaged(Database& db, const Unreadable& damaged, std::int64_t now_ms);
 
 // How long a job waits after an attempt that failed: twice as long after each, up to a bound, and of that
 // between a half and the whole, so that jobs that failed together do not come back together.

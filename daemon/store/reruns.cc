@@ -90,6 +90,13 @@ Result<QueuedJob> read_size(Database& db, JobId rerun) {
   return job;
 }
 
+Result<JobId> repeated_job(Database& db, JobId rerun) {
+  Query query(db, "SELECT rerun_of FROM jobs WHERE id = ?", rerun);
+  const JobId job = query.next() ? query.integer(0) : 0;
+  if (!query.status()) return query.status().error();
+  return job;
+}
+
 // The mean over the job's answers; nothing where they were drawn at random.
 Result<std::optional<double>> compare(Database& db, JobId rerun) {
   Query query(db,
@@ -124,13 +131,19 @@ Status want_rerun(Database& db, JobId job, double canary_share) {
                 (*answered)->upgrade ? "upgrade" : "canary", (*answered)->model_digest, job);
 }
 
-Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claimant, std::int64_t now_ms) {
+Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claimant, std::int64_t now_ms,
+                                           std::optional<Unreadable>* damaged) {
   const Result<std::optional<JobId>> next = next_rerun(db, claimant, now_ms);
   if (!next) return next.error();
   if (!*next) return std::optional<Claimed>();
   PlanChoice choice{0, "run again on plan 0: nothing else was to be done"};
   Result<schema::JobSpec> spec = read_spec(db, **next);
   if (!spec && spec.error().code == ErrorCode::kUnavailable) return spec.error();
+  if (!spec && spec.error().code == ErrorCode::kCorrupt) {
+    const Result<JobId> repeated = repeated_job(db, **next);
+    if (repeated && damaged != nullptr) *damaged = Unreadable{*repeated, spec.error()};
+    return spec.error();
+  }
   if (!spec) {  // nobody waits for it: it just ends
     const Status ended = move_job(db, **next, {schema::JobState::kFailed, false, spec.error()}, now_ms);
     return ended ? Result<std::optional<Claimed>>(std::nullopt) : ended.error();

@@ -21,7 +21,9 @@ namespace dslad::daemon {
 Status want_rerun(Database& db, schema::JobId job, double canary_share);
 
 // Leases the next rerun of jobs that this very model answered, upgrades first; nothing where none is wanted.
-Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claimant, std::int64_t now_ms);
+// `damaged` as claim()'s: the job that would be run again.
+Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claimant, std::int64_t now_ms,
+                                           std::optional<Unreadable>* damaged = nullptr);
 
 // The rerun has succeeded: records how far the job's answers agree with its own.
 Status end_rerun(Database& db, schema::JobId rerun, std::int64_t now_ms);

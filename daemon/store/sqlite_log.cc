@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::chrono::seconds kQuiet{5};
 
-std::atomic<std::uint64_t> damage{0};
+std::atomic<std::uint64_t> times_damaged{0};
 
 // False for what is like another that was told a moment ago.
 bool is_told(int kind) {
@@ -36,7 +36,7 @@ void hear(void*, int code, const char* message) {
   switch (kind) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      ++damage;
+      ++times_damaged;
       if (is_told(kind)) {
         process::log_error(
             fmt::format("the database is damaged: {}; dslactl integrity tells where, and "
@@ -68,7 +68,7 @@ void log_what_sqlite_says() {
 }
 
 std::uint64_t damage_met() {
-  return damage;
+  return times_damaged;
 }
 
 }  // namespace dslad::daemon

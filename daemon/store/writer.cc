@@ -76,10 +76,7 @@ std::vector<std::chrono::nanoseconds> Writer::take_times() {
 void Writer::loop() {
   while (true) {
     Batch batch = wait_for_batch();
-    if (!batch.empty()) {
-      Status committed = run_batch(batch);
-      hand_over(std::move(batch), std::move(committed));
-    }
+    if (!batch.empty()) run_and_hand_over(std::move(batch));
     checkpoint_if_due();
     const std::lock_guard lock(mutex_);
     if (stopping_ && waiting_.empty()) return;
@@ -105,6 +102,20 @@ void Writer::gather(std::unique_lock<std::mutex>& lock) {
   const auto all_are_here = [this] { return stopping_ || waiting_.size() >= expected_; };
   if (waiting_.empty() || all_are_here()) return;
   posted_.wait_for(lock, std::min<std::chrono::nanoseconds>(last_commit_ / 2, kLongestGather), all_are_here);
+}
+
+// A transaction that has met a damaged page is lost as a whole, so then each piece of work gets its own: only
+// what needs that page fails.
+void Writer::run_and_hand_over(Batch batch) {
+  Status committed = run_batch(batch);
+  const bool damage = !committed && committed.error().code == ErrorCode::kCorrupt;
+  if (!damage || batch.size() == 1) return hand_over(std::move(batch), std::move(committed));
+  for (std::unique_ptr<Work>& work : batch) {
+    Batch alone;
+    alone.push_back(std::move(work));
+    committed = run_batch(alone);
+    hand_over(std::move(alone), std::move(committed));
+  }
 }
 
 Status Writer::run_batch(Batch& batch) {

@@ -3,7 +3,8 @@
 //
 // Thread safety: everything is called from the one thread that owns the sockets, except that `wake` is called
 // from the writer's thread. Nothing is acknowledged (Work::finish) before its COMMIT has returned; when a
-// transaction fails (disk full, I/O error) all its work finishes with that error and none has left a trace.
+// transaction fails (disk full, I/O error) all its work finishes with that error and none has left a trace;
+// where it was a damaged page, each piece of work is tried once more in a transaction of its own.
 #pragma once
 
 #include <atomic>
@@ -61,6 +62,7 @@ class Writer final : public Executor {
   void loop();
   Batch wait_for_batch();
   void gather(std::unique_lock<std::mutex>& lock);
+  void run_and_hand_over(Batch batch);
   Status run_batch(Batch& batch);
   Status run_work(Work& work);
   void hand_over(Batch batch, Status committed);
