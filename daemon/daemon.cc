@@ -14,6 +14,7 @@
 #include "daemon/net/connection_limit.h"
 #include "daemon/net/router.h"
 #include "daemon/service/feed.h"
+#include "daemon/service/log_watch.h"
 #include "daemon/service/publisher.h"
 #include "daemon/service/wakeup.h"
 #include "daemon/store/job_reads.h"
@@ -236,7 +237,8 @@ struct Daemon::Parts {
             {"connections_refused", connections_refused()},
             {"jobs_forgotten", retention.forgotten()},
             {"database_bytes", bytes_of(database)},
-            {"wal_bytes", bytes_of(database.string() + "-wal")}};
+            {"wal_bytes", bytes_of(database.string() + "-wal")},
+            {"wal_held_up_s", (stats.held_up_ms + 999) / 1000}};
   }
 
   StateDir state_dir;
@@ -261,6 +263,8 @@ struct Daemon::Parts {
   WorkerPort worker_port{clock, *workers, dispatcher};
   process::ServiceManager service_manager;
   std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
+  LogWatch log_watch{state_dir.database().string()};
+  bool log_held_up = false;
   bool stopping = false;
 };
 
@@ -313,6 +317,10 @@ void Daemon::turn() {
   parts.dispatcher.tick();
   parts.clients.tick();
   parts.retention.tick();
+  if (const std::uint64_t held_up_ms = parts.writer.stats().held_up_ms; held_up_ms > 0 || parts.log_held_up) {
+    parts.log_held_up = held_up_ms > 0;
+    parts.log_watch.look(Parts::bytes_of(parts.state_dir.database().string() + "-wal"), held_up_ms);
+  }
   measure();
   parts.service_manager.progress();
   parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),

@@ -50,6 +50,9 @@ constexpr std::array kNamed = {
           "Frames of workers that could not be read", true},
     Named{"database_bytes", "dslad_database_bytes", "Size of the database", false},
     Named{"wal_bytes", "dslad_wal_bytes", "Size of its write-ahead log", false},
+    Named{"wal_held_up_s", "dslad_wal_held_up_seconds",
+          "For how long somebody who reads has kept the write-ahead log from being emptied", false},
+    Named{"damage_met", "dslad_damage_met_total", "Times that a damaged page of the database was met", true},
 };
 
 class Writer {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 namespace dslad::daemon {
 namespace {
@@ -81,6 +82,13 @@ Status Database::checkpoint() {
       sqlite3_wal_checkpoint_v2(connection_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   sqlite3_busy_timeout(connection_.get(), busy_timeout_ms_);
   return code == SQLITE_OK ? ok_status() : Status(last_error("checkpoint"));
+}
+
+std::uint64_t Database::log_bytes() const {
+  const char* const file = sqlite3_db_filename(connection_.get(), "main");
+  struct stat about {};
+  const bool there = file != nullptr && ::stat(sqlite3_filename_wal(file), &about) == 0;
+  return there ? static_cast<std::uint64_t>(about.st_size) : 0;
 }
 
 std::int64_t Database::rows_changed() const {

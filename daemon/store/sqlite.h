@@ -44,6 +44,7 @@ class Database {
   // is in the way, and then as much as possible was moved.
   Status checkpoint();
 
+  [[nodiscard]] std::uint64_t log_bytes() const;    // of the write-ahead log's file
   [[nodiscard]] std::int64_t rows_changed() const;  // since it was opened
   [[nodiscard]] bool in_transaction() const;        // false after an error made SQLite roll everything back
 

@@ -14,7 +14,13 @@ constexpr std::size_t kMaxTimes = 10'000;  // that are kept for whoever asks
 constexpr std::size_t kMaxBatch = 512;     // bounds how long one transaction takes
 constexpr std::chrono::milliseconds kLongestGather{2};
 constexpr std::int64_t kCheckpointEveryRows = 100'000;
+constexpr std::uint64_t kCheckpointEveryBytes = std::uint64_t{64} << 20;
 constexpr std::chrono::seconds kCheckpointAfterIdle{5};
+
+std::int64_t steady_ms() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
+}
 
 }  // namespace
 
@@ -65,7 +71,9 @@ void Writer::join() {
 }
 
 WriterStats Writer::stats() const {
-  return {commits_, failures_, tasks_, largest_, checkpoints_};
+  const std::int64_t since_ms = held_up_since_ms_;
+  const std::int64_t held_up_ms = since_ms == 0 ? 0 : std::max<std::int64_t>(1, steady_ms() - since_ms);
+  return {commits_, failures_, tasks_, largest_, checkpoints_, static_cast<std::uint64_t>(held_up_ms)};
 }
 
 std::vector<std::chrono::nanoseconds> Writer::take_times() {
@@ -167,10 +175,15 @@ void Writer::checkpoint_if_due() {
   const std::int64_t in_log = rows - rows_checkpointed_;
   if (in_log == 0) return;
   const bool idle = now - last_write_ >= kCheckpointAfterIdle;
-  const bool much = in_log >= kCheckpointEveryRows && now - last_checkpoint_ >= kCheckpointAfterIdle;
+  const bool rested = now - last_checkpoint_ >= kCheckpointAfterIdle;
+  const bool much = rested && (in_log >= kCheckpointEveryRows || db_.log_bytes() >= kCheckpointEveryBytes);
   if (!idle && !much && !is_stopping()) return;
   last_checkpoint_ = now;
-  if (!db_.checkpoint()) return;
+  if (!db_.checkpoint()) {
+    if (held_up_since_ms_ == 0) held_up_since_ms_ = steady_ms();
+    return;
+  }
+  held_up_since_ms_ = 0;
   rows_checkpointed_ = rows;
   ++checkpoints_;
 }

@@ -27,6 +27,7 @@ struct WriterStats {
   std::uint64_t tasks = 0;        // run in all of them
   std::uint64_t largest = 0;      // tasks in one transaction
   std::uint64_t checkpoints = 0;  // WAL files truncated
+  std::uint64_t held_up_ms = 0;   // for how long the WAL could not be, because somebody reads; 0: it could
 };
 
 class Writer final : public Executor {
@@ -87,7 +88,8 @@ class Writer final : public Executor {
   bool stopping_ = false;
 
   std::atomic<std::uint64_t> commits_{0}, failures_{0}, tasks_{0}, largest_{0}, checkpoints_{0};
-  std::thread thread_;  // last: it uses all of the above
+  std::atomic<std::int64_t> held_up_since_ms_{0};  // steady; 0: the WAL could be emptied the last time
+  std::thread thread_;                             // last: it uses all of the above
 };
 
 }  // namespace dslad::daemon

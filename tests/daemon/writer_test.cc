@@ -134,6 +134,20 @@ TEST_F(WriterTest, StopRunsWhatWasPostedAndEmptiesTheWal) {
   EXPECT_TRUE(!std::filesystem::exists(wal) || std::filesystem::file_size(wal) == 0);
 }
 
+// The checkpoint of a log that is large or old is tried every five seconds; so this waits for the first.
+TEST_F(WriterTest, ReaderThatKeepsTheLogFromBeingEmptiedIsSeen) {
+  Database reader = test::open_database(folder_.path() / "dslad.db");
+  must(reader.exec("BEGIN; SELECT count(*) FROM jobs"));
+  submit(test::summarize());
+  wait_for_replies(1);
+  while (writer_.stats().held_up_ms == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(writer_.stats().checkpoints, 0U);
+  must(reader.exec("COMMIT"));
+  submit(test::summarize());
+  while (writer_.stats().held_up_ms != 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_GT(writer_.stats().checkpoints, 0U);
+}
+
 TEST_F(WriterTest, BacklogOfBytesIsReported) {
   std::promise<void> release;
   hold(release.get_future().share());
