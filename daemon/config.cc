@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <fmt/format.h>
+#include <utility>
 
 #include "daemon/config_keys.h"
 #include "schema/day_window.h"
@@ -15,12 +17,27 @@ std::int64_t Config::heartbeat_interval_ms() const {
   return heartbeat_ms > 0 ? heartbeat_ms : std::max<std::int64_t>(1, lease_ms / kHeartbeatsALease);
 }
 
+std::string Config::secret_key_path() const {
+  const char* const credentials = std::getenv("CREDENTIALS_DIRECTORY");
+  if (secret_key_file != kDefaultSecretKey || credentials == nullptr || *credentials == '\0')
+    return secret_key_file;
+  const std::filesystem::path credential = std::filesystem::path(credentials) / "secret.key";
+  std::error_code hidden;
+  return std::filesystem::exists(credential, hidden) ? credential.string() : secret_key_file;
+}
+
 Status Config::validate() const {
   constexpr std::int64_t kShortestHeartbeatMs = 10;
   if (heartbeat_ms > 0 && heartbeat_ms < kShortestHeartbeatMs) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("workers.heartbeat_ms is {}; use 0 (a fifth of the lease) or at least {}",
                              heartbeat_ms, kShortestHeartbeatMs)};
+  }
+  for (const auto& [key, url] :
+       {std::pair("listen.jobs", &jobs_url), {"listen.workers", &workers_url}, {"listen.events", &events_url}}) {
+    if (url->starts_with("ipc://") || url->starts_with("tcp://")) continue;
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{} is '{}'; give ipc://PATH or, with keys, tcp://ADDRESS:PORT", key, *url)};
   }
   if (const auto window = schema::DayWindow::parse(idle_window); !window) {
     return window.error().with_context("policy.idle_window");

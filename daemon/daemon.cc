@@ -3,9 +3,11 @@
 #include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
+#include <iterator>
 #include <utility>
 #include <zmq.hpp>
 
+#include "daemon/access/access.h"
 #include "daemon/dispatch/dispatcher.h"
 #include "daemon/dispatch/retention.h"
 #include "daemon/dispatch/worker_port.h"
@@ -13,7 +15,9 @@
 #include "daemon/metrics/metrics.h"
 #include "daemon/net/connection_limit.h"
 #include "daemon/net/router.h"
+#include "daemon/net/zap.h"
 #include "daemon/service/feed.h"
+#include "daemon/service/limited_warning.h"
 #include "daemon/service/log_watch.h"
 #include "daemon/service/publisher.h"
 #include "daemon/service/wakeup.h"
@@ -65,6 +69,12 @@ QueueLimits queue_limits(const Config& config) {
   return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued, config.max_queued_bytes};
 }
 
+AccessSettings access_settings(const Config& config) {
+  return {config.jobs_url,      config.workers_url,     config.events_url,
+          config.access_admin,  config.access_read,     config.access_submit,
+          config.access_workers, config.secret_key_path(), config.authorised_keys};
+}
+
 RetentionRules retention_rules(const Config& config) {
   return {config.max_age_days * 24 * 3600 * 1000, config.max_database_mib << 20};
 }
@@ -84,7 +94,9 @@ struct Opened {
   process::StopSignals signals;
   Wakeup wakeup;
   OpenedStore store;
+  std::unique_ptr<Access> access;
   std::unique_ptr<zmq::context_t> context;
+  std::unique_ptr<Zap> zap;
   std::unique_ptr<Router> jobs;
   std::unique_ptr<Router> workers;
   std::unique_ptr<Publisher> events;
@@ -143,6 +155,8 @@ Error with_remedy(const Error& error) {
 }
 
 Result<Opened> open_all(const Config& config) {
+  Result<std::unique_ptr<Access>> access = Access::open(access_settings(config));
+  if (!access) return access.error();
   Result<StateDir> state_dir = StateDir::open(config.state_dir);
   if (!state_dir) return state_dir.error();
   Result<process::StopSignals> signals = process::StopSignals::open();
@@ -159,16 +173,21 @@ Result<Opened> open_all(const Config& config) {
     process::log_info(fmt::format("the limit of open files allows {} connections", connections));
   }
   auto context = std::make_unique<zmq::context_t>();
+  Result<std::unique_ptr<Zap>> zap = Zap::open(*context);
+  if (!zap) return zap.error();
+  const ServerCurve to_clients{(*access)->secret_key(), kClientDomain};
+  const ServerCurve to_workers{(*access)->secret_key(), kWorkerDomain};
   const RouterLimits client_limits{static_cast<std::size_t>(config.max_frame_bytes), kClientFramesIn,
                                    kClientFramesOut};
   Result<std::unique_ptr<Router>> jobs =
-      Router::bind(*context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); });
+      Router::bind(*context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); },
+                   to_clients);
   if (!jobs) return jobs.error();
   // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
   Result<std::unique_ptr<Router>> workers = Router::bind(
-      *context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames}, nullptr);
+      *context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames}, nullptr, to_workers);
   if (!workers) return workers.error();
-  Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url);
+  Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url, to_clients);
   if (!events) return events.error();
   std::unique_ptr<Metrics> metrics;
   if (config.metrics_address != "off") {
@@ -177,8 +196,9 @@ Result<Opened> open_all(const Config& config) {
     metrics = std::move(opened).value();
   }
   return Opened{std::move(state_dir).value(), std::move(signals).value(), std::move(wakeup).value(),
-                std::move(store).value(),     std::move(context),         std::move(jobs).value(),
-                std::move(workers).value(),   std::move(events).value(),  std::move(metrics)};
+                std::move(store).value(),     std::move(access).value(),  std::move(context),
+                std::move(zap).value(),       std::move(jobs).value(),    std::move(workers).value(),
+                std::move(events).value(),    std::move(metrics)};
 }
 
 }  // namespace
@@ -189,7 +209,9 @@ struct Daemon::Parts {
       : state_dir(std::move(opened.state_dir)),
         signals(std::move(opened.signals)),
         wakeup(std::move(opened.wakeup)),
+        access(std::move(opened.access)),
         context(std::move(opened.context)),
+        zap(std::move(opened.zap)),
         jobs(std::move(opened.jobs)),
         workers(std::move(opened.workers)),
         events(std::move(opened.events)),
@@ -202,7 +224,8 @@ struct Daemon::Parts {
         backups(clock, state_dir.database(), state_dir.copy(), copying),
         checks(clock, checking),
         clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
-                 config.events_url, &backups, &checks},
+                 [this](const Identity& who) { return access->client(who); }, config.events_url,
+                  &backups, &checks},
                 queue_limits(config)),
         retention(retention_rules(config), clock, writer) {
     feed.add(*events);
@@ -244,7 +267,9 @@ struct Daemon::Parts {
   StateDir state_dir;
   process::StopSignals signals;
   Wakeup wakeup;
+  std::unique_ptr<Access> access;
   std::unique_ptr<zmq::context_t> context;
+  std::unique_ptr<Zap> zap;
   std::unique_ptr<Router> jobs;
   std::unique_ptr<Router> workers;
   std::unique_ptr<Publisher> events;
@@ -260,7 +285,9 @@ struct Daemon::Parts {
   Checks checks;
   Clients clients;
   Retention retention;
-  WorkerPort worker_port{clock, *workers, dispatcher};
+  WorkerPort worker_port{clock, *workers, dispatcher,
+                         [this](const Identity& who) { return access->is_worker(who); }};
+  LimitedWarning refused_keys;
   process::ServiceManager service_manager;
   std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
   LogWatch log_watch{state_dir.database().string()};
@@ -303,14 +330,17 @@ void Daemon::turn() {
   zmq_pollitem_t items[] = {{nullptr, parts.wakeup.fd(), ZMQ_POLLIN, 0},
                             {nullptr, parts.signals.fd(), ZMQ_POLLIN, 0},
                             {parts.workers->handle(), 0, ZMQ_POLLIN, 0},
-                            {parts.jobs->handle(), 0, jobs_events, 0}};
-  if (zmq_poll(items, 4, kTickMs) < 0 && zmq_errno() != EINTR) throw zmq::error_t();
+                            {parts.jobs->handle(), 0, jobs_events, 0},
+                            {parts.zap->handle(), 0, ZMQ_POLLIN, 0}};
+  if (zmq_poll(items, static_cast<int>(std::size(items)), kTickMs) < 0 && zmq_errno() != EINTR) throw zmq::error_t();
   parts.wakeup.clear();
   parts.writer.finish_ready();
   parts.reader.finish_ready();
   parts.backups.tick();
   parts.checks.tick();
   parts.clients.on_sent();
+  parts.access->tick(parts.clock.steady_ms());
+  let_in();
   receive();
   for (const std::string& peer : parts.jobs->take_departed()) parts.clients.on_departed(peer);
   parts.workers->take_departed();  // a worker that goes is silent
@@ -331,18 +361,32 @@ void Daemon::turn() {
   }
 }
 
+// Peers on tcp, or not.
+void Daemon::let_in() {
+  Parts& parts = *parts_;
+  parts.zap->answer([&parts](const ZapQuestion& asked) {
+    const std::int64_t now_ms = parts.clock.steady_ms();
+    const bool good = parts.access->lets_in(asked.domain, asked.key, now_ms);
+    if (!good)
+      parts.refused_keys.warning(fmt::format("a peer at {} was turned away: its key is not one of the {}: {}",
+                                             asked.address, asked.domain, asked.key),
+                                 now_ms);
+    return good;
+  });
+}
+
 void Daemon::receive() {
   Parts& parts = *parts_;
   using Clock = std::chrono::steady_clock;
   for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until;) {
     std::optional<Received> received = parts.workers->receive();
     if (!received) break;
-    parts.worker_port.on_frame(received->peer, std::move(received->frame));
+    parts.worker_port.on_frame(received->peer, std::move(received->frame), received->from);
   }
   for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until && !parts.writer.is_full();) {
     std::optional<Received> received = parts.jobs->receive();
     if (!received) break;
-    parts.clients.on_frame(received->peer, std::move(received->frame));
+    parts.clients.on_frame(received->peer, std::move(received->frame), received->from);
   }
 }
 

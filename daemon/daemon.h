@@ -24,6 +24,7 @@ class Daemon {
   explicit Daemon(std::unique_ptr<Parts> parts);
 
   void turn();  // one round of the loop
+  void let_in();
   void receive();
   void measure();
   void drain();

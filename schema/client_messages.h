@@ -105,6 +105,7 @@ struct ListJobs {
   std::uint32_t limit = 100;
   JobId before_id = 0;  // only jobs with a smaller id: the next page; 0: from the newest
   std::optional<EndedAfter> ended_after = {};  // the next page: where the last job of this one ended
+  std::string owner = {};                      // only jobs of this owner; empty: of all that may be seen
 
   static void fields(auto& self, auto& field) {
     field("state", self.state);
@@ -113,6 +114,7 @@ struct ListJobs {
     field("limit", self.limit);
     field("before_id", self.before_id);
     field("ended_after", self.ended_after);
+    field("owner", self.owner);
   }
   [[nodiscard]] Status validate() const;
 };
@@ -280,6 +282,8 @@ struct DaemonStatus {
   PolicyKind policy = PolicyKind::kManual;
   std::uint64_t drain_ms = 0;        // until what waits and runs is expected to be done; 0: nothing is known
   std::uint64_t waiting_tokens = 0;  // of prompts, predicted
+  std::string you;                   // who asks, as the owner of jobs: "uid:1000", "key:alice"
+  std::string role;                  // and what that may do: "submit", "read" or "admin"
 
   static void fields(auto& self, auto& field) {
     field("version", self.version);
@@ -293,6 +297,8 @@ struct DaemonStatus {
     field("policy", self.policy);
     field("drain_ms", self.drain_ms);
     field("waiting_tokens", self.waiting_tokens);
+    field("you", self.you);
+    field("role", self.role);
   }
 };
 
@@ -322,6 +328,7 @@ struct JobInfo {
   bool alone = false;          // workers died with it and others, so it runs with no other job beside it
   std::uint64_t place = 0;     // in the queue, from 1; 0: it does not wait, or far behind
   std::int64_t finish_ms = 0;  // when it is expected to end; 0: nothing is known
+  std::string owner;           // who submitted it: "uid:1000", "key:alice"; empty: before there were owners
 
   static void fields(auto& self, auto& field) {
     field("id", self.id);
@@ -348,6 +355,7 @@ struct JobInfo {
     field("alone", self.alone);
     field("place", self.place);
     field("finish_ms", self.finish_ms);
+    field("owner", self.owner);
   }
 };
 

@@ -23,6 +23,7 @@ constexpr int kWrongUsage = 2;  // systemd does not try again after it
 
 struct Options {
   std::string connect = schema::kDefaultWorkersUrl;
+  keys::KeyFiles keys;
   std::string model;
   std::string device = "cpu";
   std::string dtype = "bf16";
@@ -49,6 +50,11 @@ std::string random_instance() {
 
 void add_options(CLI::App& app, Options& options) {
   app.add_option("--connect", options.connect, "the daemon's URL for workers")->capture_default_str();
+  app.add_option("--server-key", options.keys.server,
+                 "the daemon's public key, for tcp; default: ~/.config/dslad/server.pub")
+      ->envname(keys::kServerKeyVariable);
+  app.add_option("--key", options.keys.own, "the worker's own key, for tcp; default: ~/.config/dslad/key")
+      ->envname(keys::kOwnKeyVariable);
   app.add_option("--model", options.model, "Hugging Face directory of a Llama")->required();
   app.add_flag("--check-config", options.check_config,
                "read the configuration, say whether it is right, and end")
@@ -168,6 +174,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   const IdleSettings settings = idle_settings(options);
   const Status sound = distils ? check_settings(settings) : ok_status();  // before gigabytes are read
   if (!sound) return sound.error();
+  Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(options.connect, options.keys);
+  if (!keys) return keys.error();
   const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
   auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
   if (!model) return model.error();
@@ -198,7 +206,7 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
     idle = *std::move(opened);
     for (const LayerNews& news : idle->news()) plans.mark(news);
   }
-  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine));
+  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine), std::move(keys).value());
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
                                   *std::move(link), std::move(idle), *std::move(signals), manager,

@@ -7,7 +7,7 @@
 namespace dslad::daemon::ctl {
 
 Result<Client> Client::open(const Globals& globals) {
-  Result<Connection> connection = Connection::open(globals.url);
+  Result<Connection> connection = Connection::open(globals.url, globals.keys);
   if (!connection) return connection.error();
   return Client(std::move(*connection), globals.rpc_timeout());
 }

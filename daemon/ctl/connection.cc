@@ -1,13 +1,16 @@
 #include "daemon/ctl/connection.h"
 
+#include <array>
 #include <cerrno>
 #include <fmt/format.h>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <thread>
 #include <zmq.hpp>
 
 #include "daemon/ctl/interrupt.h"
+#include "schema/keys/handshakes.h"
 #include "schema/process/local_socket.h"
 
 namespace dslad::daemon::ctl {
@@ -61,6 +64,35 @@ struct Connection::Socket {
   std::string url;
   zmq::context_t context{1};
   zmq::socket_t dealer{context, zmq::socket_type::dealer};
+  std::optional<keys::ClientKeys> keys;  // on tcp, as are
+  std::optional<keys::Handshakes> handshakes;
+
+  // Why no answer came in time.
+  [[nodiscard]] Error silence() {
+    if (!keys) return unreachable(url, "no answer came in time");
+    switch (handshakes->latest()) {
+      case keys::Handshake::kRefused:
+        return refused();
+      case keys::Handshake::kFailed:
+        return {ErrorCode::kUnavailable,
+                fmt::format("what answers at {} does not have the key {}; name the daemon's public key with "
+                            "--server-key FILE or {}",
+                            url, keys->files.server, keys::kServerKeyVariable)};
+      case keys::Handshake::kDone:
+        return unreachable(url, "no answer came in time");
+      default:
+        return unreachable(url, fmt::format("no answer came in time; or it is no daemon that knows keys, such as {}",
+                                            keys->files.own));
+    }
+  }
+
+  [[nodiscard]] Error refused() const {
+    return {ErrorCode::kRefused,
+            fmt::format("the daemon at {} does not know the key {}: its operator can authorise {}, or name another "
+                        "key with --key FILE or {}",
+                        url, keys->files.own, keys::public_file_of(keys->files.own).string(),
+                        keys::kOwnKeyVariable)};
+  }
 };
 
 Connection::Connection(std::unique_ptr<Socket> socket) : socket_(std::move(socket)) {}
@@ -68,14 +100,21 @@ Connection::Connection(Connection&&) noexcept = default;
 Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
-Result<Connection> Connection::open(const std::string& url) {
+Result<Connection> Connection::open(const std::string& url, const keys::KeyFiles& files) {
+  Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(url, files);
+  if (!keys) return keys.error();
   if (url.starts_with(process::kIpcScheme)) {
     if (Status status = await_local(url); !status) return status.error();
   }
   try {
     auto socket = std::make_unique<Socket>();
     socket->url = url;
+    socket->keys = std::move(keys).value();
     socket->dealer.set(zmq::sockopt::linger, 0);
+    if (socket->keys) {
+      keys::use_keys(socket->dealer.handle(), *socket->keys);
+      socket->handshakes.emplace(socket->context.handle(), socket->dealer.handle());
+    }
     socket->dealer.connect(url);
     return Connection(std::move(socket));
   } catch (const zmq::error_t& error) {
@@ -98,10 +137,14 @@ Result<std::string> Connection::receive(Deadline deadline) {
   while (!interrupted()) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left.count() < 0) return unreachable(socket_->url, "no answer came in time");
+    if (left.count() < 0) return socket_->silence();
     try {
-      zmq::pollitem_t item{socket_->dealer.handle(), 0, ZMQ_POLLIN, 0};
-      if (zmq::poll(&item, 1, left) == 0) continue;
+      void* const handshakes = socket_->handshakes ? socket_->handshakes->handle() : nullptr;
+      std::array<zmq::pollitem_t, 2> items{
+          {{socket_->dealer.handle(), 0, ZMQ_POLLIN, 0}, {handshakes, 0, ZMQ_POLLIN, 0}}};
+      if (zmq::poll(items.data(), handshakes == nullptr ? 1 : 2, left) == 0) continue;
+      if (handshakes != nullptr && socket_->handshakes->latest() == keys::Handshake::kRefused)
+        return socket_->refused();
       zmq::message_t message;
       if (socket_->dealer.recv(message, zmq::recv_flags::dontwait)) return message.to_string();
     } catch (const zmq::error_t& error) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "schema/keys/client_keys.h"
 #include "schema/result.h"
 
 namespace dslad::daemon::ctl {
@@ -16,8 +17,8 @@ class Connection {
  public:
   // A local socket that nobody listens on is found out within a second, which a daemon has to start; a remote
   // peer only by its silence.
-  // Errors: kInvalidArgument for a URL that is none, kUnavailable where nobody listens.
-  static Result<Connection> open(const std::string& url);
+  // Errors: kInvalidArgument for a URL that is none, or tcp without keys; kUnavailable where nobody listens.
+  static Result<Connection> open(const std::string& url, const keys::KeyFiles& files);
 
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -25,7 +26,8 @@ class Connection {
 
   Status send(const std::string& frame);
 
-  // The next frame; kUnavailable once `deadline` has passed or Ctrl-C was pressed (see interrupt.h).
+  // The next frame; kUnavailable once `deadline` has passed or Ctrl-C was pressed (see interrupt.h), kRefused as
+  // soon as the daemon refuses the key.
   Result<std::string> receive(Deadline deadline);
 
   [[nodiscard]] const std::string& url() const;

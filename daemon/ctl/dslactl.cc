@@ -41,6 +41,13 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->envname(schema::kConnectVariable)
       ->capture_default_str()
       ->type_name("URL");
+  app.add_option("--server-key", globals.keys.server,
+                 "The daemon's public key, for tcp (default: ~/.config/dslad/server.pub)")
+      ->envname(keys::kServerKeyVariable)
+      ->type_name("FILE");
+  app.add_option("--key", globals.keys.own, "Your own key, for tcp (default: ~/.config/dslad/key)")
+      ->envname(keys::kOwnKeyVariable)
+      ->type_name("FILE");
   app.add_option("--rpc-timeout", globals.rpc_timeout_s,
                  "Seconds without an answer until the daemon counts as gone")
       ->check(CLI::Range(0.001, 86400.0))
@@ -69,7 +76,8 @@ int run(int argc, char** argv) {
   add_globals(app, globals);
   for (auto* add :
        {add_submit, add_status, add_list, add_wait, add_result, add_batch, add_watch, add_cancel, add_requeue,
-        add_modes, add_purge, add_layers, add_plan, add_policy, add_stats, add_backup, add_integrity}) {
+        add_modes, add_purge, add_layers, add_plan, add_policy, add_stats, add_backup, add_integrity,
+        add_keygen}) {
     add(app, action);
   }
   app.footer(kFooter);  // after the verbs, which would inherit it

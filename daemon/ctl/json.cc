@@ -68,6 +68,7 @@ std::string to_json(const Message& message) {
 }
 
 template std::string to_json(const SubmittedJob&);
+template std::string to_json(const MadeKey&);
 template std::string to_json(const JobOutcome&);
 template std::string to_json(const BatchOutcome&);
 template std::string to_json(const BatchObject&);

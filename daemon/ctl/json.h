@@ -99,6 +99,19 @@ struct SavedBackup {
   }
 };
 
+// What `keygen --json` made.
+struct MadeKey {
+  std::string file;
+  std::string public_file;
+  std::string public_key;
+
+  static void fields(auto& self, auto& field) {
+    field("file", self.file);
+    field("public_file", self.public_file);
+    field("public_key", self.public_key);
+  }
+};
+
 // Instantiated in json.cc for what the verbs print. The line ends with a line break.
 template <typename Message>
 std::string to_json(const Message& message);

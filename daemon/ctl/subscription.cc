@@ -19,10 +19,13 @@ Subscription::Subscription(std::unique_ptr<Socket> socket) : socket_(std::move(s
 Subscription::Subscription(Subscription&&) noexcept = default;
 Subscription::~Subscription() = default;
 
-Result<Subscription> Subscription::open(const std::string& url) {
+Result<Subscription> Subscription::open(const std::string& url, const keys::KeyFiles& files) {
+  const Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(url, files);
+  if (!keys) return keys.error();
   try {
     auto socket = std::make_unique<Socket>();
     socket->sub.set(zmq::sockopt::linger, 0);
+    if (*keys) keys::use_keys(socket->sub.handle(), **keys);
     socket->sub.set(zmq::sockopt::subscribe, "");
     socket->sub.connect(url);
     return Subscription(std::move(socket));

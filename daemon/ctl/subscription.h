@@ -7,14 +7,15 @@
 #include <string>
 
 #include "schema/event.h"
+#include "schema/keys/client_keys.h"
 #include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 
 class Subscription {
  public:
-  // To all topics. Errors: kInvalidArgument for a URL that is none.
-  static Result<Subscription> open(const std::string& url);
+  // To all topics. Errors: kInvalidArgument for a URL that is none, or tcp without keys.
+  static Result<Subscription> open(const std::string& url, const keys::KeyFiles& files);
 
   Subscription(Subscription&&) noexcept;
   ~Subscription();

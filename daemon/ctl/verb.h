@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "schema/keys/client_keys.h"
 #include "schema/result.h"
 
 namespace CLI {
@@ -26,7 +27,8 @@ enum Exit : int {
 
 // Options that every verb takes.
 struct Globals {
-  std::string url;  // of the jobs socket
+  std::string url;       // of the jobs socket
+  keys::KeyFiles keys;   // for a daemon on tcp
   static constexpr double kRpcTimeoutS = 30;
   double rpc_timeout_s = kRpcTimeoutS;  // without any answer, the daemon counts as not reachable
   bool json = false;
@@ -56,5 +58,6 @@ void add_policy(CLI::App& app, Action& action);
 void add_stats(CLI::App& app, Action& action);
 void add_backup(CLI::App& app, Action& action);
 void add_integrity(CLI::App& app, Action& action);
+void add_keygen(CLI::App& app, Action& action);
 
 }  // namespace dslad::daemon::ctl

@@ -89,7 +89,7 @@ Result<Exit> watch(const Globals& globals, const std::string& events_url) {
   if (interrupted()) return kInterrupted;
   if (!status) return status.error();
   const std::string& url = events_url.empty() ? status->events_url : events_url;
-  Result<Subscription> events = Subscription::open(url);
+  Result<Subscription> events = Subscription::open(url, globals.keys);
   if (!events) return events.error();
   print_error(fmt::format("watching {}; Ctrl-C ends it\n", url));
   Screen screen(globals.json);

@@ -19,14 +19,25 @@ Status with(const schema::Envelope& envelope, const Take& take) {
 
 }  // namespace
 
-void WorkerPort::on_frame(const std::string& peer, std::string frame) {
+void WorkerPort::refuse(const std::string& peer, std::uint64_t id, const Error& error) {
+  outbox_.send(peer, schema::encode(schema::ErrorReply{error.code, error.message}, id));
+}
+
+void WorkerPort::on_frame(const std::string& peer, std::string frame, const Identity& from) {
+  if (!is_worker_(from)) {
+    const std::string who = from.user ? fmt::format("user {}", from.user->uid) : fmt::format("key {}", from.key);
+    const std::string what = fmt::format(
+        "{} may not work here; name the user in access.workers, or put the key among those of the workers", who);
+    strangers_.warning(fmt::format("a worker was turned away: {}", what), clock_.steady_ms());
+    return refuse(peer, 0, {ErrorCode::kRefused, what});
+  }
   const Result<schema::Envelope> envelope = schema::Envelope::parse(std::move(frame));
   const Status status = envelope ? deliver(peer, *envelope) : Status(envelope.error());
   if (status) return;
   malformed_.warning(fmt::format("a worker sent a malformed message: {}", status.error().message),
                      clock_.steady_ms());
   const std::uint64_t id = envelope ? envelope->id() : 0;
-  outbox_.send(peer, schema::encode(schema::ErrorReply{status.error().code, status.error().message}, id));
+  refuse(peer, id, status.error());
 }
 
 Status WorkerPort::deliver(const std::string& peer, const schema::Envelope& envelope) {

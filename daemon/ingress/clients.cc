@@ -9,6 +9,7 @@
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
 #include "daemon/store/policy_log.h"
+#include "daemon/store/queued_jobs.h"
 #include "schema/utf8.h"
 
 namespace dslad::daemon {
@@ -21,6 +22,11 @@ std::size_t bytes_of(const schema::Submit& submit) {
   std::size_t bytes = 0;
   for (const schema::JobRequest& job : submit.jobs) bytes += daemon::bytes_of(job.spec);
   return bytes;
+}
+
+std::string name_of(const Identity& who) {
+  if (who.user) return fmt::format("user {}", who.user->uid);
+  return who.key.empty() ? "a peer that is not known" : fmt::format("the key {}", who.key);
 }
 
 std::set<JobId> open_jobs(const std::vector<JobInfo>& infos) {
@@ -56,12 +62,34 @@ void Clients::handle(Clients& clients, const Asker& asker, const schema::Envelop
   Result<Message> message = schema::decode<Message>(envelope);
   if (!message) return clients.refuse(asker, message.error());
   if constexpr (kServedAtOnce<Message>) {
-    clients.on(asker, std::move(message).value());
+    const std::optional<Asker> permitted = clients.permit(asker, Message::kKind);
+    if (permitted) clients.on(*permitted, std::move(message).value());
   } else {
     clients.weigh(asker, [&clients, message = std::move(message).value()](const Asker& weighed) {
-      clients.on(weighed, message);
+      if (const std::optional<Asker> permitted = clients.permit(weighed, Message::kKind))
+        clients.on(*permitted, message);
     });
   }
+}
+
+std::optional<Asker> Clients::permit(const Asker& asker, std::string_view kind) {
+  const Principal principal = parts_.who_is(asker.from);
+  const Rights rights = rights_of(principal.role, kind);
+  if (rights == Rights::kNone) {
+    const std::string why =
+        principal.role == Role::kNone
+            ? fmt::format("{} may not use this daemon; its operator can allow it ({})", name_of(asker.from),
+                          asker.from.user ? "access.submit, access.read, access.admin" : "keys.authorised")
+            : fmt::format("'{}' is not for {}, whose role is {}; its operator can give it another", kind,
+                          principal.owner, to_string(principal.role));
+    refuse(asker, {ErrorCode::kRefused, why});
+    return std::nullopt;
+  }
+  Asker permitted = asker;
+  permitted.owner = principal.owner;
+  permitted.scope.owner.reset();
+  if (rights == Rights::kOwn) permitted.scope.owner = principal.owner;
+  return permitted;
 }
 
 void Clients::weigh(const Asker& asker, std::function<void(const Asker&)> start) {
@@ -104,7 +132,7 @@ const std::map<std::string_view, Clients::Handler>& Clients::handlers() {
   return kHandlers;
 }
 
-void Clients::on_frame(const std::string& peer, std::string frame) {
+void Clients::on_frame(const std::string& peer, std::string frame, const Identity& from) {
   ++counts_["requests"];
   const Result<schema::Envelope> envelope = schema::Envelope::parse(std::move(frame));
   if (!envelope) {
@@ -114,7 +142,7 @@ void Clients::on_frame(const std::string& peer, std::string frame) {
     refuse({peer, 0}, envelope.error());
     return;
   }
-  const Asker asker{peer, envelope->id()};
+  const Asker asker{peer, envelope->id(), false, from};
   const auto found = handlers().find(envelope->kind());
   if (found != handlers().end()) {
     found->second(*this, asker, *envelope);
@@ -168,14 +196,15 @@ Error Clients::with_hint(const Error& error) const {
 void Clients::on(const Asker& asker, schema::Submit request) {
   if (const std::optional<Error> reason = reason_to_refuse(asker)) return refuse(asker, *reason);
   const std::size_t bytes = bytes_of(request);
-  const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, request.client);
+  const std::string turns_of = turn_key(asker.owner, request.client);
+  const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, turns_of);
   std::vector<std::int64_t> finish_ms;
   std::vector<Dispatcher::Turn> turns;
-  Intake intake{parts_.clock.wall_ms()};
+  Intake intake{parts_.clock.wall_ms(), asker.owner};
   for (std::size_t i = 0; i < admissions.size(); ++i) {
     finish_ms.push_back(admissions[i].finish_ms);
     intake.refused.push_back(admissions[i].refusal);
-    turns.push_back(parts_.dispatcher.take_turn(request.client, request.jobs[i]));
+    turns.push_back(parts_.dispatcher.take_turn(turns_of, request.jobs[i]));
     intake.delay_ms.push_back(turns.back().delay_ms);
   }
   const auto submit = std::make_shared<const schema::Submit>(std::move(request));
@@ -183,10 +212,10 @@ void Clients::on(const Asker& asker, schema::Submit request) {
       [submit, limits = limits_, intake = std::move(intake)](Database& db) {
         return enqueue(db, *submit, limits, intake);
       },
-      [this, asker, finish_ms = std::move(finish_ms), turns = std::move(turns), client = submit->client,
+      [this, asker, finish_ms = std::move(finish_ms), turns = std::move(turns), turns_of,
        came = std::chrono::steady_clock::now()](Result<Enqueued> enqueued) {
         for (std::size_t i = 0; i < turns.size(); ++i) {
-          if (!enqueued || enqueued->reply.duplicates[i]) parts_.dispatcher.give_turn_back(client, turns[i]);
+          if (!enqueued || enqueued->reply.duplicates[i]) parts_.dispatcher.give_turn_back(turns_of, turns[i]);
         }
         if (!enqueued) {
           if (enqueued.error().code == ErrorCode::kUnavailable)
@@ -216,8 +245,10 @@ void Clients::on(const Asker& asker, schema::Submit request) {
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
   look_up<std::map<std::string, std::uint64_t>>(
       asker, [](Database& db) { return count_jobs(db); },
-      [this](std::map<std::string, std::uint64_t> jobs) {
+      [this, principal = parts_.who_is(asker.from)](std::map<std::string, std::uint64_t> jobs) {
         schema::DaemonStatus status;
+        status.you = principal.owner;
+        status.role = to_string(principal.role);
         status.version = DSLAD_VERSION;
         status.events_url = parts_.events_url;
         status.uptime_ms = uptime_ms();
@@ -236,7 +267,7 @@ void Clients::on(const Asker& asker, const schema::GetStatus&) {
 
 void Clients::on(const Asker& asker, const schema::ListJobs& request) {
   look_up<schema::JobList>(
-      asker, [request](Database& db) { return list_jobs(db, request); },
+      asker, [request, scope = asker.scope](Database& db) { return list_jobs(db, request, scope); },
       [this](schema::JobList list) {
         for (JobInfo& info : list.jobs) add_progress(info);
         return list;
@@ -245,13 +276,13 @@ void Clients::on(const Asker& asker, const schema::ListJobs& request) {
 
 void Clients::on(const Asker& asker, const schema::CountJobs& request) {
   look_up<schema::JobCounts>(
-      asker, [request](Database& db) { return count_jobs(db, request); },
+      asker, [request, scope = asker.scope](Database& db) { return count_jobs(db, request, scope); },
       [](schema::JobCounts counts) { return counts; });
 }
 
 void Clients::on(const Asker& asker, const schema::GetJob& request) {
   look_up<JobInfo>(
-      asker, [id = request.id](Database& db) { return read_info(db, id); },
+      asker, [id = request.id, scope = asker.scope](Database& db) { return read_info(db, id, scope); },
       [this](JobInfo info) {
         add_progress(info);
         return info;
@@ -260,7 +291,10 @@ void Clients::on(const Asker& asker, const schema::GetJob& request) {
 
 void Clients::on(const Asker& asker, const schema::GetResult& request) {
   look_up<schema::JobResult>(
-      asker, [request](Database& db) { return read_result(db, request.id, request.from); },
+      asker,
+      [request, scope = asker.scope](Database& db) {
+        return read_result(db, request.id, request.from, schema::kPageBytes, scope);
+      },
       [this](schema::JobResult result) {
         add_progress(result.job);
         return result;
@@ -272,7 +306,7 @@ void Clients::on(const Asker& asker, const schema::GetResult& request) {
 void Clients::on(const Asker& asker, const schema::Wait& request) {
   WaitingClient client{asker, request.ids, parts_.clock.steady_ms() + request.timeout_ms};
   parts_.writer.post<std::vector<JobInfo>>(
-      [ids = request.ids](Database& db) { return read_infos(db, ids); },
+      [ids = request.ids, scope = asker.scope](Database& db) { return read_infos(db, ids, scope); },
       [this, client = std::move(client)](Result<std::vector<JobInfo>> infos) {
         if (!infos) return refuse(client.asker, infos.error());
         const std::set<JobId> open = open_jobs(*infos);
@@ -286,7 +320,8 @@ void Clients::on(const Asker& asker, const schema::Wait& request) {
 // It is under way no longer: it may last a day.
 void Clients::begin_wait(WaitingClient client, const std::set<JobId>& open) {
   const Error full{ErrorCode::kResourceExhausted, "too many clients wait already; wait again later"};
-  const Asker asker = std::exchange(client.asker, {client.asker.peer, client.asker.request_id});
+  const Asker asker = client.asker;
+  client.asker.weighed = false;
   if (parts_.outbox.gone(asker.peer)) return flow_.leave(asker.peer);  // while its jobs were looked up
   const Waits::Added added = waits_.add(std::move(client), open);
   for (const WaitingClient& displaced : added.displaced) refuse(displaced.asker, full);
@@ -295,9 +330,11 @@ void Clients::begin_wait(WaitingClient client, const std::set<JobId>& open) {
 }
 
 void Clients::answer_wait(const WaitingClient& client) {
-  weigh(client.asker, [this, ids = client.ids](const Asker& asker) {
+  weigh(client.asker, [this, ids = client.ids](const Asker& weighed) {
+    const std::optional<Asker> asker = permit(weighed, schema::Wait::kKind);
+    if (!asker) return;
     look_up<std::vector<JobInfo>>(
-        asker, [ids](Database& db) { return read_infos(db, ids); },
+        *asker, [ids, scope = asker->scope](Database& db) { return read_infos(db, ids, scope); },
         [this](std::vector<JobInfo> infos) {
           for (JobInfo& info : infos) add_progress(info);
           const bool done = open_jobs(infos).empty();
@@ -314,8 +351,8 @@ void Clients::on(const Asker& asker, const schema::Cancel& request) {
   const std::int64_t now_ms = parts_.clock.wall_ms();
   answer<Cancelled>(
       parts_.writer, asker,
-      [ids = request.ids, now_ms](Database& db) -> Result<Cancelled> {
-        Result<CancelOutcome> outcome = cancel(db, ids, now_ms);
+      [ids = request.ids, now_ms, scope = asker.scope](Database& db) -> Result<Cancelled> {
+        Result<CancelOutcome> outcome = cancel(db, ids, now_ms, scope);
         if (!outcome) return outcome.error();
         std::vector<JobId> found = ids;
         for (const JobId id : outcome->not_found) std::erase(found, id);
@@ -338,9 +375,9 @@ void Clients::on(const Asker& asker, const schema::Requeue& request) {
   };
   answer<Requeued>(
       parts_.writer, asker,
-      [ids = request.ids, limits = limits_,
-       now_ms = parts_.clock.wall_ms()](Database& db) -> Result<Requeued> {
-        Result<RequeueOutcome> outcome = requeue(db, ids, limits, now_ms);
+      [ids = request.ids, limits = limits_, now_ms = parts_.clock.wall_ms(),
+       scope = asker.scope](Database& db) -> Result<Requeued> {
+        Result<RequeueOutcome> outcome = requeue(db, ids, limits, now_ms, scope);
         if (!outcome) return outcome.error();
         std::vector<JobId> found = ids;
         for (const JobId id : outcome->not_found) std::erase(found, id);
@@ -360,8 +397,8 @@ void Clients::on(const Asker& asker, const schema::Requeue& request) {
 void Clients::on(const Asker& asker, const schema::Purge& request) {
   answer<std::uint64_t>(
       parts_.writer, asker,
-      [request, now_ms = parts_.clock.wall_ms()](Database& db) -> Result<std::uint64_t> {
-        Result<std::uint64_t> forgotten = forget(db, request, schema::kMaxPurge, now_ms);
+      [request, now_ms = parts_.clock.wall_ms(), scope = asker.scope](Database& db) -> Result<std::uint64_t> {
+        Result<std::uint64_t> forgotten = forget(db, request, schema::kMaxPurge, now_ms, scope);
         if (!forgotten) return forgotten;
         if (Status status = give_back_pages(db); !status) return status.error();
         return forgotten;
@@ -419,7 +456,7 @@ void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
 
 void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
   look_up<schema::JobVerdict>(
-      asker, [id = request.id](Database& db) { return read_verdict(db, id); },
+      asker, [id = request.id, scope = asker.scope](Database& db) { return read_verdict(db, id, scope); },
       [this](schema::JobVerdict verdict) {
         if (verdict.state == schema::JobState::kRunning)
           verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);

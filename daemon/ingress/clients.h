@@ -1,4 +1,4 @@
-// Answers clients' requests: reads them, has the store and the dispatcher do the work, replies once. A
+// Answers clients' requests: reads them, looks whether their role allows them (access/role.h), has the store and the dispatcher do the work, replies once. A
 // request that is malformed gets an error reply; nothing a client sends can harm the daemon. Socket thread
 // only.
 #pragma once
@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "daemon/access/role.h"
 #include "daemon/clock.h"
 #include "daemon/dispatch/dispatcher.h"
 #include "daemon/ingress/backups.h"
@@ -37,6 +40,7 @@ class Clients {
     Dispatcher& dispatcher;
     Feed& feed;
     std::function<Counters()> counters;  // of the other parts, for `stats`
+    std::function<Principal(const Identity&)> who_is;  // as of now
     std::string events_url;              // told to clients, so that they need to know one URL only
     Backups* backups = nullptr;          // as the next, null where a test has none
     Checks* checks = nullptr;
@@ -44,7 +48,7 @@ class Clients {
 
   Clients(Parts parts, const QueueLimits& limits);
 
-  void on_frame(const std::string& peer, std::string frame);
+  void on_frame(const std::string& peer, std::string frame, const Identity& from);
   // Answers the waits that are over.
   void tick();
   // Its connection has ended: nobody is there to hear a reply.
@@ -111,6 +115,9 @@ class Clients {
   }
   // Calls `start` when the client's turn comes, with an asker whose reply ends it.
   void weigh(const Asker& asker, std::function<void(const Asker&)> start);
+  // The asker with what it may do in a request of this kind; nothing where it may not ask, which it has been told
+  // then. Asked when the request begins, and again when a wait ends: rights may have been taken away meanwhile.
+  std::optional<Asker> permit(const Asker& asker, std::string_view kind);
   [[nodiscard]] std::optional<Error> reason_to_refuse(const Asker& asker) const;
   [[nodiscard]] Error with_hint(const Error& error) const;
   void begin_wait(WaitingClient client, const std::set<schema::JobId>& open);

@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/access/identity.h"
 #include "daemon/service/feed.h"
+#include "daemon/store/scope.h"
 #include "schema/job.h"
 
 namespace dslad::daemon {
@@ -20,6 +22,10 @@ struct Asker {
   std::string peer;
   std::uint64_t request_id = 0;
   bool weighed = false;  // its place in the flow is given back with the reply
+  Identity from = {};
+  // As of when the request began: as whom it owns jobs, and whose jobs it is about.
+  std::string owner = {};
+  Scope scope = {};
 };
 
 struct WaitingClient {

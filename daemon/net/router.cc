@@ -1,6 +1,8 @@
 #include "daemon/net/router.h"
 
+#include <array>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>
@@ -57,6 +59,39 @@ int connection_of(std::vector<zmq::message_t>& parts) {
   }
 }
 
+// What libzmq says of the connection that the message came by; empty where it says nothing.
+std::string property_of(zmq::message_t& part, const char* name) {
+  try {
+    const char* const text = part.gets(name);
+    return text == nullptr ? "" : text;
+  } catch (const zmq::error_t&) {
+    return {};
+  }
+}
+
+// libzmq ends a local peer's address with ":UID:GID:PID", which the kernel told it when the connection was made. The
+// descriptor would not do: it may be another's by the time that the message is read.
+std::optional<LocalUser> user_of(std::string_view address) {
+  std::array<std::uint32_t, 3> numbers{};  // pid, gid, uid
+  for (std::uint32_t& number : numbers) {
+    const std::size_t colon = address.rfind(':');
+    if (colon == std::string_view::npos) return std::nullopt;
+    const std::string_view digits = address.substr(colon + 1);
+    const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (code != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+    address = address.substr(0, colon);
+  }
+  return LocalUser{numbers[2], numbers[1]};
+}
+
+// Peers may name properties of their own: of the two, only that is asked for which libzmq itself sets for such a
+// socket, and then before all others.
+Identity identity_of(std::vector<zmq::message_t>& parts, bool by_key) {
+  if (parts.empty()) return {};
+  if (by_key) return {std::nullopt, property_of(parts.back(), "User-Id")};
+  return {user_of(property_of(parts.back(), "Peer-Address")), ""};
+}
+
 // A monitor of `socket` under an address of its own.
 std::unique_ptr<zmq::socket_t> watch(zmq::context_t& context, zmq::socket_t& socket) {
   static std::atomic<int> last{0};
@@ -95,8 +130,11 @@ void free_frame(void*, void* frame) {
 }  // namespace
 
 Router::Router(std::unique_ptr<zmq::socket_t> socket, std::unique_ptr<zmq::socket_t> monitor,
-               std::function<void()> on_sent)
-    : sent_(std::make_shared<Sent>()), socket_(std::move(socket)), monitor_(std::move(monitor)) {
+               std::function<void()> on_sent, bool by_key)
+    : sent_(std::make_shared<Sent>()),
+      socket_(std::move(socket)),
+      monitor_(std::move(monitor)),
+      by_key_(by_key) {
   sent_->on_sent = std::move(on_sent);
 }
 
@@ -105,11 +143,13 @@ Router::~Router() {
 }
 
 Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std::string& url,
-                                             const RouterLimits& limits, std::function<void()> on_sent) {
+                                             const RouterLimits& limits, std::function<void()> on_sent,
+                                             const ServerCurve& curve) {
   try {
     auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::router);
     socket->set(zmq::sockopt::router_mandatory, true);
-    socket->set(zmq::sockopt::router_handover, true);  // a peer that reconnects takes its name with it
+    // Who brings another's name shall not get what that one asked for: it has its name until it leaves.
+    socket->set(zmq::sockopt::router_handover, false);
     socket->set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(limits.frame_bytes));
     socket->set(zmq::sockopt::rcvhwm, limits.frames_in);
     socket->set(zmq::sockopt::sndhwm, limits.frames_out);
@@ -117,8 +157,9 @@ Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std:
     socket->set(zmq::sockopt::heartbeat_ivl, kPingMs);
     socket->set(zmq::sockopt::heartbeat_timeout, kPongMs);
     auto monitor = watch(context, *socket);
+    if (Status status = secure(*socket, url, curve); !status) return status.error();
     if (Status status = bind_socket(*socket, url); !status) return status.error();
-    return std::unique_ptr<Router>(new Router(std::move(socket), std::move(monitor), std::move(on_sent)));
+    return std::unique_ptr<Router>(new Router(std::move(socket), std::move(monitor), std::move(on_sent), needs_keys(url)));
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kUnavailable, url + ": " + error.what()};
   }
@@ -134,7 +175,7 @@ std::optional<Received> Router::receive() {
     const std::string frame = req || dealer ? text_of(parts.back()) : std::string();
     std::string peer = (req ? kReq : kDealer) + text_of(identity);
     note_connection(connection_of(parts), peer);
-    return Received{std::move(peer), frame};
+    return Received{std::move(peer), frame, identity_of(parts, by_key_)};
   } catch (const zmq::error_t&) {  // interrupted by a signal: nothing was read
     return std::nullopt;
   }
@@ -149,7 +190,7 @@ void Router::note_connection(int fd, const std::string& peer) {
   if (known != peers_.end() && known->second == peer) return;
   follow_connections();
   if (left_.contains(peer)) return;
-  depart(fd);  // where libzmq said nothing: another connection took its peer's name
+  depart(fd);  // where libzmq said nothing
   peers_[fd] = peer;
   connections_[peer] = fd;
 }

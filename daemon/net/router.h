@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/access/identity.h"
+#include "daemon/net/curve.h"
 #include "daemon/outbox.h"
 #include "schema/result.h"
 
@@ -30,6 +32,7 @@ namespace dslad::daemon {
 struct Received {
   std::string peer;
   std::string frame;  // empty where the message had another shape: no valid frame either
+  Identity from;
 };
 
 struct RouterLimits {
@@ -41,9 +44,10 @@ struct RouterLimits {
 class Router final : public Outbox {
  public:
   // `on_sent`: frames that took memory have left. Errors: kInvalidArgument for a malformed URL, kRefused
-  // where it is in use, kUnavailable for the rest.
+  // where it is in use, or a key is needed and `curve` has none; kUnavailable for the rest.
   static Result<std::unique_ptr<Router>> bind(zmq::context_t& context, const std::string& url,
-                                              const RouterLimits& limits, std::function<void()> on_sent);
+                                              const RouterLimits& limits, std::function<void()> on_sent,
+                                              const ServerCurve& curve = {});
   ~Router() override;
 
   std::optional<Received> receive();
@@ -60,7 +64,7 @@ class Router final : public Outbox {
  private:
   struct Sent;
   Router(std::unique_ptr<zmq::socket_t> socket, std::unique_ptr<zmq::socket_t> monitor,
-         std::function<void()> on_sent);
+         std::function<void()> on_sent, bool by_key);
   void note_connection(int fd, const std::string& peer);
   void follow_connections();
   void depart(int fd);
@@ -77,6 +81,7 @@ class Router final : public Outbox {
   std::deque<std::pair<std::chrono::steady_clock::time_point, std::string>> left_at_;
   std::unordered_map<std::string, std::shared_ptr<Sent>> unsent_;
   std::vector<std::string> departed_;
+  const bool by_key_;  // peers are known by keys, not by the kernel
 };
 
 }  // namespace dslad::daemon

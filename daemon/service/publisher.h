@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "daemon/net/curve.h"
 #include "daemon/service/feed.h"
 #include "schema/result.h"
 
@@ -18,7 +19,8 @@ namespace dslad::daemon {
 class Publisher final : public EventSink {
  public:
   // Errors as Router::bind.
-  static Result<std::unique_ptr<Publisher>> bind(zmq::context_t& context, const std::string& url);
+  static Result<std::unique_ptr<Publisher>> bind(zmq::context_t& context, const std::string& url,
+                                                 const ServerCurve& curve = {});
   ~Publisher() override;
 
   void on_event(const schema::Event& event) override;

@@ -19,7 +19,7 @@ using schema::JobInfo;
   "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
   "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message, j.client, j.model, "           \
   "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade, j.not_before_ms, j.suspect, "                \
-  "(SELECT group_concat(label, char(10)) FROM job_labels WHERE job_id = j.id) "                      \
+  "(SELECT group_concat(label, char(10)) FROM job_labels WHERE job_id = j.id), j.owner "             \
   "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
 
 ErrorCode code_from(const std::string& word) {
@@ -70,6 +70,7 @@ JobInfo read_row(const Query& row) {
   info.starts_ms = row.integer(19);
   info.alone = row.integer(20) != 0 && !schema::is_final(info.state);
   if (!row.is_null(21)) info.labels = split_lines(row.text(21));
+  info.owner = row.text(22);
   return info;
 }
 
@@ -181,7 +182,8 @@ Status read_page(Query& query, std::uint32_t limit, schema::JobList& list) {
 
 // In the order of their ends. The index of ends is read from there on, whatever label or client is asked for:
 // who follows jobs as they end asks for few of many.
-Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request) {
+Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request,
+                                   const std::optional<std::string_view>& owner) {
   const std::int64_t rows = std::int64_t{request.limit} + 1;
   std::optional<std::string_view> state, client, label;
   if (request.state) state = schema::to_string(*request.state);
@@ -192,9 +194,9 @@ Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request
               DSLAD_JOB_ROW
               "WHERE j.ended_ms IS NOT NULL AND j.ended_ms >= ?1 AND (j.ended_ms > ?1 OR j.id > ?2) AND "
               "j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND (?4 IS NULL OR j.client = ?4) AND "
-              "(?5 IS NULL OR EXISTS (SELECT 1 FROM job_labels WHERE label = ?5 AND job_id = j.id)) "
-              "ORDER BY j.ended_ms, j.id LIMIT ?6",
-              request.ended_after->time_ms, request.ended_after->id, state, client, label, rows);
+              "(?5 IS NULL OR EXISTS (SELECT 1 FROM job_labels WHERE label = ?5 AND job_id = j.id)) AND "
+              "(?7 IS NULL OR j.owner = ?7) ORDER BY j.ended_ms, j.id LIMIT ?6",
+              request.ended_after->time_ms, request.ended_after->id, state, client, label, rows, owner);
   if (Status status = read_page(query, request.limit, list); !status) return status.error();
   return list;
 }
@@ -207,17 +209,18 @@ bool is_text(const schema::JobSpec& spec) {
 
 }  // namespace
 
-Result<JobInfo> read_info(Database& db, JobId id) {
-  Query query(db, DSLAD_JOB_ROW "WHERE j.id = ? AND j.rerun_of IS NULL", id);
+Result<JobInfo> read_info(Database& db, JobId id, const Scope& scope) {
+  Query query(db, DSLAD_JOB_ROW "WHERE j.id = ?1 AND j.rerun_of IS NULL AND (?2 IS NULL OR j.owner = ?2)", id,
+              scope.bound());
   if (query.next()) return read_row(query);
   if (!query.status()) return query.status().error();
   return not_found(id).error();
 }
 
-Result<std::vector<JobInfo>> read_infos(Database& db, const std::vector<JobId>& ids) {
+Result<std::vector<JobInfo>> read_infos(Database& db, const std::vector<JobId>& ids, const Scope& scope) {
   std::vector<JobInfo> infos;
   for (const JobId id : ids) {
-    Result<JobInfo> info = read_info(db, id);
+    Result<JobInfo> info = read_info(db, id, scope);
     if (!info) return info.error();
     infos.push_back(std::move(info).value());
   }
@@ -245,8 +248,9 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   return spec;
 }
 
-Result<schema::JobResult> read_result(Database& db, JobId id, std::uint32_t from, std::size_t page_bytes) {
-  Result<JobInfo> info = read_info(db, id);
+Result<schema::JobResult> read_result(Database& db, JobId id, std::uint32_t from, std::size_t page_bytes,
+                                      const Scope& scope) {
+  Result<JobInfo> info = read_info(db, id, scope);
   if (!info) return info.error();
   schema::JobResult result;
   result.job = std::move(info).value();
@@ -258,13 +262,13 @@ Result<schema::JobResult> read_result(Database& db, JobId id, std::uint32_t from
   return result;
 }
 
-Result<schema::JobVerdict> read_verdict(Database& db, JobId id) {
+Result<schema::JobVerdict> read_verdict(Database& db, JobId id, const Scope& scope) {
   Query query(
       db,
       "SELECT j.state, j.deadline_ms, coalesce(a.plan, a.assigned_plan), a.quality, a.why, a.started_ms, "
       "a.ended_ms FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
-      "WHERE j.id = ? AND j.rerun_of IS NULL",
-      id);
+      "WHERE j.id = ?1 AND j.rerun_of IS NULL AND (?2 IS NULL OR j.owner = ?2)",
+      id, scope.bound());
   if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
   schema::JobVerdict verdict;
   verdict.id = id;
@@ -308,9 +312,13 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
   return done;
 }
 
-// One statement for each index that a page can be read from: by end, by label, by client, by state, by id.
-Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request) {
-  if (request.ended_after) return list_ended(db, request);
+// One statement for each index that a page can be read from: by end, by label, by owner, by client, by state,
+// by id.
+Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request, const Scope& scope) {
+  std::optional<std::string_view> owner = scope.bound();
+  if (owner && !request.owner.empty() && request.owner != *owner) return schema::JobList{};
+  if (!request.owner.empty()) owner = request.owner;
+  if (request.ended_after) return list_ended(db, request, owner);
   const std::int64_t before =
       request.before_id > 0 ? request.before_id : std::numeric_limits<std::int64_t>::max();
   const std::int64_t rows = std::int64_t{request.limit} + 1;
@@ -323,9 +331,16 @@ Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request)
     Query query(db,
                 DSLAD_JOB_ROW
                 "JOIN job_labels l ON l.job_id = j.id WHERE l.label = ?1 AND l.job_id < ?2 AND "
-                "j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND (?4 IS NULL OR j.client = ?4) "
-                "ORDER BY l.job_id DESC LIMIT ?5",
-                request.label, before, state, client, rows);
+                "j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND (?4 IS NULL OR j.client = ?4) AND "
+                "(?6 IS NULL OR j.owner = ?6) ORDER BY l.job_id DESC LIMIT ?5",
+                request.label, before, state, client, rows, owner);
+    status = read_page(query, request.limit, list);
+  } else if (owner) {
+    Query query(db,
+                DSLAD_JOB_ROW
+                "WHERE j.owner = ?1 AND j.id < ?2 AND j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND "
+                "(?4 IS NULL OR j.client = ?4) ORDER BY j.id DESC LIMIT ?5",
+                owner, before, state, client, rows);
     status = read_page(query, request.limit, list);
   } else if (client) {
     Query query(db,
@@ -365,7 +380,7 @@ Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db) {
   return counts;
 }
 
-Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request) {
+Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request, const Scope& scope) {
   schema::JobCounts counts;
   for (int state = 0; state <= static_cast<int>(schema::JobState::kExpired); ++state)
     counts.jobs[std::string(to_string(static_cast<schema::JobState>(state)))] = 0;
@@ -385,14 +400,14 @@ Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& requ
     Query query(db,
                 "SELECT j.state, count(*), min(j.created_ms), max(j.ended_ms) FROM job_labels l "
                 "JOIN jobs j ON j.id = l.job_id WHERE l.label = ?1 AND j.rerun_of IS NULL AND "
-                "(?2 IS NULL OR j.client = ?2) GROUP BY j.state",
-                request.label, client);
+                "(?2 IS NULL OR j.client = ?2) AND (?3 IS NULL OR j.owner = ?3) GROUP BY j.state",
+                request.label, client, scope.bound());
     status = read(query);
   } else {
     Query query(db,
                 "SELECT state, count(*), min(created_ms), max(ended_ms) FROM jobs "
-                "WHERE client = ?1 AND rerun_of IS NULL GROUP BY state",
-                client);
+                "WHERE client = ?1 AND rerun_of IS NULL AND (?2 IS NULL OR owner = ?2) GROUP BY state",
+                client, scope.bound());
     status = read(query);
   }
   if (!status) return status.error();
@@ -417,8 +432,8 @@ Result<std::vector<HeldLease>> held_leases(Database& db) {
 Result<std::map<std::string, std::int64_t>> latest_turns(Database& db) {
   std::map<std::string, std::int64_t> turns;
   Query query(db,
-              "SELECT client, max(due_ms) FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND "
-              "deadline_ms IS NULL GROUP BY client");
+              "SELECT " DSLAD_TURN_KEY ", max(due_ms) FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND "
+              "deadline_ms IS NULL GROUP BY 1");
   while (query.next()) turns[query.text(0)] = query.integer(1) - due_ms(0, 0);
   if (!query.status()) return query.status().error();
   return turns;

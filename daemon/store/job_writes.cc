@@ -24,10 +24,14 @@ std::optional<Lease> lease_if(bool running, JobId id, std::int64_t attempt) {
 
 }  // namespace
 
-Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::int64_t now_ms) {
+Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::int64_t now_ms,
+                             const Scope& scope) {
   CancelOutcome outcome;
   for (const JobId id : ids) {
-    Query query(db, "SELECT state, attempt FROM jobs WHERE id = ? AND rerun_of IS NULL", id);
+    Query query(db,
+                "SELECT state, attempt FROM jobs WHERE id = ?1 AND rerun_of IS NULL AND "
+                "(?2 IS NULL OR owner = ?2)",
+                id, scope.bound());
     if (!query.next()) {
       if (!query.status()) return query.status().error();
       outcome.not_found.push_back(id);
@@ -92,7 +96,7 @@ Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms) {
 
 // A rerun's texts are those of its job, so both go together; one that is under way keeps its job.
 Result<std::uint64_t> forget(Database& db, const schema::Purge& which, std::uint32_t limit,
-                             std::int64_t now_ms) {
+                             std::int64_t now_ms, const Scope& scope) {
   const std::int64_t before_ms = now_ms - static_cast<std::int64_t>(which.ended_before_ms);
   std::optional<std::string_view> state, label;
   if (which.state) state = schema::to_string(*which.state);
@@ -104,8 +108,8 @@ Result<std::uint64_t> forget(Database& db, const schema::Purge& which, std::uint
         "SELECT id FROM jobs j WHERE ended_ms <= ?1 AND rerun_of IS NULL AND (?2 IS NULL OR state = ?2) "
         "AND (?3 IS NULL OR EXISTS (SELECT 1 FROM job_labels WHERE label = ?3 AND job_id = j.id)) "
         "AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.rerun_of = j.id AND r.state IN "
-        "('queued', 'running')) ORDER BY ended_ms LIMIT ?4",
-        before_ms, state, label, limit);
+        "('queued', 'running')) AND (?5 IS NULL OR owner = ?5) ORDER BY ended_ms LIMIT ?4",
+        before_ms, state, label, limit, scope.bound());
     while (query.next()) ids.push_back(query.integer(0));
     if (!query.status()) return query.status().error();
   }

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "daemon/store/scope.h"
 #include "daemon/store/sqlite.h"
 #include "schema/client_messages.h"
 #include "schema/job.h"
@@ -29,6 +31,7 @@ std::size_t bytes_of(const schema::JobSpec& spec);
 // What the daemon knows of a submit beside the request itself.
 struct Intake {
   std::int64_t now_ms = 0;
+  std::string owner = {};  // of the jobs
   std::vector<std::optional<Error>> refused =
       {};                                   // by index: why a job may not be taken unless its key is known
   std::vector<std::int64_t> delay_ms = {};  // by index: how much later than its arrival its turn is
@@ -36,7 +39,8 @@ struct Intake {
 
 // All jobs of the batch or none. kResourceExhausted where the queue is full; kRefused where a key is known of
 // a job with another content, which is named. A known key gives the first job's id; one that has failed, was
-// cancelled or has expired waits again where `retry_failed` is set, and `requeued` says so.
+// cancelled or has expired waits again where `retry_failed` is set, and `requeued` says so. Keys are the owner's own;
+// a job that is nobody's, from before there were owners, becomes the owner's who submits it again.
 struct Enqueued {
   schema::Submitted reply;
   std::vector<schema::JobId> requeued;
@@ -55,7 +59,8 @@ struct CancelOutcome {
   std::vector<schema::JobId> not_found;
 };
 
-Result<CancelOutcome> cancel(Database& db, const std::vector<schema::JobId>& ids, std::int64_t now_ms);
+Result<CancelOutcome> cancel(Database& db, const std::vector<schema::JobId>& ids, std::int64_t now_ms,
+                             const Scope& scope = {});
 
 struct RequeueOutcome {
   std::vector<schema::JobId> requeued;  // by this call
@@ -65,7 +70,7 @@ struct RequeueOutcome {
 // Jobs that failed, were cancelled or have expired wait again, with all their attempts and without an expiry
 // or a deadline that has passed. All or none: kResourceExhausted where the queue is full.
 Result<RequeueOutcome> requeue(Database& db, const std::vector<schema::JobId>& ids, const QueueLimits& limits,
-                               std::int64_t now_ms);
+                               std::int64_t now_ms, const Scope& scope = {});
 
 // Jobs whose time has come may have their turn. True where there are such.
 Result<bool> wake(Database& db, std::int64_t now_ms);
@@ -80,7 +85,7 @@ Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms);
 // Forgets up to `limit` jobs that ended before a moment, with all that is known of them; their number. Of
 // this state and with this label alone, where they are given.
 Result<std::uint64_t> forget(Database& db, const schema::Purge& which, std::uint32_t limit,
-                             std::int64_t now_ms);
+                             std::int64_t now_ms, const Scope& scope = {});
 
 // Gives pages that nothing uses back to the disk, some MiB a call; the file shrinks with the next checkpoint.
 Status give_back_pages(Database& db);

@@ -7,7 +7,7 @@ namespace {
 
 // The columns of read_queued, in its order.
 #define DSLAD_QUEUED_ROW                                                                               \
-  "id, client, model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
+  "id, " DSLAD_TURN_KEY ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
   "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect"
 
 QueuedJob read_queued(const Query& row) {
@@ -45,6 +45,10 @@ std::int64_t or_plenty(Number value) {
 }
 
 }  // namespace
+
+std::string turn_key(const std::string& owner, const std::string& client) {
+  return owner.empty() ? client : owner + "\n" + client;
+}
 
 Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::uint32_t limit,
                                          std::int64_t now_ms) {

@@ -12,9 +12,15 @@
 
 namespace dslad::daemon {
 
+// Who shares the queue with whom: clients take turns, and nobody takes a turn in the name of another owner's
+// client.
+std::string turn_key(const std::string& owner, const std::string& client);
+// The same in SQL, of a row of jobs.
+#define DSLAD_TURN_KEY "iif(owner = '', client, owner || char(10) || client)"
+
 struct QueuedJob {
   schema::JobId id = 0;
-  std::string client;
+  std::string client;  // its turn_key()
   std::string model;  // name or digest of who must answer; empty: any
   std::int32_t priority = 0;
   std::int64_t created_ms = 0;

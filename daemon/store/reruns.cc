@@ -58,8 +58,8 @@ Result<std::optional<JobId>> next_rerun(Database& db, const Claimant& claimant, 
   Query insert(
       db,
       "INSERT INTO jobs (task, priority, max_attempts, created_ms, model, due_ms, max_plan, bytes, "
-      "questions, max_tokens, rerun_of) "
-      "SELECT task, priority, max_attempts, ?2, rerun_model, ?2, 0, bytes, questions, max_tokens, id "
+      "questions, max_tokens, rerun_of, owner) "
+      "SELECT task, priority, max_attempts, ?2, rerun_model, ?2, 0, bytes, questions, max_tokens, id, owner "
       "FROM jobs WHERE id = ?1 RETURNING id",
       *job, now_ms);
   while (insert.next()) next = insert.integer(0);

@@ -16,7 +16,15 @@ class ClientsTest : public test::DispatcherTest {
  protected:
   template <typename Request>
   void ask(const Request& request, std::uint64_t id = 7) {
-    clients_.on_frame("client", schema::encode(request, id));
+    clients_.on_frame("client", schema::encode(request, id), from_);
+  }
+
+  static Identity user(std::uint32_t uid) { return {LocalUser{uid, uid}, ""}; }
+
+  // The rest of the test asks as this user, in this role.
+  void become(std::uint32_t uid, Role role) {
+    from_ = user(uid);
+    roles_[uid] = role;
   }
 
   // The only reply of this kind.
@@ -33,10 +41,19 @@ class ClientsTest : public test::DispatcherTest {
   }
 
   QueueLimits limits_;
+  Principal who_is(const Identity& who) {
+    if (!who.user) return {};
+    const auto found = roles_.find(who.user->uid);
+    return {"uid:" + std::to_string(who.user->uid), found == roles_.end() ? Role::kNone : found->second};
+  }
+
+  Identity from_ = user(1);
+  std::map<std::uint32_t, Role> roles_{{1, Role::kAdmin}};
   Clients clients_{{clock_, store_, store_, outbox_, dispatcher_, feed_,
                     [] {
                       return Clients::Counters{{"commits", 3}};
                     },
+                    [this](const Identity& who) { return who_is(who); },
                     "ipc:///events"},
                    limits_};
 };
@@ -133,13 +150,15 @@ TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
 // Else who is refused and tries again falls ever further behind.
 TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
   limits_.max_queued = 0;
-  Clients full{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); }, ""},
+  Clients full{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); },
+                [this](const Identity& who) { return who_is(who); }, ""},
                limits_};
   for (int i = 0; i < 100; ++i)
-    full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1));
+    full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1), from_);
   EXPECT_EQ(outbox_.take<schema::ErrorReply>("client").size(), 100U);
-  EXPECT_EQ(dispatcher_.take_turn("ada", test::summarize()).delay_ms, 0);
-  EXPECT_GT(dispatcher_.take_turn("ada", test::summarize()).delay_ms, 0);
+  const std::string ada = turn_key("uid:1", "ada");
+  EXPECT_EQ(dispatcher_.take_turn(ada, test::summarize()).delay_ms, 0);
+  EXPECT_GT(dispatcher_.take_turn(ada, test::summarize()).delay_ms, 0);
 }
 
 TEST_F(ClientsTest, WaitEndsWithItsTimeout) {
@@ -260,14 +279,14 @@ TEST_F(ClientsTest, BadRequestsGetAnErrorWithTheirId) {
   const schema::ErrorReply empty = reply<schema::ErrorReply>();
   EXPECT_EQ(empty.code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(empty.message, testing::HasSubstr("jobs is empty"));
-  clients_.on_frame("client", "garbage");
+  clients_.on_frame("client", "garbage", from_);
   EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kInvalidArgument);
   ask(schema::Pong{"not a request"});
   EXPECT_THAT(reply<schema::ErrorReply>().message, testing::HasSubstr("'pong'"));
 }
 
 TEST_F(ClientsTest, MutatedFramesFromBothSidesNeverHarm) {
-  WorkerPort port(clock_, outbox_, dispatcher_);
+  WorkerPort port(clock_, outbox_, dispatcher_, [](const Identity&) { return true; });
   connect("w", 4);
   schema::Hello greeting = hello("w", "w", 4);
   greeting.leases = {{1, 1}};
@@ -279,8 +298,8 @@ TEST_F(ClientsTest, MutatedFramesFromBothSidesNeverHarm) {
   for (std::size_t round = 0; round < 2'000; ++round) {
     std::string frame = frames[round % frames.size()];
     for (int edits = 0; edits < 3; ++edits) frame[random() % frame.size()] = static_cast<char>(random());
-    clients_.on_frame("client", frame);
-    port.on_frame("w", frame);
+    clients_.on_frame("client", frame, from_);
+    port.on_frame("w", frame, user(1));
   }
   outbox_.take<schema::ErrorReply>("client");
   ask(schema::Ping{});

@@ -14,6 +14,7 @@
 #include <zmq.hpp>
 
 #include "schema/codec.h"
+#include "schema/keys/handshakes.h"
 
 namespace dslad::worker {
 namespace {
@@ -24,6 +25,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kHelloAgain{1000};  // until the daemon has answered
 constexpr milliseconds kConnectAgain{20};  // until there is a connection to say hello on
 constexpr milliseconds kComplainAfter{2000};
+constexpr milliseconds kKnockAgain{2000};  // with a key that was refused
 constexpr std::uint32_t kFirstHeartbeatMs = 1000, kFirstLeaseMs = 10000;  // until it has said what it wants
 
 // What the daemon must hear about one lease.
@@ -40,6 +42,8 @@ struct DaemonLink::State {
   zmq::context_t context{1};
   zmq::socket_t socket{context, zmq::socket_type::dealer};
   std::string url;
+  std::optional<keys::ClientKeys> keys;        // on tcp, as are
+  std::optional<keys::Handshakes> handshakes;  // of the link's thread
   int wake_fd = -1;  // eventfd: something waits in `outbox`
 
   mutable std::mutex mutex;
@@ -95,6 +99,7 @@ class DaemonLink::Loop {
         state_.outbox.pop_front();
       }
       if (state_.leaving) return;
+      knock_again();
       keep_in_touch();
     }
   }
@@ -114,6 +119,29 @@ class DaemonLink::Loop {
     std::uint64_t ignored = 0;
     if (items[1].revents != 0) [[maybe_unused]]
       const auto n = read(state_.wake_fd, &ignored, sizeof ignored);
+  }
+
+  // ZeroMQ gives up for good when a key is refused; the daemon's operator may authorise it any time.
+  void knock_again() {
+    if (!state_.handshakes || state_.handshakes->latest() != keys::Handshake::kRefused) return;
+    const auto now = Clock::now();
+    if (now < next_knock_) return;
+    next_knock_ = now + kKnockAgain;
+    if (!complained_) {
+      spdlog::error("the daemon at {} does not know the key {}: its operator can put {} among the keys of workers; "
+                    "trying on",
+                    state_.url, state_.keys->files.own, keys::public_file_of(state_.keys->files.own).string());
+    }
+    complained_ = true;
+    try {
+      state_.socket.disconnect(state_.url);
+    } catch (const zmq::error_t&) {  // NOLINT(bugprone-empty-catch): it has gone already
+    }
+    try {
+      state_.socket.connect(state_.url);
+    } catch (const zmq::error_t& error) {
+      spdlog::warn("cannot connect to the daemon: {}", error.what());
+    }
   }
 
   // Hello while the daemon is silent, else a heartbeat when one is due. REQUIRES: mutex held.
@@ -148,6 +176,12 @@ class DaemonLink::Loop {
   void complain() {
     if (complained_ || Clock::now() - last_heard_ < kComplainAfter) return;
     complained_ = true;
+    if (state_.handshakes && state_.handshakes->latest() == keys::Handshake::kFailed) {
+      spdlog::warn("what answers at {} does not have the key {}; name the daemon's public key with --server-key. "
+                   "Trying on",
+                   state_.url, state_.keys->files.server);
+      return;
+    }
     spdlog::warn("no daemon answers at {}; is dslad running there? Trying on", state_.url);
   }
 
@@ -250,13 +284,14 @@ class DaemonLink::Loop {
   }
 
   State& state_;
-  Clock::time_point next_beat_ = Clock::now(), last_heard_ = Clock::now();
+  Clock::time_point next_beat_ = Clock::now(), last_heard_ = Clock::now(), next_knock_ = Clock::now();
   std::uint32_t heartbeat_ms_ = kFirstHeartbeatMs, lease_ms_ = kFirstLeaseMs;
   bool complained_ = false;
   bool idle_work_ = false;  // allowed
 };
 
-Result<std::unique_ptr<DaemonLink>> DaemonLink::open(const std::string& url, schema::Hello hello) {
+Result<std::unique_ptr<DaemonLink>> DaemonLink::open(const std::string& url, schema::Hello hello,
+                                                     std::optional<keys::ClientKeys> keys) {
   auto state = std::make_unique<State>();
   state->hello = std::move(hello);
   state->url = url;
@@ -269,6 +304,11 @@ Result<std::unique_ptr<DaemonLink>> DaemonLink::open(const std::string& url, sch
     state->socket.set(zmq::sockopt::reconnect_ivl, 100);
     state->socket.set(zmq::sockopt::reconnect_ivl_max, 2000);
     state->socket.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(schema::kMaxFrameBytes));
+    state->keys = std::move(keys);
+    if (state->keys) {
+      keys::use_keys(state->socket.handle(), *state->keys);
+      state->handshakes.emplace(state->context.handle(), state->socket.handle());
+    }
     state->socket.connect(url);
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("cannot connect to '{}': {}", url, error.what())};

@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "schema/keys/client_keys.h"
 #include "schema/worker_messages.h"
 
 namespace dslad::worker {
@@ -24,8 +25,9 @@ using Order =
 class DaemonLink {
  public:
   // Connects to `url` in the background and introduces itself with `hello` (its leases are filled in by the
-  // link). Errors: kInvalidArgument for a URL that ZeroMQ cannot use.
-  static Result<std::unique_ptr<DaemonLink>> open(const std::string& url, schema::Hello hello);
+  // link). `keys`: for a daemon on tcp. Errors: kInvalidArgument for a URL that ZeroMQ cannot use.
+  static Result<std::unique_ptr<DaemonLink>> open(const std::string& url, schema::Hello hello,
+                                                  std::optional<keys::ClientKeys> keys = std::nullopt);
   // Says nothing: leases of a link that just ends run out. See leave().
   ~DaemonLink();
 

@@ -1,0 +1,140 @@
+#include "daemon/access/access.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <utility>
+
+#include "schema/keys/key_file.h"
+#include "schema/process/log.h"
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::int64_t kLookMs = 1'000;
+
+bool is_tcp(const std::string& url) {
+  return url.starts_with("tcp://");
+}
+
+Error no_keys(std::string_view setting, const std::string& url, std::string_view what) {
+  return {ErrorCode::kRefused,
+          fmt::format("{} is {}, and tcp is served by keys only: {} (docs/security.md has the steps)", setting,
+                      url, what)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Access>> Access::open(AccessSettings settings) {
+  std::unique_ptr<Access> access(new Access(std::move(settings)));
+  if (Status status = access->resolve_users(); !status) return status.error();
+  if (Status status = access->open_keys(); !status) return status.error();
+  return access;
+}
+
+Status Access::resolve_users() {
+  Result<UserList> admin = UserList::resolve("access.admin", settings_.admin);
+  if (!admin) return admin.error();
+  Result<UserList> read = UserList::resolve("access.read", settings_.read);
+  if (!read) return read.error();
+  Result<UserList> submit = UserList::resolve("access.submit", settings_.submit);
+  if (!submit) return submit.error();
+  Result<UserList> workers = UserList::resolve("access.workers", settings_.workers);
+  if (!workers) return workers.error();
+  admin_ = std::move(admin).value();
+  read_ = std::move(read).value();
+  submit_ = std::move(submit).value();
+  workers_ = std::move(workers).value();
+  return ok_status();
+}
+
+Status Access::open_keys() {
+  struct Socket {
+    std::string_view setting;
+    const std::string& url;
+    bool of_workers;
+  };
+  for (const Socket& socket : {Socket{"listen.jobs", settings_.jobs_url, false},
+                               Socket{"listen.events", settings_.events_url, false},
+                               Socket{"listen.workers", settings_.workers_url, true}}) {
+    if (!is_tcp(socket.url)) continue;
+    if (!by_key_) {
+      by_key_ = true;
+      const Result<keys::KeyPair> own = keys::read_key_pair(settings_.secret_file);
+      if (!own && own.error().code == ErrorCode::kNotFound) {
+        return no_keys(socket.setting, socket.url,
+                       fmt::format("there is no secret key at {}; make one with dslactl keygen {}, or name another "
+                                   "as keys.secret",
+                                   settings_.secret_file, settings_.secret_file));
+      }
+      if (!own) return no_keys(socket.setting, socket.url, own.error().message);
+      secret_key_ = own->secret_key;
+      read_keys();
+    }
+    if ((socket.of_workers ? keys_.workers() : keys_.clients()) > 0) continue;
+    return no_keys(
+        socket.setting, socket.url,
+        fmt::format("there is no public key in {}/{}; put those of its peers there, made with dslactl keygen, "
+                    "or name another folder as keys.authorised",
+                    settings_.keys_folder, socket.of_workers ? "workers" : "submit, read or admin"));
+  }
+  return ok_status();
+}
+
+void Access::read_keys() {
+  folder_state_ = AuthorisedKeys::state_of(settings_.keys_folder);  // before: what changes now is seen later
+  keys_ = AuthorisedKeys::read(settings_.keys_folder);
+  for (const std::string& fault : keys_.faults())
+    process::log_error(fmt::format("a key is not authorised: {}", fault));
+  process::log_info(fmt::format("{} clients and {} workers are authorised by keys in {}", keys_.clients(),
+                                keys_.workers(), settings_.keys_folder));
+}
+
+void Access::read_keys_if_changed() {
+  if (AuthorisedKeys::state_of(settings_.keys_folder) != folder_state_) read_keys();
+}
+
+void Access::tick(std::int64_t now_ms) {
+  if (!by_key_ || now_ms < next_look_ms_) return;
+  next_look_ms_ = now_ms + kLookMs;
+  read_keys_if_changed();
+}
+
+void Access::reload() {
+  if (by_key_) read_keys();
+  if (Status status = resolve_users(); !status)
+    process::log_error(fmt::format("users and groups stay as they were: {}", status.error().message));
+}
+
+bool Access::authorised(const std::string& domain, const std::string& key) const {
+  return domain == kWorkerDomain ? keys_.worker(key) != nullptr : keys_.client(key) != nullptr;
+}
+
+// A key that was put there a moment ago counts. Who is not authorised shall not make us read folders as often
+// as he likes.
+bool Access::lets_in(const std::string& domain, const std::string& key, std::int64_t now_ms) {
+  if (authorised(domain, key)) return true;
+  constexpr std::int64_t kAgainMs = kLookMs / 10;
+  if (now_ms < next_look_ms_ - kLookMs + kAgainMs) return false;
+  next_look_ms_ = now_ms + kLookMs;
+  read_keys_if_changed();
+  return authorised(domain, key);
+}
+
+Role Access::role_of(const LocalUser& user) const {
+  if (user.uid == 0 || user.uid == ::geteuid() || admin_.holds(user)) return Role::kAdmin;
+  if (read_.holds(user)) return Role::kRead;
+  return submit_.holds(user) ? Role::kSubmit : Role::kNone;
+}
+
+Principal Access::client(const Identity& who) const {
+  if (who.user) return {fmt::format("uid:{}", who.user->uid), role_of(*who.user)};
+  const Principal* const known = who.key.empty() ? nullptr : keys_.client(who.key);
+  return known == nullptr ? Principal{who.key, Role::kNone} : *known;
+}
+
+bool Access::is_worker(const Identity& who) const {
+  if (!who.user) return !who.key.empty() && keys_.worker(who.key) != nullptr;
+  return who.user->uid == 0 || who.user->uid == ::geteuid() || workers_.holds(*who.user);
+}
+
+}  // namespace dslad::daemon
