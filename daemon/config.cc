@@ -33,8 +33,9 @@ Status Config::validate() const {
                  fmt::format("workers.heartbeat_ms is {}; use 0 (a fifth of the lease) or at least {}",
                              heartbeat_ms, kShortestHeartbeatMs)};
   }
-  for (const auto& [key, url] :
-       {std::pair("listen.jobs", &jobs_url), {"listen.workers", &workers_url}, {"listen.events", &events_url}}) {
+  for (const auto& [key, url] : {std::pair("listen.jobs", &jobs_url),
+                                 {"listen.workers", &workers_url},
+                                 {"listen.events", &events_url}}) {
     if (url->starts_with("ipc://") || url->starts_with("tcp://")) continue;
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("{} is '{}'; give ipc://PATH or, with keys, tcp://ADDRESS:PORT", key, *url)};

@@ -21,9 +21,9 @@ struct Config {
   std::string jobs_url = schema::kDefaultJobsUrl;
   std::string workers_url = schema::kDefaultWorkersUrl;
   std::string events_url = schema::kDefaultEventsUrl;
-  std::string secret_key_file = kDefaultSecretKey;   // the daemon's own, for tcp
-  std::string authorised_keys = "/etc/dslad/keys";   // folder of the keys that tcp is open to
-  std::string access_admin = "none";                 // users and @groups of this machine, beside root
+  std::string secret_key_file = kDefaultSecretKey;  // the daemon's own, for tcp
+  std::string authorised_keys = "/etc/dslad/keys";  // folder of the keys that tcp is open to
+  std::string access_admin = "none";                // users and @groups of this machine, beside root
   std::string access_read = "none";
   std::string access_submit = "all";  // of those who can open the socket
   std::string access_workers = "none";
@@ -55,7 +55,8 @@ struct Config {
   // heartbeat_ms, or what 0 stands for.
   [[nodiscard]] std::int64_t heartbeat_interval_ms() const;
 
-  // Where secret_key_file is left as it is, systemd's credential of that name if there is one: see LoadCredential.
+  // Where secret_key_file is left as it is, systemd's credential of that name if there is one: see
+  // LoadCredential.
   [[nodiscard]] std::string secret_key_path() const;
 
   // What no single key can say. Errors: kInvalidArgument.

@@ -70,8 +70,8 @@ QueueLimits queue_limits(const Config& config) {
 }
 
 AccessSettings access_settings(const Config& config) {
-  return {config.jobs_url,      config.workers_url,     config.events_url,
-          config.access_admin,  config.access_read,     config.access_submit,
+  return {config.jobs_url,       config.workers_url,       config.events_url,
+          config.access_admin,   config.access_read,       config.access_submit,
           config.access_workers, config.secret_key_path(), config.authorised_keys};
 }
 
@@ -179,13 +179,13 @@ Result<Opened> open_all(const Config& config) {
   const ServerCurve to_workers{(*access)->secret_key(), kWorkerDomain};
   const RouterLimits client_limits{static_cast<std::size_t>(config.max_frame_bytes), kClientFramesIn,
                                    kClientFramesOut};
-  Result<std::unique_ptr<Router>> jobs =
-      Router::bind(*context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); },
-                   to_clients);
+  Result<std::unique_ptr<Router>> jobs = Router::bind(
+      *context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); }, to_clients);
   if (!jobs) return jobs.error();
   // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
-  Result<std::unique_ptr<Router>> workers = Router::bind(
-      *context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames}, nullptr, to_workers);
+  Result<std::unique_ptr<Router>> workers =
+      Router::bind(*context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames},
+                   nullptr, to_workers);
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url, to_clients);
   if (!events) return events.error();
@@ -332,7 +332,8 @@ void Daemon::turn() {
                             {parts.workers->handle(), 0, ZMQ_POLLIN, 0},
                             {parts.jobs->handle(), 0, jobs_events, 0},
                             {parts.zap->handle(), 0, ZMQ_POLLIN, 0}};
-  if (zmq_poll(items, static_cast<int>(std::size(items)), kTickMs) < 0 && zmq_errno() != EINTR) throw zmq::error_t();
+  if (zmq_poll(items, static_cast<int>(std::size(items)), kTickMs) < 0 && zmq_errno() != EINTR)
+    throw zmq::error_t();
   parts.wakeup.clear();
   parts.writer.finish_ready();
   parts.reader.finish_ready();

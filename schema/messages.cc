@@ -141,6 +141,7 @@ Status ListJobs::validate() const {
   if (before_id > 0 && ended_after)
     return invalid_argument("before_id and ended_after are of two orders; name one of them");
   if (Status status = check_name("label", label); !status) return status;
+  if (Status status = check_name("owner", owner); !status) return status;
   return check_name("client", client);
 }
 

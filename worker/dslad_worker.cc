@@ -206,7 +206,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
     idle = *std::move(opened);
     for (const LayerNews& news : idle->news()) plans.mark(news);
   }
-  auto link = DaemonLink::open(options.connect, introduce(options, *model, plans, **engine), std::move(keys).value());
+  auto link =
+      DaemonLink::open(options.connect, introduce(options, *model, plans, **engine), std::move(keys).value());
   if (!link) return link.error();
   return std::make_unique<Worker>(*std::move(model), std::move(plans), std::move(watch), *std::move(engine),
                                   *std::move(link), std::move(idle), *std::move(signals), manager,

@@ -18,8 +18,8 @@ bool is_tcp(const std::string& url) {
 
 Error no_keys(std::string_view setting, const std::string& url, std::string_view what) {
   return {ErrorCode::kRefused,
-          fmt::format("{} is {}, and tcp is served by keys only: {} (docs/security.md has the steps)", setting,
-                      url, what)};
+          fmt::format("{} is {}, and tcp is served by keys only: {} (docs/security.md has the steps)",
+                      setting, url, what)};
 }
 
 }  // namespace
@@ -61,10 +61,11 @@ Status Access::open_keys() {
       by_key_ = true;
       const Result<keys::KeyPair> own = keys::read_key_pair(settings_.secret_file);
       if (!own && own.error().code == ErrorCode::kNotFound) {
-        return no_keys(socket.setting, socket.url,
-                       fmt::format("there is no secret key at {}; make one with dslactl keygen {}, or name another "
-                                   "as keys.secret",
-                                   settings_.secret_file, settings_.secret_file));
+        return no_keys(
+            socket.setting, socket.url,
+            fmt::format("there is no secret key at {}; make one with dslactl keygen {}, or name another "
+                        "as keys.secret",
+                        settings_.secret_file, settings_.secret_file));
       }
       if (!own) return no_keys(socket.setting, socket.url, own.error().message);
       secret_key_ = own->secret_key;
@@ -73,9 +74,10 @@ Status Access::open_keys() {
     if ((socket.of_workers ? keys_.workers() : keys_.clients()) > 0) continue;
     return no_keys(
         socket.setting, socket.url,
-        fmt::format("there is no public key in {}/{}; put those of its peers there, made with dslactl keygen, "
-                    "or name another folder as keys.authorised",
-                    settings_.keys_folder, socket.of_workers ? "workers" : "submit, read or admin"));
+        fmt::format(
+            "there is no public key in {}/{}; put those of its peers there, made with dslactl keygen, "
+            "or name another folder as keys.authorised",
+            settings_.keys_folder, socket.of_workers ? "workers" : "submit, read or admin"));
   }
   return ok_status();
 }

@@ -58,8 +58,8 @@ class Access {
   bool by_key_ = false;  // a socket is on tcp
   std::string secret_key_;
   AuthorisedKeys keys_;
-  std::string folder_state_;        // as the keys were read from it
-  std::int64_t next_look_ms_ = 0;   // steady
+  std::string folder_state_;       // as the keys were read from it
+  std::int64_t next_look_ms_ = 0;  // steady
 };
 
 // The domains in which keys are authorised, ZAP's.

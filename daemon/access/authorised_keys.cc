@@ -18,8 +18,7 @@ constexpr std::string_view kSuffix = ".pub";
 
 // A name appears in tables, logs and the database.
 bool is_name(std::string_view name) {
-  constexpr std::string_view kAllowed =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+-";
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+-";
   return !name.empty() && name.size() <= schema::kMaxLabelBytes &&
          name.find_first_not_of(kAllowed) == std::string_view::npos;
 }
@@ -27,12 +26,13 @@ bool is_name(std::string_view name) {
 std::string state_of_file(const fs::path& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return path.string() + "\n";
-  return fmt::format("{} {} {} {}.{} {}.{}\n", path.string(), status.st_ino, status.st_size, status.st_mtim.tv_sec,
-                     status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+  return fmt::format("{} {} {} {}.{} {}.{}\n", path.string(), status.st_ino, status.st_size,
+                     status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec,
+                     status.st_ctim.tv_nsec);
 }
 
-constexpr std::array kFolders = {std::string_view("workers"), std::string_view("read"), std::string_view("submit"),
-                                 std::string_view("admin")};
+constexpr std::array kFolders = {std::string_view("workers"), std::string_view("read"),
+                                 std::string_view("submit"), std::string_view("admin")};
 
 }  // namespace
 
@@ -74,8 +74,9 @@ void AuthorisedKeys::read_folder(const fs::path& folder, Role role) {
 void AuthorisedKeys::add(const fs::path& file, Role role) {
   const std::string name = file.stem().string();
   if (!is_name(name)) {
-    faults_.push_back(fmt::format("{}: the name of a key has 1 to {} letters, digits and any of ._@+-: rename it",
-                                  file.string(), schema::kMaxLabelBytes));
+    faults_.push_back(
+        fmt::format("{}: the name of a key has 1 to {} letters, digits and any of ._@+-: rename it",
+                    file.string(), schema::kMaxLabelBytes));
     return;
   }
   const Result<std::string> key = keys::read_public_key(file);
@@ -86,8 +87,8 @@ void AuthorisedKeys::add(const fs::path& file, Role role) {
   const auto taken = [&](const std::string& what, std::string_view said) {
     const auto [known, added] = files_.emplace(what, file.string());
     if (!added)
-      faults_.push_back(fmt::format("{}: is left out, as {} is that of {}: remove one of them", file.string(), said,
-                                    known->second));
+      faults_.push_back(fmt::format("{}: is left out, as {} is that of {}: remove one of them", file.string(),
+                                    said, known->second));
     return !added;
   };
   if (taken(*key, "its key")) return;

@@ -3,8 +3,8 @@
 //     submit/NAME.pub   read/NAME.pub   admin/NAME.pub      clients
 //     workers/NAME.pub                                      workers
 //
-// A file that is wrong is left out and named; it never locks out the others. One key, and one name of a client,
-// stands for one: where there is a second, the one with fewer rights counts. Plain values once read.
+// A file that is wrong is left out and named; it never locks out the others. One key, and one name of a
+// client, stands for one: where there is a second, the one with fewer rights counts. Plain values once read.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// Users of this machine as the configuration names them: "anna, @operators, 1001"; "all" and "none" are lists,
-// too. Groups are asked for when the list is resolved: who joins one later counts after the next reload.
+// Users of this machine as the configuration names them: "anna, @operators, 1001"; "all" and "none" are
+// lists, too. Groups are asked for when the list is resolved: who joins one later counts after the next
+// reload.
 #pragma once
 
 #include <cstdint>

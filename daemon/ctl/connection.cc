@@ -81,17 +81,18 @@ struct Connection::Socket {
       case keys::Handshake::kDone:
         return unreachable(url, "no answer came in time");
       default:
-        return unreachable(url, fmt::format("no answer came in time; or it is no daemon that knows keys, such as {}",
-                                            keys->files.own));
+        return unreachable(
+            url, fmt::format("no answer came in time; or it is no daemon that knows keys, such as {}",
+                             keys->files.own));
     }
   }
 
   [[nodiscard]] Error refused() const {
     return {ErrorCode::kRefused,
-            fmt::format("the daemon at {} does not know the key {}: its operator can authorise {}, or name another "
-                        "key with --key FILE or {}",
-                        url, keys->files.own, keys::public_file_of(keys->files.own).string(),
-                        keys::kOwnKeyVariable)};
+            fmt::format(
+                "the daemon at {} does not know the key {}: its operator can authorise {}, or name another "
+                "key with --key FILE or {}",
+                url, keys->files.own, keys::public_file_of(keys->files.own).string(), keys::kOwnKeyVariable)};
   }
 };
 

@@ -26,8 +26,8 @@ class Connection {
 
   Status send(const std::string& frame);
 
-  // The next frame; kUnavailable once `deadline` has passed or Ctrl-C was pressed (see interrupt.h), kRefused as
-  // soon as the daemon refuses the key.
+  // The next frame; kUnavailable once `deadline` has passed or Ctrl-C was pressed (see interrupt.h), kRefused
+  // as soon as the daemon refuses the key.
   Result<std::string> receive(Deadline deadline);
 
   [[nodiscard]] const std::string& url() const;

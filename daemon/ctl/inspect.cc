@@ -33,6 +33,8 @@ std::string show_status(const schema::DaemonStatus& status, const std::string& u
   std::string text = fmt::format("dslad {} at {}, up {}{}\n", status.version, url,
                                  format_duration(static_cast<double>(status.uptime_ms)),
                                  status.draining ? ", stopping: it takes no new jobs" : "");
+  if (!status.you.empty())
+    text += fmt::format("you are {}, with the role {}\n", one_line(status.you), one_line(status.role));
   if (status.mode == schema::QueueMode::kPaused) text += "paused: no job begins (dslactl resume)\n";
   if (status.mode == schema::QueueMode::kDraining) text += "draining: no job is taken (dslactl resume)\n";
   text += "jobs:";

@@ -33,7 +33,8 @@ void add_keygen(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("keygen", "Make a key for tcp: FILE, which is secret, and FILE.pub");
   auto file = std::make_shared<std::string>();
   verb->add_option("FILE", *file, "Where the secret key goes; never overwritten")->required();
-  verb->callback([file, &action] { action = [file](const Globals& globals) { return keygen(globals, *file); }; });
+  verb->callback(
+      [file, &action] { action = [file](const Globals& globals) { return keygen(globals, *file); }; });
 }
 
 }  // namespace dslad::daemon::ctl

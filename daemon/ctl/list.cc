@@ -38,7 +38,13 @@ std::string note(const schema::JobInfo& job) {
   return job.error ? one_line(job.error->message) : "";
 }
 
-std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms) {
+// Who is alone with the daemon need not read it in each line.
+bool are_of_several(const std::vector<schema::JobInfo>& jobs) {
+  return std::any_of(jobs.begin(), jobs.end(),
+                     [&jobs](const schema::JobInfo& job) { return job.owner != jobs.front().owner; });
+}
+
+std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms, bool with_owner) {
   const double ran = lasted_ms(job);
   const bool predicted = !is_final(job.state) && job.finish_ms != 0;
   return {std::to_string(job.id),
@@ -55,15 +61,17 @@ std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms) 
           one_line(job.model),
           one_line(job.custom_id),
           one_line(fmt::format("{}", fmt::join(job.labels, " "))),
+          with_owner ? one_line(job.owner) : "",
           note(job)};
 }
 
 std::string show_jobs(const schema::JobList& list) {
   if (list.jobs.empty()) return "no jobs\n";
   Table table({">ID", "TASK", "STATE", ">PRIORITY", ">ATTEMPT", "ENTERED", ">RAN", "WORKER", ">PLACE",
-               "DONE ABOUT", "DEADLINE", "MODEL", "CUSTOM ID", "LABELS", "NOTE"});
+               "DONE ABOUT", "DEADLINE", "MODEL", "CUSTOM ID", "LABELS", "OWNER", "NOTE"});
   const std::int64_t now_ms = wall_ms();
-  for (const schema::JobInfo& job : list.jobs) table.add(cells(job, now_ms));
+  const bool with_owner = are_of_several(list.jobs);
+  for (const schema::JobInfo& job : list.jobs) table.add(cells(job, now_ms, with_owner));
   table.drop_empty();
   std::string text = table.text();
   if (list.more) text += fmt::format("older ones: dslactl list --before {}\n", list.jobs.back().id);
@@ -99,6 +107,8 @@ void add_list(CLI::App& app, Action& action) {
   verb->add_option("--state", options->state, "Only jobs in this state");
   verb->add_option("--label", options->request.label, "Only jobs that have this label");
   verb->add_option("--client", options->request.client, "Only jobs of this client");
+  verb->add_option("--owner", options->request.owner,
+                   "Only jobs of this owner, such as uid:1000 or key:alice");
   verb->add_option("--limit", options->request.limit, "At most so many")->capture_default_str();
   verb->add_option("--before", options->request.before_id, "Only jobs older than this id")->type_name("ID");
   verb->callback(

@@ -27,8 +27,8 @@ enum Exit : int {
 
 // Options that every verb takes.
 struct Globals {
-  std::string url;       // of the jobs socket
-  keys::KeyFiles keys;   // for a daemon on tcp
+  std::string url;      // of the jobs socket
+  keys::KeyFiles keys;  // for a daemon on tcp
   static constexpr double kRpcTimeoutS = 30;
   double rpc_timeout_s = kRpcTimeoutS;  // without any answer, the daemon counts as not reachable
   bool json = false;

@@ -25,9 +25,11 @@ void WorkerPort::refuse(const std::string& peer, std::uint64_t id, const Error& 
 
 void WorkerPort::on_frame(const std::string& peer, std::string frame, const Identity& from) {
   if (!is_worker_(from)) {
-    const std::string who = from.user ? fmt::format("user {}", from.user->uid) : fmt::format("key {}", from.key);
+    const std::string who =
+        from.user ? fmt::format("user {}", from.user->uid) : fmt::format("key {}", from.key);
     const std::string what = fmt::format(
-        "{} may not work here; name the user in access.workers, or put the key among those of the workers", who);
+        "{} may not work here; name the user in access.workers, or put the key among those of the workers",
+        who);
     strangers_.warning(fmt::format("a worker was turned away: {}", what), clock_.steady_ms());
     return refuse(peer, 0, {ErrorCode::kRefused, what});
   }

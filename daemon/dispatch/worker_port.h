@@ -1,6 +1,6 @@
 // Reads workers' frames and calls the dispatcher. A malformed frame is counted and logged at a bounded rate;
-// a hello that cannot be taken is answered with an error, so that its worker can say why it stops. Whoever may
-// not work is not heard. Socket thread only.
+// a hello that cannot be taken is answered with an error, so that its worker can say why it stops. Whoever
+// may not work is not heard. Socket thread only.
 #pragma once
 
 #include <functional>

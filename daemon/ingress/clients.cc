@@ -215,7 +215,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
       [this, asker, finish_ms = std::move(finish_ms), turns = std::move(turns), turns_of,
        came = std::chrono::steady_clock::now()](Result<Enqueued> enqueued) {
         for (std::size_t i = 0; i < turns.size(); ++i) {
-          if (!enqueued || enqueued->reply.duplicates[i]) parts_.dispatcher.give_turn_back(turns_of, turns[i]);
+          if (!enqueued || enqueued->reply.duplicates[i])
+            parts_.dispatcher.give_turn_back(turns_of, turns[i]);
         }
         if (!enqueued) {
           if (enqueued.error().code == ErrorCode::kUnavailable)

@@ -1,6 +1,6 @@
-// Answers clients' requests: reads them, looks whether their role allows them (access/role.h), has the store and the dispatcher do the work, replies once. A
-// request that is malformed gets an error reply; nothing a client sends can harm the daemon. Socket thread
-// only.
+// Answers clients' requests: reads them, looks whether their role allows them (access/role.h), has the store
+// and the dispatcher do the work, replies once. A request that is malformed gets an error reply; nothing a
+// client sends can harm the daemon. Socket thread only.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ class Clients {
     Outbox& outbox;
     Dispatcher& dispatcher;
     Feed& feed;
-    std::function<Counters()> counters;  // of the other parts, for `stats`
+    std::function<Counters()> counters;                // of the other parts, for `stats`
     std::function<Principal(const Identity&)> who_is;  // as of now
     std::string events_url;              // told to clients, so that they need to know one URL only
     Backups* backups = nullptr;          // as the next, null where a test has none
@@ -115,8 +115,9 @@ class Clients {
   }
   // Calls `start` when the client's turn comes, with an asker whose reply ends it.
   void weigh(const Asker& asker, std::function<void(const Asker&)> start);
-  // The asker with what it may do in a request of this kind; nothing where it may not ask, which it has been told
-  // then. Asked when the request begins, and again when a wait ends: rights may have been taken away meanwhile.
+  // The asker with what it may do in a request of this kind; nothing where it may not ask, which it has been
+  // told then. Asked when the request begins, and again when a wait ends: rights may have been taken away
+  // meanwhile.
   std::optional<Asker> permit(const Asker& asker, std::string_view kind);
   [[nodiscard]] std::optional<Error> reason_to_refuse(const Asker& asker) const;
   [[nodiscard]] Error with_hint(const Error& error) const;

@@ -10,7 +10,7 @@ namespace dslad::daemon {
 namespace {
 constexpr int kEnforceDomain = 93;    // ZMQ_ZAP_ENFORCE_DOMAIN, which zmq.h counts among its drafts
 constexpr int kHandshakeMs = 10'000;  // a stranger holds a connection no longer
-}
+}  // namespace
 
 bool needs_keys(const std::string& url) {
   return !url.starts_with(process::kIpcScheme);

@@ -69,8 +69,8 @@ std::string property_of(zmq::message_t& part, const char* name) {
   }
 }
 
-// libzmq ends a local peer's address with ":UID:GID:PID", which the kernel told it when the connection was made. The
-// descriptor would not do: it may be another's by the time that the message is read.
+// libzmq ends a local peer's address with ":UID:GID:PID", which the kernel told it when the connection was
+// made. The descriptor would not do: it may be another's by the time that the message is read.
 std::optional<LocalUser> user_of(std::string_view address) {
   std::array<std::uint32_t, 3> numbers{};  // pid, gid, uid
   for (std::uint32_t& number : numbers) {
@@ -84,8 +84,8 @@ std::optional<LocalUser> user_of(std::string_view address) {
   return LocalUser{numbers[2], numbers[1]};
 }
 
-// Peers may name properties of their own: of the two, only that is asked for which libzmq itself sets for such a
-// socket, and then before all others.
+// Peers may name properties of their own: of the two, only that is asked for which libzmq itself sets for
+// such a socket, and then before all others.
 Identity identity_of(std::vector<zmq::message_t>& parts, bool by_key) {
   if (parts.empty()) return {};
   if (by_key) return {std::nullopt, property_of(parts.back(), "User-Id")};
@@ -159,7 +159,8 @@ Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std:
     auto monitor = watch(context, *socket);
     if (Status status = secure(*socket, url, curve); !status) return status.error();
     if (Status status = bind_socket(*socket, url); !status) return status.error();
-    return std::unique_ptr<Router>(new Router(std::move(socket), std::move(monitor), std::move(on_sent), needs_keys(url)));
+    return std::unique_ptr<Router>(
+        new Router(std::move(socket), std::move(monitor), std::move(on_sent), needs_keys(url)));
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kUnavailable, url + ": " + error.what()};
   }

@@ -46,13 +46,14 @@ void Zap::answer(const std::function<bool(const ZapQuestion&)>& lets_in) {
       std::vector<zmq::message_t> parts;
       if (!zmq::recv_multipart(*socket_, std::back_inserter(parts), zmq::recv_flags::dontwait)) return;
       const std::string key = is_curve(parts) ? z85(parts[kKey]) : "";
-      const bool good = !key.empty() && lets_in({parts[kDomain].to_string(), parts[kAddress].to_string(), key});
+      const bool good =
+          !key.empty() && lets_in({parts[kDomain].to_string(), parts[kAddress].to_string(), key});
       const std::string request = parts.size() > kRequest ? parts[kRequest].to_string() : "";
-      const std::array<std::string, 6> reply = {"1.0",     request,         good ? "200" : "400",
-                                                good ? "" : "not authorised", good ? key : "", ""};
-      zmq::send_multipart(*socket_, std::array{zmq::buffer(reply[0]), zmq::buffer(reply[1]), zmq::buffer(reply[2]),
-                                               zmq::buffer(reply[3]), zmq::buffer(reply[4]),
-                                               zmq::buffer(reply[5])});
+      const std::array<std::string, 6> reply = {
+          "1.0", request, good ? "200" : "400", good ? "" : "not authorised", good ? key : "", ""};
+      zmq::send_multipart(*socket_,
+                          std::array{zmq::buffer(reply[0]), zmq::buffer(reply[1]), zmq::buffer(reply[2]),
+                                     zmq::buffer(reply[3]), zmq::buffer(reply[4]), zmq::buffer(reply[5])});
     }
   } catch (const zmq::error_t&) {  // NOLINT(bugprone-empty-catch): interrupted; the next call goes on
   }

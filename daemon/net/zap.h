@@ -1,6 +1,6 @@
-// Answers ZeroMQ's question, in each handshake on tcp, whether the owner of a key may connect (ZAP, RFC 27). The
-// key itself becomes the connection's User-Id, so that each message says by whose key it came. Socket thread only;
-// there is one for a context, opened before the sockets that need it.
+// Answers ZeroMQ's question, in each handshake on tcp, whether the owner of a key may connect (ZAP, RFC 27).
+// The key itself becomes the connection's User-Id, so that each message says by whose key it came. Socket
+// thread only; there is one for a context, opened before the sockets that need it.
 #pragma once
 
 #include <functional>

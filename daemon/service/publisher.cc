@@ -12,7 +12,7 @@ Publisher::Publisher(std::unique_ptr<zmq::socket_t> socket) : socket_(std::move(
 Publisher::~Publisher() = default;
 
 Result<std::unique_ptr<Publisher>> Publisher::bind(zmq::context_t& context, const std::string& url,
-                                                    const ServerCurve& curve) {
+                                                   const ServerCurve& curve) {
   try {
     auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::pub);
     socket->set(zmq::sockopt::linger, 0);

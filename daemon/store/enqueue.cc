@@ -115,8 +115,8 @@ Status check_same(Database& db, const JobRequest& job, const KnownJob& known) {
                            job.custom_id.empty() ? "" : fmt::format(" for '{}'", job.custom_id))};
 }
 
-// A job of before there were owners that is submitted again becomes the submitter's. Where its content is another
-// it stays as it is, and says nothing: it may be somebody else's.
+// A job of before there were owners that is submitted again becomes the submitter's. Where its content is
+// another it stays as it is, and says nothing: it may be somebody else's.
 Status adopt(Database& db, const JobRequest& job, const std::string& owner) {
   if (owner.empty() || job.idempotency_key.empty()) return ok_status();
   const Result<KnownJob> old = find_by_key(db, "", job.idempotency_key);
@@ -196,7 +196,8 @@ Result<JobId> meet_again(Database& db, const JobRequest& job, bool retry_failed,
   const Result<KnownJob> known = find_by_key(db, intake.owner, job.idempotency_key);
   if (!known) return known.error();
   if (known->id == 0)
-    return Error{ErrorCode::kInternal, fmt::format("no job has the idempotency key '{}'", job.idempotency_key)};
+    return Error{ErrorCode::kInternal,
+                 fmt::format("no job has the idempotency key '{}'", job.idempotency_key)};
   if (Status status = check_same(db, job, *known); !status) return status.error();
   if (!retry_failed || !known->can_run_again) return known->id;
   const Result<bool> changed = requeue_one(db, known->id, intake.now_ms, {});
@@ -237,8 +238,8 @@ Result<Enqueued> enqueue(Database& db, const schema::Submit& submit, const Queue
     if (*inserted) {
       if (Status status = insert_payload(db, **inserted, job); !status) return status.error();
     }
-    const Result<JobId> id = *inserted ? Result<JobId>(**inserted)
-                                       : meet_again(db, job, submit.retry_failed, intake, enqueued);
+    const Result<JobId> id =
+        *inserted ? Result<JobId>(**inserted) : meet_again(db, job, submit.retry_failed, intake, enqueued);
     if (!id) return in_batch(id.error());
     enqueued.reply.ids.push_back(*id);
     enqueued.reply.duplicates.push_back(!inserted->has_value());

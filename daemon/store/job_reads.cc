@@ -336,11 +336,12 @@ Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request,
                 request.label, before, state, client, rows, owner);
     status = read_page(query, request.limit, list);
   } else if (owner) {
-    Query query(db,
-                DSLAD_JOB_ROW
-                "WHERE j.owner = ?1 AND j.id < ?2 AND j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND "
-                "(?4 IS NULL OR j.client = ?4) ORDER BY j.id DESC LIMIT ?5",
-                owner, before, state, client, rows);
+    Query query(
+        db,
+        DSLAD_JOB_ROW
+        "WHERE j.owner = ?1 AND j.id < ?2 AND j.rerun_of IS NULL AND (?3 IS NULL OR j.state = ?3) AND "
+        "(?4 IS NULL OR j.client = ?4) ORDER BY j.id DESC LIMIT ?5",
+        owner, before, state, client, rows);
     status = read_page(query, request.limit, list);
   } else if (client) {
     Query query(db,
@@ -431,9 +432,9 @@ Result<std::vector<HeldLease>> held_leases(Database& db) {
 
 Result<std::map<std::string, std::int64_t>> latest_turns(Database& db) {
   std::map<std::string, std::int64_t> turns;
-  Query query(db,
-              "SELECT " DSLAD_TURN_KEY ", max(due_ms) FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND "
-              "deadline_ms IS NULL GROUP BY 1");
+  Query query(db, "SELECT " DSLAD_TURN_KEY
+                  ", max(due_ms) FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND "
+                  "deadline_ms IS NULL GROUP BY 1");
   while (query.next()) turns[query.text(0)] = query.integer(1) - due_ms(0, 0);
   if (!query.status()) return query.status().error();
   return turns;

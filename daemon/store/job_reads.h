@@ -17,7 +17,8 @@
 
 namespace dslad::daemon {
 
-// kNotFound for an id that was never given to a user's job, or to none within the scope. A rerun is read with the job that it repeats.
+// kNotFound for an id that was never given to a user's job, or to none within the scope. A rerun is read with
+// the job that it repeats.
 Result<schema::JobInfo> read_info(Database& db, schema::JobId id, const Scope& scope = {});
 Result<std::vector<schema::JobInfo>> read_infos(Database& db, const std::vector<schema::JobId>& ids,
                                                 const Scope& scope = {});

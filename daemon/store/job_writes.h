@@ -39,8 +39,9 @@ struct Intake {
 
 // All jobs of the batch or none. kResourceExhausted where the queue is full; kRefused where a key is known of
 // a job with another content, which is named. A known key gives the first job's id; one that has failed, was
-// cancelled or has expired waits again where `retry_failed` is set, and `requeued` says so. Keys are the owner's own;
-// a job that is nobody's, from before there were owners, becomes the owner's who submits it again.
+// cancelled or has expired waits again where `retry_failed` is set, and `requeued` says so. Keys are the
+// owner's own; a job that is nobody's, from before there were owners, becomes the owner's who submits it
+// again.
 struct Enqueued {
   schema::Submitted reply;
   std::vector<schema::JobId> requeued;

@@ -6,8 +6,9 @@ namespace dslad::daemon {
 namespace {
 
 // The columns of read_queued, in its order.
-#define DSLAD_QUEUED_ROW                                                                               \
-  "id, " DSLAD_TURN_KEY ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
+#define DSLAD_QUEUED_ROW                                                                     \
+  "id, " DSLAD_TURN_KEY                                                                      \
+  ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
   "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect"
 
 QueuedJob read_queued(const Query& row) {

@@ -21,7 +21,7 @@ std::string turn_key(const std::string& owner, const std::string& client);
 struct QueuedJob {
   schema::JobId id = 0;
   std::string client;  // its turn_key()
-  std::string model;  // name or digest of who must answer; empty: any
+  std::string model;   // name or digest of who must answer; empty: any
   std::int32_t priority = 0;
   std::int64_t created_ms = 0;
   std::int64_t due_ms = 0;                  // its turn among jobs of one priority

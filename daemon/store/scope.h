@@ -1,5 +1,5 @@
-// Whose jobs a query or a transition is about: one owner's, or everybody's. To whoever asks for one owner's, those of
-// others do not exist.
+// Whose jobs a query or a transition is about: one owner's, or everybody's. To whoever asks for one owner's,
+// those of others do not exist.
 #pragma once
 
 #include <optional>

@@ -16,7 +16,8 @@ std::string file_or_default(const std::string& file, std::string_view name) {
 
 Error missing(const Error& error, const std::string& url, std::string_view remedy) {
   if (error.code != ErrorCode::kNotFound) return {ErrorCode::kInvalidArgument, error.message};
-  return {ErrorCode::kInvalidArgument, fmt::format("{} is reached with keys only: {}; {}", url, error.message, remedy)};
+  return {ErrorCode::kInvalidArgument,
+          fmt::format("{} is reached with keys only: {}; {}", url, error.message, remedy)};
 }
 
 }  // namespace
@@ -27,17 +28,19 @@ Result<std::optional<ClientKeys>> keys_for(const std::string& url, const KeyFile
   keys.files = {file_or_default(files.server, "server.pub"), file_or_default(files.own, "key")};
   Result<KeyPair> own = read_key_pair(keys.files.own);
   if (!own) {
-    return missing(own.error(), url,
-                   fmt::format("make a key with dslactl keygen {}, have the daemon's operator authorise {}.pub, or "
-                               "name another with --key FILE or {}",
-                               keys.files.own, keys.files.own, kOwnKeyVariable));
+    return missing(
+        own.error(), url,
+        fmt::format("make a key with dslactl keygen {}, have the daemon's operator authorise {}.pub, or "
+                    "name another with --key FILE or {}",
+                    keys.files.own, keys.files.own, kOwnKeyVariable));
   }
   Result<std::string> server = read_public_key(keys.files.server);
   if (!server) {
-    return missing(server.error(), url,
-                   fmt::format("ask the daemon's operator for its public key, and name it with --server-key FILE "
-                               "or {}",
-                               kServerKeyVariable));
+    return missing(
+        server.error(), url,
+        fmt::format("ask the daemon's operator for its public key, and name it with --server-key FILE "
+                    "or {}",
+                    kServerKeyVariable));
   }
   keys.own = std::move(own).value();
   keys.server = std::move(server).value();

@@ -1,5 +1,5 @@
-// The keys with which a peer connects by tcp: its own, and the daemon's public one, so that each side knows the
-// other. Local sockets need none: the kernel says who is there.
+// The keys with which a peer connects by tcp: its own, and the daemon's public one, so that each side knows
+// the other. Local sockets need none: the kernel says who is there.
 #pragma once
 
 #include <optional>

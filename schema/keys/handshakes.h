@@ -1,5 +1,5 @@
-// How the handshakes of a connecting socket went. ZeroMQ tells the socket's user nothing: without this a key that
-// is refused looks like a daemon that is away. To be used by the socket's thread.
+// How the handshakes of a connecting socket went. ZeroMQ tells the socket's user nothing: without this a key
+// that is refused looks like a daemon that is away. To be used by the socket's thread.
 #pragma once
 
 #include <cstdint>

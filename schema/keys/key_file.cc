@@ -118,8 +118,9 @@ Result<Contents> parse(const fs::path& file, std::string_view text) {
     if (words.first != "public" && words.first != "secret")
       return corrupt(file, number, "a line here begins with 'public' or 'secret'");
     if (words.more || !is_key(std::string(words.second)))
-      return corrupt(file, number,
-                     fmt::format("'{}' is followed by a key of 40 characters; copy the file again", words.first));
+      return corrupt(
+          file, number,
+          fmt::format("'{}' is followed by a key of 40 characters; copy the file again", words.first));
     if (!contents.keys.emplace(words.first, words.second).second)
       return corrupt(file, number, fmt::format("'{}' is there a second time", words.first));
   }
@@ -131,7 +132,8 @@ Result<Contents> parse(const fs::path& file, std::string_view text) {
 // looks like the group's rights.
 bool is_credential(const fs::path& file) {
   const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
-  return folder != nullptr && *folder != '\0' && file.lexically_normal().parent_path() == fs::path(folder).lexically_normal();
+  return folder != nullptr && *folder != '\0' &&
+         file.lexically_normal().parent_path() == fs::path(folder).lexically_normal();
 }
 
 Status write_new(const fs::path& file, ::mode_t mode, const std::string& text) {
@@ -148,7 +150,8 @@ Status write_new(const fs::path& file, ::mode_t mode, const std::string& text) {
   if (written) return ok_status();
   const int error = errno;
   if (opened.get() >= 0) ::unlink(file.c_str());
-  return Error{ErrorCode::kUnavailable, fmt::format("{}: cannot be written: {}", file.string(), reason(error))};
+  return Error{ErrorCode::kUnavailable,
+               fmt::format("{}: cannot be written: {}", file.string(), reason(error))};
 }
 
 }  // namespace
@@ -167,18 +170,19 @@ Status write_key_pair(const fs::path& file, const KeyPair& pair) {
   const fs::path open = public_file_of(file);
   struct stat status {};
   if (::lstat(open.c_str(), &status) == 0)
-    return Error{ErrorCode::kRefused,
-                 fmt::format("{} is there already and is not overwritten; choose another name", open.string())};
-  const Status secret =
-      write_new(file, 0600,
-                fmt::format("# A secret key of dslad: whoever reads it can pass for its owner.\n{} {}\npublic  "
-                            "{}\nsecret  {}\n",
-                            kSecretForm, kVersion, pair.public_key, pair.secret_key));
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("{} is there already and is not overwritten; choose another name", open.string())};
+  const Status secret = write_new(
+      file, 0600,
+      fmt::format("# A secret key of dslad: whoever reads it can pass for its owner.\n{} {}\npublic  "
+                  "{}\nsecret  {}\n",
+                  kSecretForm, kVersion, pair.public_key, pair.secret_key));
   if (!secret) return secret;
-  const Status written = write_new(
-      open, 0644,
-      fmt::format("# The public key of {}: no secret.\n{} {}\npublic  {}\n", file.filename().string(),
-                  kPublicForm, kVersion, pair.public_key));
+  const Status written =
+      write_new(open, 0644,
+                fmt::format("# The public key of {}: no secret.\n{} {}\npublic  {}\n",
+                            file.filename().string(), kPublicForm, kVersion, pair.public_key));
   if (!written) ::unlink(file.c_str());
   return written;
 }
@@ -186,19 +190,20 @@ Status write_key_pair(const fs::path& file, const KeyPair& pair) {
 Result<KeyPair> read_key_pair(const fs::path& file) {
   const Result<Opened> opened = open_to_read(file);
   if (!opened) return opened.error();
-  const ::mode_t forbidden = is_credential(file) ? 007 : 077;
-  if ((opened->status.st_mode & forbidden) != 0) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("{}: others may read this secret key (mode {:04o}): chmod 600 it, or make another "
-                             "where they may have done so",
-                             file.string(), opened->status.st_mode & 07777)};
-  }
   const Result<std::string> text = read_text(*opened, file);
   if (!text) return text.error();
   Result<Contents> contents = parse(file, *text);
   if (!contents) return contents.error();
   if (contents->form != kSecretForm)
     return corrupt(file, 1, "is a public key; the secret one is the file without .pub");
+  const ::mode_t forbidden = is_credential(file) ? 007 : 077;
+  if ((opened->status.st_mode & forbidden) != 0) {
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("{}: others may read this secret key (mode {:04o}): chmod 600 it, or make another "
+                    "where they may have done so",
+                    file.string(), opened->status.st_mode & 07777)};
+  }
   KeyPair pair{contents->keys["public"], contents->keys["secret"]};
   if (pair.public_key.empty() || pair.secret_key.empty())
     return corrupt(file, 1, "lacks 'public' or 'secret'; copy the file again");
@@ -216,7 +221,8 @@ Result<std::string> read_public_key(const fs::path& file) {
   Result<Contents> contents = parse(file, *text);
   if (!contents) return contents.error();
   if (contents->form != kPublicForm || contents->keys.contains("secret"))
-    return corrupt(file, 1, "is a secret key, which belongs to its owner alone: the file wanted here ends in .pub");
+    return corrupt(file, 1,
+                   "is a secret key, which belongs to its owner alone: the file wanted here ends in .pub");
   if (!contents->keys.contains("public")) return corrupt(file, 1, "lacks 'public'; copy the file again");
   return contents->keys["public"];
 }

@@ -31,9 +31,9 @@ std::filesystem::path public_file_of(const std::filesystem::path& secret_file);
 // where one of them is there already, kUnavailable where they cannot be written.
 Status write_key_pair(const std::filesystem::path& file, const KeyPair& pair);
 
-// kNotFound where there is no such file; kRefused where others than its owner may read it (in systemd's folder
-// of credentials, $CREDENTIALS_DIRECTORY, others than its group: the owner's rights there are an ACL's);
-// kCorrupt for what is no secret key.
+// kNotFound where there is no such file; kRefused where others than its owner may read it (in systemd's
+// folder of credentials, $CREDENTIALS_DIRECTORY, others than its group: the owner's rights there are an
+// ACL's); kCorrupt for what is no secret key.
 Result<KeyPair> read_key_pair(const std::filesystem::path& file);
 
 // kNotFound where there is no such file, kCorrupt for what is no public key, a secret one above all.

@@ -53,8 +53,7 @@ class ClientsTest : public test::DispatcherTest {
                     [] {
                       return Clients::Counters{{"commits", 3}};
                     },
-                    [this](const Identity& who) { return who_is(who); },
-                    "ipc:///events"},
+                    [this](const Identity& who) { return who_is(who); }, "ipc:///events"},
                    limits_};
 };
 
@@ -305,6 +304,45 @@ TEST_F(ClientsTest, MutatedFramesFromBothSidesNeverHarm) {
   ask(schema::Ping{});
   EXPECT_EQ(outbox_.take<schema::Pong>("client").size(), 1U);
   EXPECT_GT(port.malformed(), 100U);
+}
+
+TEST_F(ClientsTest, JobsOfOthersDoNotExist) {
+  become(5, Role::kSubmit);
+  const schema::JobId theirs = submit_one();
+  become(6, Role::kSubmit);
+  ask(schema::GetJob{theirs});
+  const schema::ErrorReply error = reply<schema::ErrorReply>();
+  ask(schema::GetJob{theirs + 100});
+  EXPECT_EQ(error.code, ErrorCode::kNotFound);
+  EXPECT_EQ(error.message, "there is no job " + std::to_string(theirs));
+  EXPECT_EQ(reply<schema::ErrorReply>().code, error.code);
+  ask(schema::Cancel{{theirs}});
+  EXPECT_THAT(reply<schema::CancelReply>().not_found, testing::ElementsAre(theirs));
+  become(7, Role::kRead);
+  ask(schema::GetJob{theirs});
+  EXPECT_EQ(reply<schema::JobInfo>().owner, "uid:5");
+  ask(schema::Cancel{{theirs}});
+  EXPECT_THAT(reply<schema::ErrorReply>().message, testing::HasSubstr("whose role is read"));
+}
+
+// Its connection stays open, and what it asked before must not be told any more.
+TEST_F(ClientsTest, WaitThatOutlivesItsRightsTellsNothing) {
+  become(5, Role::kSubmit);
+  const schema::JobId id = submit_one();
+  ask(schema::Wait{{id}, 60'000});
+  become(1, Role::kAdmin);
+  roles_[5] = Role::kNone;
+  ask(schema::Cancel{{id}});
+  clients_.tick();
+  EXPECT_TRUE(outbox_.take<schema::WaitReply>("client").empty());
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kRefused);
+}
+
+TEST_F(ClientsTest, NobodyTakesATurnInAnothersName) {
+  become(5, Role::kSubmit);
+  for (int i = 0; i < 10; ++i) ask(schema::Submit{{test::summarize()}, "ada"});
+  EXPECT_GT(dispatcher_.take_turn(turn_key("uid:5", "ada"), test::summarize()).delay_ms, 0);
+  EXPECT_EQ(dispatcher_.take_turn(turn_key("uid:6", "ada"), test::summarize()).delay_ms, 0);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <thread>
+#include <unistd.h>
 #include <zmq.hpp>
 
 #include "daemon/net/bind.h"
@@ -168,6 +169,77 @@ TEST_F(NetTest, BusyListenerIsNoDesertedSocket) {
   }
   EXPECT_EQ(process::probe_local_socket(file_).what, process::LocalSocket::kListening);
   EXPECT_EQ(Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr).error().code, ErrorCode::kRefused);
+}
+
+// A handshake by hand, as ZMTP 3 has it: a peer may say of itself whatever it likes.
+std::string ready_command(const std::vector<std::pair<std::string, std::string>>& properties) {
+  std::string body = "\5READY";
+  for (const auto& [name, value] : properties) {
+    body += static_cast<char>(name.size());
+    body += name + std::string(3, '\0') + static_cast<char>(value.size()) + value;
+  }
+  return std::string("\4") + static_cast<char>(body.size()) + body;
+}
+
+std::string greeting() {
+  std::string text = std::string("\xff") + std::string(8, '\0') + "\x7f" + std::string("\3\0", 2) + "NULL";
+  text.resize(64, '\0');
+  return text;
+}
+
+TEST_F(NetTest, LocalPeerIsWhoTheKernelSaysWhateverItClaims) {
+  const auto router = bind();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  file_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const process::Descriptor peer(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  const std::string other = std::to_string(::geteuid() + 1);
+  const std::string said =
+      greeting() + ready_command({{"Socket-Type", "DEALER"},
+                                  {"Identity", ""},
+                                  {"User-Id", "somebody's key"},
+                                  {"Peer-Address", "localhost:" + other + ":" + other + ":1"}});
+  ASSERT_EQ(::write(peer.get(), said.data(), said.size()), static_cast<ssize_t>(said.size()));
+  std::string heard(greeting().size() + 1, '\0');  // up to its own READY: it takes no message before
+  ASSERT_EQ(::recv(peer.get(), heard.data(), heard.size(), MSG_WAITALL), static_cast<ssize_t>(heard.size()));
+  ASSERT_EQ(::write(peer.get(), "\0\2hi", 4), 4);
+  const auto received = await([&] { return router->receive(); });
+  ASSERT_TRUE(received);
+  EXPECT_EQ(received->frame, "hi");
+  EXPECT_EQ(received->from.user, (LocalUser{::geteuid(), ::getegid()}));
+  EXPECT_EQ(received->from.key, "");
+}
+
+// Else replies to the first would go to the second.
+TEST_F(NetTest, NameOfAPeerIsItsOwnWhileItIsThere) {
+  const auto router = bind();
+  const auto named = [&] {
+    zmq::socket_t socket(context_, zmq::socket_type::dealer);
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::routing_id, "name");
+    socket.connect(url_);
+    return socket;
+  };
+  zmq::socket_t first = named();
+  first.send(zmq::str_buffer("hello"));
+  const std::string peer = await([&] { return router->receive(); })->peer;
+  zmq::socket_t second = named();
+  second.send(zmq::str_buffer("hello"));
+  zmq::socket_t third = connect();  // whose connection comes after the second's
+  third.send(zmq::str_buffer("hello"));
+  EXPECT_NE(await([&] { return router->receive(); })->peer, peer);
+  EXPECT_TRUE(router->send(peer, "for the first"));
+  zmq::message_t message;
+  ASSERT_TRUE(first.recv(message));
+  EXPECT_EQ(message.to_string_view(), "for the first");
+  EXPECT_FALSE(second.recv(message, zmq::recv_flags::dontwait));
+}
+
+TEST_F(NetTest, TcpWithoutAKeyIsRefused) {
+  const auto router = Router::bind(context_, "tcp://127.0.0.1:*", {1 << 24, 16, 64}, nullptr);
+  ASSERT_FALSE(router);
+  EXPECT_EQ(router.error().code, ErrorCode::kRefused);
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ LAYERS = 4
 class FakeWorker(wire.Peer):
     """Does nothing by itself: each step of the protocol is a call."""
 
-    def __init__(self, url, capacity=1, name=None, leases=()):
-        super().__init__(url)
+    def __init__(self, url, capacity=1, name=None, leases=(), keys=None):
+        super().__init__(url, keys)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:fake"
         self.instance = secrets.token_hex(8)
         self.capacity = capacity

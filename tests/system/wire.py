@@ -41,10 +41,23 @@ def pack(kind, body=None, number=0, version=VERSION):
     return msgpack.packb({"version": version, "kind": kind, "id": number, "body": body or {}}, use_bin_type=True)
 
 
+def key_of(file):
+    """A file of keys as docs/formats.md has it: {"public": ..., "secret": ...}."""
+    with open(file, encoding="ascii") as opened:
+        lines = [line.split() for line in opened]
+    return {line[0]: line[1].encode() for line in lines if line and line[0] in ("public", "secret")}
+
+
 class Peer:
-    def __init__(self, url):
+    """`keys`, for tcp: the files of the daemon's public key and of the peer's secret one."""
+
+    def __init__(self, url, keys=None):
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        if keys:
+            server, own = key_of(keys[0]), key_of(keys[1])
+            self.socket.curve_serverkey = server["public"]
+            self.socket.curve_publickey, self.socket.curve_secretkey = own["public"], own["secret"]
         self.socket.connect(url)
         self.numbers = itertools.count(1)
 

@@ -25,7 +25,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kHelloAgain{1000};  // until the daemon has answered
 constexpr milliseconds kConnectAgain{20};  // until there is a connection to say hello on
 constexpr milliseconds kComplainAfter{2000};
-constexpr milliseconds kKnockAgain{2000};  // with a key that was refused
+constexpr milliseconds kKnockAgain{2000};                                 // with a key that was refused
 constexpr std::uint32_t kFirstHeartbeatMs = 1000, kFirstLeaseMs = 10000;  // until it has said what it wants
 
 // What the daemon must hear about one lease.
@@ -44,7 +44,7 @@ struct DaemonLink::State {
   std::string url;
   std::optional<keys::ClientKeys> keys;        // on tcp, as are
   std::optional<keys::Handshakes> handshakes;  // of the link's thread
-  int wake_fd = -1;  // eventfd: something waits in `outbox`
+  int wake_fd = -1;                            // eventfd: something waits in `outbox`
 
   mutable std::mutex mutex;
   std::condition_variable arrived;
@@ -128,9 +128,10 @@ class DaemonLink::Loop {
     if (now < next_knock_) return;
     next_knock_ = now + kKnockAgain;
     if (!complained_) {
-      spdlog::error("the daemon at {} does not know the key {}: its operator can put {} among the keys of workers; "
-                    "trying on",
-                    state_.url, state_.keys->files.own, keys::public_file_of(state_.keys->files.own).string());
+      spdlog::error(
+          "the daemon at {} does not know the key {}: its operator can put {} among the keys of workers; "
+          "trying on",
+          state_.url, state_.keys->files.own, keys::public_file_of(state_.keys->files.own).string());
     }
     complained_ = true;
     try {
@@ -177,9 +178,10 @@ class DaemonLink::Loop {
     if (complained_ || Clock::now() - last_heard_ < kComplainAfter) return;
     complained_ = true;
     if (state_.handshakes && state_.handshakes->latest() == keys::Handshake::kFailed) {
-      spdlog::warn("what answers at {} does not have the key {}; name the daemon's public key with --server-key. "
-                   "Trying on",
-                   state_.url, state_.keys->files.server);
+      spdlog::warn(
+          "what answers at {} does not have the key {}; name the daemon's public key with --server-key. "
+          "Trying on",
+          state_.url, state_.keys->files.server);
       return;
     }
     spdlog::warn("no daemon answers at {}; is dslad running there? Trying on", state_.url);

@@ -11,6 +11,7 @@ import zmq
 import zmq.asyncio
 
 from . import errors, operations, transport, wire
+from .keys import Door
 from .messages import Event
 from .steps import Ask, Item, Operation, Outcome, Pause, Settings, Stream, advance, like
 
@@ -52,9 +53,12 @@ class AsyncClient:
         *,
         client: str | None = None,
         max_frame_bytes: int = wire.MAX_FRAME_BYTES,
+        server_key: str | None = None,
+        key: str | None = None,
     ) -> None:
-        self.settings = Settings.of(url, timeout, client, max_frame_bytes)
+        self.settings = Settings.of(url, timeout, client, max_frame_bytes, server_key, key)
         self._socket: zmq.asyncio.Socket | None = None  # once it is used, as it belongs to a loop
+        self._door: Door | None = None  # of the socket
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[int, asyncio.Future[wire.Envelope]] = {}
         self._numbers = itertools.count(1)
@@ -68,7 +72,8 @@ class AsyncClient:
             self._reader.cancel()
             await asyncio.wait([self._reader])
         self._fail(errors.NoAnswer("the client was closed before the answer came"))
-        if self._socket:
+        if self._socket and self._door:
+            self._door.close()
             self._socket.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -150,7 +155,10 @@ class AsyncClient:
                     await sending
                     return (await answer).body_of(ask.reply)
             except TimeoutError:
-                raise transport.no_answer(self.settings.url, ask.timeout, not sending.cancelled()) from None
+                assert self._door
+                raise transport.no_answer(
+                    self.settings.url, ask.timeout, not sending.cancelled(), self._door
+                ) from None
             finally:
                 del self._pending[number]
 
@@ -159,7 +167,7 @@ class AsyncClient:
             raise RuntimeError("the client is closed")
         if not self._socket:
             self._socket = _socket(zmq.DEALER)
-            transport.connect(self._socket, self.settings.url)
+            self._door = transport.connect(self._socket, self.settings.url, self.settings.keys)
             self._reader = asyncio.create_task(self._read(self._socket), name="dslad replies")
         return self._socket
 
@@ -191,9 +199,11 @@ class AsyncEvents:
         self._timeout = timeout
         self._url = ""
         self._socket: zmq.asyncio.Socket | None = None
+        self._door: Door | None = None
 
     def close(self) -> None:
-        if self._socket:
+        if self._socket and self._door:
+            self._door.close()
             self._socket.close()
 
     async def __aenter__(self) -> AsyncEvents:
@@ -220,5 +230,5 @@ class AsyncEvents:
         if not self._socket:
             self._url = (await self._client.status()).events_url
             self._socket = _socket(zmq.SUB)
-            transport.subscribe(self._socket, self._url, self._topics)
+            self._door = transport.subscribe(self._socket, self._url, self._topics, self._client.settings.keys)
         return self._socket

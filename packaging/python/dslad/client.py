@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 import zmq
 
 from . import errors, operations, transport, wire
+from .keys import Keys
 from .messages import Event
 from .steps import Ask, Item, Operation, Outcome, Pause, Settings, Stream, advance, like
 
@@ -37,7 +38,8 @@ class Client:
     """A connection to the daemon at `url`: by default DSLAD_CONNECT, else ipc:///run/dslad/jobs.sock. An answer is
     waited for `timeout` seconds, then the call raises NoAnswer; the client stays of use and reconnects by itself.
     `client` names for whom jobs are submitted: by default DSLAD_CLIENT, else the login name. `max_frame_bytes` is to be
-    lowered where the daemon's `listen.max_frame_bytes` is.
+    lowered where the daemon's `listen.max_frame_bytes` is. On tcp, `server_key` is the file of the daemon's public key
+    (DSLAD_SERVER_KEY, ~/.config/dslad/server.pub) and `key` that of the own secret one (DSLAD_KEY, ~/.config/dslad/key).
 
     To be used by one thread at a time. The methods are described in operations.py."""
 
@@ -48,13 +50,16 @@ class Client:
         *,
         client: str | None = None,
         max_frame_bytes: int = wire.MAX_FRAME_BYTES,
+        server_key: str | None = None,
+        key: str | None = None,
     ) -> None:
-        self.settings = Settings.of(url, timeout, client, max_frame_bytes)
+        self.settings = Settings.of(url, timeout, client, max_frame_bytes, server_key, key)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._numbers = itertools.count(1)
-        transport.connect(self._socket, self.settings.url)
+        self._door = transport.connect(self._socket, self.settings.url, self.settings.keys)
 
     def close(self) -> None:
+        self._door.close()
         self._socket.close()
 
     def __enter__(self) -> Client:
@@ -93,7 +98,7 @@ class Client:
         """Events whose topics begin with one of these, by default all: an iterator that `close` ends; NoAnswer says
         that `timeout` seconds passed without an event. Lossy: what happens before the subscription has reached the
         daemon, or while nobody reads, may be missed; where `sequence` has a gap, ask for the state."""
-        return Events(self.status().events_url, topics, timeout)
+        return Events(self.status().events_url, topics, timeout, self.settings.keys)
 
     def _run(self, operation: Operation[T]) -> T:
         outcome: Outcome = None
@@ -130,28 +135,37 @@ class Client:
         frame = wire.request_frame(ask.kind, number, ask.body, self.settings.max_frame_bytes)
         end = time.monotonic() + ask.timeout
         if not self._await(zmq.POLLOUT, end):
-            raise transport.no_answer(self.settings.url, ask.timeout, sent=False)
+            raise transport.no_answer(self.settings.url, ask.timeout, False, self._door)
         self._socket.send(frame)
         while self._await(zmq.POLLIN, end):
             envelope = wire.Envelope.parse(self._socket.recv())
             if envelope.id == number or (envelope.id == 0 and envelope.kind == "error"):  # 0: it could not be read
                 return envelope.body_of(ask.reply)
-        raise transport.no_answer(self.settings.url, ask.timeout, sent=True)
+        raise transport.no_answer(self.settings.url, ask.timeout, True, self._door)
 
     def _await(self, what: int, end: float) -> bool:
-        return bool(self._socket.poll(max(0, round((end - time.monotonic()) * 1000)), what))
+        """Not longer than until the daemon refuses the key."""
+        poller = zmq.Poller()
+        poller.register(self._socket, what)
+        if self._door.monitor:
+            poller.register(self._door.monitor, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll(max(0, round((end - time.monotonic()) * 1000))))
+            if self._socket in ready or not ready or self._door.refused():
+                return self._socket in ready
 
 
 class Events:
     """An iterator of events; see Client.events."""
 
-    def __init__(self, url: str, topics: Iterable[str], timeout: float | None) -> None:
+    def __init__(self, url: str, topics: Iterable[str], timeout: float | None, keys: Keys | None) -> None:
         self._url = url
         self._timeout = timeout
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-        transport.subscribe(self._socket, url, topics)
+        self._door = transport.subscribe(self._socket, url, topics, keys)
 
     def close(self) -> None:
+        self._door.close()
         self._socket.close()
 
     def __enter__(self) -> Events:

@@ -167,6 +167,7 @@ class JobInfo:
     alone: bool = False
     place: int = 0
     finish_ms: int = 0
+    owner: str = ""
 
     @property
     def ended(self) -> bool:
@@ -310,6 +311,8 @@ class Status:
     policy: PolicyKind = "manual"
     drain_ms: int = 0
     waiting_tokens: int = 0
+    you: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,14 +261,21 @@ def job(settings: Settings, id: int) -> Operation[JobInfo]:
 
 
 def jobs(
-    settings: Settings, *, state: State | None = None, label: str = "", client: str = "", limit: int | None = None
+    settings: Settings,
+    *,
+    state: State | None = None,
+    label: str = "",
+    client: str = "",
+    owner: str = "",
+    limit: int | None = None,
 ) -> Stream[JobInfo]:
     """All jobs that match, newest first, at most `limit`; asked for page by page as they are used."""
     before = 0
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(PAGE, limit)
         page = yield from _LIST(
-            settings, {"state": state, "label": label, "client": client, "limit": size, "before_id": before}
+            settings,
+            {"state": state, "label": label, "client": client, "owner": owner, "limit": size, "before_id": before},
         )
         for info in page.jobs:
             yield Item(info)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from . import errors, wire
+from .keys import Keys
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -27,13 +28,21 @@ class Settings:
     timeout: float  # seconds for an answer
     client: str  # for whom jobs are submitted
     max_frame_bytes: int
+    keys: Keys | None  # on tcp
 
     @staticmethod
-    def of(url: str | None, timeout: float, client: str | None, max_frame_bytes: int) -> Settings:
+    def of(
+        url: str | None,
+        timeout: float,
+        client: str | None,
+        max_frame_bytes: int,
+        server_key: str | None,
+        key: str | None,
+    ) -> Settings:
         """With the environment's values and the defaults for what is None."""
         url = os.environ.get("DSLAD_CONNECT") or DEFAULT_URL if url is None else url
         client = os.environ.get("DSLAD_CLIENT") or _login_name() if client is None else client
-        return Settings(url, timeout, client, max_frame_bytes)
+        return Settings(url, timeout, client, max_frame_bytes, Keys.of(url, server_key, key))
 
 
 def _login_name() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import zmq
 
 from . import errors, wire
+from .keys import Door, Keys
 from .messages import Event
 
 log = logging.getLogger("dslad")
@@ -20,25 +21,25 @@ log = logging.getLogger("dslad")
 IN_FLIGHT = 2048  # requests on one connection; the daemon takes 4,096, those that were given up included
 
 
-def connect(sock: zmq.Socket[Any], url: str) -> None:
+def connect(sock: zmq.Socket[Any], url: str, keys: Keys | None) -> Door:
     """A DEALER to the jobs socket."""
     sock.setsockopt(zmq.IMMEDIATE, 1)
     sock.setsockopt(zmq.SNDHWM, 2 * IN_FLIGHT)
     sock.setsockopt(zmq.RCVHWM, 2 * IN_FLIGHT)
-    _connect(sock, url)
+    return _connect(sock, url, keys)
 
 
-def subscribe(sock: zmq.Socket[Any], url: str, topics: Iterable[str]) -> None:
+def subscribe(sock: zmq.Socket[Any], url: str, topics: Iterable[str], keys: Keys | None) -> Door:
     """A SUB to the events socket."""
     for topic in tuple(topics) or ("",):
         sock.setsockopt(zmq.SUBSCRIBE, topic.encode())
-    _connect(sock, url)
+    return _connect(sock, url, keys)
 
 
-def _connect(sock: zmq.Socket[Any], url: str) -> None:
+def _connect(sock: zmq.Socket[Any], url: str, keys: Keys | None) -> Door:
     sock.setsockopt(zmq.LINGER, 0)
     try:
-        sock.connect(url)
+        return Door(sock, url, keys)
     except zmq.ZMQError as error:
         sock.close()
         raise errors.InvalidArgument(
@@ -46,8 +47,11 @@ def _connect(sock: zmq.Socket[Any], url: str) -> None:
         ) from error
 
 
-def no_answer(url: str, timeout: float, sent: bool) -> errors.NoAnswer:
-    """Says why where the system knows."""
+def no_answer(url: str, timeout: float, sent: bool, door: Door) -> errors.NoAnswer:
+    """Says why where the system knows. A key that was refused is tried again with the next request."""
+    if why := door.why():
+        door.knock_again()
+        return errors.NoAnswer(why, sent=sent)
     if sent:
         return errors.NoAnswer(f"no answer came from {url} within {timeout:g} s; what was asked may have been done")
     why = _why(url)
