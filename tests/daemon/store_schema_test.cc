@@ -42,7 +42,7 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
   EXPECT_THAT(columns(db_, "job_status"),
               testing::IsSupersetOf({"id", "custom_id", "task", "state", "priority", "attempt",
                                      "max_attempts", "worker", "created_at", "started_at", "ended_at",
-                                     "error_code", "error_message"}));
+                                     "error_code", "error_message", "idempotency_key", "owner"}));
   EXPECT_THAT(
       columns(db_, "job_metrics"),
       testing::IsSupersetOf({"id", "queue_ms", "prefill_ms", "decode_ms", "prompt_tokens", "output_tokens",
@@ -151,6 +151,35 @@ TEST_F(StoreSchema, DatabaseOfVersion5KeepsItsRowsAndCountsTheirBytes) {
   must(make_shrinkable(db));
   EXPECT_EQ(test::query_text(db, "PRAGMA auto_vacuum"), "2");
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM job_status"), "3");
+}
+
+TEST_F(StoreSchema, JobsOfVersion6AreNobodysUntilTheyAreSubmittedAgain) {
+  Database db = old_database("version_6.sql");
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(db,
+                       "SELECT group_concat(id || state || coalesce(idempotency_key, '-') || owner) FROM "
+                       "(SELECT * FROM job_status ORDER BY id)"),
+      "1succeededkey-1,2queued-,3queuedkey-3");
+  EXPECT_EQ(test::query_text(db, "SELECT labels FROM job_status WHERE id = 1"), "nightly");
+  EXPECT_FALSE(read_info(db, 1, {"uid:5"}));
+  schema::JobRequest job = test::qa({"Who has the red box?"});
+  job.spec.document = "Ada has the red box.";
+  job.spec.options.max_tokens = 64;
+  job.idempotency_key = "key-1";
+  const auto submit = [&](const std::string& owner) {
+    return must(enqueue(db, schema::Submit{{job}}, {}, {1'750'000'005'000, owner})).reply;
+  };
+  const schema::Submitted first = submit("uid:5");
+  EXPECT_EQ(first.ids.at(0), 1);
+  EXPECT_TRUE(first.duplicates.at(0));
+  EXPECT_EQ(must(read_info(db, 1, {"uid:5"})).owner, "uid:5");
+  const schema::Submitted second = submit("uid:6");
+  EXPECT_FALSE(second.duplicates.at(0)) << "it is somebody's now";
+  EXPECT_EQ(submit("uid:6").ids, second.ids);
+  job.idempotency_key = "key-3";  // another content: nobody is told of the old one
+  EXPECT_FALSE(submit("uid:6").duplicates.at(0));
+  EXPECT_EQ(must(read_info(db, 3)).owner, "");
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
