@@ -1,5 +1,6 @@
 #include "daemon/daemon.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 #include "daemon/ingress/clients.h"
 #include "daemon/metrics/metrics.h"
 #include "daemon/net/connection_limit.h"
+#include "daemon/net/passed_sockets.h"
 #include "daemon/net/router.h"
 #include "daemon/net/zap.h"
 #include "daemon/service/feed.h"
@@ -168,6 +170,7 @@ Result<Opened> open_all(const Config& config) {
   Result<OpenedStore> store = open_store(*state_dir, config);
   if (!store && store.error().code == ErrorCode::kCorrupt) return with_remedy(store.error());
   if (!store) return store.error();
+  PassedSockets passed = PassedSockets::take();
   const int connections = limit_connections(static_cast<int>(config.max_connections), config.workers_url);
   if (connections < config.max_connections) {
     process::log_info(fmt::format("the limit of open files allows {} connections", connections));
@@ -180,15 +183,18 @@ Result<Opened> open_all(const Config& config) {
   const RouterLimits client_limits{static_cast<std::size_t>(config.max_frame_bytes), kClientFramesIn,
                                    kClientFramesOut};
   Result<std::unique_ptr<Router>> jobs = Router::bind(
-      *context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); }, to_clients);
+      *context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); }, to_clients,
+      passed.claim(config.jobs_url));
   if (!jobs) return jobs.error();
   // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
   Result<std::unique_ptr<Router>> workers =
       Router::bind(*context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames},
-                   nullptr, to_workers);
+                   nullptr, to_workers, passed.claim(config.workers_url));
   if (!workers) return workers.error();
-  Result<std::unique_ptr<Publisher>> events = Publisher::bind(*context, config.events_url, to_clients);
+  Result<std::unique_ptr<Publisher>> events =
+      Publisher::bind(*context, config.events_url, to_clients, passed.claim(config.events_url));
   if (!events) return events.error();
+  if (Status status = passed.all_claimed(); !status) return status.error();
   std::unique_ptr<Metrics> metrics;
   if (config.metrics_address != "off") {
     Result<std::unique_ptr<Metrics>> opened = Metrics::open(config.metrics_address);
@@ -224,8 +230,8 @@ struct Daemon::Parts {
         backups(clock, state_dir.database(), state_dir.copy(), copying),
         checks(clock, checking),
         clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
-                 [this](const Identity& who) { return access->client(who); }, config.events_url,
-                  &backups, &checks},
+                 [this](const Identity& who) { return access->client(who); }, config.events_url, &backups,
+                 &checks},
                 queue_limits(config)),
         retention(retention_rules(config), clock, writer) {
     feed.add(*events);
@@ -378,13 +384,13 @@ void Daemon::let_in() {
 
 void Daemon::receive() {
   Parts& parts = *parts_;
-  using Clock = std::chrono::steady_clock;
-  for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until;) {
+  using Steady = std::chrono::steady_clock;
+  for (const auto until = Steady::now() + kReceiveFor; Steady::now() < until;) {
     std::optional<Received> received = parts.workers->receive();
     if (!received) break;
     parts.worker_port.on_frame(received->peer, std::move(received->frame), received->from);
   }
-  for (const auto until = Clock::now() + kReceiveFor; Clock::now() < until && !parts.writer.is_full();) {
+  for (const auto until = Steady::now() + kReceiveFor; Steady::now() < until && !parts.writer.is_full();) {
     std::optional<Received> received = parts.jobs->receive();
     if (!received) break;
     parts.clients.on_frame(received->peer, std::move(received->frame), received->from);

@@ -57,11 +57,12 @@ Error bind_error(const std::string& url, const zmq::error_t& error) {
 
 }  // namespace
 
-Status bind_socket(zmq::socket_t& socket, const std::string& url) {
-  if (url.starts_with(process::kIpcScheme)) {
+Status bind_socket(zmq::socket_t& socket, const std::string& url, int listener) {
+  if (url.starts_with(process::kIpcScheme) && listener < 0) {
     if (Status status = prepare_ipc(url); !status) return status;
   }
   try {
+    if (listener >= 0) socket.set(zmq::sockopt::use_fd, listener);
     socket.bind(url);
   } catch (const zmq::error_t& error) {
     return bind_error(url, error);

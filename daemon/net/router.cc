@@ -144,7 +144,7 @@ Router::~Router() {
 
 Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std::string& url,
                                              const RouterLimits& limits, std::function<void()> on_sent,
-                                             const ServerCurve& curve) {
+                                             const ServerCurve& curve, int listener) {
   try {
     auto socket = std::make_unique<zmq::socket_t>(context, zmq::socket_type::router);
     socket->set(zmq::sockopt::router_mandatory, true);
@@ -158,7 +158,7 @@ Result<std::unique_ptr<Router>> Router::bind(zmq::context_t& context, const std:
     socket->set(zmq::sockopt::heartbeat_timeout, kPongMs);
     auto monitor = watch(context, *socket);
     if (Status status = secure(*socket, url, curve); !status) return status.error();
-    if (Status status = bind_socket(*socket, url); !status) return status.error();
+    if (Status status = bind_socket(*socket, url, listener); !status) return status.error();
     return std::unique_ptr<Router>(
         new Router(std::move(socket), std::move(monitor), std::move(on_sent), needs_keys(url)));
   } catch (const zmq::error_t& error) {

@@ -44,10 +44,11 @@ struct RouterLimits {
 class Router final : public Outbox {
  public:
   // `on_sent`: frames that took memory have left. Errors: kInvalidArgument for a malformed URL, kRefused
-  // where it is in use, or a key is needed and `curve` has none; kUnavailable for the rest.
+  // where it is in use, or a key is needed and `curve` has none; kUnavailable for the rest. `listener`: as
+  // bind_socket's.
   static Result<std::unique_ptr<Router>> bind(zmq::context_t& context, const std::string& url,
                                               const RouterLimits& limits, std::function<void()> on_sent,
-                                              const ServerCurve& curve = {});
+                                              const ServerCurve& curve = {}, int listener = -1);
   ~Router() override;
 
   std::optional<Received> receive();

@@ -20,7 +20,7 @@ class Publisher final : public EventSink {
  public:
   // Errors as Router::bind.
   static Result<std::unique_ptr<Publisher>> bind(zmq::context_t& context, const std::string& url,
-                                                 const ServerCurve& curve = {});
+                                                 const ServerCurve& curve = {}, int listener = -1);
   ~Publisher() override;
 
   void on_event(const schema::Event& event) override;

@@ -50,7 +50,7 @@ def until(predicate, what, patience=PATIENCE):
 class Process:
     """A child that dies with this process, and whose output is kept."""
 
-    def __init__(self, name, command, log, env=None):
+    def __init__(self, name, command, log, env=None, pass_fds=()):
         self.name = name
         self.log = log
         self.expected_exit = {0}
@@ -61,6 +61,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(env or {})},
+                pass_fds=pass_fds,
                 preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
             )
 
@@ -135,8 +136,8 @@ class SystemTest(unittest.TestCase):
             print(f"---- {self.id()}: {log.name}, last {min(len(lines), 100)} of {len(lines)} lines", file=sys.stderr)
             print("\n".join(lines[-100:]), file=sys.stderr)
 
-    def start(self, name, *command, env=None):
-        process = Process(name, command, self.folder / f"{name}-{len(self.processes)}.log", env)
+    def start(self, name, *command, env=None, pass_fds=()):
+        process = Process(name, command, self.folder / f"{name}-{len(self.processes)}.log", env, pass_fds)
         self.processes.append(process)
         return process
 

@@ -1,12 +1,14 @@
 """Both programs as a service manager sees them: sd_notify over a real NOTIFY_SOCKET, the watchdog, draining."""
 
+import os
 import signal
 import socket
+import sys
 import unittest
 
 import wire
 from fake_worker import FakeWorker
-from harness import SystemTest, leases_of, until
+from harness import BIN, SystemTest, leases_of, until
 
 
 class Manager:
@@ -82,6 +84,64 @@ class Service(SystemTest):
         daemon.wait()
         manager.await_line("STOPPING=1")
         self.assertEqual(0, manager.count("WATCHDOG=1"))
+
+
+class SocketActivation(SystemTest):
+    def passed(self, *urls):
+        """Listening sockets as a socket unit makes them, and how a program is started that gets them."""
+        sockets = []
+        for url in urls:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(url.removeprefix("ipc://"))
+            listener.listen(64)
+            os.chmod(url.removeprefix("ipc://"), 0o640)
+            self.addCleanup(listener.close)
+            sockets.append(listener)
+        return sockets
+
+    def start_with(self, sockets, **options):
+        # As systemd does it: descriptors from 3 on, and the variables that tell of them.
+        script = ("import os, sys\nfor to, fd in enumerate(map(int, sys.argv[1].split(',')), 100): os.dup2(fd, to)\n"
+                  f"for i in range({len(sockets)}): os.dup2(100 + i, 3 + i, True)\n"
+                  "os.environ['LISTEN_PID'] = str(os.getpid())\nos.execv(sys.argv[2], sys.argv[2:])\n")
+        for each in sockets:
+            os.set_inheritable(each.fileno(), True)
+        command = [sys.executable, "-c", script, ",".join(str(each.fileno()) for each in sockets), BIN / "dslad",
+                   "--state-dir", self.state_dir, "--jobs", self.jobs_url, "--workers", self.workers_url,
+                   "--events", self.events_url]
+        return self.start("dslad", *command, env={"LISTEN_FDS": str(len(sockets))}, pass_fds=[s.fileno() for s in sockets])
+
+    def test_serves_on_the_sockets_that_it_is_passed_and_leaves_them_behind(self):
+        paths = [url.removeprefix("ipc://") for url in (self.jobs_url, self.workers_url, self.events_url)]
+        sockets = self.passed(self.jobs_url, self.workers_url, self.events_url)
+        before = [os.stat(path) for path in paths]
+        for _ in range(2):
+            daemon = self.start_with(sockets)
+            self.await_daemon(daemon)
+            worker = self.start_worker()
+            with self.peer() as client:
+                [job] = client.submit(wire.generate())
+                self.assertEqual("succeeded", client.wait(job)[0]["state"])
+            worker.signal(signal.SIGTERM)
+            self.assertEqual(0, worker.wait())
+            daemon.signal(signal.SIGTERM)
+            self.assertEqual(0, daemon.wait())
+            after = [os.stat(path) for path in paths]
+            self.assertEqual([(s.st_ino, s.st_mode) for s in before], [(s.st_ino, s.st_mode) for s in after])
+
+    def test_a_client_that_comes_before_it_has_started_is_served(self):
+        sockets = self.passed(self.jobs_url)
+        with self.peer() as early:
+            early.send("ping")
+            self.await_daemon(self.start_with(sockets))
+            self.assertNotEqual("error", early.receive().kind)
+
+    def test_a_passed_socket_that_no_setting_names_is_an_error(self):
+        other = f"ipc://{self.folder}/other.sock"
+        daemon = self.start_with(self.passed(self.jobs_url, other))
+        self.assertEqual(4, daemon.wait())
+        daemon.expected_exit.add(4)
+        self.assertIn("other.sock, and no setting names it", daemon.text())
 
 
 class Draining(SystemTest):

@@ -1,0 +1,298 @@
+"""What an administrator and the users of an installed dslad see. Runs as root in a Debian that is booted for it and thrown away
+(boot.sh), with the packages in /shared. The steps are one story: each begins where the one before it ended."""
+
+import contextlib
+import grp
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import traceback
+
+SHARED = pathlib.Path("/shared")
+DATABASE = pathlib.Path("/var/lib/dslad/dslad.db")
+LOGBOOK = pathlib.Path("/usr/share/doc/dslad-model-demo/examples/logbook-1.txt")
+UNITS = ["dslad.service", "dslad.socket", "dslad-events.socket", "dslad-workers.socket", "dslad-worker@cpu.service"]
+PATIENCE_S = 120
+# systemd-analyze's exposure, at most: what the units were made for.
+EXPOSURE = {"dslad.service": 0.5, "dslad-worker@cpu.service": 1.0}
+
+steps = []
+
+
+def step(function):
+    steps.append(function)
+    return function
+
+
+def run(*command, user=None, check=True, text=None, env=None):
+    command = [str(part) for part in command]
+    if user:
+        command = ["runuser", "-u", user, "--"] + command
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, **(env or {})})
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def until(predicate, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+        time.sleep(0.1)
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def property_of(unit, name):
+    return run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
+
+def active(unit):
+    return property_of(unit, "ActiveState") == "active"
+
+
+def pid_of(unit):
+    return int(property_of(unit, "MainPID"))
+
+
+def rows(query, *values):
+    with contextlib.closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True, timeout=30)) as database:
+        return database.execute(query, values).fetchall()
+
+
+def states():
+    return dict(rows("SELECT id, state FROM jobs"))
+
+
+def submit(*options, user="member", document="/home/member/report.txt"):
+    done = run("dslactl", "--json", "submit", "summarize", document, *options, user=user)
+    return json.loads(done.stdout.splitlines()[0])["id"]
+
+
+def succeeded(*ids):
+    return until(lambda: all(states().get(i) == "succeeded" for i in ids), f"jobs {ids} succeed: {states()}")
+
+
+@contextlib.contextmanager
+def drop_in(unit, text):
+    folder = pathlib.Path("/etc/systemd/system") / f"{unit}.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test.conf").write_text(text)
+    run("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        run("systemctl", "daemon-reload")
+
+
+def packages(*names):
+    found = [path for name in names for path in sorted(SHARED.glob(f"{name}_*.deb"))]
+    expect(len(found) == len(names), f"one package each of {names} in /shared, not {found}")
+    return found
+
+
+@step
+def the_packages_install_without_a_question():
+    run("dpkg", "-i", *packages("dslad", "dslad-worker", "dslad-model-demo", "python3-dslad", "dslad-doc"),
+        env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+@step
+def the_units_are_active_and_enabled():
+    for unit in UNITS:
+        until(lambda: active(unit), f"{unit} is active: {run('systemctl', 'status', unit, check=False).stdout}")
+        state = run("systemctl", "is-enabled", unit).stdout.strip()
+        expect(state == "enabled", f"{unit} is {state}")
+
+
+@step
+def a_member_of_the_group_gets_a_summary():
+    run("useradd", "--create-home", "--groups", "dslad", "member")
+    shutil.copy(LOGBOOK, "/home/member/report.txt")
+    done = run("dslactl", "submit", "summarize", "/home/member/report.txt", "--wait", user="member")
+    expect(len(done.stdout.split()) > 3, f"a summary: {done.stdout!r}")
+    print("   ", done.stdout.strip().splitlines()[-1])
+    expect(rows("SELECT state FROM job_status") == [("succeeded",)], "its row says that it succeeded")
+
+
+@step
+def who_is_not_in_the_group_is_refused():
+    run("useradd", "--create-home", "outsider")
+    shutil.copy(LOGBOOK, "/home/outsider/report.txt")
+    done = run("dslactl", "submit", "summarize", "/home/outsider/report.txt", user="outsider", check=False)
+    expect(done.returncode == 3 and "dslad" in done.stderr, f"refused: {done.returncode} {done.stderr}")
+    print("   ", done.stderr.strip())
+
+
+@step
+def submitters_read_neither_the_database_nor_the_workers_socket():
+    for path in (DATABASE, "/run/dslad/workers.sock"):
+        expect(run("test", "-r", path, user="member", check=False).returncode != 0, f"member cannot read {path}")
+    run("useradd", "--groups", "dslad-admin", "keeper")
+    answer = run("sqlite3", "-readonly", DATABASE, "SELECT state FROM job_status", user="keeper").stdout
+    expect(answer == "succeeded\n", f"a member of dslad-admin reads the database: {answer!r}")
+    expect(run("test", "-w", DATABASE, user="keeper", check=False).returncode != 0, "and does not write it")
+
+
+@step
+def the_journal_knows_the_job():
+    entries = [json.loads(line) for line in run("journalctl", "-o", "json", "DSLAD_JOB_ID=1").stdout.splitlines()]
+    expect(entries and all(entry["_SYSTEMD_UNIT"].startswith("dslad") for entry in entries), f"entries: {entries}")
+
+
+@step
+def what_is_killed_comes_back_and_loses_nothing():
+    ids = [submit() for _ in range(6)]
+    for unit in ("dslad.service", "dslad-worker@cpu.service"):
+        before = pid_of(unit)
+        os.kill(before, 9)
+        until(lambda: active(unit) and pid_of(unit) not in (0, before), f"{unit} is started anew")
+    succeeded(*ids)
+
+
+@step
+def a_hung_loop_ends_in_the_watchdog():
+    with drop_in("dslad.service", "[Service]\nWatchdogSec=2s\n"):
+        run("systemctl", "restart", "dslad.service")
+        before = pid_of("dslad.service")
+        os.kill(before, 19)  # SIGSTOP: nothing of it runs
+        until(lambda: pid_of("dslad.service") not in (0, before) and active("dslad.service"), "it is started anew")
+        log = run("journalctl", "-u", "dslad.service", "-n", "50").stdout
+        expect("Watchdog timeout" in log, f"the journal says why: {log}")
+    run("systemctl", "restart", "dslad.service")
+    succeeded(submit())
+
+
+@step
+def a_hung_database_thread_ends_in_the_watchdog():
+    library = "/usr/lib/dslad-hang.so"
+    run("gcc", "-shared", "-fPIC", "-o", library, SHARED / "hang.c")
+    hang = pathlib.Path("/run/dslad-hang")
+    with drop_in("dslad.service", f"[Service]\nWatchdogSec=3s\nEnvironment=LD_PRELOAD={library}\n"):
+        run("systemctl", "restart", "dslad.service")
+        before = pid_of("dslad.service")
+        hang.touch()
+        child = subprocess.Popen(["runuser", "-u", "member", "--", "dslactl", "submit", "summarize", "/home/member/report.txt"],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: pid_of("dslad.service") != before, "the watchdog ends it")
+        hang.unlink()
+        child.wait()
+        until(lambda: active("dslad.service"), "it is started anew")
+    run("systemctl", "restart", "dslad.service")
+    succeeded(submit())
+
+
+@step
+def a_client_starts_the_daemon_by_its_socket():
+    run("systemctl", "stop", "dslad.service")
+    expect(not active("dslad.service") and active("dslad.socket"), "the service is stopped and the socket is there")
+    done = run("dslactl", "submit", "summarize", "/home/member/report.txt", "--wait", user="member")
+    expect(done.stdout and active("dslad.service"), "the job started it")
+
+
+@step
+def a_reload_takes_what_can_change_and_refuses_the_rest():
+    configuration = pathlib.Path("/etc/dslad/dslad.toml")
+    original = configuration.read_text()
+    before = pid_of("dslad.service")
+    configuration.write_text("[queue]\nmax_queued_bytes = 10\n[log]\nlevel = \"debug\"\n")
+    run("systemctl", "reload", "dslad.service")
+    done = until(lambda: (lambda d: d if d.returncode == 4 else None)(
+        run("dslactl", "submit", "summarize", "/home/member/report.txt", user="member", check=False)), "submits are refused")
+    print("   ", done.stderr.strip())
+    configuration.write_text("[queue]\nmax_queud = 10\n")
+    done = run("systemctl", "reload", "dslad.service", check=False)
+    expect(done.returncode != 0, "a wrong configuration is no reload")
+    log = run("journalctl", "-u", "dslad.service", "-n", "20", "-o", "cat").stdout
+    expect("dslad.toml:2" in log, f"the journal names the line: {log}")
+    configuration.write_text(original)
+    run("systemctl", "reload", "dslad.service")
+    until(lambda: run("dslactl", "submit", "summarize", "/home/member/report.txt", user="member", check=False).returncode == 0,
+          "submits are taken again")
+    expect(pid_of("dslad.service") == before, "it is the same process")
+
+
+@step
+def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
+    until(lambda: set(states().values()) <= {"succeeded"}, f"nothing else waits: {states()}")
+    ids = [submit() for _ in range(40)]
+    worker = pid_of("dslad-worker@cpu.service")
+    upgraded = []
+    for path in packages("dslad", "dslad-worker"):
+        folder = pathlib.Path("/tmp") / path.stem
+        run("dpkg-deb", "--raw-extract", path, folder)
+        control = folder / "DEBIAN/control"
+        text = control.read_text()
+        version = next(line for line in text.splitlines() if line.startswith("Version: "))
+        control.write_text(text.replace(version, version + "+next"))
+        run("dpkg-deb", "--root-owner-group", "--build", folder, f"{folder}-next.deb")
+        upgraded.append(f"{folder}-next.deb")
+    run("dpkg", "-i", *upgraded)
+    ids += [submit() for _ in range(5)]
+    succeeded(*ids)
+    until(lambda: pid_of("dslad-worker@cpu.service") not in (0, worker), "the worker is started anew")
+    attempts = set(rows(f"SELECT max(attempts) FROM jobs WHERE id IN ({','.join(map(str, ids))})"))
+    expect(attempts == {(1,)}, f"each job ran once: {attempts}")
+
+
+@step
+def the_units_are_sandboxed():
+    for unit, most in EXPOSURE.items():
+        last = run("systemd-analyze", "security", "--no-pager", unit).stdout.strip().splitlines()[-1]
+        print("   ", unit, last)
+        exposure = float(last.split(":")[1].split()[0])
+        expect(exposure <= most, f"{unit}: {exposure}, at most {most}")
+
+
+@step
+def stopping_the_target_stops_everything():
+    run("systemctl", "stop", "dslad.target")
+    for unit in UNITS:
+        expect(not active(unit), f"{unit} is stopped")
+    run("systemctl", "start", "dslad.target")
+    until(lambda: active("dslad.service") and active("dslad-worker@cpu.service"), "and starting it starts them")
+
+
+@step
+def a_purge_leaves_nothing():
+    run("dpkg", "--purge", "dslad-doc", "python3-dslad", "dslad-worker", "dslad-model-demo", "dslad")
+    left = [path for top in ("/etc", "/usr", "/var/lib", "/run", "/lib") for path in pathlib.Path(top).rglob("*dslad*")]
+    left = [path for path in left if path.name != "dslad-hang.so" and "journal" not in path.parts]
+    expect(not left, f"left: {left}")
+    users = [user.pw_name for user in pwd.getpwall() if user.pw_name.startswith("dslad")]
+    groups = [group.gr_name for group in grp.getgrall() if group.gr_name.startswith("dslad")]
+    expect(not users and not groups, f"left: users {users}, groups {groups}")
+    expect(not run("systemctl", "list-units", "--all", "--no-legend", "dslad*").stdout.strip(), "no unit is known")
+
+
+def main():
+    for number, function in enumerate(steps, 1):
+        name = function.__name__.replace("_", " ")
+        started = time.monotonic()
+        try:
+            function()
+        except Exception:  # whatever it was, the log of the units tells more
+            print(f"not ok {number} - {name}", flush=True)
+            traceback.print_exc(file=sys.stdout)
+            print(run("journalctl", "-b", "-u", "dslad*", "-n", "60", "--no-pager", check=False).stdout)
+            return 1
+        print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
+    print(f"{len(steps)} of {len(steps)} steps passed")
+    return 0
+
+
+sys.exit(main())
