@@ -38,7 +38,10 @@ Status Access::resolve_users() {
   if (!read) return read.error();
   Result<UserList> submit = UserList::resolve("access.submit", settings_.submit);
   if (!submit) return submit.error();
-  Result<UserList> workers = UserList::resolve("access.workers", settings_.workers);
+  // The default names the user that the package makes; without the package there may be none.
+  const bool absent =
+      settings_.workers == AccessSettings().workers && !UserList::knows_user(settings_.workers);
+  Result<UserList> workers = UserList::resolve("access.workers", absent ? "none" : settings_.workers);
   if (!workers) return workers.error();
   admin_ = std::move(admin).value();
   read_ = std::move(read).value();

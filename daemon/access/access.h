@@ -17,7 +17,7 @@ namespace dslad::daemon {
 
 struct AccessSettings {
   std::string jobs_url, workers_url, events_url;
-  std::string admin = "none", read = "none", submit = "all", workers = "none";  // lists of users
+  std::string admin = "none", read = "none", submit = "all", workers = "dslad-worker";  // lists of users
   std::string secret_file;
   std::string keys_folder;
 };

@@ -45,6 +45,10 @@ Result<UserList> UserList::resolve(std::string_view key, const std::string& text
   }
 }
 
+bool UserList::knows_user(const std::string& name) {
+  return ::getpwnam(name.c_str()) != nullptr;  // NOLINT(concurrency-mt-unsafe)
+}
+
 // At start and reload alone, when nothing else of the process asks for users.
 Status UserList::add_user(std::string_view key, const std::string& name) {
   if (const std::optional<std::uint32_t> number = number_of(name)) {

@@ -18,6 +18,8 @@ class UserList {
   // `key` is the setting, for errors. Errors: kInvalidArgument for a name that this machine does not know.
   static Result<UserList> resolve(std::string_view key, const std::string& text);
 
+  static bool knows_user(const std::string& name);
+
   [[nodiscard]] bool holds(const LocalUser& user) const {
     return all_ || users_.contains(user.uid) || groups_.contains(user.gid);
   }
