@@ -81,9 +81,7 @@ struct Connection::Socket {
       case keys::Handshake::kDone:
         return unreachable(url, "no answer came in time");
       default:
-        return unreachable(
-            url, fmt::format("no answer came in time; or it is no daemon that knows keys, such as {}",
-                             keys->files.own));
+        return unreachable(url, fmt::format("nobody has answered to the key {} in time", keys->files.own));
     }
   }
 

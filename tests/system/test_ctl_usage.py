@@ -121,9 +121,12 @@ class CtlUsage(CtlTest):
         self.refused(UNREACHABLE, "status", says=["Connection refused", "is dslad running?"])
 
     def test_a_remote_daemon_that_stays_silent_is_given_up_after_the_rpc_timeout(self):
+        for key in ("server", "mine"):
+            self.ctl_ok("keygen", self.folder / key)
+        keys = ("--server-key", self.folder / "server.pub", "--key", self.folder / "mine")
         for verb in (("status",), ("plan", "show"), ("plan", "set", "1")):
-            self.refused(UNREACHABLE, *verb, "--rpc-timeout", "0.3", url="tcp://127.0.0.1:9",
-                         says=["tcp://127.0.0.1:9", "is dslad running?"])
+            self.refused(UNREACHABLE, *verb, *keys, "--rpc-timeout", "0.3", url="tcp://127.0.0.1:9",
+                         says=["tcp://127.0.0.1:9", str(self.folder / "mine"), "is dslad running?"])
 
     def test_the_option_outranks_the_variable_and_bad_urls_are_named(self):
         self.refused(UNREACHABLE, "status", "--connect", f"ipc://{self.folder}/other.sock", says=["other.sock"])

@@ -6,6 +6,7 @@ import wire
 import zmq
 from harness import until
 from keys_case import KeysTest
+from python_client_case import Asynchronous, Plain, dslad
 from wire import generate
 
 USAGE, UNREACHABLE, REFUSED = 2, 3, 4  # exit statuses of dslactl
@@ -163,6 +164,56 @@ class Clients(KeysTest):
         known, stranger = watching(self.keys("rita")), watching(None)
         until(lambda: self.connected("sue").submit(generate()) and known.poll(100), "an event comes")
         self.assertFalse(stranger.poll(0))
+
+
+class PythonClient(KeysTest):
+    """Both kinds of client, with plain calls here."""
+
+    def client(self, kind, name, server="server", **options):
+        client = kind(self.jobs_url, server_key=str(self.folder / f"{server}.pub"), key=str(self.folder / name), **options)
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_key_opens_the_door_and_a_wrong_one_is_named(self):
+        self.start_everything()
+        stranger = self.make_key("stranger")
+        for kind in (Plain, Asynchronous):
+            with self.subTest(kind=kind.__name__):
+                client = self.client(kind, "sue")
+                job = client.submit(dslad.Job.generate("x")).id
+                self.assertEqual(("key:sue", "submit"), (client.status().you, client.status().role))
+                self.assertEqual("key:sue", client.job(job).owner)
+                self.assertIn(job, [info.id for info in client.jobs(owner="key:sue")])
+                unknown = self.client(kind, "stranger", timeout=1.0)
+                with self.assertRaisesRegex(dslad.NoAnswer, f"does not know the key {stranger}"):
+                    unknown.ping()
+                with self.assertRaisesRegex(dslad.NoAnswer, "does not have the key .*stranger.pub"):
+                    self.client(kind, "sue", server="stranger", timeout=1.0).ping()
+                with self.assertRaisesRegex(dslad.InvalidArgument, "dslactl keygen"):
+                    self.client(kind, "none")
+                self.authorise("stranger", "read")  # a client is of further use, and tries again
+                until(lambda: self.answers(unknown), "the key is served")
+                (self.authorised / "read/stranger.pub").unlink()
+                until(lambda: not self.answers(unknown), "it is not served any more")
+
+    def answers(self, client):
+        try:
+            return client.ping()
+        except dslad.DsladError:
+            return None
+
+    def test_events_come_over_tcp(self):
+        self.start_everything()
+        for kind in (Plain, Asynchronous):
+            client = self.client(kind, "sue")
+            with client.events("job.state", timeout=0.2) as events:
+                until(lambda: client.submit(dslad.Job.generate("x")) and self.event(events), "an event comes")
+
+    def event(self, events):
+        try:
+            return next(events)
+        except dslad.NoAnswer:
+            return None
 
 
 class Workers(KeysTest):
