@@ -10,37 +10,25 @@ struct Row {
   Rights submit, read, admin;
 };
 
-using enum Rights;
-
 // In the order of the table in docs/security.md; a test holds the two together.
-constexpr std::array kTable = {
-    Row{"submit", kOwn, kNone, kAll},
-    Row{"list", kOwn, kAll, kAll},
-    Row{"count", kOwn, kAll, kAll},
-    Row{"job", kOwn, kAll, kAll},
-    Row{"result", kOwn, kAll, kAll},
-    Row{"wait", kOwn, kAll, kAll},
-    Row{"policy_explain", kOwn, kAll, kAll},
-    Row{"cancel", kOwn, kNone, kAll},
-    Row{"requeue", kOwn, kNone, kAll},
-    Row{"purge", kOwn, kNone, kAll},
-    Row{"status", kAll, kAll, kAll},
-    Row{"stats", kAll, kAll, kAll},
-    Row{"ping", kAll, kAll, kAll},
-    Row{"layers", kAll, kAll, kAll},
-    Row{"plan_show", kAll, kAll, kAll},
-    Row{"policy_show", kAll, kAll, kAll},
-    Row{"policy_history", kAll, kAll, kAll},
-    Row{"queue_set", kNone, kNone, kAll},
-    Row{"plan_set", kNone, kNone, kAll},
-    Row{"policy_set", kNone, kNone, kAll},
-    Row{"backup_begin", kNone, kNone, kAll},
-    Row{"backup_show", kNone, kNone, kAll},
-    Row{"backup_read", kNone, kNone, kAll},
-    Row{"backup_end", kNone, kNone, kAll},
-    Row{"integrity_begin", kNone, kNone, kAll},
-    Row{"integrity_show", kNone, kNone, kAll},
-};
+constexpr std::array kRights = [] {
+  constexpr Rights no = Rights::kNone, own = Rights::kOwn, all = Rights::kAll;
+  return std::array{
+      Row{"submit", own, no, all},          Row{"list", own, all, all},
+      Row{"count", own, all, all},          Row{"job", own, all, all},
+      Row{"result", own, all, all},         Row{"wait", own, all, all},
+      Row{"policy_explain", own, all, all}, Row{"cancel", own, no, all},
+      Row{"requeue", own, no, all},         Row{"purge", own, no, all},
+      Row{"status", all, all, all},         Row{"stats", all, all, all},
+      Row{"ping", all, all, all},           Row{"layers", all, all, all},
+      Row{"plan_show", all, all, all},      Row{"policy_show", all, all, all},
+      Row{"policy_history", all, all, all}, Row{"queue_set", no, no, all},
+      Row{"plan_set", no, no, all},         Row{"policy_set", no, no, all},
+      Row{"backup_begin", no, no, all},     Row{"backup_show", no, no, all},
+      Row{"backup_read", no, no, all},      Row{"backup_end", no, no, all},
+      Row{"integrity_begin", no, no, all},  Row{"integrity_show", no, no, all},
+  };
+}();
 
 }  // namespace
 
@@ -58,13 +46,13 @@ std::string_view to_string(Role role) {
 }
 
 Rights rights_of(Role role, std::string_view request) {
-  for (const Row& row : kTable) {
+  for (const Row& row : kRights) {
     if (row.request != request) continue;
     if (role == Role::kSubmit) return row.submit;
     if (role == Role::kRead) return row.read;
-    return role == Role::kAdmin ? row.admin : kNone;
+    return role == Role::kAdmin ? row.admin : Rights::kNone;
   }
-  return kNone;
+  return Rights::kNone;
 }
 
 }  // namespace dslad::daemon
