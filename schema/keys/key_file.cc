@@ -173,13 +173,13 @@ Status write_key_pair(const fs::path& file, const KeyPair& pair) {
     return Error{
         ErrorCode::kRefused,
         fmt::format("{} is there already and is not overwritten; choose another name", open.string())};
-  const Status secret = write_new(
+  Status secret = write_new(
       file, 0600,
       fmt::format("# A secret key of dslad: whoever reads it can pass for its owner.\n{} {}\npublic  "
                   "{}\nsecret  {}\n",
                   kSecretForm, kVersion, pair.public_key, pair.secret_key));
   if (!secret) return secret;
-  const Status written =
+  Status written =
       write_new(open, 0644,
                 fmt::format("# The public key of {}: no secret.\n{} {}\npublic  {}\n",
                             file.filename().string(), kPublicForm, kVersion, pair.public_key));
