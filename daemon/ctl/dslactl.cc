@@ -25,9 +25,8 @@ Examples:
   dslactl policy explain 1
   dslactl plan set 4
 
-Exit status: 0 ok, 1 a job failed or has not ended in time (integrity: something is wrong), 2 wrong usage or
-input, 3 no daemon answers,
-4 the daemon refused, 130 Ctrl-C while waiting (the jobs go on).
+Exit status: 0 ok, 1 a job failed or has not ended in time, or integrity has found something, 2 wrong usage or
+input, 3 no daemon answers, 4 the daemon refused, 130 Ctrl-C while waiting (the jobs go on).
 )";
 
 int exit_status(ErrorCode code) {

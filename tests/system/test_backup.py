@@ -18,7 +18,7 @@ from wire import generate
 
 
 class Backup(QueueTest):
-    daemon_options = leases_of(1000)
+    daemon_options = (*leases_of(5000), "--set", "queue.retry_ms=0")
 
     def setUp(self):
         super().setUp()
