@@ -5,11 +5,13 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
+import time
 import unittest
 
 import wire
 from fake_worker import FakeWorker
-from harness import SANITIZED, SystemTest, until
+from harness import SANITIZED, SOURCE, SystemTest, until
 from wire import generate
 
 PAGE = 4096
@@ -152,6 +154,34 @@ class Damage(SystemTest):
                 client.request("purge")  # last: it may take the damage along
         self.assertIn("the database is damaged", daemon.text())
         self.assertIsNone(daemon.finish())
+
+
+class MigrationKilled(SystemTest):
+    def test_a_daemon_killed_while_it_brings_a_database_forward_leaves_a_version_that_is_whole(self):
+        self.state_dir.mkdir()
+        database = self.state_dir / "dslad.db"
+        jobs = 2_000 if SANITIZED else 20_000
+        with contextlib.closing(sqlite3.connect(database)) as db:
+            db.executescript((SOURCE / "tests/golden/databases/version_1.sql").read_text())
+            db.executescript(f"""
+                WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < {jobs + 99})
+                INSERT INTO jobs (id, task, priority, max_attempts, created_ms) SELECT i, 'generate', 0, 3, 1 FROM n;
+                INSERT INTO job_inputs SELECT id, 8, 0.0, 1.0, 0, '', 'a prompt' FROM jobs WHERE id >= 100;""")
+        newest = max(int(file.name[:4]) for file in (SOURCE / "schema/migrations").glob("*.sql"))
+        for delay in (0.05, 0.1, 0.15, 0.2, 0.3):
+            daemon = self.start_daemon(ready=False)
+            time.sleep(delay)
+            daemon.kill()
+            with contextlib.closing(sqlite3.connect(database)) as db:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                self.assertIn(version, range(1, newest + 1))
+                self.assertEqual([("ok",)], db.execute("PRAGMA integrity_check").fetchall())
+                self.assertEqual(jobs, db.execute("SELECT count(*) FROM job_inputs WHERE job_id >= 100").fetchone()[0])
+                has_clients = "client" in {row[1] for row in db.execute("PRAGMA table_info(jobs)")}
+                self.assertEqual(version >= 4, has_clients)
+        self.start_daemon()
+        self.assertEqual(newest, self.sql("PRAGMA user_version")[0][0])
+        self.assertEqual("ok\n", self.ctl_ok("integrity"))
 
 
 if __name__ == "__main__":
