@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstLook{20}, kLooksAtMostEvery{500};
 
-constexpr const char* kRemedy =
+constexpr const char* kDamageRemedy =
     "dslactl: the database is damaged. Keep a copy of dslad.db and dslad.db-wal before anything else, check "
     "the disk, "
     "then put the latest backup in place, or save what is left: docs/database.md, 'Damage', has the steps\n";
@@ -43,7 +43,7 @@ Result<Exit> check(const Globals& globals, bool quick) {
     if (reply->findings.empty()) print("ok\n");
   }
   if (reply->findings.empty()) return kOk;
-  print_error(kRemedy);
+  print_error(kDamageRemedy);
   return kJobFailed;
 }
 
