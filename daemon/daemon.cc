@@ -233,7 +233,8 @@ struct Daemon::Parts {
                  [this](const Identity& who) { return access->client(who); }, config.events_url, &backups,
                  &checks},
                 queue_limits(config)),
-        retention(retention_rules(config), clock, writer) {
+        retention(retention_rules(config), clock, writer),
+        busy_timeout(config.busy_timeout_ms) {
     feed.add(*events);
     if (metrics) feed.add(*metrics);
     dispatcher.expect_back(opened.store.held);
@@ -295,6 +296,7 @@ struct Daemon::Parts {
                          [this](const Identity& who) { return access->is_worker(who); }};
   LimitedWarning refused_keys;
   process::ServiceManager service_manager;
+  std::chrono::milliseconds busy_timeout;
   std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
   LogWatch log_watch{state_dir.database().string()};
   bool log_held_up = false;
@@ -359,13 +361,22 @@ void Daemon::turn() {
     parts.log_watch.look(Parts::bytes_of(parts.state_dir.database().string() + "-wal"), held_up_ms);
   }
   measure();
-  parts.service_manager.progress();
+  if (database_moves()) parts.service_manager.progress();
   parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),
                                            parts.dispatcher.running()));
   if (const int signal = parts.signals.take(); signal != 0) {
     process::log_info("stopping", {{"SIGNAL", std::to_string(signal)}});
     parts.stopping = true;
   }
+}
+
+// A thread of the database that has stood still for longer than the watchdog's time is as good as a loop that
+// does, and waiting for a lock is not standing still. The watchdog waits once more before it ends dslad.
+bool Daemon::database_moves() const {
+  const Parts& parts = *parts_;
+  const auto bound = std::chrono::duration_cast<std::chrono::milliseconds>(parts.service_manager.watchdog()) +
+                     parts.busy_timeout;
+  return parts.writer.still() <= bound && parts.reader.still() <= bound;
 }
 
 // Peers on tcp, or not.

@@ -27,6 +27,7 @@ class Daemon {
   void let_in();
   void receive();
   void measure();
+  [[nodiscard]] bool database_moves() const;
   void drain();
 
   std::unique_ptr<Parts> parts_;

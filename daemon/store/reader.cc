@@ -1,9 +1,13 @@
 #include "daemon/store/reader.h"
 
+#include <pthread.h>
+
 namespace dslad::daemon {
 
-Reader::Reader(Database db, std::function<void()> wake)
-    : db_(std::move(db)), wake_(std::move(wake)), thread_([this] { loop(); }) {}
+Reader::Reader(Database db, std::function<void()> wake) : db_(std::move(db)), wake_(std::move(wake)) {
+  pulse_.listen_to(db_);
+  thread_ = std::thread([this] { loop(); });
+}
 
 Reader::~Reader() {
   join();
@@ -13,6 +17,7 @@ void Reader::post(std::unique_ptr<Work> work) {
   {
     const std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(work));
+    pulse_.begin();
   }
   posted_.notify_one();
 }
@@ -43,6 +48,7 @@ void Reader::join() {
 }
 
 void Reader::loop() {
+  ::pthread_setname_np(::pthread_self(), "dslad-reader");  // for top and gdb
   std::unique_lock lock(mutex_);
   while (true) {
     posted_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
@@ -50,8 +56,10 @@ void Reader::loop() {
     std::unique_ptr<Work> work = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
+    pulse_.beat();
     Status status = run(*work);
     lock.lock();
+    if (waiting_.empty()) pulse_.end();
     done_.push_back({std::move(work), std::move(status)});
     lock.unlock();
     wake_();

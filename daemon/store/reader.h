@@ -5,6 +5,7 @@
 // Thread safety: as the Writer. Work that is not done when it stops finishes with kUnavailable.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "daemon/store/executor.h"
+#include "daemon/store/pulse.h"
 
 namespace dslad::daemon {
 
@@ -30,6 +32,9 @@ class Reader final : public Executor {
   // Calls `finish` of what has been done.
   void finish_ready();
 
+  // For how long it has had work and not moved: see Pulse.
+  [[nodiscard]] std::chrono::milliseconds still() const { return pulse_.still(); }
+
   // Ends the thread after the query that runs; finishes all work. Idempotent.
   void stop();
 
@@ -43,6 +48,7 @@ class Reader final : public Executor {
   Status run(Work& work);
   void join();
 
+  Pulse pulse_;  // before db_, which beats it
   Database db_;  // of the thread
   std::function<void()> wake_;
   std::mutex mutex_;

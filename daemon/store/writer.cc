@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <pthread.h>
 #include <utility>
 
 namespace dslad::daemon {
@@ -16,6 +17,7 @@ constexpr std::chrono::milliseconds kLongestGather{2};
 constexpr std::int64_t kCheckpointEveryRows = 100'000;
 constexpr std::uint64_t kCheckpointEveryBytes = std::uint64_t{64} << 20;
 constexpr std::chrono::seconds kCheckpointAfterIdle{5};
+constexpr std::uint64_t kSlowDiskBytesPerMs = 1'024;  // a checkpoint slower than this is no longer one
 
 std::int64_t steady_ms() {
   const auto since = std::chrono::steady_clock::now().time_since_epoch();
@@ -24,8 +26,10 @@ std::int64_t steady_ms() {
 
 }  // namespace
 
-Writer::Writer(Database db, std::function<void()> wake)
-    : db_(std::move(db)), wake_(std::move(wake)), thread_([this] { loop(); }) {}
+Writer::Writer(Database db, std::function<void()> wake) : db_(std::move(db)), wake_(std::move(wake)) {
+  pulse_.listen_to(db_);
+  thread_ = std::thread([this] { loop(); });
+}
 
 Writer::~Writer() {
   join();
@@ -36,6 +40,7 @@ void Writer::post(std::unique_ptr<Work> work) {
     const std::lock_guard lock(mutex_);
     waiting_bytes_ += work->bytes();
     waiting_.push_back(std::move(work));
+    pulse_.begin();
   }
   posted_.notify_one();
 }
@@ -82,12 +87,15 @@ std::vector<std::chrono::nanoseconds> Writer::take_times() {
 }
 
 void Writer::loop() {
+  ::pthread_setname_np(::pthread_self(), "dslad-writer");  // for top and gdb
   while (true) {
     Batch batch = wait_for_batch();
     if (!batch.empty()) run_and_hand_over(std::move(batch));
     checkpoint_if_due();
     const std::lock_guard lock(mutex_);
-    if (stopping_ && waiting_.empty()) return;
+    if (!waiting_.empty()) continue;
+    pulse_.end();
+    if (stopping_) return;
   }
 }
 
@@ -130,8 +138,10 @@ Status Writer::run_batch(Batch& batch) {
   const auto start = std::chrono::steady_clock::now();
   Status status = db_.run("BEGIN IMMEDIATE");
   for (const std::unique_ptr<Work>& work : batch) {
+    pulse_.beat();
     if (status) status = run_work(*work);
   }
+  pulse_.beat();
   if (status) status = db_.run("COMMIT");
   if (db_.in_transaction()) {
     if (Status rollback = db_.exec("ROLLBACK"); !rollback) status = rollback;
@@ -179,7 +189,14 @@ void Writer::checkpoint_if_due() {
   const bool much = rested && (in_log >= kCheckpointEveryRows || db_.log_bytes() >= kCheckpointEveryBytes);
   if (!idle && !much && !is_stopping()) return;
   last_checkpoint_ = now;
-  if (!db_.checkpoint()) {
+  {
+    const std::lock_guard lock(mutex_);
+    pulse_.begin();  // perhaps nothing else is to be done
+  }
+  pulse_.expect(std::chrono::milliseconds(db_.log_bytes() / kSlowDiskBytesPerMs));
+  const Status emptied = db_.checkpoint();
+  pulse_.beat();
+  if (!emptied) {
     if (held_up_since_ms_ == 0) held_up_since_ms_ = steady_ms();
     return;
   }

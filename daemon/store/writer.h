@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "daemon/store/executor.h"
+#include "daemon/store/pulse.h"
 
 namespace dslad::daemon {
 
@@ -45,6 +46,9 @@ class Writer final : public Executor {
   // True while so much is waiting that no further requests should be read.
   [[nodiscard]] bool is_full() const;
 
+  // For how long it has had work and not moved: see Pulse.
+  [[nodiscard]] std::chrono::milliseconds still() const { return pulse_.still(); }
+
   // Runs what was posted, moves the WAL into the database, ends the thread, finishes all work. Idempotent.
   void stop();
 
@@ -71,6 +75,7 @@ class Writer final : public Executor {
   [[nodiscard]] bool is_stopping() const;
   void join();
 
+  Pulse pulse_;                         // before db_, which beats it
   Database db_;                         // of the writer's thread, as are the members down to last_commit_
   std::int64_t rows_seen_ = 0;          // Database::rows_changed() after the latest batch
   std::int64_t rows_checkpointed_ = 0;  // the same at the latest checkpoint

@@ -18,6 +18,9 @@ class ServiceManager {
   // While starting or stopping takes long: the manager waits at least this much longer.
   void extend_timeout(std::chrono::seconds time);
 
+  // How long the watchdog waits for a sign; 0 where there is none.
+  [[nodiscard]] std::chrono::microseconds watchdog() const { return watchdog_; }
+
   // To be called as the main loop makes progress, and only then; tells the watchdog at half its interval.
   void progress();
 

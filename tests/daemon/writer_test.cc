@@ -1,8 +1,11 @@
 // The writer's thread: group commit, isolation of tasks, failing disks.
 #include "daemon/store/writer.h"
 
+#include <atomic>
+#include <chrono>
 #include <future>
 #include <gtest/gtest.h>
+#include <thread>
 
 #include "daemon/store/job_reads.h"
 #include "tests/daemon/fixture.h"
@@ -56,6 +59,43 @@ class WriterTest : public ::testing::Test {
   std::vector<Result<Submitted>> replies_;
   Writer writer_{test::open_database(folder_.path() / "dslad.db"), [this] { wake(); }};
 };
+
+TEST_F(WriterTest, StandsStillWhileWorkDoesNotReturnAndOnlyThen) {
+  EXPECT_EQ(writer_.still().count(), 0);
+  std::promise<void> release;
+  hold(release.get_future().share());
+  while (writer_.still().count() < 2) std::this_thread::yield();
+  release.set_value();
+  submit(test::job());
+  wait_for_replies(1);
+  while (writer_.still().count() > 0) std::this_thread::yield();
+}
+
+TEST_F(WriterTest, DoesNotStandStillWhileSqliteComputes) {
+  std::atomic<bool> enough = false;
+  writer_.post<int>(
+      [&enough](Database& db) -> Result<int> {
+        while (!enough) {
+          Query query(db,
+                      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+                      "SELECT count(*) FROM n");
+          while (query.next()) {
+          }
+          if (!query.status()) return query.status().error();
+        }
+        return 0;
+      },
+      [](const Result<int>&) {});
+  std::chrono::milliseconds longest{0};
+  while (true) {  // until it has beaten inside its one piece of work
+    const std::chrono::milliseconds still = writer_.still();
+    if (still < longest) break;
+    longest = still;
+  }
+  enough = true;
+  submit(test::job());
+  wait_for_replies(1);
+}
 
 TEST_F(WriterTest, TasksPostedDuringACommitShareTheNext) {
   constexpr std::size_t kJobs = 400;

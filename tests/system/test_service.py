@@ -4,11 +4,13 @@ import os
 import signal
 import socket
 import sys
+import time
 import unittest
 
 import wire
 from fake_worker import FakeWorker
 from harness import BIN, SystemTest, leases_of, until
+from stopped_thread import StoppedThread
 
 
 class Manager:
@@ -67,6 +69,29 @@ class Service(SystemTest):
         worker.signal(signal.SIGTERM)
         self.assertEqual(0, worker.wait())
         manager.await_line("STOPPING=1")
+
+    def pings_end_while_stopped(self, thread, kind, body):
+        manager, env = self.manager("daemon")
+        daemon = self.start_daemon("--set", "store.busy_timeout_ms=100", env=env)
+        manager.await_line("WATCHDOG=1", times=2)
+        with self.peer() as client, StoppedThread(daemon.child.pid, thread):
+            client.send(kind, body)
+            until(lambda: self.is_silent(manager), "the watchdog hears nothing more")
+        manager.await_line("WATCHDOG=1", times=manager.count("WATCHDOG=1") + 2)
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(0, daemon.wait())
+
+    @staticmethod
+    def is_silent(manager):
+        before = manager.count("WATCHDOG=1")
+        time.sleep(1)  # five pings' time
+        return manager.count("WATCHDOG=1") == before
+
+    def test_a_writer_that_stands_still_is_not_hidden_from_the_watchdog(self):
+        self.pings_end_while_stopped("dslad-writer", "submit", {"jobs": [wire.generate()]})
+
+    def test_a_reader_that_stands_still_is_not_hidden_from_the_watchdog(self):
+        self.pings_end_while_stopped("dslad-reader", "list", {})
 
     def test_without_a_watchdog_no_ping_is_sent(self):
         manager, env = self.manager("daemon")
