@@ -69,6 +69,7 @@ struct ConfigKey {
   std::string_view what;
   std::string range;
   std::string value;  // the default
+  bool reloads;       // may change while dslad serves
 };
 std::vector<ConfigKey> config_keys();
 

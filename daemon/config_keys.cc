@@ -27,13 +27,6 @@ std::string range_of(const KeyEntry& key) {
   return text.words.empty() ? "text" : fmt::format("one of {}", fmt::join(text.words, ", "));
 }
 
-std::string value_of(const KeyEntry& key, const Config& config) {
-  if (const auto* integer = std::get_if<IntegerKey>(&key.kind))
-    return std::to_string(config.*(integer->member));
-  if (const auto* share = std::get_if<ShareKey>(&key.kind)) return fmt::format("{}", config.*(share->member));
-  return config.*(std::get<TextKey>(key.kind).member);
-}
-
 std::string wrong_value(const KeyEntry& key, std::string_view value) {
   return fmt::format("{} is {}; it must be {}", key.name, value, range_of(key));
 }
@@ -48,6 +41,13 @@ std::string set_share(const KeyEntry& key, const ShareKey& share, std::string_vi
 }
 
 }  // namespace
+
+std::string value_of(const KeyEntry& key, const Config& config) {
+  if (const auto* integer = std::get_if<IntegerKey>(&key.kind))
+    return std::to_string(config.*(integer->member));
+  if (const auto* share = std::get_if<ShareKey>(&key.kind)) return fmt::format("{}", config.*(share->member));
+  return config.*(std::get<TextKey>(key.kind).member);
+}
 
 std::span<const KeyEntry> key_table() {
   static const std::vector<KeyEntry> kTable = {
@@ -74,26 +74,26 @@ std::span<const KeyEntry> key_table() {
       {"access.workers", "users and @groups whose workers are served over ipc, beside root's and dslad's own",
        TextKey{&Config::access_workers, {}}},
       {"queue.max_attempts", "leases that may end without a result before a job fails",
-       IntegerKey{&Config::max_attempts, 1, schema::kMaxAttempts}},
+       IntegerKey{&Config::max_attempts, 1, schema::kMaxAttempts}, true},
       {"queue.max_queued", "queued jobs beyond which submits are refused",
-       IntegerKey{&Config::max_queued, 1, 1'000'000'000}},
+       IntegerKey{&Config::max_queued, 1, 1'000'000'000}, true},
       {"queue.max_queued_bytes", "bytes of queued jobs' texts beyond which submits are refused; 0: no bound",
-       IntegerKey{&Config::max_queued_bytes, 0, std::int64_t{1} << 50}},
+       IntegerKey{&Config::max_queued_bytes, 0, std::int64_t{1} << 50}, true},
       {"queue.retry_ms", "pause after a job's first failed attempt, twice as long after each; 0: none",
-       IntegerKey{&Config::retry_ms, 0, kDayMs}},
+       IntegerKey{&Config::retry_ms, 0, kDayMs}, true},
       {"queue.max_retry_ms", "longest pause after a failed attempt",
-       IntegerKey{&Config::max_retry_ms, 0, 10 * 365 * kDayMs}},
+       IntegerKey{&Config::max_retry_ms, 0, 10 * 365 * kDayMs}, true},
       {"retention.max_age_days", "days that jobs are kept after their end; 0: for ever",
-       IntegerKey{&Config::max_age_days, 0, 36'500}},
+       IntegerKey{&Config::max_age_days, 0, 36'500}, true},
       {"retention.max_database_mib",
        "size of the database beyond which the jobs that ended first go; 0: no bound",
-       IntegerKey{&Config::max_database_mib, 0, std::int64_t{1} << 30}},
+       IntegerKey{&Config::max_database_mib, 0, std::int64_t{1} << 30}, true},
       {"workers.lease_ms", "silence after which a worker's jobs go to others",
        IntegerKey{&Config::lease_ms, 100, kDayMs}},
       {"workers.heartbeat_ms", "how often workers shall report; 0: a fifth of the lease",
        IntegerKey{&Config::heartbeat_ms, 0, kDayMs}},
       {"workers.plan_timeout_ms", "how long workers may take to confirm a plan",
-       IntegerKey{&Config::plan_timeout_ms, 100, kDayMs}},
+       IntegerKey{&Config::plan_timeout_ms, 100, kDayMs}, true},
       {"policy.kind",
        "who decides on which plan a job runs; dslactl policy set overrides all policy settings",
        TextKey{&Config::policy, {"manual", "static", "threshold", "deadline"}}},
@@ -115,7 +115,7 @@ std::span<const KeyEntry> key_table() {
       {"metrics.listen", "ADDRESS:PORT at which Prometheus finds /metrics; off: nowhere",
        TextKey{&Config::metrics_address, {}}},
       {"log.level", "least level that is logged",
-       TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}},
+       TextKey{&Config::log_level, {"debug", "info", "warning", "error"}}, true},
   };
   return kTable;
 }
@@ -162,7 +162,7 @@ std::vector<ConfigKey> config_keys() {
   const Config defaults;
   std::vector<ConfigKey> keys;
   for (const KeyEntry& key : key_table()) {
-    keys.push_back({key.name, key.what, range_of(key), value_of(key, defaults)});
+    keys.push_back({key.name, key.what, range_of(key), value_of(key, defaults), key.reloads});
   }
   return keys;
 }

@@ -33,9 +33,13 @@ struct KeyEntry {
   std::string_view name;
   std::string_view what;
   std::variant<IntegerKey, TextKey, ShareKey> kind;
+  bool reloads = false;  // may change while dslad serves
 };
 
 std::span<const KeyEntry> key_table();
+
+// As text.
+std::string value_of(const KeyEntry& key, const Config& config);
 
 // nullptr where there is no such key.
 const KeyEntry* find_key(std::string_view name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
 #include <iterator>
@@ -18,6 +19,7 @@
 #include "daemon/net/passed_sockets.h"
 #include "daemon/net/router.h"
 #include "daemon/net/zap.h"
+#include "daemon/reload.h"
 #include "daemon/service/feed.h"
 #include "daemon/service/limited_warning.h"
 #include "daemon/service/log_watch.h"
@@ -161,7 +163,7 @@ Result<Opened> open_all(const Config& config) {
   if (!access) return access.error();
   Result<StateDir> state_dir = StateDir::open(config.state_dir);
   if (!state_dir) return state_dir.error();
-  Result<process::StopSignals> signals = process::StopSignals::open();
+  Result<process::StopSignals> signals = process::StopSignals::open({SIGHUP});
   if (!signals) return signals.error();
   Result<Wakeup> wakeup = Wakeup::open();
   if (!wakeup) return wakeup.error();
@@ -211,7 +213,7 @@ Result<Opened> open_all(const Config& config) {
 
 // Members are declared in the order in which they need each other; they go in the reverse.
 struct Daemon::Parts {
-  Parts(Opened opened, const Config& config)
+  Parts(Opened opened, const Config& opened_with, Reread rereads)
       : state_dir(std::move(opened.state_dir)),
         signals(std::move(opened.signals)),
         wakeup(std::move(opened.wakeup)),
@@ -224,17 +226,18 @@ struct Daemon::Parts {
         metrics(std::move(opened.metrics)),
         writer(std::move(opened.store.database), [this] { wakeup.ring(); }),
         reader(std::move(opened.store.to_read), [this] { wakeup.ring(); }),
-        dispatcher(dispatch_config(config), clock, writer, *workers, feed),
+        dispatcher(dispatch_config(opened_with), clock, writer, *workers, feed),
         copying(state_dir.database(), [this] { wakeup.ring(); }),
         checking(state_dir.database(), [this] { wakeup.ring(); }),
         backups(clock, state_dir.database(), state_dir.copy(), copying),
         checks(clock, checking),
         clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
-                 [this](const Identity& who) { return access->client(who); }, config.events_url, &backups,
-                 &checks},
-                queue_limits(config)),
-        retention(retention_rules(config), clock, writer),
-        busy_timeout(config.busy_timeout_ms) {
+                 [this](const Identity& who) { return access->client(who); }, opened_with.events_url,
+                 &backups, &checks},
+                queue_limits(opened_with)),
+        retention(retention_rules(opened_with), clock, writer),
+        config(opened_with),
+        reread(std::move(rereads)) {
     feed.add(*events);
     if (metrics) feed.add(*metrics);
     dispatcher.expect_back(opened.store.held);
@@ -296,7 +299,8 @@ struct Daemon::Parts {
                          [this](const Identity& who) { return access->is_worker(who); }};
   LimitedWarning refused_keys;
   process::ServiceManager service_manager;
-  std::chrono::milliseconds busy_timeout;
+  Config config;  // what is in force
+  Reread reread;
   std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
   LogWatch log_watch{state_dir.database().string()};
   bool log_held_up = false;
@@ -306,11 +310,12 @@ struct Daemon::Parts {
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Daemon::~Daemon() = default;
 
-Result<std::unique_ptr<Daemon>> Daemon::open(const Config& config) {
+Result<std::unique_ptr<Daemon>> Daemon::open(const Config& config, Reread reread) {
   try {
     Result<Opened> opened = open_all(config);
     if (!opened) return opened.error();
-    return std::unique_ptr<Daemon>(new Daemon(std::make_unique<Parts>(std::move(opened).value(), config)));
+    return std::unique_ptr<Daemon>(
+        new Daemon(std::make_unique<Parts>(std::move(opened).value(), config, std::move(reread))));
   } catch (const std::exception& error) {  // ZeroMQ without memory or descriptors
     return Error{ErrorCode::kUnavailable, error.what()};
   }
@@ -364,10 +369,37 @@ void Daemon::turn() {
   if (database_moves()) parts.service_manager.progress();
   parts.service_manager.status(fmt::format("{} workers, {} jobs running", parts.dispatcher.workers().size(),
                                            parts.dispatcher.running()));
-  if (const int signal = parts.signals.take(); signal != 0) {
-    process::log_info("stopping", {{"SIGNAL", std::to_string(signal)}});
-    parts.stopping = true;
+  if (const int signal = parts.signals.take(); signal != 0) on_signal(signal);
+}
+
+void Daemon::on_signal(int signal) {
+  if (signal == SIGHUP) return reload();
+  process::log_info("stopping", {{"SIGNAL", std::to_string(signal)}});
+  parts_->stopping = true;
+}
+
+// A configuration with an error changes nothing.
+void Daemon::reload() {
+  Parts& parts = *parts_;
+  parts.service_manager.reloading();
+  Config asked;
+  const ConfigErrors errors = parts.reread(asked);
+  for (const std::string& error : errors) process::log_error(error);
+  if (errors.empty()) {
+    const Reload reload = plan_reload(parts.config, asked);
+    for (const std::string& refused : reload.refused) process::log_warning(refused);
+    for (const std::string& changed : reload.changed) process::log_info(changed);
+    parts.config = reload.config;
+    parts.clients.set_limits(queue_limits(parts.config));
+    parts.retention.set_rules(retention_rules(parts.config));
+    const DispatchConfig dispatch = dispatch_config(parts.config);
+    parts.dispatcher.reconfigure(dispatch.retry, dispatch.plan_timeout_ms);
+    process::set_log_level(parts.config.log_level);
+    process::log_info("the configuration was read anew");
+  } else {
+    process::log_error("the configuration is wrong, so nothing of it was taken; mend it and reload again");
   }
+  parts.service_manager.ready();
 }
 
 // A thread of the database that has stood still for longer than the watchdog's time is as good as a loop that
@@ -375,7 +407,7 @@ void Daemon::turn() {
 bool Daemon::database_moves() const {
   const Parts& parts = *parts_;
   const auto bound = std::chrono::duration_cast<std::chrono::milliseconds>(parts.service_manager.watchdog()) +
-                     parts.busy_timeout;
+                     std::chrono::milliseconds(parts.config.busy_timeout_ms);
   return parts.writer.still() <= bound && parts.reader.still() <= bound;
 }
 

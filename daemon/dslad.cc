@@ -44,7 +44,8 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.set_version_flag("--version", std::string("dslad ") + DSLAD_VERSION);
   std::string keys = "Settings:\n";
   for (const ConfigKey& key : config_keys()) {
-    keys += fmt::format("  {:<28}{}; {} (default {})\n", key.name, key.what, key.range, key.value);
+    keys += fmt::format("  {:<28}{}; {} (default {}){}\n", key.name, key.what, key.range, key.value,
+                        key.reloads ? "; SIGHUP changes it" : "");
   }
   app.footer(keys);
 }
@@ -80,7 +81,7 @@ int fail(const Error& error) {
   return error.code == ErrorCode::kRefused ? kExitRefused : kExitFailed;
 }
 
-int serve(const Config& config) {
+int serve(const Config& config, Reread reread) {
   process::start_logging("dslad", config.log_level);
   ::umask(0007);  // sockets and database: for dslad's user and group, for nobody else
   const Config defaults;
@@ -93,7 +94,7 @@ int serve(const Config& config) {
              "and --events URLs that you may create, or run dslad as its own service",
              config.state_dir)});
   }
-  const Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
+  const Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config, std::move(reread));
   if (!daemon) return fail(daemon.error());
   const Status status = (*daemon)->run();
   return status ? 0 : fail(status.error());
@@ -112,7 +113,9 @@ int main(int argc, char** argv) {
   const ConfigErrors errors = read_all(arguments, config);
   for (const std::string& error : errors) fmt::print(stderr, "dslad: {}\n", error);
   if (!errors.empty()) return kExitUsage;
-  if (!arguments.check_config) return serve(config);
+  if (!arguments.check_config) {
+    return serve(config, [&arguments](Config& anew) { return read_all(arguments, anew); });
+  }
   fmt::print("ok\n");
   return 0;
 }

@@ -81,6 +81,11 @@ class Dispatcher {
   void recall_agreements();
   // Settings of the policy that were made before a restart.
   void restore_policy(const std::map<std::string, std::string>& settings);
+  // From the next attempt that fails, and the next change of plan, on.
+  void reconfigure(const RetryRules& retry, std::uint32_t plan_timeout_ms) {
+    config_.retry = retry;
+    config_.plan_timeout_ms = plan_timeout_ms;
+  }
   // `done` hears what is in force, once it is stored.
   void set_policy(const schema::SetPolicy& request, PolicyDone done);
   [[nodiscard]] Planner& planner() { return planner_; }
@@ -141,7 +146,7 @@ class Dispatcher {
   void tell_progress(const schema::LeaseProgress& progress, const WorkerState& worker);
   void tell_worker(const char* topic, const std::string& name, const std::string& reason);
 
-  const DispatchConfig config_;
+  DispatchConfig config_;
   const Clock& clock_;
   Executor& store_;
   Outbox& workers_;

@@ -17,6 +17,8 @@ class Retention {
  public:
   Retention(const RetentionRules& rules, const Clock& clock, Executor& store);
 
+  void set_rules(const RetentionRules& rules) { rules_ = rules; }
+
   // Call several times a second.
   void tick();
 
@@ -25,7 +27,7 @@ class Retention {
  private:
   void forget_some();
 
-  const RetentionRules rules_;
+  RetentionRules rules_;
   const Clock& clock_;
   Executor& store_;
   std::int64_t next_ms_ = 0;  // steady

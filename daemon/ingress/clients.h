@@ -41,12 +41,13 @@ class Clients {
     Feed& feed;
     std::function<Counters()> counters;                // of the other parts, for `stats`
     std::function<Principal(const Identity&)> who_is;  // as of now
-    std::string events_url;              // told to clients, so that they need to know one URL only
-    Backups* backups = nullptr;          // as the next, null where a test has none
+    std::string events_url;      // told to clients, so that they need to know one URL only
+    Backups* backups = nullptr;  // as the next, null where a test has none
     Checks* checks = nullptr;
   };
 
   Clients(Parts parts, const QueueLimits& limits);
+  void set_limits(const QueueLimits& limits) { limits_ = limits; }  // for what comes from now on
 
   void on_frame(const std::string& peer, std::string frame, const Identity& from);
   // Answers the waits that are over.
@@ -126,7 +127,7 @@ class Clients {
   void add_progress(schema::JobInfo& info) const;
 
   Parts parts_;
-  const QueueLimits limits_;
+  QueueLimits limits_;
   Waits waits_;
   Flow flow_;
   const std::int64_t started_ms_;  // steady

@@ -73,6 +73,11 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override {}
 };
 
+spdlog::level::level_enum level_named(const std::string& name) {
+  const auto parsed = spdlog::level::from_str(name);
+  return parsed == spdlog::level::off && name != "off" ? spdlog::level::info : parsed;
+}
+
 }  // namespace
 
 void start_logging(const std::string& program, const std::string& level) {
@@ -84,10 +89,13 @@ void start_logging(const std::string& program, const std::string& level) {
         std::make_shared<spdlog::logger>(program, std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %n %^%l%$ %v");
   }
-  const auto parsed = spdlog::level::from_str(level);
-  logger->set_level(parsed == spdlog::level::off && level != "off" ? spdlog::level::info : parsed);
+  logger->set_level(level_named(level));
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+}
+
+void set_log_level(const std::string& level) {
+  spdlog::default_logger_raw()->set_level(level_named(level));
 }
 
 void log_info(std::string_view message, std::initializer_list<Field> fields) {

@@ -15,6 +15,9 @@ namespace dslad::process {
 // unknown name means info. Call once, before other threads start.
 void start_logging(const std::string& program, const std::string& level);
 
+// Another level from now on, as above.
+void set_log_level(const std::string& level);
+
 // A name in upper case (JOB_ID, WORKER, ERROR_CODE); the journal gets it with DSLAD_ before it, text gets
 // it as NAME=value behind the message.
 struct Field {

@@ -14,6 +14,13 @@ void ServiceManager::ready() {
   sd_notify(0, "READY=1");
 }
 
+void ServiceManager::reloading() {
+  const auto now = Clock::now().time_since_epoch();  // CLOCK_MONOTONIC, as systemd wants it
+  sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}",
+                           std::chrono::duration_cast<std::chrono::microseconds>(now).count())
+                   .c_str());
+}
+
 void ServiceManager::stopping() {
   sd_notify(0, "STOPPING=1");
 }

@@ -13,6 +13,7 @@ class ServiceManager {
   ServiceManager();  // reads WATCHDOG_USEC
 
   void ready();
+  void reloading();  // until the next ready()
   void stopping();
   void status(const std::string& text);  // one line; sent only when it changed
   // While starting or stopping takes long: the manager waits at least this much longer.

@@ -70,6 +70,37 @@ class Service(SystemTest):
         self.assertEqual(0, worker.wait())
         manager.await_line("STOPPING=1")
 
+    def test_a_reload_takes_what_may_change_and_says_what_may_not(self):
+        manager, env = self.manager("daemon")
+        file = self.folder / "dslad.toml"
+        file.write_text("[queue]\nmax_queued = 2\n")
+        daemon = self.start_daemon("--config", file, env=env)
+        with self.peer() as client:
+            with self.assertRaises(wire.Refusal):
+                client.submit(*[wire.generate()] * 3)
+            file.write_text("[queue]\nmax_queued = 5\n[listen]\nmax_connections = 77\n")
+            daemon.signal(signal.SIGHUP)
+            until(lambda: "read anew" in daemon.text(), "it is taken")
+            self.assertIn("queue.max_queued is 5 now, was 2", daemon.text())
+            self.assertIn("listen.max_connections stays 16384, 77 is not taken: restart dslad", daemon.text())
+            client.submit(*[wire.generate()] * 3)
+        manager.await_line("READY=1", times=2)
+        heard = [line.split("=")[0] for line in manager.assignments()]
+        first = heard.index("RELOADING")
+        self.assertEqual("MONOTONIC_USEC", heard[first + 1])
+        self.assertIn("READY", heard[first:])
+
+    def test_a_reload_of_a_wrong_configuration_changes_nothing(self):
+        file = self.folder / "dslad.toml"
+        file.write_text("[queue]\nmax_queued = 2\n")
+        daemon = self.start_daemon("--config", file)
+        file.write_text("[queue]\nmax_queued = 5\nmax_attempts = 0\n")
+        daemon.signal(signal.SIGHUP)
+        until(lambda: "nothing of it was taken" in daemon.text(), "it is refused")
+        self.assertIn(f"{file}:3: queue.max_attempts is 0", daemon.text())
+        with self.peer() as client, self.assertRaises(wire.Refusal):
+            client.submit(*[wire.generate()] * 3)
+
     def pings_end_while_stopped(self, thread, kind, body):
         manager, env = self.manager("daemon")
         daemon = self.start_daemon("--set", "store.busy_timeout_ms=100", env=env)
