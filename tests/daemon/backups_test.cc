@@ -16,7 +16,7 @@ class BackupsTest : public test::DispatcherTest {
  protected:
   template <typename Reply, typename Request>
   Reply ask(const Request& request, const std::string& peer = "client") {
-    clients_.on_frame(peer, schema::encode(request, 7));
+    clients_.on_frame(peer, schema::encode(request, 7), from_);
     std::vector<Reply> replies = outbox_.take<Reply>(peer);
     if (replies.size() != 1) throw std::runtime_error(std::string("no single reply of kind ") + Reply::kKind);
     return replies[0];
@@ -36,6 +36,7 @@ class BackupsTest : public test::DispatcherTest {
     return ask<schema::BackupReply>(schema::ShowBackup{begun.backup});
   }
 
+  const Identity from_{LocalUser{1, 1}, ""};
   const std::filesystem::path file_ = folder_.path() / "dslad.db";
   const std::filesystem::path copy_ = folder_.path() / "backup.db";
   LongTask copying_{file_, [] {}};
@@ -43,6 +44,9 @@ class BackupsTest : public test::DispatcherTest {
   Backups backups_{clock_, file_, copy_, copying_};
   Checks checks_{clock_, checking_};
   Clients clients_{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); },
+                    [](const Identity&) {
+                      return Principal{"uid:1", Role::kAdmin};
+                    },
                     "ipc:///events", &backups_, &checks_},
                    {}};
 };
@@ -69,7 +73,7 @@ TEST_F(BackupsTest, BackupIsReadInPiecesAndRemovedAtItsEnd) {
 TEST_F(BackupsTest, PiecesAreWeighedAsResultsAre) {
   const schema::BackupReply backup = make_backup();
   outbox_.leave_unread("client", std::size_t{16} << 20);
-  clients_.on_frame("client", schema::encode(schema::ReadBackup{backup.backup, 0}, 7));
+  clients_.on_frame("client", schema::encode(schema::ReadBackup{backup.backup, 0}, 7), from_);
   EXPECT_TRUE(outbox_.take<schema::BackupPiece>("client").empty());
   outbox_.leave_unread("client", 0);
   clients_.on_sent();
