@@ -394,6 +394,7 @@ void Daemon::reload() {
     parts.retention.set_rules(retention_rules(parts.config));
     const DispatchConfig dispatch = dispatch_config(parts.config);
     parts.dispatcher.reconfigure(dispatch.retry, dispatch.plan_timeout_ms);
+    parts.access->reload(access_settings(parts.config));
     process::set_log_level(parts.config.log_level);
     process::log_info("the configuration was read anew");
   } else {

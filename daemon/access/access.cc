@@ -104,8 +104,12 @@ void Access::tick(std::int64_t now_ms) {
   read_keys_if_changed();
 }
 
-void Access::reload() {
+void Access::reload(const AccessSettings& lists) {
   if (by_key_) read_keys();
+  settings_.admin = lists.admin;
+  settings_.read = lists.read;
+  settings_.submit = lists.submit;
+  settings_.workers = lists.workers;
   if (Status status = resolve_users(); !status)
     process::log_error(fmt::format("users and groups stay as they were: {}", status.error().message));
 }

@@ -38,8 +38,8 @@ class Access {
 
   // Reads the folder of keys again where it has changed, at most once a second. `now_ms`: steady.
   void tick(std::int64_t now_ms);
-  // Reads it, and resolves the lists of users; what is wrong is logged, and the former lists stay.
-  void reload();
+  // Reads it, and resolves these lists of users; what is wrong is logged, and the former lists stay.
+  void reload(const AccessSettings& lists);
 
   // The daemon's own; empty where no socket is on tcp.
   [[nodiscard]] const std::string& secret_key() const { return secret_key_; }

@@ -138,7 +138,7 @@ TEST_F(AccessTest, FolderIsReadAgainWhenItChanges) {
   EXPECT_EQ(access->client({std::nullopt, sam}).role, Role::kNone);
   EXPECT_EQ(access->client({std::nullopt, new_sam}).owner, "key:sam");
   fs::remove_all(path("keys"));
-  access->reload();
+  access->reload(settings());
   EXPECT_EQ(access->client({std::nullopt, new_sam}).role, Role::kNone);
 }
 
@@ -198,6 +198,18 @@ TEST_F(AccessTest, FirstListThatNamesSomebodyCounts) {
   EXPECT_EQ(role(4004), Role::kNone);
   EXPECT_EQ(role(4004, 4100), Role::kAdmin);
   EXPECT_TRUE(access->is_worker({LocalUser{4004, 1}, ""}));
+}
+
+TEST_F(AccessTest, ListsOfUsersAreTakenAnewUnlessTheyAreWrong) {
+  AccessSettings local = settings();
+  local.jobs_url = "ipc:///x";
+  const auto access = must(Access::open(local));
+  local.read = "4002";
+  access->reload(local);
+  EXPECT_EQ(access->client({LocalUser{4002, 1}, ""}).role, Role::kRead);
+  local.read = "no-such-user";
+  access->reload(local);
+  EXPECT_EQ(access->client({LocalUser{4002, 1}, ""}).role, Role::kRead);
 }
 
 TEST_F(AccessTest, NamesOfUsersAndGroupsAreLookedUp) {
