@@ -66,7 +66,7 @@ TEST_F(WriterTest, StandsStillWhileWorkDoesNotReturnAndOnlyThen) {
   hold(release.get_future().share());
   while (writer_.still().count() < 2) std::this_thread::yield();
   release.set_value();
-  submit(test::job());
+  submit(test::summarize());
   wait_for_replies(1);
   while (writer_.still().count() > 0) std::this_thread::yield();
 }
@@ -93,7 +93,7 @@ TEST_F(WriterTest, DoesNotStandStillWhileSqliteComputes) {
     longest = still;
   }
   enough = true;
-  submit(test::job());
+  submit(test::summarize());
   wait_for_replies(1);
 }
 

@@ -1,0 +1,52 @@
+# What `cmake --install` puts where, by component: packaging/debian makes a package of each.
+include(GNUInstallDirs)
+set(DSLAD_SYSTEMD_UNIT_DIR "${CMAKE_INSTALL_PREFIX}/lib/systemd/system" CACHE PATH "Where systemd's units go")
+
+# Only the first --install of a build knows its prefix, so units and configuration name the programs by the one configured.
+set(dslad_models ${CMAKE_INSTALL_FULL_DATADIR}/dslad/models)
+foreach(unit dslad.service dslad-worker@.service)
+  configure_file(packaging/systemd/${unit}.in ${CMAKE_BINARY_DIR}/systemd/${unit} @ONLY)
+endforeach()
+configure_file(packaging/etc/worker-cpu.toml.in ${CMAKE_BINARY_DIR}/etc/worker-cpu.toml @ONLY)
+
+install(TARGETS dslad dslactl RUNTIME COMPONENT dslad)
+install(FILES docs/man/dslactl.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT dslad)
+install(FILES docs/man/dslad.toml.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5 COMPONENT dslad)
+install(FILES docs/man/dslad.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT dslad)
+install(FILES packaging/etc/dslad.toml DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/dslad COMPONENT dslad)
+install(FILES
+    ${CMAKE_BINARY_DIR}/systemd/dslad.service
+    packaging/systemd/dslad.socket packaging/systemd/dslad-events.socket packaging/systemd/dslad-workers.socket
+    packaging/systemd/dslad.target
+  DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR} COMPONENT dslad)
+install(FILES packaging/systemd/dslad.sysusers DESTINATION lib/sysusers.d RENAME dslad.conf COMPONENT dslad)
+install(FILES packaging/systemd/dslad.tmpfiles DESTINATION lib/tmpfiles.d RENAME dslad.conf COMPONENT dslad)
+install(FILES packaging/monitoring/alerts.yml packaging/monitoring/grafana.json
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/dslad/monitoring COMPONENT dslad)
+install(FILES packaging/systemd/tcp.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT dslad)
+foreach(program dslad dslactl)
+  install(FILES packaging/completions/dslad.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+    RENAME ${program} COMPONENT dslad)
+endforeach()
+install(FILES packaging/completions/_dslad DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT dslad)
+
+install(TARGETS dslad-worker dslad-model RUNTIME COMPONENT worker)
+install(FILES packaging/systemd/dslad-worker.sysusers DESTINATION lib/sysusers.d RENAME dslad-worker.conf COMPONENT worker)
+install(FILES docs/man/dslad-model.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT worker)
+install(FILES docs/man/dslad-prompt.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5 COMPONENT worker)
+install(FILES docs/man/dslad-worker.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT worker)
+install(FILES ${CMAKE_BINARY_DIR}/etc/worker-cpu.toml
+  DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/dslad COMPONENT worker)
+install(FILES ${CMAKE_BINARY_DIR}/systemd/dslad-worker@.service
+  DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR} COMPONENT worker)
+foreach(program dslad-worker dslad-model)
+  install(FILES packaging/completions/dslad.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+    RENAME ${program} COMPONENT worker)
+endforeach()
+
+install(DIRECTORY packaging/demo-model/model/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dslad/models/demo COMPONENT demo)
+install(DIRECTORY packaging/demo-model/documents/
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/dslad-model-demo/examples COMPONENT demo)
+
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/dslad-doc COMPONENT doc)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/dslad-doc COMPONENT doc PATTERN man EXCLUDE)
