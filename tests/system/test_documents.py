@@ -7,7 +7,7 @@ import sys
 import unittest
 
 import wire
-from harness import BIN, PATIENCE, SOURCE, SystemTest
+from harness import BIN, PATIENCE, SOURCE, SystemTest, until
 
 
 def section(document, heading):
@@ -84,10 +84,18 @@ class Documents(SystemTest):
                   "queue_set": {"mode": "open"}, "purge": {"label": "none"}, "count": {"label": "none"}}
         rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `(\w+)`:?(.*) \|$", section("protocol.md", "Clients"), re.M)
         self.assertGreater(len(rows), 17)
+        client = self.peer()  # one for all: a backup or a check is its client's
+        self.addCleanup(client.close)
         for kind, reply_kind, _ in rows:
-            with self.subTest(request=kind), self.peer() as client:
+            with self.subTest(request=kind):
                 client.send(kind, bodies.get(kind, {}), 7)
                 reply = client.receive()
+                if kind == "backup_begin":
+                    number = {"backup": reply.body["backup"]}
+                    bodies |= {"backup_show": number, "backup_read": number, "backup_end": number}
+                    until(lambda: client.request("backup_show", number)["ready"], "the backup is ready")
+                elif kind == "integrity_begin":
+                    bodies["integrity_show"] = {"check": reply.body["check"]}
                 self.assertEqual((reply_kind, 7), (reply.kind, reply.id), reply)
                 if reply_kind != "job_info":  # a paragraph of its own
                     known = {key for _, other, keys in rows if other == reply_kind for key in re.findall(r"`(\w+)`", keys)}
@@ -105,11 +113,16 @@ class Documents(SystemTest):
                 ("job", "not_found"): {"id": 99}, ("result", "not_found"): {"id": 99},
                 ("policy_explain", "not_found"): {"id": 99}, ("wait", "not_found"): {"ids": [1, 99]},
                 ("requeue", "resource_exhausted"): {"ids": [keyed]}, ("plan_set", "unavailable"): {"plan": 1},
+                ("backup_show", "not_found"): {"backup": 99}, ("backup_read", "not_found"): {"backup": 99},
+                ("backup_end", "not_found"): {"backup": 99}, ("integrity_show", "not_found"): {"check": 99},
             }
-            # These need a clock, a crowd or a worker: test_plan, flow_test, and below.
-            elsewhere = {("wait", "resource_exhausted"), ("plan_set", "refused"), ("submit", "unavailable")}
+            # These need a clock, a crowd or a worker: test_plan, flow_test, backups_test, and below.
+            elsewhere = {("wait", "resource_exhausted"), ("plan_set", "refused"), ("submit", "unavailable"),
+                         ("backup_begin", "resource_exhausted"), ("integrity_begin", "resource_exhausted"),
+                         ("backup_read", "refused")}
             table = section("protocol.md", "Clients").partition("### What a request is refused with")[2]
-            documented = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", table, re.M))
+            documented = {(kind, code) for kinds, code in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `(\w+)` \|", table, re.M)
+                          for kind in re.findall(r"\w+", kinds)}
             self.assertEqual(documented, set(asked) | elsewhere)
             for (kind, code), body in asked.items():
                 with self.subTest(request=kind, error=code), self.assertRaises(wire.Refusal) as refusal:
