@@ -21,9 +21,9 @@ struct Integrity {
 
 void add_finding(Integrity& integrity, std::string finding);
 
-// `quick` leaves out whether each index agrees with its table, and reads no texts. What cannot be read is a finding, not an
-// error. Errors: kUnavailable once `stop` is true, or where the disk fails. REQUIRES: `db` is in a
-// transaction.
+// `quick` leaves out whether each index agrees with its table, and reads no texts. What cannot be read is a
+// finding, not an error. Errors: kUnavailable once `stop` is true, or where the disk fails. REQUIRES: `db` is
+// in a transaction.
 Result<Integrity> check_integrity(Database& db, bool quick, const std::atomic<bool>& stop);
 
 }  // namespace dslad::daemon

@@ -179,10 +179,9 @@ Status write_key_pair(const fs::path& file, const KeyPair& pair) {
                   "{}\nsecret  {}\n",
                   kSecretForm, kVersion, pair.public_key, pair.secret_key));
   if (!secret) return secret;
-  Status written =
-      write_new(open, 0644,
-                fmt::format("# The public key of {}: no secret.\n{} {}\npublic  {}\n",
-                            file.filename().string(), kPublicForm, kVersion, pair.public_key));
+  Status written = write_new(open, 0644,
+                             fmt::format("# The public key of {}: no secret.\n{} {}\npublic  {}\n",
+                                         file.filename().string(), kPublicForm, kVersion, pair.public_key));
   if (!written) ::unlink(file.c_str());
   return written;
 }

@@ -83,8 +83,8 @@ class Worker : private EngineSink {
   void replace_chain(LoadedChain chain);
   // Before each step of the engine: stops idle work where there are jobs, and tells of its layers.
   void mind_idle_work();
-  // Finishes the jobs that it has, however long they take, and ends: for an upgrade. The service manager is not
-  // told that it stops, or it would end it after its own time.
+  // Finishes the jobs that it has, however long they take, and ends: for an upgrade. The service manager is
+  // not told that it stops, or it would end it after its own time.
   void retire();
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
