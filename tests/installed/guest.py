@@ -245,7 +245,7 @@ def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
     ids += [submit() for _ in range(5)]
     succeeded(*ids)
     until(lambda: pid_of("dslad-worker@cpu.service") not in (0, worker), "the worker is started anew")
-    attempts = set(rows(f"SELECT max(attempts) FROM jobs WHERE id IN ({','.join(map(str, ids))})"))
+    attempts = set(rows(f"SELECT max(attempt) FROM job_attempts WHERE id IN ({','.join(map(str, ids))})"))
     expect(attempts == {(1,)}, f"each job ran once: {attempts}")
 
 
