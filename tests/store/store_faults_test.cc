@@ -187,7 +187,7 @@ class StoreFaults : public ::testing::Test {
     }
     EXPECT_EQ(test::query_text(db,
                                "SELECT coalesce(max(n), 0) < 2 FROM (SELECT count(*) AS n FROM jobs GROUP BY "
-                               "idempotency_key)"),
+                               "owner_key)"),
               "1");
     static const std::atomic<bool> kGoOn{false};
     EXPECT_THAT(must(check_integrity(db, false, kGoOn)).findings, ::testing::IsEmpty());
