@@ -2,7 +2,7 @@
 include(GNUInstallDirs)
 set(DSLAD_SYSTEMD_UNIT_DIR "${CMAKE_INSTALL_PREFIX}/lib/systemd/system" CACHE PATH "Where systemd's units go")
 
-# Only the first --install of a build knows its prefix, so units and configuration name the programs by the one configured.
+# Units and configuration name programs and models by the prefix that was configured, which --install --prefix cannot change any more.
 set(dslad_models ${CMAKE_INSTALL_FULL_DATADIR}/dslad/models)
 foreach(unit dslad.service dslad-worker@.service)
   configure_file(packaging/systemd/${unit}.in ${CMAKE_BINARY_DIR}/systemd/${unit} @ONLY)

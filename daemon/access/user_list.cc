@@ -1,5 +1,6 @@
 #include "daemon/access/user_list.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
 #include <grp.h>

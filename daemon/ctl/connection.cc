@@ -3,8 +3,10 @@
 #include <array>
 #include <cerrno>
 #include <fmt/format.h>
+#include <grp.h>
 #include <optional>
 #include <string_view>
+#include <sys/stat.h>
 #include <system_error>
 #include <thread>
 #include <zmq.hpp>
@@ -22,6 +24,19 @@ constexpr std::string_view kRemedy =
 Error unreachable(const std::string& url, std::string_view why) {
   return {ErrorCode::kUnavailable,
           fmt::format("the daemon is not reachable at {}: {}; {}", url, why, kRemedy)};
+}
+
+// A daemon that runs, for others: starting it is no help.
+Error closed_to_user(const std::string& url, const std::string& path) {
+  struct stat about {};
+  const group* const owner = ::stat(path.c_str(), &about) == 0 ? ::getgrgid(about.st_gid)
+                                                               : nullptr;  // NOLINT(concurrency-mt-unsafe)
+  const std::string whom =
+      owner != nullptr ? fmt::format("members of the group {}", owner->gr_name) : "others";
+  return {ErrorCode::kUnavailable,
+          fmt::format("{} is open to {} and not to you; ask the administrator to make you one of them, then "
+                      "log in anew, or name another jobs socket with --connect URL or DSLAD_CONNECT",
+                      url, whom)};
 }
 
 // A daemon that has just been started opens its database before it listens.
@@ -44,6 +59,7 @@ Status probe_local(const std::string& url) {
           fmt::format("{} is not a socket; name dslad's jobs socket with --connect URL or DSLAD_CONNECT",
                       path)};
     default:
+      if (probe.error == EACCES) return closed_to_user(url, path);
       return unreachable(url, std::generic_category().message(probe.error));
   }
 }

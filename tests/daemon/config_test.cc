@@ -4,14 +4,17 @@
 #include <gmock/gmock.h>
 #include <random>
 
+#include "daemon/reload.h"
 #include "tests/daemon/fixture.h"
 
 namespace dslad::daemon {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 
 class ConfigFile : public ::testing::Test {
  protected:
@@ -125,6 +128,31 @@ TEST(ConfigDefaults, LeaseMustOutlastTwoHeartbeats) {
   Config config;
   config.heartbeat_ms = config.lease_ms;
   EXPECT_FALSE(config.validate().ok());
+}
+
+TEST(Reload, TakesWhatMayChangeAndRefusesTheRestByName) {
+  const Config now;
+  Config asked = now;
+  asked.max_queued = 7;
+  asked.log_level = "debug";
+  asked.state_dir = "/elsewhere";
+  asked.policy = "static";
+  const Reload reload = plan_reload(now, asked);
+  EXPECT_EQ(reload.config.max_queued, 7);
+  EXPECT_EQ(reload.config.log_level, "debug");
+  EXPECT_EQ(reload.config.state_dir, now.state_dir);
+  EXPECT_EQ(reload.config.policy, now.policy);
+  EXPECT_THAT(reload.changed, UnorderedElementsAre("queue.max_queued is 7 now, was 1000000",
+                                                   "log.level is debug now, was info"));
+  EXPECT_THAT(reload.refused,
+              UnorderedElementsAre(HasSubstr("store.state_dir stays"),
+                                   AllOf(HasSubstr("policy.kind stays"), HasSubstr("dslactl policy set"))));
+}
+
+TEST(Reload, OfTheSameConfigurationChangesNothing) {
+  const Reload reload = plan_reload(Config{}, Config{});
+  EXPECT_THAT(reload.changed, IsEmpty());
+  EXPECT_THAT(reload.refused, IsEmpty());
 }
 
 }  // namespace

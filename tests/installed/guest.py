@@ -134,7 +134,7 @@ def who_is_not_in_the_group_is_refused():
     run("useradd", "--create-home", "outsider")
     shutil.copy(LOGBOOK, "/home/outsider/report.txt")
     done = run("dslactl", "submit", "summarize", "/home/outsider/report.txt", user="outsider", check=False)
-    expect(done.returncode == 3 and "dslad" in done.stderr, f"refused: {done.returncode} {done.stderr}")
+    expect(done.returncode == 3 and "members of the group dslad" in done.stderr, f"refused: {done.returncode} {done.stderr}")
     print("   ", done.stderr.strip())
 
 

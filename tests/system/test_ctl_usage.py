@@ -1,7 +1,9 @@
 """dslactl on its own: what it says and how it exits where the command line, a file or the connection is wrong."""
 
+import grp
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +57,18 @@ class CtlUsage(CtlTest):
         self.refused(USAGE, "wait", "1", "--timeout", "-3", says=["timeout"])
         self.refused(USAGE, "submit", "generate", "--prompt", "x", "--expires-in", "0", says=["expires-in"])
         self.refused(USAGE, "list", "--state", "done", says=["done", "succeeded"])
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_a_socket_that_is_closed_to_the_user_names_the_group_that_it_is_open_to(self):
+        self.start_daemon()
+        os.chmod(self.folder, 0o755)
+        program = shutil.copy(BIN / "dslactl", self.folder)
+        group = grp.getgrgid(os.stat(self.jobs_url.removeprefix("ipc://")).st_gid).gr_name
+        done = subprocess.run([program, "--connect", self.jobs_url, "status"], user=65534, group=65534, extra_groups=[],
+                              capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual(UNREACHABLE, done.returncode, done.stderr)
+        self.assertIn(f"is open to members of the group {group} and not to you", done.stderr)
+        self.assertNotIn("is dslad running", done.stderr)
 
     def test_an_unreadable_file_is_named_with_the_reason(self):
         self.refused(USAGE, "submit", "summarize", self.folder / "absent.txt",

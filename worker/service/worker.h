@@ -40,9 +40,10 @@ class Worker : private EngineSink {
          std::unique_ptr<IdleDistiller> idle, process::StopSignals signals, process::ServiceManager& manager,
          const WorkerLimits& limits);
 
-  // Until a signal or the daemon's Drain; then says goodbye. The first signal drains, a second one gives the
-  // jobs back at once. kResourceExhausted when the device fails for good,
-  // kCorrupt when the model's weights give no numbers: its jobs have been given back.
+  // Until a signal or the daemon's Drain; then says goodbye. SIGUSR2 lets all jobs end, SIGHUP changes
+  // nothing; of the others the first drains and a second one gives the jobs back at once. kResourceExhausted
+  // when the device fails for good, kCorrupt when the model's weights give no numbers: its jobs have been
+  // given back.
   Status run();
 
  private:
