@@ -7,8 +7,6 @@
 #include <utility>
 
 #include "daemon/store/job_reads.h"
-#include "daemon/store/layers.h"
-#include "daemon/store/policy_log.h"
 #include "daemon/store/queued_jobs.h"
 #include "schema/utf8.h"
 
@@ -156,18 +154,6 @@ void Clients::on_frame(const std::string& peer, std::string frame, const Identit
 void Clients::refuse(const Asker& asker, const Error& error) {
   reply(asker, schema::ErrorReply{error.code,
                                   std::string(schema::utf8_prefix(error.message, schema::kMaxErrorBytes))});
-}
-
-template <typename T, typename Shape>
-void Clients::answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work,
-                     Shape shape) {
-  executor.post<T>(std::move(work), [this, asker, shape](Result<T> result) {
-    if (result) {
-      reply(asker, shape(std::move(result).value()));
-    } else {
-      refuse(asker, result.error());
-    }
-  });
 }
 
 std::optional<Error> Clients::reason_to_refuse(const Asker& asker) const {
@@ -409,81 +395,6 @@ void Clients::on(const Asker& asker, const schema::Purge& request) {
       });
 }
 
-void Clients::on(const Asker& asker, const schema::SetQueueMode& request) {
-  parts_.dispatcher.set_mode(request.mode, [this, asker, mode = request.mode](const Status& saved) {
-    if (saved) {
-      reply(asker, schema::QueueReply{mode});
-    } else {
-      refuse(asker, saved.error());
-    }
-  });
-}
-
-// What the daemon records of itself, of workers and of the policy, is under way while it counts already; in
-// the writer's order of things it is seen by whoever asks afterwards.
-void Clients::on(const Asker& asker, const schema::GetLayers&) {
-  answer<std::vector<schema::ModelLayers>>(
-      parts_.writer, asker, read_layers,
-      [](std::vector<schema::ModelLayers> models) { return schema::LayersReply{std::move(models)}; });
-}
-
-void Clients::on(const Asker& asker, const schema::ShowPlan&) {
-  reply(asker, parts_.dispatcher.plans());
-}
-
-void Clients::on(const Asker& asker, const schema::SetPlan& request) {
-  parts_.dispatcher.set_plan(request, [this, asker](const Result<schema::PlanReply>& done) {
-    if (done) {
-      reply(asker, *done);
-    } else {
-      refuse(asker, done.error());
-    }
-  });
-}
-
-void Clients::on(const Asker& asker, const schema::ShowPolicy&) {
-  reply(asker, parts_.dispatcher.planner().report());
-}
-
-void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
-  parts_.dispatcher.set_policy(request, [this, asker](const Result<schema::PolicyReply>& done) {
-    if (done) {
-      reply(asker, *done);
-    } else {
-      refuse(asker, done.error());
-    }
-  });
-}
-
-void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
-  look_up<schema::JobVerdict>(
-      asker, [id = request.id, scope = asker.scope](Database& db) { return read_verdict(db, id, scope); },
-      [this](schema::JobVerdict verdict) {
-        if (verdict.state == schema::JobState::kRunning)
-          verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);
-        if (verdict.state != schema::JobState::kQueued) return verdict;
-        const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
-        if (!forecast) {
-          verdict.why =
-              "nothing is decided yet: no worker that could take it is connected, or it is far behind";
-          return verdict;
-        }
-        verdict.plan = forecast->plan;
-        verdict.quality = forecast->quality;
-        verdict.why = forecast->why;
-        verdict.place = forecast->place;
-        verdict.start_ms = forecast->start_ms;
-        verdict.finish_ms = forecast->finish_ms;
-        return verdict;
-      });
-}
-
-void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
-  answer<std::vector<schema::PolicyChange>>(
-      parts_.writer, asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
-      [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
-}
-
 Clients::Counters Clients::counters() const {
   Counters counters = parts_.counters();
   counters.insert(counts_.begin(), counts_.end());
@@ -500,35 +411,6 @@ void Clients::on(const Asker& asker, const schema::GetStats&) {
 
 void Clients::on(const Asker& asker, const schema::Ping&) {
   reply(asker, schema::Pong{DSLAD_VERSION});
-}
-
-void Clients::on(const Asker& asker, const schema::BeginBackup&) {
-  reply_or_refuse(asker, parts_.backups->begin(asker.peer));
-}
-
-void Clients::on(const Asker& asker, const schema::ShowBackup& request) {
-  reply_or_refuse(asker, parts_.backups->show(request.backup));
-}
-
-// A piece is as long as a page of results, and read where these are.
-void Clients::on(const Asker& asker, const schema::ReadBackup& request) {
-  auto piece = parts_.backups->read(request);
-  if (!piece) return refuse(asker, piece.error());
-  look_up<schema::BackupPiece>(
-      asker, [read = std::move(piece).value()](Database&) { return read(); },
-      [](schema::BackupPiece read) { return read; });
-}
-
-void Clients::on(const Asker& asker, const schema::EndBackup& request) {
-  reply_or_refuse(asker, parts_.backups->end(request.backup));
-}
-
-void Clients::on(const Asker& asker, const schema::BeginIntegrity& request) {
-  reply_or_refuse(asker, parts_.checks->begin(asker.peer, request.quick));
-}
-
-void Clients::on(const Asker& asker, const schema::ShowIntegrity& request) {
-  reply_or_refuse(asker, parts_.checks->show(request.check));
 }
 
 void Clients::on_departed(const std::string& peer) {

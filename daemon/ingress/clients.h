@@ -137,4 +137,16 @@ class Clients {
   LimitedWarning not_stored_;
 };
 
+template <typename T, typename Shape>
+void Clients::answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work,
+                     Shape shape) {
+  executor.post<T>(std::move(work), [this, asker, shape](Result<T> result) {
+    if (result) {
+      reply(asker, shape(std::move(result).value()));
+    } else {
+      refuse(asker, result.error());
+    }
+  });
+}
+
 }  // namespace dslad::daemon
