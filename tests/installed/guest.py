@@ -227,6 +227,29 @@ def a_reload_takes_what_can_change_and_refuses_the_rest():
 
 
 @step
+def a_backup_is_restored_as_the_documentation_says():
+    ids = [submit() for _ in range(3)]
+    succeeded(*ids)
+    run("dslactl", "backup", "/root/dslad.db")
+    run("dslactl", "integrity")
+    [later] = [submit()]
+    succeeded(later)
+    run("systemctl", "stop", "dslad.target")
+    until(lambda: property_of("dslad.service", "ActiveState") == "inactive", "it is stopped")
+    before = DATABASE.parent / "before"
+    before.mkdir()
+    for file in DATABASE.parent.glob("dslad.db*"):
+        file.rename(before / file.name)
+    run("install", "-o", "dslad", "-g", "dslad-admin", "-m", "0640", "/root/dslad.db", DATABASE)
+    run("systemctl", "start", "dslad.target")
+    until(lambda: active("dslad.service") and active("dslad-worker@cpu.service"), "it is started")
+    expect(later not in states() and set(ids) <= set(states()), f"it is as it was at the backup: {sorted(states())}")
+    expect(run("dslactl", "result", ids[0], user="member").stdout, "its owner still reads a result")
+    expect(run("test", "-r", DATABASE, user="member", check=False).returncode != 0, "and not the database")
+    succeeded(submit())
+
+
+@step
 def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
     until(lambda: set(states().values()) <= {"succeeded"}, f"nothing else waits: {states()}")
     ids = [submit() for _ in range(40)]
