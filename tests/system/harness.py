@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -135,6 +136,15 @@ class SystemTest(unittest.TestCase):
             lines = log.read_text(errors="replace").splitlines()
             print(f"---- {self.id()}: {log.name}, last {min(len(lines), 100)} of {len(lines)} lines", file=sys.stderr)
             print("\n".join(lines[-100:]), file=sys.stderr)
+
+    def environment_of_another_user(self):
+        """For a process of another user: what a sanitizer reads lies where that one may read it."""
+        environment = dict(os.environ)
+        named = re.search(r"suppressions=([^:]+)", environment.get("TSAN_OPTIONS", ""))
+        if named:
+            copy = shutil.copy(named.group(1), self.folder / "tsan.supp")
+            environment["TSAN_OPTIONS"] = environment["TSAN_OPTIONS"].replace(named.group(1), str(copy))
+        return environment
 
     def start(self, name, *command, env=None, pass_fds=()):
         process = Process(name, command, self.folder / f"{name}-{len(self.processes)}.log", env, pass_fds)

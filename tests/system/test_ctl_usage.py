@@ -65,7 +65,7 @@ class CtlUsage(CtlTest):
         program = shutil.copy(BIN / "dslactl", self.folder)
         group = grp.getgrgid(os.stat(self.jobs_url.removeprefix("ipc://")).st_gid).gr_name
         done = subprocess.run([program, "--connect", self.jobs_url, "status"], user=65534, group=65534, extra_groups=[],
-                              capture_output=True, text=True, timeout=PATIENCE)
+                              capture_output=True, text=True, timeout=PATIENCE, env=self.environment_of_another_user())
         self.assertEqual(UNREACHABLE, done.returncode, done.stderr)
         self.assertIn(f"is open to members of the group {group} and not to you", done.stderr)
         self.assertNotIn("is dslad running", done.stderr)

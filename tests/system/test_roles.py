@@ -156,7 +156,7 @@ class Users(SystemTest):
         return subprocess.run(
             [str(self.ctl_program), *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=120,
             user=uid, group=group, extra_groups=[], cwd="/",
-            env={"DSLAD_CONNECT": self.jobs_url, "PATH": "/usr/bin:/bin"},
+            env={**self.environment_of_another_user(), "DSLAD_CONNECT": self.jobs_url},
         )
 
     def setUp(self):
