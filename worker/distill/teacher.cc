@@ -51,7 +51,7 @@ class Reader {
     if (!view) {
       fail(view.error());
     } else {
-      remember(read_rows(**view, 0, 1, out.data()));
+      remember(read_weights(**view, 0, 1, out.data()));
     }
     return out;
   }
@@ -62,13 +62,13 @@ class Reader {
   void read(const TensorView& view, std::byte* out) {
     const std::int64_t columns = view.row_elements();
     if (dtype_ == DType::kF32) {
-      remember(read_rows(view, 0, view.rows(), reinterpret_cast<float*>(out)));
+      remember(read_weights(view, 0, view.rows(), reinterpret_cast<float*>(out)));
       return;
     }
     row_.resize(static_cast<std::size_t>(columns));
     auto* rounded = reinterpret_cast<bf16*>(out);
     for (std::int64_t row = 0; row < view.rows() && status_; ++row) {
-      remember(read_rows(view, row, 1, row_.data()));
+      remember(read_weights(view, row, 1, row_.data()));
       for (const float value : row_) *rounded++ = kernels::to_bf16(value);
     }
   }
@@ -130,6 +130,7 @@ Result<std::shared_ptr<const Teacher>> load_teacher(const std::filesystem::path&
   auto teacher = std::make_shared<Teacher>();
   teacher->config = *std::move(config);
   teacher->digest = weights_digest(*files);
+  teacher->config.tie_word_embeddings = teacher->config.tie_word_embeddings && !files->has_own_head();
   const LlamaConfig& c = teacher->config;
   Reader reader(*files, backend, dtype);
   teacher->embedding = reader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size);

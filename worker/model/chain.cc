@@ -6,6 +6,7 @@
 
 #include "worker/files/json_fields.h"
 #include "worker/files/json_file.h"
+#include "worker/files/model_path.h"
 #include "worker/files/read_file.h"
 #include "worker/model/conversion_order.h"
 #include "worker/model/digest.h"
@@ -208,7 +209,7 @@ std::string ChainManifest::variants_text() const {
 }
 
 std::filesystem::path chain_folder(const std::filesystem::path& model) {
-  return model / "dsla";
+  return model_companion(model, "dsla");
 }
 
 Result<ChainManifest> parse_chain_manifest(std::string_view text, std::string_view name) {

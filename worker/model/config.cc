@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/files/gguf.h"
 #include "worker/files/json_fields.h"
 #include "worker/files/json_file.h"
+#include "worker/files/model_path.h"
 #include "worker/files/read_file.h"
+#include "worker/model/gguf_config.h"
 
 namespace dslad::worker {
 namespace {
@@ -120,10 +123,8 @@ void read_special_tokens(JsonFields& fields, LlamaConfig& config) {
   read_eos(fields, config);
 }
 
-Status read_config(std::string_view text, std::string_view name, LlamaConfig& config) {
-  const auto document = parse_json(text, name);
-  if (!document) return document.error();
-  JsonFields fields(*document, name);
+Status read_config(const json& document, std::string_view name, LlamaConfig& config) {
+  JsonFields fields(document, name);
   check_supported(fields);
   read_shape(fields, config);
   read_rope(fields, name, config);
@@ -139,12 +140,27 @@ Status read_generation_config(std::string_view text, std::string_view name, Llam
   return fields.status();
 }
 
+Result<LlamaConfig> load_gguf(const std::filesystem::path& path) {
+  const auto file = GgufFile::open(path);
+  if (!file) return file.error();
+  const auto document = gguf_config(*file, path.string());
+  if (!document) return document.error();
+  LlamaConfig config;
+  const Status read =
+      read_config(*document, fmt::format("{}, in config.json's words", path.string()), config);
+  if (!read) return read.error();
+  return config;
+}
+
 }  // namespace
 
 Result<LlamaConfig> LlamaConfig::parse(std::string_view config_text, std::string_view generation_text,
                                        std::string_view dir) {
   LlamaConfig config;
-  const Status read = read_config(config_text, fmt::format("{}/config.json", dir), config);
+  const std::string name = fmt::format("{}/config.json", dir);
+  const auto document = parse_json(config_text, name);
+  if (!document) return document.error();
+  const Status read = read_config(*document, name, config);
   if (!read) return read.error();
   if (generation_text.empty()) return config;
   const Status merged =
@@ -154,6 +170,7 @@ Result<LlamaConfig> LlamaConfig::parse(std::string_view config_text, std::string
 }
 
 Result<LlamaConfig> LlamaConfig::load(const std::filesystem::path& dir) {
+  if (is_gguf(dir)) return load_gguf(dir);
   const auto config = read_file(dir / "config.json", kMaxConfigBytes);
   if (!config) return config.error().with_context("a model folder needs config.json");
   const auto generation = read_file(dir / "generation_config.json", kMaxConfigBytes);

@@ -30,7 +30,7 @@ struct LlamaConfig {
   std::optional<std::int32_t> bos_token_id;
   std::vector<std::int32_t> eos_token_ids;  // of both files, each once; any of them ends a text
 
-  // Reads `dir`/config.json and, where present, `dir`/generation_config.json.
+  // Reads `dir`/config.json and, where present, `dir`/generation_config.json; of a GGUF file its metadata.
   // Errors: kNotFound without config.json; kCorrupt for malformed JSON; kInvalidArgument for a value.
   static Result<LlamaConfig> load(const std::filesystem::path& dir);
 

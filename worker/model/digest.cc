@@ -32,11 +32,9 @@ std::string Digest::hex() const {
 
 std::string weights_digest(const WeightFiles& files) {
   Digest digest;
-  for (const SafetensorsFile& file : files.files()) {
-    for (const TensorView& tensor : file.tensors()) {
-      digest.add(fmt::format("{}|{}|{}|", tensor.name, to_string(tensor.type), fmt::join(tensor.shape, ",")));
-      digest.add(tensor.bytes);
-    }
+  for (const TensorView& tensor : files.tensors()) {
+    digest.add(fmt::format("{}|{}|{}|", tensor.name, to_string(tensor.type), fmt::join(tensor.shape, ",")));
+    digest.add(tensor.bytes);
   }
   return digest.hex();
 }

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "worker/model/digest.h"
+#include "worker/model/safetensors.h"
 #include "worker/model/safetensors_writer.h"
 
 namespace dslad::worker {

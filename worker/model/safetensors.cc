@@ -1,7 +1,6 @@
 #include "worker/model/safetensors.h"
 
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -17,33 +16,6 @@ using nlohmann::json;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kMaxDimensions = 16;
-
-struct TypeInfo {
-  StoredType type;
-  std::string_view name;
-  std::size_t bytes;
-};
-
-// In the order of the enum.
-constexpr std::array<TypeInfo, 15> kTypes = {{{StoredType::kBool, "BOOL", 1},
-                                              {StoredType::kU8, "U8", 1},
-                                              {StoredType::kI8, "I8", 1},
-                                              {StoredType::kF8E5M2, "F8_E5M2", 1},
-                                              {StoredType::kF8E4M3, "F8_E4M3", 1},
-                                              {StoredType::kI16, "I16", 2},
-                                              {StoredType::kU16, "U16", 2},
-                                              {StoredType::kF16, "F16", 2},
-                                              {StoredType::kBf16, "BF16", 2},
-                                              {StoredType::kI32, "I32", 4},
-                                              {StoredType::kU32, "U32", 4},
-                                              {StoredType::kF32, "F32", 4},
-                                              {StoredType::kF64, "F64", 8},
-                                              {StoredType::kI64, "I64", 8},
-                                              {StoredType::kU64, "U64", 8}}};
-
-const TypeInfo& info(StoredType type) {
-  return kTypes[static_cast<std::size_t>(type)];
-}
 
 // A tensor as its header entry states it, before it is placed in the data.
 struct Entry {
@@ -77,10 +49,7 @@ std::optional<std::uint64_t> unsigned_value(const json& value) {
 
 std::optional<StoredType> parse_type(const json& value) {
   if (!value.is_string()) return std::nullopt;
-  const auto& name = value.get_ref<const std::string&>();
-  const auto found = std::ranges::find(kTypes, name, &TypeInfo::name);
-  if (found == kTypes.end()) return std::nullopt;
-  return found->type;
+  return safetensors_type(value.get_ref<const std::string&>());
 }
 
 // The dimensions, and the bytes they need in `bytes`; nothing when one is not a count or the product
@@ -89,7 +58,7 @@ std::optional<std::vector<std::int64_t>> parse_shape(const json& value, StoredTy
                                                      std::uint64_t& bytes) {
   if (!value.is_array() || value.size() > kMaxDimensions) return std::nullopt;
   std::vector<std::int64_t> shape;
-  bytes = size_of(type);
+  bytes = block_of(type).bytes;
   for (const json& item : value) {
     const auto dimension = unsigned_value(item);
     if (!dimension || *dimension > INT64_MAX) return std::nullopt;
@@ -173,22 +142,6 @@ Status check_cover(std::vector<Entry>& entries, std::uint64_t data_bytes, std::s
 }
 
 }  // namespace
-
-std::string_view to_string(StoredType type) {
-  return info(type).name;
-}
-
-std::size_t size_of(StoredType type) {
-  return info(type).bytes;
-}
-
-std::int64_t TensorView::elements() const {
-  return static_cast<std::int64_t>(bytes.size() / size_of(type));
-}
-
-std::int64_t TensorView::row_elements() const {
-  return rows() == 0 ? 0 : elements() / rows();
-}
 
 Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> file, std::string_view name) {
   const auto text = header_text(file, name);

@@ -20,42 +20,9 @@
 
 #include "schema/result.h"
 #include "worker/files/mapped_file.h"
+#include "worker/model/stored_tensor.h"
 
 namespace dslad::worker {
-
-// What the format can store; read_rows converts the floating point types of 16 and 32 bits.
-enum class StoredType : std::uint8_t {
-  kBool,
-  kU8,
-  kI8,
-  kF8E5M2,
-  kF8E4M3,
-  kI16,
-  kU16,
-  kF16,
-  kBf16,
-  kI32,
-  kU32,
-  kF32,
-  kF64,
-  kI64,
-  kU64,
-};
-
-std::string_view to_string(StoredType type);  // as spelled in the header: "BF16"
-std::size_t size_of(StoredType type);         // bytes per element
-
-struct TensorView {
-  std::string name;
-  StoredType type;
-  std::vector<std::int64_t> shape;   // product * size_of(type) == bytes.size()
-  std::span<const std::byte> bytes;  // row-major; any alignment
-
-  [[nodiscard]] std::int64_t elements() const;
-  // All dimensions but the first; a vector or scalar is a single row.
-  [[nodiscard]] std::int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
-  [[nodiscard]] std::int64_t row_elements() const;
-};
 
 class SafetensorsFile {
  public:
@@ -74,10 +41,5 @@ class SafetensorsFile {
 
 // The tensors that the header in `file` describes, as SafetensorsFile::open does; views into `file`.
 Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> file, std::string_view name);
-
-// Rows [first, first + count) as float32; out: [count, view.row_elements()].
-// REQUIRES: 0 <= first, first + count <= view.rows(). Errors: kInvalidArgument for another type than
-// F32, F16, BF16. F16 subnormals, infinities and NaNs keep their value.
-Status read_rows(const TensorView& view, std::int64_t first, std::int64_t count, float* out);
 
 }  // namespace dslad::worker

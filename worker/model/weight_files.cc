@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
 #include <utility>
 
 #include "worker/files/json_file.h"
+#include "worker/files/model_path.h"
+#include "worker/model/gguf_tensors.h"
+#include "worker/model/safetensors.h"
 
 namespace dslad::worker {
 namespace {
@@ -18,10 +22,6 @@ using nlohmann::json;
 constexpr std::size_t kMaxIndexBytes = 64 << 20;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
-
-bool readable(StoredType type) {
-  return type == StoredType::kF32 || type == StoredType::kF16 || type == StoredType::kBf16;
-}
 
 // A shard is a file beside the index, never one elsewhere.
 bool is_plain_name(const std::string& name) {
@@ -50,53 +50,67 @@ Result<WeightMap> read_index(const std::filesystem::path& path) {
   return weights;
 }
 
-Result<std::vector<SafetensorsFile>> open_all(const std::filesystem::path& dir,
-                                              const std::set<std::string>& names) {
-  std::vector<SafetensorsFile> files;
-  for (const std::string& name : names) {
-    auto file = SafetensorsFile::open(dir / name);
-    if (!file) return file.error();
-    files.push_back(*std::move(file));
-  }
-  return files;
-}
-
 }  // namespace
 
-WeightFiles::WeightFiles(std::filesystem::path dir, std::vector<SafetensorsFile> files)
-    : dir_(std::move(dir)), files_(std::move(files)) {}
+Status WeightFiles::add_safetensors(const std::filesystem::path& path) {
+  auto file = MappedFile::open(path);
+  if (!file) return file.error();
+  auto tensors = parse_safetensors(file->bytes(), path.string());
+  if (!tensors) return tensors.error();
+  files_.push_back(*std::move(file));
+  std::ranges::move(*tensors, std::back_inserter(tensors_));
+  return ok_status();
+}
+
+Status WeightFiles::add_gguf(const std::filesystem::path& path) {
+  auto file = GgufFile::open(path);
+  if (!file) return file.error();
+  auto tensors = gguf_tensors(*file, gguf_files_.empty() ? *file : gguf_files_.front(), path.string());
+  if (!tensors) return tensors.error();
+  gguf_files_.push_back(*std::move(file));
+  std::ranges::move(*tensors, std::back_inserter(tensors_));
+  return ok_status();
+}
 
 Status WeightFiles::index_tensors() {
-  for (const SafetensorsFile& file : files_) {
-    for (const TensorView& view : file.tensors()) {
-      if (!by_name_.emplace(view.name, &view).second) {
-        return Error{ErrorCode::kCorrupt,
-                     fmt::format("{}: two shards hold \"{}\"", dir_.string(), view.name)};
-      }
+  for (const TensorView& view : tensors_) {
+    if (!by_name_.emplace(view.name, &view).second) {
+      return Error{ErrorCode::kCorrupt,
+                   fmt::format("{}: the weights hold \"{}\" twice", model_.string(), view.name)};
     }
   }
   return ok_status();
 }
 
-Result<WeightFiles> WeightFiles::open(const std::filesystem::path& dir) {
+Result<WeightFiles> WeightFiles::open(const std::filesystem::path& model) {
+  WeightFiles weights(model);
+  Status status = ok_status();
   WeightMap map;
-  std::set<std::string> names = {kSingleFile};
-  if (std::error_code ignored; !std::filesystem::exists(dir / kSingleFile, ignored)) {
-    auto index = read_index(dir / kIndexFile);
+  std::error_code ignored;
+  if (is_gguf(model)) {
+    const auto parts = gguf_parts(model);
+    if (!parts) return parts.error();
+    for (const auto& part : *parts) {
+      if (status) status = weights.add_gguf(part);
+    }
+  } else if (std::filesystem::exists(model / kSingleFile, ignored)) {
+    status = weights.add_safetensors(model / kSingleFile);
+  } else {
+    auto index = read_index(model / kIndexFile);
     if (!index) return index.error().with_context(fmt::format("no {}", kSingleFile));
     map = *std::move(index);
-    names.clear();
-    for (const auto& [tensor, shard] : map) names.insert(shard);
+    std::set<std::string> shards;
+    for (const auto& [tensor, shard] : map) shards.insert(shard);
+    for (const std::string& shard : shards) {
+      if (status) status = weights.add_safetensors(model / shard);
+    }
   }
-  auto files = open_all(dir, names);
-  if (!files) return files.error();
-  WeightFiles weights(dir, *std::move(files));
-  const Status indexed = weights.index_tensors();
-  if (!indexed) return indexed.error();
+  if (status) status = weights.index_tensors();
+  if (!status) return status.error();
   for (const auto& [tensor, shard] : map) {
     if (weights.find(tensor) == nullptr) {
       return Error{ErrorCode::kCorrupt, fmt::format("{}: the index places \"{}\" in {}, which lacks it",
-                                                    dir.string(), tensor, shard)};
+                                                    model.string(), tensor, shard)};
     }
   }
   return weights;
@@ -107,20 +121,27 @@ const TensorView* WeightFiles::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
+bool WeightFiles::has_own_head() const {
+  const TensorView* const head = find("lm_head.weight");
+  const TensorView* const embedding = find("model.embed_tokens.weight");
+  if (head == nullptr || embedding == nullptr) return head != nullptr;
+  return head->type != embedding->type || !std::ranges::equal(head->bytes, embedding->bytes);
+}
+
 Result<const TensorView*> WeightFiles::require(std::string_view name,
                                                std::span<const std::int64_t> shape) const {
   const TensorView* const view = find(name);
   if (view == nullptr) {
-    return Error{ErrorCode::kNotFound, fmt::format("{}: the weights lack \"{}\"", dir_.string(), name)};
+    return Error{ErrorCode::kNotFound, fmt::format("{}: the weights lack \"{}\"", model_.string(), name)};
   }
   if (!std::ranges::equal(view->shape, shape)) {
     return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("{}: \"{}\" has the shape [{}], config.json asks for [{}]", dir_.string(), name,
-                             fmt::join(view->shape, ", "), fmt::join(shape, ", "))};
+                 fmt::format("{}: \"{}\" has the shape [{}], config.json asks for [{}]", model_.string(),
+                             name, fmt::join(view->shape, ", "), fmt::join(shape, ", "))};
   }
   if (!readable(view->type)) {
     return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("{}: \"{}\" holds {}; convert it to F32, F16 or BF16", dir_.string(), name,
+                 fmt::format("{}: \"{}\" holds {}; convert it to F32, F16 or BF16", model_.string(), name,
                              to_string(view->type))};
   }
   return view;

@@ -1,5 +1,6 @@
-// All tensors of a model directory: model.safetensors, or the shards that model.safetensors.index.json
-// names. Opening reads headers only; weights are paged in as they are read.
+// All tensors of a model: of a folder model.safetensors, or the shards that model.safetensors.index.json
+// names; or those of a GGUF file and its further parts. Behind this nothing knows which it was. Opening reads
+// headers only; weights are paged in as they are read.
 //
 // Immutable after opening: safe from any thread. Views live as long as this object.
 #pragma once
@@ -13,34 +14,46 @@
 #include <vector>
 
 #include "schema/result.h"
-#include "worker/model/safetensors.h"
+#include "worker/files/gguf.h"
+#include "worker/files/mapped_file.h"
+#include "worker/model/stored_tensor.h"
 
 namespace dslad::worker {
 
 class WeightFiles {
  public:
-  // Errors: kNotFound (no weights, or a shard is missing), kCorrupt (a shard's header; a tensor that two
-  // shards hold, or that the index places in a shard which lacks it).
-  static Result<WeightFiles> open(const std::filesystem::path& dir);
+  // `model`: a folder or a GGUF file. Errors: kNotFound (no weights, or a shard is missing), kCorrupt (a
+  // file's header; a tensor that two shards hold, or that the index places in a shard which lacks it),
+  // kInvalidArgument (a type or a version that is not implemented).
+  static Result<WeightFiles> open(const std::filesystem::path& model);
 
   // nullptr when no file holds `name`.
   [[nodiscard]] const TensorView* find(std::string_view name) const;
 
   // The tensor `name`, which must have `shape` and a type that read_rows converts.
-  // Errors: kNotFound, kInvalidArgument; both name the tensor and the directory.
+  // Errors: kNotFound, kInvalidArgument; both name the tensor and the model.
   [[nodiscard]] Result<const TensorView*> require(std::string_view name,
                                                   std::span<const std::int64_t> shape) const;
 
-  [[nodiscard]] std::size_t count() const { return by_name_.size(); }
-  [[nodiscard]] std::span<const SafetensorsFile> files() const { return files_; }
+  [[nodiscard]] const std::filesystem::path& model() const { return model_; }  // for errors
+  // Whether an output projection is there that is not the embedding's copy. It counts, even where config.json
+  // says that the two are tied: fine-tunes leave such files.
+  [[nodiscard]] bool has_own_head() const;
+
+  // In the order of the files and of their data.
+  [[nodiscard]] std::span<const TensorView> tensors() const { return tensors_; }
 
  private:
-  WeightFiles(std::filesystem::path dir, std::vector<SafetensorsFile> files);
+  explicit WeightFiles(std::filesystem::path model) : model_(std::move(model)) {}
+  Status add_safetensors(const std::filesystem::path& path);
+  Status add_gguf(const std::filesystem::path& path);
   Status index_tensors();
 
-  std::filesystem::path dir_;
-  std::vector<SafetensorsFile> files_;
-  std::unordered_map<std::string_view, const TensorView*> by_name_;  // into files_
+  std::filesystem::path model_;
+  std::vector<MappedFile> files_;
+  std::vector<GgufFile> gguf_files_;
+  std::vector<TensorView> tensors_;                                  // views into the files
+  std::unordered_map<std::string_view, const TensorView*> by_name_;  // into tensors_
 };
 
 }  // namespace dslad::worker

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <new>
+#include <utility>
 
 #include "worker/model/digest.h"
-#include "worker/model/weight_files.h"
 
 namespace dslad::worker {
 namespace {
@@ -20,19 +20,48 @@ using kernels::PackedMatrix;
 // cache.
 constexpr std::int64_t kSliceFloats = 1 << 18;
 
-// Loads tensors one by one and reports how far it is.
+// Takes the model's tensors one by one. `parts` are tensors and their rows, one below the other in one
+// matrix.
 class Loader {
  public:
-  Loader(const WeightFiles& files, DType dtype, const LoadProgress& progress)
-      : files_(files), dtype_(dtype), progress_(progress) {
-    for (const SafetensorsFile& file : files.files()) {
-      for (const TensorView& tensor : file.tensors()) total_bytes_ += tensor.bytes.size();
+  using Parts = std::initializer_list<std::pair<std::string, std::int64_t>>;
+
+  virtual ~Loader() = default;
+  virtual Status matrix(Parts parts, std::int64_t columns, PackedMatrix& out) = 0;
+  virtual Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) = 0;
+};
+
+// Only looks whether all is there.
+class ShapeCheck final : public Loader {
+ public:
+  explicit ShapeCheck(const WeightFiles& files) : files_(files) {}
+
+  Status matrix(Parts parts, std::int64_t columns, PackedMatrix& /*out*/) override {
+    for (const auto& [name, rows] : parts) {
+      const auto view = files_.require(name, std::array<std::int64_t, 2>{rows, columns});
+      if (!view) return view.error();
     }
+    return ok_status();
   }
 
-  // Packs the tensors, one below the other, into one matrix [sum of rows, columns].
-  Status matrix(std::initializer_list<std::pair<std::string, std::int64_t>> parts, std::int64_t columns,
-                PackedMatrix& out) {
+  Status vector(const std::string& name, std::int64_t size, std::vector<float>& /*out*/) override {
+    const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
+    return view ? ok_status() : view.error();
+  }
+
+ private:
+  const WeightFiles& files_;
+};
+
+// Packs the tensors and reports how far it is.
+class Packer final : public Loader {
+ public:
+  Packer(const WeightFiles& files, DType dtype, const LoadProgress& progress)
+      : files_(files), dtype_(dtype), progress_(progress) {
+    for (const TensorView& tensor : files.tensors()) total_bytes_ += tensor.bytes.size();
+  }
+
+  Status matrix(Parts parts, std::int64_t columns, PackedMatrix& out) override {
     std::int64_t rows = 0;
     for (const auto& part : parts) rows += part.second;
     out = PackedMatrix(rows, columns, dtype_);
@@ -44,23 +73,22 @@ class Loader {
     }
     std::int64_t first = 0;
     for (const auto& [name, part_rows] : parts) {
-      const std::array<std::int64_t, 2> shape{part_rows, columns};
-      const auto view = files_.require(name, shape);
+      const auto view = files_.require(name, std::array<std::int64_t, 2>{part_rows, columns});
       if (!view) return view.error();
       Status packed = pack(**view, first, out);
-      if (!packed) return packed;
+      if (!packed) return packed.error().with_context(files_.model().string());
       first += part_rows;
     }
     return ok_status();
   }
 
-  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) {
-    const std::array<std::int64_t, 1> shape{size};
-    const auto view = files_.require(name, shape);
+  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) override {
+    const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
     if (!view) return view.error();
     out.resize(static_cast<std::size_t>(size));
     report((*view)->bytes.size());
-    return read_rows(**view, 0, 1, out.data());
+    Status read = read_weights(**view, 0, 1, out.data());
+    return read ? read : read.error().with_context(files_.model().string());
   }
 
  private:
@@ -68,13 +96,13 @@ class Loader {
     const std::int64_t columns = view.row_elements();
     const std::int64_t slice = std::max<std::int64_t>(1, kSliceFloats / columns);
     slice_.resize(static_cast<std::size_t>(std::min(slice, view.rows()) * columns));
+    const std::size_t row_bytes = view.bytes.size() / static_cast<std::size_t>(view.rows());
     for (std::int64_t row = 0; row < view.rows(); row += slice) {
       const std::int64_t count = std::min(slice, view.rows() - row);
-      Status read = read_rows(view, row, count, slice_.data());
+      Status read = read_weights(view, row, count, slice_.data());
       if (!read) return read;
       out.pack_rows(first + row, count, slice_.data());
-      report(static_cast<std::size_t>(count * columns) *
-             (view.bytes.size() / static_cast<std::size_t>(view.elements())));
+      report(static_cast<std::size_t>(count) * row_bytes);
     }
     return ok_status();
   }
@@ -118,6 +146,22 @@ Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights&
   return status;
 }
 
+// Everything into `weights`, whose config says what there is.
+Status load_all(Loader& loader, ModelWeights& weights) {
+  const LlamaConfig& c = weights.config;
+  weights.layers.resize(static_cast<std::size_t>(c.layers));
+  Status status =
+      loader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size, weights.embedding);
+  if (status && !c.tie_word_embeddings) {
+    status = loader.matrix({{"lm_head.weight", c.vocab_size}}, c.hidden_size, weights.lm_head);
+  }
+  if (status) status = loader.vector("model.norm.weight", c.hidden_size, weights.final_norm);
+  for (int i = 0; status && i < c.layers; ++i) {
+    status = load_layer(loader, c, i, weights.layers[static_cast<std::size_t>(i)]);
+  }
+  return status;
+}
+
 // Uniform noise by xorshift, since billions of values are wanted.
 class Noise {
  public:
@@ -157,30 +201,30 @@ std::size_t ModelWeights::bytes() const {
   return sum;
 }
 
-Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& dir, DType dtype,
+Status check_weights(const LlamaConfig& config, const WeightFiles& files) {
+  ModelWeights nothing;
+  nothing.config = config;
+  nothing.config.tie_word_embeddings = config.tie_word_embeddings && !files.has_own_head();
+  ShapeCheck check(files);
+  return load_all(check, nothing);
+}
+
+Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model, DType dtype,
                                                          const LoadProgress& progress) {
-  auto config = LlamaConfig::load(dir);
+  auto config = LlamaConfig::load(model);
   if (!config) return config.error();
-  auto files = WeightFiles::open(dir);
+  auto files = WeightFiles::open(model);
   if (!files) return files.error();
+  const Status complete = check_weights(*config, *files);  // before gigabytes are read
+  if (!complete) return complete.error();
 
   auto weights = std::make_shared<ModelWeights>();
   weights->config = *std::move(config);
+  weights->config.tie_word_embeddings = weights->config.tie_word_embeddings && !files->has_own_head();
   weights->dtype = dtype;
   weights->digest = weights_digest(*files);
-  weights->layers.resize(static_cast<std::size_t>(weights->config.layers));
-
-  const LlamaConfig& c = weights->config;
-  Loader loader(*files, dtype, progress);
-  Status status =
-      loader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size, weights->embedding);
-  if (status && !c.tie_word_embeddings) {
-    status = loader.matrix({{"lm_head.weight", c.vocab_size}}, c.hidden_size, weights->lm_head);
-  }
-  if (status) status = loader.vector("model.norm.weight", c.hidden_size, weights->final_norm);
-  for (int i = 0; status && i < c.layers; ++i) {
-    status = load_layer(loader, c, i, weights->layers[static_cast<std::size_t>(i)]);
-  }
+  Packer packer(*files, dtype, progress);
+  const Status status = load_all(packer, *weights);
   if (!status) return status.error();
   return std::shared_ptr<const ModelWeights>(std::move(weights));
 }

@@ -13,6 +13,7 @@
 #include "kernels/gemm/packed_matrix.h"
 #include "schema/result.h"
 #include "worker/model/config.h"
+#include "worker/model/weight_files.h"
 
 namespace dslad::worker {
 
@@ -43,10 +44,15 @@ struct ModelWeights {
 // Called while weights load, with the share done in [0, 1].
 using LoadProgress = std::function<void(double)>;
 
-// Reads the Hugging Face directory `dir` (config.json and safetensors). Errors name the file and the tensor.
-Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& dir,
+// Reads `model`, a Hugging Face folder (config.json and safetensors) or a GGUF file. Errors name the file and
+// the tensor; a weight that is not a finite number is one (kCorrupt), since nothing that follows from it
+// would be.
+Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model,
                                                          kernels::DType dtype,
                                                          const LoadProgress& progress = {});
+
+// What load_weights would say of names, shapes and types, without reading a weight.
+Status check_weights(const LlamaConfig& config, const WeightFiles& files);
 
 // Weights of the given shape filled with seeded noise scaled as trained weights are: for benchmarks, which
 // need a model's speed and not its words.

@@ -1,12 +1,17 @@
 #include "worker/tasks/model_folder.h"
 
+#include "worker/files/model_path.h"
+
 namespace dslad::worker {
 
 Result<ModelFolder> ModelFolder::load(const std::filesystem::path& dir, kernels::DType dtype,
                                       const LoadProgress& progress, const std::filesystem::path& chain) {
   std::error_code missing;
-  if (!std::filesystem::is_directory(dir, missing)) {
-    return Error{ErrorCode::kNotFound, dir.string() + " is no directory; name a Hugging Face model folder"};
+  const bool there = is_gguf(dir) ? std::filesystem::is_regular_file(dir, missing)
+                                  : std::filesystem::is_directory(dir, missing);
+  if (!there) {
+    return Error{ErrorCode::kNotFound,
+                 dir.string() + " is no model; name a Hugging Face folder or a file that ends in .gguf"};
   }
   auto prompt = PromptTemplate::load(dir);
   if (!prompt) return prompt.error();
@@ -14,10 +19,9 @@ Result<ModelFolder> ModelFolder::load(const std::filesystem::path& dir, kernels:
   if (!tokenizer) return tokenizer.error();
   auto weights = load_weights(dir, dtype, progress);
   if (!weights) return weights.error();
-  const std::filesystem::path full = std::filesystem::weakly_canonical(dir, missing);
   LoadedChain loaded = load_chain_in(chain.empty() ? chain_folder(dir) : chain, (*weights)->config,
                                      (*weights)->digest, (*weights)->dtype);
-  return ModelFolder{full.filename().string(), *std::move(weights), std::move(loaded), *std::move(tokenizer),
+  return ModelFolder{model_name(dir), *std::move(weights), std::move(loaded), *std::move(tokenizer),
                      *std::move(prompt)};
 }
 

@@ -1,4 +1,5 @@
-// A model directory, loaded: weights, conversion chain, tokenizer and prompt template, which belong together.
+// A model (a Hugging Face folder, or a GGUF file with its companions), loaded: weights, conversion chain,
+// tokenizer and prompt template, which belong together.
 //
 // Immutable after loading: safe from any thread.
 #pragma once
@@ -17,7 +18,7 @@
 namespace dslad::worker {
 
 struct ModelFolder {
-  std::string name;  // the directory's last component
+  std::string name;  // model_name of its path
   std::shared_ptr<const ModelWeights> weights;
   LoadedChain chain;  // of MODEL/dsla, or of the folder asked for; its warning is the caller's to show
   std::shared_ptr<const Tokenizer> tokenizer;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "schema/nearest.h"
+#include "worker/files/model_path.h"
 #include "worker/files/read_file.h"
 
 namespace dslad::worker {
@@ -143,7 +144,7 @@ Result<PromptTemplate> PromptTemplate::parse(std::string_view toml, std::string_
 }
 
 Result<PromptTemplate> PromptTemplate::load(const std::filesystem::path& dir) {
-  const std::filesystem::path path = dir / "dslad.toml";
+  const std::filesystem::path path = model_companion(dir, "dslad.toml");
   const auto text = read_file(path, kMaxTemplateBytes);
   if (text.ok()) return parse(*text, path.string());
   if (text.error().code == ErrorCode::kNotFound) return PromptTemplate();

@@ -24,11 +24,9 @@ struct Facts {
 Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype,
                const LoadedChain& chain) {
   Facts facts;
-  for (const SafetensorsFile& file : files.files()) {
-    for (const TensorView& tensor : file.tensors()) {
-      facts.parameters += tensor.elements();
-      facts.file_bytes += tensor.bytes.size();
-    }
+  for (const TensorView& tensor : files.tensors()) {
+    facts.parameters += tensor.elements();
+    facts.file_bytes += tensor.bytes.size();
   }
   facts.kv_bytes_per_token =
       kv_layout(c, dtype).page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
@@ -96,7 +94,7 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
 int inspect(const ToolOptions& options) {
   const auto dtype = parse_dtype(options.dtype);
   if (!dtype) return fail(dtype.error());
-  const auto config = LlamaConfig::load(options.model);
+  auto config = LlamaConfig::load(options.model);
   if (!config) return fail(config.error());
   const auto tokenizer = load_tokenizer(options.model);
   if (!tokenizer) return fail(tokenizer.error());
@@ -104,6 +102,9 @@ int inspect(const ToolOptions& options) {
   if (!prompt) return fail(prompt.error());
   const auto files = WeightFiles::open(options.model);
   if (!files) return fail(files.error());
+  const Status complete = check_weights(*config, *files);
+  if (!complete) return fail(complete.error());
+  config->tie_word_embeddings = config->tie_word_embeddings && !files->has_own_head();
   const LoadedChain chain = chain_of(options, *config, *files, *dtype);
   const Facts facts = facts_of(*config, *files, *dtype, chain);
   if (options.json) {

@@ -1,0 +1,118 @@
+"""Makes small GGUF files and what the format's own Python package reads in them.
+
+    python3 make_gguf.py        # with PyPI's gguf, numpy and safetensors; writes gguf/
+
+    blocks.json       for each quantized type a few random blocks: {"type", "bytes": hex, "values": float32}
+    gqa3_f32.gguf     tiny_llama/gqa3_f32 once more, as llama.cpp's converter writes a Llama: its names, sizes turned
+                      round, the rows of q and k in its rotary order
+    parts-*.gguf      the same in two parts
+"""
+
+import json
+import pathlib
+
+import gguf
+import numpy
+from safetensors.numpy import load_file
+
+HERE = pathlib.Path(__file__).parent
+OUT = HERE / "gguf"
+BLOCK_TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
+PARTS = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def random_blocks(random, kind):
+    """Any bits are a block; only the scales, 16-bit floats, must be ordinary numbers."""
+    values, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = random.integers(0, 256, (3, size), dtype=numpy.uint8)
+    scales = {"Q6_K": [size - 2], "Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2]}.get(kind.name, [0])
+    for at in scales:
+        halves = random.normal(0, 0.05, 3).astype(numpy.float16)
+        blocks[:, at : at + 2] = halves.view(numpy.uint8).reshape(3, 2)
+    return blocks
+
+
+def write_blocks():
+    random = numpy.random.default_rng(7)
+    out = []
+    for name in BLOCK_TYPES:
+        kind = gguf.GGMLQuantizationType[name]
+        blocks = random_blocks(random, kind)
+        values = gguf.quants.dequantize(blocks.reshape(1, -1), kind)
+        out.append({"type": name, "bytes": blocks.tobytes().hex(), "values": [float(v) for v in values.reshape(-1)]})
+    (OUT / "blocks.json").write_text(json.dumps(out))
+
+
+def gguf_name(name):
+    if name.startswith("model.layers."):
+        _, _, layer, rest = name.split(".", 3)
+        part, ending = rest.rsplit(".", 1)
+        return f"blk.{layer}.{PARTS[part]}.{ending}"
+    return {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+            "lm_head.weight": "output.weight"}[name]
+
+
+def interleaved(rows, heads):
+    """llama.cpp rotates neighbouring channels: each head's halves are taken by turns."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def tensors_of(config, weights):
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    for name, tensor in weights.items():
+        for part, count in heads.items():
+            if part in name:
+                tensor = interleaved(tensor, count)
+        yield gguf_name(name), numpy.ascontiguousarray(tensor)
+
+
+def write_model(path, config, tensors, part=None):
+    writer = gguf.GGUFWriter(path, "llama")
+    if part is None or part[0] == 0:
+        writer.add_block_count(config["num_hidden_layers"])
+        writer.add_context_length(config["max_position_embeddings"])
+        writer.add_embedding_length(config["hidden_size"])
+        writer.add_feed_forward_length(config["intermediate_size"])
+        writer.add_head_count(config["num_attention_heads"])
+        writer.add_head_count_kv(config["num_key_value_heads"])
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+        writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+        writer.add_rope_dimension_count(config["head_dim"])
+        writer.add_bos_token_id(config["bos_token_id"])
+        writer.add_eos_token_id(config["eos_token_id"])
+        writer.add_token_list(["<unk>", "<s>", "</s>"] + [f"t{i}" for i in range(3, config["vocab_size"])])
+    if part is not None:
+        writer.add_uint16("split.no", part[0])
+        writer.add_uint16("split.count", part[1])
+    for name, tensor in tensors:
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    write_blocks()
+    model = HERE / "tiny_llama" / "gqa3_f32"
+    config = json.loads((model / "config.json").read_text())
+    tensors = list(tensors_of(config, load_file(model / "model.safetensors")))
+    write_model(OUT / "gqa3_f32.gguf", config, tensors)
+    half = len(tensors) // 2
+    write_model(OUT / "parts-00001-of-00002.gguf", config, tensors[:half], (0, 2))
+    write_model(OUT / "parts-00002-of-00002.gguf", config, tensors[half:], (1, 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+#include "worker/model/gguf_config.h"
+
+#include <algorithm>
+#include <array>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+namespace dslad::worker {
+namespace {
+
+using nlohmann::json;
+
+struct Family {
+  std::string_view gguf, hugging_face;
+};
+constexpr std::array<Family, 5> kFamilies = {{{"llama", "LlamaForCausalLM"},
+                                              {"mistral", "MistralForCausalLM"},
+                                              {"qwen2", "Qwen2ForCausalLM"},
+                                              {"qwen3", "Qwen3ForCausalLM"},
+                                              {"smollm3", "SmolLM3ForCausalLM"}}};
+
+struct Key {
+  std::string_view gguf;  // behind "ARCHITECTURE."
+  const char* config;
+};
+constexpr std::array<Key, 8> kIntegers = {{{"block_count", "num_hidden_layers"},
+                                           {"context_length", "max_position_embeddings"},
+                                           {"embedding_length", "hidden_size"},
+                                           {"feed_forward_length", "intermediate_size"},
+                                           {"attention.head_count", "num_attention_heads"},
+                                           {"attention.head_count_kv", "num_key_value_heads"},
+                                           {"attention.key_length", "head_dim"},
+                                           {"attention.sliding_window", "sliding_window"}}};
+constexpr std::array<Key, 2> kNumbers = {
+    {{"attention.layer_norm_rms_epsilon", "rms_norm_eps"}, {"rope.freq_base", "rope_theta"}}};
+
+// Factors and parts of the graph that these families do not have; a file that names one is something else.
+constexpr std::array<std::string_view, 6> kForeign = {"attn_logit_softcapping", "final_logit_softcapping",
+                                                      "attention.scale",        "embedding_scale",
+                                                      "residual_scale",         "logit_scale"};
+
+// The ends of sequence, by what they end: text, turn, message.
+constexpr std::array<std::string_view, 3> kEnds = {
+    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+
+class ConfigWriter {
+ public:
+  ConfigWriter(const GgufFile& file, std::string_view name)
+      : file_(file), name_(name), prefix_(fmt::format("{}.", gguf_architecture(file))) {}
+
+  Result<json> write() {
+    Status status = family();
+    for (const Key& key : kIntegers) {
+      if (status) status = scalar(key, [](const GgufValue& value) { return value.integer(); });
+    }
+    for (const Key& key : kNumbers) {
+      if (status) status = scalar(key, [](const GgufValue& value) { return value.number(); });
+    }
+    if (status) status = rope();
+    if (status) status = tokens();
+    if (!status) return status.error();
+    tensors();
+    return std::move(out_);
+  }
+
+ private:
+  [[nodiscard]] Error refuse(std::string_view what) const {
+    return {ErrorCode::kInvalidArgument, fmt::format("{}: {}", name_, what)};
+  }
+  [[nodiscard]] const GgufValue* find(std::string_view key) const {
+    return file_.find(fmt::format("{}{}", prefix_, key));
+  }
+
+  Status family() {
+    const std::string_view architecture = gguf_architecture(file_);
+    const auto known = std::ranges::find(kFamilies, architecture, &Family::gguf);
+    if (known == kFamilies.end()) {
+      return refuse(
+          fmt::format("general.architecture is \"{}\"; dslad runs llama, mistral, qwen2, qwen3 and smollm3",
+                      architecture));
+    }
+    out_["architectures"] = {known->hugging_face};
+    if (gguf_integer(file_, "expert_count").value_or(0) > 0) {
+      return refuse(fmt::format("{}expert_count: mixtures of experts are not implemented", prefix_));
+    }
+    for (const std::string_view key : kForeign) {
+      if (find(key) != nullptr) return refuse(fmt::format("{}{} is not implemented", prefix_, key));
+    }
+    return ok_status();
+  }
+
+  template <typename Read>
+  Status scalar(const Key& key, const Read& read) {
+    const GgufValue* const value = find(key.gguf);
+    if (value == nullptr) return ok_status();
+    const auto held = read(*value);
+    if (!held) {
+      return Error{ErrorCode::kCorrupt,
+                   fmt::format("{}: {}{} is not one number for all layers", name_, prefix_, key.gguf)};
+    }
+    out_[key.config] = *held;
+    return ok_status();
+  }
+
+  Status rope() {
+    const auto head = gguf_integer(file_, "attention.key_length");
+    const auto value_head = gguf_integer(file_, "attention.value_length");
+    if (head && value_head && *head != *value_head) {
+      return refuse(
+          fmt::format("{}attention.value_length differs from key_length, which is not implemented", prefix_));
+    }
+    if (const auto turned = gguf_integer(file_, "rope.dimension_count")) {
+      const auto heads = gguf_integer(file_, "attention.head_count").value_or(0);
+      const auto hidden = gguf_integer(file_, "embedding_length").value_or(0);
+      const std::int64_t size = head.value_or(heads > 0 ? hidden / heads : 0);
+      if (*turned != size) {
+        return refuse(
+            fmt::format("{}rope.dimension_count {} is not the head size {}, which is not implemented",
+                        prefix_, *turned, size));
+      }
+    }
+    const GgufValue* const type = find("rope.scaling.type");
+    if (type == nullptr) return ok_status();
+    const auto text = type->text();
+    if (!text) return refuse(fmt::format("{}rope.scaling.type is no text", prefix_));
+    if (*text == "none") return ok_status();
+    json scaling = {{"rope_type", *text}};
+    constexpr std::array<Key, 3> kScaling = {
+        {{"rope.scaling.factor", "factor"},
+         {"rope.scaling.original_context_length", "original_max_position_embeddings"},
+         {"rope.scaling.attn_factor", "attention_factor"}}};
+    for (const Key& key : kScaling) {
+      const GgufValue* const value = find(key.gguf);
+      if (value == nullptr) continue;
+      if (const auto whole = value->integer()) {
+        scaling[key.config] = *whole;
+      } else if (const auto number = value->number()) {
+        scaling[key.config] = *number;
+      }
+    }
+    out_["rope_scaling"] = std::move(scaling);
+    return ok_status();
+  }
+
+  Status tokens() {
+    json ends = json::array();
+    for (const std::string_view key : kEnds) {
+      const GgufValue* const value = file_.find(key);
+      if (value == nullptr) continue;
+      const auto id = value->integer();
+      if (!id) return refuse(fmt::format("{} is no token id", key));
+      ends.push_back(*id);
+    }
+    if (!ends.empty()) out_["eos_token_id"] = std::move(ends);
+    if (const GgufValue* const bos = file_.find("tokenizer.ggml.bos_token_id")) {
+      if (const auto id = bos->integer()) out_["bos_token_id"] = *id;
+    }
+    return ok_status();
+  }
+
+  // What the file has not in words its tensors say.
+  void tensors() {
+    bool tied = true, biases = false;
+    for (const GgufTensor& tensor : file_.tensors()) {
+      if (tensor.name == "token_embd.weight") out_["vocab_size"] = tensor.sizes.back();
+      if (tensor.name == "output.weight") tied = false;
+      if (tensor.name == "blk.0.attn_q.bias") biases = true;
+    }
+    out_["tie_word_embeddings"] = tied;
+    if (biases) out_["attention_bias"] = true;
+  }
+
+  const GgufFile& file_;
+  std::string_view name_;
+  std::string prefix_;
+  json out_ = json::object();
+};
+
+}  // namespace
+
+std::string_view gguf_architecture(const GgufFile& file) {
+  const GgufValue* const value = file.find("general.architecture");
+  return value == nullptr ? std::string_view{} : value->text().value_or(std::string_view{});
+}
+
+std::optional<std::int64_t> gguf_integer(const GgufFile& file, std::string_view key) {
+  const GgufValue* const value = file.find(fmt::format("{}.{}", gguf_architecture(file), key));
+  return value == nullptr ? std::nullopt : value->integer();
+}
+
+Result<json> gguf_config(const GgufFile& file, std::string_view name) {
+  return ConfigWriter(file, name).write();
+}
+
+}  // namespace dslad::worker
