@@ -10,6 +10,7 @@ find_package(SQLite3 REQUIRED)
 find_package(prometheus-cpp REQUIRED)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq)
 # Its flags name the headers of libraries that it hides, and CMake spells them differently when it configures a second
 # time: everything would be compiled again. zmq.h itself lies where every compiler looks.

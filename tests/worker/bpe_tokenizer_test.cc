@@ -177,15 +177,17 @@ TEST(BpeTokenizer, MalformedUtf8_IsNamedByOffset) {
   EXPECT_THAT(ids.error().message, HasSubstr("offset 3"));
 }
 
-TEST(BpeTokenizer, ByteWithoutAToken_IsAnErrorUnlessThereIsAnUnknown) {
+// As Hugging Face's: it has nowhere to put what it has no token for.
+TEST(BpeTokenizer, ByteWithoutAToken_IsLeftOutUnlessThereIsAnUnknown) {
   json document = golden_json("gpt2");
+  const TokenId a = document["model"]["vocab"]["a"];
   document["model"]["vocab"].erase("Z");
   document["model"]["merges"] = json::array();
-  const auto ids = loaded(document)->encode("aZ", TextPosition::kBeginning);
-  ASSERT_FALSE(ids.ok());
-  EXPECT_THAT(ids.error().message, HasSubstr("0x5A"));
+  EXPECT_THAT(encode(*loaded(document), "aZZa"), ElementsAre(a, a));
   document["model"]["unk_token"] = "<|end|>";
-  EXPECT_THAT(encode(*loaded(document), "Z"), ElementsAre(1));
+  EXPECT_THAT(encode(*loaded(document), "aZZa"), ElementsAre(a, 1, 1, a));
+  document["model"]["fuse_unk"] = true;
+  EXPECT_THAT(encode(*loaded(document), "aZZa"), ElementsAre(a, 1, a));
 }
 
 // Behaviour, not time: a quadratic merge of these would take minutes.
@@ -200,33 +202,40 @@ TEST(BpeTokenizer, MegabytesWithoutASpace_EncodeAndRoundTrip) {
 
 TEST(BpeTokenizer, WhatIsNotImplemented_IsRefused) {
   const std::vector<std::pair<const char*, std::function<void(json&)>>> cases = {
-      {"NFC",
+      {"\"Nmt\"",
        [](json& d) {
-         d["normalizer"] = {{"type", "NFC"}};
+         d["normalizer"] = {{"type", "Nmt"}};
+       }},
+      {"\"Precompiled\"",
+       [](json& d) {
+         d["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Precompiled"}}}}};
        }},
       {"dropout", [](json& d) { d["model"]["dropout"] = 0.1; }},
-      {"byte_fallback", [](json& d) { d["model"]["byte_fallback"] = true; }},
       {"end_of_word_suffix", [](json& d) { d["model"]["end_of_word_suffix"] = "</w>"; }},
       {"Whitespace",
        [](json& d) {
          d["pre_tokenizer"] = {{"type", "Sequence"},
                                {"pretokenizers", {{{"type", "Whitespace"}}, {{"type", "ByteLevel"}}}}};
        }},
-      {"MergedWithNext",
+      {"\"Sideways\"",
        [](json& d) {
          d["pre_tokenizer"] = {{"type", "Sequence"},
                                {"pretokenizers",
                                 {{{"type", "Split"},
                                   {"pattern", {{"String", " "}}},
-                                  {"behavior", "MergedWithNext"},
+                                  {"behavior", "Sideways"},
                                   {"invert", false}},
                                  {{"type", "ByteLevel"}, {"add_prefix_space", false}}}}};
        }},
-      {"no byte-level BPE",
+      {"\"WordPiece\"",
        [](json& d) {
-         d["pre_tokenizer"] = {{"type", "Metaspace"}};
+         d["decoder"] = {{"type", "WordPiece"}};
        }},
-      {"no byte-level BPE", [](json& d) { d["model"]["type"] = "WordPiece"; }},
+      {"first space",
+       [](json& d) {
+         d["decoder"] = {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}};
+       }},
+      {"model WordPiece", [](json& d) { d["model"]["type"] = "WordPiece"; }},
   };
   for (const auto& [what, change] : cases) {
     json document = golden_json("gpt2");

@@ -207,7 +207,7 @@ TEST(SentencePiece, AddedTokens_ThatMakeNoSense_AreNamed) {
   for (const char* bad : {R"({"added_tokens_decoder": {"x": {"content": "a"}}})",
                           R"({"added_tokens_decoder": {"99999999": {"content": "a"}}})",
                           R"({"added_tokens_decoder": {"600": 3}})", R"({"added_tokens_decoder": []})",
-                          R"({"added_tokens_decoder": {"600": {"content": "a", "lstrip": true}}})"}) {
+                          R"({"added_tokens_decoder": {"600": {"content": "a", "lstrip": 1}}})"}) {
     const testing::TempDir dir;
     std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
                                dir.path() / "tokenizer.model");
@@ -251,17 +251,20 @@ TEST(SentencePiece, MalformedUtf8_IsNamedByOffset) {
   EXPECT_THAT(ids.error().message, HasSubstr("offset 2"));
 }
 
-TEST(SentencePiece, BesideAJsonThatIsNotByteLevel_TheModelIsRead) {
-  const testing::TempDir dir;
-  dir.write(
-      "tokenizer.json",
-      R"({"model": {"type": "BPE", "byte_fallback": true, "vocab": {}, "merges": []}, "pre_tokenizer": null})");
-  const auto alone = load_tokenizer(dir.path());
-  ASSERT_FALSE(alone.ok());
-  EXPECT_THAT(alone.error().message, HasSubstr("tokenizer.model"));
-  std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
-                             dir.path() / "tokenizer.model");
-  EXPECT_TRUE(load_tokenizer(dir.path()).ok());
+TEST(SentencePiece, BesideAJsonThatIsNotImplemented_TheModelIsRead) {
+  for (const auto& [json_text, named] :
+       {std::pair(R"({"model": {"type": "Unigram", "vocab": []}})", "Unigram"),
+        {R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "normalizer": {"type": "Nmt"}})",
+         "Nmt"}}) {
+    const testing::TempDir dir;
+    dir.write("tokenizer.json", json_text);
+    const auto alone = load_tokenizer(dir.path());
+    ASSERT_FALSE(alone.ok());
+    EXPECT_THAT(alone.error().message, HasSubstr(named));
+    std::filesystem::copy_file(testing::golden_path("stories260K/tokenizer.model"),
+                               dir.path() / "tokenizer.model");
+    EXPECT_TRUE(load_tokenizer(dir.path()).ok());
+  }
 }
 
 TEST(SentencePiece, FolderWithoutATokenizer_IsNamed) {

@@ -1,43 +1,113 @@
 #include "worker/text/bpe_tokenizer.h"
 
 #include <algorithm>
+#include <fmt/format.h>
+#include <limits>
 #include <utility>
 
+#include "worker/text/byte_level.h"
 #include "worker/text/text_check.h"
 
 namespace dslad::worker {
+namespace {
 
-BpeTokenizer::BpeTokenizer(BpeModel model, PreTokenizer pre_tokenizer)
-    : model_(std::move(model)), pre_tokenizer_(std::move(pre_tokenizer)) {}
+std::string replace_all(std::string_view text, std::string_view what, std::string_view by) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const bool found = !what.empty() && text.substr(at).starts_with(what);
+    found ? result.append(by) : result.append(1, text[at]);
+    at += found ? what.size() : 1;
+  }
+  return result;
+}
 
-Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(BpeFiles files, const TokenizerSettings& settings) {
-  // The two-file form has no list of added tokens: what the settings name is special.
+// What `token` contributes to a text.
+std::string bytes_of_token(const std::string& token, const TokenDecoding& decoding) {
+  if (decoding.byte_level) return byte_level_decode(token).value_or(token);
+  if (decoding.byte_fallback) {
+    if (const auto byte = byte_of_name(token)) return {*byte};
+  }
+  std::string bytes = token;
+  for (const auto& [what, by] : decoding.replacements) bytes = replace_all(bytes, what, by);
+  return bytes;
+}
+
+// `ranges` of a text, cut to the part of it that begins at `begin`, and counted from there.
+std::vector<TextRange> within(std::span<const TextRange> ranges, std::size_t begin, std::size_t size) {
+  std::vector<TextRange> inside;
+  for (const TextRange& range : ranges) {
+    if (range.end <= begin || range.begin >= begin + size) continue;
+    inside.push_back({std::max(range.begin, begin) - begin, std::min(range.end - begin, size)});
+  }
+  return inside;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> create_tokenizer(TokenizerDefinition definition,
+                                                    const TokenizerSettings& settings) {
+  return BpeTokenizer::create(std::move(definition), settings);
+}
+
+BpeTokenizer::BpeTokenizer(BpeModel model, Normalizer normalizer, PreTokenizer pre_tokenizer)
+    : model_(std::move(model)),
+      normalizer_(std::move(normalizer)),
+      pre_tokenizer_(std::move(pre_tokenizer)) {}
+
+Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(TokenizerDefinition definition,
+                                                        const TokenizerSettings& settings) {
+  // Some files have no list of added tokens: what the settings name is special.
   for (const auto& name : {settings.bos_name, settings.eos_name}) {
     if (!name) continue;
-    const auto found =
-        std::ranges::find(files.definition.vocabulary, *name, &std::pair<std::string, TokenId>::first);
-    if (found != files.definition.vocabulary.end()) files.added.push_back({*name, found->second, true});
+    const auto& vocabulary = definition.bpe.vocabulary;
+    const auto found = std::ranges::find(vocabulary, *name, &std::pair<std::string, TokenId>::first);
+    if (found != vocabulary.end()) definition.added.push_back({*name, found->second, true});
   }
-  auto model = BpeModel::create(files.definition);
+  auto model = BpeModel::create(definition.bpe);
   if (!model) return model.error();
+  auto normalizer = Normalizer::create(definition.normalizer);
+  if (!normalizer) return normalizer.error();
+  auto pre_tokenizer = PreTokenizer::create(definition.pre_tokenizer);
+  if (!pre_tokenizer) return pre_tokenizer.error();
   std::unique_ptr<BpeTokenizer> tokenizer(
-      new BpeTokenizer(*std::move(model), std::move(files.pre_tokenizer)));
-  tokenizer->fill_tables(files);
-  tokenizer->choose_special(settings, files.leading_token);
-  tokenizer->special_.unknown = files.definition.unknown;
+      new BpeTokenizer(*std::move(model), *std::move(normalizer), *std::move(pre_tokenizer)));
+  tokenizer->fill_bytes(definition);
+  const Status named = tokenizer->add_names(definition.added);
+  if (!named) return named.error();
+  tokenizer->strips_first_space_ = definition.decoding.strips_first_space;
+  tokenizer->choose_special(settings, definition.leading_token);
+  tokenizer->special_.unknown = definition.bpe.unknown;
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
 }
 
-void BpeTokenizer::fill_tables(const BpeFiles& files) {
+void BpeTokenizer::fill_bytes(const TokenizerDefinition& definition) {
   TokenId highest = -1;
-  for (const auto& entry : files.definition.vocabulary) highest = std::max(highest, entry.second);
-  for (const auto& token : files.added) highest = std::max(highest, token.id);
+  for (const auto& entry : definition.bpe.vocabulary) highest = std::max(highest, entry.second);
+  for (const auto& token : definition.added) highest = std::max(highest, token.id);
   bytes_.resize(static_cast<std::size_t>(highest) + 1);
-  for (const auto& [token, id] : files.definition.vocabulary) bytes_[static_cast<std::size_t>(id)] = token;
-  for (const auto& token : files.added) {
-    bytes_[static_cast<std::size_t>(token.id)] = token.special ? std::string{} : token.name;
-    names_.add(token);
+  for (const auto& [token, id] : definition.bpe.vocabulary) {
+    bytes_[static_cast<std::size_t>(id)] = bytes_of_token(token, definition.decoding);
   }
+  for (const auto& token : definition.added) {
+    bytes_[static_cast<std::size_t>(token.id)] = token.special ? std::string{} : token.name;
+  }
+}
+
+Status BpeTokenizer::add_names(const std::vector<AddedToken>& added) {
+  for (const AddedToken& token : added) {
+    if (names_.find(token.name)) continue;
+    names_.add(token);
+    if (!token.normalized) {
+      names_before_.add(token);
+      continue;
+    }
+    auto name = normalizer_.apply(token.name, TextPlace::kFirst);
+    if (!name) return name.error();
+    AddedToken as_written = token;
+    as_written.name = *std::move(name);
+    names_normalized_.add(as_written);
+  }
+  return ok_status();
 }
 
 std::optional<TokenId> BpeTokenizer::id_of(const std::optional<std::string>& name) const {
@@ -60,33 +130,61 @@ Result<std::vector<TokenId>> BpeTokenizer::encode(std::string_view text, TextPos
   const Status checked = check_utf8(text);
   if (!checked) return checked.error();
   std::vector<TokenId> ids;
-  for (const auto& segment : names_.split(text, special_names)) {
+  TextPlace place = position == TextPosition::kBeginning ? TextPlace::kFirst : TextPlace::kContinues;
+  for (const auto& segment : names_before_.split(text, special_names)) {
     if (segment.token) {
       ids.push_back(*segment.token);
     } else {
-      const Status encoded = encode_plain(segment.text, position, ids);
+      const auto begin = static_cast<std::size_t>(segment.text.data() - text.data());
+      const Status encoded =
+          encode_between_tokens(segment.text, place, within(special_names, begin, segment.text.size()), ids);
       if (!encoded) return encoded.error();
     }
-    // Hugging Face puts its prefix space before each piece between tokens that stand in text.
-    const bool in_text = segment.token && !segment.special;
-    position = in_text ? TextPosition::kBeginning : TextPosition::kContinuation;
+    place = TextPlace::kAfterToken;
   }
   return ids;
 }
 
-Status BpeTokenizer::encode_plain(std::string_view text, TextPosition position,
-                                  std::vector<TokenId>& ids) const {
-  std::string with_space;
-  if (position == TextPosition::kBeginning && pre_tokenizer_.adds_prefix_space() && !text.starts_with(' ')) {
-    with_space.reserve(text.size() + 1);
-    with_space += ' ';
-    text = with_space += text;
+Status BpeTokenizer::encode_between_tokens(std::string_view text, TextPlace place,
+                                           std::span<const TextRange> special_names,
+                                           std::vector<TokenId>& ids) const {
+  std::string normalized;
+  std::vector<TextRange> ranges(special_names.begin(), special_names.end());
+  if (!normalizer_.empty()) {
+    // Where a place of the text comes to lie: behind as much as what is before it comes to.
+    for (TextRange& range : ranges) {
+      for (std::size_t* const end : {&range.begin, &range.end}) {
+        if (*end == 0) continue;
+        const auto before = normalizer_.apply(text.substr(0, *end), place);
+        if (!before) return before.error();
+        *end = before->size();
+      }
+    }
+    auto whole = normalizer_.apply(text, place);
+    if (!whole) return whole.error();
+    text = normalized = *std::move(whole);
   }
-  const auto words = pre_tokenizer_.split(text);
+  for (const auto& segment : names_normalized_.split(text, ranges)) {
+    if (segment.token) {
+      ids.push_back(*segment.token);
+    } else {
+      const Status encoded = encode_words(segment.text, place, ids);
+      if (!encoded) return encoded;
+    }
+    place = TextPlace::kAfterToken;
+  }
+  return ok_status();
+}
+
+Status BpeTokenizer::encode_words(std::string_view text, TextPlace place, std::vector<TokenId>& ids) const {
+  const auto words = pre_tokenizer_.split(text, place);
   if (!words) return words.error();
-  for (const std::string_view word : *words) {
-    Status encoded = model_.encode(word, ids);
-    if (!encoded) return encoded;
+  for (const std::string_view word : words->list) {
+    if (word.size() > std::numeric_limits<std::int32_t>::max()) {
+      return Error{ErrorCode::kResourceExhausted,
+                   fmt::format("a word of {} bytes is too long for the tokenizer", word.size())};
+    }
+    model_.encode(word, ids);
   }
   return ok_status();
 }

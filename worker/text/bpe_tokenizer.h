@@ -1,41 +1,51 @@
-// A byte-level BPE tokenizer, as Llama 3, SmolLM and GPT-2 use: text is cut into words, each word's UTF-8
-// bytes are merged into tokens. Every text round-trips exactly. Immutable: safe from any thread.
+// A byte pair encoding tokenizer as Hugging Face's: added tokens are found, text between them is normalized
+// and cut into words, and each word's characters are merged into tokens. Byte-level ones (Llama 3, Qwen,
+// SmolLM, GPT-2) and those made from sentencepiece (Llama 2, Mistral, TinyLlama) differ in data alone.
+// Immutable: safe from any thread.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "worker/text/bpe_files.h"
-#include "worker/text/special_tokens.h"
-#include "worker/text/tokenizer.h"
+#include "worker/text/tokenizer_definition.h"
 
 namespace dslad::worker {
 
 class BpeTokenizer final : public Tokenizer {
  public:
-  // Errors: kCorrupt for merges that do not fit the vocabulary.
-  static Result<std::unique_ptr<Tokenizer>> create(BpeFiles files, const TokenizerSettings& settings);
+  // As create_tokenizer.
+  static Result<std::unique_ptr<Tokenizer>> create(TokenizerDefinition definition,
+                                                   const TokenizerSettings& settings);
 
   [[nodiscard]] Result<std::vector<TokenId>> encode(std::string_view text, TextPosition position,
                                                     std::span<const TextRange> special_names) const override;
   [[nodiscard]] std::string_view bytes_of(TokenId id) const override;
-  [[nodiscard]] bool adds_leading_space() const override { return pre_tokenizer_.adds_prefix_space(); }
+  [[nodiscard]] bool adds_leading_space() const override { return strips_first_space_; }
   [[nodiscard]] TokenId vocab_size() const override { return static_cast<TokenId>(bytes_.size()); }
   [[nodiscard]] const SpecialTokens& special() const override { return special_; }
 
  private:
-  BpeTokenizer(BpeModel model, PreTokenizer pre_tokenizer);
-  void fill_tables(const BpeFiles& files);
+  BpeTokenizer(BpeModel model, Normalizer normalizer, PreTokenizer pre_tokenizer);
+  Status add_names(const std::vector<AddedToken>& added);
+  void fill_bytes(const TokenizerDefinition& definition);
   void choose_special(const TokenizerSettings& settings, const std::optional<std::string>& leading_token);
   [[nodiscard]] std::optional<TokenId> id_of(const std::optional<std::string>& name) const;
-  Status encode_plain(std::string_view text, TextPosition position, std::vector<TokenId>& ids) const;
+
+  // Each appends the ids of `text` to `ids`.
+  Status encode_between_tokens(std::string_view text, TextPlace place,
+                               std::span<const TextRange> special_names, std::vector<TokenId>& ids) const;
+  Status encode_words(std::string_view text, TextPlace place, std::vector<TokenId>& ids) const;
 
   BpeModel model_;
+  Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  std::vector<std::string> bytes_;  // of each id
-  SpecialNameFinder names_;         // of added tokens
+  std::vector<std::string> bytes_;      // of each id
+  SpecialNameFinder names_;             // of added tokens, by the name in the file
+  SpecialNameFinder names_before_;      // those that are looked for before the normalizer
+  SpecialNameFinder names_normalized_;  // and those behind it, as it writes their names
   SpecialTokens special_;
+  bool strips_first_space_ = false;
 };
 
 }  // namespace dslad::worker

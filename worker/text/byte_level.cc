@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "schema/utf8.h"
+#include "worker/text/code_points.h"
 
 namespace dslad::worker {
 namespace {
@@ -25,11 +25,14 @@ std::array<std::int16_t, kCharacters> make_table() {
   return table;
 }
 
-// The code point of a character of one or two bytes, all that the alphabet has; else one beyond it.
-std::size_t code_point(std::string_view character) {
-  if (character.size() == 1) return static_cast<unsigned char>(character[0]);
-  if (character.size() != 2) return kCharacters;
-  return (static_cast<std::size_t>(character[0] & 0x1F) << 6) | static_cast<std::size_t>(character[1] & 0x3F);
+// byte -> code point
+std::array<char16_t, 256> make_inverse_table() {
+  std::array<char16_t, 256> inverse{};
+  const auto table = make_table();
+  for (std::size_t i = 0; i < kCharacters; ++i) {
+    if (table[i] >= 0) inverse[static_cast<std::size_t>(table[i])] = static_cast<char16_t>(i);
+  }
+  return inverse;
 }
 
 }  // namespace
@@ -38,13 +41,17 @@ std::optional<std::string> byte_level_decode(std::string_view written) {
   static const std::array<std::int16_t, kCharacters> kTable = make_table();
   std::string bytes;
   for (std::size_t at = 0; at < written.size();) {
-    const std::size_t length = schema::utf8_at(written, at).length;
-    const std::size_t character = code_point(written.substr(at, length));
-    if (character >= kCharacters || kTable[character] < 0) return std::nullopt;
-    bytes += static_cast<char>(kTable[character]);
-    at += length;
+    const CodePoint character = code_point_at(written, at);
+    if (character.value >= kCharacters || kTable[character.value] < 0) return std::nullopt;
+    bytes += static_cast<char>(kTable[character.value]);
+    at += character.length;
   }
   return bytes;
+}
+
+void append_byte_level(unsigned char byte, std::string& written) {
+  static const std::array<char16_t, 256> kTable = make_inverse_table();
+  append_utf8(kTable[byte], written);
 }
 
 }  // namespace dslad::worker

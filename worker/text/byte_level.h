@@ -13,4 +13,7 @@ namespace dslad::worker {
 // REQUIRES: well-formed UTF-8.
 std::optional<std::string> byte_level_decode(std::string_view written);
 
+// Appends the character that stands for `byte`.
+void append_byte_level(unsigned char byte, std::string& written);
+
 }  // namespace dslad::worker

@@ -1,126 +1,186 @@
 #include "worker/text/pre_tokenizer.h"
 
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <string>
+#include <algorithm>
 #include <utility>
 
-#include "worker/files/json_fields.h"
+#include "worker/text/byte_level.h"
+#include "worker/text/unicode_ages.h"
 
 namespace dslad::worker {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-Error not_implemented(std::string_view what) {
-  return {ErrorCode::kInvalidArgument, fmt::format("pre_tokenizer: {} is not implemented", what)};
+// What matches no text at all, unlike an empty pattern, which matches everywhere.
+constexpr const char* kNever = "(?!)";
+
+Result<Regex> compile(const SplitStep& step) {
+  if (step.is_regex) return Regex::compile(step.pattern);
+  return step.pattern.empty() ? Regex::compile_pcre(kNever) : Regex::literal(step.pattern);
 }
 
-std::string type_of(const json& description) {
-  if (!description.is_object() || !description.contains("type") || !description["type"].is_string())
-    return {};
-  return description["type"].get<std::string>();
-}
-
-// The list of a Sequence; nullptr for anything else.
-const json* steps_of(const json& description) {
-  if (type_of(description) != "Sequence" || !description.contains("pretokenizers")) return nullptr;
-  const json& list = description["pretokenizers"];
-  return list.is_array() ? &list : nullptr;
+std::string with_replacement(std::string_view text, std::string_view replacement) {
+  std::string result;
+  result.reserve(text.size() + text.size() / 2);
+  for (const char byte : text) byte == ' ' ? result.append(replacement) : result.append(1, byte);
+  return result;
 }
 
 }  // namespace
 
-bool PreTokenizer::is_byte_level(const json& description) {
-  if (type_of(description) == "ByteLevel") return true;
-  const json* const steps = steps_of(description);
-  if (steps == nullptr) return false;
-  for (const json& step : *steps) {
-    if (type_of(step) == "ByteLevel") return true;
+// The pieces of one text while steps are taken.
+class PreTokenizer::Splitting {
+ public:
+  Splitting(std::string_view text, TextPlace place) : place_(place) {
+    if (!text.empty()) words_.list.push_back(text);
   }
-  return false;
-}
 
-Result<PreTokenizer> PreTokenizer::parse(const json& description) {
+  Status take(const Cut& cut) {
+    std::vector<std::string_view> pieces;
+    std::vector<TextRange> matches;
+    Regex::Search search(cut.pattern);
+    for (const std::string_view piece : words_.list) {
+      const Status found = search.find_all(piece, matches);
+      if (!found) return found;
+      split_at(piece, matches, cut.behavior, cut.invert, pieces);
+    }
+    whole_beginning_ =
+        whole_beginning_ && !pieces.empty() && pieces.front().data() == words_.list.front().data();
+    words_.list = std::move(pieces);
+    return ok_status();
+  }
+
+  Status take(const SpaceBefore&) {
+    change([&](std::string_view piece, bool first, std::string& changed) {
+      const bool wanted = !piece.starts_with(' ') && !(first && place_ == TextPlace::kContinues);
+      if (wanted) changed += ' ';
+      changed += piece;
+    });
+    return ok_status();
+  }
+
+  Status take(const ByteAlphabet&) {
+    change([](std::string_view piece, bool /*first*/, std::string& changed) {
+      for (const char byte : piece) append_byte_level(static_cast<unsigned char>(byte), changed);
+    });
+    return ok_status();
+  }
+
+  Status take(const MetaspaceStep& step) {
+    change([&](std::string_view piece, bool first, std::string& changed) {
+      const bool begins_text = first && whole_beginning_ && place_ == TextPlace::kFirst;
+      const bool wanted = step.prefix == MetaspaceStep::Prefix::kAlways
+                              ? !(first && place_ == TextPlace::kContinues)
+                              : step.prefix == MetaspaceStep::Prefix::kFirst && begins_text;
+      const std::string replaced = with_replacement(piece, step.replacement);
+      if (wanted && !replaced.starts_with(step.replacement)) changed += step.replacement;
+      changed += replaced;
+    });
+    return step.split ? split_before(step.replacement) : ok_status();
+  }
+
+  Words finish() { return std::move(words_); }
+
+ private:
+  // `write` appends what becomes of a piece. All changed pieces share one string.
+  template <typename Write>
+  void change(Write write) {
+    std::string changed;
+    std::vector<std::size_t> ends;
+    ends.reserve(words_.list.size());
+    for (const std::string_view piece : words_.list) {
+      write(piece, ends.empty(), changed);
+      ends.push_back(changed.size());
+    }
+    const std::string_view all = words_.changed.emplace_back(std::move(changed));
+    for (std::size_t i = 0, begin = 0; i < ends.size(); begin = ends[i++]) {
+      words_.list[i] = all.substr(begin, ends[i] - begin);
+    }
+  }
+
+  // Each `mark` begins a piece.
+  Status split_before(std::string_view mark) {
+    std::vector<std::string_view> pieces;
+    std::vector<TextRange> matches;
+    for (const std::string_view piece : words_.list) {
+      matches.clear();
+      for (std::size_t at = piece.find(mark); at != std::string_view::npos;
+           at = piece.find(mark, at + mark.size())) {
+        matches.push_back({at, at + mark.size()});
+      }
+      split_at(piece, matches, SplitBehavior::kMergedWithNext, false, pieces);
+    }
+    words_.list = std::move(pieces);
+    return ok_status();
+  }
+
+  TextPlace place_;
+  bool whole_beginning_ = true;  // no step has removed what the text begins with
+  Words words_;
+};
+
+Result<PreTokenizer> PreTokenizer::create(const std::vector<PreTokenizerStep>& steps) {
   PreTokenizer result;
-  const json* const steps = steps_of(description);
-  const json single = steps == nullptr ? json::array({description}) : json();
-  for (const json& step : steps == nullptr ? single : *steps) {
-    const Status added = result.add(step);
+  for (const PreTokenizerStep& step : steps) {
+    const Status added = std::visit([&](const auto& kind) { return result.add(kind); }, step);
     if (!added) return added.error();
   }
   return result;
 }
 
-Result<PreTokenizer> PreTokenizer::gpt2() {
-  PreTokenizer result;
-  const Status added = result.add_step(Regex::compile(kGpt2Pattern), true);
-  if (!added) return added.error();
-  return result;
+Status PreTokenizer::add(const SplitStep& step) {
+  return add_cut(compile(step), step.behavior, step.invert);
 }
 
-Status PreTokenizer::add(const json& description) {
-  const std::string type = type_of(description);
-  if (type == "ByteLevel") return add_byte_level(description);
-  if (type == "Split") return add_split(description);
-  if (type == "Digits") {
-    JsonFields fields(description, "pre_tokenizer: Digits");
-    const bool individual = fields.boolean("individual_digits", false);
-    if (!fields.status().ok()) return fields.status();
-    return add_step(Regex::compile(individual ? R"(\p{N})" : R"(\p{N}+)"), true);
+Status PreTokenizer::add(const DigitsStep& step) {
+  return add_cut(Regex::compile_pcre(digit_pattern()),
+                 step.individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+}
+
+Status PreTokenizer::add(const PunctuationStep& step) {
+  return add_cut(Regex::compile_pcre(punctuation_pattern()), step.behavior);
+}
+
+Status PreTokenizer::add(const ByteLevelStep& step) {
+  if (step.add_prefix_space) steps_.emplace_back(SpaceBefore{});
+  if (step.use_pattern) {
+    const Status added = add_cut(Regex::compile(kGpt2Pattern), SplitBehavior::kIsolated);
+    if (!added) return added;
   }
-  return not_implemented(fmt::format("the type \"{}\"", type));
-}
-
-Status PreTokenizer::add_byte_level(const json& description) {
-  JsonFields fields(description, "pre_tokenizer: ByteLevel");
-  const bool prefix_space = fields.boolean("add_prefix_space", true);
-  const bool use_pattern = fields.boolean("use_regex", true);
-  if (!fields.status().ok()) return fields.status();
-  // There every piece would get a space, which no model is known to want.
-  if (prefix_space && !steps_.empty()) return not_implemented("add_prefix_space after another step");
-  adds_prefix_space_ = adds_prefix_space_ || prefix_space;
-  return use_pattern ? add_step(Regex::compile(kGpt2Pattern), true) : ok_status();
-}
-
-Status PreTokenizer::add_split(const json& description) {
-  JsonFields fields(description, "pre_tokenizer: Split");
-  const std::string behavior = fields.text("behavior", "Isolated");
-  const bool invert = fields.boolean("invert", false);
-  if (!fields.status().ok()) return fields.status();
-  // Inverted, the words are what the pattern matches: removing the others keeps the matches alone.
-  const bool keep_rest = behavior == "Isolated";
-  if (!keep_rest && !(behavior == "Removed" && invert)) {
-    return not_implemented(fmt::format("Split with behavior \"{}\", invert {}", behavior, invert));
-  }
-  const json* const pattern = fields.find("pattern");
-  if (pattern != nullptr && pattern->is_object() && pattern->size() == 1 && pattern->begin()->is_string()) {
-    const auto text = pattern->begin()->get<std::string>();
-    if (pattern->contains("Regex")) return add_step(Regex::compile(text), keep_rest);
-    if (pattern->contains("String")) return add_step(Regex::literal(text), keep_rest);
-  }
-  return not_implemented("Split without a Regex or String pattern");
-}
-
-Status PreTokenizer::add_step(Result<Regex> pattern, bool keep_rest) {
-  if (!pattern) return pattern.error().with_context("pre_tokenizer");
-  steps_.push_back({*std::move(pattern), keep_rest});
+  steps_.emplace_back(ByteAlphabet{});
   return ok_status();
 }
 
-Result<std::vector<std::string_view>> PreTokenizer::split(std::string_view text) const {
-  std::vector<std::string_view> pieces;
-  if (!text.empty()) pieces.push_back(text);
-  for (const Step& step : steps_) {
-    std::vector<std::string_view> words;
-    const Status cut = step.pattern.split(pieces, step.keep_rest, words);
-    if (!cut) return cut.error();
-    pieces = std::move(words);
+Status PreTokenizer::add(const MetaspaceStep& step) {
+  if (step.replacement.empty()) {
+    return Error{ErrorCode::kInvalidArgument, "pre_tokenizer: Metaspace without a replacement"};
   }
-  return pieces;
+  steps_.emplace_back(step);
+  return ok_status();
+}
+
+Status PreTokenizer::add_cut(Result<Regex> pattern, SplitBehavior behavior, bool invert) {
+  if (!pattern) return pattern.error().with_context("pre_tokenizer");
+  steps_.emplace_back(Cut{*std::move(pattern), behavior, invert});
+  return ok_status();
+}
+
+Result<Words> PreTokenizer::split(std::string_view text, TextPlace place) const {
+  Splitting splitting(text, place);
+  for (const Step& step : steps_) {
+    const Status taken = std::visit([&](const auto& kind) { return splitting.take(kind); }, step);
+    if (!taken) return taken.error();
+  }
+  return splitting.finish();
+}
+
+bool PreTokenizer::adds_prefix() const {
+  return std::ranges::any_of(steps_, [](const Step& step) {
+    const auto* const metaspace = std::get_if<MetaspaceStep>(&step);
+    return std::holds_alternative<SpaceBefore>(step) ||
+           (metaspace != nullptr && metaspace->prefix != MetaspaceStep::Prefix::kNever);
+  });
 }
 
 }  // namespace dslad::worker

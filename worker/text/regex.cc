@@ -6,7 +6,8 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "schema/utf8.h"
+#include "worker/text/code_points.h"
+#include "worker/text/oniguruma.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -22,6 +23,9 @@ constexpr std::uint32_t kHeapKibibytes = 64 * 1024;
 constexpr std::size_t kJitStackStart = 32 * 1024;
 constexpr std::size_t kJitStackMost = 1024 * 1024;
 
+// Lines begin and end within a text, too, as in Ruby's syntax.
+constexpr unsigned kOptions = PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+
 struct Free {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
@@ -35,8 +39,13 @@ std::string describe(int code) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-// What scanning texts needs; never shared between threads.
-class Scan {
+}  // namespace
+
+struct Regex::Code {
+  std::unique_ptr<pcre2_code, Free> compiled;
+};
+
+class Regex::Search::Scan {
  public:
   explicit Scan(const pcre2_code* code)
       : code_(code),
@@ -69,53 +78,19 @@ class Scan {
   std::unique_ptr<pcre2_jit_stack, Free> stack_;
 };
 
-// Splits one text; see Regex::split.
-Status split_text(Scan& scan, std::string_view text, bool keep_rest, std::vector<std::string_view>& words) {
-  scan.set_text(text);
-  std::size_t rest = 0;  // end of the last match
-  const auto end_rest = [&](std::size_t end) {
-    if (keep_rest && end > rest) words.push_back(text.substr(rest, end - rest));
-  };
-  for (std::size_t at = 0; at < text.size();) {
-    const int result = scan.match(at);
-    if (result == PCRE2_ERROR_NOMATCH) break;
-    if (result < 0) {
-      return Error{ErrorCode::kResourceExhausted,
-                   fmt::format("the tokenizer's pattern gives up at byte {} of {}: {}", at, text.size(),
-                               describe(result))};
-    }
-    if (scan.end() == scan.begin()) {  // step over a character, or the same match would come again
-      at = scan.end() + (scan.end() < text.size() ? schema::utf8_at(text, scan.end()).length : 1);
-      continue;
-    }
-    end_rest(scan.begin());
-    words.push_back(text.substr(scan.begin(), scan.end() - scan.begin()));
-    at = rest = scan.end();
-  }
-  end_rest(text.size());
-  return ok_status();
-}
-
-}  // namespace
-
-struct Regex::Code {
-  std::unique_ptr<pcre2_code, Free> compiled;
-};
-
 Regex::Regex(std::unique_ptr<Code> code) : code_(std::move(code)) {}
 Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
 
-Result<Regex> Regex::compile(const std::string& pattern, unsigned options) {
+Result<Regex> Regex::compile(const std::string& pattern, unsigned options, std::string_view shown) {
   int problem = 0;
   PCRE2_SIZE offset = 0;
   auto code = std::make_unique<Code>();
   code->compiled.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                      options | PCRE2_UTF, &problem, &offset, nullptr));
   if (!code->compiled) {
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("pattern \"{}\": {} at byte {}", pattern, describe(problem), offset)};
+    return Error{ErrorCode::kInvalidArgument, fmt::format("pattern \"{}\": {}", shown, describe(problem))};
   }
   // Where the machine forbids it (no executable pages), matching is interpreted: slower, the same.
   static_cast<void>(pcre2_jit_compile(code->compiled.get(), PCRE2_JIT_COMPLETE));
@@ -123,19 +98,42 @@ Result<Regex> Regex::compile(const std::string& pattern, unsigned options) {
 }
 
 Result<Regex> Regex::compile(const std::string& pattern) {
-  return compile(pattern, PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
+  const auto translated = pcre_pattern(pattern);
+  if (!translated) return translated.error().with_context(fmt::format("pattern \"{}\"", pattern));
+  return compile(*translated, kOptions, pattern);
+}
+
+Result<Regex> Regex::compile_pcre(const std::string& pattern) {
+  return compile(pattern, kOptions, pattern);
 }
 
 Result<Regex> Regex::literal(const std::string& text) {
-  return compile(text, PCRE2_LITERAL);
+  return compile(text, PCRE2_LITERAL, text);
 }
 
-Status Regex::split(std::span<const std::string_view> pieces, bool keep_rest,
-                    std::vector<std::string_view>& words) const {
-  Scan scan(code_->compiled.get());
-  for (const std::string_view piece : pieces) {
-    const Status cut = split_text(scan, piece, keep_rest, words);
-    if (!cut) return cut.error();
+Regex::Search::Search(const Regex& regex) : scan_(std::make_unique<Scan>(regex.code_->compiled.get())) {}
+Regex::Search::~Search() = default;
+
+Status Regex::Search::find_all(std::string_view text, std::vector<TextRange>& matches) {
+  matches.clear();
+  scan_->set_text(text);
+  std::size_t at = 0;
+  while (at <= text.size()) {
+    const int result = scan_->match(at);
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    if (result < 0) {
+      return Error{ErrorCode::kResourceExhausted,
+                   fmt::format("the tokenizer's pattern gives up at byte {} of {}: {}", at, text.size(),
+                               describe(result))};
+    }
+    const TextRange match = {scan_->begin(), scan_->end()};
+    const bool repeated = match.begin == match.end && !matches.empty() && matches.back().end == match.end;
+    if (!repeated) {
+      matches.push_back(match);
+      at = match.end;
+    } else {
+      at += at < text.size() ? character_length(text, at) : 1;
+    }
   }
   return ok_status();
 }

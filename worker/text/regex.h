@@ -1,26 +1,27 @@
 // A Unicode regular expression over well-formed UTF-8, by PCRE2 (just-in-time compiled where the machine
 // allows it).
 //
-// \s, \p{L}, \p{N} and the like are Unicode's classes, as in the Oniguruma of Hugging Face's tokenizers.
-// They differ for U+180E, a space here, and for characters younger than PCRE2's Unicode (14.0 in Debian 12).
-// Work per match is bounded, so that no text and no pattern can hang a worker.
-// Immutable once compiled: safe from any thread.
+// Patterns are written for Oniguruma, as Hugging Face's tokenizers have it, and put into PCRE2's words
+// (oniguruma.h); what cannot be is refused. Work per match is bounded, so that no text and no pattern can
+// hang a worker. Immutable once compiled: safe from any thread.
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "schema/result.h"
+#include "worker/text/tokenizer.h"
 
 namespace dslad::worker {
 
 class Regex {
  public:
-  // Errors: kInvalidArgument naming the pattern, the place and what is wrong there.
+  // Errors: kInvalidArgument naming the pattern, and what is wrong or not implemented.
   static Result<Regex> compile(const std::string& pattern);
+  // Of PCRE2's own words.
+  static Result<Regex> compile_pcre(const std::string& pattern);
   // Matches `text` itself, whatever characters it has.
   static Result<Regex> literal(const std::string& text);
 
@@ -28,17 +29,28 @@ class Regex {
   Regex& operator=(Regex&&) noexcept;
   ~Regex();
 
-  // Cuts each of `pieces`, a text by itself, at the matches and appends the words in order: each non-empty
-  // match and, if `keep_rest`, what lies between matches.
-  // REQUIRES: well-formed UTF-8. Errors: kResourceExhausted when a match needs too much work.
-  Status split(std::span<const std::string_view> pieces, bool keep_rest,
-               std::vector<std::string_view>& words) const;
+  // Finds matches in texts, one after the other; for one thread. The Regex must outlive it.
+  class Search {
+   public:
+    explicit Search(const Regex& regex);
+    ~Search();
+    Search(const Search&) = delete;
+    Search& operator=(const Search&) = delete;
+
+    // The matches in `text`, from left to right. An empty one counts unless it follows a match at once.
+    // REQUIRES: well-formed UTF-8. Errors: kResourceExhausted when a match needs too much work.
+    Status find_all(std::string_view text, std::vector<TextRange>& matches);
+
+   private:
+    class Scan;  // regex.cc
+    std::unique_ptr<Scan> scan_;
+  };
 
  private:
   struct Code;  // regex.cc
 
   explicit Regex(std::unique_ptr<Code> code);
-  static Result<Regex> compile(const std::string& pattern, unsigned options);
+  static Result<Regex> compile(const std::string& pattern, unsigned options, std::string_view shown);
 
   std::unique_ptr<Code> code_;
 };

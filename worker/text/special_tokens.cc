@@ -6,6 +6,8 @@
 
 #include "worker/files/json_fields.h"
 #include "worker/files/json_file.h"
+#include "worker/text/code_points.h"
+#include "worker/text/unicode_text.h"
 
 namespace dslad::worker {
 namespace {
@@ -46,15 +48,13 @@ std::optional<TokenId> token_id(JsonFields& fields, const char* key) {
   return std::nullopt;
 }
 
-// What a file says of one added token. Flags of a special token are about text around it, where it does not
-// count.
+// What a file says of one added token.
 AddedToken added_token(JsonFields& fields, TokenId id) {
   AddedToken token{fields.text("content", ""), id, fields.boolean("special", false)};
-  for (const char* const flag : {"lstrip", "rstrip", "single_word"}) {
-    if (!token.special && fields.boolean(flag, false)) {
-      fields.refuse(flag, "is not implemented for a token that is not special");
-    }
-  }
+  token.normalized = fields.boolean("normalized", !token.special);
+  token.lstrip = fields.boolean("lstrip", false);
+  token.rstrip = fields.boolean("rstrip", false);
+  token.single_word = fields.boolean("single_word", false);
   return token;
 }
 
@@ -73,6 +73,32 @@ void read_decoder(JsonFields& fields, std::vector<AddedToken>& added) {
     added.push_back(added_token(token, id));
     if (!token.status()) return fields.refuse("added_tokens_decoder", token.status().error().message);
   }
+}
+
+// Whether no word goes on at either end of text[begin, end).
+bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) {
+  const bool word_before = begin > 0 && is_word_character(code_point_before(text, begin).value);
+  return !word_before && (end == text.size() || !is_word_character(code_point_at(text, end).value));
+}
+
+// Where the white space begins that ends before `end`.
+std::size_t without_spaces_before(std::string_view text, std::size_t end) {
+  while (end > 0) {
+    const CodePoint character = code_point_before(text, end);
+    if (!is_white_space(character.value)) break;
+    end -= character.length;
+  }
+  return end;
+}
+
+// Where the white space ends that begins at `begin`.
+std::size_t behind_spaces(std::string_view text, std::size_t begin) {
+  while (begin < text.size()) {
+    const CodePoint character = code_point_at(text, begin);
+    if (!is_white_space(character.value)) break;
+    begin += character.length;
+  }
+  return begin;
 }
 
 // {"<|im_start|>": 32000, ...}: the older form, which does not say what is special; names like these are.
@@ -143,14 +169,16 @@ std::optional<TokenId> SpecialNameFinder::find(std::string_view name) const {
   return found == entries.end() ? std::nullopt : std::optional(found->id);
 }
 
-const AddedToken* SpecialNameFinder::match(std::string_view text, std::size_t special_bytes) const {
+const AddedToken* SpecialNameFinder::match(std::string_view text, std::size_t at,
+                                           const TextRange* range) const {
+  const std::string_view rest = text.substr(at);
   const AddedToken* longest = nullptr;
-  for (const AddedToken& entry : by_first_byte_[static_cast<unsigned char>(text.front())]) {
-    const bool counts = !entry.special || entry.name.size() <= special_bytes;
-    if (counts && text.starts_with(entry.name) &&
-        (longest == nullptr || entry.name.size() > longest->name.size())) {
-      longest = &entry;
-    }
+  for (const AddedToken& entry : by_first_byte_[static_cast<unsigned char>(rest.front())]) {
+    if (longest != nullptr && entry.name.size() <= longest->name.size()) continue;
+    if (!rest.starts_with(entry.name)) continue;
+    const std::size_t end = at + entry.name.size();
+    const bool across = range != nullptr && end > range->begin && (at < range->begin || end > range->end);
+    if (!entry.special || !across) longest = &entry;
   }
   return longest;
 }
@@ -171,15 +199,19 @@ std::vector<SpecialNameFinder::Segment> SpecialNameFinder::split(std::string_vie
       at = range->begin;
       continue;
     }
-    const AddedToken* const entry = match(text.substr(at), inside ? range->end - at : 0);
+    const AddedToken* const entry = match(text, at, range == ranges.end() ? nullptr : &*range);
     if (entry == nullptr) {
       ++at;
       continue;
     }
-    end_ordinary(at);
-    segments.push_back({{}, entry->id, entry->special});
-    at += entry->name.size();
-    ordinary = at;
+    const std::size_t end = at + entry->name.size();
+    const bool counts = (inside || !entry->special) && (!entry->single_word || stands_alone(text, at, end));
+    if (counts) {
+      end_ordinary(entry->lstrip ? std::max(ordinary, without_spaces_before(text, at)) : at);
+      segments.push_back({{}, entry->id, entry->special});
+      ordinary = entry->rstrip ? behind_spaces(text, end) : end;
+    }
+    at = std::max(end, ordinary);
   }
   end_ordinary(text.size());
   return segments;

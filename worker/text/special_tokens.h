@@ -22,6 +22,12 @@ struct AddedToken {
   std::string name;
   TokenId id;
   bool special;  // contributes no bytes to a text, and is named by templates alone
+
+  // What surrounds its name in a text.
+  bool normalized = false;   // looked for after the normalizer, else before
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // and behind it
+  bool single_word = false;  // is none within a word
 };
 
 // The list "added_tokens" of a tokenizer.json; null: none. Errors: kCorrupt, kInvalidArgument; messages do
@@ -41,7 +47,7 @@ struct TokenizerSettings {
 
 class SpecialNameFinder {
  public:
-  // Either ordinary text or one token that has a name.
+  // Either ordinary text, a part of the one that was split, or one token that has a name.
   struct Segment {
     std::string_view text;
     std::optional<TokenId> token;
@@ -52,12 +58,14 @@ class SpecialNameFinder {
   [[nodiscard]] std::optional<TokenId> find(std::string_view name) const;
 
   // `text` cut at the names that lie within `ranges` (sorted, disjoint), those that are not special anywhere:
-  // the leftmost first, the longest of several there. Ordinary segments are never empty and never adjacent.
+  // the leftmost first, the longest of several there, as Hugging Face does when it is told to take the names
+  // of special tokens for text. Ordinary segments are never empty and never adjacent.
   [[nodiscard]] std::vector<Segment> split(std::string_view text, std::span<const TextRange> ranges) const;
 
  private:
-  // The longest name that `text` begins with; of special ones at most `special_bytes` long.
-  [[nodiscard]] const AddedToken* match(std::string_view text, std::size_t special_bytes) const;
+  // The longest name at text[at]. A special one that lies across an end of the range [begin, end) is none: a
+  // document must not spoil what a template goes on with.
+  [[nodiscard]] const AddedToken* match(std::string_view text, std::size_t at, const TextRange* range) const;
 
   std::array<std::vector<AddedToken>, 256> by_first_byte_;
   bool only_special_ = true;

@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "worker/files/json_file.h"
-#include "worker/text/bpe_files.h"
-#include "worker/text/bpe_tokenizer.h"
 #include "worker/text/sentencepiece_tokenizer.h"
 #include "worker/text/special_tokens.h"
 #include "worker/text/stream_decoder.h"
+#include "worker/text/tokenizer_json.h"
+#include "worker/text/vocab_and_merges.h"
 
 namespace dslad::worker {
 namespace {
@@ -36,22 +36,28 @@ std::string kind_of(const json& document) {
   return fmt::format("model {}, pre_tokenizer {}", type("model"), type("pre_tokenizer"));
 }
 
-Result<std::unique_ptr<Tokenizer>> create_bpe(Result<BpeFiles> files, const TokenizerSettings& settings,
+Result<std::unique_ptr<Tokenizer>> create_bpe(Result<TokenizerDefinition> definition,
+                                              const TokenizerSettings& settings,
                                               const std::filesystem::path& path) {
-  if (!files) return files.error().with_context(path.string());
-  auto tokenizer = BpeTokenizer::create(*std::move(files), settings);
+  if (!definition) return definition.error().with_context(path.string());
+  auto tokenizer = create_tokenizer(*std::move(definition), settings);
   if (!tokenizer) return tokenizer.error().with_context(path.string());
   return tokenizer;
 }
 
-// tokenizer.json where it is byte-level, else the sentencepiece model that it was converted from.
+// tokenizer.json where dslad implements it, else the sentencepiece model that it was converted from.
 Result<std::unique_ptr<Tokenizer>> load_json_or_model(const std::filesystem::path& dir,
                                                       const TokenizerSettings& settings) {
   const std::filesystem::path path = dir / "tokenizer.json";
   const auto document = load_json(path, kMaxTokenizerBytes);
   if (!document) return document.error();
-  if (is_byte_level_bpe(*document)) return create_bpe(parse_tokenizer_json(*document), settings, path);
-  if (has_file(dir / "tokenizer.model")) {
+  const bool has_model = has_file(dir / "tokenizer.model");
+  if (is_bpe(*document)) {
+    auto tokenizer = create_bpe(parse_tokenizer_json(*document), settings, path);
+    const bool implemented = tokenizer.ok() || tokenizer.error().code != ErrorCode::kInvalidArgument;
+    if (implemented || !has_model) return tokenizer;
+  }
+  if (has_model) {
     TokenizerSettings all = settings;
     if (document->is_object() && document->contains("added_tokens")) {
       const auto added = parse_added_tokens(&(*document)["added_tokens"]);
@@ -60,9 +66,11 @@ Result<std::unique_ptr<Tokenizer>> load_json_or_model(const std::filesystem::pat
     }
     return SentencePieceTokenizer::load(dir / "tokenizer.model", all);
   }
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("{} is no byte-level BPE ({}); put the sentencepiece tokenizer.model beside it",
-                           path.string(), kind_of(*document))};
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: {} is not implemented, byte pair encoding (\"BPE\") is; put the sentencepiece "
+                  "tokenizer.model beside it",
+                  path.string(), kind_of(*document))};
 }
 
 }  // namespace
