@@ -1,11 +1,13 @@
 """Makes small GGUF files and what the format's own Python package reads in them.
 
-    python3 make_gguf.py        # with PyPI's gguf, numpy and safetensors; writes gguf/
+    python3 make_gguf.py        # with PyPI's gguf, numpy, safetensors and sentencepiece; writes gguf/
 
     blocks.json       for each quantized type a few random blocks: {"type", "bytes": hex, "values": float32}
     gqa3_f32.gguf     tiny_llama/gqa3_f32 once more, as llama.cpp's converter writes a Llama: its names, sizes turned
                       round, the rows of q and k in its rotary order
     parts-*.gguf      the same in two parts
+    bytes.gguf        the tokenizer of tokenizers/smollm
+    pieces.gguf       the sentencepiece tokenizer of stories260K
 """
 
 import json
@@ -13,6 +15,7 @@ import pathlib
 
 import gguf
 import numpy
+import sentencepiece
 from safetensors.numpy import load_file
 
 HERE = pathlib.Path(__file__).parent
@@ -96,6 +99,42 @@ def write_model(path, config, tensors, part=None):
         writer.add_uint16("split.count", part[1])
     for name, tensor in tensors:
         writer.add_tensor(name, tensor)
+    finish(writer)
+
+
+def write_byte_level(path):
+    tokenizer = json.loads((HERE / "tokenizers" / "smollm" / "tokenizer.json").read_text())
+    model = tokenizer["model"]
+    special = {token["id"]: token for token in tokenizer["added_tokens"]}
+    tokens = {id: token for token, id in model["vocab"].items()} | {id: token["content"] for id, token in special.items()}
+    kinds = gguf.TokenType
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list([tokens[id] for id in sorted(tokens)])
+    writer.add_token_types([kinds.CONTROL if special.get(id, {}).get("special") else
+                            kinds.USER_DEFINED if id in special else kinds.NORMAL for id in sorted(tokens)])
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
+    finish(writer)
+
+
+def write_sentencepiece(path):
+    pieces = sentencepiece.SentencePieceProcessor(str(HERE / "stories260K" / "tokenizer.model"))
+    ids = range(pieces.vocab_size())
+    kinds = gguf.TokenType
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([pieces.id_to_piece(id) for id in ids])
+    writer.add_token_scores([pieces.get_score(id) for id in ids])
+    writer.add_token_types([kinds.UNKNOWN if pieces.is_unknown(id) else kinds.CONTROL if pieces.is_control(id) else
+                            kinds.BYTE if pieces.is_byte(id) else kinds.NORMAL for id in ids])
+    writer.add_bos_token_id(pieces.bos_id())
+    writer.add_eos_token_id(pieces.eos_id())
+    writer.add_unk_token_id(pieces.unk_id())
+    finish(writer)
+
+
+def finish(writer):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -104,6 +143,8 @@ def write_model(path, config, tensors, part=None):
 
 def main():
     OUT.mkdir(exist_ok=True)
+    write_byte_level(OUT / "bytes.gguf")
+    write_sentencepiece(OUT / "pieces.gguf")
     write_blocks()
     model = HERE / "tiny_llama" / "gqa3_f32"
     config = json.loads((model / "config.json").read_text())

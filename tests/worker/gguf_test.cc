@@ -239,7 +239,7 @@ TEST(GgufModel, ChangedFiles_NeverCrash) {
   std::mt19937_64 random(5);
   const testing::TempDir dir;
   int opened = 0;
-  for (int round = 0; round < 600; ++round) {
+  for (int round = 0; round < 250; ++round) {
     std::string changed = header;
     for (std::uint64_t change = 0; change <= random() % 3; ++change) {
       const std::size_t at = random() % changed.size();
@@ -258,7 +258,7 @@ TEST(GgufModel, ChangedFiles_NeverCrash) {
       static_cast<void>(read_rows(view, 0, view.rows(), out.data()));  // touches every byte of the view
     }
   }
-  EXPECT_GT(opened, 50);
+  EXPECT_GT(opened, 20);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "worker/files/json_file.h"
+#include "worker/files/model_path.h"
+#include "worker/text/gguf_tokenizer.h"
 #include "worker/text/sentencepiece_tokenizer.h"
 #include "worker/text/special_tokens.h"
 #include "worker/text/stream_decoder.h"
@@ -83,6 +85,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, TextPosition positio
 }
 
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir) {
+  if (is_gguf(dir)) return load_gguf_tokenizer(dir);
   const auto settings = TokenizerSettings::load(dir);
   if (!settings) return settings.error();
   if (has_file(dir / "tokenizer.json")) return load_json_or_model(dir, *settings);

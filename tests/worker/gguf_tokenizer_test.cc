@@ -1,0 +1,83 @@
+// A GGUF file's tokenizer against the one that it was made from.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/worker/test_files.h"
+#include "worker/text/tokenizer.h"
+
+namespace dslad::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+bool has_extra_spaces(const std::string& text) {
+  return text.empty() || text.front() == ' ' || text.back() == ' ' || text.find("  ") != std::string::npos;
+}
+
+// `drops_spaces`: the folder's tokenizer takes spaces away, which GGUF has no word for; no Llama does.
+void expect_same_ids(const std::string& gguf, const std::string& folder, bool drops_spaces) {
+  const auto ours = load_tokenizer(testing::golden_path("gguf/" + gguf));
+  const auto theirs = load_tokenizer(testing::golden_path(folder));
+  ASSERT_TRUE(ours.ok()) << ours.error().message;
+  ASSERT_TRUE(theirs.ok()) << theirs.error().message;
+  EXPECT_EQ((*ours)->vocab_size(), (*theirs)->vocab_size());
+  EXPECT_EQ((*ours)->adds_leading_space(), (*theirs)->adds_leading_space());
+  for (const std::string text : testing::read_json(testing::golden_path("tokenizers/texts.json"))) {
+    if (drops_spaces && has_extra_spaces(text)) continue;
+    for (const TextPosition position : {TextPosition::kBeginning, TextPosition::kContinuation}) {
+      const TextRange all{0, text.size()};
+      const auto expected = (*theirs)->encode(text, position, {&all, 1});
+      const auto actual = (*ours)->encode(text, position, {&all, 1});
+      ASSERT_TRUE(expected.ok()) << expected.error().message;
+      ASSERT_TRUE(actual.ok()) << actual.error().message;
+      EXPECT_EQ(*actual, *expected) << text;
+      EXPECT_EQ((*ours)->decode(*actual, position), (*theirs)->decode(*expected, position));
+    }
+  }
+  for (TokenId id = 1; id < (*ours)->vocab_size(); ++id) {  // 0: sentencepiece shows the unknown one
+    EXPECT_EQ((*ours)->bytes_of(id), (*theirs)->bytes_of(id)) << id;
+  }
+}
+
+TEST(GgufTokenizer, ByteLevel_IsTheOneItWasMadeFrom) {
+  expect_same_ids("bytes.gguf", "tokenizers/smollm", false);
+}
+
+TEST(GgufTokenizer, SentencePiece_IsTheOneItWasMadeFrom) {
+  expect_same_ids("pieces.gguf", "stories260K", true);
+  const auto tokenizer = load_tokenizer(testing::golden_path("gguf/pieces.gguf"));
+  ASSERT_TRUE(tokenizer.ok());
+  EXPECT_EQ((*tokenizer)->special().bos, 1);
+  EXPECT_EQ((*tokenizer)->special().eos, 2);
+  EXPECT_TRUE((*tokenizer)->special().adds_bos);
+}
+
+TEST(GgufTokenizer, WhatIsMissing_IsNamed) {
+  const testing::TempDir dir;
+  const std::string none("GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+  const auto tokenizer = load_tokenizer(dir.write("m.gguf", none));
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_EQ(tokenizer.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(tokenizer.error().message, HasSubstr("tokenizer.ggml.tokens"));
+}
+
+TEST(GgufTokenizer, ChangedFiles_NeverCrash) {
+  std::mt19937_64 random(11);
+  const testing::TempDir dir;
+  for (const char* name : {"bytes.gguf", "pieces.gguf"}) {
+    const std::string good = testing::read_text(testing::golden_path("gguf") / name);
+    for (int round = 0; round < 150; ++round) {
+      std::string changed = good;
+      for (std::uint64_t change = 0; change <= random() % 3; ++change) {
+        changed[random() % changed.size()] = static_cast<char>(random());
+      }
+      const auto tokenizer = load_tokenizer(dir.write("m.gguf", changed));
+      if (!tokenizer) continue;
+      const auto ids = (*tokenizer)->encode("Once upon a time, 3 < 4\u00e9\n", TextPosition::kBeginning);
+      if (ids) static_cast<void>((*tokenizer)->decode(*ids, TextPosition::kBeginning));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dslad::worker
