@@ -15,7 +15,7 @@ using namespace dslad::worker;
 
 CLI::App* add_verb(CLI::App& app, const char* name, const char* what, ToolOptions& options) {
   CLI::App* verb = app.add_subcommand(name, what);
-  verb->add_option("MODEL", options.model, "Hugging Face directory of a Llama")->required();
+  verb->add_option("MODEL", options.model, "Hugging Face folder or GGUF file of a Llama")->required();
   verb->add_option("--dtype", options.dtype, "weights and KV cache are held in this type")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();

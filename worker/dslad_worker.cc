@@ -55,7 +55,7 @@ void add_options(CLI::App& app, Options& options) {
       ->envname(keys::kServerKeyVariable);
   app.add_option("--key", options.keys.own, "the worker's own key, for tcp; default: ~/.config/dslad/key")
       ->envname(keys::kOwnKeyVariable);
-  app.add_option("--model", options.model, "Hugging Face directory of a Llama")->required();
+  app.add_option("--model", options.model, "Hugging Face folder or GGUF file of a Llama")->required();
   app.add_flag("--check-config", options.check_config,
                "read the configuration, say whether it is right, and end")
       ->configurable(false);

@@ -7,7 +7,7 @@
                       round, the rows of q and k in its rotary order
     parts-*.gguf      the same in two parts
     bytes.gguf        the tokenizer of tokenizers/smollm
-    pieces.gguf       the sentencepiece tokenizer of stories260K
+    stories260K.gguf  stories260K in Q8_0, with its sentencepiece tokenizer
 """
 
 import json
@@ -79,18 +79,23 @@ def tensors_of(config, weights):
         yield gguf_name(name), numpy.ascontiguousarray(tensor)
 
 
+def add_shape(writer, config):
+    heads = config["num_attention_heads"]
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config.get("rope_parameters", config)["rope_theta"])
+    writer.add_rope_dimension_count(config.get("head_dim") or config["hidden_size"] // heads)
+
+
 def write_model(path, config, tensors, part=None):
     writer = gguf.GGUFWriter(path, "llama")
     if part is None or part[0] == 0:
-        writer.add_block_count(config["num_hidden_layers"])
-        writer.add_context_length(config["max_position_embeddings"])
-        writer.add_embedding_length(config["hidden_size"])
-        writer.add_feed_forward_length(config["intermediate_size"])
-        writer.add_head_count(config["num_attention_heads"])
-        writer.add_head_count_kv(config["num_key_value_heads"])
-        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-        writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-        writer.add_rope_dimension_count(config["head_dim"])
+        add_shape(writer, config)
         writer.add_bos_token_id(config["bos_token_id"])
         writer.add_eos_token_id(config["eos_token_id"])
         writer.add_token_list(["<unk>", "<s>", "</s>"] + [f"t{i}" for i in range(3, config["vocab_size"])])
@@ -118,11 +123,14 @@ def write_byte_level(path):
     finish(writer)
 
 
-def write_sentencepiece(path):
-    pieces = sentencepiece.SentencePieceProcessor(str(HERE / "stories260K" / "tokenizer.model"))
+def write_stories(path):
+    folder = HERE / "stories260K"
+    config = json.loads((folder / "config.json").read_text())
+    pieces = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model"))
     ids = range(pieces.vocab_size())
     kinds = gguf.TokenType
     writer = gguf.GGUFWriter(path, "llama")
+    add_shape(writer, config)
     writer.add_tokenizer_model("llama")
     writer.add_token_list([pieces.id_to_piece(id) for id in ids])
     writer.add_token_scores([pieces.get_score(id) for id in ids])
@@ -131,6 +139,12 @@ def write_sentencepiece(path):
     writer.add_bos_token_id(pieces.bos_id())
     writer.add_eos_token_id(pieces.eos_id())
     writer.add_unk_token_id(pieces.unk_id())
+    kind = gguf.GGMLQuantizationType.Q8_0
+    for name, tensor in tensors_of(config, load_file(folder / "model.safetensors")):
+        if tensor.ndim == 2 and tensor.shape[1] % 32 == 0:
+            writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, tensor)
     finish(writer)
 
 
@@ -144,7 +158,7 @@ def finish(writer):
 def main():
     OUT.mkdir(exist_ok=True)
     write_byte_level(OUT / "bytes.gguf")
-    write_sentencepiece(OUT / "pieces.gguf")
+    write_stories(OUT / "stories260K.gguf")
     write_blocks()
     model = HERE / "tiny_llama" / "gqa3_f32"
     config = json.loads((model / "config.json").read_text())

@@ -6,10 +6,11 @@ import sqlite3
 import unittest
 
 import wire
-from harness import MODEL, SystemTest, until
+from harness import MODEL, SOURCE, SystemTest, until
 
 OK, JOB_FAILED, USAGE, REFUSED = 0, 1, 2, 4
 GOLDEN = json.loads((MODEL / "golden.json").read_text())["greedy_text"]
+GGUF = SOURCE / "tests/golden/gguf/stories260K.gguf"
 STORY = "Tom had a red ball. He lost the ball in the park. A kind dog found it. Tom was happy."
 
 
@@ -32,6 +33,16 @@ class EndToEnd(SystemTest):
         path = self.folder / name
         path.write_text(text)
         return path
+
+
+class Gguf(SystemTest):
+    def test_a_worker_serves_a_gguf_file(self):
+        self.start_daemon()
+        self.start_worker(model=GGUF)
+        text = self.ctl_ok("submit", "generate", "--prompt", GOLDEN[:4], "--max-tokens", 60, "--wait", "-q")
+        text = text.split("\n", 1)[1]
+        self.assertTrue(GOLDEN[4:].startswith(text.rstrip("\n")), text)
+        self.assertEqual(["stories260K"], [row["model"] for row in self.sql("SELECT DISTINCT model FROM job_metrics")])
 
 
 class Tasks(EndToEnd):

@@ -44,8 +44,8 @@ TEST(GgufTokenizer, ByteLevel_IsTheOneItWasMadeFrom) {
 }
 
 TEST(GgufTokenizer, SentencePiece_IsTheOneItWasMadeFrom) {
-  expect_same_ids("pieces.gguf", "stories260K", true);
-  const auto tokenizer = load_tokenizer(testing::golden_path("gguf/pieces.gguf"));
+  expect_same_ids("stories260K.gguf", "stories260K", true);
+  const auto tokenizer = load_tokenizer(testing::golden_path("gguf/stories260K.gguf"));
   ASSERT_TRUE(tokenizer.ok());
   EXPECT_EQ((*tokenizer)->special().bos, 1);
   EXPECT_EQ((*tokenizer)->special().eos, 2);
@@ -64,7 +64,7 @@ TEST(GgufTokenizer, WhatIsMissing_IsNamed) {
 TEST(GgufTokenizer, ChangedFiles_NeverCrash) {
   std::mt19937_64 random(11);
   const testing::TempDir dir;
-  for (const char* name : {"bytes.gguf", "pieces.gguf"}) {
+  for (const char* name : {"bytes.gguf", "stories260K.gguf"}) {
     const std::string good = testing::read_text(testing::golden_path("gguf") / name);
     for (int round = 0; round < 150; ++round) {
       std::string changed = good;

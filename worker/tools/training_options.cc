@@ -5,7 +5,7 @@
 namespace dslad::worker {
 
 void add_training_options(CLI::App& verb, TrainingArguments& a) {
-  verb.add_option("MODEL", a.model, "Hugging Face directory of a Llama")->required();
+  verb.add_option("MODEL", a.model, "Hugging Face folder or GGUF file of a Llama")->required();
   verb.add_option("--text", a.data.files, "plain text, or qa and summarize files (JSONL)")->required();
   verb.add_option("--out", a.out, "the chain's folder; default: MODEL/dsla");
   verb.add_option("--order", a.order,
