@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/daemon/policy_world.h"
+#include "tests/sanitized.h"
 
 namespace dslad::daemon::policy {
 namespace {
@@ -71,6 +72,7 @@ TEST_F(PolicySimulation, SeldomDecisionsHoldNobodyUp) {
 }
 
 TEST_F(PolicySimulation, NoiseAtSixtyPercentOfTheCapacityChangesNothing) {
+  if (dslad::testing::kSanitized) GTEST_SKIP() << "skipped: hours of traces for numbers alone";
   Trace(scenario_, 3).poisson(0, 4 * 3'600'000, 0.6);
   scenario_.workers[0].noise = 0.2;
   scenario_.learns = true;
@@ -91,6 +93,7 @@ TEST_F(PolicySimulation, ABurstIsAnsweredAtOnce) {
 }
 
 TEST_F(PolicySimulation, ASquareWaveIsFollowedUpAndDown) {
+  if (dslad::testing::kSanitized) GTEST_SKIP() << "skipped: hours of traces for numbers alone";
   Trace(scenario_, 5).waves(10, 90'000, 90'000, 1.8);
   Trace(scenario_, 5).add(1'860'000);
   const Summary summary = run();
@@ -130,6 +133,7 @@ TEST_F(PolicySimulation, AWaveAsLongAsTheDwellDoesNotFlap) {
 
 // Every mix of two plans by chance that has the same quality is slower.
 TEST_F(PolicySimulation, IsAboveTheHullOfStaticPlans) {
+  if (dslad::testing::kSanitized) GTEST_SKIP() << "skipped: hours of traces for numbers alone";
   Trace(scenario_, 7).waves(20, 90'000, 90'000, 1.8);
   const Summary adaptive = run();
   for (const std::uint32_t plan : {4U, 12U, 28U}) {
@@ -148,6 +152,7 @@ TEST_F(PolicySimulation, IsAboveTheHullOfStaticPlans) {
 }
 
 TEST_F(PolicySimulation, LearnsWhileItRuns) {
+  if (dslad::testing::kSanitized) GTEST_SKIP() << "skipped: hours of traces for numbers alone";
   scenario_.known.clear();
   scenario_.learns = true;
   Trace(scenario_, 9).waves(10, 90'000, 90'000, 1.8);
