@@ -15,6 +15,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/attention/window_attention.h"
+#include "kernels/bias/bias.h"
 #include "kernels/dsla/dsla.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/head_share.h"
@@ -40,6 +41,7 @@ class Backend {
   virtual void embed(std::span<const std::int32_t> ids, const PackedMatrix& table, float* out) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;
   virtual void gemm(const GemmArgs& args) = 0;
+  virtual void bias(const BiasArgs& args) = 0;
   virtual void rope(const RopeArgs& args) = 0;
   virtual void attention(const AttentionArgs& args) = 0;
   virtual void window_attention(const WindowAttentionArgs& args) = 0;

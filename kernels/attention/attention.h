@@ -1,6 +1,7 @@
 // Causal grouped-query attention over a paged KV cache.
 //
 //   o_t = sum_{u <= t} softmax_u(scale * q_t . k_u) v_u        one head; float32 accumulation, online softmax
+// With a window only the latest `window` tokens count, the own one included: t - u < window.
 //
 // A page holds kPageTokens tokens of ONE layer: K [n_kv, d, kPageTokens] (transposed, so that scores need no
 // horizontal sums) then V [n_kv, kPageTokens, d], f32 or bf16. Token u of a sequence lies in page
@@ -61,6 +62,7 @@ struct AttentionArgs {
   void* pool;  // base address of the page pool; page p starts at p * page_bytes()
   KvLayout layout;
   std::span<const AttentionPiece> pieces;
+  std::int64_t window = 0;  // tokens that a query sees; 0: all
 };
 
 // Writes k and v of every piece's rows into its pages, rounded to layout.dtype, then attends. k and v are

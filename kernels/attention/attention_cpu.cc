@@ -41,7 +41,8 @@ void add_tiles(const AttentionArgs& args, const AttentionPiece& piece, int kv_he
   const std::int64_t begin = piece.silent * group, end = piece.rows * group;
   for (std::int64_t first = begin; first < end; first += kTileQueries) {
     const AttentionTile tile{&args, &piece, kv_head, first, std::min(kTileQueries, end - first)};
-    const std::int64_t tasks = end - begin <= kTileQueries ? tile.partitions() : 1;
+    const std::int64_t tasks =
+        end - begin <= kTileQueries ? tile.end_partition() - tile.first_partition() : 1;
     const PlannedTile& planned = plan.tiles.emplace_back(PlannedTile{tile, tasks, plan.partial_floats});
     plan.partial_floats += tasks * planned.partial_floats();
   }
@@ -63,10 +64,11 @@ void run_task(const Task& task, float* partials) {
   const PlannedTile& planned = *task.planned;
   float* memory = workspace.floats(attend_tile_workspace(planned.tile.args->layout.head_dim));
   const SoftmaxPartial result = planned.result(partials, task.index);
+  const std::int64_t first = planned.tile.first_partition();
   if (planned.tasks > 1) {
-    attend_tile(planned.tile, task.index, task.index + 1, result, memory);
+    attend_tile(planned.tile, first + task.index, first + task.index + 1, result, memory);
   } else {
-    attend_tile(planned.tile, 0, planned.tile.partitions(), result, memory);
+    attend_tile(planned.tile, first, planned.tile.end_partition(), result, memory);
     write_output(planned.tile, result);
   }
 }

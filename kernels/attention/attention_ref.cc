@@ -62,16 +62,19 @@ void attend_row(const AttentionArgs& args, const AttentionPiece& piece, std::int
   const int kv_head = head / (args.n_heads / args.layout.n_kv);
   const std::int64_t row = piece.first_row + r;
   const float* q = args.q + row * args.q_stride + std::int64_t{head} * d;
-  std::vector<double> p(static_cast<std::size_t>(piece.context + r + 1));
-  for (std::size_t u = 0; u < p.size(); ++u) {
-    for (int j = 0; j < d; ++j) p[u] += args.scale * q[j] * key(args, piece, kv_head, u, j).get();
+  const std::int64_t end = piece.context + r + 1;
+  const std::int64_t begin = args.window == 0 ? 0 : std::max<std::int64_t>(0, end - args.window);
+  std::vector<double> p(static_cast<std::size_t>(end - begin));
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    for (int j = 0; j < d; ++j) p[i] += args.scale * q[j] * key(args, piece, kv_head, begin + i, j).get();
   }
   const double largest = *std::ranges::max_element(p);
   double sum = 0;
   for (double& x : p) sum += x = std::exp(x - largest);
   for (int j = 0; j < d; ++j) {
     double o = 0;
-    for (std::size_t u = 0; u < p.size(); ++u) o += p[u] / sum * value(args, piece, kv_head, u, j).get();
+    for (std::size_t i = 0; i < p.size(); ++i)
+      o += p[i] / sum * value(args, piece, kv_head, begin + i, j).get();
     args.o[row * args.o_stride + std::int64_t{head} * d + j] = static_cast<float>(o);
   }
 }

@@ -36,6 +36,7 @@ PageBlocks<T> page_blocks(const AttentionTile& tile, std::int64_t token) {
 }
 
 // Scores of all queries against the keys of [begin, end); whole pages, so the last columns may be rubbish.
+// REQUIRES: begin is a page's first token. Here and below column 0 of a row is token `begin`.
 template <class T>
 void score_keys(const AttentionTile& tile, const float* queries, std::int64_t begin, std::int64_t end,
                 float* scores) {
@@ -49,23 +50,29 @@ void score_keys(const AttentionTile& tile, const float* queries, std::int64_t be
   }
 }
 
-// Turns a row's first `valid` scores into exp(score - largest), the rest of `width` into zero.
-HWY_INLINE void soften_row(float* scores, std::int64_t valid, std::int64_t width, float* sum,
-                           float* largest) {
+// Turns a row's scores [first, last) into exp(score - largest), the others of `width` into zero. A score
+// meets the same lane and the same additions whatever lies before `first`: a page that one tile visits for a
+// row and another does not changes no bit.
+HWY_INLINE void soften_row(float* scores, std::int64_t first, std::int64_t last, std::int64_t width,
+                           float* sum, float* largest) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto seen = [&](std::int64_t u) HWY_ATTR {
+    const auto before = [&](std::int64_t end) HWY_ATTR {
+      return hn::FirstN(d, static_cast<std::size_t>(std::max<std::int64_t>(end - u, 0)));
+    };
+    return hn::AndNot(before(first), before(last));
+  };
   const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
   auto top = lowest;
-  for (std::int64_t u = 0; u < valid; u += lanes) {
-    const auto mask = hn::FirstN(d, static_cast<std::size_t>(valid - u));
-    top = hn::Max(top, hn::IfThenElse(mask, hn::LoadU(d, scores + u), lowest));
+  for (std::int64_t u = 0; u < last; u += lanes) {
+    top = hn::Max(top, hn::IfThenElse(seen(u), hn::LoadU(d, scores + u), lowest));
   }
   *largest = hn::GetLane(hn::MaxOfLanes(d, top));
   const auto shift = hn::Set(d, *largest);
   auto total = hn::Zero(d);
   for (std::int64_t u = 0; u < width; u += lanes) {
-    const auto mask = hn::FirstN(d, static_cast<std::size_t>(std::max<std::int64_t>(valid - u, 0)));
-    const auto p = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::LoadU(d, scores + u), shift)));
+    const auto p = hn::IfThenElseZero(seen(u), hn::Exp(d, hn::Sub(hn::LoadU(d, scores + u), shift)));
     total = hn::Add(total, p);
     hn::StoreU(p, d, scores + u);
   }
@@ -89,12 +96,15 @@ void sum_values(const AttentionTile& tile, const float* weights, std::int64_t be
 template <class T>
 void attend_partition(const AttentionTile& tile, std::int64_t partition, const float* queries, float* scores,
                       SoftmaxPartial out) {
-  const std::int64_t begin = partition * kPartitionTokens;
-  const std::int64_t end = std::min(begin + kPartitionTokens, tile.visible(tile.count - 1));
+  // From the page with the oldest token that a window leaves in sight.
+  const std::int64_t start = partition * kPartitionTokens;
+  const std::int64_t begin = std::max(start, tile.oldest(0) / kPageTokens * kPageTokens);
+  const std::int64_t end = std::min(start + kPartitionTokens, tile.visible(tile.count - 1));
   score_keys<T>(tile, queries, begin, end, scores);
   for (std::int64_t i = 0; i < tile.count; ++i) {
-    const std::int64_t valid = std::clamp<std::int64_t>(tile.visible(i) - begin, 0, end - begin);
-    soften_row(scores + i * kPartitionTokens, valid, end - begin, out.sums + i, out.largest + i);
+    const std::int64_t last = std::clamp<std::int64_t>(tile.visible(i) - begin, 0, end - begin);
+    const std::int64_t first = std::clamp<std::int64_t>(tile.oldest(i) - begin, 0, last);
+    soften_row(scores + i * kPartitionTokens, first, last, end - begin, out.sums + i, out.largest + i);
   }
   sum_values<T>(tile, scores, begin, end, out.values);
 }
@@ -103,6 +113,12 @@ void merge(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later)
   const std::int64_t d = tile.args->layout.head_dim;
   for (std::int64_t i = 0; i < tile.count; ++i) {
     if (later.sums[i] == 0) continue;
+    if (into.sums[i] == 0) {  // the earlier keys have left this row's window
+      into.sums[i] = later.sums[i];
+      into.largest[i] = later.largest[i];
+      std::copy_n(later.values + i * d, d, into.values + i * d);
+      continue;
+    }
     const float top = std::max(into.largest[i], later.largest[i]);
     const float keep = std::exp(into.largest[i] - top);
     const float add = std::exp(later.largest[i] - top);

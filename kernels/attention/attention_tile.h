@@ -5,6 +5,7 @@
 // Internal to kernels/attention. Thread safety: functions of their arguments alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/attention/attention.h"
@@ -19,11 +20,16 @@ struct AttentionTile {
   std::int64_t first, count;  // count <= kTileQueries
 
   [[nodiscard]] int group() const { return args->n_heads / args->layout.n_kv; }
-  // Tokens that query i of the tile may read: all up to its own.
+  // Tokens that query i of the tile may read, [oldest, visible): all up to its own, or the latest of them.
   [[nodiscard]] std::int64_t visible(std::int64_t i) const {
     return piece->context + (first + i) / group() + 1;
   }
-  [[nodiscard]] std::int64_t partitions() const {
+  [[nodiscard]] std::int64_t oldest(std::int64_t i) const {
+    return args->window == 0 ? 0 : std::max<std::int64_t>(0, visible(i) - args->window);
+  }
+  // Those that hold a token which some query of the tile sees, [first_partition, end_partition).
+  [[nodiscard]] std::int64_t first_partition() const { return oldest(0) / kPartitionTokens; }
+  [[nodiscard]] std::int64_t end_partition() const {
     return (visible(count - 1) + kPartitionTokens - 1) / kPartitionTokens;
   }
   [[nodiscard]] const float* query(std::int64_t i) const {

@@ -25,6 +25,7 @@ class CpuBackend final : public Backend {
   }
   void rms_norm(const RmsNormArgs& args) override { rms_norm_cpu(pool_, args); }
   void gemm(const GemmArgs& args) override { gemm_cpu(pool_, args); }
+  void bias(const BiasArgs& args) override { bias_cpu(pool_, args); }
   void rope(const RopeArgs& args) override { rope_cpu(pool_, args); }
   void attention(const AttentionArgs& args) override { attention_cpu(pool_, args); }
   void window_attention(const WindowAttentionArgs& args) override { window_attention_cpu(pool_, args); }

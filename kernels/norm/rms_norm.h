@@ -1,5 +1,6 @@
-// RMSNorm: y = x / sqrt(mean(x^2) + eps) * weight, row by row.
-//   x, y [rows, width] f32 with row strides; weight [width] f32. y may be x. Rows are independent.
+// RMSNorm: y = x / sqrt(mean(x^2) + eps) * weight, row by row, or by groups of a row (heads, say).
+//   x, y [rows, groups, width] f32 with row strides; weight [width] f32, of every group. y may be x. Rows and
+//   groups are independent.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ struct RmsNormArgs {
   std::int64_t y_stride;
   std::int64_t rows, width;
   float eps;
+  std::int64_t groups = 1;
 };
 
 void rms_norm_ref(const RmsNormArgs& args);  // sums in double

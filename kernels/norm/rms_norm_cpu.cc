@@ -53,8 +53,10 @@ void normalize_row(const float* x, const float* weight, float* y, std::int64_t w
 
 void normalize_rows(const RmsNormArgs& args, std::int64_t first, std::int64_t last) {
   for (std::int64_t row = first; row < last; ++row) {
-    normalize_row(args.x + row * args.x_stride, args.weight, args.y + row * args.y_stride, args.width,
-                  args.eps);
+    const float* x = args.x + row * args.x_stride;
+    float* y = args.y + row * args.y_stride;
+    for (std::int64_t group = 0; group < args.groups; ++group, x += args.width, y += args.width)
+      normalize_row(x, args.weight, y, args.width, args.eps);
   }
 }
 
@@ -67,7 +69,7 @@ namespace dslad::kernels {
 HWY_EXPORT(normalize_rows);
 
 void rms_norm_cpu(ThreadPool& pool, const RmsNormArgs& args) {
-  parallel_rows(pool, args.rows, args.width, [&](std::int64_t first, std::int64_t last) {
+  parallel_rows(pool, args.rows, args.groups * args.width, [&](std::int64_t first, std::int64_t last) {
     HWY_DYNAMIC_DISPATCH(normalize_rows)(args, first, last);
   });
 }

@@ -12,11 +12,11 @@ namespace dslad::kernels {
 
 class ThreadPool;
 
-// Cosines and sines of every position, [positions, d/2] each, computed in double from the inverse
-// frequencies.
+// Cosines and sines of every position times `scale`, [positions, d/2] each, computed in double from the
+// inverse frequencies.
 class RopeTable {
  public:
-  RopeTable(std::span<const double> inv_freq, std::int64_t positions);
+  RopeTable(std::span<const double> inv_freq, std::int64_t positions, double scale = 1.0);
   [[nodiscard]] std::int64_t half() const { return half_; }
   [[nodiscard]] std::int64_t positions() const { return positions_; }
   [[nodiscard]] const float* cos(std::int64_t position) const { return cos_.data() + position * half_; }
@@ -34,7 +34,7 @@ struct RopeArgs {
   std::int64_t rows;
   int heads;
   const RopeTable* table;
-  bool inverse = false;  // turns back: the gradient of the rotation
+  bool inverse = false;  // turns back (and scales as before): the gradient
 };
 
 void rope_ref(const RopeArgs& args);

@@ -66,10 +66,11 @@ INSTANTIATE_TEST_SUITE_P(
 
 // Softmax attention of row r of a piece that starts its sequence, from the unpaged inputs.
 std::vector<double> plain_softmax(const AttentionWorld& world, const AttentionPiece& piece, std::int64_t r,
-                                  int head, int group, int d) {
+                                  int head, int group, int d, std::int64_t window = 1 << 30) {
   std::vector<double> weights, o(static_cast<std::size_t>(d));
+  const std::int64_t oldest = std::max<std::int64_t>(0, r - window + 1);
   double sum = 0;
-  for (std::int64_t u = 0; u <= r; ++u) {
+  for (std::int64_t u = oldest; u <= r; ++u) {
     double score = 0;
     for (int j = 0; j < d; ++j) {
       score += double{world.q()[(piece.first_row + r) * world.q_stride() + head * d + j]} *
@@ -77,9 +78,10 @@ std::vector<double> plain_softmax(const AttentionWorld& world, const AttentionPi
     }
     sum += weights.emplace_back(std::exp(score * world.scale()));
   }
-  for (std::int64_t u = 0; u <= r; ++u) {
+  for (std::int64_t u = oldest; u <= r; ++u) {
     for (int j = 0; j < d; ++j) {
-      o[j] += weights[u] / sum * world.v()[(piece.first_row + u) * world.kv_stride() + head / group * d + j];
+      o[j] += weights[u - oldest] / sum *
+              world.v()[(piece.first_row + u) * world.kv_stride() + head / group * d + j];
     }
   }
   return o;
@@ -101,6 +103,118 @@ TEST(AttentionRef, EqualsPlainSoftmaxOverUnpagedKeys) {
   EXPECT_TRUE(close(actual, expected, 1e-6));
 }
 
+// The latest tokens, from the unpaged inputs.
+TEST(AttentionRef, WithAWindow_EqualsPlainSoftmaxOverTheLatestKeys) {
+  for (const std::int64_t window : {1, 2, 63, 64, 65, 130, 1000}) {
+    AttentionWorld world(kSmallAttention);
+    world.see(window);
+    world.add(0, 130);
+    const AttentionPiece& piece = world.pieces()[0];
+    const std::vector<float> actual = world.rows_of(world.run_ref(), piece);
+    std::vector<float> expected;
+    for (std::int64_t r = 0; r < piece.rows; ++r) {
+      for (int head = 0; head < kSmallAttention.n_heads; ++head) {
+        const auto o = plain_softmax(world, piece, r, head, kSmallAttention.n_heads / kSmallAttention.n_kv,
+                                     kSmallAttention.d, window);
+        expected.insert(expected.end(), o.begin(), o.end());
+      }
+    }
+    EXPECT_TRUE(close(actual, expected, 1e-6)) << "window of " << window;
+  }
+}
+
+// The pieces that one piece of `rows` rows from an empty cache falls into when cut at `cuts`.
+std::vector<AttentionPiece> cut(const AttentionPiece& whole, const std::vector<std::int64_t>& cuts) {
+  std::vector<AttentionPiece> pieces;
+  std::int64_t begin = 0;
+  for (const std::int64_t end : cuts) {
+    pieces.push_back({whole.first_row + begin, end - begin, begin, whole.pages});
+    begin = end;
+  }
+  return pieces;
+}
+
+void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts, std::int64_t window = 0) {
+  AttentionWorld world({6, 2, 32, DType::kBf16});
+  world.see(window);
+  AttentionWorld twin = world;
+  world.add(0, cuts.back());
+  twin.add(0, cuts.back());
+  const AttentionPiece whole = world.pieces()[0];
+  ThreadPool pool(2);
+  const std::vector<float> at_once = world.run(2);
+  std::vector<float> in_pieces;
+  for (const AttentionPiece& piece : cut(whole, cuts)) {
+    const std::vector<float> rows = twin.rows_of(twin.run(pool, {&piece, 1}), piece);
+    in_pieces.insert(in_pieces.end(), rows.begin(), rows.end());
+  }
+  EXPECT_TRUE(same_bits(in_pieces, world.rows_of(at_once, whole)));
+  EXPECT_EQ(twin.pool(), world.pool());
+}
+
+// Windows that end at, before and behind the borders of pages (64) and partitions (512), or see everything.
+class AttentionWindows : public ::testing::TestWithParam<std::int64_t> {};
+
+TEST_P(AttentionWindows, MixedStepMatchesReference) {
+  for (const AttentionShape shape : {kSmallAttention, AttentionShape{6, 2, 10, DType::kBf16}}) {
+    AttentionWorld world(shape);
+    world.see(GetParam());
+    for (const std::int64_t context : {0, 1, 62, 63, 64, 65, 511, 512, 574, 575, 576, 1100})
+      world.add(context, 1);
+    world.add(0, 70);
+    world.add(490, 37);
+    world.add(1000, 128);
+    AttentionWorld twin = world;
+    const std::vector<float> expected = twin.run_ref(world.pieces());
+    const std::vector<float> actual = world.run(2);
+    expect_pieces_close(world, actual, expected);
+    EXPECT_EQ(world.pool(), twin.pool());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(std::isnan(actual[i]), std::isnan(expected[i])) << "element " << i << " is in no piece";
+    }
+  }
+}
+
+TEST_P(AttentionWindows, ResultsDoNotDependOnThreadsOrOtherPieces) {
+  AttentionWorld world({6, 2, 32, DType::kBf16});
+  world.see(GetParam());
+  for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
+  world.add(450, 128);
+  const std::vector<float> one = world.run(1);
+  EXPECT_TRUE(same_bits(world.run(3), one));
+  ThreadPool pool(2);
+  for (const AttentionPiece& piece : world.pieces()) {
+    EXPECT_TRUE(same_bits(world.rows_of(world.run(pool, {&piece, 1}), piece), world.rows_of(one, piece)));
+  }
+}
+
+TEST_P(AttentionWindows, PrefillInPiecesAndTokenByTokenEqualPrefillAtOnce) {
+  expect_cut_equals_whole({1, 64, 100, 228, 500, 530, 640}, GetParam());
+  std::vector<std::int64_t> cuts(700);
+  std::iota(cuts.begin(), cuts.end(), 1);
+  expect_cut_equals_whole(cuts, GetParam());
+}
+
+// What has left the window is not looked at: its pages may hold anything.
+TEST_P(AttentionWindows, PagesBeforeTheWindowNeverCount) {
+  AttentionWorld world({6, 2, 32, DType::kF32});
+  world.see(GetParam());
+  world.add(1100, 1);
+  AttentionWorld stale = world;
+  const std::int64_t oldest = std::max<std::int64_t>(0, 1101 - GetParam());
+  for (std::int64_t page = 0; page < oldest / kPageTokens; ++page) {
+    const auto number = static_cast<std::size_t>(world.pages(0)[static_cast<std::size_t>(page)]);
+    std::fill_n(stale.pool().begin() + static_cast<std::ptrdiff_t>(number * world.layout().page_bytes()),
+                world.layout().page_bytes(), std::byte{0xff});
+  }
+  ThreadPool pool(1);
+  const AttentionPiece& piece = world.pieces()[0];
+  EXPECT_TRUE(same_bits(world.rows_of(stale.run(pool, {&piece, 1}), piece),
+                        world.rows_of(world.run(pool, {&piece, 1}), piece)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Borders, AttentionWindows, ::testing::Values(1, 7, 63, 64, 65, 512, 513, 5000));
+
 TEST(Attention, ResultsDoNotDependOnThreads) {
   AttentionWorld world({9, 3, 64, DType::kBf16});
   for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
@@ -120,33 +234,6 @@ TEST(Attention, ResultsDoNotDependOnOtherPieces) {
     const std::vector<float> alone = world.run(pool, {&piece, 1});
     EXPECT_TRUE(same_bits(world.rows_of(alone, piece), world.rows_of(together, piece)));
   }
-}
-
-// The pieces that one piece of `rows` rows from an empty cache falls into when cut at `cuts`.
-std::vector<AttentionPiece> cut(const AttentionPiece& whole, const std::vector<std::int64_t>& cuts) {
-  std::vector<AttentionPiece> pieces;
-  std::int64_t begin = 0;
-  for (const std::int64_t end : cuts) {
-    pieces.push_back({whole.first_row + begin, end - begin, begin, whole.pages});
-    begin = end;
-  }
-  return pieces;
-}
-
-void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts) {
-  AttentionWorld world({6, 2, 32, DType::kBf16}), twin = world;
-  world.add(0, cuts.back());
-  twin.add(0, cuts.back());
-  const AttentionPiece whole = world.pieces()[0];
-  ThreadPool pool(2);
-  const std::vector<float> at_once = world.run(2);
-  std::vector<float> in_pieces;
-  for (const AttentionPiece& piece : cut(whole, cuts)) {
-    const std::vector<float> rows = twin.rows_of(twin.run(pool, {&piece, 1}), piece);
-    in_pieces.insert(in_pieces.end(), rows.begin(), rows.end());
-  }
-  EXPECT_TRUE(same_bits(in_pieces, world.rows_of(at_once, whole)));
-  EXPECT_EQ(twin.pool(), world.pool());
 }
 
 TEST(Attention, PrefillInPiecesEqualsPrefillAtOnce) {

@@ -49,6 +49,9 @@ class AttentionWorld {
     return pieces_.size() - 1;
   }
 
+  // Tokens that each query sees; 0: all.
+  void see(std::int64_t window) { window_ = window; }
+
   // Overwrites the rows of one sequence by those of another world's.
   void copy_rows(std::size_t piece, const AttentionWorld& from, std::int64_t from_row) {
     const AttentionPiece& to = pieces_[piece];
@@ -104,8 +107,8 @@ class AttentionWorld {
   static float nan() { return std::numeric_limits<float>::quiet_NaN(); }
 
   AttentionArgs args(std::vector<float>& o, std::span<const AttentionPiece> pieces) {
-    return {q_.data(),  q_stride(),     k_.data(), v_.data(),    kv_stride(), o.data(),
-            q_stride(), shape_.n_heads, scale(),   pool_.data(), layout_,     pieces};
+    return {q_.data(),      q_stride(), k_.data(),    v_.data(), kv_stride(), o.data(), q_stride(),
+            shape_.n_heads, scale(),    pool_.data(), layout_,   pieces,      window_};
   }
 
   void add_row(float scale) {
@@ -145,6 +148,7 @@ class AttentionWorld {
   KvLayout layout_;
   std::mt19937_64 generator_;
   std::vector<std::int32_t> free_;
+  std::int64_t window_ = 0;
   std::int64_t gap_ = 1;  // NaN rows before each piece, of no sequence
   std::int64_t rows_ = 0;
   std::vector<float> q_, k_, v_;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/bias/bias.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/gate_diversity.h"
@@ -190,6 +191,15 @@ TEST_P(InstructionSet, RmsNorm_EqualsReference) {
   EXPECT_TRUE(close(actual, expected, DType::kF32));
 }
 
+TEST_P(InstructionSet, Bias_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> bias = random_floats(75, 1);
+  std::vector<float> actual = random_floats(3 * 75, 2), expected = actual;
+  bias_ref({expected.data(), 75, bias.data(), 3, 75});
+  bias_cpu(pool, {actual.data(), 75, bias.data(), 3, 75});
+  EXPECT_TRUE(testing::same_bits(actual, expected));
+}
+
 TEST_P(InstructionSet, Rope_EqualsReference) {
   ThreadPool pool(1);
   const std::vector<double> frequencies(21, 0.3);
@@ -280,12 +290,15 @@ TEST_P(InstructionSet, Sample_EqualsReference) {
 
 TEST_P(InstructionSet, Attention_MatchesReference) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
-    testing::AttentionWorld world({6, 2, 22, dtype});
-    for (const std::int64_t rows : {1, 20, 70}) world.add(500, rows);
-    testing::AttentionWorld twin = world;
-    const std::vector<float> actual = world.run(2), expected = twin.run_ref(world.pieces());
-    for (const AttentionPiece& piece : world.pieces()) {
-      EXPECT_TRUE(close(world.rows_of(actual, piece), world.rows_of(expected, piece), DType::kF32));
+    for (const std::int64_t window : {0, 5, 77}) {
+      testing::AttentionWorld world({6, 2, 22, dtype});
+      world.see(window);
+      for (const std::int64_t rows : {1, 20, 70}) world.add(500, rows);
+      testing::AttentionWorld twin = world;
+      const std::vector<float> actual = world.run(2), expected = twin.run_ref(world.pieces());
+      for (const AttentionPiece& piece : world.pieces()) {
+        EXPECT_TRUE(close(world.rows_of(actual, piece), world.rows_of(expected, piece), DType::kF32));
+      }
     }
   }
 }

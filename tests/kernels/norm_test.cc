@@ -66,6 +66,27 @@ INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
                                   std::to_string(tested.param.width);
                          });
 
+TEST(RmsNormByGroups, EqualsReferenceAndEachGroupAlone) {
+  constexpr std::int64_t kRows = 37, kGroups = 5, kWidth = 20, kStride = kGroups * kWidth + 7;
+  const std::vector<float> x = random_floats(kRows * kStride, 2, 3.0f), weight = random_floats(kWidth, 1);
+  const auto args = [&](std::vector<float>& y) {
+    return RmsNormArgs{x.data(), kStride, weight.data(), y.data(), kStride, kRows, kWidth, 1e-5f, kGroups};
+  };
+  std::vector<float> expected = x, actual = x, alone = x;
+  rms_norm_ref(args(expected));
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    rms_norm_cpu(pool, args(actual));
+    EXPECT_TRUE(close(actual, expected, DType::kF32)) << "what lies between rows stays";
+  }
+  ThreadPool pool(1);
+  for (std::int64_t group = 0; group < kGroups; ++group) {
+    rms_norm_cpu(pool, {x.data() + group * kWidth, kStride, weight.data(), alone.data() + group * kWidth,
+                        kStride, kRows, kWidth, 1e-5f});
+  }
+  EXPECT_TRUE(same_bits(actual, alone));
+}
+
 // Gradients are added to what is there, and the floats between rows stay.
 struct Gradients {
   std::vector<float> dx, d_weight;

@@ -28,6 +28,13 @@ TEST(RopeTable, HoldsCosinesOfPositionTimesFrequency) {
   EXPECT_FLOAT_EQ(table.sin(3)[0], static_cast<float>(std::sin(3.0)));
 }
 
+TEST(RopeTable, ScalesCosinesAndSines) {
+  const std::vector<double> frequencies = {1.0, 0.25};
+  const RopeTable table(frequencies, 5, 1.25);
+  EXPECT_FLOAT_EQ(table.cos(4)[1], static_cast<float>(1.25 * std::cos(1.0)));
+  EXPECT_FLOAT_EQ(table.sin(3)[0], static_cast<float>(1.25 * std::sin(3.0)));
+}
+
 struct RopeCase {
   std::int64_t rows;
   int heads, head_dim;
@@ -87,9 +94,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
                          });
 
 // The rotation is linear: its gradient is its transpose, which turns back.
-TEST(RopeInverse, IsTheGradient) {
+TEST(RopeInverse, IsTheGradient_ScaleIncluded) {
   constexpr int kDim = 10;
-  const RopeTable table = table_of(kDim, 50);
+  const RopeTable table(std::vector<double>{1.0, 0.3, 0.1, 0.02, 0.004}, 50, 1.5);
   const std::int32_t position = 37;
   std::vector<float> x = random_floats(kDim, 1), dy = random_floats(kDim, 2), dx = dy, y = x;
   rope_ref({dx.data(), kDim, &position, 1, 1, &table, true});
