@@ -179,6 +179,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
   auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
   if (!model) return model.error();
+  const Status convertible = distils ? model->weights->config.check_convertible() : ok_status();
+  if (!convertible) return convertible.error().with_context("--distil-text");
   const process::MemoryAllowance memory = process::memory_allowance();
   const std::size_t cache_bytes =
       options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.bytes / 4;

@@ -1,6 +1,6 @@
-"""Makes small random Llama models and what Hugging Face transformers computes for them.
+"""Makes small random Llama models, and models of Llama's graph, and what Hugging Face transformers computes for them.
 
-    python3 make_tiny_llama.py        # with PyPI's torch and transformers; writes tiny_llama/<name>/
+    python3 make_tiny_llama.py [NAME...]    # with PyPI's torch and transformers; writes tiny_llama/<name>/, all without names
 
 Each folder is an ordinary model directory plus golden.json:
     prompt_ids   token ids of the prompt
@@ -13,10 +13,11 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
 import transformers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 OUT = pathlib.Path(__file__).parent / "tiny_llama"
 GREEDY_TOKENS = 12
@@ -39,6 +40,9 @@ class Shape:
     prompt_tokens: int
     shard_bytes: int = 0  # 0: one file
     old_keys: bool = False  # config.json as transformers 4 wrote it
+    model_type: str = "llama"
+    rope: dict = dataclasses.field(default_factory=lambda: {"rope_type": "default"})
+    options: dict = dataclasses.field(default_factory=dict)  # further keys of the configuration
 
 
 SHAPES = {
@@ -55,8 +59,45 @@ SHAPES = {
 }
 
 
+def family(model_type="llama", layers=2, rope=None, old_keys=False, **options):
+    """Models that differ in their graph alone."""
+    return Shape(
+        hidden=32, intermediate=40, layers=layers, heads=4, kv_heads=2, head_dim=16, vocab=61, tied=False,
+        rope_theta=10000.0, epsilon=1e-5, dtype=torch.bfloat16, prompt_tokens=40, old_keys=old_keys,
+        model_type=model_type, rope=rope or {"rope_type": "default"}, options=options,
+    )  # fmt: skip
+
+
+SHAPES |= {
+    "linear_rope": family(rope={"rope_type": "linear", "factor": 3.0}, old_keys=True),
+    # Of the context that the file states nothing may change.
+    "dynamic_rope": family(rope={"rope_type": "dynamic", "factor": 2.0}),
+    "llama3_rope": family(
+        rope={
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        }
+    ),
+    "yarn_rope": family(
+        rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, old_keys=True
+    ),
+    "biases": family(attention_bias=True, mlp_bias=True),
+    # A window shorter than the prompt, in every layer.
+    "mistral_window": family("mistral", sliding_window=7),
+    "qwen2": family("qwen2", old_keys=True),
+    "qwen2_window": family("qwen2", layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1),
+    "qwen3": family("qwen3"),
+    # The second and the fourth layer without rotary embedding.
+    "smollm3": family("smollm3", layers=4, no_rope_layer_interval=2, pad_token_id=0, old_keys=True),
+}
+
+
 def make_config(shape):
-    return LlamaConfig(
+    return AutoConfig.for_model(
+        shape.model_type,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
@@ -66,21 +107,24 @@ def make_config(shape):
         vocab_size=shape.vocab,
         max_position_embeddings=128,
         rms_norm_eps=shape.epsilon,
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        rope_parameters=shape.rope | {"rope_theta": shape.rope_theta},
         tie_word_embeddings=shape.tied,
         bos_token_id=1,
         eos_token_id=2,
         attn_implementation="eager",
+        **shape.options,
     )
 
 
 def make_model(shape):
     """Random weights, large enough that attention is far from uniform and every term matters."""
-    model = LlamaForCausalLM(make_config(shape)).eval()
+    model = AutoModelForCausalLM.from_config(make_config(shape)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" in name:
                 weight.uniform_(0.5, 1.5)
+            elif "bias" in name:
+                weight.normal_(0.0, 0.5)
             elif "embed" in name:
                 weight.normal_(0.0, 0.7)
             else:
@@ -90,8 +134,9 @@ def make_model(shape):
 
 def config_in_old_keys(text):
     config = json.loads(text)
-    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
-    config["rope_scaling"] = None
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
     return json.dumps(config, indent=2) + "\n"
 
@@ -109,7 +154,7 @@ def greedy(model, ids):
 
 
 def golden_vectors(folder, shape):
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     prompt = [1] + torch.randint(3, shape.vocab, (shape.prompt_tokens - 1,)).tolist()
     with torch.no_grad():
         logits = model(torch.tensor([prompt]), use_cache=False).logits[0]
@@ -134,13 +179,13 @@ def write_folder(name, shape):
 
 
 def main():
-    for name, shape in SHAPES.items():
+    for name in sys.argv[1:] or SHAPES:
         torch.manual_seed(sum(name.encode()))
-        write_folder(name, shape)
-    (OUT / "SOURCE.txt").write_text(
-        "Random weights and their logits, written by ../make_tiny_llama.py with "
-        f"torch {torch.__version__.split('+')[0]} and transformers {transformers.__version__}.\n"
-    )
+        write_folder(name, SHAPES[name])
+        (OUT / name / "SOURCE.txt").write_text(
+            "Random weights and their logits, written by ../../make_tiny_llama.py with "
+            f"torch {torch.__version__.split('+')[0]} and transformers {transformers.__version__}.\n"
+        )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 #include <cmath>
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <random>
 
+#include "tests/worker/small_config.h"
 #include "tests/worker/test_files.h"
 
 namespace dslad::worker {
@@ -15,38 +14,11 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-json small_config() {
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
-          {"hidden_size", 48},
-          {"intermediate_size", 64},
-          {"num_hidden_layers", 2},
-          {"num_attention_heads", 6},
-          {"num_key_value_heads", 2},
-          {"vocab_size", 97},
-          {"max_position_embeddings", 128},
-          {"rms_norm_eps", 1e-5},
-          {"rope_theta", 20000.0},
-          {"hidden_act", "silu"},
-          {"tie_word_embeddings", true},
-          {"bos_token_id", 1},
-          {"eos_token_id", 2}};
-}
-
-Result<LlamaConfig> parse(const json& config, const std::string& generation = "") {
-  return LlamaConfig::parse(config.dump(), generation, "model");
-}
-
-// The message that `config` is refused with.
-std::string refusal(const json& config) {
-  const auto result = parse(config);
-  EXPECT_FALSE(result.ok()) << config.dump();
-  return result.ok() ? "" : result.error().message;
-}
+using testing::refusal;
+using testing::small_config;
 
 TEST(Config, ReadsEveryField) {
-  const auto config = parse(small_config());
+  const auto config = testing::parse_config(small_config());
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->hidden_size, 48);
   EXPECT_EQ(config->intermediate_size, 64);
@@ -57,7 +29,7 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config->vocab_size, 97);
   EXPECT_EQ(config->context, 128);
   EXPECT_DOUBLE_EQ(config->rms_norm_eps, 1e-5);
-  EXPECT_DOUBLE_EQ(config->rope_theta, 20000.0);
+  EXPECT_DOUBLE_EQ(config->rope.theta, 20000.0);
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_EQ(config->bos_token_id, 1);
   EXPECT_THAT(config->eos_token_ids, ElementsAre(2));
@@ -72,12 +44,12 @@ TEST(Config, AbsentAndNullKeys_MeanHuggingFacesDefaults) {
   config["rms_norm_eps"] = nullptr;
   config["head_dim"] = nullptr;
   config["rope_scaling"] = nullptr;
-  const auto result = parse(config);
+  const auto result = testing::parse_config(config);
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_EQ(result->kv_heads, 6);
   EXPECT_EQ(result->head_dim, 8);
   EXPECT_EQ(result->context, 2048);
-  EXPECT_DOUBLE_EQ(result->rope_theta, 10000.0);
+  EXPECT_DOUBLE_EQ(result->rope.theta, 10000.0);
   EXPECT_DOUBLE_EQ(result->rms_norm_eps, 1e-6);
   EXPECT_FALSE(result->tie_word_embeddings);
   EXPECT_FALSE(result->bos_token_id.has_value());
@@ -88,38 +60,23 @@ TEST(Config, ExplicitHeadDim_WinsOverHiddenSizeByHeads) {
   json config = small_config();
   config["head_dim"] = 20;
   config["hidden_size"] = 50;
-  const auto result = parse(config);
+  const auto result = testing::parse_config(config);
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_EQ(result->head_dim, 20);
-}
-
-TEST(Config, RopeParametersOfTransformers5_GiveTheta) {
-  json config = small_config();
-  config.erase("rope_theta");
-  config["rope_parameters"] = {{"rope_theta", 500000.0}, {"rope_type", "default"}};
-  const auto result = parse(config);
-  ASSERT_TRUE(result.ok()) << result.error().message;
-  EXPECT_DOUBLE_EQ(result->rope_theta, 500000.0);
 }
 
 TEST(Config, EosTokensOfBothFiles_AreJoined) {
   json config = small_config();
   config["eos_token_id"] = {2, 5};
-  const auto result = parse(config, R"({"eos_token_id": [5, 7]})");
+  const auto result = testing::parse_config(config, R"({"eos_token_id": [5, 7]})");
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_THAT(result->eos_token_ids, ElementsAre(2, 5, 7));
 }
 
 TEST(Config, WhatIsNotImplemented_IsRefusedByKey) {
   const std::vector<std::pair<const char*, json>> cases = {
-      {"architectures", {"MistralForCausalLM"}},
-      {"hidden_act", "gelu"},
-      {"attention_bias", true},
-      {"mlp_bias", true},
-      {"quantization_config", {{"bits", 4}}},
-      {"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}},
-      {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}},
-      {"rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 10000.0}}},
+      {"architectures", {"GemmaForCausalLM"}}, {"hidden_act", "gelu"},
+      {"quantization_config", {{"bits", 4}}},  {"rope_scaling", {{"rope_type", "longrope"}, {"factor", 8.0}}},
       {"partial_rotary_factor", 0.5},
   };
   for (const auto& [key, value] : cases) {
@@ -202,7 +159,7 @@ TEST(Config, BrokenGenerationConfig_IsNamed) {
 TEST(Config, InverseFrequencies_AreThetasPowers) {
   json document = small_config();
   document["head_dim"] = 16;
-  const auto config = parse(document);
+  const auto config = testing::parse_config(document);
   ASSERT_TRUE(config.ok());
   const auto frequencies = config->inverse_frequencies();
   ASSERT_EQ(frequencies.size(), 8u);
@@ -220,11 +177,14 @@ TEST_P(GoldenConfig, Loads) {
   EXPECT_EQ(config->bos_token_id, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenConfig,
-                         ::testing::Values("stories260K", "babyllama", "tiny_llama/gqa3_f32",
-                                           "tiny_llama/wide_heads_f16", "tiny_llama/mqa_bf16",
-                                           "tiny_llama/mha_sharded_bf16",
-                                           "tiny_llama/narrow_heads_sharded_f32"));
+INSTANTIATE_TEST_SUITE_P(
+    All, GoldenConfig,
+    ::testing::Values("stories260K", "babyllama", "tiny_llama/gqa3_f32", "tiny_llama/wide_heads_f16",
+                      "tiny_llama/mqa_bf16", "tiny_llama/mha_sharded_bf16",
+                      "tiny_llama/narrow_heads_sharded_f32", "tiny_llama/linear_rope",
+                      "tiny_llama/dynamic_rope", "tiny_llama/llama3_rope", "tiny_llama/yarn_rope",
+                      "tiny_llama/biases", "tiny_llama/mistral_window", "tiny_llama/qwen2",
+                      "tiny_llama/qwen2_window", "tiny_llama/qwen3", "tiny_llama/smollm3"));
 
 TEST(ConfigFuzz, MutatedText_IsReadOrRefusedNeverACrash) {
   std::mt19937_64 random(1);

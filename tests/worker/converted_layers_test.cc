@@ -76,10 +76,38 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   }
 }
 
+// As above, where the rotary embedding is scaled: the window's is the teacher's.
+TEST(ChainWithAWindowOfTheWholeText, GivesTheGreedyTextOfATeacherWithAScaledRope) {
+  DslaVariant variant = *named_variant("dslad");
+  variant.window = 512;
+  for (const char* const name : {"linear_rope", "llama3_rope", "yarn_rope"}) {
+    const ChainedModel model(std::string("tiny_llama/") + name, {1, 0}, 2, variant);
+    const auto weights = *load_weights(model.path(), DType::kF32);
+    const LoadedChain chain = load_chain(model.path(), *weights);
+    ASSERT_EQ(chain.layers.size(), 2u) << chain.warning;
+    const auto engine = engine_over(weights);
+    const PlanSet plans(*weights, chain);
+    Collector sink;
+    for (const int plan : {0, 2}) {
+      EngineRequest request =
+          continuation(static_cast<RequestId>(plan), {1, 40, 17, 26, 37, 5, 58}, 60, plans.plan(plan));
+      request.ignore_eos = true;
+      ASSERT_TRUE(engine->add(std::move(request)).ok());
+    }
+    run_to_end(*engine, sink);
+    EXPECT_EQ((sink.answers[{2, 0}]), (sink.answers[{0, 0}])) << name;
+  }
+}
+
 // A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The plan
 // runs after a step of as many rows without it, whose buffers may be too narrow.
 TEST_P(Variant, ComputesWhatTheFormulasSay) {
-  const auto weights = random_weights(small_config(), DType::kF32, 5);
+  LlamaConfig config = small_config();
+  config.rope.type = RopeType::kLlama3;  // any that is not the plain one
+  config.rope.factor = 4;
+  config.rope.original_context = 64;
+  config.rope.attention_factor = 1.1;
+  const auto weights = random_weights(config, DType::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
   const auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);

@@ -203,6 +203,57 @@ TEST_P(TrainingCurve, FollowsPyTorchForTwentySteps) {
   }
 }
 
+// The tokens of a prompt, each to be foreseen from those before: their mean cross entropy by transformers'
+// logits.
+double cross_entropy(const nlohmann::json& truth) {
+  const std::vector<std::int32_t> ids = truth["prompt_ids"];
+  double sum = 0;
+  for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
+    const std::vector<double> logits = truth["logits"][t];
+    double exponentials = 0;
+    for (const double logit : logits) exponentials += std::exp(logit);
+    sum += std::log(exponentials) - logits[static_cast<std::size_t>(ids[t + 1])];
+  }
+  return sum / static_cast<double>(ids.size() - 1);
+}
+
+TEST(TrainingTeacher, WithAScaledRope_FollowsTransformers) {
+  for (const char* const name : {"linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope"}) {
+    const auto folder = golden_path(std::string("tiny_llama/") + name);
+    const auto truth = read_json(folder / "golden.json");
+    const auto backend = make_backend("cpu");
+    Network network(*backend, *load_teacher(folder, *backend, DType::kF32), DType::kF32, DslaVariant{});
+    TrainingBatch batch;
+    truth["prompt_ids"].get_to(batch.ids);
+    batch.labels.assign(batch.ids.begin() + 1, batch.ids.end());
+    batch.labels.push_back(kernels::kNoLabel);
+    for (std::size_t t = 0; t < batch.ids.size(); ++t)
+      batch.positions.push_back(static_cast<std::int32_t>(t));
+    batch.kl_weight.assign(batch.ids.size(), 1.0f);
+    batch.segments = {{0, batch.rows(), -1}};
+    const auto losses = network.evaluate(batch, StudentLayers(2, nullptr));
+    ASSERT_TRUE(losses.ok());
+    EXPECT_NEAR(losses->ce, cross_entropy(truth), 1e-5) << name;
+    EXPECT_EQ(losses->kl, 0) << name;
+  }
+}
+
+TEST(TrainingTeacher, ThatCannotBeConverted_IsRefusedByName) {
+  for (const auto& [name, part] :
+       std::map<std::string, std::string>{{"biases", "biases"},
+                                          {"mistral_window", "sliding windows"},
+                                          {"qwen2_window", "biases, sliding windows"},
+                                          {"qwen3", "norms of q and k"},
+                                          {"smollm3", "layers without rotary"}}) {
+    const auto backend = make_backend("cpu");
+    const auto teacher = load_teacher(golden_path("tiny_llama/" + name), *backend, DType::kF32);
+    ASSERT_FALSE(teacher.ok()) << name;
+    EXPECT_EQ(teacher.error().code, ErrorCode::kRefused);
+    EXPECT_NE(teacher.error().message.find("conversion of models with " + part), std::string::npos)
+        << teacher.error().message;
+  }
+}
+
 std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" + std::get<2>(info.param);
 }

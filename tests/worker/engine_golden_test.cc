@@ -94,6 +94,11 @@ TEST_P(RandomModel, GivesTheGreedyTokensOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Llamas, RandomModel,
                          ::testing::Values("gqa3_f32", "mha_sharded_bf16", "mqa_bf16",
                                            "narrow_heads_sharded_f32", "wide_heads_f16"));
+INSTANTIATE_TEST_SUITE_P(Ropes, RandomModel,
+                         ::testing::Values("linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope"));
+INSTANTIATE_TEST_SUITE_P(Families, RandomModel,
+                         ::testing::Values("biases", "mistral_window", "qwen2", "qwen2_window", "qwen3",
+                                           "smollm3"));
 
 }  // namespace
 }  // namespace dslad::worker

@@ -54,6 +54,13 @@ void expect_plan_0_only(const ChainedModel& model, const std::string& why) {
   EXPECT_THAT(chain.warning, HasSubstr("plan 0 only"));
 }
 
+TEST(LoadedChain, OfAModelThatCannotBeConvertedIsRefused) {
+  expect_plan_0_only(ChainedModel("tiny_llama/biases", {1, 0}, 1), "models with biases is not implemented");
+  expect_plan_0_only(ChainedModel("tiny_llama/mistral_window", {1, 0}, 1), "sliding windows");
+  expect_plan_0_only(ChainedModel("tiny_llama/qwen3", {1, 0}, 1), "norms of q and k");
+  expect_plan_0_only(ChainedModel("tiny_llama/smollm3", {1, 0, 2, 3}, 2), "layers without rotary embedding");
+}
+
 TEST(LoadedChain, OfAnotherTeacherIsRefused) {
   ChainedModel model("stories260K", kOrder, 2);
   model.manifest.teacher_digest = "00000000000000000000000000000000";

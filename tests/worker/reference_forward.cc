@@ -80,8 +80,9 @@ void ReferenceForward::rotate(Vector& x, std::size_t position) const {
     for (std::size_t j = 0; j < half; ++j) {
       const double angle = static_cast<double>(position) * frequencies[j];
       const double a = head[j], b = head[j + half];
-      head[j] = a * std::cos(angle) - b * std::sin(angle);
-      head[j + half] = b * std::cos(angle) + a * std::sin(angle);
+      const double scale = c().rope.attention_factor;
+      head[j] = scale * (a * std::cos(angle) - b * std::sin(angle));
+      head[j + half] = scale * (b * std::cos(angle) + a * std::sin(angle));
     }
   }
 }

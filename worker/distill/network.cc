@@ -74,7 +74,8 @@ Network::Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teache
     : backend_(backend),
       teacher_(std::move(teacher)),
       compute_(compute),
-      rope_(teacher_->config.inverse_frequencies(), teacher_->config.context),
+      rope_(teacher_->config.inverse_frequencies(), teacher_->config.context,
+            teacher_->config.rope.attention_factor),
       student_shape_(teacher_->config, variant),
       tapes_(teacher_->layers.size()) {}
 

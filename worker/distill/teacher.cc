@@ -124,6 +124,8 @@ Result<std::shared_ptr<const Teacher>> load_teacher(const std::filesystem::path&
                                                     kernels::TrainingBackend& backend, DType dtype) {
   auto config = LlamaConfig::load(dir);
   if (!config) return config.error();
+  const Status convertible = config->check_convertible();
+  if (!convertible) return convertible.error();
   auto files = WeightFiles::open(dir);
   if (!files) return files.error();
 

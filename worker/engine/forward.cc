@@ -102,7 +102,8 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
     : backend_(backend),
       weights_(std::move(weights)),
       caches_(caches),
-      rope_(weights_->config.inverse_frequencies(), weights_->config.context),
+      rope_(weights_->config.inverse_frequencies(), weights_->config.context,
+            weights_->config.rope.attention_factor),
       x_(empty_buffer()),
       h_(empty_buffer()),
       qkv_(empty_buffer()),
@@ -210,6 +211,8 @@ void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
   project(floats(h_), w.qkv, floats(qkv_), widths_.qkv, false, blocks.shared);
+  add_bias(w.qkv_bias, floats(qkv_), widths_.qkv, blocks.shared);
+  if (c.qk_norm) normalize_qk(w, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
     if (mine.dsla->own_projections())
       project(floats(h_), mine.dsla->qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
@@ -224,6 +227,7 @@ void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t 
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
   project(heads, w.output, x, hidden, true, blocks.shared);
+  add_bias(w.output_bias, x, hidden, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
     if (mine.dsla->own_projections()) project(heads, mine.dsla->output, x, hidden, true, mine.blocks);
   }
@@ -231,13 +235,36 @@ void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t 
   backend_.rms_norm(
       {x, hidden, w.mlp_norm.data(), floats(h_), hidden, count, hidden, static_cast<float>(c.rms_norm_eps)});
   project(floats(h_), w.gate_up, floats(gate_up_), 2 * width, false, all);
+  add_bias(w.gate_up_bias, floats(gate_up_), 2 * width, all);
   backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, count, width});
   backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, all});
+  add_bias(w.down_bias, x, hidden, all);
 }
 
 void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
                       bool accumulate, std::span<const RowBlock> blocks) {
   if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, y_stride, accumulate, blocks});
+}
+
+void Forward::add_bias(std::span<const float> bias, float* y, std::int64_t y_stride,
+                       std::span<const RowBlock> blocks) {
+  if (bias.empty()) return;
+  for (const RowBlock& block : blocks) {
+    backend_.bias({y + block.first * y_stride, y_stride, bias.data(), block.rows, std::ssize(bias)});
+  }
+}
+
+void Forward::normalize_qk(const LayerWeights& w, std::span<const RowBlock> blocks) {
+  const LlamaConfig& c = weights_->config;
+  const auto normalize = [&](float* heads, int count, const std::vector<float>& weight, std::int64_t rows) {
+    backend_.rms_norm({heads, widths_.qkv, weight.data(), heads, widths_.qkv, rows, c.head_dim,
+                       static_cast<float>(c.rms_norm_eps), count});
+  };
+  for (const RowBlock& block : blocks) {
+    float* const q = floats(qkv_) + block.first * widths_.qkv;
+    normalize(q, c.heads, w.q_norm, block.rows);
+    normalize(q + std::int64_t{c.heads} * c.head_dim, c.kv_heads, w.k_norm, block.rows);
+  }
 }
 
 Forward::Qkv Forward::qkv() const {
@@ -260,7 +287,7 @@ void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
 void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const bool last = layer == c.layers - 1;
-  rotate(rows, blocks);
+  if (c.rotates(layer)) rotate(rows, blocks);
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
@@ -271,7 +298,7 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
   const Qkv x = qkv();
   backend_.attention({x.q, x.stride, x.k, x.v, x.stride, floats(heads_), std::int64_t{c.heads} * c.head_dim,
                       c.heads, 1.0f / std::sqrt(static_cast<float>(c.head_dim)), caches_.base(), caches_.kv(),
-                      pieces});
+                      pieces, c.window(layer)});
 }
 
 void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine) {

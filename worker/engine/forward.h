@@ -4,11 +4,12 @@
 //   x += W_o mix(norm(x)),  x += W_down (silu(W_gate norm(x)) * W_up norm(x))     layer by layer
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
 // what, a window of exact attention beside it for one), by layer and by the plan of the row's sequence; a
-// distilled layer has projections of its own, W_o among them. One step may hold plans of several editions of
-// a chain, and so several converted forms of one layer. A row's result does not depend on the other sequences
-// of the step (kernels/rows.h). In the last layer only rows whose logits are wanted attend and go beyond mix:
-// the others leave nothing behind but keys, values and states. Thread safety: one caller at a time. The
-// buffers grow to the largest step and the widest plan seen.
+// distilled layer has projections of its own, W_o among them. Projections have biases, q and k norms by head,
+// and attention layers a window or no rotary embedding, where the model's have (config.h). One step may hold
+// plans of several editions of a chain, and so several converted forms of one layer. A row's result does not
+// depend on the other sequences of the step (kernels/rows.h). In the last layer only rows whose logits are
+// wanted attend and go beyond mix: the others leave nothing behind but keys, values and states. Thread
+// safety: one caller at a time. The buffers grow to the largest step and the widest plan seen.
 #pragma once
 
 #include <cstdint>
@@ -75,6 +76,11 @@ class Forward {
   // `y_stride`.
   void project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
                bool accumulate, std::span<const kernels::RowBlock> blocks);
+  // y += bias for the rows of `blocks`; none where the bias is empty.
+  void add_bias(std::span<const float> bias, float* y, std::int64_t y_stride,
+                std::span<const kernels::RowBlock> blocks);
+  // RMSNorm of each head of q and k.
+  void normalize_qk(const LayerWeights& w, std::span<const kernels::RowBlock> blocks);
   // The projections of the step's rows: heads of head_dim, but for converted rows until narrow_heads.
   struct Qkv {
     const float *q, *k, *v;

@@ -31,7 +31,7 @@ class PlanSet {
 
   // Adds the plans up to `number` that are missing, their further layers undistilled; the plans there are
   // stay the same objects. Errors, with which nothing has changed: kInvalidArgument when the model has fewer
-  // layers; kResourceExhausted.
+  // layers; kRefused when they cannot be converted; kResourceExhausted.
   Status extend(const ModelWeights& weights, int number);
   // Forgets plan `number` and all larger ones. REQUIRES: number > 0.
   void cut(int number);

@@ -48,6 +48,10 @@ const json* JsonFields::find(const char* key) const {
   return entry == object_->end() || entry->is_null() ? nullptr : &*entry;
 }
 
+bool JsonFields::has(const char* key) const {
+  return object_->is_object() && object_->contains(key);
+}
+
 bool JsonFields::required(const char* key) {
   if (find(key) != nullptr) return true;
   refuse(key, "the key is required");

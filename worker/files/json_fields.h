@@ -25,6 +25,9 @@ class JsonFields {
   // nullptr when absent or null.
   [[nodiscard]] const nlohmann::json* find(const char* key) const;
 
+  // Whether the key is there, be it with null: some formats have defaults that null takes away.
+  [[nodiscard]] bool has(const char* key) const;
+
   // Without a value for `absent` the key is required.
   std::int64_t integer(const char* key, std::int64_t low, std::int64_t high);
   std::int64_t integer(const char* key, std::int64_t low, std::int64_t high, std::int64_t absent);

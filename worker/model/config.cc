@@ -1,8 +1,8 @@
 #include "worker/model/config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "worker/files/gguf.h"
@@ -10,6 +10,7 @@
 #include "worker/files/json_file.h"
 #include "worker/files/model_path.h"
 #include "worker/files/read_file.h"
+#include "worker/model/architecture.h"
 #include "worker/model/gguf_config.h"
 
 namespace dslad::worker {
@@ -20,81 +21,51 @@ using nlohmann::json;
 constexpr std::size_t kMaxConfigBytes = 4 << 20;
 constexpr std::int64_t kMaxVocabulary = 1 << 24;
 
-void check_architecture(JsonFields& fields) {
-  const json* const architectures = fields.find("architectures");
-  if (architectures == nullptr) {
-    if (fields.text("model_type", "") != "llama") {
-      fields.refuse("architectures", "dslad runs LlamaForCausalLM models only");
-    }
-    return;
-  }
-  const bool llama = architectures->is_array() && std::find(architectures->begin(), architectures->end(),
-                                                            json("LlamaForCausalLM")) != architectures->end();
-  if (!llama) fields.refuse("architectures", "dslad runs LlamaForCausalLM models only");
+// The class's default counts where the key is not there; null means as many as heads.
+int read_kv_heads(JsonFields& fields, const Architecture& architecture, int heads) {
+  const bool by_class = architecture.kv_heads > 0 && !fields.has("num_key_value_heads");
+  return static_cast<int>(
+      fields.integer("num_key_value_heads", 1, 1024, by_class ? architecture.kv_heads : heads));
 }
 
-void check_supported(JsonFields& fields) {
-  check_architecture(fields);
-  if (fields.text("hidden_act", "silu") != "silu")
-    fields.refuse("hidden_act", "only \"silu\" is implemented");
-  for (const char* const key : {"attention_bias", "mlp_bias"}) {
-    if (fields.boolean(key, false)) fields.refuse(key, "projections with a bias are not implemented");
-  }
-  if (fields.find("quantization_config") != nullptr) {
-    fields.refuse("quantization_config", "convert the weights to bf16, f16 or f32 safetensors first");
-  }
-}
-
-// Refuses everything but plain rotary embeddings under `key`; returns the object's theta.
-double plain_rope(JsonFields& fields, const char* key, double theta, std::string_view name) {
-  const json* const rope = fields.find(key);
-  if (rope == nullptr) return theta;
-  JsonFields inner(*rope, fmt::format("{}: {}", name, key));
-  const std::string type = inner.text("rope_type", inner.text("type", "default"));
-  theta = inner.number("rope_theta", 1.0, 1e15, theta);
-  if (type != "default" || !inner.status().ok()) {
-    fields.refuse(key, "only unscaled rotary embeddings (null or rope_type \"default\") are implemented");
-  }
-  return theta;
-}
-
-void read_rope(JsonFields& fields, std::string_view name, LlamaConfig& config) {
-  config.rope_theta = fields.number("rope_theta", 1.0, 1e15, 10000.0);
-  config.rope_theta = plain_rope(fields, "rope_scaling", config.rope_theta, name);
-  config.rope_theta = plain_rope(fields, "rope_parameters", config.rope_theta, name);  // transformers 5
-  if (fields.number("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0) {
-    fields.refuse("partial_rotary_factor", "only rotary embeddings over the whole head are implemented");
-  }
-}
-
-void read_heads(JsonFields& fields, LlamaConfig& config) {
+void read_heads(JsonFields& fields, const Architecture& architecture, LlamaConfig& config) {
   config.heads = static_cast<int>(fields.integer("num_attention_heads", 1, 1024));
-  config.kv_heads = static_cast<int>(fields.integer("num_key_value_heads", 1, 1024, config.heads));
+  config.kv_heads = read_kv_heads(fields, architecture, config.heads);
   if (config.heads % config.kv_heads != 0) {
     fields.refuse("num_key_value_heads", fmt::format("must divide num_attention_heads ({})", config.heads));
   }
-  if (fields.find("head_dim") == nullptr && config.hidden_size % config.heads != 0) {
+  const bool derived = fields.find("head_dim") == nullptr && architecture.head_dim == 0;
+  if (derived && config.hidden_size % config.heads != 0) {
     fields.refuse(
         "hidden_size",
         fmt::format("must be a multiple of num_attention_heads ({}) when head_dim is absent", config.heads));
   }
-  config.head_dim = static_cast<int>(
-      fields.integer("head_dim", 1, 1 << 20, std::max<std::int64_t>(1, config.hidden_size / config.heads)));
+  const std::int64_t usual = derived ? config.hidden_size / config.heads : architecture.head_dim;
+  config.head_dim =
+      static_cast<int>(fields.integer("head_dim", 1, 1 << 20, std::max<std::int64_t>(1, usual)));
   if (config.head_dim % 2 != 0 || config.head_dim < 8 || config.head_dim > 256) {
     fields.refuse("head_dim",
                   fmt::format("the head size {} must be even and from 8 to 256", config.head_dim));
   }
 }
 
-void read_shape(JsonFields& fields, LlamaConfig& config) {
+void read_shape(JsonFields& fields, const Architecture& architecture, LlamaConfig& config) {
   config.hidden_size = fields.integer("hidden_size", 1, 1 << 20);
   config.intermediate_size = fields.integer("intermediate_size", 1, 1 << 22);
   config.vocab_size = fields.integer("vocab_size", 1, kMaxVocabulary);
-  config.context = fields.integer("max_position_embeddings", 1, 1 << 24, 2048);
+  config.context =
+      fields.integer("max_position_embeddings", 1, 1 << 24, architecture.max_position_embeddings);
   config.layers = static_cast<int>(fields.integer("num_hidden_layers", 1, 1024));
   config.rms_norm_eps = fields.number("rms_norm_eps", 0.0, 1.0, 1e-6);
-  config.tie_word_embeddings = fields.boolean("tie_word_embeddings", false);
-  read_heads(fields, config);
+  config.tie_word_embeddings = fields.boolean("tie_word_embeddings", architecture.tie_word_embeddings);
+  read_heads(fields, architecture, config);
+}
+
+// Windows that hide nothing are none.
+void forget_wide_windows(LlamaConfig& config) {
+  for (std::int64_t& window : config.windows)
+    if (window >= config.context) window = 0;
+  if (std::ranges::count(config.windows, 0) == std::ssize(config.windows)) config.windows.clear();
 }
 
 // Adds one id or a list of them.
@@ -125,9 +96,14 @@ void read_special_tokens(JsonFields& fields, LlamaConfig& config) {
 
 Status read_config(const json& document, std::string_view name, LlamaConfig& config) {
   JsonFields fields(document, name);
-  check_supported(fields);
-  read_shape(fields, config);
-  read_rope(fields, name, config);
+  const Architecture& architecture = read_architecture(fields);
+  config.architecture = architecture.name;
+  refuse_other_graphs(fields, architecture);
+  read_shape(fields, architecture, config);
+  const std::vector<std::string> layer_types = read_layers(fields, architecture, config);
+  config.rope = read_rope(fields, {architecture.rope_theta, config.context, layer_types});
+  config.context = config.rope.context(config.context);
+  forget_wide_windows(config);
   read_special_tokens(fields, config);
   return fields.status();
 }
@@ -178,12 +154,20 @@ Result<LlamaConfig> LlamaConfig::load(const std::filesystem::path& dir) {
   return parse(*config, generation ? *generation : std::string{}, dir.string());
 }
 
-std::vector<double> LlamaConfig::inverse_frequencies() const {
-  std::vector<double> frequencies(static_cast<std::size_t>(head_dim / 2));
-  for (std::size_t j = 0; j < frequencies.size(); ++j) {
-    frequencies[j] = std::pow(rope_theta, -2.0 * static_cast<double>(j) / head_dim);
-  }
-  return frequencies;
+std::vector<std::string_view> LlamaConfig::optional_parts() const {
+  std::vector<std::string_view> parts;
+  if (qkv_bias || output_bias || mlp_bias) parts.emplace_back("biases");
+  if (qk_norm) parts.emplace_back("norms of q and k");
+  if (!windows.empty()) parts.emplace_back("sliding windows");
+  if (std::ranges::count(rotary_layers, false) > 0) parts.emplace_back("layers without rotary embedding");
+  return parts;
+}
+
+Status LlamaConfig::check_convertible() const {
+  const std::vector<std::string_view> parts = optional_parts();
+  if (parts.empty()) return ok_status();
+  return Error{ErrorCode::kRefused, fmt::format("conversion of models with {} is not implemented yet ({})",
+                                                fmt::join(parts, ", "), architecture)};
 }
 
 }  // namespace dslad::worker

@@ -118,7 +118,8 @@ LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& c
     if (edition.error().code != ErrorCode::kNotFound) refuse(edition.error().message);
     return chain;
   }
-  const Status fits = check_chain(edition->manifest, digest, config.layers);
+  Status fits = config.check_convertible();
+  if (fits) fits = check_chain(edition->manifest, digest, config.layers);
   if (!fits) {
     refuse(fmt::format("{}: {}", (dir / kChainFile).string(), fits.error().message));
     return chain;

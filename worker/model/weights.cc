@@ -28,7 +28,10 @@ class Loader {
 
   virtual ~Loader() = default;
   virtual Status matrix(Parts parts, std::int64_t columns, PackedMatrix& out) = 0;
-  virtual Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) = 0;
+  virtual Status vectors(Parts parts, std::vector<float>& out) = 0;  // one behind the other
+  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) {
+    return vectors({{name, size}}, out);
+  }
 };
 
 // Only looks whether all is there.
@@ -44,9 +47,12 @@ class ShapeCheck final : public Loader {
     return ok_status();
   }
 
-  Status vector(const std::string& name, std::int64_t size, std::vector<float>& /*out*/) override {
-    const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
-    return view ? ok_status() : view.error();
+  Status vectors(Parts parts, std::vector<float>& /*out*/) override {
+    for (const auto& [name, size] : parts) {
+      const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
+      if (!view) return view.error();
+    }
+    return ok_status();
   }
 
  private:
@@ -82,13 +88,17 @@ class Packer final : public Loader {
     return ok_status();
   }
 
-  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) override {
-    const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
-    if (!view) return view.error();
-    out.resize(static_cast<std::size_t>(size));
-    report((*view)->bytes.size());
-    Status read = read_weights(**view, 0, 1, out.data());
-    return read ? read : read.error().with_context(files_.model().string());
+  Status vectors(Parts parts, std::vector<float>& out) override {
+    for (const auto& [name, size] : parts) {
+      const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
+      if (!view) return view.error();
+      const std::size_t first = out.size();
+      out.resize(first + static_cast<std::size_t>(size));
+      report((*view)->bytes.size());
+      const Status read = read_weights(**view, 0, 1, out.data() + first);
+      if (!read) return read.error().with_context(files_.model().string());
+    }
+    return ok_status();
   }
 
  private:
@@ -146,6 +156,32 @@ Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights&
   return status;
 }
 
+// What only some models' layers have.
+Status load_optional_parts(Loader& loader, const LlamaConfig& c, int index, LayerWeights& layer) {
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  const std::int64_t q_rows = std::int64_t{c.heads} * c.head_dim,
+                     kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
+  const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  Status status = ok_status();
+  if (c.qkv_bias) {
+    status = loader.vectors({{attention + "q_proj.bias", q_rows},
+                             {attention + "k_proj.bias", kv_rows},
+                             {attention + "v_proj.bias", kv_rows}},
+                            layer.qkv_bias);
+  }
+  if (status && c.output_bias)
+    status = loader.vector(attention + "o_proj.bias", c.hidden_size, layer.output_bias);
+  if (status && c.mlp_bias) {
+    status = loader.vectors(
+        {{mlp + "gate_proj.bias", c.intermediate_size}, {mlp + "up_proj.bias", c.intermediate_size}},
+        layer.gate_up_bias);
+  }
+  if (status && c.mlp_bias) status = loader.vector(mlp + "down_proj.bias", c.hidden_size, layer.down_bias);
+  if (status && c.qk_norm) status = loader.vector(attention + "q_norm.weight", c.head_dim, layer.q_norm);
+  if (status && c.qk_norm) status = loader.vector(attention + "k_norm.weight", c.head_dim, layer.k_norm);
+  return status;
+}
+
 // Everything into `weights`, whose config says what there is.
 Status load_all(Loader& loader, ModelWeights& weights) {
   const LlamaConfig& c = weights.config;
@@ -157,10 +193,14 @@ Status load_all(Loader& loader, ModelWeights& weights) {
   }
   if (status) status = loader.vector("model.norm.weight", c.hidden_size, weights.final_norm);
   for (int i = 0; status && i < c.layers; ++i) {
-    status = load_layer(loader, c, i, weights.layers[static_cast<std::size_t>(i)]);
+    LayerWeights& layer = weights.layers[static_cast<std::size_t>(i)];
+    status = load_layer(loader, c, i, layer);
+    if (status) status = load_optional_parts(loader, c, i, layer);
   }
   return status;
 }
+
+constexpr float kBiasSpread = 0.1f;  // small beside an embedding's values, or all tokens are alike
 
 // Uniform noise by xorshift, since billions of values are wanted.
 class Noise {
@@ -177,6 +217,11 @@ class Noise {
       for (float& value : row) value = (next() - 0.5f) * scale;
       out.pack_rows(i, 1, row.data());
     }
+    return out;
+  }
+  std::vector<float> vector(std::int64_t n, float centre, float spread) {
+    std::vector<float> out(static_cast<std::size_t>(n));
+    for (float& value : out) value = centre + spread * (next() - 0.5f);
     return out;
   }
 
@@ -251,6 +296,12 @@ std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, DT
     layer.output = noise.matrix(hidden, q_rows, dtype);
     layer.gate_up = noise.matrix(2 * width, hidden, dtype);
     layer.down = noise.matrix(hidden, width, dtype);
+    if (config.qkv_bias) layer.qkv_bias = noise.vector(q_rows + 2 * kv_rows, 0.0f, kBiasSpread);
+    if (config.output_bias) layer.output_bias = noise.vector(hidden, 0.0f, kBiasSpread);
+    if (config.mlp_bias) layer.gate_up_bias = noise.vector(2 * width, 0.0f, kBiasSpread);
+    if (config.mlp_bias) layer.down_bias = noise.vector(hidden, 0.0f, kBiasSpread);
+    if (config.qk_norm) layer.q_norm = noise.vector(config.head_dim, 1.0f, 1.0f);
+    if (config.qk_norm) layer.k_norm = noise.vector(config.head_dim, 1.0f, 1.0f);
   }
   return weights;
 }

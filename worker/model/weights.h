@@ -24,6 +24,12 @@ struct LayerWeights {
   std::vector<float> mlp_norm;        // [hidden]
   kernels::PackedMatrix gate_up;      // [2 * intermediate, hidden]: gate, then up
   kernels::PackedMatrix down;         // [hidden, intermediate]
+  // Empty where the model's layers have none (config.h).
+  std::vector<float> qkv_bias;        // [(heads + 2 * kv_heads) * head_dim]
+  std::vector<float> output_bias;     // [hidden]
+  std::vector<float> gate_up_bias;    // [2 * intermediate]
+  std::vector<float> down_bias;       // [hidden]
+  std::vector<float> q_norm, k_norm;  // [head_dim]
 };
 
 struct ModelWeights {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "worker/engine/plan.h"
@@ -50,6 +51,8 @@ LoadedChain chain_of(const ToolOptions& options, const LlamaConfig& config, cons
 void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
                 const LoadedChain& chain) {
   nlohmann::ordered_json out = {
+      {"architecture", c.architecture},
+      {"optional_parts", c.optional_parts()},
       {"parameters", facts.parameters},
       {"file_bytes", facts.file_bytes},
       {"layers", c.layers},
@@ -61,7 +64,9 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"vocab_size", c.vocab_size},
       {"tokenizer_vocab_size", tokenizer.vocab_size()},
       {"context", c.context},
-      {"rope_theta", c.rope_theta},
+      {"rope_theta", c.rope.theta},
+      {"rope_type", to_text(c.rope.type)},
+      {"rope_factor", c.rope.factor},
       {"tie_word_embeddings", c.tie_word_embeddings},
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
       {"dsla_state_bytes", facts.state_bytes},
@@ -73,6 +78,9 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
 
 void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
                 const std::string& dtype) {
+  const std::vector<std::string_view> parts = c.optional_parts();
+  fmt::print("architecture   {}{}{}\n", c.architecture, parts.empty() ? "" : " with ",
+             fmt::join(parts, ", "));
   fmt::print("parameters     {:.2f} M in {:.1f} MB of files\n", static_cast<double>(facts.parameters) / 1e6,
              static_cast<double>(facts.file_bytes) / 1e6);
   fmt::print("layers         {}\n", c.layers);
@@ -80,7 +88,7 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
   fmt::print("heads          {} of {} (KV heads {})\n", c.heads, c.head_dim, c.kv_heads);
   fmt::print("vocabulary     {} (tokenizer {}), embeddings {}\n", c.vocab_size, tokenizer.vocab_size(),
              c.tie_word_embeddings ? "tied" : "untied");
-  fmt::print("context        {} tokens, rope theta {}\n", c.context, c.rope_theta);
+  fmt::print("context        {} tokens, {}\n", c.context, c.rope.text());
   fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, dtype);
   const std::string window =
       facts.window > 0 ? fmt::format(", a window of {} tokens included", facts.window) : "";
