@@ -1,22 +1,25 @@
 """Makes small GGUF files and what the format's own Python package reads in them.
 
-    python3 make_gguf.py        # with PyPI's gguf, numpy, safetensors and sentencepiece; writes gguf/
+    python3 make_gguf.py        # with PyPI's gguf, numpy, safetensors, sentencepiece and torch; writes gguf/
 
     blocks.json       for each quantized type a few random blocks: {"type", "bytes": hex, "values": float32}
     gqa3_f32.gguf     tiny_llama/gqa3_f32 once more, as llama.cpp's converter writes a Llama: its names, sizes turned
                       round, the rows of q and k in its rotary order
     parts-*.gguf      the same in two parts
+    qwen2.gguf, qwen3.gguf, llama3_rope.gguf, biases.gguf, smollm3.gguf    tiny_llama's, as each family is written there
     bytes.gguf        the tokenizer of tokenizers/smollm
     stories260K.gguf  stories260K in Q8_0, with its sentencepiece tokenizer
 """
 
 import json
+import math
 import pathlib
 
 import gguf
 import numpy
 import sentencepiece
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 
 HERE = pathlib.Path(__file__).parent
 OUT = HERE / "gguf"
@@ -27,6 +30,8 @@ PARTS = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
@@ -70,13 +75,68 @@ def interleaved(rows, heads):
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
+# What llama.cpp calls the families; it rotates neighbouring channels in those that are True.
+FAMILIES = {
+    "LlamaForCausalLM": ("llama", True),
+    "Qwen2ForCausalLM": ("qwen2", False),
+    "Qwen3ForCausalLM": ("qwen3", False),
+    "SmolLM3ForCausalLM": ("smollm3", True),
+}
+
+
+def llama3_factors(config):
+    """The divisors of the frequencies that llama.cpp's converter stores for rope_type "llama3"."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling")
+    head = config["head_dim"]
+    context = rope["original_max_position_embeddings"]
+    out = []
+    for j in range(head // 2):
+        wave = 2 * math.pi * rope["rope_theta"] ** (2 * j / head)
+        low, high = context / rope["low_freq_factor"], context / rope["high_freq_factor"]
+        if wave < high:
+            out.append(1.0)
+        elif wave > low:
+            out.append(rope["factor"])
+        else:
+            smooth = (context / wave - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+            out.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return numpy.array(out, dtype=numpy.float32)
+
+
+def write_family(path, name):
+    folder = HERE / "tiny_llama" / name
+    config = json.loads((folder / "config.json").read_text())
+    family, _ = FAMILIES[config["architectures"][0]]
+    writer = gguf.GGUFWriter(path, family)
+    add_shape(writer, config)
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_key_length(config["head_dim"])
+    if (config.get("rope_parameters") or {}).get("rope_type") == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_factors(config))
+    add_tensors(writer, tensors_of(config, load_file(folder / "model.safetensors")))
+    finish(writer)
+
+
+def add_tensors(writer, tensors):
+    kind = gguf.GGMLQuantizationType.BF16
+    for name, tensor, bf16 in tensors:
+        if bf16:
+            writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, tensor)
+
+
 def tensors_of(config, weights):
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    interleaves = FAMILIES[config["architectures"][0]][1]
     for name, tensor in weights.items():
+        bf16 = tensor.dtype == torch.bfloat16
+        tensor = tensor.float().numpy()
         for part, count in heads.items():
-            if part in name:
+            if part in name and interleaves:
                 tensor = interleaved(tensor, count)
-        yield gguf_name(name), numpy.ascontiguousarray(tensor)
+        yield gguf_name(name), numpy.ascontiguousarray(tensor), bf16 and tensor.ndim == 2
 
 
 def add_shape(writer, config):
@@ -102,8 +162,7 @@ def write_model(path, config, tensors, part=None):
     if part is not None:
         writer.add_uint16("split.no", part[0])
         writer.add_uint16("split.count", part[1])
-    for name, tensor in tensors:
-        writer.add_tensor(name, tensor)
+    add_tensors(writer, tensors)
     finish(writer)
 
 
@@ -140,7 +199,7 @@ def write_stories(path):
     writer.add_eos_token_id(pieces.eos_id())
     writer.add_unk_token_id(pieces.unk_id())
     kind = gguf.GGMLQuantizationType.Q8_0
-    for name, tensor in tensors_of(config, load_file(folder / "model.safetensors")):
+    for name, tensor, _ in tensors_of(config, load_file(folder / "model.safetensors")):
         if tensor.ndim == 2 and tensor.shape[1] % 32 == 0:
             writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
         else:
@@ -164,6 +223,8 @@ def main():
     config = json.loads((model / "config.json").read_text())
     tensors = list(tensors_of(config, load_file(model / "model.safetensors")))
     write_model(OUT / "gqa3_f32.gguf", config, tensors)
+    for name in ["qwen2", "qwen3", "llama3_rope", "biases", "smollm3"]:
+        write_family(OUT / f"{name}.gguf", name)
     half = len(tensors) // 2
     write_model(OUT / "parts-00001-of-00002.gguf", config, tensors[:half], (0, 2))
     write_model(OUT / "parts-00002-of-00002.gguf", config, tensors[half:], (1, 2))

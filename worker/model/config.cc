@@ -12,6 +12,7 @@
 #include "worker/files/read_file.h"
 #include "worker/model/architecture.h"
 #include "worker/model/gguf_config.h"
+#include "worker/model/gguf_tensors.h"
 
 namespace dslad::worker {
 namespace {
@@ -116,6 +117,26 @@ Status read_generation_config(std::string_view text, std::string_view name, Llam
   return fields.status();
 }
 
+// Llama 3's scaling of rotary embeddings is a tensor there: a divisor of each frequency.
+Status read_rope_factors(const GgufFile& file, const std::filesystem::path& path, LlamaConfig& config) {
+  const auto tensors = gguf_tensors(file, file, path.string());
+  if (!tensors) return tensors.error();
+  const auto found = std::ranges::find(*tensors, "rope_freqs.weight", &TensorView::name);
+  if (found == tensors->end()) return ok_status();
+  std::vector<float> factors(static_cast<std::size_t>(config.head_dim / 2));
+  const bool fits = found->elements() == std::ssize(factors);
+  const Status read = fits ? read_weights(*found, 0, 1, factors.data()) : ok_status();
+  if (!read) return read.error().with_context(path.string());
+  const bool positive = std::ranges::all_of(factors, [](float factor) { return factor > 0; });
+  if (!fits || !positive) {
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("{}: rope_freqs.weight is not a factor above 0 for each of {} frequencies",
+                             path.string(), factors.size())};
+  }
+  config.rope.divisors.assign(factors.begin(), factors.end());
+  return ok_status();
+}
+
 Result<LlamaConfig> load_gguf(const std::filesystem::path& path) {
   const auto file = GgufFile::open(path);
   if (!file) return file.error();
@@ -125,6 +146,8 @@ Result<LlamaConfig> load_gguf(const std::filesystem::path& path) {
   const Status read =
       read_config(*document, fmt::format("{}, in config.json's words", path.string()), config);
   if (!read) return read.error();
+  const Status factors = read_rope_factors(*file, path, config);
+  if (!factors) return factors.error();
   return config;
 }
 

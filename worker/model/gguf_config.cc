@@ -81,7 +81,9 @@ class ConfigWriter {
           fmt::format("general.architecture is \"{}\"; dslad runs llama, mistral, qwen2, qwen3 and smollm3",
                       architecture));
     }
-    out_["architectures"] = {known->hugging_face};
+    // A Mistral is a "llama" there; what it has beyond one is its window.
+    const bool mistral = architecture == "llama" && find("attention.sliding_window") != nullptr;
+    out_["architectures"] = {mistral ? "MistralForCausalLM" : known->hugging_face};
     if (gguf_integer(file_, "expert_count").value_or(0) > 0) {
       return refuse(fmt::format("{}expert_count: mixtures of experts are not implemented", prefix_));
     }
@@ -162,14 +164,17 @@ class ConfigWriter {
 
   // What the file has not in words its tensors say.
   void tensors() {
-    bool tied = true, biases = false;
+    bool tied = true, attention_bias = false, mlp_bias = false;
     for (const GgufTensor& tensor : file_.tensors()) {
       if (tensor.name == "token_embd.weight") out_["vocab_size"] = tensor.sizes.back();
       if (tensor.name == "output.weight") tied = false;
-      if (tensor.name == "blk.0.attn_q.bias") biases = true;
+      if (tensor.name == "blk.0.attn_q.bias") attention_bias = true;
+      if (tensor.name == "blk.0.ffn_gate.bias") mlp_bias = true;
     }
     out_["tie_word_embeddings"] = tied;
-    if (biases) out_["attention_bias"] = true;
+    const bool optional = gguf_architecture(file_) == "llama";  // others always have them, or never
+    if (optional && attention_bias) out_["attention_bias"] = true;
+    if (optional && mlp_bias) out_["mlp_bias"] = true;
   }
 
   const GgufFile& file_;

@@ -193,6 +193,7 @@ std::vector<double> RopeConfig::inverse_frequencies(int head_dim) const {
     if (type == RopeType::kLlama3) frequencies[j] = llama3_frequency(*this, frequencies[j]);
   }
   if (type == RopeType::kYarn) apply_yarn(*this, head_dim, frequencies);
+  for (std::size_t j = 0; j < divisors.size(); ++j) frequencies[j] /= divisors[j];
   return frequencies;
 }
 
@@ -202,7 +203,8 @@ std::int64_t RopeConfig::context(std::int64_t stated) const {
 }
 
 std::string RopeConfig::text() const {
-  const std::string plain = fmt::format("rope theta {}", theta);
+  const std::string plain =
+      fmt::format("rope theta {}{}", theta, divisors.empty() ? "" : ", scaled by the file's own factors");
   return type == RopeType::kPlain ? plain : fmt::format("{}, {} by {}", plain, to_text(type), factor);
 }
 

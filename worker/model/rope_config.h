@@ -28,6 +28,8 @@ struct RopeConfig {
   double beta_fast = 32.0, beta_slow = 1.0;                        // yarn; slow <= fast
   bool truncate = true;                                            // yarn
   double attention_factor = 1.0;                                   // of every cosine and sine
+  std::vector<double>
+      divisors;  // of the frequencies, where a file states the result instead of the rule; or empty
 
   // The angle that each pair of a head's channels turns by from token to token, [head_dim / 2]; plain:
   // theta^(-2j / head_dim).
