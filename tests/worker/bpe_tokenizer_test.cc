@@ -53,30 +53,6 @@ void expect_vectors(const Tokenizer& tokenizer, const json& vectors) {
   }
 }
 
-class SmallTokenizer : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(SmallTokenizer, EncodesAndDecodesAsHuggingFace) {
-  const auto folder = testing::golden_path(std::string("tokenizers/") + GetParam());
-  const auto tokenizer = load_tokenizer(folder);
-  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
-  expect_vectors(**tokenizer, testing::read_json(folder / "vectors.json"));
-}
-
-TEST_P(SmallTokenizer, FindsAddedTokensInTextAsHuggingFace) {
-  const auto folder = testing::golden_path(std::string("tokenizers/") + GetParam());
-  const auto tokenizer = load_tokenizer(folder);
-  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
-  const json vectors = testing::read_json(folder / "vectors.json")["added"];
-  ASSERT_FALSE(vectors.empty());
-  for (const json& vector : vectors) {
-    const auto text = vector["text"].get<std::string>();
-    EXPECT_EQ(encode(**tokenizer, text), vector["ids"].get<std::vector<TokenId>>()) << text;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(PreTokenizers, SmallTokenizer,
-                         ::testing::Values("gpt2", "prefix_space", "llama3", "smollm", "matches_only"));
-
 TEST(BpeTokenizer, EncodesAsBart) {
   const auto folder = testing::data_path("tokenizers/bart/para");
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "skipped: no data";

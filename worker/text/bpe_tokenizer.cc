@@ -72,7 +72,7 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(TokenizerDefinition defi
   std::unique_ptr<BpeTokenizer> tokenizer(
       new BpeTokenizer(*std::move(model), *std::move(normalizer), *std::move(pre_tokenizer)));
   tokenizer->fill_bytes(definition);
-  const Status named = tokenizer->add_names(definition.added);
+  const Status named = tokenizer->add_names(definition);
   if (!named) return named.error();
   tokenizer->strips_first_space_ = definition.decoding.strips_first_space;
   tokenizer->choose_special(settings, definition.leading_token);
@@ -93,8 +93,8 @@ void BpeTokenizer::fill_bytes(const TokenizerDefinition& definition) {
   }
 }
 
-Status BpeTokenizer::add_names(const std::vector<AddedToken>& added) {
-  for (const AddedToken& token : added) {
+Status BpeTokenizer::add_names(const TokenizerDefinition& definition) {
+  for (const AddedToken& token : definition.added) {
     if (names_.find(token.name)) continue;
     names_.add(token);
     if (!token.normalized) {
@@ -106,6 +106,10 @@ Status BpeTokenizer::add_names(const std::vector<AddedToken>& added) {
     AddedToken as_written = token;
     as_written.name = *std::move(name);
     names_normalized_.add(as_written);
+    // It stood for what the normalizer makes of its name; so it comes back as that.
+    if (token.special) continue;
+    std::string& bytes = bytes_[static_cast<std::size_t>(token.id)] = as_written.name;
+    for (const auto& [what, by] : definition.decoding.replacements) bytes = replace_all(bytes, what, by);
   }
   return ok_status();
 }

@@ -27,7 +27,7 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   BpeTokenizer(BpeModel model, Normalizer normalizer, PreTokenizer pre_tokenizer);
-  Status add_names(const std::vector<AddedToken>& added);
+  Status add_names(const TokenizerDefinition& definition);
   void fill_bytes(const TokenizerDefinition& definition);
   void choose_special(const TokenizerSettings& settings, const std::optional<std::string>& leading_token);
   [[nodiscard]] std::optional<TokenId> id_of(const std::optional<std::string>& name) const;

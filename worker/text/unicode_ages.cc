@@ -123,4 +123,9 @@ std::string punctuation_pattern() {
   return "(?![" + std::string(kLaterPunctuation) + "])[\\p{P}$+<=>^`|~\\x{166D}\\x{111C9}]";
 }
 
+std::string word_pattern() {
+  return "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}" + younger_characters("L") +
+         younger_characters("M") + younger_characters("Nd") + "]";
+}
+
 }  // namespace dslad::worker

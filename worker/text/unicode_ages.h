@@ -1,7 +1,7 @@
 // Where Unicode's age shows. Hugging Face's tokenizers (0.23) are made of parts that know different versions
 // of it: their patterns 16, Rust's own characters 17, punctuation 8, normalization forms between 10 and 12.
 // PCRE2 and utf8proc of Debian 12 know 14 and 15, those of Debian 13 know 16. These tables make up for the
-// difference. They were found by asking both sides about every code point (tests/golden/compare_unicode.py).
+// difference. They were found by asking both sides about every code point (unicode_test).
 // Pure; safe from any thread.
 #pragma once
 
@@ -22,8 +22,10 @@ bool is_left_by_normalizers(char32_t character);
 // The small letter of a capital one that is younger than Unicode 15.
 std::optional<char32_t> younger_lower_case(char32_t character);
 
-// What is a digit, and what is punctuation, to the pre-tokenizers of these names: PCRE2 patterns.
+// PCRE2 patterns: what is a digit and what is punctuation to the pre-tokenizers of these names, and what a
+// word is made of to added tokens.
 std::string digit_pattern();
 std::string punctuation_pattern();
+std::string word_pattern();
 
 }  // namespace dslad::worker

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "worker/text/code_points.h"
+#include "worker/text/regex.h"
 #include "worker/text/unicode_ages.h"
 
 namespace dslad::worker {
@@ -37,6 +38,12 @@ void order_accents(std::vector<std::int32_t>& characters) {
 // A stretch without characters that normalizers leave. utf8proc's own function for whole texts sorts accents
 // in quadratic time, which a text of a megabyte of them would notice.
 void append_form(std::string_view text, NormalizationForm form, std::string& result) {
+  const bool is_ascii =
+      std::ranges::all_of(text, [](char byte) { return static_cast<signed char>(byte) >= 0; });
+  if (is_ascii) {
+    result += text;
+    return;
+  }
   constexpr utf8proc_ssize_t kMostOfOne = 32;  // U+FDFA decomposes into 18
   std::vector<std::int32_t> characters;
   characters.reserve(text.size());
@@ -104,24 +111,11 @@ bool is_white_space(char32_t c) {
 }
 
 bool is_word_character(char32_t character) {
-  switch (utf8proc_category(static_cast<std::int32_t>(character))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:  // circled letters are alphabetic; joiners hold words together
-      return (character >= 0x24B6 && character <= 0x24E9) || (character >= 0x1F130 && character <= 0x1F149) ||
-             (character >= 0x1F150 && character <= 0x1F169) ||
-             (character >= 0x1F170 && character <= 0x1F189) || character == 0x200C || character == 0x200D;
-  }
+  static const Result<Regex> kWord = Regex::compile_pcre(word_pattern());
+  std::string text;
+  append_utf8(character, text);
+  std::vector<TextRange> matches;
+  return kWord.ok() && Regex::Search(*kWord).find_all(text, matches).ok() && !matches.empty();
 }
 
 }  // namespace dslad::worker

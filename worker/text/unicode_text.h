@@ -14,6 +14,6 @@ std::string to_form(std::string_view text, NormalizationForm form);
 std::string to_lower_case(std::string_view text);  // character by character: no word-final sigma
 
 bool is_white_space(char32_t character);
-bool is_word_character(char32_t character);  // letters, accents, digits, connecting punctuation
+bool is_word_character(char32_t character);  // for rare questions: slow
 
 }  // namespace dslad::worker
