@@ -95,6 +95,46 @@ TEST(TokenizerGolden, Llama3_FromItsRanks) {
   expect_published_ids("llama-bpe", **tokenizer);
 }
 
+TEST(TokenizerGolden, VocabulariesInGguf) {
+  int found = 0;
+  for (const std::string name : {"gpt-2", "llama-spm", "phi-3", "refact", "starcoder"}) {
+    SCOPED_TRACE(name);
+    const auto path = testing::data_path("tokenizers/golden/ggml-vocab-" + name + ".gguf");
+    if (!std::filesystem::exists(path)) continue;
+    ++found;
+    const auto tokenizer = load_tokenizer(path);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    expect_published_ids(name, **tokenizer);
+  }
+  if (found == 0) GTEST_SKIP() << "skipped: no data";
+}
+
+// BART has RoBERTa's vocabulary.
+TEST(TokenizerGolden, Roberta_FromBart) {
+  const auto folder = testing::data_path("tokenizers/bart/para");
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "skipped: no data";
+  const auto tokenizer = load_tokenizer(folder);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  expect_published_ids("roberta-bpe", **tokenizer);
+}
+
+// Merging by scores, here, against libsentencepiece.
+TEST(TokenizerGolden, Llama2FromGguf_IsAsTheLibraryHasIt) {
+  const auto path = testing::data_path("tokenizers/golden/ggml-vocab-llama-spm.gguf");
+  const auto folder = testing::data_path("tokenizers/llama2");
+  if (!std::filesystem::exists(path) || !std::filesystem::exists(folder)) GTEST_SKIP() << "skipped: no data";
+  const auto ours = load_tokenizer(path);
+  const auto library = load_tokenizer(folder);
+  ASSERT_TRUE(ours.ok() && library.ok());
+  for (const char* file : {"texts.json", "hard_texts.json"}) {
+    for (const std::string text : testing::read_json(testing::golden_path("tokenizers") / file)) {
+      for (const TextPosition position : {TextPosition::kBeginning, TextPosition::kContinuation}) {
+        EXPECT_EQ(*(*ours)->encode(text, position), *(*library)->encode(text, position)) << text;
+      }
+    }
+  }
+}
+
 std::unique_ptr<Tokenizer> stories() {
   auto tokenizer = load_tokenizer(testing::golden_path("stories260K"));
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.error().message;
