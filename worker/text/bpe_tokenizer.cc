@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "worker/text/byte_level.h"
@@ -10,6 +11,12 @@
 
 namespace dslad::worker {
 namespace {
+
+constexpr std::size_t kLongestKnownWord = 64;
+
+struct IdRange {
+  std::size_t begin, end;
+};
 
 std::string replace_all(std::string_view text, std::string_view what, std::string_view by) {
   std::string result;
@@ -183,12 +190,22 @@ Status BpeTokenizer::encode_between_tokens(std::string_view text, TextPlace plac
 Status BpeTokenizer::encode_words(std::string_view text, TextPlace place, std::vector<TokenId>& ids) const {
   const auto words = pre_tokenizer_.split(text, place);
   if (!words) return words.error();
+  // Most words of a text come again: where in `ids` each was put the first time.
+  std::unordered_map<std::string_view, IdRange> known;
   for (const std::string_view word : words->list) {
     if (word.size() > std::numeric_limits<std::int32_t>::max()) {
       return Error{ErrorCode::kResourceExhausted,
                    fmt::format("a word of {} bytes is too long for the tokenizer", word.size())};
     }
+    const bool may_come_again = word.size() <= kLongestKnownWord;
+    if (const auto found = may_come_again ? known.find(word) : known.end(); found != known.end()) {
+      const auto [begin, end] = found->second;
+      for (std::size_t i = begin; i < end; ++i) ids.push_back(ids[i]);
+      continue;
+    }
+    const std::size_t begin = ids.size();
     model_.encode(word, ids);
+    if (may_come_again) known.emplace(word, IdRange{begin, ids.size()});
   }
   return ok_status();
 }
