@@ -39,6 +39,18 @@ std::string bytes_of_token(const std::string& token, const TokenDecoding& decodi
   return bytes;
 }
 
+// Tables are made up to the highest id.
+Status check_ids(const TokenizerDefinition& definition) {
+  constexpr TokenId kMaxId = 1 << 22;
+  const auto bad = [](TokenId id) { return id < 0 || id >= kMaxId; };
+  const bool sound =
+      std::ranges::none_of(definition.bpe.vocabulary, bad, &std::pair<std::string, TokenId>::second) &&
+      std::ranges::none_of(definition.added, bad, &AddedToken::id) &&
+      !bad(definition.bpe.unknown.value_or(0)) && !definition.bpe.vocabulary.empty();
+  if (sound) return ok_status();
+  return Error{ErrorCode::kCorrupt, fmt::format("the vocabulary is empty or an id is not below {}", kMaxId)};
+}
+
 // `ranges` of a text, cut to the part of it that begins at `begin`, and counted from there.
 std::vector<TextRange> within(std::span<const TextRange> ranges, std::size_t begin, std::size_t size) {
   std::vector<TextRange> inside;
@@ -70,6 +82,8 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(TokenizerDefinition defi
     const auto found = std::ranges::find(vocabulary, *name, &std::pair<std::string, TokenId>::first);
     if (found != vocabulary.end()) definition.added.push_back({*name, found->second, true});
   }
+  const Status sound = check_ids(definition);
+  if (!sound) return sound.error();
   auto model = BpeModel::create(definition.bpe);
   if (!model) return model.error();
   auto normalizer = Normalizer::create(definition.normalizer);
