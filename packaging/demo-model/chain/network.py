@@ -28,6 +28,11 @@ class Config:
         c = json.loads((Path(folder) / "config.json").read_text())
         heads = c["num_attention_heads"]
         rope = c.get("rope_parameters") or {}
+        scaling = c.get("rope_scaling") or rope
+        plain = scaling.get("rope_type", scaling.get("type", "default")) == "default"
+        llama = c.get("architectures", ["LlamaForCausalLM"]) == ["LlamaForCausalLM"]
+        if not llama or not plain or c.get("attention_bias") or c.get("mlp_bias"):
+            raise ValueError(f"{folder}: a Llama without biases and without scaled rotary embeddings is needed")
         return Config(
             layers=c["num_hidden_layers"],
             hidden=c["hidden_size"],
