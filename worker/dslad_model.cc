@@ -67,7 +67,9 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   ToolOptions options;
 
-  add_verb(app, "inspect", "print the model's shape, size and memory per token", options);
+  bool prompt_tokens = false;
+  add_verb(app, "inspect", "print the model's shape, size, memory per token and prompts", options)
+      ->add_flag("--tokens", prompt_tokens, "print each task's prompt token by token");
 
   GenerateOptions generation;
   CLI::App* generate_verb = add_verb(app, "generate", "continue a prompt", options);
@@ -124,7 +126,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (app.got_subcommand("inspect")) return inspect(options);
+  if (app.got_subcommand("inspect")) return inspect(options, prompt_tokens);
   if (app.got_subcommand(generate_verb)) return generate(options, generation);
   if (app.got_subcommand(eval_verb)) return eval(options, evaluation);
   if (app.got_subcommand(sensitivity_verb)) return sensitivity(training);

@@ -13,6 +13,7 @@
 #include "schema/process/log.h"
 #include "worker/config_file.h"
 #include "worker/service/worker.h"
+#include "worker/tasks/prompt_notes.h"
 
 namespace {
 
@@ -192,6 +193,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches of {} MiB ({})", model->name,
                model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
                cache_bytes >> 20, memory.bytes >> 20, memory.source);
+  spdlog::info("{}", prompt_line(model->prompt, model->ends));
+  for (const std::string& warning : model->prompt.warnings()) spdlog::warn("{}", warning);
   report_chain(model->chain);
   // The plans and the watch alone hold the chain: one that is replaced goes with the last job that uses it.
   LoadedChain chain =

@@ -181,6 +181,21 @@ TEST(BpeTokenizer, BosAndEos_ComeFromPostProcessorSettingsAndConfig) {
   EXPECT_FALSE((*by_id)->special().adds_bos);
 }
 
+TEST(BpeTokenizer, NamesThatTheConfigLacks_ComeFromTheSpecialTokensMap) {
+  const testing::TempDir dir;
+  dir.write("tokenizer.json", golden_json("gpt2").dump());
+  dir.write("tokenizer_config.json", R"({"bos_token": "<|begin|>"})");
+  dir.write("special_tokens_map.json", R"({"bos_token": "<|end|>", "eos_token": {"content": "<|end|>"}})");
+  const auto tokenizer = load_tokenizer(dir.path());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_EQ((*tokenizer)->special().bos, 0);
+  EXPECT_EQ((*tokenizer)->special().eos, 1);
+  EXPECT_EQ((*tokenizer)->token_named("<|end|>"), 1);
+  EXPECT_EQ((*tokenizer)->name_of(1), "<|end|>");
+  EXPECT_FALSE((*tokenizer)->token_named("<|plain|>")) << "that one is text";
+  EXPECT_EQ((*tokenizer)->name_of(300), "");
+}
+
 TEST(BpeTokenizer, MalformedUtf8_IsNamedByOffset) {
   const auto ids = loaded(golden_json("gpt2"))->encode("abc\xC3(", TextPosition::kBeginning);
   ASSERT_FALSE(ids.ok());

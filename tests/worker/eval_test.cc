@@ -48,7 +48,7 @@ class EvalTest : public ::testing::Test {
   static std::vector<TokenId> story_ids() {
     PromptText text;
     text.head.text = kStory;
-    auto ids = encode_head(*model().tokenizer, model().prompt, text);
+    auto ids = encode_head(*model().tokenizer, text);
     EXPECT_TRUE(ids.ok());
     return *ids;
   }

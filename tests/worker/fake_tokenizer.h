@@ -1,6 +1,7 @@
 // A tokenizer whose ids are whatever bytes a test says, for what lies above tokenizers.
 #pragma once
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,9 +29,20 @@ class FakeTokenizer final : public Tokenizer {
   }
   [[nodiscard]] bool adds_leading_space() const override { return leading_space_; }
   [[nodiscard]] TokenId vocab_size() const override { return static_cast<TokenId>(pieces_.size()); }
+  [[nodiscard]] std::optional<TokenId> token_named(std::string_view name) const override {
+    for (const auto& [id, own] : names) {
+      if (own == name) return id;
+    }
+    return std::nullopt;
+  }
+  [[nodiscard]] std::string_view name_of(TokenId id) const override {
+    const auto found = names.find(id);
+    return found == names.end() ? std::string_view{} : found->second;
+  }
   [[nodiscard]] const SpecialTokens& special() const override { return special_tokens; }
 
   SpecialTokens special_tokens;
+  std::map<TokenId, std::string> names;  // of special tokens
   mutable TextPosition last_position = TextPosition::kBeginning;
   mutable std::vector<TextRange> last_ranges;
 

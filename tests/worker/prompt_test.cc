@@ -28,7 +28,7 @@ Error refused(std::string_view toml) {
 
 TEST(Prompt, WithoutAFile_TheDefaultHasAllTasks) {
   const testing::TempDir dir;
-  const auto prompt = PromptTemplate::load(dir.path());
+  const auto prompt = PromptTemplate::load(dir.path(), FakeTokenizer(std::vector<std::string>(256)));
   ASSERT_TRUE(prompt.ok());
   EXPECT_FALSE(prompt->bos().has_value());
   EXPECT_TRUE(prompt->stop().empty());
@@ -44,7 +44,7 @@ TEST(Prompt, FileInTheModelFolder_IsRead) {
   dir.write(
       "dslad.toml",
       "[prompt]\nbos = false\nsummarize = \"Text: {document} In short:\"\nstop = [\"\\n\\n\", \"END\"]\n");
-  const auto prompt = PromptTemplate::load(dir.path());
+  const auto prompt = PromptTemplate::load(dir.path(), FakeTokenizer(std::vector<std::string>(256)));
   ASSERT_TRUE(prompt.ok()) << prompt.error().message;
   EXPECT_EQ(prompt->bos(), false);
   EXPECT_THAT(prompt->stop(), ElementsAre("\n\n", "END"));
@@ -113,7 +113,7 @@ TEST(EncodePrompt, BosOnce_ThenHeadThenTail) {
   tokenizer.special_tokens.bos = 200;
   const PromptTemplate prompt = parsed("[prompt]\nbos = true\nsummarize = \"{document}!\"");
   const PromptText text = prompt.summarize("ab");
-  const auto head = encode_head(tokenizer, prompt, text);
+  const auto head = encode_head(tokenizer, text);
   ASSERT_TRUE(head.ok());
   EXPECT_THAT(*head, ElementsAre(200, 'a', 'b'));
   EXPECT_EQ(tokenizer.last_position, TextPosition::kBeginning);
@@ -124,19 +124,44 @@ TEST(EncodePrompt, BosOnce_ThenHeadThenTail) {
   EXPECT_EQ(tokenizer.last_ranges.size(), 1u);
 }
 
+TEST(EncodePrompt, BosThatTheTemplateNames_IsTheOnlyOne) {
+  FakeTokenizer tokenizer(std::vector<std::string>(256));
+  tokenizer.special_tokens.bos = '^';
+  tokenizer.special_tokens.adds_bos = true;
+  const PromptTemplate prompt = parsed("[prompt]\ngenerate = \"^{prompt}\"\nsummarize = \"{document}\"");
+  EXPECT_THAT(*encode_head(tokenizer, prompt.generate("a")), ElementsAre('^', 'a'));
+  EXPECT_THAT(*encode_head(tokenizer, prompt.summarize("^a")), ElementsAre('^', '^', 'a'))
+      << "a document's is text";
+}
+
+TEST(Prompt, StopTextsWithNamesOfSpecialTokens_CountOrAreWarnedOf) {
+  FakeTokenizer tokenizer(std::vector<std::string>(256));
+  tokenizer.names[200] = "<end>";
+  tokenizer.names['#'] = "#";
+  PromptSources sources;
+  sources.settings = "[prompt]\nstop = [\"<end>\", \"a#\", \"b\"]";
+  const auto prompt = PromptTemplate::create(sources, tokenizer);
+  ASSERT_TRUE(prompt.ok()) << prompt.error().message;
+  ASSERT_EQ(prompt->ends().size(), 1u);
+  EXPECT_EQ(prompt->ends()[0].id, 200);
+  EXPECT_THAT(prompt->stop(), ElementsAre("a#", "b"));
+  ASSERT_EQ(prompt->warnings().size(), 1u);
+  EXPECT_THAT(prompt->warnings()[0], HasSubstr("\"a#\""));
+}
+
 TEST(EncodePrompt, WithoutBosInTheFile_TheTokenizerDecides) {
   FakeTokenizer tokenizer(std::vector<std::string>(256));
   tokenizer.special_tokens.bos = 200;
   const PromptTemplate prompt = parsed("");
-  EXPECT_THAT(*encode_head(tokenizer, prompt, prompt.generate("a")), ElementsAre('a'));
+  EXPECT_THAT(*encode_head(tokenizer, prompt.generate("a")), ElementsAre('a'));
   tokenizer.special_tokens.adds_bos = true;
-  EXPECT_THAT(*encode_head(tokenizer, prompt, prompt.generate("a")), ElementsAre(200, 'a'));
+  EXPECT_THAT(*encode_head(tokenizer, prompt.generate("a")), ElementsAre(200, 'a'));
 }
 
 TEST(EncodePrompt, BosThatNobodyDefines_IsAnError) {
   const FakeTokenizer tokenizer(std::vector<std::string>(256));
   const PromptTemplate prompt = parsed("[prompt]\nbos = true");
-  const auto head = encode_head(tokenizer, prompt, prompt.generate("a"));
+  const auto head = encode_head(tokenizer, prompt.generate("a"));
   ASSERT_FALSE(head.ok());
   EXPECT_THAT(head.error().message, HasSubstr("bos"));
 }

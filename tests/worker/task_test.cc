@@ -1,6 +1,7 @@
 // Jobs to engine requests, tokens to answers.
 #include "worker/tasks/task.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -96,6 +97,57 @@ TEST_F(TaskTest, AnAnswerEndsBeforeAStopText) {
   const auto output = run(stopped, spec).front();
   EXPECT_EQ(output.finish_reason, schema::FinishReason::kStop);
   EXPECT_EQ(output.text + " ", text.substr(0, text.find("Lily"))) << "cut before the stop text, then trimmed";
+}
+
+TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
+  const auto model = load("[prompt]\nstop = [\"Lily and\", \"Lily was\", \"!\"]\n");
+  schema::JobSpec spec;
+  spec.task = schema::Task::kGenerate;
+  spec.prompt = "Once upon a time";
+  auto task = Task::create(model, spec, 1, nullptr);
+  ASSERT_TRUE(task.ok());
+  std::string shown;
+  bool ended = false;
+  for (const std::string_view piece : {" there", " was", " Lily", " lived", " Lily", " was"}) {
+    ASSERT_FALSE(ended);
+    const auto ids = model.tokenizer->encode(piece, TextPosition::kContinuation);
+    ASSERT_TRUE(ids.ok());
+    for (const TokenId id : *ids) {
+      ended = !task->add_token(0, id);
+      EXPECT_EQ(task->settled(0).substr(0, shown.size()), shown) << "it only grows";
+      shown = task->settled(0);
+      if (ended) break;
+    }
+  }
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(shown, " there was Lily lived ");
+  task->end_answer(0, AnswerEnd::kStop);
+  EXPECT_EQ(task->outputs().front().text, shown) << "what is shown is what is kept";
+}
+
+TEST_F(TaskTest, TheNameOfAControlTokenAsAStopText_EndsAnAnswer) {
+  const auto model = load("[prompt]\nstop = [\"<s>\"]\n");
+  auto task = Task::create(model, qa("Lily had a red ball.", {"Who?"}), 1, nullptr);
+  ASSERT_TRUE(task.ok());
+  EXPECT_EQ(task->take_request().ends, (std::vector<TokenId>{2, 1})) << "eos, then bos";
+}
+
+TEST_F(TaskTest, AnAnswerEndsAtTheRequestsOwnEnds) {
+  const auto model = load("");
+  const auto answer = [&](std::vector<TokenId> ends) {
+    auto request = continuation(1, {1, 9038, 2501}, 8, undistilled_plans(*model.weights).plan(0));
+    for (TokenId& id : request.head) id %= static_cast<TokenId>(model.weights->config.vocab_size);
+    request.ends = std::move(ends);
+    const auto engine = engine_over(model.weights);
+    Collector sink;
+    EXPECT_TRUE(engine->add(std::move(request)).ok());
+    run_to_end(*engine, sink);
+    return sink.answers[{1, 0}];
+  };
+  const std::vector<TokenId> whole = answer({});
+  ASSERT_EQ(whole.size(), 8u);
+  const auto end = std::ranges::find(whole, whole[5]);
+  EXPECT_EQ(answer({whole[5]}), std::vector<TokenId>(whole.begin(), end));
 }
 
 TEST_F(TaskTest, ALengthEndIsReportedWithItsTokens) {

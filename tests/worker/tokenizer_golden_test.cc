@@ -277,7 +277,7 @@ TEST(SentencePiece, HeadAndTail_DecodeToTheWholePrompt) {
   const auto prompt = PromptTemplate::parse("", "none");
   ASSERT_TRUE(prompt.ok());
   const PromptText text = prompt->qa("Lily saw a ball.", "What did she see?");
-  auto ids = *encode_head(*tokenizer, *prompt, text);
+  auto ids = *encode_head(*tokenizer, text);
   EXPECT_EQ(ids.front(), 1);
   const auto tail = *encode_tail(*tokenizer, text);
   ids.insert(ids.end(), tail.begin(), tail.end());

@@ -22,6 +22,13 @@ void add_segment(TrainingBatch& sequence, std::span<const TokenId> ids, std::int
   sequence.segments.push_back({first_row, static_cast<std::int64_t>(ids.size()), parent});
 }
 
+// A word apart from the prompt, where that does not end in white space itself.
+std::string answer_text(const TaskExample::Item& item) {
+  const std::string& prompt = item.prompt.tail.text;
+  const bool apart = prompt.ends_with('\n') || prompt.ends_with(' ');
+  return (apart ? "" : " ") + std::string(item.answer);
+}
+
 constexpr float kQuestionWeight = 0.0f;  // users write the questions
 
 }  // namespace
@@ -44,13 +51,24 @@ Result<std::vector<TokenId>> Corpus::checked(Result<std::vector<TokenId>> ids) c
   return ids;
 }
 
+// The chat template's where prompts follow it, or the model would learn another end than it writes.
+std::optional<TokenId> Corpus::answer_end() const {
+  for (const PromptEnd& end : prompt_.ends()) {
+    if (end.origin == PromptOrigin::kChatTemplate) return end.id;
+  }
+  if (config_.eos_token_ids.empty()) return tokenizer_.special().eos;
+  return config_.eos_token_ids.front();
+}
+
 void Corpus::keep(TrainingBatch sequence) {
   tokens_ += sequence.rows();
   sequences_.push_back(std::move(sequence));
 }
 
 Status Corpus::add_text(std::string_view text) {
-  const auto bos = checked(encode_head(tokenizer_, prompt_, PromptText{}));
+  PromptText nothing;
+  nothing.bos = prompt_.bos();
+  const auto bos = checked(encode_head(tokenizer_, nothing));
   if (!bos) return bos.error();
   const auto ids = checked(tokenizer_.encode(text, TextPosition::kBeginning));
   if (!ids) return ids.error();
@@ -70,7 +88,7 @@ Status Corpus::add_text(std::string_view text) {
 
 Status Corpus::add_task(const TaskExample& example) {
   if (example.items.empty()) return ok_status();
-  const auto head = checked(encode_head(tokenizer_, prompt_, example.items.front().prompt));
+  const auto head = checked(encode_head(tokenizer_, example.items.front().prompt));
   if (!head) return head.error();
   const auto room = options_.sequence - static_cast<std::int64_t>(head->size());
   if (room < 2) {
@@ -83,12 +101,11 @@ Status Corpus::add_task(const TaskExample& example) {
     if (sequence.segments.size() > options_.questions) break;
     auto tail = checked(encode_tail(tokenizer_, item.prompt));
     if (!tail) return tail.error();
-    const auto answer =
-        checked(tokenizer_.encode(" " + std::string(item.answer), TextPosition::kContinuation));
+    const auto answer = checked(tokenizer_.encode(answer_text(item), TextPosition::kContinuation));
     if (!answer) return answer.error();
     const std::size_t prompt_tokens = tail->size();
     tail->insert(tail->end(), answer->begin(), answer->end());
-    if (!config_.eos_token_ids.empty()) tail->push_back(config_.eos_token_ids.front());
+    if (const auto end = answer_end()) tail->push_back(*end);
     if (static_cast<std::int64_t>(tail->size()) > room) {
       ++too_long_;
       continue;

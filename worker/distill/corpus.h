@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -53,6 +54,7 @@ class Corpus {
  private:
   Result<std::vector<TokenId>> checked(Result<std::vector<TokenId>> ids) const;
   void keep(TrainingBatch sequence);
+  [[nodiscard]] std::optional<TokenId> answer_end() const;
 
   const Tokenizer& tokenizer_;
   const PromptTemplate& prompt_;

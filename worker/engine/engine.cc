@@ -261,8 +261,11 @@ Error Engine::not_finite(const Part& part) const {
 void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) {
   Sequence& sequence = *part.sequence;
   const RequestId id = part.request->request().id;
-  const auto& eos = weights_->config.eos_token_ids;
-  bool stop = !part.request->request().ignore_eos && std::find(eos.begin(), eos.end(), token) != eos.end();
+  const EngineRequest& request = part.request->request();
+  const auto among = [&](const std::vector<std::int32_t>& ends) {
+    return std::ranges::find(ends, token) != ends.end();
+  };
+  bool stop = !request.ignore_eos && (among(weights_->config.eos_token_ids) || among(request.ends));
   if (!stop) {
     ++sequence.generated;
     ++part.request->progress.output_tokens;

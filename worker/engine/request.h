@@ -23,7 +23,8 @@ struct EngineRequest {
   float temperature = 0.0f;
   float top_p = 1.0f;
   std::uint64_t seed = 0;
-  bool ignore_eos = false;  // for measurements: every answer has max_tokens tokens
+  std::vector<std::int32_t> ends;  // tokens that end an answer, beside those of the model's config
+  bool ignore_eos = false;         // for measurements: every answer has max_tokens tokens
 };
 
 enum class AnswerEnd : std::uint8_t { kStop, kLength };

@@ -20,7 +20,8 @@ bool begins_with_bos(const ModelFolder& model) {
 Result<std::vector<TokenId>> encode_beginning(const ModelFolder& model, std::string_view text) {
   PromptText prompt;
   prompt.head.text = text;
-  return checked(model, encode_head(*model.tokenizer, model.prompt, prompt));
+  prompt.bos = model.prompt.bos();
+  return checked(model, encode_head(*model.tokenizer, prompt));
 }
 
 Result<std::vector<TokenId>> encode_continuation(const ModelFolder& model, std::string_view text) {

@@ -13,16 +13,17 @@ Result<ModelFolder> ModelFolder::load(const std::filesystem::path& dir, kernels:
     return Error{ErrorCode::kNotFound,
                  dir.string() + " is no model; name a Hugging Face folder or a file that ends in .gguf"};
   }
-  auto prompt = PromptTemplate::load(dir);
-  if (!prompt) return prompt.error();
   auto tokenizer = load_tokenizer(dir);
   if (!tokenizer) return tokenizer.error();
+  auto prompt = PromptTemplate::load(dir, **tokenizer);
+  if (!prompt) return prompt.error();
   auto weights = load_weights(dir, dtype, progress);
   if (!weights) return weights.error();
   LoadedChain loaded = load_chain_in(chain.empty() ? chain_folder(dir) : chain, (*weights)->config,
                                      (*weights)->digest, (*weights)->dtype);
-  return ModelFolder{model_name(dir), *std::move(weights), std::move(loaded), *std::move(tokenizer),
-                     *std::move(prompt)};
+  auto ends = answer_ends((*weights)->config.eos_token_ids, **tokenizer, *prompt);
+  return ModelFolder{model_name(dir),       *std::move(weights), std::move(loaded),
+                     *std::move(tokenizer), *std::move(prompt),  std::move(ends)};
 }
 
 }  // namespace dslad::worker

@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/tensor.h"
 #include "schema/result.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weights.h"
+#include "worker/text/answer_ends.h"
 #include "worker/text/prompt.h"
 #include "worker/text/tokenizer.h"
 
@@ -23,6 +25,7 @@ struct ModelFolder {
   LoadedChain chain;  // of MODEL/dsla, or of the folder asked for; its warning is the caller's to show
   std::shared_ptr<const Tokenizer> tokenizer;
   PromptTemplate prompt;
+  std::vector<AnswerEndToken> ends;  // any of them ends an answer
 
   // The small files are read first, so that a mistake in them shows before gigabytes of weights are read.
   // `chain`: the chain's folder; empty: MODEL/dsla.

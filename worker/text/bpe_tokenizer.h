@@ -23,6 +23,10 @@ class BpeTokenizer final : public Tokenizer {
   [[nodiscard]] std::string_view bytes_of(TokenId id) const override;
   [[nodiscard]] bool adds_leading_space() const override { return strips_first_space_; }
   [[nodiscard]] TokenId vocab_size() const override { return static_cast<TokenId>(bytes_.size()); }
+  [[nodiscard]] std::optional<TokenId> token_named(std::string_view name) const override {
+    return names_.find_special(name);
+  }
+  [[nodiscard]] std::string_view name_of(TokenId id) const override { return names_.name_of(id); }
   [[nodiscard]] const SpecialTokens& special() const override { return special_; }
 
  private:

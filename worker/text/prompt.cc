@@ -8,15 +8,17 @@
 #include <utility>
 
 #include "schema/nearest.h"
-#include "worker/files/model_path.h"
-#include "worker/files/read_file.h"
 
 namespace dslad::worker {
 namespace {
 
-constexpr std::size_t kMaxTemplateBytes = 1 << 20;
 constexpr std::array<std::string_view, 5> kKeys = {"bos", "summarize", "qa", "generate", "stop"};
 constexpr std::array<std::string_view, 1> kTables = {"prompt"};
+
+// What a task asks for within a user's turn. A chat template says how a turn is written, not what to say.
+constexpr std::string_view kSummarizeText = "Summarize the following text in a few sentences.\n\n";
+constexpr std::string_view kQaText = "Read the text and answer the question with a few words from it.\n\n";
+constexpr std::string_view kQuestion = "\n\nQuestion: ";
 
 bool is_name_letter(char letter) {
   return (letter >= 'a' && letter <= 'z') || letter == '_';
@@ -32,12 +34,27 @@ std::string_view placeholder_at(std::string_view text, std::size_t at) {
 
 }  // namespace
 
-// Reads the [prompt] table; throws nothing, but toml++'s parser does: see parse.
+// Reads the [prompt] table into what holds without it; throws nothing, but toml++'s parser does: see read.
 class PromptTemplate::Reader {
  public:
-  Reader(const toml::table& document, std::string_view name) : document_(document), name_(name) {}
+  static Result<PromptTemplate> read(std::string_view toml, std::string_view name, PromptTemplate base) {
+    try {
+      const toml::table document = toml::parse(toml, name);
+      return Reader(document, name, std::move(base)).read_document();
+    } catch (const toml::parse_error& error) {
+      const auto place = error.source().begin;
+      return Error{ErrorCode::kCorrupt, fmt::format("{}: malformed TOML at line {}, column {}: {}", name,
+                                                    place.line, place.column, error.description())};
+    } catch (const std::exception& error) {
+      return Error{ErrorCode::kInternal, fmt::format("{}: {}", name, error.what())};
+    }
+  }
 
-  Result<PromptTemplate> read() {
+ private:
+  Reader(const toml::table& document, std::string_view name, PromptTemplate base)
+      : document_(document), name_(name), result_(std::move(base)) {}
+
+  Result<PromptTemplate> read_document() {
     Status known = check_keys(document_, kTables);
     if (!known) return known.error();
     if (!document_.contains("prompt")) return result_;
@@ -54,7 +71,6 @@ class PromptTemplate::Reader {
     return result_;
   }
 
- private:
   [[nodiscard]] Error problem(std::string_view what) const {
     return {ErrorCode::kInvalidArgument, fmt::format("{}: {}", name_, what)};
   }
@@ -71,11 +87,12 @@ class PromptTemplate::Reader {
 
   // Cuts the template at `names`, each of which it must have once, in that order.
   Status read_template(const toml::table& prompt, std::string_view key,
-                       std::initializer_list<std::string_view> names, Literals& literals) const {
+                       std::initializer_list<std::string_view> names, TaskTemplate& task) const {
     if (!prompt.contains(key)) return ok_status();
     const auto text = prompt[key].value_exact<std::string>();
     if (!text) return problem(fmt::format("{} must be a string", key));
-    literals.assign(1, {});
+    task = TaskTemplate{Literals(1), PromptOrigin::kSettings, std::nullopt, false};
+    Literals& literals = task.literals;
     const auto* expected = names.begin();
     for (std::size_t at = 0; at < text->size(); ++at) {
       const std::string_view name = (*text)[at] == '{' ? placeholder_at(*text, at) : std::string_view{};
@@ -127,79 +144,197 @@ class PromptTemplate::Reader {
   PromptTemplate result_;
 };
 
-PromptTemplate::PromptTemplate()
-    : summarize_{"", "\n\nSummary:"}, qa_{"", "\n\nQuestion: ", "\nAnswer:"}, generate_{"", ""} {}
+std::string_view to_string(PromptOrigin origin) {
+  switch (origin) {
+    case PromptOrigin::kChatTemplate:
+      return "chat template";
+    case PromptOrigin::kSettings:
+      return "dslad.toml";
+    case PromptOrigin::kDefault:
+      break;
+  }
+  return "default";
+}
+
+PromptTemplate::PromptTemplate() {
+  summarize_.literals = {"", "\n\nSummary:"};
+  qa_.literals = {"", std::string(kQuestion), "\nAnswer:"};
+  generate_.literals = {"", ""};
+}
 
 Result<PromptTemplate> PromptTemplate::parse(std::string_view toml, std::string_view name) {
-  try {
-    const toml::table document = toml::parse(toml, name);
-    return Reader(document, name).read();
-  } catch (const toml::parse_error& error) {
-    const auto place = error.source().begin;
-    return Error{ErrorCode::kCorrupt, fmt::format("{}: malformed TOML at line {}, column {}: {}", name,
-                                                  place.line, place.column, error.description())};
-  } catch (const std::exception& error) {
-    return Error{ErrorCode::kInternal, fmt::format("{}: {}", name, error.what())};
+  return Reader::read(toml, name, PromptTemplate());
+}
+
+Result<PromptTemplate> PromptTemplate::load(const std::filesystem::path& dir, const Tokenizer& tokenizer) {
+  const auto sources = read_prompt_sources(dir);
+  if (!sources) return sources.error();
+  return create(*sources, tokenizer);
+}
+
+Result<PromptTemplate> PromptTemplate::create(const PromptSources& sources, const Tokenizer& tokenizer) {
+  PromptTemplate base;
+  std::string unknown;
+  if (sources.chat) {
+    base.chat_from_ = sources.chat->from;
+    auto format = recognise_chat_template(sources.chat->jinja, tokenizer);
+    if (format.ok()) {
+      base.use_format(*std::move(format), tokenizer);
+    } else {
+      unknown = format.error().message;
+    }
   }
+  auto prompt = sources.settings ? Reader::read(*sources.settings, sources.settings_name, std::move(base))
+                                 : Result<PromptTemplate>(std::move(base));
+  if (!prompt) return prompt;
+  prompt->sort_stops(tokenizer);
+  const bool plain =
+      prompt->summarize_.origin == PromptOrigin::kDefault || prompt->qa_.origin == PromptOrigin::kDefault;
+  if (!unknown.empty() && plain) {
+    prompt->warnings_.push_back(fmt::format(
+        "the chat template of {} is unknown ({}): plain prompts are used, which a chat model may answer "
+        "badly; write its turns into dslad.toml",
+        sources.chat->from, unknown));
+  }
+  return prompt;
 }
 
-Result<PromptTemplate> PromptTemplate::load(const std::filesystem::path& dir) {
-  const std::filesystem::path path = model_companion(dir, "dslad.toml");
-  const auto text = read_file(path, kMaxTemplateBytes);
-  if (text.ok()) return parse(*text, path.string());
-  if (text.error().code == ErrorCode::kNotFound) return PromptTemplate();
-  return text.error();
-}
-
-PromptText PromptTemplate::fill(const Literals& literals, std::initializer_list<std::string_view> values) {
-  PromptText text;
-  const auto append_literal = [](PromptPiece& piece, const std::string& literal) {
-    if (literal.empty()) return;
-    piece.from_template.push_back({piece.text.size(), piece.text.size() + literal.size()});
-    piece.text += literal;
+void PromptTemplate::use_format(ChatFormat format, const Tokenizer& tokenizer) {
+  const auto task = [&](std::string_view ask, std::initializer_list<std::string_view> between) {
+    TaskTemplate made;
+    made.literals.push_back(format.before + std::string(ask));
+    for (const std::string_view text : between) made.literals.emplace_back(text);
+    made.literals.push_back(format.after);
+    made.origin = PromptOrigin::kChatTemplate;
+    made.bos = format.bos;
+    made.trims_last = format.trims;
+    return made;
   };
-  append_literal(text.head, literals[0]);
-  std::size_t i = 0;
-  for (const std::string_view value : values) {
-    (i == 0 ? text.head : text.tail).text += value;
-    append_literal(text.tail, literals[++i]);
+  summarize_ = task(kSummarizeText, {});
+  qa_ = task(kQaText, {kQuestion});
+  for (const std::string& name : format.ends) {
+    if (const auto id = tokenizer.token_named(name)) add_end(*id, PromptOrigin::kChatTemplate);
   }
+  chat_ = std::move(format);
+}
+
+// A special token has no text: a stop text that is its name can only mean the token.
+void PromptTemplate::sort_stops(const Tokenizer& tokenizer) {
+  std::vector<std::string> texts;
+  for (std::string& stop : stop_) {
+    if (const auto id = tokenizer.token_named(stop)) {
+      add_end(*id, PromptOrigin::kSettings);
+      continue;
+    }
+    const TextRange whole{0, stop.size()};
+    const auto ids = tokenizer.encode(stop, TextPosition::kContinuation, std::span(&whole, 1));
+    const bool special =
+        ids.ok() && std::ranges::any_of(*ids, [&](TokenId id) { return !tokenizer.name_of(id).empty(); });
+    if (special) {
+      warnings_.push_back(
+          fmt::format("the stop text \"{}\" of dslad.toml has the name of a special token, which has no "
+                      "text: it never matches; "
+                      "write that name alone",
+                      stop));
+    }
+    texts.push_back(std::move(stop));
+  }
+  stop_ = std::move(texts);
+}
+
+void PromptTemplate::add_end(TokenId id, PromptOrigin origin) {
+  if (std::ranges::find(ends_, id, &PromptEnd::id) == ends_.end()) ends_.push_back({id, origin});
+}
+
+const PromptTemplate::TaskTemplate& PromptTemplate::of(schema::Task task) const {
+  switch (task) {
+    case schema::Task::kSummarize:
+      return summarize_;
+    case schema::Task::kQa:
+      return qa_;
+    case schema::Task::kGenerate:
+      break;
+  }
+  return generate_;
+}
+
+std::string PromptTemplate::shown(schema::Task task) const {
+  const Literals& literals = of(task).literals;
+  const std::string first = task == schema::Task::kGenerate ? "{prompt}" : "{document}";
+  std::string text = literals.front() + first + literals[1];
+  if (literals.size() > 2) text += "{question}" + literals[2];
+  return text;
+}
+
+void PromptTemplate::append_literal(PromptPiece& piece, const std::string& literal) {
+  if (literal.empty()) return;
+  piece.from_template.push_back({piece.text.size(), piece.text.size() + literal.size()});
+  piece.text += literal;
+}
+
+std::string_view PromptTemplate::last_value(const TaskTemplate& task, std::string_view value) {
+  return task.trims_last ? value.substr(0, value.find_last_not_of(" \t\r\n") + 1) : value;
+}
+
+PromptText PromptTemplate::one_value(const TaskTemplate& task, std::string_view value) const {
+  PromptText text;
+  text.bos = bos_ ? bos_ : task.bos;
+  append_literal(text.head, task.literals[0]);
+  text.head.text += last_value(task, value);
+  append_literal(text.tail, task.literals[1]);
   return text;
 }
 
 PromptText PromptTemplate::summarize(std::string_view document) const {
-  return fill(summarize_, {document});
-}
-
-PromptText PromptTemplate::qa(std::string_view document, std::string_view question) const {
-  return fill(qa_, {document, question});
+  return one_value(summarize_, document);
 }
 
 PromptText PromptTemplate::generate(std::string_view prompt) const {
-  return fill(generate_, {prompt});
+  return one_value(generate_, prompt);
 }
 
-Result<std::vector<TokenId>> encode_head(const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                         const PromptText& text) {
-  std::vector<TokenId> ids;
-  if (prompt.bos().value_or(tokenizer.special().adds_bos)) {
-    if (!tokenizer.special().bos) {
-      return Error{
-          ErrorCode::kInvalidArgument,
-          "dslad.toml asks for bos, but neither the tokenizer nor config.json names one; set bos = false"};
-    }
-    ids.push_back(*tokenizer.special().bos);
+PromptText PromptTemplate::qa(std::string_view document, std::string_view question) const {
+  PromptText text;
+  text.bos = bos_ ? bos_ : qa_.bos;
+  append_literal(text.head, qa_.literals[0]);
+  text.head.text += document;
+  text.tail = qa_tail(question);
+  return text;
+}
+
+PromptPiece PromptTemplate::qa_tail(std::string_view question) const {
+  PromptPiece tail;
+  append_literal(tail, qa_.literals[1]);
+  tail.text += last_value(qa_, question);
+  append_literal(tail, qa_.literals[2]);
+  return tail;
+}
+
+Result<std::vector<TokenId>> encode_head(const Tokenizer& tokenizer, const PromptText& text) {
+  const std::optional<TokenId> bos = tokenizer.special().bos;
+  const bool wanted = text.bos.value_or(tokenizer.special().adds_bos);
+  if (wanted && !bos) {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        "dslad.toml asks for bos, but neither the tokenizer nor config.json names one; set bos = false"};
   }
-  const auto encoded = tokenizer.encode(text.head.text, TextPosition::kBeginning, text.head.from_template);
-  if (!encoded) return encoded.error();
-  ids.insert(ids.end(), encoded->begin(), encoded->end());
+  auto ids = tokenizer.encode(text.head.text, TextPosition::kBeginning, text.head.from_template);
+  if (!ids || !wanted) return ids;
+  // A template copied from elsewhere often names bos itself: a model was never shown two of them.
+  const auto& named = text.head.from_template;
+  const bool has_it = !named.empty() && named.front().begin == 0 && !ids->empty() && ids->front() == *bos;
+  if (!has_it) ids->insert(ids->begin(), *bos);
   return ids;
 }
 
 Result<std::vector<TokenId>> encode_tail(const Tokenizer& tokenizer, const PromptText& text) {
-  const TextPosition position =
-      text.head.text.empty() ? TextPosition::kBeginning : TextPosition::kContinuation;
-  return tokenizer.encode(text.tail.text, position, text.tail.from_template);
+  return encode_tail(tokenizer, text.tail, text.head.text.empty());
+}
+
+Result<std::vector<TokenId>> encode_tail(const Tokenizer& tokenizer, const PromptPiece& tail,
+                                         bool head_empty) {
+  return tokenizer.encode(tail.text, head_empty ? TextPosition::kBeginning : TextPosition::kContinuation,
+                          tail.from_template);
 }
 
 TextPosition position_after(const PromptText& text) {

@@ -136,15 +136,22 @@ Result<std::vector<AddedToken>> parse_added_tokens(const json* list) {
 Result<TokenizerSettings> TokenizerSettings::load(const std::filesystem::path& dir) {
   const auto own = optional_object(dir / "tokenizer_config.json");
   if (!own) return own.error();
+  const auto map = optional_object(dir / "special_tokens_map.json");
+  if (!map) return map.error();
   const auto model = optional_object(dir / "config.json");
   if (!model) return model.error();
   JsonFields fields(*own, (dir / "tokenizer_config.json").string());
+  JsonFields map_fields(*map, (dir / "special_tokens_map.json").string());
   JsonFields model_fields(*model, (dir / "config.json").string());
 
   TokenizerSettings settings;
-  settings.bos_name = token_name(fields, "bos_token");
-  settings.eos_name = token_name(fields, "eos_token");
-  settings.unknown_name = token_name(fields, "unk_token");
+  const auto named = [&](const char* key) {
+    const auto own_name = token_name(fields, key);
+    return own_name ? own_name : token_name(map_fields, key);
+  };
+  settings.bos_name = named("bos_token");
+  settings.eos_name = named("eos_token");
+  settings.unknown_name = named("unk_token");
   if (fields.find("add_bos_token") != nullptr) settings.add_bos = fields.boolean("add_bos_token", false);
   settings.bos_id = token_id(model_fields, "bos_token_id");
   settings.eos_id = token_id(model_fields, "eos_token_id");
@@ -152,6 +159,7 @@ Result<TokenizerSettings> TokenizerSettings::load(const std::filesystem::path& d
   const Status listed = read_names(dir / "added_tokens.json", settings.added);
   if (!listed) return listed.error();
   if (!fields.status().ok()) return fields.status().error();
+  if (!map_fields.status().ok()) return map_fields.status().error();
   if (!model_fields.status().ok()) return model_fields.status().error();
   return settings;
 }
@@ -167,6 +175,23 @@ std::optional<TokenId> SpecialNameFinder::find(std::string_view name) const {
   const auto& entries = by_first_byte_[static_cast<unsigned char>(name.front())];
   const auto found = std::ranges::find(entries, name, &AddedToken::name);
   return found == entries.end() ? std::nullopt : std::optional(found->id);
+}
+
+std::optional<TokenId> SpecialNameFinder::find_special(std::string_view name) const {
+  if (name.empty()) return std::nullopt;
+  const auto& entries = by_first_byte_[static_cast<unsigned char>(name.front())];
+  const auto found = std::ranges::find_if(
+      entries, [&](const AddedToken& entry) { return entry.special && entry.name == name; });
+  return found == entries.end() ? std::nullopt : std::optional(found->id);
+}
+
+std::string_view SpecialNameFinder::name_of(TokenId id) const {
+  for (const auto& entries : by_first_byte_) {
+    for (const AddedToken& entry : entries) {
+      if (entry.special && entry.id == id) return entry.name;
+    }
+  }
+  return {};
 }
 
 const AddedToken* SpecialNameFinder::match(std::string_view text, std::size_t at,

@@ -34,8 +34,8 @@ struct AddedToken {
 // not name the file.
 Result<std::vector<AddedToken>> parse_added_tokens(const nlohmann::json* list);
 
-// tokenizer_config.json, added_tokens.json and, for ids that they do not name, config.json. Each may be
-// absent.
+// tokenizer_config.json, special_tokens_map.json for names that it lacks, added_tokens.json and, for ids that
+// they do not name, config.json. Each may be absent.
 struct TokenizerSettings {
   std::optional<std::string> bos_name, eos_name, unknown_name;
   std::optional<TokenId> bos_id, eos_id;
@@ -56,6 +56,9 @@ class SpecialNameFinder {
 
   void add(const AddedToken& token);  // an empty name is ignored
   [[nodiscard]] std::optional<TokenId> find(std::string_view name) const;
+  // Of special tokens alone: the id of a name, and an id's name, empty where it has none.
+  [[nodiscard]] std::optional<TokenId> find_special(std::string_view name) const;
+  [[nodiscard]] std::string_view name_of(TokenId id) const;
 
   // `text` cut at the names that lie within `ranges` (sorted, disjoint), those that are not special anywhere:
   // the leftmost first, the longest of several there, as Hugging Face does when it is told to take the names

@@ -57,6 +57,11 @@ class Tokenizer {
   [[nodiscard]] virtual bool adds_leading_space() const = 0;
 
   [[nodiscard]] virtual TokenId vocab_size() const = 0;  // one more than the highest id
+
+  // The special token of this name, and the name of a special token; of no other tokens.
+  [[nodiscard]] virtual std::optional<TokenId> token_named(std::string_view name) const = 0;
+  [[nodiscard]] virtual std::string_view name_of(TokenId id) const = 0;
+
   [[nodiscard]] virtual const SpecialTokens& special() const = 0;
 
   // The whole text of `ids`; malformed UTF-8 becomes U+FFFD.

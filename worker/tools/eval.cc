@@ -75,8 +75,10 @@ std::string chain_digest(const LoadedChain& chain) {
 std::string settings_digest(const std::filesystem::path& model) {
   constexpr std::size_t kMaxBytes = 256 << 20;
   Digest digest;
-  for (const char* name : {"dslad.toml", "config.json", "tokenizer_config.json", "tokenizer.json",
-                           "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"}) {
+  for (const char* name :
+       {"dslad.toml", "config.json", "generation_config.json", "tokenizer_config.json",
+        "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "tokenizer.json",
+        "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"}) {
     const auto content = read_file(model / name, kMaxBytes);
     digest.add(fmt::format("{} {}:", name, content ? content->size() : 0));
     if (content) digest.add(*content);

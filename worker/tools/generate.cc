@@ -39,11 +39,11 @@ class Printer : public EngineSink {
 
  private:
   void flush() {
-    // A stop text may have cut off what was already shown.
-    if (!stream_ || text().size() <= shown_) return;
-    std::fwrite(text().data() + shown_, 1, text().size() - shown_, stdout);
+    const std::string_view settled = task_.settled(0);
+    if (!stream_ || settled.size() <= shown_) return;
+    std::fwrite(settled.data() + shown_, 1, settled.size() - shown_, stdout);
     std::fflush(stdout);
-    shown_ = text().size();
+    shown_ = settled.size();
   }
 
   Task& task_;

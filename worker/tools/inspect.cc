@@ -8,7 +8,9 @@
 #include "worker/model/digest.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weight_files.h"
+#include "worker/tasks/prompt_notes.h"
 #include "worker/tools/chain_summary.h"
+#include "worker/tools/prompt_tokens.h"
 #include "worker/tools/verbs.h"
 
 namespace dslad::worker {
@@ -48,7 +50,27 @@ LoadedChain chain_of(const ToolOptions& options, const LlamaConfig& config, cons
   return load_chain(options.model, config, there ? weights_digest(files) : std::string(), dtype);
 }
 
-void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
+// The prompts in force, and where they are wanted token by token.
+struct Prompts {
+  PromptTemplate prompt;
+  std::vector<AnswerEndToken> ends;
+  std::optional<std::vector<PromptListing>> listings;
+};
+
+Result<Prompts> prompts_of(const ToolOptions& options, const LlamaConfig& config, const Tokenizer& tokenizer,
+                           bool tokens) {
+  auto prompt = PromptTemplate::load(options.model, tokenizer);
+  if (!prompt) return prompt.error();
+  Prompts prompts{*std::move(prompt), {}, {}};
+  prompts.ends = answer_ends(config.eos_token_ids, tokenizer, prompts.prompt);
+  if (!tokens) return prompts;
+  auto listings = list_prompts(prompts.prompt, tokenizer);
+  if (!listings) return listings.error();
+  prompts.listings = *std::move(listings);
+  return prompts;
+}
+
+void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts, const Prompts& prompts,
                 const LoadedChain& chain) {
   nlohmann::ordered_json out = {
       {"architecture", c.architecture},
@@ -72,6 +94,8 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"dsla_state_bytes", facts.state_bytes},
       {"dsla_window", facts.window},
   };
+  out["prompt"] = prompt_json(prompts.prompt, prompts.ends);
+  if (prompts.listings) out["prompt"]["tokens"] = listing_json(*prompts.listings);
   out["chain"] = chain_json(chain);
   fmt::print("{}\n", out.dump());
 }
@@ -99,15 +123,15 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
 
 }  // namespace
 
-int inspect(const ToolOptions& options) {
+int inspect(const ToolOptions& options, bool tokens) {
   const auto dtype = parse_dtype(options.dtype);
   if (!dtype) return fail(dtype.error());
   auto config = LlamaConfig::load(options.model);
   if (!config) return fail(config.error());
   const auto tokenizer = load_tokenizer(options.model);
   if (!tokenizer) return fail(tokenizer.error());
-  const auto prompt = PromptTemplate::load(options.model);
-  if (!prompt) return fail(prompt.error());
+  const auto prompts = prompts_of(options, *config, **tokenizer, tokens);
+  if (!prompts) return fail(prompts.error());
   const auto files = WeightFiles::open(options.model);
   if (!files) return fail(files.error());
   const Status complete = check_weights(*config, *files);
@@ -116,9 +140,11 @@ int inspect(const ToolOptions& options) {
   const LoadedChain chain = chain_of(options, *config, *files, *dtype);
   const Facts facts = facts_of(*config, *files, *dtype, chain);
   if (options.json) {
-    print_json(*config, **tokenizer, facts, chain);
+    print_json(*config, **tokenizer, facts, *prompts, chain);
   } else {
     print_text(*config, **tokenizer, facts, options.dtype);
+    fmt::print("{}", prompt_text(prompts->prompt, prompts->ends));
+    if (prompts->listings) fmt::print("{}", listing_text(*prompts->listings));
     fmt::print("{}", chain_text(chain));
   }
   return 0;

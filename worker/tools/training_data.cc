@@ -53,10 +53,10 @@ void divide(const std::vector<TrainingBatch>& sequences, std::int64_t tokens, st
 
 Result<TrainingData> load_training_data(const std::filesystem::path& model, const LlamaConfig& config,
                                         const TrainingDataOptions& options) {
-  const auto prompt = PromptTemplate::load(model);
-  if (!prompt) return prompt.error();
   const auto tokenizer = load_tokenizer(model);
   if (!tokenizer) return tokenizer.error();
+  const auto prompt = PromptTemplate::load(model, **tokenizer);
+  if (!prompt) return prompt.error();
   Corpus corpus(**tokenizer, *prompt, config, options.corpus);
   TrainingData data;
   auto files = nlohmann::ordered_json::array();

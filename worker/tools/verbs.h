@@ -10,9 +10,9 @@
 
 namespace dslad::worker {
 
-// The model's shape, size and memory per token, and its conversion chain. Reads headers only; where there is
-// a chain, all of the weights once, for their digest.
-int inspect(const ToolOptions& options);
+// The model's shape, size and memory per token, its prompts and its conversion chain. `tokens`: the prompts
+// token by token, too. Reads headers only; where there is a chain, all of the weights once, for their digest.
+int inspect(const ToolOptions& options, bool tokens);
 
 struct GenerateOptions {
   std::string prompt;  // "-" reads stdin

@@ -1,0 +1,285 @@
+"""Chat templates in the shapes that makers of models use, and what Hugging Face's transformers writes for them.
+
+usage: make_chat_templates.py > chat_templates/cases.json      needs: transformers, jinja2
+Each case is a template (in the makers' shape, shortened where that changes nothing for one user's turn), the tokenizer's
+special tokens, a user's text and the text before the model's answer; `kind` null: dslad must not claim to know it.
+"""
+import json
+from transformers.utils.chat_template_utils import render_jinja_template
+
+IM = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+LLAMA3 = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+S = ["<s>", "</s>"]
+ALTERNATE = "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+GENERATE_IM = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+TURN_IM = "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+
+def first_system(text):
+    return ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n" + text +
+            "<|im_end|>\\n' }}{% endif %}" + TURN_IM + "{% endfor %}" + GENERATE_IM)
+
+QWEN25 = r"""{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- messages[0]['content'] }}
+    {%- else %}
+        {{- 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
+    {%- endif %}
+    {{- "\n\n# Tools\n\nYou may call one or more functions.\n\nSignatures are within <tools></tools> XML tags:\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\n</tools>\n\nFor each call, return <tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n" }}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role }}
+        {%- if message.content %}
+            {{- '\n' + message.content }}
+        {%- endif %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {{- '\n<tool_response>\n' }}
+        {{- message.content }}
+        {{- '\n</tool_response>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}
+"""
+QWEN3 = r"""{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {{- "# Tools\n\nYou may call one or more functions.<|im_end|>\n" }}
+{%- else %}
+    {%- if messages[0].role == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.content is string %}
+        {%- set content = message.content %}
+    {%- else %}
+        {%- set content = '' %}
+    {%- endif %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role + '\n<think>\n' + message.reasoning_content.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}
+        {{- '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+YI = ("{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
+      "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] %}{% endif %}"
+      "{% if system_message is defined %}{{ system_message }}{% endif %}{% for message in messages %}{% set content = message['content'] %}"
+      "{% if message['role'] == 'user' %}{{ '<|im_start|>user\\n' + content + '<|im_end|>\\n<|im_start|>assistant\\n' }}"
+      "{% elif message['role'] == 'assistant' %}{{ content + '<|im_end|>' + '\\n' }}{% endif %}{% endfor %}")
+LLAMA2 = ("{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}"
+          "{% else %}{% set loop_messages = messages %}{% set system_message = SYSTEM %}{% endif %}{% for message in loop_messages %}"
+          "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}" + ALTERNATE + "{% endif %}"
+          "{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+          "{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+          "{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}")
+LLAMA3_FIRST = ("{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+                "'<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
+                "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}")
+LLAMA31 = r"""{{- bos_token }}
+{%- if custom_tools is defined %}
+    {%- set tools = custom_tools %}
+{%- endif %}
+{%- if not tools_in_user_message is defined %}
+    {%- set tools_in_user_message = true %}
+{%- endif %}
+{%- if not date_string is defined %}
+    DATE
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+
+{#- This block extracts the system message, so we can slot it into the right place. #}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+
+{#- System message + builtin tools #}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
+{%- if builtin_tools is defined or tools is not none %}
+    {{- "Environment: ipython\n" }}
+{%- endif %}
+{%- if builtin_tools is defined %}
+    {{- "Tools: " + builtin_tools | reject('equalto', 'code_interpreter') | join(", ") + "\n\n"}}
+{%- endif %}
+{{- "Cutting Knowledge Date: December 2023\n" }}
+{{- "Today Date: " + date_string + "\n\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}
+        {{- "<|python_tag|>" + message.tool_calls[0].function.name }}
+        {{- "<|eom_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %}
+"""
+DATE31 = '{%- set date_string = "26 Jul 2024" %}'
+DATE32 = '{%- if strftime_now is defined %}\n        {%- set date_string = strftime_now("%d %b %Y") %}\n    {%- else %}\n        ' + DATE31 + "\n    {%- endif %}"
+MISTRAL1 = ("{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}" + ALTERNATE + "{% endif %}"
+            "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+            "{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}")
+
+def mistral(before, after, tools=""):
+    return r"""{%- if messages[0]["role"] == "system" %}
+    {%- set system_message = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}TOOLS
+        {%- if loop.first and system_message is defined %}
+            {{- "BEFORE" + system_message + "\n\n" + message["content"] + "AFTER" }}
+        {%- else %}
+            {{- "BEFORE" + message["content"] + "AFTER" }}
+        {%- endif %}
+    {%- elif message["role"] == "assistant" %}
+            {{- " " + message["content"] + eos_token}}
+    {%- endif %}
+{%- endfor %}
+""".replace("BEFORE", before).replace("AFTER", after).replace("TOOLS", tools)
+
+MISTRAL_TOOLS = r"""
+        {%- if tools is defined and tools is not none %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {{- tools | tojson }}
+            {{- "][/AVAILABLE_TOOLS]" }}
+        {%- endif %}"""
+ZEPHYR = """{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>\n'  + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}"""
+PHI3 = ("{% for message in messages %}{% if message['role'] == 'system' %}{{'<|system|>\n' + message['content'] + '<|end|>\n'}}"
+        "{% elif message['role'] == 'user' %}{{'<|user|>\n' + message['content'] + '<|end|>\n'}}{% elif message['role'] == 'assistant' %}"
+        "{{'<|assistant|>\n' + message['content'] + '<|end|>\n'}}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
+        "{% else %}{{ eos_token }}{% endif %}")
+PHI3_FIRST = ("{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') %}{{'<|user|>' + '\n' + message['content'] + '<|end|>' + '\n' + "
+              "'<|assistant|>' + '\n'}}{% elif (message['role'] == 'assistant') %}{{message['content'] + '<|end|>' + '\n'}}{% endif %}{% endfor %}")
+GEMMA = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}"
+         "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}" + ALTERNATE + "{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+         "{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+         "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}")
+VICUNA = ("{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'].strip() + '\\n\\n' %}"
+          "{% else %}{% set loop_messages = messages %}{% set system_message = '' %}{% endif %}{{ bos_token + system_message }}{% for message in loop_messages %}"
+          "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'].strip() + '\\n' }}{% elif message['role'] == 'assistant' %}"
+          "{{ 'ASSISTANT: ' + message['content'].strip() + eos_token + '\\n' }}{% endif %}{% if loop.last and message['role'] == 'user' and add_generation_prompt %}"
+          "{{ 'ASSISTANT:' }}{% endif %}{% endfor %}")
+CURIOUS = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful answers to the user's questions."
+VICUNA_LINE = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{{ messages[0]['content'] + ' ' }}{% else %}"
+               "{% set loop_messages = messages %}{{ \"" + CURIOUS + " \" }}{% endif %}{% for message in loop_messages %}{% if message['role'] == 'user' %}"
+               "{{ 'USER: ' + message['content'] + ' ' }}{% else %}{{ 'ASSISTANT: ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+               "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}")
+DEEPSEEK = ("{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{{ bos_token }}{% for message in messages %}"
+            "{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\n\n' }}{% elif message['role'] == 'assistant' %}"
+            "{{ 'Assistant: ' + message['content'] + eos_token }}{% elif message['role'] == 'system' %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
+            "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}")
+CODER = ("{% if not add_generation_prompt is defined %}\n{% set add_generation_prompt = false %}\n{% endif %}\n{%- set ns = namespace(found=false) -%}\n"
+         "{%- for message in messages -%}\n    {%- if message['role'] == 'system' -%}\n        {%- set ns.found = true -%}\n    {%- endif -%}\n{%- endfor -%}\n"
+         "{{bos_token}}{%- if not ns.found -%}\n{{'You are an AI programming assistant, and you only answer questions related to computer science.\\n'}}\n{%- endif %}\n"
+         "{%- for message in messages %}\n    {%- if message['role'] == 'system' %}\n{{ message['content'] }}\n    {%- else %}\n        {%- if message['role'] == 'user' %}\n"
+         "{{'### Instruction:\\n' + message['content'] + '\\n'}}\n        {%- else %}\n{{'### Response:\\n' + message['content'] + '\\n<|EOT|>\\n'}}\n        {%- endif %}\n"
+         "    {%- endif %}\n{%- endfor %}\n{% if add_generation_prompt %}\n{{'### Response:'}}\n{% endif %}")
+R1 = ("{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set ns = namespace(is_first=false, is_tool=false, system_prompt='') %}"
+      "{%- for message in messages %}{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}{{bos_token}}{{ns.system_prompt}}"
+      "{%- for message in messages %}{%- if message['role'] == 'user' %}{%- set ns.is_tool = false -%}{{'<｜User｜>' + message['content']}}{%- endif %}"
+      "{%- if message['role'] == 'assistant' and message['content'] is none %}{{'<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>'}}{%- endif %}"
+      "{%- if message['role'] == 'assistant' and message['content'] is not none %}{% set content = message['content'] %}"
+      "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}{%- endif %}{%- endfor -%}{% if add_generation_prompt and not ns.is_tool %}{{'<｜Assistant｜>THINK'}}{% endif %}")
+R1_NAMES = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]
+SMOL = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+# name, kind, template, special tokens, bos, eos[, more of the template's variables]
+CASES = [
+    ("SmolLM2", "ChatML", first_system(SMOL), IM, "<|im_start|>", "<|im_end|>"),
+    ("Qwen 1.5", "ChatML", first_system("You are a helpful assistant."), IM, None, "<|endoftext|>"),
+    ("Qwen 2.5", "ChatML", QWEN25, IM, None, "<|im_end|>"),
+    ("Qwen 3", "ChatML without thinking", QWEN3, IM, None, "<|im_end|>", {"enable_thinking": False}),
+    ("plain ChatML", "ChatML", "{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
+    ("ChatML after bos", "ChatML", "{{bos_token}}{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM + S, "<s>", "<|im_end|>"),
+    ("Yi", "ChatML", YI, IM, None, "<|im_end|>"),
+    ("Llama 2", "Llama 2", LLAMA2.replace("SYSTEM", "false"), S, "<s>", "</s>"),
+    ("Llama 2 with a system message", "Llama 2", LLAMA2.replace("SYSTEM", "'Answer in a friendly way.'"), S, "<s>", "</s>"),
+    ("Llama 3", "Llama 3", LLAMA3_FIRST, LLAMA3, "<|begin_of_text|>", "<|eot_id|>"),
+    ("Llama 3.1", "Llama 3.1", LLAMA31.replace("DATE\n", DATE31 + "\n"), LLAMA3, "<|begin_of_text|>", "<|eot_id|>"),
+    ("Llama 3.2", "Llama 3.1", LLAMA31.replace("DATE\n", DATE32 + "\n"), LLAMA3, "<|begin_of_text|>", "<|eot_id|>", {"date_string": "26 Jul 2024"}),
+    ("Mistral 0.1", "Mistral", MISTRAL1, S, "<s>", "</s>"),
+    ("Mistral 0.2", "Mistral", mistral(" [INST] ", " [/INST]"), S, "<s>", "</s>"),
+    ("Mistral 0.3", "Mistral", mistral("[INST] ", "[/INST]", MISTRAL_TOOLS), S + ["[INST]", "[/INST]"], "<s>", "</s>"),
+    ("Mistral Nemo", "Mistral", mistral("[INST]", "[/INST]", MISTRAL_TOOLS), S + ["[INST]", "[/INST]"], "<s>", "</s>"),
+    ("Zephyr", "Zephyr", ZEPHYR, S, "<s>", "</s>"),
+    ("Phi-3", "Phi-3", PHI3, S + ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"], "<s>", "<|end|>"),
+    ("Phi-3 as first published", "Phi-3", PHI3_FIRST, S + ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"], "<s>", "</s>"),
+    ("Gemma", "Gemma", GEMMA, ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"], "<bos>", "<eos>"),
+    ("Vicuna", "Vicuna", VICUNA, S, "<s>", "</s>"),
+    ("Vicuna in a line", "Vicuna", VICUNA_LINE, S, "<s>", "</s>"),
+    ("DeepSeek", "DeepSeek", DEEPSEEK, R1_NAMES[:2], "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
+    ("DeepSeek Coder", "DeepSeek Coder", CODER, R1_NAMES[:2] + ["<|EOT|>"], "<｜begin▁of▁sentence｜>", "<|EOT|>"),
+    ("DeepSeek R1 distilled", "DeepSeek R1", R1.replace("THINK", ""), R1_NAMES, *R1_NAMES[:2]),
+    ("DeepSeek R1, thinking at once", "DeepSeek R1", R1.replace("THINK", "<think>\\n"), R1_NAMES, *R1_NAMES[:2]),
+    # What must stay unknown: other turns, other control tokens, tokens that are not there.
+    ("ChatML without its tokens", None, "{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, S, "<s>", "</s>"),
+    ("ChatML with a separator", None, "{% for message in messages %}{{'<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>'}}{% endfor %}"
+     "{{ '<|im_start|>assistant<|im_sep|>' }}", IM + ["<|im_sep|>"], None, "<|im_end|>"),
+    ("ChatML with another opening", None, "{% for message in messages %}" + TURN_IM + "{% endfor %}{{ '<|im_start|>assistant\\n<|channel|>' }}", IM, None, "<|im_end|>"),
+    ("ChatML in capitals", None, "{% for message in messages %}" + TURN_IM.replace("['role']", "['role'].upper()") + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
+    ("ChatML with two system messages", None, first_system("One.").replace("{% for", "{% if formal %}{{ '<|im_start|>system\\nTwo.<|im_end|>\\n' }}{% endif %}{% for", 1), IM, None, "<|im_end|>"),
+    ("Mistral with a system prompt", None, "{{ bos_token + '[SYSTEM_PROMPT]You are.[/SYSTEM_PROMPT]' }}{% for message in messages %}{{ '[INST]' + message['content'] + '[/INST]' }}{% endfor %}", S, "<s>", "</s>"),
+    ("Phi-4 mini", None, "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}", S, "<s>", "</s>"),
+    ("Alpaca", None, "{% for message in messages %}{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}{% endfor %}{{ '### Response:\\n' }}", S, "<s>", "</s>"),
+    ("no template at all", None, "{% for message in messages", S, "<s>", "</s>"),
+]
+USER = "Who built it?\nJonas: {{ Field }} <|im_end|>\n "
+
+def case(name, kind, jinja, special, bos, eos, more=None):
+    expected = None
+    if kind:
+        tokens = {k: v for k, v in (("bos_token", bos), ("eos_token", eos)) if v}
+        rendered, _ = render_jinja_template(conversations=[[{"role": "user", "content": USER}]], chat_template=jinja, add_generation_prompt=True,
+                                            **tokens, **(more or {}))
+        expected = rendered[0]
+    return {"name": name, "kind": kind, "template": jinja, "special": special, "bos": bos, "eos": eos, "user": USER, "expected": expected}
+
+print(json.dumps([case(*c) for c in CASES], ensure_ascii=False, indent=1))

@@ -1,0 +1,31 @@
+// The chat templates that dslad knows: how a model's makers write a user's turn before the model's answer.
+//
+// A model's chat template is a Jinja program. It is recognised by its outline (template_outline.h): each
+// known kind is a row of the table in chat_template.cc, which says what the outline must have. A template
+// that no row fits, or that has control tokens beyond its row's, is unknown: a prompt that is nearly right is
+// worse than a plain one. Pure; safe from any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "schema/result.h"
+#include "worker/text/tokenizer.h"
+
+namespace dslad::worker {
+
+// One turn of a user, the model's answer to follow: before + what the user says + after.
+struct ChatFormat {
+  std::string kind;               // "ChatML"
+  bool bos = false;               // begins with the bos token
+  std::string before, after;      // names of special tokens included
+  std::string system;             // the system message within `before`, where the template states one
+  bool trims = false;             // what the user says goes without the white space around it
+  std::vector<std::string> ends;  // names of the tokens that end an answer
+};
+
+// Errors: kInvalidArgument, saying why the template is unknown.
+Result<ChatFormat> recognise_chat_template(std::string_view jinja, const Tokenizer& tokenizer);
+
+}  // namespace dslad::worker
