@@ -55,6 +55,7 @@ struct DaemonLink::State {
   schema::EngineStats stats;
   bool welcomed = false;
   bool leaving = false;
+  bool roused = false;
 
   std::thread thread;
 
@@ -334,11 +335,18 @@ DaemonLink::~DaemonLink() {
 
 std::optional<Order> DaemonLink::take(milliseconds patience) {
   std::unique_lock lock(state_->mutex);
-  state_->arrived.wait_for(lock, patience, [&] { return !state_->orders.empty(); });
+  state_->arrived.wait_for(lock, patience, [&] { return !state_->orders.empty() || state_->roused; });
+  state_->roused = false;
   if (state_->orders.empty()) return std::nullopt;
   Order order = std::move(state_->orders.front());
   state_->orders.pop_front();
   return order;
+}
+
+void DaemonLink::rouse() {
+  const std::lock_guard lock(state_->mutex);
+  state_->roused = true;
+  state_->arrived.notify_all();
 }
 
 void DaemonLink::report_progress(const schema::Lease& lease, const schema::Progress& progress) {

@@ -31,8 +31,11 @@ class DaemonLink {
   // Says nothing: leases of a link that just ends run out. See leave().
   ~DaemonLink();
 
-  // The next order; waits up to `patience` for one.
+  // The next order; waits up to `patience` for one, or until it is roused.
   std::optional<Order> take(std::chrono::milliseconds patience);
+  // Ends a take() that waits, or the next one: its thread has something else to do. At any time, after
+  // leave() too.
+  void rouse();
 
   void report_progress(const schema::Lease& lease, const schema::Progress& progress);
   void report_stats(const schema::EngineStats& stats);

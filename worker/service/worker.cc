@@ -37,7 +37,8 @@ Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch>
       idle_(std::move(idle)),
       signals_(std::move(signals)),
       manager_(manager),
-      limits_(limits) {}
+      limits_(limits),
+      maker_(model_, [this] { link_->rouse(); }) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -45,6 +46,10 @@ Status Worker::run() {
   for (;;) {
     while (auto order = link_->take(idle ? milliseconds{50} : milliseconds{0})) {
       obey(*std::move(order));
+      idle = false;
+    }
+    while (auto made = maker_.take()) {
+      begin(*std::move(made));
       idle = false;
     }
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
@@ -67,14 +72,14 @@ Status Worker::run() {
     idle = !*stepped;
     report(idle);
   }
-  spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
+  spdlog::info("leaving; {} unfinished jobs go back to the queue", held());
   link_->leave("the worker stops");
   return ok_status();
 }
 
 Status Worker::leave_broken(const Error& error, bool blame) {
   report_room();  // which jobs had begun
-  spdlog::info("leaving; {} unfinished jobs go back to the queue", jobs_.size());
+  spdlog::info("leaving; {} unfinished jobs go back to the queue", held());
   link_->leave(error.message, blame ? std::optional(error) : std::nullopt);
   return error;
 }
@@ -83,15 +88,20 @@ void Worker::obey(Order order) {
   std::visit([this](auto&& message) { accept(std::forward<decltype(message)>(message)); }, std::move(order));
 }
 
-void Worker::accept(const schema::Assign& assign) {
+void Worker::accept(schema::Assign assign) {
   if (draining_) return link_->decline(assign.lease);
-  const RequestId id = next_id_++;
+  maker_.add(std::move(assign), next_id_++);
+}
+
+void Worker::begin(TaskMaker::Made made) {
+  const schema::Assign& assign = made.assign;
   const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan);
   schema::WorkerResult failed;
   failed.lease = assign.lease;
-  auto task = Task::create(model_, assign.spec, id, plan);
+  Result<Task>& task = made.task;
   if (!task) return reject(std::move(failed), *plan, task.error());
   EngineRequest request = task->take_request();
+  request.plan = plan;
   const RequestNeeds needs = engine_->needs(request);
   const Status added = engine_->add(std::move(request));
   if (!added) {
@@ -106,10 +116,13 @@ void Worker::accept(const schema::Assign& assign) {
   }
   process::log_job(assign.lease.job, assign.lease.attempt,
                    fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plan->number()));
-  jobs_.emplace(id, Job{assign.lease, *std::move(task), plan});
+  jobs_.emplace(made.id, Job{assign.lease, *std::move(task), plan});
 }
 
 void Worker::accept(const schema::Revoke& revoke) {
+  if (maker_.forget(revoke.lease)) {
+    return process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
+  }
   for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {
     if (job->second.lease != revoke.lease) continue;
     process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
@@ -149,7 +162,7 @@ void Worker::replace_chain(LoadedChain chain) {
 }
 
 void Worker::mind_idle_work() {
-  idle_->busy(!jobs_.empty() || draining_);
+  idle_->busy(held() > 0 || draining_);
   const std::vector<LayerNews> news = idle_->news();
   if (news.empty()) return;
   for (const LayerNews& layer : news) plans_.mark(layer);
@@ -258,7 +271,7 @@ void Worker::doubt_weights(schema::JobId job, const Error& error) {
 void Worker::retire() {
   if (draining_) return;
   draining_ = true;
-  spdlog::info("retiring: {} jobs are finished, then this worker ends", jobs_.size());
+  spdlog::info("retiring: {} jobs are finished, then this worker ends", held());
   link_->take_nothing_new();
 }
 
@@ -266,7 +279,7 @@ void Worker::begin_drain(const char* why) {
   if (drain_deadline_) return;
   draining_ = true;
   drain_deadline_ = Clock::now() + limits_.drain_time;
-  spdlog::info("draining ({}): {} jobs may take up to {} s", why, jobs_.size(), limits_.drain_time.count());
+  spdlog::info("draining ({}): {} jobs may take up to {} s", why, held(), limits_.drain_time.count());
   manager_.stopping();
   manager_.extend_timeout(limits_.drain_time + std::chrono::seconds{10});
   link_->take_nothing_new();
@@ -274,7 +287,7 @@ void Worker::begin_drain(const char* why) {
 
 bool Worker::drained() const {
   if (stops_ > 1 || (drain_deadline_ && Clock::now() >= *drain_deadline_)) return true;
-  return jobs_.empty() && link_->unacknowledged() == 0;
+  return held() == 0 && link_->unacknowledged() == 0;
 }
 
 void Worker::report(bool idle) {
@@ -282,7 +295,7 @@ void Worker::report(bool idle) {
   if (rates_.update(engine_->counters(), Clock::now()) || idle)
     link_->report_stats(stats_of(*engine_, rates_));
   const char* state = draining_ ? "draining" : idle ? "idle" : "running";
-  manager_.status(fmt::format("{}: {} jobs, plan {}{}", state, jobs_.size(), plans_.in_force()->number(),
+  manager_.status(fmt::format("{}: {} jobs, plan {}{}", state, held(), plans_.in_force()->number(),
                               link_->welcomed() ? "" : ", waiting for the daemon"));
 }
 

@@ -1,6 +1,7 @@
 // The worker's main loop: orders of the daemon in, engine steps, results out.
 //
-// Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile. A plan that gives
+// Owns engine, tasks and plan; the link (its own thread) keeps the leases alive meanwhile, and the maker (its
+// own, too) turns what comes into tasks. A plan that gives
 // what is no number is withdrawn; where plan 0 does so again and again, the worker leaves. Thread safety:
 // one thread.
 #pragma once
@@ -19,6 +20,7 @@
 #include "worker/service/daemon_link.h"
 #include "worker/service/plan_control.h"
 #include "worker/service/rates.h"
+#include "worker/service/task_maker.h"
 #include "worker/tasks/task.h"
 
 namespace dslad::worker {
@@ -63,13 +65,15 @@ class Worker : private EngineSink {
                  const Error& error) override;
 
   void obey(Order order);
-  void accept(const schema::Assign& assign);
+  void accept(schema::Assign assign);
   void accept(const schema::Revoke& revoke);
   void accept(const schema::ChangePlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
   void accept(const schema::IdleWork& work) {
     if (idle_) idle_->allow(work.allowed);
   }
+  // Gives a task that is made to the engine.
+  void begin(TaskMaker::Made made);
   void reject(schema::WorkerResult result, const Plan& plan, const Error& error);
   // Takes the job out of the engine's, with what is known of its end. REQUIRES: it is one of them.
   Job take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
@@ -89,6 +93,7 @@ class Worker : private EngineSink {
   void retire();
   void begin_drain(const char* why);
   [[nodiscard]] bool drained() const;
+  [[nodiscard]] std::size_t held() const { return jobs_.size() + maker_.held(); }  // jobs
   void report(bool idle);
 
   ModelFolder model_;
@@ -110,6 +115,7 @@ class Worker : private EngineSink {
   int stops_ = 0;                             // signals that came
   bool draining_ = false;
   std::optional<std::chrono::steady_clock::time_point> drain_deadline_;  // none while retiring
+  TaskMaker maker_;  // last: its thread uses model and link
 };
 
 }  // namespace dslad::worker

@@ -1,0 +1,83 @@
+// Jobs become tasks on a thread of their own, in their order; what is forgotten never comes.
+#include "worker/service/task_maker.h"
+
+#include <condition_variable>
+#include <gtest/gtest.h>
+#include <mutex>
+
+#include "tests/worker/engine_world.h"
+
+namespace dslad::worker {
+namespace {
+
+class TaskMakerTest : public ::testing::Test {
+ protected:
+  TaskMakerTest() : maker_(model(), [this] { note_made(); }) {}
+
+  static const ModelFolder& model() {
+    static const ModelFolder loaded = *ModelFolder::load(golden("stories260K"), kernels::DType::kF32);
+    return loaded;
+  }
+
+  static schema::Assign assignment(schema::JobId job, std::string prompt) {
+    schema::Assign assign;
+    assign.lease.job = job;
+    assign.lease.attempt = 1;
+    assign.spec.task = schema::Task::kGenerate;
+    assign.spec.prompt = std::move(prompt);
+    return assign;
+  }
+
+  // Waits for the maker to say so.
+  TaskMaker::Made next() {
+    for (;;) {
+      if (auto made = maker_.take()) return *std::move(made);
+      std::unique_lock lock(mutex_);
+      made_.wait(lock, [&] { return told_ > 0; });
+      --told_;
+    }
+  }
+
+  void note_made() {
+    const std::lock_guard lock(mutex_);
+    ++told_;
+    made_.notify_one();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable made_;
+  int told_ = 0;
+  TaskMaker maker_;
+};
+
+TEST_F(TaskMakerTest, KeepsTheOrder_AndErrorsAreTheJobs) {
+  maker_.add(assignment(1, "Once upon a time"), 11);
+  maker_.add(assignment(2, "bad \xff byte"), 12);
+  maker_.add(assignment(3, "there was"), 13);
+  auto first = next();
+  EXPECT_EQ(first.assign.lease.job, 1u);
+  EXPECT_EQ(first.id, 11u);
+  ASSERT_TRUE(first.task.ok());
+  EXPECT_GT(first.task->take_request().head.size(), 1u);
+  EXPECT_TRUE(first.assign.spec.prompt.empty()) << "its text is gone";
+  EXPECT_FALSE(next().task.ok());
+  EXPECT_EQ(next().id, 13u);
+  EXPECT_EQ(maker_.held(), 0u);
+}
+
+TEST_F(TaskMakerTest, ForgetsWhatWasNotTaken) {
+  const auto large = assignment(1, std::string(200'000, 'a'));
+  const auto other = assignment(2, "Once"), last = assignment(3, "upon");
+  maker_.add(large, 1);
+  maker_.add(other, 2);
+  maker_.add(last, 3);
+  EXPECT_TRUE(maker_.forget(large.lease)) << "in work, waiting or made";
+  EXPECT_TRUE(maker_.forget(other.lease));
+  EXPECT_FALSE(maker_.forget(other.lease));
+  EXPECT_EQ(next().id, 3u);
+  EXPECT_FALSE(maker_.forget(last.lease)) << "it was taken";
+  EXPECT_EQ(maker_.held(), 0u);
+}
+
+}  // namespace
+}  // namespace dslad::worker

@@ -1,0 +1,65 @@
+#include "worker/service/task_maker.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace dslad::worker {
+
+TaskMaker::TaskMaker(const ModelFolder& model, std::function<void()> on_made)
+    : model_(model),
+      on_made_(std::move(on_made)),
+      thread_([this](const std::stop_token& stop) { work(stop); }) {}
+
+void TaskMaker::add(schema::Assign assign, RequestId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_.push_back({std::move(assign), id});
+  }
+  added_.notify_one();
+}
+
+std::optional<TaskMaker::Made> TaskMaker::take() {
+  const std::lock_guard lock(mutex_);
+  if (made_.empty()) return std::nullopt;
+  std::optional<Made> made(std::move(made_.front()));
+  made_.pop_front();
+  return made;
+}
+
+bool TaskMaker::forget(const schema::Lease& lease) {
+  const std::lock_guard lock(mutex_);
+  const auto is_it = [&](const auto& job) { return job.assign.lease == lease; };
+  if (std::erase_if(wanted_, is_it) + std::erase_if(made_, is_it) > 0) return true;
+  if (in_work_ != lease) return false;
+  in_work_.reset();
+  return true;
+}
+
+std::size_t TaskMaker::held() const {
+  const std::lock_guard lock(mutex_);
+  return wanted_.size() + made_.size() + (in_work_ ? 1 : 0);
+}
+
+void TaskMaker::work(const std::stop_token& stop) {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    if (!added_.wait(lock, stop, [this] { return !wanted_.empty(); }) || stop.stop_requested()) return;
+    Wanted job = std::move(wanted_.front());
+    wanted_.pop_front();
+    in_work_ = job.assign.lease;
+    lock.unlock();
+
+    auto task = Task::create(model_, job.assign.spec, job.id, nullptr);
+    const schema::Task kind = std::exchange(job.assign.spec, {}).task;
+    job.assign.spec.task = kind;
+
+    lock.lock();
+    if (!in_work_) continue;  // forgotten meanwhile
+    in_work_.reset();
+    made_.push_back({std::move(job.assign), job.id, std::move(task)});
+    lock.unlock();
+    on_made_();
+  }
+}
+
+}  // namespace dslad::worker

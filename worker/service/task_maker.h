@@ -1,0 +1,58 @@
+// Turns jobs into tasks on a thread of its own: a document of megabytes takes a second to become tokens, and
+// the engine decodes on meanwhile.
+//
+// One job at a time, in the order in which they came, so the memory is that of one document's work beside the
+// texts that wait. A job's texts are gone once its task is made. Thread safety: all members from one thread.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "schema/worker_messages.h"
+#include "worker/tasks/task.h"
+
+namespace dslad::worker {
+
+class TaskMaker {
+ public:
+  struct Made {
+    schema::Assign assign;  // without its texts
+    RequestId id;
+    Result<Task> task;  // without a plan; the error is the job's
+  };
+
+  // `model` must outlive this. `on_made` is called on the maker's thread when there is something to take.
+  TaskMaker(const ModelFolder& model, std::function<void()> on_made);
+
+  void add(schema::Assign assign, RequestId id);
+  // What is made, in the order of add().
+  std::optional<Made> take();
+  // Drops a job that was not taken yet, even one in work; false if there is none with this lease.
+  bool forget(const schema::Lease& lease);
+  // Jobs that were added, and neither taken nor forgotten.
+  [[nodiscard]] std::size_t held() const;
+
+ private:
+  struct Wanted {
+    schema::Assign assign;
+    RequestId id;
+  };
+
+  void work(const std::stop_token& stop);
+
+  const ModelFolder& model_;
+  std::function<void()> on_made_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any added_;
+  std::deque<Wanted> wanted_;
+  std::optional<schema::Lease> in_work_;  // none: nothing is, or it was forgotten
+  std::deque<Made> made_;
+  std::jthread thread_;  // last: it ends before what it uses
+};
+
+}  // namespace dslad::worker
