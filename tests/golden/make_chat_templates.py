@@ -239,6 +239,7 @@ CASES = [
     ("Qwen 3", "ChatML without thinking", QWEN3, IM, None, "<|im_end|>", {"enable_thinking": False}),
     ("plain ChatML", "ChatML", "{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
     ("ChatML after bos", "ChatML", "{{bos_token}}{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM + S, "<s>", "<|im_end|>"),
+    ("ChatML with a name of its own for a role", "ChatML", "{% set system_role = 'system' %}{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
     ("Yi", "ChatML", YI, IM, None, "<|im_end|>"),
     ("Llama 2", "Llama 2", LLAMA2.replace("SYSTEM", "false"), S, "<s>", "</s>"),
     ("Llama 2 with a system message", "Llama 2", LLAMA2.replace("SYSTEM", "'Answer in a friendly way.'"), S, "<s>", "</s>"),
@@ -265,6 +266,8 @@ CASES = [
      "{{ '<|im_start|>assistant<|im_sep|>' }}", IM + ["<|im_sep|>"], None, "<|im_end|>"),
     ("ChatML with another opening", None, "{% for message in messages %}" + TURN_IM + "{% endfor %}{{ '<|im_start|>assistant\\n<|channel|>' }}", IM, None, "<|im_end|>"),
     ("ChatML in capitals", None, "{% for message in messages %}" + TURN_IM.replace("['role']", "['role'].upper()") + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
+    ("ChatML of humans", None, "{% for message in messages %}{% if message['role'] == 'user' %}{% set role = 'human' %}{% else %}{% set role = message['role'] %}{% endif %}"
+     + TURN_IM.replace("message['role']", "role") + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
     ("ChatML with two system messages", None, first_system("One.").replace("{% for", "{% if formal %}{{ '<|im_start|>system\\nTwo.<|im_end|>\\n' }}{% endif %}{% for", 1), IM, None, "<|im_end|>"),
     ("Mistral with a system prompt", None, "{{ bos_token + '[SYSTEM_PROMPT]You are.[/SYSTEM_PROMPT]' }}{% for message in messages %}{{ '[INST]' + message['content'] + '[/INST]' }}{% endfor %}", S, "<s>", "</s>"),
     ("Phi-4 mini", None, "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}", S, "<s>", "</s>"),

@@ -320,6 +320,14 @@ class Recogniser {
         return no(fmt::format("{} is no token of this tokenizer", name));
       }
     }
+    for (const auto& [name, value] : outline_.assignments) {
+      constexpr std::array<std::string_view, 6> kRoles = {"user",   "assistant", "model",
+                                                          "system", "tool",      "ipython"};
+      const bool literal = std::ranges::none_of(value, is_variable);
+      if (name == "role" && literal && std::ranges::find(kRoles, value) == kRoles.end()) {
+        return no(fmt::format("it calls a role {}", value));
+      }
+    }
     const std::optional<TokenId> bos = tokenizer_.special().bos;
     for (const std::string_view name : control_names(all_)) {
       const bool is_bos = bos && tokenizer_.name_of(*bos) == name;
@@ -349,7 +357,8 @@ class Recogniser {
     if (row.needs == kCutting) return dated_message();
     std::set<std::string> found;
     for (const auto& [name, value] : outline_.assignments) {
-      const bool system = name.find("system") != std::string::npos;
+      const bool system = name.ends_with("system_message") || name.ends_with("system_prompt") ||
+                          name.ends_with("default_system");
       if (system && !all_blank(value) && std::ranges::none_of(value, is_variable)) found.insert(value);
     }
     if (row.place == kOwnTurn) find_turns(row, found);
