@@ -15,7 +15,7 @@ an added token that is not special, and their ids; "hard" the ids of hard_texts.
 where a decoder takes the first space.
 With --bart, tokenizers/bart.json holds the same for that large tokenizer, which is not copied.
 --check writes the same into FOLDER for many random texts and for tokenizers of your own; then
-    DSLAD_TOKENIZER_VECTORS=FOLDER build/release/bin/worker_test --gtest_filter='TokenizerVectors.*'
+    DSLAD_TOKENIZER_VECTORS=FOLDER build/release/bin/text_test --gtest_filter='TokenizerVectors.*'
 """
 
 import argparse

@@ -41,14 +41,15 @@ std::string bytes_of_token(const std::string& token, const TokenDecoding& decodi
 
 // Tables are made up to the highest id.
 Status check_ids(const TokenizerDefinition& definition) {
-  constexpr TokenId kMaxId = 1 << 22;
-  const auto bad = [](TokenId id) { return id < 0 || id >= kMaxId; };
+  constexpr TokenId kHighestId = 1 << 22;
+  const auto bad = [](TokenId id) { return id < 0 || id >= kHighestId; };
   const bool sound =
       std::ranges::none_of(definition.bpe.vocabulary, bad, &std::pair<std::string, TokenId>::second) &&
       std::ranges::none_of(definition.added, bad, &AddedToken::id) &&
       !bad(definition.bpe.unknown.value_or(0)) && !definition.bpe.vocabulary.empty();
   if (sound) return ok_status();
-  return Error{ErrorCode::kCorrupt, fmt::format("the vocabulary is empty or an id is not below {}", kMaxId)};
+  return Error{ErrorCode::kCorrupt,
+               fmt::format("the vocabulary is empty or an id is not below {}", kHighestId)};
 }
 
 // `ranges` of a text, cut to the part of it that begins at `begin`, and counted from there.

@@ -26,8 +26,6 @@ std::string word_characters() {
          younger_characters("M") + younger_characters("Nd");
 }
 
-}  // namespace
-
 class PatternTranslator {
  public:
   explicit PatternTranslator(std::string_view pattern) : pattern_(pattern) {}
@@ -204,6 +202,8 @@ class PatternTranslator {
   std::string result_;
   std::string problem_;
 };
+
+}  // namespace
 
 Result<std::string> pcre_pattern(std::string_view oniguruma) {
   return PatternTranslator(oniguruma).translate();

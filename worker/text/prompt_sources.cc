@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "schema/utf8.h"
+#include "worker/files/gguf.h"
 #include "worker/files/json_file.h"
+#include "worker/files/model_path.h"
 #include "worker/files/read_file.h"
 
 namespace dslad::worker {
@@ -58,15 +61,29 @@ Result<std::optional<ChatTemplateText>> find_chat_template(const std::filesystem
   return std::optional<ChatTemplateText>();
 }
 
+Result<std::optional<ChatTemplateText>> gguf_chat_template(const std::filesystem::path& path) {
+  constexpr const char* kKey = "tokenizer.chat_template";
+  const auto file = GgufFile::open(path);
+  if (!file) return file.error();
+  const GgufValue* const value = file->find(kKey);
+  if (value == nullptr) return std::optional<ChatTemplateText>();
+  const auto text = value->text();
+  if (!text || !schema::valid_utf8(*text)) {
+    return Error{ErrorCode::kCorrupt, fmt::format("{}: {} is no text", path.string(), kKey)};
+  }
+  return std::optional(ChatTemplateText{std::string(*text), kKey});
+}
+
 }  // namespace
 
-Result<PromptSources> read_prompt_sources(const std::filesystem::path& dir) {
+Result<PromptSources> read_prompt_sources(const std::filesystem::path& model) {
   PromptSources sources;
-  sources.settings_name = (dir / "dslad.toml").string();
-  auto settings = optional_text(dir / "dslad.toml");
+  const std::filesystem::path path = model_companion(model, "dslad.toml");
+  sources.settings_name = path.string();
+  auto settings = optional_text(path);
   if (!settings) return settings.error();
   sources.settings = *std::move(settings);
-  auto chat = find_chat_template(dir);
+  auto chat = is_gguf(model) ? gguf_chat_template(model) : find_chat_template(model);
   if (!chat) return chat.error();
   sources.chat = *std::move(chat);
   return sources;

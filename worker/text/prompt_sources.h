@@ -2,7 +2,7 @@
 //
 // A chat template is chat_template.jinja, or in tokenizer_config.json, or in chat_template.json; the first of
 // these that is there counts, as Hugging Face has it. There it may be a list of named ones; then "default"
-// counts. Plain values; safe from any thread.
+// counts. A GGUF file has it in its metadata, and FILE.dslad.toml beside it (files/model_path.h). Plain values; safe from any thread.
 #pragma once
 
 #include <filesystem>
@@ -25,6 +25,6 @@ struct PromptSources {
 };
 
 // Errors: kCorrupt for malformed JSON or a chat template that is no text; those of read_file.
-Result<PromptSources> read_prompt_sources(const std::filesystem::path& dir);
+Result<PromptSources> read_prompt_sources(const std::filesystem::path& model);
 
 }  // namespace dslad::worker

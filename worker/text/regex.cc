@@ -13,6 +13,14 @@
 #include <pcre2.h>
 
 namespace dslad::worker {
+
+struct PcreFree {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+  void operator()(pcre2_jit_stack* stack) const { pcre2_jit_stack_free(stack); }
+};
+
 namespace {
 
 // Steps of backtracking that one match may take: a run of spaces as long as the text needs a few for each.
@@ -26,13 +34,6 @@ constexpr std::size_t kJitStackMost = 1024 * 1024;
 // Lines begin and end within a text, too, as in Ruby's syntax.
 constexpr unsigned kOptions = PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
 
-struct Free {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
-  void operator()(pcre2_jit_stack* stack) const { pcre2_jit_stack_free(stack); }
-};
-
 std::string describe(int code) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(code, text.data(), text.size());
@@ -42,7 +43,7 @@ std::string describe(int code) {
 }  // namespace
 
 struct Regex::Code {
-  std::unique_ptr<pcre2_code, Free> compiled;
+  std::unique_ptr<pcre2_code, PcreFree> compiled;
 };
 
 class Regex::Search::Scan {
@@ -73,9 +74,9 @@ class Regex::Search::Scan {
  private:
   const pcre2_code* code_;
   std::string_view text_;
-  std::unique_ptr<pcre2_match_data, Free> data_;
-  std::unique_ptr<pcre2_match_context, Free> context_;
-  std::unique_ptr<pcre2_jit_stack, Free> stack_;
+  std::unique_ptr<pcre2_match_data, PcreFree> data_;
+  std::unique_ptr<pcre2_match_context, PcreFree> context_;
+  std::unique_ptr<pcre2_jit_stack, PcreFree> stack_;
 };
 
 Regex::Regex(std::unique_ptr<Code> code) : code_(std::move(code)) {}

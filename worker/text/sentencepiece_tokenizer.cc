@@ -12,7 +12,7 @@ namespace dslad::worker {
 namespace {
 
 constexpr std::size_t kMaxModelBytes = 64 << 20;
-constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
+constexpr std::string_view kSpacePiece = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
 constexpr const char* kUnknownSurface = " \xE2\x81\x87 ";  // " ⁇ ", as libsentencepiece decodes it
 
 // A serialized ModelProto is extended by appending fields: this is normalizer_spec.add_dummy_prefix = false.
@@ -21,9 +21,9 @@ constexpr std::string_view kNoDummyPrefix("\x1a\x02\x18\x00", 4);
 std::string with_spaces(std::string_view piece) {
   std::string text;
   for (std::size_t at = 0; at < piece.size();) {
-    const bool space = piece.substr(at).starts_with(kSpaceSymbol);
+    const bool space = piece.substr(at).starts_with(kSpacePiece);
     text += space ? ' ' : piece[at];
-    at += space ? kSpaceSymbol.size() : 1;
+    at += space ? kSpacePiece.size() : 1;
   }
   return text;
 }
@@ -42,7 +42,7 @@ std::string bytes_of_piece(const sentencepiece::SentencePieceProcessor& model, i
 
 bool begins_with_space(const sentencepiece::SentencePieceProcessor& model, const char* text) {
   const std::vector<std::string> pieces = model.EncodeAsPieces(text);
-  return !pieces.empty() && pieces.front().starts_with(kSpaceSymbol);
+  return !pieces.empty() && pieces.front().starts_with(kSpacePiece);
 }
 
 std::optional<TokenId> known(int id) {

@@ -14,14 +14,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr TokenId kMaxId = 1 << 22;
+constexpr TokenId kMaxVocabularyId = 1 << 22;
 
 Error corrupt(std::string what) {
   return {ErrorCode::kCorrupt, std::move(what)};
 }
 
 std::optional<TokenId> token_id(const json& value) {
-  if (!value.is_number_integer() || value < 0 || value >= kMaxId) return std::nullopt;
+  if (!value.is_number_integer() || value < 0 || value >= kMaxVocabularyId) return std::nullopt;
   return value.get<TokenId>();
 }
 
@@ -125,7 +125,8 @@ Status read_vocabulary(const json* vocabulary, BpeDefinition& definition) {
     const auto id = token_id(value);
     if (!id || !seen.insert(*id).second) {
       return corrupt(fmt::format("vocabulary: \"{}\" has the id {}, not one of its own below {}", token,
-                                 value.dump(-1, ' ', true, json::error_handler_t::replace), kMaxId));
+                                 value.dump(-1, ' ', true, json::error_handler_t::replace),
+                                 kMaxVocabularyId));
     }
     definition.vocabulary.emplace_back(token, *id);
   }
