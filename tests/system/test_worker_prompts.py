@@ -4,10 +4,11 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 import unittest
 
 import wire
-from harness import MODEL, SANITIZED, SystemTest, until
+from harness import BIN, MODEL, PATIENCE, SANITIZED, SystemTest, until
 
 ZEPHYR = (
     "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
@@ -44,6 +45,33 @@ class ChatTemplates(SystemTest):
             client.wait(job)
             asked = client.result(job)["metrics"]["prompt_tokens"]
         self.assertGreater(asked, 40, "the turn is part of the prompt")
+
+    def inspect(self, model, *options):
+        done = subprocess.run([BIN / "dslad-model", "inspect", model, *options], capture_output=True, encoding="utf-8",
+                              timeout=PATIENCE)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return done.stdout
+
+    def test_inspect_shows_the_prompts_token_by_token(self):
+        model = self.model_with(ZEPHYR)
+        prompt = json.loads(self.inspect(model, "--json", "--tokens"))["prompt"]
+        self.assertEqual("Zephyr", prompt["chat_template"]["kind"])
+        self.assertEqual("chat template", prompt["qa"]["from"])
+        self.assertEqual([{"id": 2, "name": "</s>", "from": ["config", "tokenizer"]}], prompt["ends"])
+        tokens = prompt["tokens"]["qa"]
+
+        def text_of(part):
+            return "".join(token["text"] for token in tokens if token["of"] == part)
+
+        self.assertEqual("This is the document.", text_of("document").strip())
+        self.assertEqual("What is this?", text_of("question").strip())
+        self.assertTrue(text_of("template").strip().startswith("<|user|>"), text_of("template"))
+        self.assertEqual(["</s>"], [token["text"] for token in tokens if token["special"] and token["id"] != 1])
+        text = self.inspect(model, "--tokens")
+        self.assertIn("chat template  Zephyr of tokenizer_config.json", text)
+        self.assertRegex(text, r"\n +\d+  document +\"")
+        (model / "dslad.toml").write_text('[prompt]\nstop = ["x<s>"]\n')
+        self.assertRegex(self.inspect(model), r"warning +the stop text")
 
     def test_one_that_is_unknown_is_warned_of(self):
         self.start_daemon()
