@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "worker/text/chat_kinds.h"
 #include "worker/text/template_outline.h"
 
 namespace dslad::worker {
@@ -15,164 +16,6 @@ namespace {
 using Mark = OutlineMark;
 
 constexpr std::size_t kMaxSystemBytes = 16 << 10;
-
-// Where a system message that the template states is put.
-enum class SystemPlace : std::uint8_t { kOwnTurn, kInUserTurn, kInFront, kNowhere };
-
-// Texts are as in an outline: \1 the role, \2 the content, \5 the eos token.
-struct Row {
-  std::string_view kind;
-  std::string_view user;  // the user's turn; \1 stands for "user"
-  std::array<std::string_view, 2>
-      openings;             // of the answer: what the output ends with, one of them; none: `user` has it
-  std::string_view behind;  // what may stand behind the opening, when no answer is to follow
-  SystemPlace place;
-  std::string_view system_before, system_after;
-  std::string_view ends;   // names, a space between them; eos ends an answer in any case
-  bool named;              // all control tokens of these texts must be tokens
-  std::string_view needs;  // and the outline has this
-};
-
-constexpr std::string_view kImSystem = "<|im_start|>system\n", kImEnd = "<|im_end|>\n";
-constexpr std::string_view kLlama3System = "<|start_header_id|>system<|end_header_id|>\n\n";
-constexpr std::string_view kLlama3Opening = "<|start_header_id|>assistant<|end_header_id|>\n\n";
-constexpr std::string_view kCutting = "Cutting Knowledge Date: December 2023\nToday Date: ";
-constexpr auto kOwnTurn = SystemPlace::kOwnTurn;
-constexpr auto kInUserTurn = SystemPlace::kInUserTurn;
-constexpr auto kInFront = SystemPlace::kInFront;
-constexpr auto kNowhere = SystemPlace::kNowhere;
-
-// The first that fits counts: those that have more to fit come first.
-constexpr Row kRows[] = {
-    {"ChatML without thinking",
-     "<|im_start|>\1\n\2<|im_end|>\n",
-     {"<|im_start|>assistant\n<think>\n\n</think>\n\n"},
-     "",
-     kOwnTurn,
-     kImSystem,
-     kImEnd,
-     "<|im_end|>",
-     true,
-     ""},
-    {"ChatML",
-     "<|im_start|>\1\n\2<|im_end|>\n",
-     {"<|im_start|>assistant\n"},
-     "",
-     kOwnTurn,
-     kImSystem,
-     kImEnd,
-     "<|im_end|>",
-     true,
-     ""},
-    {"ChatML",
-     "<|im_start|>user\n\2<|im_end|>\n<|im_start|>assistant\n",
-     {},
-     "",
-     kOwnTurn,
-     kImSystem,
-     kImEnd,
-     "<|im_end|>",
-     true,
-     ""},
-    {"Llama 3.1",
-     "<|start_header_id|>\1<|end_header_id|>\n\n\2<|eot_id|>",
-     {kLlama3Opening},
-     "",
-     kOwnTurn,
-     kLlama3System,
-     "<|eot_id|>",
-     "<|eot_id|>",
-     true,
-     kCutting},
-    {"Llama 3",
-     "<|start_header_id|>\1<|end_header_id|>\n\n\2<|eot_id|>",
-     {kLlama3Opening},
-     "",
-     kOwnTurn,
-     kLlama3System,
-     "<|eot_id|>",
-     "<|eot_id|>",
-     true,
-     ""},
-    {"Llama 2",
-     "[INST] \2 [/INST]",
-     {},
-     "",
-     kInUserTurn,
-     "<<SYS>>\n",
-     "\n<</SYS>>\n\n",
-     "",
-     false,
-     "<<SYS>>\n"},
-    {"Mistral", " [INST] \2 [/INST]", {}, "", kNowhere, "", "", "", false, ""},
-    {"Mistral", "[INST] \2 [/INST]", {}, "", kNowhere, "", "", "", false, ""},
-    {"Mistral", "[INST] \2[/INST]", {}, "", kNowhere, "", "", "", false, ""},
-    {"Mistral", "[INST]\2[/INST]", {}, "", kNowhere, "", "", "", false, ""},
-    {"Zephyr",
-     "<|user|>\n\2\5\n",
-     {"<|assistant|>\n", "<|assistant|>"},
-     "",
-     kOwnTurn,
-     "<|system|>\n",
-     "\5\n",
-     "",
-     false,
-     ""},
-    {"Phi-3",
-     "<|user|>\n\2<|end|>\n<|assistant|>\n",
-     {},
-     "",
-     kOwnTurn,
-     "<|system|>\n",
-     "<|end|>\n",
-     "<|end|>",
-     true,
-     ""},
-    {"Phi-3",
-     "<|user|>\n\2<|end|>\n",
-     {"<|assistant|>\n"},
-     "\5",
-     kOwnTurn,
-     "<|system|>\n",
-     "<|end|>\n",
-     "<|end|>",
-     true,
-     ""},
-    {"Gemma",
-     "<start_of_turn>\1\n\2<end_of_turn>\n",
-     {"<start_of_turn>model\n"},
-     "",
-     kNowhere,
-     "",
-     "",
-     "<end_of_turn>",
-     true,
-     ""},
-    {"Vicuna", "USER: \2\n", {"ASSISTANT:"}, "", kInFront, "", "", "", false, ""},
-    {"Vicuna", "USER: \2 ", {"ASSISTANT:"}, "", kInFront, "", "", "", false, ""},
-    {"Vicuna", "USER: \2 ASSISTANT:", {}, "", kInFront, "", "", "", false, ""},
-    {"DeepSeek R1",
-     "<\uFF5CUser\uFF5C>\2",
-     {"<\uFF5CAssistant\uFF5C><think>\n", "<\uFF5CAssistant\uFF5C>"},
-     "",
-     kInFront,
-     "",
-     "",
-     "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
-     true,
-     ""},
-    {"DeepSeek", "User: \2\n\n", {"Assistant:"}, "", kInFront, "", "", "", false, ""},
-    {"DeepSeek Coder",
-     "### Instruction:\n\2\n",
-     {"### Response:\n", "### Response:"},
-     "",
-     kInFront,
-     "",
-     "",
-     "<|EOT|>",
-     true,
-     ""},
-};
 
 bool same(char wanted, char found) {
   return wanted == found || (wanted == Mark::kContent && found == Mark::kTrimmed);
@@ -246,14 +89,14 @@ class Recogniser {
 
   Result<ChatFormat> recognise() {
     std::string why = "it is of no kind that dslad knows";
-    for (const Row& row : kRows) {
+    for (const ChatKind& row : chat_kinds()) {
       const std::size_t user = find_outline(all_, row.user);
       if (user == std::string::npos || find_outline(all_, row.needs) == std::string::npos) continue;
       const auto opening = opening_of(row);
       if (!opening) continue;
       auto format = fill(row, *opening, user);
       if (format.ok()) return format;
-      why = fmt::format("it looks like {}, but {}", row.kind, format.error().message);
+      why = fmt::format("it looks like {}, but {}", row.name, format.error().message);
       break;
     }
     return Error{ErrorCode::kInvalidArgument, why};
@@ -263,7 +106,7 @@ class Recogniser {
   static Error no(std::string why) { return {ErrorCode::kInvalidArgument, std::move(why)}; }
 
   // What opens the answer; empty where the user's turn has it.
-  [[nodiscard]] std::optional<std::string_view> opening_of(const Row& row) const {
+  [[nodiscard]] std::optional<std::string_view> opening_of(const ChatKind& row) const {
     if (row.openings[0].empty()) return std::string_view{};
     std::string_view output = outline_.output;
     if (!row.behind.empty() && output.ends_with(row.behind)) output.remove_suffix(row.behind.size());
@@ -273,9 +116,9 @@ class Recogniser {
     return std::nullopt;
   }
 
-  Result<ChatFormat> fill(const Row& row, std::string_view opening, std::size_t user) const {
+  Result<ChatFormat> fill(const ChatKind& row, std::string_view opening, std::size_t user) const {
     ChatFormat format;
-    format.kind = row.kind;
+    format.kind = row.name;
     const std::size_t content = row.user.find(Mark::kContent);
     format.trims = all_[user + content] == Mark::kTrimmed;
     auto system = system_message(row);
@@ -287,7 +130,7 @@ class Recogniser {
       block = std::string(row.system_before) + format.system + std::string(row.system_after);
     }
     const std::string turn = named_role(row.user.substr(0, content));
-    format.before = row.place == kInUserTurn ? turn + block : block + turn;
+    format.before = row.place == SystemPlace::kInUserTurn ? turn + block : block + turn;
     format.after = std::string(row.user.substr(content + 1)) + std::string(opening);
     const std::optional<TokenId> eos = tokenizer_.special().eos;
     const std::string eos_name(eos ? tokenizer_.name_of(*eos) : std::string_view{});
@@ -308,7 +151,7 @@ class Recogniser {
   }
 
   // Every control name of the template is one of the row's, and is a token where the row needs that.
-  [[nodiscard]] Status check_names(const Row& row, const ChatFormat& format,
+  [[nodiscard]] Status check_names(const ChatKind& row, const ChatFormat& format,
                                    std::string_view eos_name) const {
     std::set<std::string_view> known;
     for (const std::string_view text : {std::string_view(format.before), std::string_view(format.after),
@@ -353,25 +196,26 @@ class Recogniser {
   }
 
   // The message that the template states for a conversation without one; empty: none.
-  [[nodiscard]] Result<std::string> system_message(const Row& row) const {
-    if (row.needs == kCutting) return dated_message();
+  [[nodiscard]] Result<std::string> system_message(const ChatKind& row) const {
+    if (row.needs == kDatedSystem) return dated_message();
     std::set<std::string> found;
     for (const auto& [name, value] : outline_.assignments) {
       const bool system = name.ends_with("system_message") || name.ends_with("system_prompt") ||
                           name.ends_with("default_system");
       if (system && !all_blank(value) && std::ranges::none_of(value, is_variable)) found.insert(value);
     }
-    if (row.place == kOwnTurn) find_turns(row, found);
-    if (row.place == kInFront) find_in_front(row, found);
+    if (row.place == SystemPlace::kOwnTurn) find_turns(row, found);
+    if (row.place == SystemPlace::kInFront) find_in_front(row, found);
     if (found.empty()) return std::string();
     if (found.size() > 1) return no("it states more than one system message");
-    if (row.place == kNowhere) return no("it states a system message, which dslad does not place there");
+    if (row.place == SystemPlace::kNowhere)
+      return no("it states a system message, which dslad does not place there");
     if (found.begin()->size() > kMaxSystemBytes) return no("its system message is too long");
     return *found.begin();
   }
 
   // <|im_start|>system\n ... <|im_end|>\n, written out.
-  void find_turns(const Row& row, std::set<std::string>& found) const {
+  void find_turns(const ChatKind& row, std::set<std::string>& found) const {
     for (std::size_t at = all_.find(row.system_before); at != std::string::npos;
          at = all_.find(row.system_before, at + 1)) {
       const std::size_t begin = at + row.system_before.size();
@@ -383,7 +227,7 @@ class Recogniser {
   }
 
   // Texts in front of the first turn.
-  void find_in_front(const Row& row, std::set<std::string>& found) const {
+  void find_in_front(const ChatKind& row, std::set<std::string>& found) const {
     const std::string_view turn = row.user.substr(0, row.user.find(Mark::kContent));
     const std::string_view front = std::string_view(outline_.output).substr(0, outline_.output.find(turn));
     std::string text;
@@ -402,7 +246,7 @@ class Recogniser {
   [[nodiscard]] Result<std::string> dated_message() const {
     for (const auto& [name, value] : outline_.assignments) {
       if (name == "date_string" && !value.empty() && std::ranges::none_of(value, is_variable)) {
-        return std::string(kCutting) + value + "\n\n";
+        return std::string(kDatedSystem) + value + "\n\n";
       }
     }
     return no("it states no date");

@@ -93,9 +93,12 @@ class PromptTemplate {
     std::optional<bool> bos;
     bool trims_last = false;  // the last value goes without the white space at its end
   };
-  class Reader;  // prompt.cc
+  class Reader;  // prompt_settings.cc, with read_settings
 
   PromptTemplate();  // the default
+  // `base` with what dslad.toml says instead.
+  static Result<PromptTemplate> read_settings(std::string_view toml, std::string_view name,
+                                              PromptTemplate base);
   void use_format(ChatFormat format, const Tokenizer& tokenizer);
   void sort_stops(const Tokenizer& tokenizer);
   void add_end(TokenId id, PromptOrigin origin);
