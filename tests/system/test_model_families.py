@@ -104,6 +104,17 @@ class Families(unittest.TestCase):
         missing = self.model("missing", architectures=["Qwen2ForCausalLM"], model_type="qwen2", attention_bias=None)
         self.assertIn("q_proj.bias", self.tool("generate", missing, "--prompt", "Once", exit_status=1).stderr)
 
+    def test_weights_that_the_configuration_has_no_place_for_are_refused(self):
+        layer = "model.layers.0.self_attn."
+        for number, name in enumerate((layer + "q_norm.weight", layer + "o_proj.bias", "model.layers.4.mlp.down_proj.bias",
+                                       "model.norm.bias", "lm_head.bias")):
+            model = self.model(f"model-{number}", {name: [64]})
+            for verb in (("inspect", model), ("generate", model, "--prompt", "Once")):
+                refused = self.tool(*verb, exit_status=1).stderr
+                self.assertIn(f'"{name}" has no place in a LlamaForCausalLM', refused)
+        spare = {layer + "rotary_emb.inv_freq": [4], "model.layers.5.self_attn.q_proj.bias": [64], "score.weight": [2, 64]}
+        self.assertEqual(self.text_of(self.model("llama")), self.text_of(self.model("spare", spare)))
+
     def test_a_model_that_cannot_be_converted_is_measured_on_plan_0_alone(self):
         model = self.qwen2()
         text = self.folder / "story.txt"

@@ -6,6 +6,7 @@
 
 #include "worker/model/digest.h"
 #include "worker/model/weight_files.h"
+#include "worker/model/weights.h"
 
 namespace dslad::worker {
 namespace {
@@ -128,6 +129,8 @@ Result<std::shared_ptr<const Teacher>> load_teacher(const std::filesystem::path&
   if (!convertible) return convertible.error();
   auto files = WeightFiles::open(dir);
   if (!files) return files.error();
+  const Status complete = check_weights(*config, *files);
+  if (!complete) return complete.error();
 
   auto teacher = std::make_shared<Teacher>();
   teacher->config = *std::move(config);

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <fmt/format.h>
 #include <new>
+#include <unordered_set>
 #include <utility>
 
 #include "worker/model/digest.h"
@@ -34,7 +36,22 @@ class Loader {
   }
 };
 
-// Only looks whether all is there.
+// A tensor of the network itself that may be left alone: what old files keep of a computed table, or a layer
+// beyond those that the configuration counts.
+bool is_spare(std::string_view name, int layers) {
+  if (name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight") return true;
+  for (const std::string_view prefix : {"model.layers.", "blk."}) {
+    if (!name.starts_with(prefix)) continue;
+    int layer = 0;
+    const std::string_view number = name.substr(prefix.size());
+    const auto read = std::from_chars(number.data(), number.data() + number.size(), layer);
+    return read.ec == std::errc() && layer >= layers;
+  }
+  const bool of_network = name.starts_with("model.") || name.starts_with("lm_head.");
+  return !of_network;
+}
+
+// Only looks whether all is there, and nothing that would make it another network.
 class ShapeCheck final : public Loader {
  public:
   explicit ShapeCheck(const WeightFiles& files) : files_(files) {}
@@ -43,6 +60,7 @@ class ShapeCheck final : public Loader {
     for (const auto& [name, rows] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 2>{rows, columns});
       if (!view) return view.error();
+      taken_.insert(*view);
     }
     return ok_status();
   }
@@ -51,12 +69,26 @@ class ShapeCheck final : public Loader {
     for (const auto& [name, size] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
       if (!view) return view.error();
+      taken_.insert(*view);
+    }
+    return ok_status();
+  }
+
+  // Once all was asked for: a bias or a norm that the configuration does not know of was trained to be used.
+  [[nodiscard]] Status check_rest(const LlamaConfig& config) const {
+    for (const TensorView& tensor : files_.tensors()) {
+      if (taken_.contains(&tensor) || is_spare(tensor.name, config.layers)) continue;
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("{}: tensor \"{}\" has no place in a {} of this configuration; name the "
+                               "architecture and the options that the weights were trained with",
+                               files_.model().string(), tensor.name, config.architecture)};
     }
     return ok_status();
   }
 
  private:
   const WeightFiles& files_;
+  std::unordered_set<const TensorView*> taken_;
 };
 
 // Packs the tensors and reports how far it is.
@@ -251,7 +283,8 @@ Status check_weights(const LlamaConfig& config, const WeightFiles& files) {
   nothing.config = config;
   nothing.config.tie_word_embeddings = config.tie_word_embeddings && !files.has_own_head();
   ShapeCheck check(files);
-  return load_all(check, nothing);
+  const Status complete = load_all(check, nothing);
+  return complete ? check.check_rest(config) : complete;
 }
 
 Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model, DType dtype,
