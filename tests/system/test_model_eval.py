@@ -82,7 +82,7 @@ class Eval(unittest.TestCase):
                 self.assertIn("dslad-model: ", done.stderr)
                 self.assertIn(message, done.stderr)
                 self.assertEqual("", done.stdout)
-        self.assertIn("no directory", self.run_eval(self.qa, exit_status=1, model="absent").stderr)
+        self.assertIn("no model", self.run_eval(self.qa, exit_status=1, model="absent").stderr)
 
     def test_every_kind_of_file_has_its_scores_by_plan(self):
         done = self.run_eval(self.qa, self.summaries, self.choices, self.text, "--plans", "2", "--max-tokens", 8, "--json",

@@ -6,8 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
-#include <functional>
-#include <numeric>
 
 #include "worker/model/half.h"
 #include "worker/model/quantized_blocks.h"
@@ -105,7 +103,10 @@ bool readable(StoredType type) {
 }
 
 std::int64_t TensorView::elements() const {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>{});
+  // Unsigned: beside a dimension of 0 the others' product may be any number.
+  std::uint64_t product = 1;
+  for (const std::int64_t size : shape) product *= static_cast<std::uint64_t>(size);
+  return static_cast<std::int64_t>(product);
 }
 
 std::int64_t TensorView::row_elements() const {
