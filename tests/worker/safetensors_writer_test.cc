@@ -91,7 +91,7 @@ TEST_F(SafetensorsWriter, TensorsComeBackBitForBit) {
   for (float& value : rounded) value = to_float(kernels::to_bf16(value));
   EXPECT_EQ(stored(*file, "bf16"), rounded);
   for (const TensorView& view : file->tensors()) {
-    EXPECT_EQ(std::bit_cast<std::uintptr_t>(view.bytes.data()) % size_of(view.type), 0u) << view.name;
+    EXPECT_EQ(std::bit_cast<std::uintptr_t>(view.bytes.data()) % block_of(view.type).bytes, 0u) << view.name;
   }
 }
 
