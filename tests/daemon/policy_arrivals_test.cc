@@ -13,7 +13,7 @@ using test::Trace;
 
 constexpr std::int64_t kTarget_ms = 60'000;
 
-class ArrivalsTest : public testing::Test {
+class ArrivalsTest : public ::testing::Test {
  protected:
   ArrivalsTest() : trace_(made_, 1) {}
 
@@ -37,9 +37,9 @@ class ArrivalsTest : public testing::Test {
 };
 
 TEST_F(ArrivalsTest, NothingIsExpectedOfNothingAndOfFew) {
-  EXPECT_THAT(expected().jobs, testing::IsEmpty());
+  EXPECT_THAT(expected().jobs, ::testing::IsEmpty());
   come(0, 2, 500);
-  EXPECT_THAT(expected().jobs, testing::IsEmpty());
+  EXPECT_THAT(expected().jobs, ::testing::IsEmpty());
 }
 
 TEST_F(ArrivalsTest, AsManyAreExpectedAsCameLessTheDoubt) {
@@ -76,9 +76,9 @@ TEST_F(ArrivalsTest, TheyAreOfTheKindThatCame) {
 
 TEST_F(ArrivalsTest, WhenTheyStopNothingIsExpectedSoon) {
   come(0, 101, 500);
-  EXPECT_THAT(expected(1'400).jobs, testing::Not(testing::IsEmpty()));
-  EXPECT_THAT(expected(1'600).jobs, testing::IsEmpty());
-  EXPECT_THAT(expected(100'000).jobs, testing::IsEmpty());
+  EXPECT_THAT(expected(1'400).jobs, ::testing::Not(::testing::IsEmpty()));
+  EXPECT_THAT(expected(1'600).jobs, ::testing::IsEmpty());
+  EXPECT_THAT(expected(100'000).jobs, ::testing::IsEmpty());
 }
 
 TEST_F(ArrivalsTest, TheNextBurstIsKnownByItsFirstJobs) {
@@ -98,9 +98,9 @@ TEST_F(ArrivalsTest, ABurstThatHasJustBegunIsNotExpectedToLast) {
 
 TEST_F(ArrivalsTest, JobsThatAreSentTogetherTellNothingOfOthers) {
   come(0, 1'000, 0);
-  EXPECT_THAT(expected().jobs, testing::IsEmpty());
+  EXPECT_THAT(expected().jobs, ::testing::IsEmpty());
   come(20'000, 1'000, 0);
-  EXPECT_THAT(expected().jobs, testing::IsEmpty());
+  EXPECT_THAT(expected().jobs, ::testing::IsEmpty());
 }
 
 TEST_F(ArrivalsTest, AFloodIsRememberedInLittleAndExpectedInFew) {
@@ -133,7 +133,7 @@ TEST_F(ArrivalsTest, JobsOutOfOrderDoNoHarm) {
   EXPECT_NEAR(expected().what.a_second, before, 0.1 * before);
 }
 
-class AnticipationTest : public testing::Test {
+class AnticipationTest : public ::testing::Test {
  protected:
   AnticipationTest() {
     scenario_.settings.min_quality = 0.9;
@@ -212,7 +212,7 @@ TEST_F(AnticipationTest, PlansFallWhenNothingComesAnyMore) {
   trace.add(200'000);
   set_deadlines(10'000);
   run(true);
-  ASSERT_THAT(outcome_.changes, testing::Not(testing::IsEmpty()));
+  ASSERT_THAT(outcome_.changes, ::testing::Not(::testing::IsEmpty()));
   EXPECT_EQ(outcome_.changes.back().to, 0U);
   EXPECT_EQ(outcome_.jobs.back().plan, 0U);
 }
@@ -259,7 +259,7 @@ TEST_F(AnticipationTest, WhatWaitsIsServedFirstAndFloorsHold) {
       ASSERT_LE(one.plan, waiting[i].max_plan.value_or(32));
       ASSERT_LE(one.plan, 20U);
       ASSERT_GE(*one.quality, std::max(settings.min_quality, waiting[i].min_quality.value_or(0)));
-      ASSERT_THAT(explain(one, settings, with), testing::HasSubstr("jobs come at"));
+      ASSERT_THAT(explain(one, settings, with), ::testing::HasSubstr("jobs come at"));
     }
   }
   EXPECT_GT(anticipated, 100);

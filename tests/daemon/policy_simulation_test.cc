@@ -11,7 +11,7 @@ namespace {
 using test::set_deadline;
 using test::Trace;
 
-class PolicySimulation : public testing::Test {
+class PolicySimulation : public ::testing::Test {
  protected:
   PolicySimulation() {
     scenario_.settings.min_quality = 0.9;
@@ -77,7 +77,7 @@ TEST_F(PolicySimulation, NoiseAtSixtyPercentOfTheCapacityChangesNothing) {
   scenario_.workers[0].noise = 0.2;
   scenario_.learns = true;
   const Summary summary = run();
-  EXPECT_THAT(outcome_.changes, testing::IsEmpty());
+  EXPECT_THAT(outcome_.changes, ::testing::IsEmpty());
   EXPECT_EQ(summary.quality, 1);
   EXPECT_EQ(outcome_.jobs.size(), scenario_.jobs.size());
 }
@@ -197,7 +197,7 @@ TEST_F(PolicySimulation, HopelessDeadlinesHideNoneThatCanBeSaved) {
   EXPECT_EQ(run().missed, 100U);
 }
 
-class AnyTrace : public PolicySimulation, public testing::WithParamInterface<int> {
+class AnyTrace : public PolicySimulation, public ::testing::WithParamInterface<int> {
  protected:
   void make_trace(unsigned seed) {
     Trace trace(scenario_, seed);
@@ -291,7 +291,7 @@ TEST_P(AnyTrace, KeepsWhatIsPromised) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, AnyTrace, testing::Range(0, 12));
+INSTANTIATE_TEST_SUITE_P(Seeds, AnyTrace, ::testing::Range(0, 12));
 
 }  // namespace
 }  // namespace dslad::daemon::policy
