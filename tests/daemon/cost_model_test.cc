@@ -21,7 +21,7 @@ struct Machine {
   }
 };
 
-class CostModelTest : public testing::Test {
+class CostModelTest : public ::testing::Test {
  protected:
   Observation job(double share, double noise = 0.05) {
     std::uniform_real_distribution<double> length(200, 8'000);

@@ -6,7 +6,7 @@
 namespace dslad::daemon::policy {
 namespace {
 
-class Optimum : public testing::Test {
+class Optimum : public ::testing::Test {
  protected:
   // Two to seven jobs of one client on a worker with four plans, and deadlines that some choice meets.
   void make_case(unsigned seed) {

@@ -10,7 +10,7 @@ namespace {
 using test::set_deadline;
 using test::Trace;
 
-class ReliefTest : public testing::Test {
+class ReliefTest : public ::testing::Test {
  protected:
   [[nodiscard]] std::vector<WaitingJob> jobs() const {
     std::vector<WaitingJob> all;
@@ -44,7 +44,7 @@ TEST_F(ReliefTest, LongDocumentsGoFirstWhereTheyGainMost) {
   const Verdict verdict = decide_now();
   EXPECT_GT(verdict.decisions[0].plan, 0U);
   for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(verdict.decisions[i].plan, 0U);
-  EXPECT_THAT(verdict.decisions, testing::Each(testing::Field(&Decision::late, false)));
+  EXPECT_THAT(verdict.decisions, ::testing::Each(::testing::Field(&Decision::late, false)));
 }
 
 TEST_F(ReliefTest, DecisionsNameTheJobThatTheyAreFor) {
@@ -56,7 +56,7 @@ TEST_F(ReliefTest, DecisionsNameTheJobThatTheyAreFor) {
   EXPECT_GT(verdict.decisions[0].plan, 0U);
   EXPECT_EQ(verdict.decisions[0].reason, Reason::kDeadline);
   EXPECT_EQ(verdict.decisions[0].raised_for, 2);
-  EXPECT_THAT(explain(verdict.decisions[0], settings_, verdict), testing::HasSubstr("deadline of job 2"));
+  EXPECT_THAT(explain(verdict.decisions[0], settings_, verdict), ::testing::HasSubstr("deadline of job 2"));
   EXPECT_FALSE(verdict.decisions[2].raised_for.has_value());
 }
 
@@ -78,7 +78,7 @@ TEST_F(ReliefTest, PlansThatSaveNothingAreNotGiven) {
   settings_.target_drain_ms = 1;
   Trace trace(made_, 1);
   for (int i = 0; i < 10; ++i) trace.add(0);
-  EXPECT_THAT(decide_now().decisions, testing::Each(testing::Field(&Decision::plan, 0U)));
+  EXPECT_THAT(decide_now().decisions, ::testing::Each(::testing::Field(&Decision::plan, 0U)));
 }
 
 TEST_F(ReliefTest, EmptyDocumentsAndTimesThatArePastDoNoHarm) {
@@ -123,7 +123,7 @@ TEST_F(ReliefTest, ADeadlineThatBreaksAnotherIsNotTaken) {
   const Admission promised = admit(another(240));  // either alone takes 213 ms
   EXPECT_FALSE(promised.late);
   EXPECT_FALSE(promised.taken);
-  EXPECT_THAT(promised.displaced, testing::ElementsAre(1));
+  EXPECT_THAT(promised.displaced, ::testing::ElementsAre(1));
   ASSERT_TRUE(promised.earliest_ms.has_value());
   EXPECT_NEAR(static_cast<double>(*promised.earliest_ms), 2 * 1'000 * (1 - 0.9 * 28 / 32), 2);
   EXPECT_TRUE(admit(another(*promised.earliest_ms)).taken);
