@@ -8,7 +8,7 @@ namespace dslad::daemon::policy {
 namespace {
 
 // A worker of eight layers; with every converted layer a job of 1,000 tokens takes a tenth less.
-class PolicyTest : public testing::Test {
+class PolicyTest : public ::testing::Test {
  protected:
   // Milliseconds: a second on plan 0, and 0.2 s with all layers converted.
   PolicyTest() { costs_["fast"] = CostModel::recorded({0.2, 0.8e-3, 0, 0, 0, 0, 0}, 1, 1, 1); }
@@ -66,7 +66,7 @@ class PolicyTest : public testing::Test {
 
 TEST_F(PolicyTest, WhatIsInTimeStaysOnPlanZero) {
   const Verdict verdict = decide_now(jobs(10));
-  EXPECT_THAT(plans(verdict), testing::Each(0U));
+  EXPECT_THAT(plans(verdict), ::testing::Each(0U));
   EXPECT_EQ(verdict.history.level, 0U);
   EXPECT_NEAR(verdict.drain_ms, 10'000, 1);
   EXPECT_EQ(verdict.decisions.front().start_ms, kNow);
@@ -101,14 +101,14 @@ TEST_F(PolicyTest, NoJobRunsBelowItsFloorOrAboveItsOwnLimit) {
 
 TEST_F(PolicyTest, AFloorAboveEveryPlanMeansPlanZero) {
   settings_.min_quality = 1;
-  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(0U));
+  EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(0U));
 }
 
 TEST_F(PolicyTest, PlansThatWereNotMeasuredNeedAFloorOfZero) {
   for (PlanFacts& plan : workers_[0].plans) plan.quality.reset();
-  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(0U));
+  EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(0U));
   settings_.min_quality = 0;
-  EXPECT_THAT(plans(decide_now(jobs(100))), testing::Each(8U));
+  EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(8U));
 }
 
 TEST_F(PolicyTest, ADeadlineIsMetAtThePriceOfTheClientWhoseTokensAreTheBacklog) {
@@ -151,7 +151,7 @@ TEST_F(PolicyTest, ADeadlineThatNothingCanSaveDegradesNobodyElse) {
   EXPECT_EQ(verdict.decisions.back().plan, 8U);  // as little late as can be
   std::vector<std::uint32_t> others = plans(verdict);
   others.pop_back();
-  EXPECT_THAT(others, testing::Each(0U));
+  EXPECT_THAT(others, ::testing::Each(0U));
 }
 
 TEST_F(PolicyTest, TheLevelRisesAtOnceAndFallsAfterTheDwell) {
@@ -186,7 +186,7 @@ TEST_F(PolicyTest, AJobThatDoesNotFitTheCacheOnASmallPlanGetsALargerOne) {
 TEST_F(PolicyTest, WithoutWorkersJobsOrSpeedsItSaysSo) {
   costs_.clear();
   const Verdict unknown = decide_now(jobs(100));
-  EXPECT_THAT(plans(unknown), testing::Each(0U));
+  EXPECT_THAT(plans(unknown), ::testing::Each(0U));
   EXPECT_EQ(unknown.decisions[0].reason, Reason::kUnknownSpeed);
   EXPECT_FALSE(unknown.decisions[0].finish_ms.has_value());
   workers_.clear();
@@ -210,7 +210,7 @@ TEST_F(PolicyTest, StaticGivesEveryJobItsPlanOrWhatItAllows) {
   settings_.static_plan = 6;
   std::vector<WaitingJob> waiting = jobs(3);
   waiting[1].max_plan = 2;
-  EXPECT_THAT(plans(decide_now(waiting)), testing::ElementsAre(6U, 2U, 6U));
+  EXPECT_THAT(plans(decide_now(waiting)), ::testing::ElementsAre(6U, 2U, 6U));
   EXPECT_EQ(history_.level, 6U);
 }
 
@@ -233,7 +233,7 @@ TEST_F(PolicyTest, ThresholdTakesOneLayerAMinute) {
   EXPECT_EQ(history_.level, 22U);
 }
 
-class PolicyProperties : public PolicyTest, public testing::WithParamInterface<int> {
+class PolicyProperties : public PolicyTest, public ::testing::WithParamInterface<int> {
  protected:
   int draw(int least, int most) { return std::uniform_int_distribution<int>(least, most)(random_); }
 
@@ -298,11 +298,11 @@ TEST_P(PolicyProperties, HoldWhateverWaits) {
     Settings patient = settings_;
     patient.target_drain_ms = 1'000'000'000;
     for (WaitingJob& one : waiting) one.deadline_ms.reset();
-    ASSERT_THAT(plans(decide(patient, {}, waiting, workers_, costs_, kNow)), testing::Each(0U));
+    ASSERT_THAT(plans(decide(patient, {}, waiting, workers_, costs_, kNow)), ::testing::Each(0U));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, PolicyProperties, testing::Range(0, 12));
+INSTANTIATE_TEST_SUITE_P(Seeds, PolicyProperties, ::testing::Range(0, 12));
 
 }  // namespace
 }  // namespace dslad::daemon::policy

@@ -202,8 +202,9 @@ class StoreFaults : public ::testing::Test {
       ASSERT_TRUE(reply.ok()) << reply.error().message;
       const JobId id = reply->reply.ids.at(0);
       const auto known = before.jobs.find(key);
-      if (known != before.jobs.end() && !before.perhaps_forgotten.contains(known->second))
+      if (known != before.jobs.end() && !before.perhaps_forgotten.contains(known->second)) {
         EXPECT_EQ(id, known->second) << key;
+      }
       told.jobs[key] = id;
       if (!told.states.contains(id)) {
         told.states[id] = {JobState::kQueued, JobState::kRunning, JobState::kSucceeded, JobState::kCancelled};
