@@ -89,7 +89,7 @@ class LargeDocuments(SystemTest):
         worker = self.start_worker()
         with self.peer() as client:
             (answering,) = client.submit(
-                {"task": "qa", "document": WORD, "questions": [f"Question {i}?" for i in range(60)], "options": {"max_tokens": 100}}
+                {"task": "qa", "document": WORD, "questions": [f"Question {i}?" for i in range(60)], "options": {"max_tokens": 30}}
             )
             until(lambda: client.job(answering)["state"] == "running", "the first job runs")
             job = large_job(512)
