@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "tests/sanitized.h"
 #include "tests/kernels/sequence_attention_world.h"
+#include "tests/sanitized.h"
 
 namespace dslad::kernels {
 namespace {

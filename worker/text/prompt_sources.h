@@ -2,7 +2,8 @@
 //
 // A chat template is chat_template.jinja, or in tokenizer_config.json, or in chat_template.json; the first of
 // these that is there counts, as Hugging Face has it. There it may be a list of named ones; then "default"
-// counts. A GGUF file has it in its metadata, and FILE.dslad.toml beside it (files/model_path.h). Plain values; safe from any thread.
+// counts. A GGUF file has it in its metadata, and FILE.dslad.toml beside it (files/model_path.h). Plain
+// values; safe from any thread.
 #pragma once
 
 #include <filesystem>

@@ -12,7 +12,7 @@ namespace dslad::worker {
 namespace {
 
 constexpr std::size_t kMaxModelBytes = 64 << 20;
-constexpr std::string_view kSpacePiece = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
+constexpr std::string_view kSpacePiece = "\xE2\x96\x81";   // U+2581, which stands for a space in pieces
 constexpr const char* kUnknownSurface = " \xE2\x81\x87 ";  // " ⁇ ", as libsentencepiece decodes it
 
 // A serialized ModelProto is extended by appending fields: this is normalizer_spec.add_dummy_prefix = false.

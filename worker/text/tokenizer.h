@@ -68,10 +68,10 @@ class Tokenizer {
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, TextPosition position) const;
 };
 
-// The tokenizer of a model: of a GGUF file that in its metadata; of a folder tokenizer.json when it is a BPE that dslad implements, else
-// tokenizer.model (sentencepiece), else vocab.json with merges.txt (the older form of GPT-2).
-// Errors: kNotFound without any of them; kCorrupt for a malformed one; kInvalidArgument for a kind that
-// dslad does not implement (names what it found).
+// The tokenizer of a model: of a GGUF file that in its metadata; of a folder tokenizer.json when it is a BPE
+// that dslad implements, else tokenizer.model (sentencepiece), else vocab.json with merges.txt (the older
+// form of GPT-2). Errors: kNotFound without any of them; kCorrupt for a malformed one; kInvalidArgument for a
+// kind that dslad does not implement (names what it found).
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir);
 
 }  // namespace dslad::worker
