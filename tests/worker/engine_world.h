@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -90,6 +91,39 @@ inline EngineRequest continuation(RequestId id, std::vector<std::int32_t> head, 
   request.max_tokens = max_tokens;
   request.plan = std::move(plan);
   return request;
+}
+
+// A small model without trained weights.
+inline LlamaConfig company_config() {
+  LlamaConfig config;
+  config.hidden_size = 96;
+  config.intermediate_size = 200;
+  config.vocab_size = 300;
+  config.context = 2048;
+  config.layers = 4;
+  config.heads = 6;
+  config.kv_heads = 2;
+  config.head_dim = 16;
+  config.rms_norm_eps = 1e-5;
+  config.tie_word_embeddings = false;
+  return config;
+}
+
+inline std::vector<std::int32_t> noise(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> ids(count);
+  for (auto& id : ids) id = static_cast<std::int32_t>(random() % 300);
+  return ids;
+}
+
+inline std::vector<std::int32_t> alone(const std::shared_ptr<const ModelWeights>& weights,
+                                       EngineRequest request, EngineOptions options) {
+  const auto engine = engine_over(weights, options);
+  const RequestId id = request.id;
+  EXPECT_TRUE(engine->add(std::move(request)).ok());
+  Collector sink;
+  run_to_end(*engine, sink);
+  return sink.answers[{id, 0}];
 }
 
 }  // namespace dslad::worker
