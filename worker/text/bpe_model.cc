@@ -4,7 +4,6 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <functional>
-#include <limits>
 #include <queue>
 
 #include "worker/text/code_points.h"

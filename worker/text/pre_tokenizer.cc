@@ -175,12 +175,4 @@ Result<Words> PreTokenizer::split(std::string_view text, TextPlace place) const 
   return splitting.finish();
 }
 
-bool PreTokenizer::adds_prefix() const {
-  return std::ranges::any_of(steps_, [](const Step& step) {
-    const auto* const metaspace = std::get_if<MetaspaceStep>(&step);
-    return std::holds_alternative<SpaceBefore>(step) ||
-           (metaspace != nullptr && metaspace->prefix != MetaspaceStep::Prefix::kNever);
-  });
-}
-
 }  // namespace dslad::worker

@@ -59,9 +59,6 @@ class PreTokenizer {
   // REQUIRES: well-formed UTF-8, which outlives the words. Errors: as Regex::Search::find_all.
   [[nodiscard]] Result<Words> split(std::string_view text, TextPlace place) const;
 
-  // Something may be put before a text's first word.
-  [[nodiscard]] bool adds_prefix() const;
-
  private:
   class Splitting;  // pre_tokenizer.cc
   struct Cut {
