@@ -129,13 +129,13 @@ Result<std::shared_ptr<const Teacher>> load_teacher(const std::filesystem::path&
   if (!convertible) return convertible.error();
   auto files = WeightFiles::open(dir);
   if (!files) return files.error();
+  config->tie_word_embeddings = files->ties(config->tie_word_embeddings);
   const Status complete = check_weights(*config, *files);
   if (!complete) return complete.error();
 
   auto teacher = std::make_shared<Teacher>();
   teacher->config = *std::move(config);
   teacher->digest = weights_digest(*files);
-  teacher->config.tie_word_embeddings = teacher->config.tie_word_embeddings && !files->has_own_head();
   const LlamaConfig& c = teacher->config;
   Reader reader(*files, backend, dtype);
   teacher->embedding = reader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size);

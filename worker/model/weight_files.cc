@@ -121,11 +121,12 @@ const TensorView* WeightFiles::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-bool WeightFiles::has_own_head() const {
+bool WeightFiles::ties(bool configured) const {
+  if (!configured) return false;
   const TensorView* const head = find("lm_head.weight");
   const TensorView* const embedding = find("model.embed_tokens.weight");
-  if (head == nullptr || embedding == nullptr) return head != nullptr;
-  return head->type != embedding->type || !std::ranges::equal(head->bytes, embedding->bytes);
+  if (head == nullptr || embedding == nullptr) return head == nullptr;
+  return head->type == embedding->type && std::ranges::equal(head->bytes, embedding->bytes);
 }
 
 Result<const TensorView*> WeightFiles::require(std::string_view name,

@@ -36,9 +36,9 @@ class WeightFiles {
                                                   std::span<const std::int64_t> shape) const;
 
   [[nodiscard]] const std::filesystem::path& model() const { return model_; }  // for errors
-  // Whether an output projection is there that is not the embedding's copy. It counts, even where config.json
-  // says that the two are tied: fine-tunes leave such files.
-  [[nodiscard]] bool has_own_head() const;
+  // Whether the output projection is the embedding, where the configuration says so. A head that is there and
+  // differs counts all the same: fine-tunes leave such files. Compares all of the two tensors.
+  [[nodiscard]] bool ties(bool configured) const;
 
   // In the order of the files and of their data.
   [[nodiscard]] std::span<const TensorView> tensors() const { return tensors_; }

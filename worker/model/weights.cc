@@ -281,7 +281,6 @@ std::size_t ModelWeights::bytes() const {
 Status check_weights(const LlamaConfig& config, const WeightFiles& files) {
   ModelWeights nothing;
   nothing.config = config;
-  nothing.config.tie_word_embeddings = config.tie_word_embeddings && !files.has_own_head();
   ShapeCheck check(files);
   const Status complete = load_all(check, nothing);
   return complete ? check.check_rest(config) : complete;
@@ -293,12 +292,12 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
   if (!config) return config.error();
   auto files = WeightFiles::open(model);
   if (!files) return files.error();
+  config->tie_word_embeddings = files->ties(config->tie_word_embeddings);
   const Status complete = check_weights(*config, *files);  // before gigabytes are read
   if (!complete) return complete.error();
 
   auto weights = std::make_shared<ModelWeights>();
   weights->config = *std::move(config);
-  weights->config.tie_word_embeddings = weights->config.tie_word_embeddings && !files->has_own_head();
   weights->dtype = dtype;
   weights->digest = weights_digest(*files);
   Packer packer(*files, dtype, progress);

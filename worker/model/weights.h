@@ -59,6 +59,7 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
 
 // What load_weights would say of names, shapes and types, without reading a weight. A tensor of a layer that
 // `config` has no place for is an error too.
+// REQUIRES: config ties its embeddings as the files do (WeightFiles::ties).
 Status check_weights(const LlamaConfig& config, const WeightFiles& files);
 
 // Weights of the given shape filled with seeded noise scaled as trained weights are: for benchmarks, which

@@ -87,7 +87,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"tokenizer_vocab_size", tokenizer.vocab_size()},
       {"context", c.context},
       {"rope_theta", c.rope.theta},
-      {"rope_type", to_text(c.rope.type)},
+      {"rope_type", c.rope.divisors.empty() ? to_text(c.rope.type) : "factors of the file"},
       {"rope_factor", c.rope.factor},
       {"tie_word_embeddings", c.tie_word_embeddings},
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
@@ -134,9 +134,9 @@ int inspect(const ToolOptions& options, bool tokens) {
   if (!prompts) return fail(prompts.error());
   const auto files = WeightFiles::open(options.model);
   if (!files) return fail(files.error());
+  config->tie_word_embeddings = files->ties(config->tie_word_embeddings);
   const Status complete = check_weights(*config, *files);
   if (!complete) return fail(complete.error());
-  config->tie_word_embeddings = config->tie_word_embeddings && !files->has_own_head();
   const LoadedChain chain = chain_of(options, *config, *files, *dtype);
   const Facts facts = facts_of(*config, *files, *dtype, chain);
   if (options.json) {
