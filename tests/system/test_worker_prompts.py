@@ -1,20 +1,13 @@
 """How a worker prompts its model: the chat template that it has or lacks, and documents that take long to become tokens."""
 
-import json
 import pathlib
 import re
-import shutil
-import subprocess
 import unittest
 
 import wire
-from harness import BIN, MODEL, PATIENCE, SANITIZED, SystemTest, until
+from chat_case import ZEPHYR, ChatCase
+from harness import SANITIZED, SystemTest, until
 
-ZEPHYR = (
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
-    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
 WORD = "A cat sat on a mat. "
 
 
@@ -23,16 +16,7 @@ def large_job(kibibytes, questions=1):
     return {"task": "qa", "document": document, "questions": [f"Question {i}?" for i in range(questions)]}
 
 
-class ChatTemplates(SystemTest):
-    def model_with(self, template):
-        model = self.folder / "model"
-        shutil.copytree(MODEL, model)
-        (model / "dslad.toml").unlink(missing_ok=True)
-        settings = model / "tokenizer_config.json"
-        config = json.loads(settings.read_text()) if settings.exists() else {}
-        settings.write_text(json.dumps({**config, "chat_template": template}))
-        return model
-
+class ChatTemplates(ChatCase):
     def test_the_one_that_the_model_has_is_used_and_told_of(self):
         self.start_daemon()
         worker = self.start_worker(model=self.model_with(ZEPHYR))
@@ -45,33 +29,6 @@ class ChatTemplates(SystemTest):
             client.wait(job)
             asked = client.result(job)["metrics"]["prompt_tokens"]
         self.assertGreater(asked, 40, "the turn is part of the prompt")
-
-    def inspect(self, model, *options):
-        done = subprocess.run([BIN / "dslad-model", "inspect", model, *options], capture_output=True, encoding="utf-8",
-                              timeout=PATIENCE)
-        self.assertEqual(0, done.returncode, done.stderr)
-        return done.stdout
-
-    def test_inspect_shows_the_prompts_token_by_token(self):
-        model = self.model_with(ZEPHYR)
-        prompt = json.loads(self.inspect(model, "--json", "--tokens"))["prompt"]
-        self.assertEqual("Zephyr", prompt["chat_template"]["kind"])
-        self.assertEqual("chat template", prompt["qa"]["from"])
-        self.assertEqual([{"id": 2, "name": "</s>", "from": ["config", "tokenizer"]}], prompt["ends"])
-        tokens = prompt["tokens"]["qa"]
-
-        def text_of(part):
-            return "".join(token["text"] for token in tokens if token["of"] == part)
-
-        self.assertEqual("This is the document.", text_of("document").strip())
-        self.assertEqual("What is this?", text_of("question").strip())
-        self.assertTrue(text_of("template").strip().startswith("<|user|>"), text_of("template"))
-        self.assertEqual(["</s>"], [token["text"] for token in tokens if token["special"] and token["id"] != 1])
-        text = self.inspect(model, "--tokens")
-        self.assertIn("chat template  Zephyr of tokenizer_config.json", text)
-        self.assertRegex(text, r"\n +\d+  document +\"")
-        (model / "dslad.toml").write_text('[prompt]\nstop = ["x<s>"]\n')
-        self.assertRegex(self.inspect(model), r"warning +the stop text")
 
     def test_one_that_is_unknown_is_warned_of(self):
         self.start_daemon()
