@@ -30,6 +30,7 @@ struct Config {
   std::int64_t max_attempts = 3;                // of jobs that name none
   std::int64_t max_queued = 1'000'000;          // jobs
   std::int64_t max_queued_bytes = 0;            // 0: as the disk has room
+  std::string overflow = "error";               // of documents beyond the context, for jobs that do not say
   std::int64_t retry_ms = 1'000;                // after the first failed attempt; twice as long after each
   std::int64_t max_retry_ms = 300'000;
   std::int64_t max_age_days = 0;      // that jobs which have ended are kept; 0: for ever

@@ -80,6 +80,8 @@ std::span<const KeyEntry> key_table() {
        IntegerKey{&Config::max_queued, 1, 1'000'000'000}, true},
       {"queue.max_queued_bytes", "bytes of queued jobs' texts beyond which submits are refused; 0: no bound",
        IntegerKey{&Config::max_queued_bytes, 0, std::int64_t{1} << 50}, true},
+      {"queue.overflow", "what becomes of documents beyond the context, for jobs that do not say",
+       TextKey{&Config::overflow, {"error", "truncate", "map-reduce"}}, true},
       {"queue.retry_ms", "pause after a job's first failed attempt, twice as long after each; 0: none",
        IntegerKey{&Config::retry_ms, 0, kDayMs}, true},
       {"queue.max_retry_ms", "longest pause after a failed attempt",

@@ -70,7 +70,10 @@ DispatchConfig dispatch_config(const Config& config) {
 }
 
 QueueLimits queue_limits(const Config& config) {
-  return {static_cast<std::uint32_t>(config.max_attempts), config.max_queued, config.max_queued_bytes};
+  QueueLimits limits{
+      static_cast<std::uint32_t>(config.max_attempts), config.max_queued, config.max_queued_bytes, {}};
+  parse_word(config.overflow, limits.default_overflow);  // its key takes no other words
+  return limits;
 }
 
 AccessSettings access_settings(const Config& config) {

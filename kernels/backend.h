@@ -50,6 +50,7 @@ class Backend {
   virtual void head_share(const HeadShareArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;
   [[nodiscard]] virtual std::int32_t sample(const SampleArgs& args) = 0;
+  [[nodiscard]] virtual double log_probability(std::span<const float> logits, std::int32_t token) = 0;
 };
 
 // The CPU backend with `threads` threads (the caller's included). REQUIRES: threads >= 1.

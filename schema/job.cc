@@ -15,6 +15,7 @@ constexpr std::array<std::string_view, 6> kJobStates = {"queued", "running",   "
                                                         "failed", "cancelled", "expired"};
 constexpr std::array<std::string_view, 3> kPhases = {"waiting", "prefill", "decode"};
 constexpr std::array<std::string_view, 2> kFinishReasons = {"stop", "length"};
+constexpr std::array<std::string_view, 3> kOverflows = {"error", "truncate", "map-reduce"};
 constexpr std::array<std::string_view, 6> kLayerStates = {"transformer", "distilling", "distilled",
                                                           "active",      "reverted",   "failed"};
 constexpr std::array<std::string_view, 4> kPolicies = {"manual", "static", "threshold", "deadline"};
@@ -85,6 +86,9 @@ std::string_view to_string(Phase phase) {
 std::string_view to_string(FinishReason reason) {
   return word(kFinishReasons, reason);
 }
+std::string_view to_string(Overflow overflow) {
+  return word(kOverflows, overflow);
+}
 std::string_view to_string(LayerState state) {
   return word(kLayerStates, state);
 }
@@ -106,6 +110,9 @@ bool parse_word(std::string_view text, Phase& out) {
 }
 bool parse_word(std::string_view text, FinishReason& out) {
   return find_word(kFinishReasons, text, out);
+}
+bool parse_word(std::string_view text, Overflow& out) {
+  return find_word(kOverflows, text, out);
 }
 bool parse_word(std::string_view text, LayerState& out) {
   return find_word(kLayerStates, text, out);
@@ -129,6 +136,10 @@ Status JobSpec::validate() const {
   }
   if (!generate && document.empty()) {
     return invalid_argument(fmt::format("task {} needs a document; it is empty", to_string(task)));
+  }
+  if (generate && overflow.value_or(Overflow::kError) != Overflow::kError) {
+    return invalid_argument(
+        fmt::format("task generate takes no overflow '{}': a prompt is never cut", to_string(*overflow)));
   }
   if (generate && !document.empty()) return invalid_argument("task generate takes a prompt, not a document");
   if (Status status = check_size("the document", document.size(), kMaxDocumentBytes); !status) return status;

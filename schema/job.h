@@ -21,6 +21,13 @@ enum class Task : std::uint8_t { kSummarize, kQa, kGenerate };
 enum class JobState : std::uint8_t { kQueued, kRunning, kSucceeded, kFailed, kCancelled, kExpired };
 enum class Phase : std::uint8_t { kWaiting, kPrefill, kDecode };
 enum class FinishReason : std::uint8_t { kStop, kLength };
+
+// What becomes of a document that is longer than the model's context.
+enum class Overflow : std::uint8_t {
+  kError,      // the job fails, and says how long the document is
+  kTruncate,   // the middle is left out
+  kMapReduce,  // parts of it are read one by one: summaries are summarized, the likeliest answer counts
+};
 enum class LayerState : std::uint8_t {
   kTransformer,  // attention, no DSLA weights
   kDistilling,   // DSLA weights being trained
@@ -47,6 +54,7 @@ std::string_view to_string(Task task);
 std::string_view to_string(JobState state);
 std::string_view to_string(Phase phase);
 std::string_view to_string(FinishReason reason);
+std::string_view to_string(Overflow overflow);
 std::string_view to_string(LayerState state);
 std::string_view to_string(PolicyKind policy);
 std::string_view to_string(QueueMode mode);
@@ -56,6 +64,7 @@ bool parse_word(std::string_view text, Task& out);
 bool parse_word(std::string_view text, JobState& out);
 bool parse_word(std::string_view text, Phase& out);
 bool parse_word(std::string_view text, FinishReason& out);
+bool parse_word(std::string_view text, Overflow& out);
 bool parse_word(std::string_view text, LayerState& out);
 bool parse_word(std::string_view text, PolicyKind& out);
 bool parse_word(std::string_view text, QueueMode& out);
@@ -84,6 +93,7 @@ struct JobSpec {
   std::vector<std::string> questions;  // qa; one output each, in this order
   std::string prompt;                  // generate
   SamplingOptions options;
+  std::optional<Overflow> overflow;  // absent: the service's own; a prompt to continue is never cut
 
   static void fields(auto& self, auto& field) {
     field("task", self.task);
@@ -91,6 +101,7 @@ struct JobSpec {
     field("questions", self.questions);
     field("prompt", self.prompt);
     field("options", self.options);
+    field("overflow", self.overflow);
   }
 
   // kInvalidArgument where a part is missing for the task, given though the task has no use for it,
@@ -103,12 +114,15 @@ struct Output {
   std::string text;
   FinishReason finish_reason = FinishReason::kStop;
   std::uint32_t output_tokens = 0;
+  std::uint32_t part =
+      0;  // of a document that was read in parts, the one that gave this answer, from 1; else 0
 
   static void fields(auto& self, auto& field) {
     field("question", self.question);
     field("text", self.text);
     field("finish_reason", self.finish_reason);
     field("output_tokens", self.output_tokens);
+    field("part", self.part);
   }
 };
 

@@ -44,6 +44,9 @@ struct JobMetrics {
   double decode_work_ms = 0;
   double batch = 0;  // sequences in a step of its decoding, on average
   std::string why;   // what decided about the plan, in words; set by the daemon
+  // Of a document beyond the context: the parts that it was read in, and the tokens that were left out.
+  std::uint32_t parts = 0;  // 0: it was read whole, or the middle was left out
+  std::uint64_t cut_tokens = 0;
 
   static void fields(auto& self, auto& field) {
     field("queue_ms", self.queue_ms);
@@ -62,6 +65,8 @@ struct JobMetrics {
     field("decode_work_ms", self.decode_work_ms);
     field("batch", self.batch);
     field("why", self.why);
+    field("parts", self.parts);
+    field("cut_tokens", self.cut_tokens);
   }
 };
 

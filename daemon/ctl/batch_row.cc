@@ -73,6 +73,13 @@ constexpr bool kIsOptional = false;
 template <typename T>
 constexpr bool kIsOptional<std::optional<T>> = true;
 
+std::string_view words_of(schema::Task) {
+  return "summarize, qa or generate";
+}
+std::string_view words_of(schema::Overflow) {
+  return "error, truncate or map-reduce";
+}
+
 // Called with the fields of a message, or one by one: reads each from the object, where it is there.
 class RowReader {
  public:
@@ -133,7 +140,7 @@ class RowReader {
       return read_whole(value, out);
     } else if constexpr (std::is_enum_v<T>) {
       if (!value.is_string() || !schema::parse_word(value.get_ref<const std::string&>(), out))
-        return "summarize, qa or generate";
+        return std::string(words_of(out));
     } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
       return read_texts(value, out);
     } else {

@@ -43,12 +43,20 @@ std::string other_answers(const schema::JobResult& result, bool upgraded) {
   return text + "\n";
 }
 
+// What became of a document beyond the context.
+std::string handling(const schema::JobMetrics& metrics) {
+  if (metrics.parts > 0) return fmt::format("read in {} parts, ", metrics.parts);
+  if (metrics.cut_tokens > 0)
+    return fmt::format("{} tokens of its middle left out, ", format_count(metrics.cut_tokens));
+  return "";
+}
+
 std::string heading(const schema::JobResult& result, const schema::JobMetrics& metrics) {
-  return fmt::format("job {}: {}, {} prompt and {} output tokens, queued {}, prefill {}, decode {}, {}\n",
-                     result.job.id, to_string(result.job.task), format_count(metrics.prompt_tokens),
-                     format_count(metrics.output_tokens), format_duration(metrics.queue_ms),
-                     format_duration(metrics.prefill_ms), format_duration(metrics.decode_ms),
-                     origin(metrics));
+  return fmt::format("job {}: {}, {}{} prompt and {} output tokens, queued {}, prefill {}, decode {}, {}\n",
+                     result.job.id, to_string(result.job.task), handling(metrics),
+                     format_count(metrics.prompt_tokens), format_count(metrics.output_tokens),
+                     format_duration(metrics.queue_ms), format_duration(metrics.prefill_ms),
+                     format_duration(metrics.decode_ms), origin(metrics));
 }
 
 // People get a heading and no control characters; a file or pipe gets the text as it is.
@@ -62,7 +70,8 @@ void print_texts(const schema::JobResult& result, const ResultOptions& options) 
   const auto shown = [person](const std::string& text) { return person ? printable(text) : text; };
   for (const schema::Output& output : upgraded ? result.rerun->outputs : result.outputs) {
     if (output.question) {
-      print(fmt::format("Q: {}\nA: {}\n\n", shown(*output.question), shown(output.text)));
+      const std::string part = person && output.part > 0 ? fmt::format(" (of part {})", output.part) : "";
+      print(fmt::format("Q: {}\nA: {}{}\n\n", shown(*output.question), shown(output.text), part));
     } else {
       print(shown(output.text) + "\n");
     }

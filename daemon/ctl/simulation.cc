@@ -156,7 +156,7 @@ std::int64_t time_between_decisions_ms(const policy::Scenario& scenario) {
   const policy::SimulatedWorker& worker = scenario.workers.front();
   double work_ms = 0;
   for (const policy::SimulatedJob& job : scenario.jobs)
-    work_ms += worker.truth.of(job.job.size, worker.facts.shape(0)).total_ms();
+    work_ms += worker.truth.of(job.job.size, worker.facts.shape(0), worker.facts.context).total_ms();
   const auto among = static_cast<double>(scenario.jobs.size() * scenario.workers.size());
   return std::llround(std::clamp(kJobs * work_ms / among, kLeast_ms, kMost_ms));
 }

@@ -33,6 +33,7 @@ Examples:
   dslactl submit generate --prompt "Once upon a time" --temperature 0.8 --seed 7 --wait
   dslactl submit summarize *.txt --deadline 2h --min-quality 98%   as cheap as need be, but no worse than that
   dslactl submit summarize contract.txt --exact                    attention in every layer, whatever the load
+  dslactl submit summarize novel.txt --overflow map-reduce         longer than the context: read part by part
 )";
 
 struct NamedJob {
@@ -207,8 +208,19 @@ void add_task(CLI::App& submit_verb, Action& action, Task task, const char* help
   });
 }
 
+void add_overflow(CLI::App& verb, SubmitOptions& options) {
+  verb.add_option_function<std::string>(
+          "--overflow",
+          [&](const std::string& word) { parse_word(word, options.model.spec.overflow.emplace()); },
+          "What becomes of a document that is longer than the model's context: the job fails, the middle is "
+          "left out, or it is read in parts; default: as dslad is configured")
+      ->check(CLI::IsMember({"error", "truncate", "map-reduce"}))
+      ->type_name("error|truncate|map-reduce");
+}
+
 void add_documents(CLI::App& verb, SubmitOptions& options) {
   verb.add_option("FILE", options.files, "Documents in UTF-8; - is standard input")->required();
+  add_overflow(verb, options);
 }
 
 void add_document_and_questions(CLI::App& verb, SubmitOptions& options) {
@@ -219,6 +231,7 @@ void add_document_and_questions(CLI::App& verb, SubmitOptions& options) {
   verb.add_option("--question", options.model.spec.questions, "A question; may be given several times")
       ->required()
       ->type_name("Q");
+  add_overflow(verb, options);
 }
 
 void add_prompt(CLI::App& verb, SubmitOptions& options) {

@@ -31,10 +31,11 @@ policy::WorkerFacts facts_of(const WorkerState& worker) {
 }
 
 policy::JobSize size_of(const QueuedJob& job) {
-  return {job.bytes, job.questions, job.max_tokens};
+  return {job.bytes, job.questions, job.max_tokens, job.overflow};
 }
 
-QueuedJob queued(const schema::JobRequest& request, const std::string& client, std::int64_t now_ms) {
+QueuedJob queued(const schema::JobRequest& request, const std::string& client, schema::Overflow overflow,
+                 std::int64_t now_ms) {
   QueuedJob job;
   job.client = client;
   job.model = request.terms.model;
@@ -48,6 +49,7 @@ QueuedJob queued(const schema::JobRequest& request, const std::string& client, s
   job.bytes = bytes_of(request.spec);
   job.questions = static_cast<std::uint32_t>(request.spec.questions.size());
   job.max_tokens = request.spec.options.max_tokens;
+  job.overflow = overflow_of(request.spec, overflow);
   return job;
 }
 
@@ -188,7 +190,7 @@ double Planner::work_left(const policy::CostModel& model, const policy::WorkerFa
     if (held.job.rerun) continue;  // it makes room when a job comes
     const policy::JobSize size = size_of(held.job);
     const std::uint32_t plan = held.plan.value_or(worker.hello.plan);
-    policy::Work work = model.of(size, facts.shape(plan));
+    policy::Work work = model.of(size, facts.shape(plan), facts.context);
     const schema::Progress& progress = held.progress;
     if (progress.prompt_total > 0) {
       work.prefill_ms *= 1 - std::min(1.0, static_cast<double>(progress.prompt_done) /
@@ -299,41 +301,39 @@ ChoosePlan Planner::chooser(const WorkerState& worker) const {
 }
 
 double Planner::work_ms(const schema::JobRequest& job) const {
-  const schema::JobSpec& spec = job.spec;
-  const policy::JobSize size{bytes_of(spec), static_cast<std::uint32_t>(spec.questions.size()),
-                             spec.options.max_tokens};
-  if (!costs_.empty()) return costs_.begin()->second.of(size, {}).total_ms();
+  const policy::JobSize size = size_of(queued(job, {}, schema::Overflow::kError, 0));
+  if (!costs_.empty()) return costs_.begin()->second.of(size, {}, 0).total_ms();
   constexpr double kBytesAMs = 100, kTokensAMs = 1;  // only ratios between jobs matter
   return static_cast<double>(size.bytes) / kBytesAMs + size.answers() * size.max_tokens / kTokensAMs;
 }
 
-std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& jobs,
-                                      const std::string& client) {
+std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                                      schema::Overflow overflow) {
   std::vector<Admission> admissions(jobs.size());
   if (costs_.empty()) return admissions;
   const bool promised = std::any_of(jobs.begin(), jobs.end(), [](const schema::JobRequest& job) {
     return job.terms.deadline_in_ms > 0 || job.priority != 0;
   });
   if (promised) {
-    admit_exactly(jobs, client, admissions);
+    admit_exactly(jobs, client, overflow, admissions);
   } else {
-    admit_behind(jobs, admissions);
+    admit_behind(jobs, overflow, admissions);
   }
   return admissions;
 }
 
 // Behind what waits: cheap enough for a flood of submits.
-void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, std::vector<Admission>& admissions) {
+void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, schema::Overflow overflow,
+                           std::vector<Admission>& admissions) {
   const std::vector<policy::WorkerFacts> all = workers();
   if (all.empty()) return;
   const auto model = costs_.find(all.front().speed_key);
   if (model == costs_.end()) return;
   const policy::PlanShape shape = all.front().shape(history_.level);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const schema::JobSpec& spec = jobs[i].spec;
-    const policy::JobSize size{bytes_of(spec), static_cast<std::uint32_t>(spec.questions.size()),
-                               spec.options.max_tokens};
-    admitted_ms_ += model->second.of(size, shape).total_ms() / static_cast<double>(all.size());
+    const policy::JobSize size = size_of(queued(jobs[i], {}, overflow, 0));
+    admitted_ms_ +=
+        model->second.of(size, shape, all.front().context).total_ms() / static_cast<double>(all.size());
     const double done_ms = static_cast<double>(decided_at_) + verdict_.drain_ms + admitted_ms_;
     admissions[i].finish_ms =
         wall(std::max(std::llround(done_ms), static_cast<long long>(clock_.steady_ms())));
@@ -341,7 +341,7 @@ void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, std::vec
 }
 
 void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
-                            std::vector<Admission>& admissions) {
+                            schema::Overflow overflow, std::vector<Admission>& admissions) {
   // Those that have no number yet come behind all that have one.
   constexpr schema::JobId kUnnumbered = schema::JobId{1} << 62;
   const std::int64_t now_ms = clock_.wall_ms();
@@ -349,7 +349,7 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
   for (const QueuedJob& job : snapshot_.jobs) before.push_back(waiting(job));
   std::vector<policy::WaitingJob> fresh;
   for (const schema::JobRequest& request : jobs) {
-    policy::WaitingJob job = waiting(queued(request, client, now_ms));
+    policy::WaitingJob job = waiting(queued(request, client, overflow, now_ms));
     job.id = kUnnumbered + static_cast<schema::JobId>(fresh.size());
     fresh.push_back(std::move(job));
   }
@@ -369,11 +369,17 @@ void Planner::finished(const WorkerState& worker, const QueuedJob& job, const sc
   if (!costs_.contains(facts.speed_key) && costs_.size() >= kMostCostModels) return;
   if (metrics.prefill_work_ms + metrics.decode_work_ms <= 0) return;  // it does not measure them
   policy::Observation seen;
+  const double parts = std::max(metrics.parts, 1u);
+  const auto read = static_cast<double>(metrics.prompt_tokens);
   seen.size = size_of(job);
+  // Of the bytes, those that were read: what a token has on average shall not depend on what was left out.
+  seen.size.bytes =
+      static_cast<std::uint64_t>(static_cast<double>(seen.size.bytes) / parts *
+                                 (read / std::max(1.0, read + static_cast<double>(metrics.cut_tokens))));
   seen.plan = facts.shape(metrics.plan);
-  seen.prompt_tokens = static_cast<double>(metrics.prompt_tokens);
-  seen.output_tokens = static_cast<double>(metrics.output_tokens);
-  seen.work = {metrics.prefill_work_ms, metrics.decode_work_ms};
+  seen.prompt_tokens = read / parts;
+  seen.output_tokens = static_cast<double>(metrics.output_tokens) / parts;
+  seen.work = {metrics.prefill_work_ms / parts, metrics.decode_work_ms / parts};
   seen.batch = metrics.batch;
   costs_[facts.speed_key].learn(seen);
 }

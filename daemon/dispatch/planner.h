@@ -67,7 +67,8 @@ class Planner {
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
   // Of a job that comes, predicted; what is not known of workers' speed is guessed from its size.
   [[nodiscard]] double work_ms(const schema::JobRequest& job) const;
-  std::vector<Admission> admit(const std::vector<schema::JobRequest>& jobs, const std::string& client);
+  std::vector<Admission> admit(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                               schema::Overflow overflow = schema::Overflow::kError);
   void finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics);
 
   // The plan in force that the policy wants of this worker.
@@ -108,9 +109,10 @@ class Planner {
   [[nodiscard]] std::int64_t wall(std::optional<std::int64_t> steady_ms) const;
   [[nodiscard]] policy::WaitingJob waiting(const QueuedJob& job) const;
   [[nodiscard]] policy::Verdict run(const std::vector<QueuedJob>& jobs) const;
-  void admit_behind(const std::vector<schema::JobRequest>& jobs, std::vector<Admission>& admissions);
+  void admit_behind(const std::vector<schema::JobRequest>& jobs, schema::Overflow overflow,
+                    std::vector<Admission>& admissions);
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
-                     std::vector<Admission>& admissions);
+                     schema::Overflow overflow, std::vector<Admission>& admissions);
   void decide(Snapshot snapshot);
   void note_level(const policy::Verdict& verdict);
   [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;

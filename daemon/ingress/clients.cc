@@ -183,7 +183,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
   if (const std::optional<Error> reason = reason_to_refuse(asker)) return refuse(asker, *reason);
   const std::size_t bytes = bytes_of(request);
   const std::string turns_of = turn_key(asker.owner, request.client);
-  const std::vector<Admission> admissions = parts_.dispatcher.planner().admit(request.jobs, turns_of);
+  const std::vector<Admission> admissions =
+      parts_.dispatcher.planner().admit(request.jobs, turns_of, limits_.default_overflow);
   std::vector<std::int64_t> finish_ms;
   std::vector<Dispatcher::Turn> turns;
   Intake intake{parts_.clock.wall_ms(), asker.owner};

@@ -76,16 +76,19 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   const WorkerFacts& facts = workers_[worker];
   if (!job.model.empty() && job.model != facts.model && job.model != facts.model_digest) return;
   const CostModel* model = costs_[worker].model;
-  if (model != nullptr && facts.context != 0 && model->prompt_tokens(job.size) > facts.context) return;
+  const bool fits_itself = job.size.overflow != schema::Overflow::kError;
+  if (model != nullptr && facts.context != 0 && !fits_itself &&
+      model->prompt_tokens(job.size) > facts.context)
+    return;
   const double memory_tokens =
-      model == nullptr ? 0 : model->most_prompt_tokens(job.size) + job.size.max_tokens;
+      model == nullptr || fits_itself ? 0 : model->most_prompt_tokens(job.size) + job.size.max_tokens;
   const double floor = std::max(min_quality_, job.min_quality.value_or(0));
   const std::vector<PlanFacts>& plans = plans_of(facts);
   for (const PlanFacts& plan : plans) {
     if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
     const PlanShape& shape = shapes_[worker][static_cast<std::size_t>(&plan - plans.data())];
-    options.push_back(
-        {plan.plan, model == nullptr ? 0 : model->of(job.size, shape).total_ms(), loss_of(plan)});
+    options.push_back({plan.plan, model == nullptr ? 0 : model->of(job.size, shape, facts.context).total_ms(),
+                       loss_of(plan)});
   }
 }
 

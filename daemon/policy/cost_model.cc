@@ -164,7 +164,7 @@ void CostModel::learn(const Observation& seen) {
   if (!sane) return;
   if (jobs_ == 0) guess(seen);
   if (jobs_ > 0) {
-    errors_.add(std::abs(of(seen.size, seen.plan).total_ms() / seen.work.total_ms() - 1));
+    errors_.add(std::abs(of(seen.size, seen.plan, 0).total_ms() / seen.work.total_ms() - 1));
   }
   const Work predicted = of_tokens(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
   prefill_.add(prefill_row(seen.prompt_tokens, seen.plan),
@@ -207,8 +207,13 @@ Work CostModel::of_tokens(double prompt, double output, const PlanShape& plan, d
           decode_.predict(decode_row(prompt, output, plan, batch))};
 }
 
-Work CostModel::of(const JobSize& size, const PlanShape& plan) const {
-  return of_tokens(prompt_tokens(size), output_tokens(size), plan, batch_);
+Work CostModel::of(const JobSize& size, const PlanShape& plan, std::uint32_t context) const {
+  const double tokens = prompt_tokens(size);
+  const bool whole = context == 0 || tokens <= context || size.overflow == schema::Overflow::kError;
+  const Work work = of_tokens(whole ? tokens : context, output_tokens(size), plan, batch_);
+  if (whole || size.overflow == schema::Overflow::kTruncate) return work;
+  const double parts = tokens / context;
+  return {parts * work.prefill_ms, parts * work.decode_ms};
 }
 
 double CostModel::prompt_tokens(const JobSize& size) const {

@@ -26,7 +26,7 @@ struct Work {
   [[nodiscard]] double total_ms() const { return prefill_ms + decode_ms; }
 };
 
-// A job that has ended.
+// A job that has ended; of one that was read in parts, the average part.
 struct Observation {
   JobSize size;
   PlanShape plan;
@@ -63,8 +63,9 @@ class CostModel {
 
   // Of a job with these tokens.
   [[nodiscard]] Work of_tokens(double prompt, double output, const PlanShape& plan, double batch) const;
-  // Of a job that waits, in the company that is usual of late.
-  [[nodiscard]] Work of(const JobSize& size, const PlanShape& plan) const;
+  // Of a job that waits, in the company that is usual of late, at a worker with a context of so many tokens
+  // (0: not known). A document that is expected to be longer is cut or read in parts, as the job says.
+  [[nodiscard]] Work of(const JobSize& size, const PlanShape& plan, std::uint32_t context = 0) const;
 
   [[nodiscard]] double prompt_tokens(const JobSize& size) const;       // expected
   [[nodiscard]] double most_prompt_tokens(const JobSize& size) const;  // of 95 jobs in a hundred, or less

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "schema/job.h"
+
 namespace dslad::daemon::policy {
 
 struct PlanFacts {
@@ -39,9 +41,10 @@ struct WorkerFacts {
 
 // What is known of a job before it runs.
 struct JobSize {
-  std::uint64_t bytes = 0;       // of document, prompt and questions
-  std::uint32_t questions = 0;   // 0: it has one answer all the same
-  std::uint32_t max_tokens = 0;  // of each answer
+  std::uint64_t bytes = 0;                               // of document, prompt and questions
+  std::uint32_t questions = 0;                           // 0: it has one answer all the same
+  std::uint32_t max_tokens = 0;                          // of each answer
+  schema::Overflow overflow = schema::Overflow::kError;  // of a document beyond the context
 
   [[nodiscard]] double answers() const { return questions == 0 ? 1.0 : questions; }
 };

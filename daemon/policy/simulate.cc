@@ -123,8 +123,8 @@ class Simulation {
       const auto model = costs_.find(facts.speed_key);
       if (model == costs_.end()) continue;
       for (const Running& one : running_[w]) {
-        const Work all_of_it =
-            model->second.of(scenario_.jobs[one.outcome.index].job.size, facts.shape(one.outcome.plan));
+        const Work all_of_it = model->second.of(scenario_.jobs[one.outcome.index].job.size,
+                                                facts.shape(one.outcome.plan), facts.context);
         facts.busy_ms += all_of_it.total_ms() * one.left_ms / one.work.total_ms();
       }
     }

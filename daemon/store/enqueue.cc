@@ -37,15 +37,16 @@ Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std
       db,
       "INSERT INTO jobs (task, priority, custom_id, owner_key, max_attempts, created_ms, expires_ms, "
       "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, upgrade, bytes, questions, "
-      "max_tokens, not_before_ms, owner) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "max_tokens, not_before_ms, owner, overflow) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (owner, owner_key) WHERE owner_key IS NOT NULL DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
       job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
       job.terms.model, deadline_ms, due_ms(job.terms.deadline_in_ms, now_ms) + (deadline_ms ? 0 : delay_ms),
       job.terms.min_quality, job.terms.max_plan, job.terms.best_effort ? 1 : 0, job.terms.upgrade ? 1 : 0,
       static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
-      job.spec.options.max_tokens, not_before_ms, intake.owner);
+      job.spec.options.max_tokens, not_before_ms, intake.owner,
+      schema::to_string(overflow_of(job.spec, limits.default_overflow)));
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();
@@ -87,7 +88,7 @@ Result<KnownJob> find_by_key(Database& db, const std::string& owner, const std::
   return known;
 }
 
-// What makes two jobs different work; how urgent they are does not.
+// What makes a job that is submitted other work than one that is stored; how urgent they are does not.
 std::string_view difference(const schema::JobSpec& a, const schema::JobSpec& b) {
   if (a.task != b.task) return "task";
   if (a.document != b.document) return "document";
@@ -97,6 +98,8 @@ std::string_view difference(const schema::JobSpec& a, const schema::JobSpec& b) 
   if (x.max_tokens != y.max_tokens || x.temperature != y.temperature || x.top_p != y.top_p ||
       x.seed != y.seed)
     return "options";
+  // `b` is what is submitted: where it leaves this to the service, what the service chose then is meant.
+  if (b.overflow && a.overflow != b.overflow) return "overflow";
   return "";
 }
 
@@ -207,6 +210,10 @@ Result<JobId> meet_again(Database& db, const JobRequest& job, bool retry_failed,
 }
 
 }  // namespace
+
+schema::Overflow overflow_of(const schema::JobSpec& spec, schema::Overflow by_default) {
+  return spec.task == schema::Task::kGenerate ? schema::Overflow::kError : spec.overflow.value_or(by_default);
+}
 
 std::int64_t due_ms(std::uint64_t deadline_in_ms, std::int64_t now_ms) {
   return *after(deadline_in_ms > 0 ? deadline_in_ms : kDueWithoutDeadlineMs, now_ms);

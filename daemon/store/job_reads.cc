@@ -97,7 +97,7 @@ struct Page {
 
 Status read_outputs(Database& db, JobId id, Page& page, std::vector<schema::Output>& outputs) {
   Query query(db,
-              "SELECT q.question, o.text, o.finish_reason, o.output_tokens FROM job_outputs o "
+              "SELECT q.question, o.text, o.finish_reason, o.output_tokens, o.part FROM job_outputs o "
               "JOIN jobs j ON j.id = o.job_id "
               "LEFT JOIN job_questions q ON q.job_id = coalesce(j.rerun_of, j.id) AND q.number = o.number "
               "WHERE o.job_id = ? ORDER BY o.number",
@@ -112,6 +112,7 @@ Status read_outputs(Database& db, JobId id, Page& page, std::vector<schema::Outp
     output.text = query.text(1);
     output.finish_reason = word<schema::FinishReason>(query, 2);
     output.output_tokens = static_cast<std::uint32_t>(query.integer(3));
+    output.part = static_cast<std::uint32_t>(query.integer(4));
     const std::size_t bytes = output.text.size() + output.question.value_or("").size();
     page.full = bytes > page.bytes && page.read > page.from;  // one is read however long it is
     if (page.full) break;
@@ -126,7 +127,7 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
               "SELECT max(a.started_ms - j.created_ms, 0), a.prefill_ms, a.decode_ms, a.prompt_tokens, "
               "a.output_tokens, a.plan, a.worker, a.attempt, a.edition, a.quality, a.model, a.model_digest, "
-              "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch "
+              "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens "
               "FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.id = ?",
               id);
   while (query.next()) {
@@ -146,6 +147,8 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
     metrics.prefill_work_ms = query.real(13);
     metrics.decode_work_ms = query.real(14);
     metrics.batch = query.real(15);
+    metrics.parts = static_cast<std::uint32_t>(query.integer(16));
+    metrics.cut_tokens = static_cast<std::uint64_t>(query.integer(17));
   }
   return query.status();
 }
@@ -230,7 +233,7 @@ Result<std::vector<JobInfo>> read_infos(Database& db, const std::vector<JobId>& 
 Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   schema::JobSpec spec;
   Query query(db,
-              "SELECT j.task, i.document, i.prompt, i.max_tokens, i.temperature, i.top_p, i.seed "
+              "SELECT j.task, i.document, i.prompt, i.max_tokens, i.temperature, i.top_p, i.seed, j.overflow "
               "FROM jobs j JOIN job_inputs i ON i.job_id = coalesce(j.rerun_of, j.id) WHERE j.id = ?",
               id);
   if (!query.next() && query.status())
@@ -243,6 +246,7 @@ Result<schema::JobSpec> read_spec(Database& db, JobId id) {
   spec.options.temperature = query.real(4);
   spec.options.top_p = query.real(5);
   spec.options.seed = static_cast<std::uint64_t>(query.integer(6));
+  spec.overflow = word<schema::Overflow>(query, 7);
   if (Status status = read_questions(db, id, spec.questions); !status) return status.error();
   if (!is_text(spec)) return Error{ErrorCode::kCorrupt, "they are damaged: they are not UTF-8"};
   return spec;
@@ -290,7 +294,8 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
   Query query(
       db,
       "SELECT a.worker, j.bytes, j.questions, j.max_tokens, a.plan, a.prompt_tokens, a.output_tokens, "
-      "a.prefill_work_ms, a.decode_work_ms, a.batch FROM attempts a JOIN jobs j ON j.id = a.job_id "
+      "a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens FROM attempts a JOIN jobs j ON "
+      "j.id = a.job_id "
       "WHERE a.job_id > (SELECT coalesce(max(id), 0) - 5000 FROM jobs) AND a.outcome = 'succeeded' "
       "AND a.model_digest = ? AND coalesce(a.edition, '') = ? AND a.prefill_work_ms > 0 "
       "ORDER BY a.job_id DESC LIMIT ?",
@@ -307,6 +312,8 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
     one.metrics.prefill_work_ms = query.real(7);
     one.metrics.decode_work_ms = query.real(8);
     one.metrics.batch = query.real(9);
+    one.metrics.parts = static_cast<std::uint32_t>(query.integer(10));
+    one.metrics.cut_tokens = static_cast<std::uint64_t>(query.integer(11));
   }
   if (!query.status()) return query.status().error();
   return done;

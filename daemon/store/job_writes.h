@@ -19,7 +19,11 @@ struct QueueLimits {
   std::uint32_t default_max_attempts = 3;
   std::int64_t max_queued = 1'000'000;  // jobs in state queued; beyond it submits are refused
   std::int64_t max_queued_bytes = 0;    // of their texts, likewise; 0: as the disk has room
+  schema::Overflow default_overflow = schema::Overflow::kError;  // of jobs that name none
 };
+
+// What becomes of a document of this job that is too long: a prompt to continue is never cut.
+schema::Overflow overflow_of(const schema::JobSpec& spec, schema::Overflow by_default);
 
 // A job's turn among those of its priority: its deadline, or a day after it came, so that jobs with deadlines
 // do not keep the others waiting for ever.

@@ -51,11 +51,13 @@ Status save_metrics(Database& db, const schema::WorkerResult& result) {
   const schema::JobMetrics& metrics = result.metrics;
   return db.run(
       "UPDATE attempts SET prefill_ms = ?, decode_ms = ?, prompt_tokens = ?, output_tokens = ?, plan = ?, "
-      "edition = nullif(?, ''), quality = ?, prefill_work_ms = ?, decode_work_ms = ?, batch = ? "
+      "edition = nullif(?, ''), quality = ?, prefill_work_ms = ?, decode_work_ms = ?, batch = ?, "
+      "parts = ?, cut_tokens = ? "
       "WHERE job_id = ? AND attempt = ?",
       metrics.prefill_ms, metrics.decode_ms, static_cast<std::int64_t>(metrics.prompt_tokens),
       static_cast<std::int64_t>(metrics.output_tokens), metrics.plan, metrics.edition, metrics.quality,
-      metrics.prefill_work_ms, metrics.decode_work_ms, metrics.batch, result.lease.job, result.lease.attempt);
+      metrics.prefill_work_ms, metrics.decode_work_ms, metrics.batch, metrics.parts,
+      static_cast<std::int64_t>(metrics.cut_tokens), result.lease.job, result.lease.attempt);
 }
 
 Status save_outputs(Database& db, const schema::WorkerResult& result) {
@@ -63,9 +65,10 @@ Status save_outputs(Database& db, const schema::WorkerResult& result) {
   for (std::size_t i = 0; status && i < result.outputs.size(); ++i) {
     const schema::Output& output = result.outputs[i];
     status = db.run(
-        "INSERT INTO job_outputs (job_id, number, text, finish_reason, output_tokens) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO job_outputs (job_id, number, text, finish_reason, output_tokens, part) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
         result.lease.job, static_cast<std::int64_t>(i), output.text, schema::to_string(output.finish_reason),
-        output.output_tokens);
+        output.output_tokens, output.part);
   }
   return status;
 }

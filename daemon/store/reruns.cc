@@ -58,8 +58,9 @@ Result<std::optional<JobId>> next_rerun(Database& db, const Claimant& claimant, 
   Query insert(
       db,
       "INSERT INTO jobs (task, priority, max_attempts, created_ms, model, due_ms, max_plan, bytes, "
-      "questions, max_tokens, rerun_of, owner) "
-      "SELECT task, priority, max_attempts, ?2, rerun_model, ?2, 0, bytes, questions, max_tokens, id, owner "
+      "questions, max_tokens, rerun_of, owner, overflow) "
+      "SELECT task, priority, max_attempts, ?2, rerun_model, ?2, 0, bytes, questions, max_tokens, id, owner, "
+      "overflow "
       "FROM jobs WHERE id = ?1 RETURNING id",
       *job, now_ms);
   while (insert.next()) next = insert.integer(0);

@@ -34,6 +34,9 @@ class CpuBackend final : public Backend {
   void head_share(const HeadShareArgs& args) override { head_share_cpu(pool_, args); }
   void swiglu(const SwiGluArgs& args) override { swiglu_cpu(pool_, args); }
   [[nodiscard]] std::int32_t sample(const SampleArgs& args) override { return sample_cpu(args); }
+  [[nodiscard]] double log_probability(std::span<const float> logits, std::int32_t token) override {
+    return log_probability_cpu(logits, token);
+  }
 
  private:
   ThreadPool pool_;

@@ -102,6 +102,14 @@ double keep_nucleus(std::span<float> weights, double total, double top_p) {
   return reached;
 }
 
+// Softmax without its division, valid until the thread's next call.
+std::span<float> softened(std::span<const float> logits, float largest, float temperature) {
+  thread_local std::vector<float> weights;  // a vocabulary long: not worth an allocation per token
+  weights.resize(logits.size());
+  HWY_DYNAMIC_DISPATCH(soften)(logits, largest, temperature, weights.data());
+  return weights;
+}
+
 std::int32_t draw(std::span<const float> weights, double target) {
   double reached = 0;
   std::size_t last = 0;
@@ -122,12 +130,17 @@ std::int32_t sample_cpu(const SampleArgs& args) {
   if (args.temperature <= 0) {
     return static_cast<std::int32_t>(std::ranges::find(args.logits, largest) - args.logits.begin());
   }
-  thread_local std::vector<float> weights;  // a vocabulary long: not worth an allocation per token
-  weights.resize(args.logits.size());
-  HWY_DYNAMIC_DISPATCH(soften)(args.logits, largest, args.temperature, weights.data());
+  const std::span<float> weights = softened(args.logits, largest, args.temperature);
   double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   if (args.top_p < 1) total = keep_nucleus(weights, total, args.top_p);
   return draw(weights, uniform_draw(args.seed, args.position) * total);
+}
+
+double log_probability_cpu(std::span<const float> logits, std::int32_t token) {
+  const float largest = HWY_DYNAMIC_DISPATCH(largest_of)(logits);
+  const std::span<const float> weights = softened(logits, largest, 1);
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  return static_cast<double>(logits[static_cast<std::size_t>(token)]) - largest - std::log(total);
 }
 
 }  // namespace dslad::kernels

@@ -62,4 +62,11 @@ std::int32_t sample_ref(const SampleArgs& args) {
   return static_cast<std::int32_t>(last);
 }
 
+double log_probability_ref(std::span<const float> logits, std::int32_t token) {
+  const std::vector<double> weights = weights_of(logits, 1);
+  const double largest = *std::ranges::max_element(logits);
+  return logits[static_cast<std::size_t>(token)] - largest -
+         std::log(std::accumulate(weights.begin(), weights.end(), 0.0));
+}
+
 }  // namespace dslad::kernels

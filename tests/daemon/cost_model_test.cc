@@ -123,6 +123,20 @@ TEST_F(CostModelTest, LearnsTheSizesOfTokensAndAnswers) {
   EXPECT_NEAR(model_.output_tokens({7'000, 4, 100}), 100, 4);
 }
 
+TEST_F(CostModelTest, ADocumentBeyondTheContextCostsWhatIsReadOfIt) {
+  for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
+  const PlanShape plan{0.5, 0.5};
+  JobSize size{70'000, 0, 100};  // 20,000 tokens
+  const Work whole = model_.of(size, plan);
+  EXPECT_EQ(model_.of(size, plan, 4'000).total_ms(), whole.total_ms()) << "nobody cuts it";
+  size.overflow = schema::Overflow::kTruncate;
+  const Work cut = model_.of(size, plan, 4'000);
+  EXPECT_NEAR(cut.total_ms(), model_.of({14'000, 0, 100}, plan).total_ms(), cut.total_ms() * 0.02);
+  EXPECT_EQ(model_.of(size, plan, 50'000).total_ms(), whole.total_ms()) << "it fits";
+  size.overflow = schema::Overflow::kMapReduce;
+  EXPECT_NEAR(model_.of(size, plan, 4'000).total_ms(), 5 * cut.total_ms(), cut.total_ms() * 0.1);
+}
+
 TEST_F(CostModelTest, OneThatWasRecordedPredictsTheSame) {
   for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
   const CostModel same =

@@ -249,6 +249,31 @@ TEST_F(Policing, SettingsSurviveARestartAndNonsenseIsPassedOver) {
   EXPECT_EQ(next.planner().settings().target_drain_ms, config_.policy.target_drain_ms);
 }
 
+TEST_F(Policing, WhatWasLeftOutOrReadInPartsTellsNothingWrongOfATokensLength) {
+  connect_worker();
+  teach();
+  const auto bytes_per_token = [&] {
+    return dispatcher_.planner().report().cost_models.at(0).bytes_per_token;
+  };
+  const double before = bytes_per_token();
+  for (int i = 0; i < 40; ++i) {
+    submit(document());
+    for (const schema::Assign& assign : assigns()) {
+      dispatcher_.on_room("w", {{assign.lease}, 1});
+      schema::WorkerResult result = done(assign.lease, 1'000, 0);
+      if (i % 2 == 0) {
+        result.metrics.cut_tokens = 9 * result.metrics.prompt_tokens;  // a tenth of it was read
+        result.metrics.prompt_tokens /= 10;
+        result.metrics.cut_tokens /= 10;
+      } else {
+        result.metrics.parts = 4;
+      }
+      dispatcher_.on_result("w", result);
+    }
+  }
+  EXPECT_NEAR(bytes_per_token(), before, 0.05 * before);
+}
+
 TEST_F(Policing, ADeadlineThatCannotBeMetIsRefusedWithTheEarliestTime) {
   connect_worker();
   teach();

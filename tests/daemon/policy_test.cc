@@ -176,6 +176,18 @@ TEST_F(PolicyTest, JobsGoToWorkersOfTheirModelAndSize) {
   EXPECT_EQ(verdict.decisions[2].reason, Reason::kNobody);
 }
 
+TEST_F(PolicyTest, ADocumentThatIsCutOrReadInPartsFitsEveryContext) {
+  workers_[0].cache_bytes = 8'192 * 1'000;
+  std::vector<WaitingJob> waiting = jobs(3);
+  for (WaitingJob& job : waiting) job.size.bytes = 400'000;
+  waiting[1].size.overflow = schema::Overflow::kTruncate;
+  waiting[2].size.overflow = schema::Overflow::kMapReduce;
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_EQ(verdict.decisions[0].reason, Reason::kNobody);
+  EXPECT_TRUE(verdict.decisions[1].finish_ms.has_value());
+  EXPECT_TRUE(verdict.decisions[2].finish_ms.has_value());
+}
+
 TEST_F(PolicyTest, AJobThatDoesNotFitTheCacheOnASmallPlanGetsALargerOne) {
   workers_[0].cache_bytes = 420'000;  // 1,000 tokens: 800 kB on plan 0, 404 kB with plan 4
   const Verdict verdict = decide_now(jobs(1));

@@ -182,6 +182,18 @@ TEST_F(StoreSchema, JobsOfVersion6AreNobodysUntilTheyAreSubmittedAgain) {
   EXPECT_EQ(must(read_info(db, 3)).owner, "");
 }
 
+TEST_F(StoreSchema, JobsOfVersion7FailWhereTheirDocumentsAreTooLong) {
+  Database db = old_database("version_7.sql");
+  must(migrate(db));
+  EXPECT_EQ(test::query_text(db, "SELECT group_concat(overflow) FROM job_status"), "error,error,error");
+  EXPECT_EQ(must(read_spec(db, 2)).overflow, schema::Overflow::kError);
+  const schema::JobResult result = must(read_result(db, 1));
+  EXPECT_EQ(result.outputs.at(0).part, 0u);
+  EXPECT_EQ(result.metrics.parts, 0u);
+  EXPECT_EQ(test::query_text(db, "SELECT parts IS NULL FROM job_metrics WHERE id = 1"), "1")
+      << "nobody knows";
+}
+
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
   must(db_.exec("PRAGMA user_version = 999"));
   const Status status = migrate(db_);

@@ -38,6 +38,19 @@ TEST_P(Sample, Draws_EqualReference) {
   }
 }
 
+TEST_P(Sample, LogProbability_EqualsReference_AndAddsUpToOne) {
+  for (const float scale : {0.1f, 3.0f, 60.0f}) {
+    const std::vector<float> logits = random_floats(GetParam(), 2, scale);
+    double total = 0;
+    for (std::int32_t token = 0; token < std::ssize(logits); ++token) {
+      if (token % 97 == 0)
+        EXPECT_NEAR(log_probability_cpu(logits, token), log_probability_ref(logits, token), 1e-4);
+      if (logits.size() <= 1000) total += std::exp(log_probability_cpu(logits, token));
+    }
+    if (logits.size() <= 1000) EXPECT_NEAR(total, 1.0, 1e-5);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Vocabularies, Sample, ::testing::Values(1, 2, 15, 16, 17, 1000, 32003));
 
 using Sampler = std::int32_t (*)(const SampleArgs&);

@@ -28,7 +28,10 @@ class Collector : public EngineSink {
     answers[{id, tail}].push_back(token);
     return true;
   }
-  void on_answer(RequestId id, int tail, AnswerEnd end) override { ends[{id, tail}] = end; }
+  void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
+    ends[{id, tail}] = end;
+    log_ps[{id, tail}] = mean_log_p;
+  }
   void on_progress(RequestId id, const RequestProgress& p) override { progress[id] = p; }
   void on_done(RequestId id, const RequestProgress&, const RequestTimes&) override { done.push_back(id); }
   void on_failed(RequestId id, const RequestProgress&, const RequestTimes&, const Error& error) override {
@@ -37,6 +40,7 @@ class Collector : public EngineSink {
 
   Answers answers;
   std::map<std::pair<RequestId, int>, AnswerEnd> ends;
+  std::map<std::pair<RequestId, int>, double> log_ps;
   std::map<RequestId, RequestProgress> progress;
   std::vector<RequestId> done;
   std::map<RequestId, Error> failed;

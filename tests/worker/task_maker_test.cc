@@ -12,7 +12,7 @@ namespace {
 
 class TaskMakerTest : public ::testing::Test {
  protected:
-  TaskMakerTest() : maker_(model(), [this] { note_made(); }) {}
+  TaskMakerTest() : maker_(model(), 512, [this] { note_made(); }) {}
 
   static const ModelFolder& model() {
     static const ModelFolder loaded = *ModelFolder::load(golden("stories260K"), kernels::DType::kF32);
@@ -51,30 +51,29 @@ class TaskMakerTest : public ::testing::Test {
 };
 
 TEST_F(TaskMakerTest, KeepsTheOrder_AndErrorsAreTheJobs) {
-  maker_.add(assignment(1, "Once upon a time"), 11);
-  maker_.add(assignment(2, "bad \xff byte"), 12);
-  maker_.add(assignment(3, "there was"), 13);
+  maker_.add(assignment(1, "Once upon a time"));
+  maker_.add(assignment(2, "bad \xff byte"));
+  maker_.add(assignment(3, "there was"));
   auto first = next();
   EXPECT_EQ(first.assign.lease.job, 1u);
-  EXPECT_EQ(first.id, 11u);
   ASSERT_TRUE(first.task.ok());
-  EXPECT_GT(first.task->take_request().head.size(), 1u);
+  EXPECT_GT((*first.task->next(1))->head.size(), 1u);
   EXPECT_TRUE(first.assign.spec.prompt.empty()) << "its text is gone";
   EXPECT_FALSE(next().task.ok());
-  EXPECT_EQ(next().id, 13u);
+  EXPECT_EQ(next().assign.lease.job, 3);
   EXPECT_EQ(maker_.held(), 0u);
 }
 
 TEST_F(TaskMakerTest, ForgetsWhatWasNotTaken) {
   const auto large = assignment(1, std::string(200'000, 'a'));
   const auto other = assignment(2, "Once"), last = assignment(3, "upon");
-  maker_.add(large, 1);
-  maker_.add(other, 2);
-  maker_.add(last, 3);
+  maker_.add(large);
+  maker_.add(other);
+  maker_.add(last);
   EXPECT_TRUE(maker_.forget(large.lease)) << "in work, waiting or made";
   EXPECT_TRUE(maker_.forget(other.lease));
   EXPECT_FALSE(maker_.forget(other.lease));
-  EXPECT_EQ(next().id, 3u);
+  EXPECT_EQ(next().assign.lease.job, 3);
   EXPECT_FALSE(maker_.forget(last.lease)) << "it was taken";
   EXPECT_EQ(maker_.held(), 0u);
 }

@@ -33,12 +33,17 @@ class TaskTest : public ::testing::Test {
     return spec;
   }
 
-  // Runs the task through a real engine.
-  static std::vector<schema::Output> run(const ModelFolder& model, const schema::JobSpec& spec) {
+  // Runs the task through a real engine, whose requests may be `longest` tokens long.
+  static Task run_task(const ModelFolder& model, const schema::JobSpec& spec,
+                       std::int64_t longest = 1 << 20) {
     struct Sink : EngineSink {
       explicit Sink(Task& t) : task(t) {}
-      bool on_token(RequestId, int tail, std::int32_t token) override { return task.add_token(tail, token); }
-      void on_answer(RequestId, int tail, AnswerEnd end) override { task.end_answer(tail, end); }
+      bool on_token(RequestId id, int tail, std::int32_t token) override {
+        return task.add_token(id, tail, token);
+      }
+      void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
+        task.end_answer(id, tail, end, mean_log_p);
+      }
       void on_progress(RequestId, const RequestProgress&) override {}
       void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
       void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {
@@ -46,16 +51,30 @@ class TaskTest : public ::testing::Test {
       }
       Task& task;
     };
-    auto task = Task::create(model, spec, 1, undistilled_plans(*model.weights).plan(0));
-    EXPECT_TRUE(task.ok());
+    const auto plan = undistilled_plans(*model.weights).plan(0);
     const auto engine = engine_over(model.weights);
-    EXPECT_TRUE(engine->add(task->take_request()).ok());
+    auto task = Task::create(model, spec, std::min(longest, engine->longest(*plan)));
+    EXPECT_TRUE(task.ok()) << task.error().message;
     Sink sink(*task);
-    for (;;) {
+    for (RequestId id = 1; !task->done();) {
+      auto request = task->next(id);
+      EXPECT_TRUE(request.ok()) << request.error().message;
+      if (!request.ok()) break;
+      if (*request) {
+        (*request)->plan = plan;
+        EXPECT_TRUE(engine->add(**std::move(request)).ok());
+        ++id;
+        continue;
+      }
       const auto stepped = engine->step(sink);
-      EXPECT_TRUE(stepped.ok());
-      if (!stepped.ok() || !*stepped) return task->outputs();
+      EXPECT_TRUE(stepped.ok() && *stepped);
+      if (!stepped.ok() || !*stepped) break;
     }
+    return *std::move(task);
+  }
+
+  static std::vector<schema::Output> run(const ModelFolder& model, const schema::JobSpec& spec) {
+    return run_task(model, spec).outputs();
   }
 
  private:
@@ -65,22 +84,20 @@ class TaskTest : public ::testing::Test {
 
 TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {
   const auto model = load("[prompt]\nqa = \"{document}\\n{question} \"\n");
-  const auto plan = undistilled_plans(*model.weights, 3).plan(3);
-  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 7, plan);
+  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 0);
   ASSERT_TRUE(task.ok());
-  const EngineRequest request = task->take_request();
+  const EngineRequest request = **task->next(7);
   EXPECT_EQ(request.id, 7u);
-  EXPECT_EQ(request.plan, plan);
+  EXPECT_FALSE(task->next(8)->has_value()) << "there is one";
   ASSERT_EQ(request.tails.size(), 2u);
   EXPECT_NE(request.tails[0], request.tails[1]);
-  EXPECT_EQ(task->outputs().size(), 2u);
 }
 
 TEST_F(TaskTest, APlaceholderInsideADocumentIsText) {
   const auto model = load("[prompt]\nqa = \"{document} {question}\"\n");
-  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 1, nullptr);
+  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 0);
   ASSERT_TRUE(plain.ok());
-  const auto head = plain->take_request().head;
+  const auto head = (*plain->next(1))->head;
   EXPECT_EQ(model.tokenizer->decode(std::span(head).subspan(1), TextPosition::kBeginning), "A {question} B");
 }
 
@@ -104,8 +121,9 @@ TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
   schema::JobSpec spec;
   spec.task = schema::Task::kGenerate;
   spec.prompt = "Once upon a time";
-  auto task = Task::create(model, spec, 1, nullptr);
+  auto task = Task::create(model, spec, 0);
   ASSERT_TRUE(task.ok());
+  ASSERT_TRUE(task->next(1)->has_value());
   std::string shown;
   bool ended = false;
   for (const std::string_view piece : {" there", " was", " Lily", " lived", " Lily", " was"}) {
@@ -113,7 +131,7 @@ TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
     const auto ids = model.tokenizer->encode(piece, TextPosition::kContinuation);
     ASSERT_TRUE(ids.ok());
     for (const TokenId id : *ids) {
-      ended = !task->add_token(0, id);
+      ended = !task->add_token(1, 0, id);
       EXPECT_EQ(task->settled(0).substr(0, shown.size()), shown) << "it only grows";
       shown = task->settled(0);
       if (ended) break;
@@ -121,15 +139,15 @@ TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
   }
   EXPECT_TRUE(ended);
   EXPECT_EQ(shown, " there was Lily lived ");
-  task->end_answer(0, AnswerEnd::kStop);
+  task->end_answer(1, 0, AnswerEnd::kStop, 0);
   EXPECT_EQ(task->outputs().front().text, shown) << "what is shown is what is kept";
 }
 
 TEST_F(TaskTest, TheNameOfAControlTokenAsAStopText_EndsAnAnswer) {
   const auto model = load("[prompt]\nstop = [\"<s>\"]\n");
-  auto task = Task::create(model, qa("Lily had a red ball.", {"Who?"}), 1, nullptr);
+  auto task = Task::create(model, qa("Lily had a red ball.", {"Who?"}), 0);
   ASSERT_TRUE(task.ok());
-  EXPECT_EQ(task->take_request().ends, (std::vector<TokenId>{2, 1})) << "eos, then bos";
+  EXPECT_EQ((*task->next(1))->ends, (std::vector<TokenId>{2, 1})) << "eos, then bos";
 }
 
 TEST_F(TaskTest, AnAnswerEndsAtTheRequestsOwnEnds) {
@@ -159,9 +177,159 @@ TEST_F(TaskTest, ALengthEndIsReportedWithItsTokens) {
 
 TEST_F(TaskTest, TextThatIsNoUtf8IsRefused) {
   const auto model = load("");
-  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 1, nullptr);
+  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 0);
   ASSERT_FALSE(task.ok());
   EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
+}
+
+// Documents beyond the context. Each sentence names itself, so that a test sees where an answer comes from.
+class OverflowTest : public TaskTest {
+ protected:
+  static schema::JobSpec job(schema::Task kind, schema::Overflow overflow, int sentences = 60) {
+    schema::JobSpec spec = qa("", {"Who had it?", "Where was the ball?"});
+    spec.task = kind;
+    if (kind == schema::Task::kSummarize) spec.questions.clear();
+    for (int i = 0; i < sentences; ++i)
+      spec.document += "Lily had a ball and Tom had a car. They were happy.\n\n";
+    spec.overflow = overflow;
+    spec.options.max_tokens = 20;
+    return spec;
+  }
+
+  static constexpr std::int64_t kLongest = 200;
+};
+
+TEST_F(OverflowTest, ADocumentThatFitsIsReadWhole) {
+  const auto model = load("");
+  for (const auto overflow : {schema::Overflow::kTruncate, schema::Overflow::kMapReduce}) {
+    const auto whole = run_task(model, job(schema::Task::kQa, schema::Overflow::kError, 4), 512);
+    const auto task = run_task(model, job(schema::Task::kQa, overflow, 4), 512);
+    EXPECT_EQ(task.document_parts(), 0u);
+    EXPECT_EQ(task.cut_tokens(), 0u);
+    ASSERT_EQ(task.outputs().size(), 2u);
+    for (std::size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(task.outputs()[i].text, whole.outputs()[i].text);
+      EXPECT_EQ(task.outputs()[i].part, 0u);
+    }
+  }
+}
+
+TEST_F(OverflowTest, Error_LeavesItToTheEngineToRefuse) {
+  const auto model = load("");
+  auto task = Task::create(model, job(schema::Task::kSummarize, schema::Overflow::kError), kLongest);
+  ASSERT_TRUE(task.ok());
+  EXPECT_GT((*task->next(1))->head.size(), 512u);
+}
+
+TEST_F(OverflowTest, Truncate_LeavesOutTheMiddle_AndSaysHowMuch) {
+  const auto model = load("");
+  auto whole = Task::create(model, job(schema::Task::kQa, schema::Overflow::kError), kLongest);
+  auto task = Task::create(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest);
+  ASSERT_TRUE(whole.ok() && task.ok());
+  const std::size_t all = (*whole->next(1))->head.size();
+  const EngineRequest request = **task->next(1);
+  EXPECT_EQ(request.head.size() + task->cut_tokens(), all);
+  EXPECT_LE(std::ssize(request.head) + std::ssize(request.tails[1]) + request.max_tokens, kLongest);
+  EXPECT_EQ(request.max_tokens, 20);
+  const std::string text =
+      model.tokenizer->decode(std::span(request.head).subspan(1), TextPosition::kBeginning);
+  EXPECT_NE(text.find("[...]"), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with("They were happy.\n\n")) << text;
+  EXPECT_EQ(run_task(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest).outputs().size(),
+            2u);
+}
+
+TEST_F(OverflowTest, Questions_AreAskedOfEachPart_AndTheLikeliestAnswerCounts) {
+  const auto model = load("");
+  const schema::JobSpec spec = job(schema::Task::kQa, schema::Overflow::kMapReduce);
+  auto asked = Task::create(model, spec, kLongest);
+  ASSERT_TRUE(asked.ok());
+  const std::uint32_t parts = asked->document_parts();
+  ASSERT_GT(parts, 5u);
+  std::vector<EngineRequest> requests;
+  while (auto request = *asked->next(requests.size() + 1)) requests.push_back(*std::move(request));
+  ASSERT_EQ(requests.size(), parts);
+  EXPECT_EQ(asked->tokens_to_come(), 0);
+  // The third part is the surest of the first question, the first of the second; one has nothing to say.
+  const auto words = *model.tokenizer->encode("ball", TextPosition::kContinuation);
+  for (std::size_t i = requests.size(); i > 0; --i) {
+    EXPECT_TRUE(requests[i - 1].likelihoods);
+    EXPECT_LE(std::ssize(requests[i - 1].head), kLongest);
+    EXPECT_FALSE(asked->done());
+    for (const int tail : {1, 0}) {
+      const bool silent = i == 4;
+      if (!silent) asked->add_token(i, tail, words.front());
+      asked->end_answer(i, tail, AnswerEnd::kStop,
+                        silent                ? 0
+                        : tail == 0 && i == 3 ? -0.1
+                        : tail == 1 && i == 1 ? -0.2
+                                              : -1);
+    }
+  }
+  ASSERT_TRUE(asked->done());
+  EXPECT_EQ(asked->outputs()[0].part, 3u);
+  EXPECT_EQ(asked->outputs()[1].part, 1u);
+  EXPECT_FALSE(asked->next(100)->has_value());
+
+  const Task answered = run_task(model, spec, kLongest);
+  EXPECT_EQ(answered.document_parts(), parts);
+  for (const schema::Output& output : answered.outputs()) EXPECT_GE(output.part, 1u);
+}
+
+TEST_F(OverflowTest, Summaries_AreSummarizedUntilOneIsLeft) {
+  const auto model = load("");
+  schema::JobSpec spec = job(schema::Task::kSummarize, schema::Overflow::kMapReduce, 200);
+  auto task = Task::create(model, spec, kLongest);
+  ASSERT_TRUE(task.ok());
+  std::vector<std::size_t> stages;
+  RequestId id = 0;
+  const auto words = *model.tokenizer->encode("a ball", TextPosition::kContinuation);
+  while (!task->done()) {
+    std::vector<RequestId> given;
+    while (auto request = *task->next(id + 1)) {
+      EXPECT_LE(std::ssize(request->head) + std::ssize(request->tails[0]) + request->max_tokens, kLongest);
+      EXPECT_FALSE(request->likelihoods);
+      given.push_back(++id);
+    }
+    ASSERT_FALSE(given.empty());
+    stages.push_back(given.size());
+    for (const RequestId one : given) {
+      for (int i = 0; i < 20; ++i) task->add_token(one, 0, words[static_cast<std::size_t>(i) % words.size()]);
+      task->end_answer(one, 0, AnswerEnd::kLength, 0);
+    }
+  }
+  EXPECT_GE(stages.size(), 3u);
+  EXPECT_EQ(stages.front(), task->document_parts());
+  EXPECT_EQ(stages.back(), 1u);
+  EXPECT_TRUE(std::ranges::is_sorted(stages, std::greater<>{}));
+  ASSERT_EQ(task->outputs().size(), 1u);
+  EXPECT_EQ(task->outputs()[0].part, 0u);
+
+  const Task summarized = run_task(model, spec, kLongest);
+  EXPECT_FALSE(summarized.outputs()[0].text.empty());
+}
+
+TEST_F(OverflowTest, PartsThatSayNothing_GiveAnEmptySummary) {
+  const auto model = load("");
+  auto task = Task::create(model, job(schema::Task::kSummarize, schema::Overflow::kMapReduce), kLongest);
+  ASSERT_TRUE(task.ok());
+  RequestId id = 0;
+  while (*task->next(id + 1)) ++id;
+  for (RequestId one = 1; one <= id; ++one) task->end_answer(one, 0, AnswerEnd::kStop, 0);
+  ASSERT_TRUE(task->done());
+  EXPECT_EQ(task->outputs()[0].text, "");
+}
+
+TEST_F(OverflowTest, AQuestionThatLeavesNoRoomForTheDocumentIsRefused) {
+  const auto model = load("");
+  for (const auto overflow : {schema::Overflow::kTruncate, schema::Overflow::kMapReduce}) {
+    schema::JobSpec spec = job(schema::Task::kQa, overflow);
+    for (int i = 0; i < 40; ++i) spec.questions[1] += " Where is the ball?";
+    const auto task = Task::create(model, spec, kLongest);
+    ASSERT_FALSE(task.ok());
+    EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(task.error().message.find("context"), std::string::npos) << task.error().message;
+  }
 }
 
 TEST(ModelFolder, NamesAFolderThatIsMissing) {

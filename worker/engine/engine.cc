@@ -40,7 +40,7 @@ Status Engine::check(const EngineRequest& request) const {
           ErrorCode::kInvalidArgument,
           fmt::format(
               "the prompt has {} tokens, but the model's context is {} and the answer needs room too; "
-              "shorten or split the document",
+              "shorten the document, or submit it with --overflow truncate or map-reduce",
               prompt, context)};
     }
   }
@@ -84,6 +84,19 @@ RequestNeeds Engine::needs(const EngineRequest& request) const {
   const RequestSize size = RequestSize::of(request, weights_->config.context);
   return {std::ssize(request.head) + longest_tail + 1,
           static_cast<std::size_t>(size.pages(*request.plan, *caches_)) * caches_->page_bytes()};
+}
+
+std::int64_t Engine::longest(const Plan& plan) const {
+  // With questions that share a document, which take a little more than one.
+  const auto fits = [&](std::int64_t tokens) {
+    return RequestSize{tokens - 1, tokens, true}.pages(plan, *caches_) <= caches_->total_pages();
+  };
+  std::int64_t least = 1, beyond = weights_->config.context + 1;
+  while (least + 1 < beyond) {
+    const std::int64_t middle = least + (beyond - least) / 2;
+    (fits(middle) ? least : beyond) = middle;
+  }
+  return least;
 }
 
 bool Engine::running(RequestId id) const {
@@ -234,6 +247,7 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
     if (token == kernels::kNoToken) {
       part.request->failure = not_finite(part);
     } else {
+      if (request.likelihoods) part.sequence->log_p += backend_->log_probability(logits, token);
       take_token(part, token, sink);
     }
   }
@@ -265,8 +279,9 @@ void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) 
   const auto among = [&](const std::vector<std::int32_t>& ends) {
     return std::ranges::find(ends, token) != ends.end();
   };
-  bool stop = !request.ignore_eos && (among(weights_->config.eos_token_ids) || among(request.ends));
-  if (!stop) {
+  const bool end = !request.ignore_eos && (among(weights_->config.eos_token_ids) || among(request.ends));
+  bool stop = end;
+  if (!end) {
     ++sequence.generated;
     ++part.request->progress.output_tokens;
     ++counters_.output_tokens;
@@ -274,7 +289,8 @@ void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) 
     stop = !sink.on_token(id, sequence.tail, token);
   }
   if (!stop && sequence.generated < part.request->max_tokens(sequence)) return;
-  sink.on_answer(id, sequence.tail, stop ? AnswerEnd::kStop : AnswerEnd::kLength);
+  const auto chosen = static_cast<double>(sequence.generated + (end ? 1 : 0));
+  sink.on_answer(id, sequence.tail, stop ? AnswerEnd::kStop : AnswerEnd::kLength, sequence.log_p / chosen);
   part.request->finish(sequence);
 }
 

@@ -52,6 +52,9 @@ class Engine {
 
   // Of any request, one that add() refuses for its size too. REQUIRES: it has a plan of this model.
   [[nodiscard]] RequestNeeds needs(const EngineRequest& request) const;
+  // Tokens of prompt and answer that a request of this plan may have together: those of the context, or what
+  // the caches hold.
+  [[nodiscard]] std::int64_t longest(const Plan& plan) const;
   // Whether the request has been admitted and is not done.
   [[nodiscard]] bool running(RequestId id) const;
   // Whether a step has taken in a part of its prompt, and it is not done.

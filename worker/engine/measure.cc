@@ -18,7 +18,7 @@ double seconds_since(Clock::time_point start) {
 class Ignore : public EngineSink {
  public:
   bool on_token(RequestId, int, std::int32_t) override { return true; }
-  void on_answer(RequestId, int, AnswerEnd) override {}
+  void on_answer(RequestId, int, AnswerEnd, double) override {}
   void on_progress(RequestId, const RequestProgress&) override {}
   void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
   void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {

@@ -23,6 +23,7 @@ struct EngineRequest {
   float temperature = 0.0f;
   float top_p = 1.0f;
   std::uint64_t seed = 0;
+  bool likelihoods = false;  // tell how likely each answer is, by the model alone: whatever the temperature
   std::vector<std::int32_t> ends;  // tokens that end an answer, beside those of the model's config
   bool ignore_eos = false;         // for measurements: every answer has max_tokens tokens
 };
@@ -32,6 +33,13 @@ enum class AnswerEnd : std::uint8_t { kStop, kLength };
 struct RequestProgress {
   std::int64_t prompt_done = 0, prompt_total = 0;  // tokens of head and tails
   std::int64_t output_tokens = 0;
+
+  RequestProgress& operator+=(const RequestProgress& other) {
+    prompt_done += other.prompt_done;
+    prompt_total += other.prompt_total;
+    output_tokens += other.output_tokens;
+    return *this;
+  }
 };
 
 // What an engine must have at least to run a request.
@@ -50,6 +58,17 @@ struct RequestTimes {
   std::int64_t decode_steps = 0;
   std::int64_t decode_company = 0;  // sequences in those steps, its own included, summed
 
+  // Of several requests together: where they ran side by side, the wall time of each counts.
+  RequestTimes& operator+=(const RequestTimes& other) {
+    prefill_ms += other.prefill_ms;
+    decode_ms += other.decode_ms;
+    prefill_work_ms += other.prefill_work_ms;
+    decode_work_ms += other.decode_work_ms;
+    decode_steps += other.decode_steps;
+    decode_company += other.decode_company;
+    return *this;
+  }
+
   // Sequences in a step of its decoding, on average; 0 without one.
   [[nodiscard]] double batch() const {
     return decode_steps > 0 ? static_cast<double>(decode_company) / static_cast<double>(decode_steps) : 0;
@@ -62,7 +81,9 @@ class EngineSink {
   virtual ~EngineSink() = default;
   // A token of the answer to tail `tail`; false ends the answer after it (a stop text was found).
   virtual bool on_token(RequestId id, int tail, std::int32_t token) = 0;
-  virtual void on_answer(RequestId id, int tail, AnswerEnd end) = 0;
+  // `mean_log_p`: the mean log-probability of the answer's tokens, of the one that ended it too; 0 where the
+  // request does not ask for it.
+  virtual void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) = 0;
   virtual void on_progress(RequestId id, const RequestProgress& progress) = 0;
   // All answers are complete; the request is forgotten.
   virtual void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) = 0;

@@ -27,6 +27,7 @@ struct Sequence {
   std::size_t head_left = 0, tail_left = 0;  // prompt tokens still to process
   std::int32_t next_token = 0;               // the token that the next decode step takes in
   std::int64_t generated = 0;
+  double log_p = 0;  // of the tokens that were chosen, summed, where likelihoods are asked for
 
   [[nodiscard]] bool in_prefill() const { return head_left + tail_left > 0; }
 };

@@ -78,12 +78,12 @@ class GenerationRun : public EngineSink {
   }
 
   bool on_token(RequestId id, int tail, std::int32_t token) override {
-    return jobs_.at(id).task.add_token(tail, token);
+    return jobs_.at(id).task.add_token(id, tail, token);
   }
-  void on_answer(RequestId id, int tail, AnswerEnd end) override {
+  void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
     Job& job = jobs_.at(id);
-    job.task.end_answer(tail, end);
-    const std::string& text = job.task.outputs()[static_cast<std::size_t>(tail)].text;
+    job.task.end_answer(id, tail, end, mean_log_p);
+    const std::string& text = job.task.answer(id, tail).text;
     if (asks(job.part)) {
       record(job, job.part.items[static_cast<std::size_t>(tail)], text);
     } else {
@@ -139,9 +139,10 @@ class GenerationRun : public EngineSink {
     for (const int item : part.items) {
       if (asks(part)) spec.questions.push_back(*item_of(part, item).question);
     }
-    auto task = Task::create(model_, spec, next_id_, plans_.plan(part.plan));
+    auto task = Task::create(model_, spec, 0);
     if (!task) return failed(part, task.error());
-    EngineRequest request = task->take_request();
+    EngineRequest request = **task->next(next_id_);  // the only one
+    request.plan = plans_.plan(part.plan);
     if (drop_what_is_too_long(request, part)) return part.items.empty() ? ok_status() : start(part);
     const auto document_tokens = static_cast<std::int64_t>(request.head.size());
     const Status added = engine_.add(std::move(request));

@@ -5,15 +5,16 @@
 
 namespace dslad::worker {
 
-TaskMaker::TaskMaker(const ModelFolder& model, std::function<void()> on_made)
+TaskMaker::TaskMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made)
     : model_(model),
+      longest_(longest),
       on_made_(std::move(on_made)),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
-void TaskMaker::add(schema::Assign assign, RequestId id) {
+void TaskMaker::add(schema::Assign assign) {
   {
     const std::lock_guard lock(mutex_);
-    wanted_.push_back({std::move(assign), id});
+    wanted_.push_back(std::move(assign));
   }
   added_.notify_one();
 }
@@ -28,8 +29,9 @@ std::optional<TaskMaker::Made> TaskMaker::take() {
 
 bool TaskMaker::forget(const schema::Lease& lease) {
   const std::lock_guard lock(mutex_);
-  const auto is_it = [&](const auto& job) { return job.assign.lease == lease; };
-  if (std::erase_if(wanted_, is_it) + std::erase_if(made_, is_it) > 0) return true;
+  const auto waits = [&](const schema::Assign& job) { return job.lease == lease; };
+  const auto is_made = [&](const Made& job) { return job.assign.lease == lease; };
+  if (std::erase_if(wanted_, waits) + std::erase_if(made_, is_made) > 0) return true;
   if (in_work_ != lease) return false;
   in_work_.reset();
   return true;
@@ -44,19 +46,19 @@ void TaskMaker::work(const std::stop_token& stop) {
   for (;;) {
     std::unique_lock lock(mutex_);
     if (!added_.wait(lock, stop, [this] { return !wanted_.empty(); }) || stop.stop_requested()) return;
-    Wanted job = std::move(wanted_.front());
+    schema::Assign assign = std::move(wanted_.front());
     wanted_.pop_front();
-    in_work_ = job.assign.lease;
+    in_work_ = assign.lease;
     lock.unlock();
 
-    auto task = Task::create(model_, job.assign.spec, job.id, nullptr);
-    const schema::Task kind = std::exchange(job.assign.spec, {}).task;
-    job.assign.spec.task = kind;
+    auto task = Task::create(model_, assign.spec, longest_);
+    const schema::Task kind = std::exchange(assign.spec, {}).task;
+    assign.spec.task = kind;
 
     lock.lock();
     if (!in_work_) continue;  // forgotten meanwhile
     in_work_.reset();
-    made_.push_back({std::move(job.assign), job.id, std::move(task)});
+    made_.push_back({std::move(assign), std::move(task)});
     lock.unlock();
     on_made_();
   }

@@ -21,14 +21,14 @@ class TaskMaker {
  public:
   struct Made {
     schema::Assign assign;  // without its texts
-    RequestId id;
-    Result<Task> task;  // without a plan; the error is the job's
+    Result<Task> task;      // the error is the job's
   };
 
-  // `model` must outlive this. `on_made` is called on the maker's thread when there is something to take.
-  TaskMaker(const ModelFolder& model, std::function<void()> on_made);
+  // `model` must outlive this. `longest`: as for Task::create. `on_made` is called on the maker's thread when
+  // there is something to take.
+  TaskMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made);
 
-  void add(schema::Assign assign, RequestId id);
+  void add(schema::Assign assign);
   // What is made, in the order of add().
   std::optional<Made> take();
   // Drops a job that was not taken yet, even one in work; false if there is none with this lease.
@@ -37,19 +37,15 @@ class TaskMaker {
   [[nodiscard]] std::size_t held() const;
 
  private:
-  struct Wanted {
-    schema::Assign assign;
-    RequestId id;
-  };
-
   void work(const std::stop_token& stop);
 
   const ModelFolder& model_;
+  std::int64_t longest_;
   std::function<void()> on_made_;
 
   mutable std::mutex mutex_;
   std::condition_variable_any added_;
-  std::deque<Wanted> wanted_;
+  std::deque<schema::Assign> wanted_;
   std::optional<schema::Lease> in_work_;  // none: nothing is, or it was forgotten
   std::deque<Made> made_;
   std::jthread thread_;  // last: it ends before what it uses

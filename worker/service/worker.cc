@@ -18,6 +18,33 @@ namespace {
 // ones, as one job may be at fault itself.
 constexpr std::size_t kFailuresOnPlan0 = 3;
 
+// Of a job that is read in parts, those that the engine has at once: enough to decode together, and few
+// enough for other jobs to come between.
+constexpr std::size_t kRequestsAtOnce = 4;
+
+// What becomes of a document that is too long, where it is.
+std::string handling(const Task& task) {
+  if (task.document_parts() > 0) return fmt::format(", in {} parts", task.document_parts());
+  if (task.cut_tokens() > 0) return fmt::format(", without {} tokens of its middle", task.cut_tokens());
+  return "";
+}
+
+schema::WorkerResult result_of(const RunningJob& job) {
+  schema::WorkerResult result;
+  result.lease = job.lease;
+  result.metrics.prefill_ms = job.times.prefill_ms;
+  result.metrics.decode_ms = job.times.decode_ms;
+  result.metrics.prefill_work_ms = job.times.prefill_work_ms;
+  result.metrics.decode_work_ms = job.times.decode_work_ms;
+  result.metrics.batch = job.times.batch();
+  result.metrics.prompt_tokens = static_cast<std::uint64_t>(job.ended.prompt_total);
+  result.metrics.output_tokens = static_cast<std::uint64_t>(job.ended.output_tokens);
+  result.metrics.parts = job.task.document_parts();
+  result.metrics.cut_tokens = job.task.cut_tokens();
+  describe(*job.plan, result.metrics);
+  return result;
+}
+
 }  // namespace
 
 std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun) {
@@ -38,7 +65,7 @@ Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch>
       signals_(std::move(signals)),
       manager_(manager),
       limits_(limits),
-      maker_(model_, [this] { link_->rouse(); }) {}
+      maker_(model_, engine_->longest(*plans_.plans().plan(0)), [this] { link_->rouse(); }) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -68,6 +95,7 @@ Status Worker::run() {
     if (idle_) mind_idle_work();
     const auto stepped = engine_->step(*this);
     if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"), true);
+    for (auto job = jobs_.begin(); job != jobs_.end();) mind(job++);
     if (broken_) return leave_broken(*broken_, false);  // the jobs have failed one by one
     idle = !*stepped;
     report(idle);
@@ -90,46 +118,78 @@ void Worker::obey(Order order) {
 
 void Worker::accept(schema::Assign assign) {
   if (draining_) return link_->decline(assign.lease);
-  maker_.add(std::move(assign), next_id_++);
+  maker_.add(std::move(assign));
 }
 
 void Worker::begin(TaskMaker::Made made) {
   const schema::Assign& assign = made.assign;
   const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan);
-  schema::WorkerResult failed;
-  failed.lease = assign.lease;
-  Result<Task>& task = made.task;
-  if (!task) return reject(std::move(failed), *plan, task.error());
-  EngineRequest request = task->take_request();
-  request.plan = plan;
-  const RequestNeeds needs = engine_->needs(request);
-  const Status added = engine_->add(std::move(request));
-  if (!added) {
-    // A larger worker may not have this error.
-    const CachePool& caches = engine_->caches();
-    if (needs.context > model_.weights->config.context) {
-      failed.needs_context = static_cast<std::uint32_t>(needs.context);
-    } else if (needs.cache_bytes > static_cast<std::size_t>(caches.total_pages()) * caches.page_bytes()) {
-      failed.needs_cache_bytes = needs.cache_bytes;
-    }
-    return reject(std::move(failed), *plan, added.error());
+  if (!made.task) {
+    schema::WorkerResult failed;
+    failed.lease = assign.lease;
+    return reject(std::move(failed), *plan, made.task.error());
   }
   process::log_job(assign.lease.job, assign.lease.attempt,
-                   fmt::format("{} accepted, plan {}", schema::to_string(assign.spec.task), plan->number()));
-  jobs_.emplace(made.id, Job{assign.lease, *std::move(task), plan});
+                   fmt::format("{} accepted, plan {}{}", schema::to_string(assign.spec.task), plan->number(),
+                               handling(*made.task)));
+  jobs_.push_back({assign.lease, *std::move(made.task), plan, false, {}, {}, {}, {}});
+  mind(std::prev(jobs_.end()));
+}
+
+Status Worker::feed(Jobs::iterator job, schema::WorkerResult& needs) {
+  while (job->requests.size() < kRequestsAtOnce) {
+    auto request = job->task.next(next_id_);
+    if (!request) return request.error();
+    if (!*request) break;
+    (*request)->plan = job->plan;
+    const RequestNeeds needed = engine_->needs(**request);
+    const Status added = engine_->add(**std::move(request));
+    if (!added) {
+      // A larger worker may not have this error.
+      const CachePool& caches = engine_->caches();
+      if (needed.context > model_.weights->config.context) {
+        needs.needs_context = static_cast<std::uint32_t>(needed.context);
+      } else if (needed.cache_bytes > static_cast<std::size_t>(caches.total_pages()) * caches.page_bytes()) {
+        needs.needs_cache_bytes = needed.cache_bytes;
+      }
+      return added;
+    }
+    job->requests.try_emplace(next_id_);
+    requests_.emplace(next_id_++, job);
+  }
+  return ok_status();
+}
+
+void Worker::mind(Jobs::iterator job) {
+  if (job->failure) {
+    const std::shared_ptr<const Plan> plan = job->plan;
+    const Error error = *job->failure;
+    const schema::JobId id = job->lease.job;
+    fail(job, error);  // before the plans: it says why they are others
+    return plan->number() > 0 ? withdraw(*plan, error) : doubt_weights(id, error);
+  }
+  if (job->task.done()) return finish(job);
+  schema::WorkerResult needs;
+  const Status fed = feed(job, needs);
+  if (!fed) fail(job, fed.error(), needs);
+}
+
+void Worker::forget(Jobs::iterator job) {
+  for (const auto& [id, progress] : job->requests) {
+    engine_->cancel(id);
+    requests_.erase(id);
+  }
+  jobs_.erase(job);
 }
 
 void Worker::accept(const schema::Revoke& revoke) {
   if (maker_.forget(revoke.lease)) {
     return process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
   }
-  for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {
-    if (job->second.lease != revoke.lease) continue;
-    process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
-    engine_->cancel(job->first);
-    jobs_.erase(job);
-    return;
-  }
+  const auto job = std::ranges::find(jobs_, revoke.lease, &RunningJob::lease);
+  if (job == jobs_.end()) return;
+  process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
+  forget(job);
 }
 
 void Worker::accept(const schema::ChangePlan& change) {
@@ -180,14 +240,14 @@ void Worker::report_room() {
   schema::Room report;
   if (engine_->counters().begun != begun_) {
     begun_ = engine_->counters().begun;
-    for (auto& [id, job] : jobs_) {
-      if (job.begun || !engine_->begun(id)) continue;
-      job.begun = true;
-      report.begun.push_back(job.lease);
+    for (const auto& [id, job] : requests_) {
+      if (job->begun || !engine_->begun(id)) continue;
+      job->begun = true;
+      report.begun.push_back(job->lease);
     }
   }
   if (!draining_) {
-    const auto begun = std::ranges::count_if(jobs_, [](const auto& entry) { return entry.second.begun; });
+    const auto begun = std::ranges::count_if(jobs_, &RunningJob::begun);
     report.room = room_of(*engine_, *plans_.in_force(), limits_.capacity, static_cast<std::uint32_t>(begun));
   }
   if (report.begun.empty() && report.room == room_) return;
@@ -196,59 +256,55 @@ void Worker::report_room() {
 }
 
 bool Worker::on_token(RequestId id, int tail, std::int32_t token) {
-  return jobs_.at(id).task.add_token(tail, token);
+  return requests_.at(id)->task.add_token(id, tail, token);
 }
 
-void Worker::on_answer(RequestId id, int tail, AnswerEnd end) {
-  jobs_.at(id).task.end_answer(tail, end);
+void Worker::on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) {
+  requests_.at(id)->task.end_answer(id, tail, end, mean_log_p);
 }
 
 void Worker::on_progress(RequestId id, const RequestProgress& progress) {
+  RunningJob& job = *requests_.at(id);
+  job.requests.at(id) = progress;
+  const RequestProgress all = job.progress();
   const bool prefill = progress.output_tokens == 0;
-  link_->report_progress(jobs_.at(id).lease, {prefill ? schema::Phase::kPrefill : schema::Phase::kDecode,
-                                              static_cast<std::uint64_t>(progress.prompt_done),
-                                              static_cast<std::uint64_t>(progress.prompt_total),
-                                              static_cast<std::uint64_t>(progress.output_tokens)});
-}
-
-Worker::Job Worker::take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
-                         schema::WorkerResult& result) {
-  Job job = std::move(jobs_.extract(id).mapped());
-  result.lease = job.lease;
-  result.metrics.prefill_ms = times.prefill_ms;
-  result.metrics.decode_ms = times.decode_ms;
-  result.metrics.prefill_work_ms = times.prefill_work_ms;
-  result.metrics.decode_work_ms = times.decode_work_ms;
-  result.metrics.batch = times.batch();
-  result.metrics.prompt_tokens = static_cast<std::uint64_t>(progress.prompt_total);
-  result.metrics.output_tokens = static_cast<std::uint64_t>(progress.output_tokens);
-  describe(*job.plan, result.metrics);
-  return job;
+  link_->report_progress(
+      job.lease, {prefill ? schema::Phase::kPrefill : schema::Phase::kDecode,
+                  static_cast<std::uint64_t>(all.prompt_done), static_cast<std::uint64_t>(all.prompt_total),
+                  static_cast<std::uint64_t>(all.output_tokens)});
 }
 
 void Worker::on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) {
-  schema::WorkerResult result;
-  const Job job = take(id, progress, times, result);
-  result.outputs = job.task.outputs();
-  process::log_job(result.lease.job, result.lease.attempt,
-                   fmt::format("done: {} prompt and {} output tokens, plan {}", progress.prompt_total,
-                               progress.output_tokens, result.metrics.plan));
-  if (job.plan->number() == 0) failed_on_plan_0_.clear();
-  link_->finish(std::move(result));
+  const auto request = requests_.extract(id);
+  request.mapped()->end(id, progress, times);
 }
 
 void Worker::on_failed(RequestId id, const RequestProgress& progress, const RequestTimes& times,
                        const Error& error) {
-  schema::WorkerResult result;
-  const Job job = take(id, progress, times, result);
-  process::log_job(result.lease.job, result.lease.attempt, "failed: " + error.message);
+  const auto request = requests_.extract(id);
+  request.mapped()->end(id, progress, times);
+  request.mapped()->failure = error;
+}
+
+void Worker::finish(Jobs::iterator job) {
+  schema::WorkerResult result = result_of(*job);
+  result.outputs = job->task.outputs();
+  process::log_job(result.lease.job, result.lease.attempt,
+                   fmt::format("done: {} prompt and {} output tokens, plan {}", result.metrics.prompt_tokens,
+                               result.metrics.output_tokens, result.metrics.plan));
+  if (job->plan->number() == 0) failed_on_plan_0_.clear();
+  forget(job);
+  link_->finish(std::move(result));
+}
+
+void Worker::fail(Jobs::iterator job, const Error& error, const schema::WorkerResult& needs) {
+  schema::WorkerResult result = result_of(*job);
   result.error = error;
-  link_->finish(std::move(result));  // before the plans: it says why they are others
-  if (job.plan->number() > 0) {
-    withdraw(*job.plan, error);
-  } else {
-    doubt_weights(job.lease.job, error);
-  }
+  result.needs_context = needs.needs_context;
+  result.needs_cache_bytes = needs.needs_cache_bytes;
+  process::log_job(result.lease.job, result.lease.attempt, "failed: " + error.message);
+  forget(job);
+  link_->finish(std::move(result));
 }
 
 void Worker::withdraw(const Plan& plan, const Error& error) {

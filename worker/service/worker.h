@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,8 +21,8 @@
 #include "worker/service/daemon_link.h"
 #include "worker/service/plan_control.h"
 #include "worker/service/rates.h"
+#include "worker/service/running_job.h"
 #include "worker/service/task_maker.h"
-#include "worker/tasks/task.h"
 
 namespace dslad::worker {
 
@@ -49,16 +50,11 @@ class Worker : private EngineSink {
   Status run();
 
  private:
-  struct Job {
-    schema::Lease lease;
-    Task task;
-    std::shared_ptr<const Plan> plan;
-    bool begun = false;  // the engine has admitted it
-  };
+  using Jobs = std::list<RunningJob>;
 
-  // Engine events; the request's id is the key in jobs_.
+  // Engine events.
   bool on_token(RequestId id, int tail, std::int32_t token) override;
-  void on_answer(RequestId id, int tail, AnswerEnd end) override;
+  void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override;
   void on_progress(RequestId id, const RequestProgress& progress) override;
   void on_done(RequestId id, const RequestProgress& progress, const RequestTimes& times) override;
   void on_failed(RequestId id, const RequestProgress& progress, const RequestTimes& times,
@@ -74,10 +70,17 @@ class Worker : private EngineSink {
   }
   // Gives a task that is made to the engine.
   void begin(TaskMaker::Made made);
+  // Gives the engine what the job has for it now. Errors: the job's; with what a larger worker would have to
+  // have.
+  Status feed(Jobs::iterator job, schema::WorkerResult& needs);
+  // After a step, or where a job is new: what has ended is told, what goes on is fed.
+  void mind(Jobs::iterator job);
+  void finish(Jobs::iterator job);
+  // `needs`: what a larger worker would have to have.
+  void fail(Jobs::iterator job, const Error& error, const schema::WorkerResult& needs = {});
   void reject(schema::WorkerResult result, const Plan& plan, const Error& error);
-  // Takes the job out of the engine's, with what is known of its end. REQUIRES: it is one of them.
-  Job take(RequestId id, const RequestProgress& progress, const RequestTimes& times,
-           schema::WorkerResult& result);
+  // Takes the job away from the engine.
+  void forget(Jobs::iterator job);
   void withdraw(const Plan& plan, const Error& error);
   // A job failed on plan 0: after some in a row, the worker has no use.
   void doubt_weights(schema::JobId job, const Error& error);
@@ -106,7 +109,8 @@ class Worker : private EngineSink {
   process::ServiceManager& manager_;
   WorkerLimits limits_;
   Rates rates_;
-  std::map<RequestId, Job> jobs_;  // in the engine
+  Jobs jobs_;                                     // in the engine
+  std::map<RequestId, Jobs::iterator> requests_;  // whose they are
   RequestId next_id_ = 1;
   std::set<schema::JobId> failed_on_plan_0_;  // since one succeeded on it
   std::optional<Error> broken_;               // why it must leave

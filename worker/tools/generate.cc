@@ -17,14 +17,14 @@ class Printer : public EngineSink {
  public:
   Printer(Task& task, bool stream) : task_(task), stream_(stream) {}
 
-  bool on_token(RequestId, int tail, std::int32_t token) override {
+  bool on_token(RequestId id, int tail, std::int32_t token) override {
     ids_.push_back(token);
-    const bool go_on = task_.add_token(tail, token);
+    const bool go_on = task_.add_token(id, tail, token);
     flush();
     return go_on;
   }
-  void on_answer(RequestId, int tail, AnswerEnd end) override {
-    task_.end_answer(tail, end);
+  void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
+    task_.end_answer(id, tail, end, mean_log_p);
     flush();
   }
   void on_progress(RequestId, const RequestProgress&) override {}
@@ -93,10 +93,11 @@ int generate(const ToolOptions& options, const GenerateOptions& generation) {
   const auto engine = make_engine(model->weights, options);
   if (!engine) return fail(engine.error());
   report_chain(model->chain, options.plan);
-  auto task = Task::create(*model, *spec, 0, plans->plan(options.plan));
+  auto task = Task::create(*model, *spec, 0);
   if (!task) return fail(task.error());
 
-  EngineRequest request = task->take_request();
+  EngineRequest request = **task->next(1);  // the only one
+  request.plan = plans->plan(options.plan);
   std::vector<std::int32_t> prompt_ids = request.head;
   prompt_ids.insert(prompt_ids.end(), request.tails.front().begin(), request.tails.front().end());
   Printer printer(*task, !options.json);

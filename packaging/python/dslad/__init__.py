@@ -40,6 +40,7 @@ from .messages import (
     Metrics,
     ModelLayers,
     Output,
+    Overflow,
     Phase,
     PlanOffer,
     Policy,
@@ -65,7 +66,7 @@ __all__ = [
     "Agreement", "AsyncClient", "AsyncEvents", "BadReply", "Cancelled", "Client", "Corrupt", "CostModel", "DsladError",
     "EngineStats", "ErrorInfo", "Event", "Events", "FinishReason", "Internal", "InvalidArgument", "Job", "JobFailed",
     "JobInfo", "JobOptions", "LayerChange", "LayerInfo", "LayerState", "Metrics", "ModelLayers", "NoAnswer", "NotFound",
-    "Output", "Phase", "PlanOffer", "Policy", "PolicyChange", "PolicyKind", "Progress", "QueueMode", "Refused",
+    "Output", "Overflow", "Phase", "PlanOffer", "Policy", "PolicyChange", "PolicyKind", "Progress", "QueueMode", "Refused",
     "Requeued", "Rerun", "ResourceExhausted", "Result", "State", "Stats", "Status", "Submitted", "Task", "Unavailable",
     "Verdict", "WaitTimeout", "WorkerInfo", "WorkerPlan", "__version__",
 ]  # fmt: skip

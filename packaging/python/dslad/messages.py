@@ -15,6 +15,7 @@ Task = Literal["summarize", "qa", "generate"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Phase = Literal["waiting", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
+Overflow = Literal["error", "truncate", "map-reduce"]
 LayerState = Literal["transformer", "distilling", "distilled", "active", "reverted", "failed"]
 PolicyKind = Literal["manual", "static", "threshold", "deadline"]
 QueueMode = Literal["open", "paused", "draining"]
@@ -40,6 +41,7 @@ class JobOptions(TypedDict, total=False):
     max_plan: int | None
     best_effort: bool
     upgrade: bool
+    overflow: Overflow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Job:
     max_plan: int | None = None  # 0: exact; None: any
     best_effort: bool = False  # take it even where the deadline cannot be met
     upgrade: bool = False  # answered on another plan, it is run again on plan 0 when there is time
+    overflow: Overflow | None = None  # of a document beyond the model's context; None: as the daemon is configured
 
     def __post_init__(self) -> None:
         for name in ("questions", "labels"):  # one alone may be given as it is
@@ -184,6 +187,7 @@ class Output:
     question: str | None = None
     finish_reason: FinishReason = "stop"
     output_tokens: int = 0
+    part: int = 0  # of a document read in parts, the one that gave this answer, from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,8 @@ class Metrics:
     decode_work_ms: float = 0.0
     batch: float = 0.0
     why: str = ""
+    parts: int = 0  # that the document was read in; 0: in one
+    cut_tokens: int = 0  # of the document, that were left out
 
 
 @dataclass(frozen=True, slots=True)
