@@ -215,7 +215,7 @@ void add_overflow(CLI::App& verb, SubmitOptions& options) {
           "What becomes of a document that is longer than the model's context: the job fails, the middle is "
           "left out, or it is read in parts; default: as dslad is configured")
       ->check(CLI::IsMember({"error", "truncate", "map-reduce"}))
-      ->type_name("error|truncate|map-reduce");
+      ->type_name("WHAT");
 }
 
 void add_documents(CLI::App& verb, SubmitOptions& options) {

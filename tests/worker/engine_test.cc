@@ -246,6 +246,26 @@ TEST(Engine, SaysWhatARequestThatItRefusesNeeds) {
   EXPECT_FALSE(engine_over(weights, {.cache_bytes = needed - 1})->add(large).ok());
 }
 
+TEST(Engine, TakesTheLongestRequestThatItSaysItTakes) {
+  const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  for (const int number : {0, 2, 4}) {
+    for (const std::size_t kib : {256, 900, 20'000}) {
+      const auto engine = engine_over(weights, {.cache_bytes = kib << 10});
+      const std::int64_t longest = engine->longest(*plans.plan(number));
+      EXPECT_LE(longest, 2048);
+      for (const std::int64_t head : {longest / 2, longest - 6}) {
+        auto request =
+            continuation(1, noise(static_cast<std::size_t>(head), 1), longest - head - 3, plans.plan(number));
+        request.tails = {noise(3, 1), noise(2, 2)};
+        const Status added = engine->add(request);
+        EXPECT_TRUE(added.ok()) << kib << " KiB, plan " << number << ": " << added.error().message;
+      }
+    }
+  }
+  EXPECT_EQ(engine_over(weights)->longest(*plans.plan(0)), 2048);
+}
+
 TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
   const auto weights = random_weights(company_config(), DType::kF32, 14);
   const PlanSet plans = undistilled_plans(*weights, 4);
@@ -351,6 +371,38 @@ TEST(Engine, AnAnswerEndsWithTheContext) {
   run_to_end(*engine, sink);
   EXPECT_EQ((sink.answers[{1, 0}].size()), 8u);
   EXPECT_EQ((sink.ends[{1, 0}]), AnswerEnd::kLength);
+}
+
+TEST(Engine, TellsHowLikelyAnAnswerIs_WhateverTheTemperature) {
+  const auto weights = random_weights(company_config(), DType::kF32, 16);
+  const auto plan = undistilled_plans(*weights).plan(0);
+  const auto run = [&](std::vector<std::int32_t> head, std::int64_t max_tokens, float temperature,
+                       bool asked) {
+    auto request = continuation(1, std::move(head), max_tokens, plan);
+    request.temperature = temperature;
+    request.likelihoods = asked;
+    const auto engine = engine_over(weights);
+    Collector sink;
+    EXPECT_TRUE(engine->add(std::move(request)).ok());
+    run_to_end(*engine, sink);
+    return std::pair(sink.answers[{1, 0}], sink.log_ps[{1, 0}]);
+  };
+  const auto head = noise(50, 3);
+  EXPECT_EQ(run(head, 3, 0, false).second, 0);
+  for (const float temperature : {0.0f, 1.5f}) {
+    const auto [tokens, mean] = run(head, 3, temperature, true);
+    EXPECT_LT(mean, 0);
+    // Token by token, each after a prompt that holds those before it. Draws depend on the place alone.
+    auto longer = head;
+    double sum = 0;
+    for (const std::int32_t token : tokens) {
+      const auto [one, log_p] = run(longer, 1, temperature, true);
+      EXPECT_EQ(one.at(0), token);
+      sum += log_p;
+      longer.push_back(token);
+    }
+    EXPECT_NEAR(mean, sum / 3, 1e-4);
+  }
 }
 
 TEST(Engine, SamplingDependsOnTheSeedAlone) {

@@ -87,11 +87,14 @@ RequestNeeds Engine::needs(const EngineRequest& request) const {
 }
 
 std::int64_t Engine::longest(const Plan& plan) const {
-  // With questions that share a document, which take a little more than one.
+  // Questions that share a document take a little more than one does, most where it ends within a page.
   const auto fits = [&](std::int64_t tokens) {
-    return RequestSize{tokens - 1, tokens, true}.pages(plan, *caches_) <= caches_->total_pages();
+    const auto pages = [&](std::int64_t head) {
+      return RequestSize{head, tokens, true}.pages(plan, *caches_);
+    };
+    return std::max(pages(tokens - 1), pages(tokens - 2)) <= caches_->total_pages();
   };
-  std::int64_t least = 1, beyond = weights_->config.context + 1;
+  std::int64_t least = 2, beyond = weights_->config.context + 1;
   while (least + 1 < beyond) {
     const std::int64_t middle = least + (beyond - least) / 2;
     (fits(middle) ? least : beyond) = middle;
