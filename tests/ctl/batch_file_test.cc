@@ -43,12 +43,13 @@ TEST(BatchRow, NativeKeysAreThoseOfTheProtocol) {
   defaults.request.labels = {"nightly"};
   const BatchRow row = good(
       R"({"custom_id":"a","task":"qa","document":"d","questions":["x","y"],"temperature":0.5,"seed":18446744073709551615,)"
-      R"("options":{"top_p":0.25},"labels":["own"],"min_quality":0.9,"max_plan":2,"deadline_in_ms":1000,"model":"m"})",
+      R"("options":{"top_p":0.25},"labels":["own"],"min_quality":0.9,"max_plan":2,"deadline_in_ms":1000,"model":"m","overflow":"map-reduce"})",
       defaults);
   EXPECT_EQ(row.kind, RowKind::kNative);
   const schema::JobRequest& job = row.request;
   EXPECT_EQ(job.spec.task, schema::Task::kQa);
   EXPECT_THAT(job.spec.questions, ElementsAre("x", "y"));
+  EXPECT_EQ(job.spec.overflow, schema::Overflow::kMapReduce);
   EXPECT_EQ(job.spec.options.max_tokens, 9U);
   EXPECT_EQ(job.spec.options.temperature, 0.5);
   EXPECT_EQ(job.spec.options.top_p, 0.25);
@@ -121,6 +122,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{R"({"task":"generate","prompt":"p"})", "custom_id is missing"},
         BadCase{R"({"custom_id":7,"task":"generate","prompt":"p"})", "custom_id must be a string"},
         BadCase{R"({"custom_id":"a","prompt":"p"})", "task is missing"},
+        BadCase{R"({"custom_id":"a","task":"qa","overflow":"cut"})",
+                "overflow must be error, truncate or map-reduce"},
         BadCase{R"({"custom_id":"a","task":"sing","prompt":"p"})", "task must be summarize, qa or generate"},
         BadCase{R"({"custom_id":"a","task":"generate","promt":"p"})",
                 "unknown key 'promt'; did you mean 'prompt'?"},

@@ -52,6 +52,11 @@ class Both:
              info.min_quality, info.max_plan, info.upgrade, info.client))
         self.assertEqual({"temperature": 0.5, "top_p": 0.25, "seed": 9, "max_tokens": 8}, worker.take_job()["options"])
 
+    def test_what_becomes_of_a_document_that_is_too_long_is_the_jobs_word(self):
+        worker = self.worker()
+        self.client.submit([dslad.Job.summarize("A text.", overflow="map-reduce"), dslad.Job.summarize("A text.")])
+        self.assertEqual(["map-reduce", "error"], [worker.take_job()["overflow"] for _ in range(2)])
+
     def test_a_job_may_wait_for_its_time(self):
         early, late = self.client.submit([generate(), generate(start_in_ms=10**7)]).ids
         self.serving()
