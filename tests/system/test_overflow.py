@@ -43,6 +43,10 @@ class Overflow(SystemTest):
             for output in parts["outputs"]:
                 self.assertIn(output["part"], range(1, count + 1))
             self.assertGreater(parts["metrics"]["prompt_tokens"], cut["metrics"]["prompt_tokens"] * 3)
+            spent = parts["metrics"]["prefill_ms"] + parts["metrics"]["decode_ms"]
+            job = parts["job"]
+            self.assertLess(0, spent)
+            self.assertLess(spent, job["ended_ms"] - job["started_ms"] + 100, "parts side by side count once")
 
             summary = self.submit(client, task="summarize", overflow="map-reduce")
             self.assertEqual(0, client.result(summary)["outputs"][0]["part"])

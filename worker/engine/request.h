@@ -58,7 +58,7 @@ struct RequestTimes {
   std::int64_t decode_steps = 0;
   std::int64_t decode_company = 0;  // sequences in those steps, its own included, summed
 
-  // Of several requests together: where they ran side by side, the wall time of each counts.
+  // Of several requests together. Wall time that they ran side by side counts for each.
   RequestTimes& operator+=(const RequestTimes& other) {
     prefill_ms += other.prefill_ms;
     decode_ms += other.decode_ms;

@@ -2,10 +2,24 @@
 
 namespace dslad::worker {
 
+void RunningJob::note(RequestId id, const RequestProgress& progress) {
+  RequestProgress& known = requests.at(id);
+  prefills_ = prefills_ || progress.prompt_done > known.prompt_done;
+  decodes_ = decodes_ || progress.output_tokens > known.output_tokens;
+  known = progress;
+}
+
 void RunningJob::end(RequestId id, const RequestProgress& progress, const RequestTimes& spent) {
+  note(id, progress);
+  decodes_ = true;  // the token that ends an answer is not part of it
   requests.erase(id);
   ended += progress;
   times += spent;
+}
+
+void RunningJob::spend(double step_ms) {
+  if (prefills_ || decodes_) (prefills_ ? prefill_ms : decode_ms) += step_ms;
+  prefills_ = decodes_ = false;
 }
 
 RequestProgress RunningJob::progress() const {

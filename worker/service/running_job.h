@@ -12,6 +12,9 @@
 namespace dslad::worker {
 
 struct RunningJob {
+  RunningJob(schema::Lease its_lease, Task its_task, std::shared_ptr<const Plan> its_plan)
+      : lease(its_lease), task(std::move(its_task)), plan(std::move(its_plan)) {}
+
   schema::Lease lease;
   Task task;
   std::shared_ptr<const Plan> plan;
@@ -20,10 +23,19 @@ struct RunningJob {
   RequestProgress ended;                          // requests that have ended, together
   RequestTimes times;                             // of those
   std::optional<Error> failure;                   // of one of them
+  // Wall time, which the times of requests that run side by side do not add up to: of the steps that
+  // processed a part of its prompts, and of those that only wrote answers.
+  double prefill_ms = 0, decode_ms = 0;
 
+  void note(RequestId id, const RequestProgress& progress);
   void end(RequestId id, const RequestProgress& progress, const RequestTimes& spent);
+  // A step has ended, all of whose progress is noted.
+  void spend(double step_ms);
   // Of all requests, those that are still to come included as far as they are known.
   [[nodiscard]] RequestProgress progress() const;
+
+ private:
+  bool prefills_ = false, decodes_ = false;  // in the step
 };
 
 }  // namespace dslad::worker

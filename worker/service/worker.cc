@@ -32,8 +32,8 @@ std::string handling(const Task& task) {
 schema::WorkerResult result_of(const RunningJob& job) {
   schema::WorkerResult result;
   result.lease = job.lease;
-  result.metrics.prefill_ms = job.times.prefill_ms;
-  result.metrics.decode_ms = job.times.decode_ms;
+  result.metrics.prefill_ms = job.prefill_ms;
+  result.metrics.decode_ms = job.decode_ms;
   result.metrics.prefill_work_ms = job.times.prefill_work_ms;
   result.metrics.decode_work_ms = job.times.decode_work_ms;
   result.metrics.batch = job.times.batch();
@@ -93,9 +93,13 @@ Status Worker::run() {
     if (draining_ && drained()) break;
     report_room();
     if (idle_) mind_idle_work();
+    const double busy_ms = engine_->counters().busy_ms;
     const auto stepped = engine_->step(*this);
     if (!stepped) return leave_broken(stepped.error().with_context("the engine failed"), true);
-    for (auto job = jobs_.begin(); job != jobs_.end();) mind(job++);
+    for (auto job = jobs_.begin(); job != jobs_.end();) {
+      job->spend(engine_->counters().busy_ms - busy_ms);
+      mind(job++);
+    }
     if (broken_) return leave_broken(*broken_, false);  // the jobs have failed one by one
     idle = !*stepped;
     report(idle);
@@ -132,7 +136,7 @@ void Worker::begin(TaskMaker::Made made) {
   process::log_job(assign.lease.job, assign.lease.attempt,
                    fmt::format("{} accepted, plan {}{}", schema::to_string(assign.spec.task), plan->number(),
                                handling(*made.task)));
-  jobs_.push_back({assign.lease, *std::move(made.task), plan, false, {}, {}, {}, {}});
+  jobs_.emplace_back(assign.lease, *std::move(made.task), plan);
   mind(std::prev(jobs_.end()));
 }
 
@@ -265,7 +269,7 @@ void Worker::on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p)
 
 void Worker::on_progress(RequestId id, const RequestProgress& progress) {
   RunningJob& job = *requests_.at(id);
-  job.requests.at(id) = progress;
+  job.note(id, progress);
   const RequestProgress all = job.progress();
   const bool prefill = progress.output_tokens == 0;
   link_->report_progress(
