@@ -5,7 +5,7 @@ set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g1 -fno-omit-frame-pointer" CACHE STRING "Fla
 add_library(dslad_flags INTERFACE)
 target_include_directories(dslad_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(dslad_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough
-  -Wno-restrict)  # GCC 12 sees overlaps in std::string concatenation that are not there (GCC bug 105329)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string concatenation that are not there (GCC bug 105329)
 target_compile_definitions(dslad_flags INTERFACE DSLAD_VERSION="${PROJECT_VERSION}")
 if(DSLAD_SANITIZE)
   target_compile_options(dslad_flags INTERFACE -fsanitize=${DSLAD_SANITIZE} -fno-sanitize-recover=all)
