@@ -24,6 +24,26 @@ TEST(BlockArena, APageIsFreeWithItsLastReference) {
   EXPECT_EQ(arena.allocate_page(), page) << "the lowest free page comes first";
 }
 
+TEST(BlockArena, AKeptPageIsSpareWithoutReadersAndFreeWithoutKeepers) {
+  BlockArena arena(2);
+  const auto page = *arena.allocate_page();
+  arena.keep(page);
+  EXPECT_EQ(arena.spare_pages(), 0) << "it has a reader";
+  arena.release(page);
+  EXPECT_EQ(arena.spare_pages(), 1);
+  EXPECT_TRUE(arena.spare(page));
+  EXPECT_EQ(arena.free_pages(), 1);
+  EXPECT_NE(arena.allocate_page(), page);
+  EXPECT_FALSE(arena.allocate_page()) << "a spare page is not given away";
+  arena.retain(page);
+  EXPECT_EQ(arena.spare_pages(), 0);
+  arena.forget(page);
+  EXPECT_EQ(arena.free_pages(), 0) << "it has a reader again";
+  arena.release(page);
+  EXPECT_EQ(arena.free_pages(), 1);
+  EXPECT_EQ(arena.allocate_page(), page);
+}
+
 TEST(BlockArena, AnExhaustedArenaGivesNothing) {
   BlockArena arena(3);
   ASSERT_TRUE(arena.allocate_run(3));

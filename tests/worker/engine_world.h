@@ -51,6 +51,7 @@ struct EngineOptions {
   std::size_t cache_bytes = std::size_t{64} << 20;
   int max_sequences = 64;
   std::int64_t prefill_rows = EngineLimits{}.prefill_rows;
+  bool prefix_snapshots = true;
 };
 
 inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeights>& weights,
@@ -59,6 +60,7 @@ inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeig
   limits.cache_bytes = options.cache_bytes;
   limits.max_sequences = options.max_sequences;
   limits.prefill_rows = options.prefill_rows;
+  limits.prefix_snapshots = options.prefix_snapshots;
   auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights, limits);
   if (!engine) throw std::runtime_error(engine.error().message);
   return *std::move(engine);

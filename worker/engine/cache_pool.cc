@@ -1,5 +1,6 @@
 #include "worker/engine/cache_pool.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
 #include <limits>
@@ -54,6 +55,25 @@ float* SequenceCache::ring(int layer) const {
   return state(layer) + plan_->slot(layer).states.state_floats();
 }
 
+CacheSnapshot::CacheSnapshot(CachePool& pool, std::weak_ptr<const Plan> plan, LayerPages layers)
+    : pool_(pool), plan_(std::move(plan)), layers_(std::move(layers)) {
+  for (const auto& pages : layers_) {
+    for (const std::int32_t page : pages) pool_.arena_.keep(page);
+  }
+}
+
+CacheSnapshot::~CacheSnapshot() {
+  for (const auto& pages : layers_) {
+    for (const std::int32_t page : pages) pool_.arena_.forget(page);
+  }
+}
+
+std::int64_t CacheSnapshot::pages() const {
+  std::int64_t count = 0;
+  for (const auto& pages : layers_) count += std::ssize(pages);
+  return count;
+}
+
 Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, const kernels::KvLayout& kv,
                                                      std::size_t budget_bytes) {
   const std::size_t pages = budget_bytes / kv.page_bytes();
@@ -88,20 +108,25 @@ std::int64_t CachePool::pages_to_fork(const Plan& plan, std::int64_t prefix_toke
   return pages_needed(plan, tokens) - plan.attention_layers() * (prefix_tokens / kernels::kPageTokens);
 }
 
-// Gives `layer` of the cache `pages` more pages, or the run for its slot. False when memory ran out: the
-// caller drops the cache, which returns what it has.
+// Gives `layer` of the cache `pages` more pages, or the run for its slot, at the cost of snapshots. False
+// when memory ran out: the caller drops the cache, which returns what it has.
 bool CachePool::take(SequenceCache& cache, int layer, std::int64_t pages) {
+  const auto insist = [this](auto allocate) {
+    std::optional<std::int32_t> got = allocate();
+    while (!got && reclaim_()) got = allocate();
+    return got;
+  };
   auto& mine = cache.layers_[static_cast<std::size_t>(layer)];
   if (cache.plan_->dsla(layer) != nullptr) {
     const std::int32_t count = cache.plan_->slot_pages(layer);
-    const auto first = arena_.allocate_run(count);
+    const auto first = insist([&] { return arena_.allocate_run(count); });
     if (!first) return false;
     for (std::int32_t i = 0; i < count; ++i) mine.push_back(*first + i);
     slot_pages_in_use_ += count;
     return true;
   }
   for (std::int64_t i = 0; i < pages; ++i) {
-    const auto page = arena_.allocate_page();
+    const auto page = insist([&] { return arena_.allocate_page(); });
     if (!page) return false;
     mine.push_back(*page);
   }
@@ -109,7 +134,7 @@ bool CachePool::take(SequenceCache& cache, int layer, std::int64_t pages) {
 }
 
 std::optional<SequenceCache> CachePool::allocate(std::shared_ptr<const Plan> plan, std::int64_t tokens) {
-  if (pages_needed(*plan, tokens) > arena_.free_pages()) return std::nullopt;
+  if (pages_needed(*plan, tokens) > free_pages()) return std::nullopt;
   SequenceCache cache;
   cache.pool_ = this;
   cache.plan_ = std::move(plan);
@@ -127,16 +152,45 @@ std::optional<SequenceCache> CachePool::allocate(std::shared_ptr<const Plan> pla
 
 std::optional<SequenceCache> CachePool::fork(const SequenceCache& prefix, std::int64_t prefix_tokens,
                                              std::int64_t tokens) {
-  if (pages_to_fork(*prefix.plan_, prefix_tokens, tokens) > arena_.free_pages()) return std::nullopt;
+  if (pages_to_fork(*prefix.plan_, prefix_tokens, tokens) > free_pages()) return std::nullopt;
+  return continued(prefix.layers_, prefix.plan_, prefix_tokens, tokens);
+}
+
+void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child) {
+  copy_own(prefix.layers_, prefix_tokens, child);
+}
+
+std::shared_ptr<const CacheSnapshot> CachePool::snapshot(const SequenceCache& sequence, std::int64_t tokens) {
+  const std::optional<SequenceCache> copy = fork(sequence, tokens, tokens);
+  if (!copy) return nullptr;
+  return std::shared_ptr<const CacheSnapshot>(new CacheSnapshot(*this, copy->plan_, copy->layers_));
+}
+
+std::optional<SequenceCache> CachePool::resume(const CacheSnapshot& prefix, std::shared_ptr<const Plan> plan,
+                                               std::int64_t prefix_tokens, std::int64_t tokens) {
+  // What it shares with the snapshot is neither free for others nor needed anew.
+  if (pages_to_fork(*plan, prefix_tokens, tokens) > free_pages() - spare_pages(prefix)) return std::nullopt;
+  return continued(prefix.layers_, std::move(plan), prefix_tokens, tokens);
+}
+
+std::int64_t CachePool::spare_pages(const CacheSnapshot& snapshot) const {
+  std::int64_t count = 0;
+  for (const auto& pages : snapshot.layers_)
+    count += std::ranges::count_if(pages, [this](std::int32_t page) { return arena_.spare(page); });
+  return count;
+}
+
+std::optional<SequenceCache> CachePool::continued(const LayerPages& prefix, std::shared_ptr<const Plan> plan,
+                                                  std::int64_t prefix_tokens, std::int64_t tokens) {
   SequenceCache child;
   child.pool_ = this;
-  child.plan_ = prefix.plan_;
+  child.plan_ = std::move(plan);
   child.capacity_ = tokens;
-  child.layers_.resize(prefix.layers_.size());
+  child.layers_.resize(prefix.size());
   const std::int64_t shared = prefix_tokens / kernels::kPageTokens;
   for (int layer = 0; layer < child.plan_->layers(); ++layer) {
     if (child.plan_->dsla(layer) == nullptr) {
-      const auto& pages = prefix.layers_[static_cast<std::size_t>(layer)];
+      const auto& pages = prefix[static_cast<std::size_t>(layer)];
       for (std::int64_t i = 0; i < shared; ++i) {
         arena_.retain(pages[static_cast<std::size_t>(i)]);
         child.layers_[static_cast<std::size_t>(layer)].push_back(pages[static_cast<std::size_t>(i)]);
@@ -144,19 +198,21 @@ std::optional<SequenceCache> CachePool::fork(const SequenceCache& prefix, std::i
     }
     if (!take(child, layer, divide_up(tokens, kernels::kPageTokens) - shared)) return std::nullopt;
   }
-  refork(prefix, prefix_tokens, child);
+  copy_own(prefix, prefix_tokens, child);
   return child;
 }
 
-void CachePool::refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child) {
+// What the child does not share: the last partial page, the states and the rings.
+void CachePool::copy_own(const LayerPages& prefix, std::int64_t prefix_tokens, SequenceCache& child) {
   const auto partial = static_cast<std::size_t>(prefix_tokens / kernels::kPageTokens);
   const bool has_partial = prefix_tokens % kernels::kPageTokens != 0;
   for (int layer = 0; layer < child.plan_->layers(); ++layer) {
+    const auto& from = prefix[static_cast<std::size_t>(layer)];
     if (child.plan_->dsla(layer) != nullptr) {
-      std::memcpy(child.state(layer), prefix.state(layer), child.plan_->slot(layer).bytes());
+      std::memcpy(child.state(layer), page(from.front()), child.plan_->slot(layer).bytes());
     } else if (has_partial) {
-      std::memcpy(page(child.layers_[static_cast<std::size_t>(layer)][partial]),
-                  page(prefix.layers_[static_cast<std::size_t>(layer)][partial]), page_bytes());
+      std::memcpy(page(child.layers_[static_cast<std::size_t>(layer)][partial]), page(from[partial]),
+                  page_bytes());
     }
   }
 }
@@ -166,7 +222,7 @@ std::size_t CachePool::state_bytes_used() const {
 }
 
 std::size_t CachePool::kv_bytes_used() const {
-  return static_cast<std::size_t>(arena_.size() - arena_.free_pages()) * page_bytes() - state_bytes_used();
+  return static_cast<std::size_t>(total_pages() - free_pages()) * page_bytes() - state_bytes_used();
 }
 
 }  // namespace dslad::worker

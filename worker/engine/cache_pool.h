@@ -3,10 +3,12 @@
 //
 // All a sequence will ever need is taken when it is admitted, so a running sequence never runs out of memory
 // and nothing is ever preempted. The pool knows no plan of its own: sequences of any plans and editions of a
-// chain lie in it side by side. Thread safety: one user at a time.
+// chain lie in it side by side. Snapshots of sequences stay where nobody needs the memory: it counts as free.
+// Thread safety: one user at a time.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -19,6 +21,8 @@
 namespace dslad::worker {
 
 class CachePool;
+
+using LayerPages = std::vector<std::vector<std::int32_t>>;  // attention: its pages; DSLA: its slot's run
 
 // The caches of one sequence under one plan; returns its pages when destroyed.
 class SequenceCache {
@@ -46,7 +50,27 @@ class SequenceCache {
   CachePool* pool_ = nullptr;
   std::shared_ptr<const Plan> plan_;
   std::int64_t capacity_ = 0;
-  std::vector<std::vector<std::int32_t>> layers_;  // attention: its pages; DSLA: the run that holds its slot
+  LayerPages layers_;
+};
+
+// What a sequence had of its first tokens, for others that begin with the same; its pages are given back when
+// it is destroyed. It does not keep its plan, and is of no use without it.
+class CacheSnapshot {
+ public:
+  CacheSnapshot(const CacheSnapshot&) = delete;
+  CacheSnapshot& operator=(const CacheSnapshot&) = delete;
+  ~CacheSnapshot();
+
+  [[nodiscard]] std::shared_ptr<const Plan> plan() const { return plan_.lock(); }  // null: it is gone
+  [[nodiscard]] std::int64_t pages() const;  // shared with sequences or not
+
+ private:
+  friend class CachePool;
+  CacheSnapshot(CachePool& pool, std::weak_ptr<const Plan> plan, LayerPages layers);
+
+  CachePool& pool_;
+  std::weak_ptr<const Plan> plan_;
+  LayerPages layers_;
 };
 
 class CachePool {
@@ -73,24 +97,44 @@ class CachePool {
   // Makes `child`, which came from fork() with the same arguments, a fresh continuation again.
   void refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
+  // Of all `tokens` tokens that the sequence has taken in, which are whole pages; they are shared, states and
+  // rings copied. Null when that does not fit now.
+  std::shared_ptr<const CacheSnapshot> snapshot(const SequenceCache& sequence, std::int64_t tokens);
+  // As fork(), of a snapshot's first `prefix_tokens` tokens. REQUIRES: they are all of its tokens, or whole
+  // pages of a plan without states; `plan` is the snapshot's.
+  std::optional<SequenceCache> resume(const CacheSnapshot& prefix, std::shared_ptr<const Plan> plan,
+                                      std::int64_t prefix_tokens, std::int64_t tokens);
+  // Where memory comes from once nothing but snapshots has any: destroys one with spare pages; false when
+  // there is none. Called by what takes memory.
+  void reclaim_with(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }
+  // Pages of the snapshot that no sequence uses.
+  [[nodiscard]] std::int64_t spare_pages(const CacheSnapshot& snapshot) const;
+
   [[nodiscard]] const kernels::KvLayout& kv() const { return kv_; }
   [[nodiscard]] void* base() const { return memory_.get(); }
   [[nodiscard]] std::size_t page_bytes() const { return kv_.page_bytes(); }
   [[nodiscard]] std::int64_t total_pages() const { return arena_.size(); }
-  [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages(); }
+  // Those that only snapshots have included.
+  [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages() + arena_.spare_pages(); }
+  // By sequences.
   [[nodiscard]] std::size_t kv_bytes_used() const;
   [[nodiscard]] std::size_t state_bytes_used() const;  // rings included
 
  private:
   friend class SequenceCache;
+  friend class CacheSnapshot;
   CachePool(kernels::Backend::Buffer memory, const kernels::KvLayout& kv, std::int32_t pages);
   [[nodiscard]] std::byte* page(std::int32_t number) const;
   bool take(SequenceCache& cache, int layer, std::int64_t pages);
+  std::optional<SequenceCache> continued(const LayerPages& prefix, std::shared_ptr<const Plan> plan,
+                                         std::int64_t prefix_tokens, std::int64_t tokens);
+  void copy_own(const LayerPages& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
   kernels::Backend::Buffer memory_;
   kernels::KvLayout kv_;
   BlockArena arena_;
   std::int64_t slot_pages_in_use_ = 0;
+  std::function<bool()> reclaim_ = [] { return false; };
 };
 
 }  // namespace dslad::worker

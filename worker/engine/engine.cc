@@ -23,6 +23,7 @@ Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const 
       weights_(std::move(weights)),
       limits_(limits),
       caches_(std::move(caches)),
+      snapshots_(limits.prefix_snapshots ? std::make_unique<PrefixSnapshots>(*caches_) : nullptr),
       forward_(*backend_, weights_, *caches_) {}
 
 Status Engine::check(const EngineRequest& request) const {
@@ -71,8 +72,10 @@ Status Engine::check(const EngineRequest& request) const {
 Status Engine::add(EngineRequest request) {
   Status checked = check(request);
   if (!checked) return checked;
-  sizes_.push_back(RequestSize::of(request, weights_->config.context));
-  if (sizes_.size() > kSizes) sizes_.pop_front();
+  const RequestSize size = RequestSize::of(request, weights_->config.context);
+  const std::int64_t known = snapshots_ ? snapshots_->find(*request.plan, request.head).tokens : 0;
+  seen_.push_back({size, size.head - known});
+  if (seen_.size() > kSeen) seen_.pop_front();
   waiting_.push_back(std::move(request));
   admit();
   return checked;
@@ -109,17 +112,16 @@ bool Engine::running(RequestId id) const {
 std::int64_t Engine::room(const Plan& plan) const {
   if (!waiting_.empty()) return 0;
   std::int64_t pages = 0;
-  for (const RequestSize& size : sizes_) pages += size.pages(plan, *caches_);
-  const auto requests = std::max<std::int64_t>(std::ssize(sizes_), 1);
-  if (sizes_.empty()) pages = caches_->pages_needed(plan, weights_->config.context);
+  for (const Seen& seen : seen_) pages += seen.size.pages(plan, *caches_);
+  const auto requests = std::max<std::int64_t>(std::ssize(seen_), 1);
+  if (seen_.empty()) pages = caches_->pages_needed(plan, weights_->config.context);
   const std::int64_t fit = caches_->free_pages() * requests / std::max<std::int64_t>(pages, 1);
   return std::clamp<std::int64_t>(limits_.max_sequences - sequences_in_work(), 0, fit);
 }
 
 bool Engine::begun(RequestId id) const {
-  return std::ranges::any_of(running_, [&](const auto& running) {
-    return running->request().id == id && running->progress.prompt_done > 0;
-  });
+  return std::ranges::any_of(
+      running_, [&](const auto& running) { return running->request().id == id && running->begun(); });
 }
 
 std::int64_t Engine::wants(const Plan& plan) const {
@@ -128,16 +130,16 @@ std::int64_t Engine::wants(const Plan& plan) const {
   std::int64_t admitted = 0;  // and not begun
   for (const auto& running : running_) {
     const RequestProgress& progress = running->progress;
-    if (progress.prompt_done == 0) {
-      ++admitted;
-    } else {
+    if (running->begun()) {
       tokens -= progress.prompt_total - progress.prompt_done;
+    } else {
+      ++admitted;
     }
   }
   if (tokens <= 0) return 0;
-  std::int64_t usual = sizes_.empty() ? weights_->config.context : 0;
-  for (const RequestSize& size : sizes_) usual += size.head;
-  usual = std::max<std::int64_t>(1, usual / std::max<std::int64_t>(1, std::ssize(sizes_)));
+  std::int64_t usual = seen_.empty() ? weights_->config.context : 0;
+  for (const Seen& seen : seen_) usual += seen.unread;
+  usual = std::max<std::int64_t>(1, usual / std::max<std::int64_t>(1, std::ssize(seen_)));
   return std::min(admitted + room(plan), (tokens + usual - 1) / usual);
 }
 
@@ -157,10 +159,13 @@ void Engine::admit() {
   // Older requests first: their further questions may take free memory before the next request does.
   for (const auto& running : running_) running->start_tails(limits_.max_sequences - sequences_in_work());
   while (!waiting_.empty() && sequences_in_work() < limits_.max_sequences) {
-    auto running = RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_);
+    auto running =
+        RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_, snapshots_.get());
     if (!running) return;
     waiting_.pop_front();
     ++counters_.admitted;
+    counters_.reused_tokens += static_cast<std::uint64_t>(running->progress.reused);
+    if (running->progress.reused > 0) ++counters_.reusing;
     running_.push_back(std::move(running));
   }
 }
@@ -235,7 +240,7 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
     const EngineRequest& request = part.request->request();
     const bool sampled = part.request->wants_logits(*part.sequence, part.tokens);
     counters_.prompt_tokens += part.tokens;
-    if (part.request->progress.prompt_done == 0) ++counters_.begun;
+    if (!part.request->begun()) ++counters_.begun;
     const std::int64_t position =
         part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
     part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));

@@ -3,10 +3,10 @@
 //
 // Requests are admitted in the order they came, as soon as memory for all they may need is free: in add() or
 // in the step after others have ended. Between
-// requests nothing is shared but time: the same request under the same plan gives the same greedy tokens
-// alone or in company. The engine knows no plan but those that its requests bring along. Thread safety: one
-// caller at a time. Fails soft: a bad request is refused by add(), before it can disturb others, and one
-// whose logits are not finite fails alone.
+// requests nothing is shared but time, and beginnings of documents that were read before: the same request
+// under the same plan gives the same greedy tokens alone or in company, first or last. The engine knows no
+// plan but those that its requests bring along. Thread safety: one caller at a time. Fails soft: a bad
+// request is refused by add(), before it can disturb others, and one whose logits are not finite fails alone.
 #pragma once
 
 #include <deque>
@@ -17,6 +17,7 @@
 #include "schema/result.h"
 #include "worker/engine/cache_pool.h"
 #include "worker/engine/forward.h"
+#include "worker/engine/prefix_snapshots.h"
 #include "worker/engine/request.h"
 #include "worker/engine/running_request.h"
 
@@ -26,11 +27,13 @@ struct EngineLimits {
   std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages, DSLA states and windows together
   int max_sequences = 64;                          // that run at once
   std::int64_t prefill_rows = 512;                 // prompt tokens a step takes in, about
+  bool prefix_snapshots = true;                    // of documents, in memory that nobody needs
 };
 
 struct EngineCounters {
   std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0, begun = 0;  // since the start
-  double busy_ms = 0;                                                                      // in steps
+  std::uint64_t reused_tokens = 0, reusing = 0;  // prompt tokens that snapshots spared, requests that had any
+  double busy_ms = 0;                            // in steps
 };
 
 class Engine {
@@ -73,7 +76,7 @@ class Engine {
   [[nodiscard]] int sequences_in_work() const;
 
  private:
-  static constexpr std::size_t kSizes = 16;
+  static constexpr std::size_t kSeen = 16;
 
   Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
          const EngineLimits& limits, std::unique_ptr<CachePool> caches);
@@ -97,11 +100,17 @@ class Engine {
   std::shared_ptr<const ModelWeights> weights_;
   EngineLimits limits_;
   std::unique_ptr<CachePool> caches_;
+  std::unique_ptr<PrefixSnapshots> snapshots_;  // null: none are wanted
   Forward forward_;
   std::deque<EngineRequest> waiting_;
   std::vector<std::unique_ptr<RunningRequest>> running_;  // by admission
   EngineCounters counters_;
-  std::deque<RequestSize> sizes_;  // of the latest kSizes requests
+  // Of a request: what it takes, and how much of its head was to be read.
+  struct Seen {
+    RequestSize size;
+    std::int64_t unread;
+  };
+  std::deque<Seen> seen_;  // the latest kSeen
 };
 
 }  // namespace dslad::worker

@@ -33,11 +33,13 @@ enum class AnswerEnd : std::uint8_t { kStop, kLength };
 struct RequestProgress {
   std::int64_t prompt_done = 0, prompt_total = 0;  // tokens of head and tails
   std::int64_t output_tokens = 0;
+  std::int64_t reused = 0;  // of prompt_done: tokens that a snapshot spared, done from the start
 
   RequestProgress& operator+=(const RequestProgress& other) {
     prompt_done += other.prompt_done;
     prompt_total += other.prompt_total;
     output_tokens += other.output_tokens;
+    reused += other.reused;
     return *this;
   }
 };

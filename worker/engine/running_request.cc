@@ -24,33 +24,60 @@ RequestSize RequestSize::of(const EngineRequest& request, std::int64_t context) 
   return size;
 }
 
-std::int64_t RequestSize::pages(const Plan& plan, const CachePool& caches) const {
-  if (!shared_head) return caches.pages_needed(plan, longest);
-  return caches.pages_needed(plan, head) + caches.pages_to_fork(plan, head, longest);
+std::int64_t RequestSize::pages(const Plan& plan, const CachePool& caches, std::int64_t reused) const {
+  if (!shared_head) return caches.pages_to_fork(plan, reused, longest);
+  return caches.pages_to_fork(plan, reused, head) + caches.pages_to_fork(plan, head, longest);
 }
 
 RunningRequest::RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context,
-                               CachePool& caches)
-    : request_(std::move(request)), size_(size), context_(context), caches_(caches) {
+                               CachePool& caches, PrefixSnapshots* snapshots)
+    : request_(std::move(request)), size_(size), context_(context), caches_(caches), snapshots_(snapshots) {
   progress.prompt_total = count(request_.head);
   for (const auto& tail : request_.tails) progress.prompt_total += count(tail);
 }
 
+std::optional<RunningRequest::Caches> RunningRequest::take(const EngineRequest& request,
+                                                           const RequestSize& size, CachePool& pool,
+                                                           const PrefixSnapshots::Match& prefix) {
+  const std::int64_t tokens = size.shared_head ? size.head : size.longest;
+  auto first = prefix.snapshot == nullptr
+                   ? pool.allocate(request.plan, tokens)
+                   : pool.resume(*prefix.snapshot, request.plan, prefix.tokens, tokens);
+  if (!first) return std::nullopt;
+  Caches caches{*std::move(first), std::nullopt};
+  if (!size.shared_head) return caches;
+  caches.lane = pool.fork(caches.first, size.head, size.longest);
+  if (!caches.lane) return std::nullopt;
+  return caches;
+}
+
 std::unique_ptr<RunningRequest> RunningRequest::admit(EngineRequest& request, std::int64_t context,
-                                                      CachePool& caches) {
+                                                      CachePool& caches, PrefixSnapshots* snapshots) {
   const RequestSize size = RequestSize::of(request, context);
-  auto cache = caches.allocate(request.plan, size.shared_head ? size.head : size.longest);
-  if (!cache) return nullptr;
-  std::optional<SequenceCache> lane;
-  if (size.shared_head) {
-    lane = caches.fork(*cache, size.head, size.longest);
-    if (!lane) return nullptr;
+  PrefixSnapshots::Match prefix;
+  if (snapshots != nullptr) prefix = snapshots->find(*request.plan, request.head);
+  // Before anything is taken: snapshots that give way to it are lost, so it must not be in vain.
+  const auto fits = [&] {
+    const std::int64_t held = prefix.snapshot == nullptr ? 0 : caches.spare_pages(*prefix.snapshot);
+    return size.pages(*request.plan, caches, prefix.tokens) <= caches.free_pages() - held;
+  };
+  if (!fits()) prefix = {};  // with states it needs more memory than without
+  if (!fits()) return nullptr;
+  auto taken = take(request, size, caches, prefix);
+  if (!taken && prefix.snapshot != nullptr) {
+    prefix = {};  // whose pages lie where a run must
+    taken = take(request, size, caches, prefix);
   }
-  std::unique_ptr<RunningRequest> running(new RunningRequest(std::move(request), size, context, caches));
-  if (lane) running->idle_lanes_.push_back(*std::move(lane));
+  if (!taken) return nullptr;
+  std::unique_ptr<RunningRequest> running(
+      new RunningRequest(std::move(request), size, context, caches, snapshots));
+  if (prefix.snapshot != nullptr) snapshots->used(*prefix.snapshot);
+  running->progress.prompt_done = running->progress.reused = prefix.tokens;
+  if (taken->lane) running->idle_lanes_.push_back(*std::move(taken->lane));
   auto first = std::make_unique<Sequence>();
-  first->cache = *std::move(cache);
-  first->head_left = running->request_.head.size();
+  first->cache = std::move(taken->first);
+  first->length = prefix.tokens;
+  first->head_left = running->request_.head.size() - static_cast<std::size_t>(prefix.tokens);
   if (!size.shared_head) {
     first->tail = 0;
     first->tail_left = running->request_.tails.front().size();
@@ -109,6 +136,10 @@ void RunningRequest::advance(Sequence& sequence, std::size_t tokens) {
   if (!sequence.in_prefill()) return;
   progress.prompt_done += static_cast<std::int64_t>(tokens);
   (sequence.head_left > 0 ? sequence.head_left : sequence.tail_left) -= tokens;
+  if (snapshots_ != nullptr && sequence.length == PrefixSnapshots::cut(count(request_.head))) {
+    const auto length = static_cast<std::size_t>(sequence.length);
+    snapshots_->keep(std::span(request_.head).first(length), sequence.cache);
+  }
   if (sequence.tail != Sequence::kHeadOnly || sequence.in_prefill()) return;
   head_ = std::move(sequence);
   sequences_.clear();  // a head is alone until it is complete

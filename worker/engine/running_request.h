@@ -2,7 +2,8 @@
 //
 // A request with one tail is one sequence from head to answer. With several tails the head is its own
 // sequence; when it is complete, each tail continues a copy of it in a lane: a cache taken at admission, so
-// that a request always finishes, plus more lanes while memory is free. Thread safety: one user at a time.
+// that a request always finishes, plus more lanes while memory is free. Where another request has left a
+// snapshot of the head's beginning, it begins behind that. Thread safety: one user at a time.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 
 #include "kernels/rows.h"
 #include "worker/engine/cache_pool.h"
+#include "worker/engine/prefix_snapshots.h"
 #include "worker/engine/request.h"
 
 namespace dslad::worker {
@@ -39,16 +41,16 @@ struct RequestSize {
   bool shared_head = false;  // there are several tails
 
   static RequestSize of(const EngineRequest& request, std::int64_t context);
-  // Pages that RunningRequest::admit() takes.
-  [[nodiscard]] std::int64_t pages(const Plan& plan, const CachePool& caches) const;
+  // Pages that RunningRequest::admit() takes, beside those of a snapshot of the first `reused` tokens.
+  [[nodiscard]] std::int64_t pages(const Plan& plan, const CachePool& caches, std::int64_t reused = 0) const;
 };
 
 class RunningRequest {
  public:
   // Takes the memory to run `request` to its end; nothing when it is not free now (request is left as it
-  // was).
+  // was). `snapshots` may be null: there are none.
   static std::unique_ptr<RunningRequest> admit(EngineRequest& request, std::int64_t context,
-                                               CachePool& caches);
+                                               CachePool& caches, PrefixSnapshots* snapshots);
 
   // Starts tails whose head is complete: always in an idle lane, in new ones while `spare_sequences` and
   // memory last.
@@ -66,6 +68,8 @@ class RunningRequest {
   void finish(Sequence& sequence);
 
   [[nodiscard]] std::int64_t max_tokens(const Sequence& sequence) const;  // of its answer, within the context
+  // Whether a step has taken in a part of its prompt.
+  [[nodiscard]] bool begun() const { return progress.prompt_done > progress.reused; }
   [[nodiscard]] bool done() const { return answered_ == request_.tails.size(); }
   [[nodiscard]] const EngineRequest& request() const { return request_; }
   [[nodiscard]] std::vector<std::unique_ptr<Sequence>>& sequences() { return sequences_; }
@@ -75,12 +79,21 @@ class RunningRequest {
   std::optional<Error> failure;  // it has no answer; it is done at the end of the step
 
  private:
-  RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context, CachePool& caches);
+  // The memory that it begins with.
+  struct Caches {
+    SequenceCache first;
+    std::optional<SequenceCache> lane;  // of a shared head's first tail
+  };
+  static std::optional<Caches> take(const EngineRequest& request, const RequestSize& size, CachePool& pool,
+                                    const PrefixSnapshots::Match& prefix);
+  RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context, CachePool& caches,
+                 PrefixSnapshots* snapshots);
 
   EngineRequest request_;
   RequestSize size_;
   std::int64_t context_;
   CachePool& caches_;
+  PrefixSnapshots* snapshots_;    // null: none are taken
   std::optional<Sequence> head_;  // complete head of several tails
   std::vector<SequenceCache> idle_lanes_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // in work; addresses are stable within a step
