@@ -56,6 +56,7 @@ class EngineBench {
   Status run() {
     worker::EngineLimits limits;
     limits.cache_bytes = std::size_t{4} << 30;
+    limits.prefix_snapshots = false;  // each measurement reads its prompt
     weights_ = worker::random_weights(config_, DType::kBf16, 1);
     auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights_, limits);
     if (!engine) return engine.error();

@@ -47,6 +47,7 @@ struct JobMetrics {
   // Of a document beyond the context: the parts that it was read in, and the tokens that were left out.
   std::uint32_t parts = 0;  // 0: it was read whole, or the middle was left out
   std::uint64_t cut_tokens = 0;
+  std::uint64_t reused_tokens = 0;  // of the prompt's: the worker had read them before, and spent no time
 
   static void fields(auto& self, auto& field) {
     field("queue_ms", self.queue_ms);
@@ -67,6 +68,7 @@ struct JobMetrics {
     field("why", self.why);
     field("parts", self.parts);
     field("cut_tokens", self.cut_tokens);
+    field("reused_tokens", self.reused_tokens);
   }
 };
 
@@ -132,6 +134,7 @@ struct EngineStats {
   std::uint64_t kv_bytes_total = 0;
   std::uint64_t state_bytes_used = 0;  // of DSLA states
   std::uint64_t state_bytes_total = 0;
+  std::uint64_t reused_tokens = 0;  // of prompts, that were not prefilled again; since the worker's start
 
   static void fields(auto& self, auto& field) {
     field("steps", self.steps);
@@ -145,6 +148,7 @@ struct EngineStats {
     field("kv_bytes_total", self.kv_bytes_total);
     field("state_bytes_used", self.state_bytes_used);
     field("state_bytes_total", self.state_bytes_total);
+    field("reused_tokens", self.reused_tokens);
   }
 };
 

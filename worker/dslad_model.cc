@@ -91,6 +91,11 @@ int run(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  bench_verb
+      ->add_option("--questions", benchmark.questions,
+                   "ask so many, one by one, on a document of each of these lengths too")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   bench_verb->add_option("--batch", benchmark.batches, "numbers of sequences that decode side by side")
       ->delimiter(',')
       ->check(CLI::Range(1, 64))

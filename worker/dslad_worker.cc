@@ -31,6 +31,7 @@ struct Options {
   int threads = 0;
   std::uint32_t capacity = 16;
   std::int64_t cache_mib = 0;
+  std::string prefix_cache = "on";
   int drain_s = 20;
   std::string log_level = "info";
   IdleSettings idle;  // without texts: none
@@ -75,6 +76,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--cache-mib", options.cache_mib,
                  "memory for KV pages and DSLA states; 0: a quarter of what it may use")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--prefix-cache", options.prefix_cache,
+                 "keep what was read of documents, in memory of --cache-mib that no job needs")
+      ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();
   app.add_option("--drain-s", options.drain_s, "on SIGTERM, let running jobs finish for this many seconds")
       ->check(CLI::Range(0, 86400))
@@ -187,6 +192,7 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
       options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.bytes / 4;
   EngineLimits limits;
   limits.cache_bytes = cache_bytes;
+  limits.prefix_snapshots = options.prefix_cache == "on";
   const int threads = options.threads > 0 ? options.threads : process::processor_allowance();
   auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, limits);
   if (!engine) return engine.error();

@@ -29,12 +29,13 @@ std::string worker_table(const std::vector<schema::WorkerInfo>& workers) {
 }
 
 std::string engine_table(const std::vector<schema::WorkerInfo>& workers) {
-  Table table({"WORKER", ">STEPS", ">PROMPT", ">OUTPUT", ">PREFILL/S", ">DECODE/S", ">ACTIVE", ">WAITING",
-               ">KV USED", ">KV TOTAL", ">STATES USED", ">STATES TOTAL"});
+  Table table({"WORKER", ">STEPS", ">PROMPT", ">REUSED", ">OUTPUT", ">PREFILL/S", ">DECODE/S", ">ACTIVE",
+               ">WAITING", ">KV USED", ">KV TOTAL", ">STATES USED", ">STATES TOTAL"});
   for (const schema::WorkerInfo& worker : workers) {
     const schema::EngineStats& engine = worker.engine;
     table.add({one_line(worker.name), format_count(engine.steps), format_count(engine.prompt_tokens),
-               format_count(engine.output_tokens), fmt::format("{:.1f}", engine.prefill_tokens_per_s),
+               format_count(engine.reused_tokens), format_count(engine.output_tokens),
+               fmt::format("{:.1f}", engine.prefill_tokens_per_s),
                fmt::format("{:.1f}", engine.decode_tokens_per_s), format_count(engine.sequences_running),
                format_count(engine.sequences_waiting), format_bytes(engine.kv_bytes_used),
                format_bytes(engine.kv_bytes_total), format_bytes(engine.state_bytes_used),

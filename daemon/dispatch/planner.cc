@@ -381,6 +381,7 @@ void Planner::finished(const WorkerState& worker, const QueuedJob& job, const sc
   seen.output_tokens = static_cast<double>(metrics.output_tokens) / parts;
   seen.work = {metrics.prefill_work_ms / parts, metrics.decode_work_ms / parts};
   seen.batch = metrics.batch;
+  seen.reused_tokens = static_cast<double>(metrics.reused_tokens) / parts;
   costs_[facts.speed_key].learn(seen);
 }
 

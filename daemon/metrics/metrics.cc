@@ -106,6 +106,8 @@ void write_workers(const std::vector<schema::WorkerInfo>& workers, Writer& write
        [](Info w) { return w.engine.prefill_tokens_per_s; });
   each("dslad_worker_decode_tokens_per_second", "Its rate of late",
        [](Info w) { return w.engine.decode_tokens_per_s; });
+  each("dslad_worker_reused_tokens", "Of prompts, that it did not read again; since its start",
+       [](Info w) { return number(w.engine.reused_tokens); });
   each("dslad_worker_cache_bytes", "Memory for keys, values and states",
        [](Info w) { return number(w.cache_bytes); });
   each("dslad_worker_cache_used_bytes", "Of it, what sequences have",

@@ -31,6 +31,14 @@ std::array<double, 3> prefill_row(double prompt, const PlanShape& plan) {
   return {prompt, plan.attention * prompt * prompt, plan.states * prompt};
 }
 
+// Of the tokens that were read.
+std::array<double, 3> prefill_row(const Observation& seen, const PlanShape& plan) {
+  std::array<double, 3> row = prefill_row(seen.prompt_tokens, plan);
+  const std::array<double, 3> reused = prefill_row(seen.reused_tokens, plan);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] -= reused[i];
+  return row;
+}
+
 std::array<double, 4> decode_row(double prompt, double output, const PlanShape& plan, double batch) {
   return {output, output / std::max(1.0, batch), plan.attention * output * (prompt + output / 2),
           plan.states * output};
@@ -160,18 +168,19 @@ void CostModel::learn(const Observation& seen) {
   const bool sane = is_amount(seen.work.prefill_ms) && is_amount(seen.work.decode_ms) &&
                     is_amount(seen.prompt_tokens) && is_amount(seen.output_tokens) && is_amount(seen.batch) &&
                     is_amount(seen.plan.attention) && is_amount(seen.plan.states) && seen.prompt_tokens > 0 &&
-                    seen.work.total_ms() > 0;
+                    seen.work.total_ms() > 0 && seen.reused_tokens >= 0 &&
+                    seen.reused_tokens < seen.prompt_tokens;
   if (!sane) return;
   if (jobs_ == 0) guess(seen);
-  if (jobs_ > 0) {
-    errors_.add(std::abs(of(seen.size, seen.plan, 0).total_ms() / seen.work.total_ms() - 1));
+  if (jobs_ > 0 && seen.reused_tokens == 0) {
+    errors_.add(std::abs(of(seen.size, seen.plan).total_ms() / seen.work.total_ms() - 1));
   }
-  const Work predicted = of_tokens(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
-  prefill_.add(prefill_row(seen.prompt_tokens, seen.plan),
-               within_reason(seen.work.prefill_ms, predicted.prefill_ms, jobs_));
+  const std::array<double, 3> read = prefill_row(seen, seen.plan);
+  prefill_.add(read, within_reason(seen.work.prefill_ms, prefill_.predict(read), jobs_));
   if (seen.output_tokens > 0) {
-    decode_.add(decode_row(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch),
-                within_reason(seen.work.decode_ms, predicted.decode_ms, jobs_));
+    const std::array<double, 4> written =
+        decode_row(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
+    decode_.add(written, within_reason(seen.work.decode_ms, decode_.predict(written), jobs_));
     move_mean(batch_, std::max(1.0, seen.batch), jobs_);
   }
   if (seen.size.bytes > 0) {
@@ -187,7 +196,7 @@ void CostModel::learn(const Observation& seen) {
 // A row for each term alone, as if every layer were attention, or had its states.
 void CostModel::guess(const Observation& first) {
   const PlanShape all{1, 1};
-  const std::array<double, 3> prefill = prefill_row(first.prompt_tokens, all);
+  const std::array<double, 3> prefill = prefill_row(first, all);
   for (std::size_t i = 0; i < prefill.size(); ++i) {
     std::array<double, 3> row{};
     row[i] = prefill[i];

@@ -8,7 +8,9 @@
 //
 // so that plans that never ran are predicted from those that did. The coefficients are never negative. They
 // are the least squares of the relative error, old jobs forgotten by and by. A first guess of how the first
-// job's time divides among the terms is forgotten likewise. Pure; one user at a time; cheap to copy.
+// job's time divides among the terms is forgotten likewise. A job whose first R tokens had been read before
+// has taken what L tokens take less what R do; predictions know nothing of that. Pure; one user at a time;
+// cheap to copy.
 #pragma once
 
 #include <array>
@@ -33,7 +35,8 @@ struct Observation {
   double prompt_tokens = 0;
   double output_tokens = 0;
   Work work;
-  double batch = 1;  // sequences in a step of its decoding, on average
+  double batch = 1;          // sequences in a step of its decoding, on average
+  double reused_tokens = 0;  // the prompt's first, which cost nothing: they had been read before
 };
 
 // Non-negative least squares of a few terms over a stream of rows (x, y): minimises the forgetting sum of

@@ -127,8 +127,9 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
   Query query(db,
               "SELECT max(a.started_ms - j.created_ms, 0), a.prefill_ms, a.decode_ms, a.prompt_tokens, "
               "a.output_tokens, a.plan, a.worker, a.attempt, a.edition, a.quality, a.model, a.model_digest, "
-              "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens "
-              "FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.id = ?",
+              "a.why, a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens, "
+              "a.reused_tokens FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
+              "WHERE j.id = ?",
               id);
   while (query.next()) {
     metrics.queue_ms = query.real(0);
@@ -149,6 +150,7 @@ Status read_metrics(Database& db, JobId id, schema::JobMetrics& metrics) {
     metrics.batch = query.real(15);
     metrics.parts = static_cast<std::uint32_t>(query.integer(16));
     metrics.cut_tokens = static_cast<std::uint64_t>(query.integer(17));
+    metrics.reused_tokens = static_cast<std::uint64_t>(query.integer(18));
   }
   return query.status();
 }
@@ -294,7 +296,8 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
   Query query(
       db,
       "SELECT a.worker, j.bytes, j.questions, j.max_tokens, a.plan, a.prompt_tokens, a.output_tokens, "
-      "a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens FROM attempts a JOIN jobs j ON "
+      "a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens, a.reused_tokens FROM attempts a "
+      "JOIN jobs j ON "
       "j.id = a.job_id "
       "WHERE a.job_id > (SELECT coalesce(max(id), 0) - 5000 FROM jobs) AND a.outcome = 'succeeded' "
       "AND a.model_digest = ? AND coalesce(a.edition, '') = ? AND a.prefill_work_ms > 0 "
@@ -314,6 +317,7 @@ Result<std::vector<WorkDone>> latest_work(Database& db, const std::string& model
     one.metrics.batch = query.real(9);
     one.metrics.parts = static_cast<std::uint32_t>(query.integer(10));
     one.metrics.cut_tokens = static_cast<std::uint64_t>(query.integer(11));
+    one.metrics.reused_tokens = static_cast<std::uint64_t>(query.integer(12));
   }
   if (!query.status()) return query.status().error();
   return done;

@@ -52,12 +52,13 @@ Status save_metrics(Database& db, const schema::WorkerResult& result) {
   return db.run(
       "UPDATE attempts SET prefill_ms = ?, decode_ms = ?, prompt_tokens = ?, output_tokens = ?, plan = ?, "
       "edition = nullif(?, ''), quality = ?, prefill_work_ms = ?, decode_work_ms = ?, batch = ?, "
-      "parts = ?, cut_tokens = ? "
+      "parts = ?, cut_tokens = ?, reused_tokens = ? "
       "WHERE job_id = ? AND attempt = ?",
       metrics.prefill_ms, metrics.decode_ms, static_cast<std::int64_t>(metrics.prompt_tokens),
       static_cast<std::int64_t>(metrics.output_tokens), metrics.plan, metrics.edition, metrics.quality,
       metrics.prefill_work_ms, metrics.decode_work_ms, metrics.batch, metrics.parts,
-      static_cast<std::int64_t>(metrics.cut_tokens), result.lease.job, result.lease.attempt);
+      static_cast<std::int64_t>(metrics.cut_tokens), static_cast<std::int64_t>(metrics.reused_tokens),
+      result.lease.job, result.lease.attempt);
 }
 
 Status save_outputs(Database& db, const schema::WorkerResult& result) {

@@ -1,9 +1,10 @@
--- Documents beyond a model's context: what shall become of them, and what did.
+-- Documents beyond a model's context: what shall become of them, and what did. And what of a prompt was known before.
 
 ALTER TABLE jobs        ADD COLUMN overflow   TEXT    NOT NULL DEFAULT 'error';  -- error, truncate, map-reduce
 ALTER TABLE job_outputs ADD COLUMN part       INTEGER NOT NULL DEFAULT 0;  -- that gave the answer, from 1; 0: none did alone
 ALTER TABLE attempts    ADD COLUMN parts      INTEGER;  -- that the document was read in; 0: in one
 ALTER TABLE attempts    ADD COLUMN cut_tokens INTEGER;  -- of the document, that were left out
+ALTER TABLE attempts    ADD COLUMN reused_tokens INTEGER;  -- of the prompt, that the worker had read before
 
 DROP VIEW job_status;
 CREATE VIEW job_status AS
@@ -26,7 +27,7 @@ SELECT j.id, j.task, j.state, a.attempt, a.worker, a.plan,
        a.started_ms - j.created_ms AS queue_ms, a.prefill_ms, a.decode_ms,
        a.ended_ms - j.created_ms AS total_ms, a.prompt_tokens, a.output_tokens,
        a.model, a.model_digest, a.edition, a.quality, a.why,
-       a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens
+       a.prefill_work_ms, a.decode_work_ms, a.batch, a.parts, a.cut_tokens, a.reused_tokens
 FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt
 WHERE j.rerun_of IS NULL;
 

@@ -63,6 +63,25 @@ TEST_F(CostModelTest, FindsTheRuleBehindNoisyJobs) {
   EXPECT_LT(model_.error(0.5), 1.0);
 }
 
+// Questions on a document that was read before take a small part of its time and say nothing else of speed.
+TEST_F(CostModelTest, LearnsTheSameWhereDocumentsWereReadBefore) {
+  for (int i = 0; i < 200; ++i) {
+    Observation seen = job(i % 2 == 0 ? 1.0 : 0.5);
+    if (i % 10 > 0) {
+      seen.reused_tokens = std::floor(0.95 * seen.prompt_tokens);
+      const Work before = machine_.work(seen.reused_tokens, 0, seen.plan, 1);
+      seen.work.prefill_ms =
+          machine_.work(seen.prompt_tokens, 0, seen.plan, 1).prefill_ms - before.prefill_ms;
+    }
+    model_.learn(seen);
+  }
+  for (const double share : {1.0, 0.5}) {
+    expect_near(1'000, 50, share, 1, 0.1);
+    expect_near(8'000, 100, share, 4, 0.1);
+  }
+  EXPECT_LT(model_.error(0.9), 1.0) << "of jobs that were read whole";
+}
+
 TEST_F(CostModelTest, PredictsAPlanThatNeverRan) {
   for (int i = 0; i < 200; ++i) model_.learn(job(i % 2 == 0 ? 1.0 : 0.75));
   expect_near(6'000, 100, 0.25, 4, 0.15);

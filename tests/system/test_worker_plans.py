@@ -31,8 +31,9 @@ class WorkerPlans(harness.SystemTest):
 
     def assign(self, prompt="Once upon a time", **body):
         self.jobs += 1
-        self.daemon.send("assign", job=self.jobs, attempt=1, task="generate", prompt=prompt, questions=[], document="",
-                         **{"options": {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0}, **body})
+        self.daemon.send("assign", job=self.jobs, attempt=1,
+                         **{"task": "generate", "prompt": prompt, "questions": [], "document": "",
+                            "options": {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0}, **body})
         return {"job": self.jobs, "attempt": 1}
 
     def result(self):
@@ -76,6 +77,36 @@ class WorkerPlans(harness.SystemTest):
         self.assertGreater(metrics["decode_work_ms"], 0)
         self.assertAlmostEqual(metrics["prefill_work_ms"], metrics["prefill_ms"], msg="it was alone")
         self.assertEqual(1, metrics["batch"])
+
+    def ask(self, question, **body):
+        """A question on a document of some 350 tokens."""
+        self.assign(prompt="", task="qa", document="Lily saw a bird in the park. " * 30, questions=[question], **body)
+        return self.result()
+
+    def test_a_document_that_was_read_is_not_read_for_the_next_question(self):
+        self.serve()
+        answers = {}
+        for plan in (0, 2):
+            first = self.ask("Who saw a bird?", plan=plan)
+            self.assertEqual(0, first["reused_tokens"])
+            self.assertEqual(256, self.ask("Where was it?", plan=plan)["reused_tokens"])
+            again = self.ask("Who saw a bird?", plan=plan)
+            self.assertEqual(256, again["reused_tokens"])
+            self.assertEqual(first["outputs"], again["outputs"])
+            prompt = again["metrics"]["prompt_tokens"]
+            self.assertEqual(first["metrics"]["prompt_tokens"], prompt, "the whole one")
+            self.assertIn(f"done: {prompt} prompt (256 reused) and 8 output tokens, plan {plan}", self.worker.text())
+            answers[plan] = first["outputs"]
+        self.assertNotEqual(answers[0], answers[2])
+        engine = {}
+        while engine.get("reused_tokens") != 4 * 256:
+            engine = self.daemon.receive("heartbeat").body["engine"]
+        self.assertEqual(0, engine["kv_bytes_used"] + engine["state_bytes_used"], "nobody needs what is kept")
+
+    def test_what_was_read_is_not_kept_where_nobody_wants_that(self):
+        self.serve("--prefix-cache", "off")
+        for _ in range(2):
+            self.assertEqual(0, self.ask("Who saw a bird?")["reused_tokens"])
 
     def test_what_has_begun_and_the_room_for_more_are_told_as_they_change(self):
         self.serve("--capacity", "3")

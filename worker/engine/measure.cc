@@ -28,19 +28,33 @@ class Ignore : public EngineSink {
   Status ended = ok_status();
 };
 
+std::vector<std::int32_t> noise(const Engine& engine, std::int64_t tokens, RequestId seed) {
+  std::mt19937 random(static_cast<unsigned>(seed));
+  const auto vocabulary = static_cast<std::uint32_t>(engine.weights().config.vocab_size);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens));
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % vocabulary);
+  return ids;
+}
+
 EngineRequest noise_prompt(const Engine& engine, RequestId id, std::int64_t tokens,
                            const std::shared_ptr<const Plan>& plan) {
-  std::mt19937 random(static_cast<unsigned>(id));
-  const auto vocabulary = static_cast<std::uint32_t>(engine.weights().config.vocab_size);
   EngineRequest request;
   request.id = id;
   request.plan = plan;
   request.max_tokens = 1;
   request.tails.emplace_back();
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    request.head.push_back(static_cast<std::int32_t>(random() % vocabulary));
-  }
+  request.head = noise(engine, tokens, id);
   return request;
+}
+
+Status run_to_end(Engine& engine) {
+  Ignore sink;
+  for (;;) {
+    const auto stepped = engine.step(sink);
+    if (!stepped) return stepped.error();
+    if (!sink.ended) return sink.ended;
+    if (!*stepped) return ok_status();
+  }
 }
 
 // Sequences in mid-answer, their past made up.
@@ -103,14 +117,26 @@ Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>&
     const Status added = engine.add(noise_prompt(engine, static_cast<RequestId>(i), tokens, plan));
     if (!added) return added.error();
   }
-  Ignore sink;
   const auto start = Clock::now();
-  for (;;) {
-    const auto stepped = engine.step(sink);
-    if (!stepped) return stepped.error();
-    if (!sink.ended) return sink.ended.error();
-    if (!*stepped) return Speed{requests * tokens, seconds_since(start)};
+  const Status ran = run_to_end(engine);
+  if (!ran) return ran.error();
+  return Speed{requests * tokens, seconds_since(start)};
+}
+
+Result<Speed> measure_questions(Engine& engine, const std::shared_ptr<const Plan>& plan, int questions,
+                                std::int64_t tokens) {
+  const auto start = Clock::now();
+  for (int i = 0; i < questions; ++i) {
+    EngineRequest request = noise_prompt(engine, 0, tokens, plan);
+    request.tails = {noise(engine, kQuestionTokens, static_cast<RequestId>(i) + 1)};
+    request.max_tokens = kAnswerTokens;
+    request.ignore_eos = true;
+    const Status added = engine.add(std::move(request));
+    if (!added) return added.error();
+    const Status ran = run_to_end(engine);
+    if (!ran) return ran.error();
   }
+  return Speed{questions * (tokens + kQuestionTokens + kAnswerTokens), seconds_since(start)};
 }
 
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,

@@ -18,6 +18,7 @@ schema::EngineStats stats_of(const Engine& engine, const Rates& rates) {
   stats.steps = engine.counters().steps;
   stats.prompt_tokens = engine.counters().prompt_tokens;
   stats.output_tokens = engine.counters().output_tokens;
+  stats.reused_tokens = engine.counters().reused_tokens;
   stats.prefill_tokens_per_s = rates.prefill_tokens_per_s();
   stats.decode_tokens_per_s = rates.decode_tokens_per_s();
   stats.sequences_running = static_cast<std::uint64_t>(engine.sequences_in_work());

@@ -39,6 +39,7 @@ schema::WorkerResult result_of(const RunningJob& job) {
   result.metrics.batch = job.times.batch();
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(job.ended.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(job.ended.output_tokens);
+  result.metrics.reused_tokens = static_cast<std::uint64_t>(job.ended.reused);
   result.metrics.parts = job.task.document_parts();
   result.metrics.cut_tokens = job.task.cut_tokens();
   describe(*job.plan, result.metrics);
@@ -293,9 +294,10 @@ void Worker::on_failed(RequestId id, const RequestProgress& progress, const Requ
 void Worker::finish(Jobs::iterator job) {
   schema::WorkerResult result = result_of(*job);
   result.outputs = job->task.outputs();
-  process::log_job(result.lease.job, result.lease.attempt,
-                   fmt::format("done: {} prompt and {} output tokens, plan {}", result.metrics.prompt_tokens,
-                               result.metrics.output_tokens, result.metrics.plan));
+  process::log_job(
+      result.lease.job, result.lease.attempt,
+      fmt::format("done: {} prompt ({} reused) and {} output tokens, plan {}", result.metrics.prompt_tokens,
+                  result.metrics.reused_tokens, result.metrics.output_tokens, result.metrics.plan));
   if (job->plan->number() == 0) failed_on_plan_0_.clear();
   forget(job);
   link_->finish(std::move(result));

@@ -25,6 +25,34 @@ void report(const ToolOptions& options, const char* what, int requests, std::int
   std::fflush(stdout);
 }
 
+// One by one, on an engine that reads the document each time and on one that keeps what it has read.
+Status report_questions(const ToolOptions& options, const std::shared_ptr<const ModelWeights>& weights,
+                        const std::shared_ptr<const Plan>& plan, int questions, std::int64_t tokens) {
+  double seconds[2] = {};
+  std::uint64_t reusing = 0;
+  for (const bool snapshots : {false, true}) {
+    const auto engine = make_engine(weights, options, snapshots);
+    if (!engine) return engine.error();
+    const auto speed = measure_questions(**engine, plan, questions, tokens);
+    if (!speed) return speed.error();
+    seconds[snapshots ? 1 : 0] = speed->seconds;
+    reusing = (*engine)->counters().reusing;
+  }
+  if (options.json) {
+    const nlohmann::ordered_json out = {
+        {"measured", "questions"},      {"requests", questions}, {"tokens", tokens},
+        {"plan", options.plan},         {"reusing", reusing},    {"seconds", seconds[1]},
+        {"seconds_without", seconds[0]}};
+    fmt::print("{}\n", out.dump());
+  } else {
+    fmt::print(
+        "{:<8} {:>3} x {:>6} tokens  plan {:>3}  {:>7.2f} s; {:.2f} s without reuse: {:.1f}x, {} reuse\n",
+        "ask", questions, tokens, options.plan, seconds[1], seconds[0], seconds[0] / seconds[1], reusing);
+  }
+  std::fflush(stdout);
+  return ok_status();
+}
+
 }  // namespace
 
 int bench(const ToolOptions& options, const BenchOptions& bench) {
@@ -36,7 +64,7 @@ int bench(const ToolOptions& options, const BenchOptions& bench) {
   const auto plans = PlanSet::create(**weights, chain, options.plan);
   if (!plans) return fail(plans.error());
   const std::shared_ptr<const Plan>& plan = plans->plan(options.plan);
-  const auto engine = make_engine(*weights, options);
+  const auto engine = make_engine(*weights, options, false);
   if (!engine) return fail(engine.error());
   report_chain(chain, options.plan);
   const std::int64_t room = (*weights)->config.context - 1;
@@ -45,6 +73,11 @@ int bench(const ToolOptions& options, const BenchOptions& bench) {
     const auto speed = measure_prefill(**engine, plan, 1, tokens);
     if (!speed) return fail(speed.error());
     report(options, "prefill", 1, tokens, *speed);
+    if (bench.questions == 0) continue;
+    const std::int64_t document =
+        std::max<std::int64_t>(1, std::min(tokens, room - kQuestionTokens - kAnswerTokens));
+    const Status asked_all = report_questions(options, *weights, plan, bench.questions, document);
+    if (!asked_all) return fail(asked_all.error());
   }
   const auto backend = kernels::make_cpu_backend(threads_of(options));
   for (const int batch : bench.batches) {

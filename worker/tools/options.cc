@@ -16,8 +16,9 @@ Result<kernels::DType> parse_dtype(const std::string& text) {
 }
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const ToolOptions& options) {
+                                            const ToolOptions& options, bool prefix_snapshots) {
   EngineLimits limits;
+  limits.prefix_snapshots = prefix_snapshots;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
   return Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), limits);
 }

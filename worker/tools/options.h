@@ -25,7 +25,7 @@ struct ToolOptions {
 Result<kernels::DType> parse_dtype(const std::string& text);
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> weights,
-                                            const ToolOptions& options);
+                                            const ToolOptions& options, bool prefix_snapshots = true);
 
 // Says on stderr what of the chain could not be used, and which layers of `plan` are not distilled: the
 // reader of a text or a figure has to know.

@@ -29,6 +29,7 @@ struct BenchOptions {
   std::vector<int> batches = {1, 8};
   std::int64_t context = 256;  // tokens behind each sequence that decodes
   std::int64_t steps = 16;
+  int questions = 0;  // on a document of each of prompt_tokens
 };
 
 // Prefill and decode speed of this model on this machine.

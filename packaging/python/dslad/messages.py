@@ -273,6 +273,7 @@ class EngineStats:
     kv_bytes_total: int = 0
     state_bytes_used: int = 0
     state_bytes_total: int = 0
+    reused_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
