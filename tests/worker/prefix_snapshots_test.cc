@@ -168,6 +168,45 @@ TEST(PrefixSnapshots, ReusedTokensAreDoneAtOnceAndLeaveLessToRead) {
   EXPECT_EQ(sink.progress[18].prompt_done, 1'000);
 }
 
+// Questions that come as jobs of their own, at once: the document is read once, by the first.
+TEST_P(Variant, QuestionsThatComeAtOnceWaitForTheFirstToReadTheirDocument) {
+  const auto weights = random_weights(small_config(), DType::kF32, 8);
+  const PlanSet all = plans(*weights);
+  for (int number = 0; number <= 3; ++number) {
+    for (const bool cancelled : {false, true}) {
+      const auto engine = engine_over(weights);
+      const auto document = noise_ids(430, 4);
+      std::map<RequestId, EngineRequest> asked;
+      for (RequestId id = 0; id < 6; ++id) {
+        EngineRequest request =
+            question(id, document, {noise_ids(5, 20 + static_cast<unsigned>(id))}, all.plan(number));
+        if (id == 2) request.tails.push_back(noise_ids(3, 30)), request.tails.push_back(noise_ids(9, 31));
+        if (id == 4) request.head = noise_ids(300, 5);
+        ASSERT_TRUE(engine->add(request).ok());
+        asked.emplace(id, std::move(request));
+      }
+      Collector sink;
+      ASSERT_TRUE(engine->step(sink).ok());
+      EXPECT_TRUE(engine->begun(0));
+      EXPECT_FALSE(engine->begun(1));
+      EXPECT_TRUE(engine->begun(4)) << "another document";
+      if (cancelled) {
+        EXPECT_TRUE(engine->cancel(0));
+        asked.erase(0);
+      }
+      run_to_end(*engine, sink);
+      for (const auto& [id, request] : asked) {
+        for (const auto& [key, answer] : fresh(weights, request))
+          EXPECT_EQ(sink.answers[key], answer) << number;
+        const bool reads = id == 4 || id == (cancelled ? 1 : 0);
+        EXPECT_EQ(sink.progress[id].reused, reads ? 0 : 384) << id;
+      }
+      EXPECT_EQ(engine->caches().free_pages(), engine->caches().total_pages());
+      EXPECT_EQ(engine->caches().state_bytes_used(), 0u);
+    }
+  }
+}
+
 TEST(PrefixSnapshots, OutliveACancelledRequestFromTheCutOn) {
   const auto weights = random_weights(company_config(), DType::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);

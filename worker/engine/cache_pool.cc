@@ -173,6 +173,20 @@ std::optional<SequenceCache> CachePool::resume(const CacheSnapshot& prefix, std:
   return continued(prefix.layers_, std::move(plan), prefix_tokens, tokens);
 }
 
+void CachePool::adopt(const CacheSnapshot& prefix, std::int64_t prefix_tokens, SequenceCache& sequence) {
+  const auto shared = static_cast<std::size_t>(prefix_tokens / kernels::kPageTokens);
+  for (int layer = 0; layer < sequence.plan_->layers(); ++layer) {
+    if (sequence.plan_->dsla(layer) != nullptr) continue;
+    for (std::size_t i = 0; i < shared; ++i) {
+      std::int32_t& own = sequence.layers_[static_cast<std::size_t>(layer)][i];
+      const std::int32_t its = prefix.layers_[static_cast<std::size_t>(layer)][i];
+      arena_.retain(its);
+      arena_.release(std::exchange(own, its));
+    }
+  }
+  copy_own(prefix.layers_, prefix_tokens, sequence);
+}
+
 std::int64_t CachePool::spare_pages(const CacheSnapshot& snapshot) const {
   std::int64_t count = 0;
   for (const auto& pages : snapshot.layers_)

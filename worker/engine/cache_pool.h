@@ -104,6 +104,8 @@ class CachePool {
   // pages of a plan without states; `plan` is the snapshot's.
   std::optional<SequenceCache> resume(const CacheSnapshot& prefix, std::shared_ptr<const Plan> plan,
                                       std::int64_t prefix_tokens, std::int64_t tokens);
+  // Gives a sequence that begins with the same tokens what resume() would, in the memory that it has.
+  void adopt(const CacheSnapshot& prefix, std::int64_t prefix_tokens, SequenceCache& sequence);
   // Where memory comes from once nothing but snapshots has any: destroys one with spare pages; false when
   // there is none. Called by what takes memory.
   void reclaim_with(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }

@@ -164,8 +164,6 @@ void Engine::admit() {
     if (!running) return;
     waiting_.pop_front();
     ++counters_.admitted;
-    counters_.reused_tokens += static_cast<std::uint64_t>(running->progress.reused);
-    if (running->progress.reused > 0) ++counters_.reusing;
     running_.push_back(std::move(running));
   }
 }
@@ -173,7 +171,11 @@ void Engine::admit() {
 std::vector<Engine::Part> Engine::choose() const {
   std::vector<Part> parts;
   std::int64_t prefill_rows = 0;
-  for (const auto& running : running_) {
+  for (auto mine = running_.begin(); mine != running_.end(); ++mine) {
+    const auto& running = *mine;
+    // What an older request reads is read once, for both.
+    if (std::any_of(running_.begin(), mine, [&](const auto& older) { return running->follows(*older); }))
+      continue;
     for (const auto& sequence : running->sequences()) {
       if (!sequence->in_prefill()) {
         parts.push_back({running.get(), sequence.get(), 0});
@@ -190,6 +192,7 @@ std::vector<Engine::Part> Engine::choose() const {
 Result<bool> Engine::step(EngineSink& sink) {
   const auto start = std::chrono::steady_clock::now();
   admit();
+  for (const auto& running : running_) running->look_again();
   const std::vector<Part> parts = choose();
   if (parts.empty()) return false;
 
@@ -240,7 +243,7 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
     const EngineRequest& request = part.request->request();
     const bool sampled = part.request->wants_logits(*part.sequence, part.tokens);
     counters_.prompt_tokens += part.tokens;
-    if (!part.request->begun()) ++counters_.begun;
+    if (!part.request->begun()) count_begun(part.request->progress);
     const std::int64_t position =
         part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
     part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));
@@ -259,6 +262,12 @@ void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
       take_token(part, token, sink);
     }
   }
+}
+
+void Engine::count_begun(const RequestProgress& progress) {
+  ++counters_.begun;
+  counters_.reused_tokens += static_cast<std::uint64_t>(progress.reused);
+  if (progress.reused > 0) ++counters_.reusing;
 }
 
 Error Engine::not_finite(const Part& part) const {

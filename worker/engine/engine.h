@@ -91,6 +91,7 @@ class Engine {
   void admit();
   std::vector<Part> choose() const;
   void settle(const std::vector<Part>& parts, EngineSink& sink);
+  void count_begun(const RequestProgress& progress);
   void account(const std::vector<Part>& parts, double ms);
   [[nodiscard]] Error not_finite(const Part& part) const;
   void take_token(const Part& part, std::int32_t token, EngineSink& sink);

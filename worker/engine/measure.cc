@@ -123,20 +123,18 @@ Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>&
   return Speed{requests * tokens, seconds_since(start)};
 }
 
-Result<Speed> measure_questions(Engine& engine, const std::shared_ptr<const Plan>& plan, int questions,
-                                std::int64_t tokens) {
+Result<Speed> measure_question(Engine& engine, const std::shared_ptr<const Plan>& plan, int number,
+                               std::int64_t tokens) {
+  EngineRequest request = noise_prompt(engine, 0, tokens, plan);
+  request.tails = {noise(engine, kQuestionTokens, static_cast<RequestId>(number) + 1)};
+  request.max_tokens = kAnswerTokens;
+  request.ignore_eos = true;
   const auto start = Clock::now();
-  for (int i = 0; i < questions; ++i) {
-    EngineRequest request = noise_prompt(engine, 0, tokens, plan);
-    request.tails = {noise(engine, kQuestionTokens, static_cast<RequestId>(i) + 1)};
-    request.max_tokens = kAnswerTokens;
-    request.ignore_eos = true;
-    const Status added = engine.add(std::move(request));
-    if (!added) return added.error();
-    const Status ran = run_to_end(engine);
-    if (!ran) return ran.error();
-  }
-  return Speed{questions * (tokens + kQuestionTokens + kAnswerTokens), seconds_since(start)};
+  const Status added = engine.add(std::move(request));
+  if (!added) return added.error();
+  const Status ran = run_to_end(engine);
+  if (!ran) return ran.error();
+  return Speed{tokens + kQuestionTokens + kAnswerTokens, seconds_since(start)};
 }
 
 Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,

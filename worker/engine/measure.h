@@ -23,11 +23,11 @@ struct Speed {
 Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
                               std::int64_t tokens);
 
-// Questions of kQuestionTokens tokens on one document of `tokens` tokens, each asked when the one before it
-// has its answer of kAnswerTokens. Speed is that of all questions' prompts and answers.
+// The `number`-th question, of kQuestionTokens tokens, on one and the same document of `tokens` tokens, until
+// its answer of kAnswerTokens is there.
 inline constexpr std::int64_t kQuestionTokens = 24, kAnswerTokens = 16;
-Result<Speed> measure_questions(Engine& engine, const std::shared_ptr<const Plan>& plan, int questions,
-                                std::int64_t tokens);
+Result<Speed> measure_question(Engine& engine, const std::shared_ptr<const Plan>& plan, int number,
+                               std::int64_t tokens);
 
 // `sequences` side by side, each with `context` tokens behind it, for `steps` decode steps, greedy sampling
 // included. Needs no prefill: the caches (taken for the call) are filled with a constant.

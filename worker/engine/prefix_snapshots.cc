@@ -31,15 +31,18 @@ std::int64_t PrefixSnapshots::cut(std::int64_t head_tokens) {
   return tokens >= kShortest ? tokens : 0;
 }
 
+std::int64_t PrefixSnapshots::useful(const Plan& plan, std::span<const std::int32_t> tokens,
+                                     std::span<const std::int32_t> head) {
+  const auto shared = std::ranges::mismatch(tokens, head.first(head.size() - 1)).in1 - tokens.begin();
+  // States are those after the last token; keys and values are those of each.
+  return shared == std::ssize(tokens) || plan.slots_pages() == 0 ? whole_pieces(shared) : 0;
+}
+
 PrefixSnapshots::Match PrefixSnapshots::find(const Plan& plan, std::span<const std::int32_t> head) const {
   Match best;
-  const auto candidates = head.first(head.size() - 1);
   for (const Entry& entry : entries_) {
     if (entry.snapshot->plan().get() != &plan) continue;
-    const std::int64_t shared = std::ranges::mismatch(entry.tokens, candidates).in1 - entry.tokens.begin();
-    // States are those after the last token; keys and values are those of each.
-    const bool whole = shared == std::ssize(entry.tokens);
-    const std::int64_t tokens = whole || plan.slots_pages() == 0 ? whole_pieces(shared) : 0;
+    const std::int64_t tokens = useful(plan, entry.tokens, head);
     if (tokens > best.tokens) best = {entry.snapshot, tokens};
   }
   return best;

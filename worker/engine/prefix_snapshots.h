@@ -27,6 +27,9 @@ class PrefixSnapshots {
   // The tokens of a head after which its snapshot is taken; 0: it is too short for one. At least one token of
   // the head is left to read.
   static std::int64_t cut(std::int64_t head_tokens);
+  // How many tokens of a snapshot of `tokens` under `plan` a request with this head could use.
+  static std::int64_t useful(const Plan& plan, std::span<const std::int32_t> tokens,
+                             std::span<const std::int32_t> head);
 
   // A snapshot and how much of it is of use; null and 0: there is none. It stays while it is held.
   struct Match {

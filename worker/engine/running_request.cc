@@ -71,20 +71,43 @@ std::unique_ptr<RunningRequest> RunningRequest::admit(EngineRequest& request, st
   if (!taken) return nullptr;
   std::unique_ptr<RunningRequest> running(
       new RunningRequest(std::move(request), size, context, caches, snapshots));
-  if (prefix.snapshot != nullptr) snapshots->used(*prefix.snapshot);
-  running->progress.prompt_done = running->progress.reused = prefix.tokens;
   if (taken->lane) running->idle_lanes_.push_back(*std::move(taken->lane));
   auto first = std::make_unique<Sequence>();
   first->cache = std::move(taken->first);
-  first->length = prefix.tokens;
-  first->head_left = running->request_.head.size() - static_cast<std::size_t>(prefix.tokens);
+  first->head_left = running->request_.head.size();
   if (!size.shared_head) {
     first->tail = 0;
     first->tail_left = running->request_.tails.front().size();
     running->next_tail_ = 1;
   }
   running->sequences_.push_back(std::move(first));
+  running->begin_behind(prefix);
   return running;
+}
+
+void RunningRequest::begin_behind(const PrefixSnapshots::Match& prefix) {
+  if (prefix.snapshot == nullptr) return;
+  snapshots_->used(*prefix.snapshot);
+  progress.prompt_done = progress.reused = prefix.tokens;
+  Sequence& first = *sequences_.front();
+  first.length = prefix.tokens;
+  first.head_left = request_.head.size() - static_cast<std::size_t>(prefix.tokens);
+}
+
+void RunningRequest::look_again() {
+  if (snapshots_ == nullptr || begun()) return;
+  const PrefixSnapshots::Match prefix = snapshots_->find(*request_.plan, request_.head);
+  if (prefix.tokens <= progress.reused) return;
+  caches_.adopt(*prefix.snapshot, prefix.tokens, sequences_.front()->cache);
+  for (SequenceCache& lane : idle_lanes_) caches_.adopt(*prefix.snapshot, prefix.tokens, lane);
+  begin_behind(prefix);
+}
+
+bool RunningRequest::follows(const RunningRequest& other) const {
+  if (snapshots_ == nullptr || begun() || request_.plan != other.request_.plan) return false;
+  if (other.sequences_.empty() || other.sequences_.front()->length >= other.cut()) return false;
+  const auto read = std::span(other.request_.head).first(static_cast<std::size_t>(other.cut()));
+  return PrefixSnapshots::useful(*request_.plan, read, request_.head) > progress.reused;
 }
 
 void RunningRequest::start_tails(int spare_sequences) {
@@ -136,7 +159,7 @@ void RunningRequest::advance(Sequence& sequence, std::size_t tokens) {
   if (!sequence.in_prefill()) return;
   progress.prompt_done += static_cast<std::int64_t>(tokens);
   (sequence.head_left > 0 ? sequence.head_left : sequence.tail_left) -= tokens;
-  if (snapshots_ != nullptr && sequence.length == PrefixSnapshots::cut(count(request_.head))) {
+  if (snapshots_ != nullptr && sequence.length == cut()) {
     const auto length = static_cast<std::size_t>(sequence.length);
     snapshots_->keep(std::span(request_.head).first(length), sequence.cache);
   }

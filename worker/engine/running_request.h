@@ -52,6 +52,13 @@ class RunningRequest {
   static std::unique_ptr<RunningRequest> admit(EngineRequest& request, std::int64_t context,
                                                CachePool& caches, PrefixSnapshots* snapshots);
 
+  // Before its first step: begins with a snapshot that was taken since it was admitted, in the memory that it
+  // has.
+  void look_again();
+  // Whether `other` reads what this one could use of its snapshot, and has not come to it yet: nothing is
+  // gained by reading it twice.
+  [[nodiscard]] bool follows(const RunningRequest& other) const;
+
   // Starts tails whose head is complete: always in an idle lane, in new ones while `spare_sequences` and
   // memory last.
   void start_tails(int spare_sequences);
@@ -79,6 +86,7 @@ class RunningRequest {
   std::optional<Error> failure;  // it has no answer; it is done at the end of the step
 
  private:
+  [[nodiscard]] std::int64_t cut() const { return PrefixSnapshots::cut(std::ssize(request_.head)); }
   // The memory that it begins with.
   struct Caches {
     SequenceCache first;
@@ -86,6 +94,7 @@ class RunningRequest {
   };
   static std::optional<Caches> take(const EngineRequest& request, const RequestSize& size, CachePool& pool,
                                     const PrefixSnapshots::Match& prefix);
+  void begin_behind(const PrefixSnapshots::Match& prefix);
   RunningRequest(EngineRequest request, const RequestSize& size, std::int64_t context, CachePool& caches,
                  PrefixSnapshots* snapshots);
 
