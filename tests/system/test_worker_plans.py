@@ -88,10 +88,10 @@ class WorkerPlans(harness.SystemTest):
         answers = {}
         for plan in (0, 2):
             first = self.ask("Who saw a bird?", plan=plan)
-            self.assertEqual(0, first["reused_tokens"])
-            self.assertEqual(256, self.ask("Where was it?", plan=plan)["reused_tokens"])
+            self.assertEqual(0, first["metrics"]["reused_tokens"])
+            self.assertEqual(256, self.ask("Where was it?", plan=plan)["metrics"]["reused_tokens"])
             again = self.ask("Who saw a bird?", plan=plan)
-            self.assertEqual(256, again["reused_tokens"])
+            self.assertEqual(256, again["metrics"]["reused_tokens"])
             self.assertEqual(first["outputs"], again["outputs"])
             prompt = again["metrics"]["prompt_tokens"]
             self.assertEqual(first["metrics"]["prompt_tokens"], prompt, "the whole one")
@@ -106,7 +106,7 @@ class WorkerPlans(harness.SystemTest):
     def test_what_was_read_is_not_kept_where_nobody_wants_that(self):
         self.serve("--prefix-cache", "off")
         for _ in range(2):
-            self.assertEqual(0, self.ask("Who saw a bird?")["reused_tokens"])
+            self.assertEqual(0, self.ask("Who saw a bird?")["metrics"]["reused_tokens"])
 
     def test_what_has_begun_and_the_room_for_more_are_told_as_they_change(self):
         self.serve("--capacity", "3")

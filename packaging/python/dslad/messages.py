@@ -210,6 +210,7 @@ class Metrics:
     why: str = ""
     parts: int = 0  # that the document was read in; 0: in one
     cut_tokens: int = 0  # of the document, that were left out
+    reused_tokens: int = 0  # of the prompt, that the worker had read before
 
 
 @dataclass(frozen=True, slots=True)
