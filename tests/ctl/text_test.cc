@@ -131,7 +131,7 @@ TEST(Json, ResultHasTheDocumentedKeys) {
   const std::string line = to_json(JobOutcome{result});
   EXPECT_TRUE(line.starts_with(
       R"({"id":7,"custom_id":"","state":"succeeded","task":"qa","outputs":[{"question":"Who?","text":"Ann\n\"",)"
-      R"("finish_reason":"length","output_tokens":3}],"metrics":{)"))
+      R"("finish_reason":"length","output_tokens":3,"part":0}],"metrics":{)"))
       << line;
   EXPECT_TRUE(line.ends_with("}}\n"));
 }
