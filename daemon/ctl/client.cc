@@ -1,13 +1,15 @@
 #include "daemon/ctl/client.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
+#include "daemon/ctl/interrupt.h"
 #include "schema/limits.h"
 
 namespace dslad::daemon::ctl {
 
-Result<Client> Client::open(const Globals& globals) {
-  Result<Connection> connection = Connection::open(globals.url, globals.keys);
+Result<Client> Client::open(const Globals& globals, std::chrono::milliseconds start_up) {
+  Result<Connection> connection = Connection::open(globals.url, globals.keys, start_up);
   if (!connection) return connection.error();
   return Client(std::move(*connection), globals.rpc_timeout());
 }
@@ -25,7 +27,7 @@ Result<schema::Envelope> Client::exchange(const std::string& frame, std::uint64_
   if (Status status = connection_.send(frame); !status) return status.error();
   const Deadline deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
-    Result<std::string> answer = connection_.receive(deadline);
+    Result<std::string> answer = receive(deadline);
     if (!answer) return answer.error();
     Result<schema::Envelope> envelope = schema::Envelope::parse(std::move(*answer));
     if (!envelope) {
@@ -35,6 +37,17 @@ Result<schema::Envelope> Client::exchange(const std::string& frame, std::uint64_
     // Number 0 with an error: the daemon could not read as far as the request's number.
     const bool unread = envelope->id() == 0 && envelope->kind() == schema::ErrorReply::kKind;
     if (envelope->id() == id || unread) return envelope;
+  }
+}
+
+Result<std::string> Client::receive(Deadline deadline) {
+  if (!go_on_) return connection_.receive(deadline);
+  constexpr std::chrono::milliseconds kGlance{50};
+  for (;;) {
+    const Deadline glance = std::min(deadline, std::chrono::steady_clock::now() + kGlance);
+    Result<std::string> answer = connection_.receive(glance);
+    const bool silent = !answer && answer.error().code == ErrorCode::kUnavailable;
+    if (!silent || !go_on_() || interrupted() || glance == deadline) return answer;
   }
 }
 

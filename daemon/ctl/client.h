@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -17,7 +18,12 @@ namespace dslad::daemon::ctl {
 
 class Client {
  public:
-  static Result<Client> open(const Globals& globals);
+  // Where nobody listens yet, a daemon that has just been started has `start_up` to do so.
+  static Result<Client> open(const Globals& globals,
+                             std::chrono::milliseconds start_up = Connection::kStartUp);
+
+  // Is asked every now and then while an answer is awaited; false gives up, as Ctrl-C does.
+  void while_waiting(std::function<bool()> go_on) { go_on_ = std::move(go_on); }
 
   // Gives up after `timeout`; by default after the globals' rpc_timeout.
   template <typename Reply, typename Request>
@@ -49,11 +55,13 @@ class Client {
   // Sends `frame` and returns the answer to `id`; late answers to earlier requests are dropped.
   Result<schema::Envelope> exchange(const std::string& frame, std::uint64_t id,
                                     std::chrono::milliseconds timeout);
+  Result<std::string> receive(Deadline deadline);
   static Error refusal(const schema::Envelope& answer, const Error& error);
 
   Connection connection_;
   std::chrono::milliseconds timeout_;
   std::uint64_t last_id_ = 0;
+  std::function<bool()> go_on_;
 };
 
 }  // namespace dslad::daemon::ctl

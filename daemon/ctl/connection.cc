@@ -40,7 +40,7 @@ Error closed_to_user(const std::string& url, const std::string& path) {
 }
 
 // A daemon that has just been started opens its database before it listens.
-constexpr std::chrono::milliseconds kStartUp{1000}, kRetry{20};
+constexpr std::chrono::milliseconds kRetry{20};
 
 // ZeroMQ retries a missing local socket for ever and tells nobody; the kernel knows at once.
 Status probe_local(const std::string& url) {
@@ -64,8 +64,8 @@ Status probe_local(const std::string& url) {
   }
 }
 
-Status await_local(const std::string& url) {
-  const Deadline deadline = std::chrono::steady_clock::now() + kStartUp;
+Status await_local(const std::string& url, std::chrono::milliseconds start_up) {
+  const Deadline deadline = std::chrono::steady_clock::now() + start_up;
   for (;;) {
     Status status = probe_local(url);
     const bool absent = !status && status.error().code == ErrorCode::kUnavailable;
@@ -115,11 +115,12 @@ Connection::Connection(Connection&&) noexcept = default;
 Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
-Result<Connection> Connection::open(const std::string& url, const keys::KeyFiles& files) {
+Result<Connection> Connection::open(const std::string& url, const keys::KeyFiles& files,
+                                    std::chrono::milliseconds start_up) {
   Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(url, files);
   if (!keys) return keys.error();
   if (url.starts_with(process::kIpcScheme)) {
-    if (Status status = await_local(url); !status) return status.error();
+    if (Status status = await_local(url, start_up); !status) return status.error();
   }
   try {
     auto socket = std::make_unique<Socket>();

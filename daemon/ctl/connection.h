@@ -15,10 +15,12 @@ using Deadline = std::chrono::steady_clock::time_point;
 
 class Connection {
  public:
-  // A local socket that nobody listens on is found out within a second, which a daemon has to start; a remote
-  // peer only by its silence.
+  static constexpr std::chrono::milliseconds kStartUp{1000};  // until a started daemon listens
+
+  // A local socket that nobody listens on is found out within `start_up`; a remote peer only by its silence.
   // Errors: kInvalidArgument for a URL that is none, or tcp without keys; kUnavailable where nobody listens.
-  static Result<Connection> open(const std::string& url, const keys::KeyFiles& files);
+  static Result<Connection> open(const std::string& url, const keys::KeyFiles& files,
+                                 std::chrono::milliseconds start_up = kStartUp);
 
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;

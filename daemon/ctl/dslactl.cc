@@ -20,6 +20,7 @@ Examples:
   dslactl wait 1 2 --timeout 60 && dslactl result 1 2
   dslactl result 1 --json | jq -r '.outputs[].text'
   dslactl list --state failed
+  dslactl top                                          the service at a glance; q ends it
   dslactl submit batch rows.jsonl --output out.jsonl   many jobs; the same again goes on after any interruption
   dslactl submit summarize *.txt --deadline 2h --min-quality 98%
   dslactl policy explain 1
@@ -74,7 +75,7 @@ int run(int argc, char** argv) {
   app.fallthrough();  // --json and the others may follow the verb
   add_globals(app, globals);
   for (auto* add : {add_submit, add_status, add_list, add_wait, add_result, add_batch, add_watch, add_cancel,
-                    add_requeue, add_modes, add_purge, add_layers, add_plan, add_policy, add_stats,
+                    add_requeue, add_modes, add_purge, add_layers, add_plan, add_policy, add_stats, add_top,
                     add_backup, add_integrity, add_keygen}) {
     add(app, action);
   }

@@ -7,6 +7,7 @@
 
 #include "daemon/ctl/batch_status.h"
 #include "daemon/ctl/simulation.h"
+#include "daemon/ctl/top_view.h"
 #include "schema/care_messages.h"
 #include "schema/event.h"
 #include "schema/policy_messages.h"
@@ -89,6 +90,7 @@ template std::string to_json(const schema::PolicyReply&);
 template std::string to_json(const schema::JobVerdict&);
 template std::string to_json(const schema::PolicyHistory&);
 template std::string to_json(const SimulationReport&);
+template std::string to_json(const TopView&);
 template std::string to_json(const schema::Event&);
 
 }  // namespace dslad::daemon::ctl

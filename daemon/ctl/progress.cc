@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <fmt/format.h>
 
+#include "daemon/ctl/columns.h"
 #include "daemon/ctl/format.h"
-#include "daemon/ctl/table.h"
 #include "daemon/ctl/terminal.h"
 
 namespace dslad::daemon::ctl {
@@ -16,17 +16,6 @@ using schema::JobState;
 
 constexpr std::size_t kBarColumns = 24;
 constexpr std::size_t kLiveRows = 10;
-
-// Cuts at a code point so that the line fits and the cursor's arithmetic holds.
-std::string fit(std::string line, std::size_t columns) {
-  while (display_width(line) > columns) {
-    do {
-      line.pop_back();
-    } while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0) == 0x80);
-    if (!line.empty() && static_cast<unsigned char>(line.back()) >= 0xC0) line.pop_back();
-  }
-  return line;
-}
 
 std::size_t count(const std::vector<JobInfo>& jobs, JobState state) {
   return static_cast<std::size_t>(

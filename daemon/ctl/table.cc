@@ -1,20 +1,11 @@
 #include "daemon/ctl/table.h"
 
 #include <algorithm>
+#include <numeric>
+
+#include "daemon/ctl/columns.h"
 
 namespace dslad::daemon::ctl {
-
-std::size_t display_width(std::string_view text) {
-  std::size_t columns = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\x1b') {
-      i = std::min(text.find('m', i), text.size() - 1);
-    } else if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) {
-      ++columns;
-    }
-  }
-  return columns;
-}
 
 Table::Table(std::vector<std::string> headers) {
   for (std::string& header : headers) {
@@ -33,18 +24,35 @@ void Table::drop_empty() {
   for (std::size_t c = right_.size(); c-- > 0;) {
     const bool used =
         std::any_of(rows_.begin() + 1, rows_.end(), [c](const auto& row) { return !row[c].empty(); });
-    if (used) continue;
-    const auto at = static_cast<std::ptrdiff_t>(c);
-    right_.erase(right_.begin() + at);
-    for (auto& row : rows_) row.erase(row.begin() + at);
+    if (!used) drop(c);
   }
 }
 
-std::string Table::text() const {
+void Table::drop(std::size_t column) {
+  const auto at = static_cast<std::ptrdiff_t>(column);
+  right_.erase(right_.begin() + at);
+  for (auto& row : rows_) row.erase(row.begin() + at);
+}
+
+void Table::narrow_to(std::size_t width) {
+  const std::vector<std::size_t> all = widths();
+  std::size_t taken = std::accumulate(all.begin(), all.end(), 2 * (all.size() - 1));
+  for (std::size_t c = all.size(); c-- > 2 && taken > width;) {
+    taken -= all[c] + 2;
+    drop(c);
+  }
+}
+
+std::vector<std::size_t> Table::widths() const {
   std::vector<std::size_t> widths(right_.size(), 0);
   for (const auto& row : rows_) {
     for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], display_width(row[c]));
   }
+  return widths;
+}
+
+std::string Table::text() const {
+  const std::vector<std::size_t> widths = this->widths();
   std::string out;
   for (const auto& row : rows_) {
     for (std::size_t c = 0; c < row.size(); ++c) {

@@ -3,13 +3,9 @@
 
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace dslad::daemon::ctl {
-
-// Columns that a text takes on a terminal: code points, without colour sequences.
-std::size_t display_width(std::string_view text);
 
 class Table {
  public:
@@ -22,9 +18,15 @@ class Table {
   // Columns without a cell that says something go, so that tables stay as narrow as they can be.
   void drop_empty();
 
+  // The last columns go until it is no wider than that, or two are left.
+  void narrow_to(std::size_t width);
+
   [[nodiscard]] std::string text() const;
 
  private:
+  void drop(std::size_t column);
+  [[nodiscard]] std::vector<std::size_t> widths() const;
+
   std::vector<bool> right_;  // by column
   std::vector<std::vector<std::string>> rows_;
 };

@@ -11,16 +11,12 @@ namespace {
 
 int lost_output = 0;  // of print(), as the functions of <cstdio> keep theirs in the stream
 
-bool takes_colour(std::FILE* stream) {
-  const char* no_color = std::getenv("NO_COLOR");
-  return is_terminal(stream) && (no_color == nullptr || *no_color == '\0');
-}
-
-std::string paint(std::FILE* stream, int code, std::string_view text) {
-  if (code == 0 || !takes_colour(stream)) return std::string(text);
+std::string paint(bool colour, int code, std::string_view text) {
+  if (code == 0 || !colour) return std::string(text);
   return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
 }
 
+constexpr int kBold = 1;
 constexpr int kRed = 31;
 constexpr int kGreen = 32;
 constexpr int kYellow = 33;
@@ -67,18 +63,39 @@ bool is_terminal(std::FILE* stream) {
   return ::isatty(::fileno(stream)) != 0 && (term == nullptr || std::string_view(term) != "dumb");
 }
 
-std::size_t terminal_width(std::FILE* stream) {
+bool takes_colour(std::FILE* stream) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return is_terminal(stream) && (no_color == nullptr || *no_color == '\0');
+}
+
+TerminalSize terminal_size(std::FILE* stream) {
   winsize size{};
-  if (::ioctl(::fileno(stream), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
+  if (::ioctl(::fileno(stream), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return {80, 24};
+  return {size.ws_col, size.ws_row == 0 ? std::size_t{24} : size.ws_row};
+}
+
+std::size_t terminal_width(std::FILE* stream) {
+  return terminal_size(stream).columns;
 }
 
 std::string coloured(std::FILE* stream, schema::JobState state, std::string_view text) {
-  return paint(stream, colour_of(state), text);
+  return coloured_if(takes_colour(stream), state, text);
 }
 
 std::string coloured(std::FILE* stream, schema::LayerState state, std::string_view text) {
-  return paint(stream, colour_of(state), text);
+  return coloured_if(takes_colour(stream), state, text);
+}
+
+std::string coloured_if(bool colour, schema::JobState state, std::string_view text) {
+  return paint(colour, colour_of(state), text);
+}
+
+std::string coloured_if(bool colour, schema::LayerState state, std::string_view text) {
+  return paint(colour, colour_of(state), text);
+}
+
+std::string bold_if(bool colour, std::string_view text) {
+  return paint(colour, kBold, text);
 }
 
 void print(std::string_view text) {
