@@ -75,6 +75,7 @@ template std::string to_json(const BatchOutcome&);
 template std::string to_json(const BatchObject&);
 template std::string to_json(const SubmittedBatch&);
 template std::string to_json(const SavedBackup&);
+template std::string to_json(const WrittenReport&);
 template std::string to_json(const schema::IntegrityReply&);
 template std::string to_json(const schema::JobInfo&);
 template std::string to_json(const schema::DaemonStatus&);

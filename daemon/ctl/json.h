@@ -99,6 +99,17 @@ struct SavedBackup {
   }
 };
 
+// The line of `report --json`.
+struct WrittenReport {
+  std::string file;
+  std::uint64_t bytes = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("file", self.file);
+    field("bytes", self.bytes);
+  }
+};
+
 // What `keygen --json` made.
 struct MadeKey {
   std::string file;

@@ -56,6 +56,7 @@ void add_layers(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_policy(CLI::App& app, Action& action);
 void add_stats(CLI::App& app, Action& action);
+void add_report(CLI::App& app, Action& action);
 void add_top(CLI::App& app, Action& action);
 void add_backup(CLI::App& app, Action& action);
 void add_integrity(CLI::App& app, Action& action);

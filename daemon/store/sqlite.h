@@ -1,5 +1,5 @@
 // A thin RAII wrapper of the SQLite C API: one connection, prepared statements kept by their text, errors as
-// Result. Only daemon/store includes it.
+// Result. daemon/store includes it, and daemon/report to read.
 //
 // Not thread-safe: a Database belongs to the thread that uses it. SQL texts must be literals (they key the
 // cache).

@@ -1,0 +1,12 @@
+// Text for HTML that is well-formed XML too. Pure; safe from any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace dslad::daemon::report {
+
+// The five special characters escaped; control characters, which XML cannot hold, become U+FFFD.
+std::string escape_html(std::string_view text);
+
+}  // namespace dslad::daemon::report
