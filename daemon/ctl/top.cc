@@ -18,7 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kJobs = 100;  // running ones that are asked for, more than a screen has rows
+constexpr std::uint32_t kRunningJobs = 100;  // running ones that are asked for, more than a screen has rows
 
 struct TopOptions {
   double interval_s = 1;
@@ -44,7 +44,7 @@ bool shows_unicode() {
 
 Result<Exit> show_once(const Globals& globals) {
   TopSource source(globals, [] { return true; });
-  const Result<TopView> view = source.look(kJobs);
+  const Result<TopView> view = source.look(kRunningJobs);
   if (!view) return view.error();
   if (view->error) return Error{ErrorCode::kUnavailable, *view->error};
   if (globals.json) {
@@ -61,7 +61,7 @@ Result<Exit> print_objects(const Globals& globals, const TopOptions& options) {
   const InterruptGuard guard;
   TopSource source(globals, [] { return true; });
   for (Clock::time_point next = Clock::now(); !interrupted();) {
-    const Result<TopView> view = source.look(kJobs);
+    const Result<TopView> view = source.look(kRunningJobs);
     if (interrupted()) break;
     if (!view) return view.error();
     print(to_json(*view));
@@ -89,7 +89,7 @@ Result<Exit> show_live(const Globals& globals, const TopOptions& options) {
   view.time_ms = wall_ms();
   draw(view);
   for (Clock::time_point next = Clock::now(); screen.goes_on();) {
-    Result<TopView> seen = source.look(kJobs);
+    Result<TopView> seen = source.look(kRunningJobs);
     if (!screen.goes_on()) break;
     if (!seen) return seen.error();
     view = std::move(*seen);

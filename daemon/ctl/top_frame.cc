@@ -120,6 +120,7 @@ Section speed(const Throughput& throughput, const Paper& paper) {
   Section section{{}, kSpeed, 3};
   const auto add = [&](const char* name, double Rates::*member) {
     std::vector<std::optional<double>> figures;
+    figures.reserve(history.size());
     for (const auto& rates : history) {
       figures.push_back(rates ? std::optional((*rates).*member) : std::nullopt);
     }

@@ -17,7 +17,7 @@ struct TopStyle {
 };
 
 // No line is wider than `size.columns`, and there are at most `size.rows`; 0 rows: as many as it takes. Where
-// rooms are short, jobs give way first, then workers, layers and throughput; a list that is cut says so.
+// room is short, jobs give way first, then workers, layers and throughput; a list that is cut says so.
 std::vector<std::string> top_frame(const TopView& view, const Throughput& throughput, TerminalSize size,
                                    TopStyle style);
 

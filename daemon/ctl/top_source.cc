@@ -1,6 +1,7 @@
 #include "daemon/ctl/top_source.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "daemon/ctl/format.h"
 
@@ -44,7 +45,7 @@ Result<TopView> TopSource::look(std::uint32_t jobs) {
 
 Status TopSource::ask(std::uint32_t jobs) {
   if (!client_) {
-    Result<Client> client = Client::open(globals_, std::chrono::milliseconds(0));
+    Result<Client> client = Client::open(globals_, std::exchange(start_up_, std::chrono::milliseconds(0)));
     if (!client) return client.error();
     client_ = std::move(*client);
     client_->while_waiting(go_on_);

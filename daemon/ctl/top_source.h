@@ -33,8 +33,9 @@ class TopSource {
   Globals globals_;
   std::function<bool()> go_on_;
   std::chrono::milliseconds timeout_;
-  std::chrono::steady_clock::time_point answered_;  // or begun
-  std::optional<Client> client_;                    // none after an error
+  std::chrono::milliseconds start_up_ = Connection::kStartUp;  // for a daemon to listen, at the first look
+  std::chrono::steady_clock::time_point answered_;             // or begun
+  std::optional<Client> client_;                               // none after an error
   OldestWaiting oldest_;
   Throughput throughput_;
   TopView view_;

@@ -32,7 +32,9 @@ class ValueAxis {
   }
   [[nodiscard]] std::vector<double> ticks() const {
     std::vector<double> ticks;
-    for (double at = low_; at <= high_ + step_ / 1000; at += step_) {
+    const auto steps = static_cast<int>((high_ - low_) / step_ + 1e-3);
+    for (int i = 0; i <= steps; ++i) {
+      const double at = low_ + i * step_;
       ticks.push_back(logarithmic_ ? std::pow(10.0, at) : at);
     }
     return ticks;

@@ -21,13 +21,11 @@ constexpr const char* kCopy =
     "FROM job_status s LEFT JOIN job_metrics m ON m.id = s.id "
     "WHERE ?1 IS NULL OR unixepoch(s.created_at) >= ?1";
 
-// The 50th and the 95th of a hundred of `value`, by `key`.
-#define DSLAD_PERCENTILES(key, value, from)                                                             \
-  "SELECT k, min(iif(place * 100 >= n * 50, v, NULL)), min(iif(place * 100 >= n * 95, v, NULL)) FROM (" \
-  "SELECT " key " AS k, " value " AS v, row_number() OVER (PARTITION BY " key " ORDER BY " value        \
-  ") AS place, count(*) OVER (PARTITION BY " key ") AS n FROM " from " WHERE " value                    \
-  " IS NOT NULL) "                                                                                      \
-  "GROUP BY k"
+// The least of `value` that half of a group, and 95 of a hundred, do not exceed, by `key`.
+#define DSLAD_PERCENTILES(key, value, from)                                                               \
+  "SELECT k, min(iif(share >= 0.5, v, NULL)), min(iif(share >= 0.95, v, NULL)) FROM (SELECT " key         \
+  " AS k, " value " AS v, cume_dist() OVER (PARTITION BY " key " ORDER BY " value ") AS share FROM " from \
+  " WHERE " value " IS NOT NULL) GROUP BY k"
 
 #define DSLAD_GROUPS(key, from)                                                 \
   "SELECT " key                                                                 \
