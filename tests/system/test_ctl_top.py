@@ -149,6 +149,21 @@ class Top(SystemTest):
             until(lambda: "1 succeeded" in screen.text(), "the job's end is shown")
         client.close()
 
+    def test_shows_the_work_of_a_real_worker(self):
+        self.start_worker()
+        screen = self.open_screen(columns=120, rows=40)
+        until(lambda: "·····  plan 0 of stories260K, 1 worker" in screen.text(), "the layers are shown")
+        with self.peer() as client:
+            def worked():
+                client.wait(*client.submit(generate("Once upon a time")))
+                rates = {name: float(figure.replace(",", ""))
+                         for name, figure in re.findall(r"^(jobs|prompt|output) +([\d.,]+)  ", screen.text(), re.M)}
+                return len(rates) == 3 and min(rates.values()) > 0
+
+            until(worked, "jobs and tokens a second are shown")
+            client.request("plan_set", {"plan": 1, "allow_undistilled": True})
+        until(lambda: re.search("^[·█]{5}  plan 1 of stories260K", screen.text(), re.M), "the new plan is shown")
+
     def test_fits_every_window(self):
         with self.peer() as client:
             client.submit(*[generate() for _ in range(5)])
