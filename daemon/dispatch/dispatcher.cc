@@ -241,7 +241,7 @@ void Dispatcher::drop_worker(std::string instance, bool broke, const std::string
   const WorkerState worker = table_.remove(instance);
   process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
-  plan_changes_.worker_left(instance);
+  plan_changes_.worker_left(instance, why);
   planner_.look_again();
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(

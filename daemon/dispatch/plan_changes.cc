@@ -1,6 +1,7 @@
 #include "daemon/dispatch/plan_changes.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 #include <vector>
 
@@ -46,12 +47,12 @@ void PlanChanges::answered(std::uint64_t request, const std::string& instance, R
   close_if_complete(request);
 }
 
-void PlanChanges::worker_left(const std::string& instance) {
+void PlanChanges::worker_left(const std::string& instance, const std::string& why) {
   std::vector<std::uint64_t> requests;
   for (const auto& [request, change] : open_) requests.push_back(request);
   for (const std::uint64_t request : requests) {
     answered(request, instance,
-             Error{ErrorCode::kUnavailable, "a worker left before it confirmed the plan; ask again"});
+             Error{ErrorCode::kUnavailable, fmt::format("it left before it confirmed the plan ({}); ask again", why)});
   }
 }
 

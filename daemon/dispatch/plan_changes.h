@@ -40,7 +40,7 @@ class PlanChanges {
   [[nodiscard]] std::optional<AskedPlan> newest() const;
 
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
-  void worker_left(const std::string& instance);
+  void worker_left(const std::string& instance, const std::string& why);
   void tick(std::int64_t now_ms);
   void end_all(const Error& error);
 

@@ -161,8 +161,6 @@ class Top(SystemTest):
                 return len(rates) == 3 and min(rates.values()) > 0
 
             until(worked, "jobs and tokens a second are shown")
-            client.request("plan_set", {"plan": 1, "allow_undistilled": True})
-        until(lambda: re.search("^[·█]{5}  plan 1 of stories260K", screen.text(), re.M), "the new plan is shown")
 
     def test_fits_every_window(self):
         with self.peer() as client:
