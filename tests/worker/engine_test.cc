@@ -104,6 +104,43 @@ TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
   EXPECT_EQ(engine->caches().state_bytes_used(), 0u);
 }
 
+// A job with many questions, and one that comes when they are at work: it is answered long before they all
+// are.
+void expect_small_job_between(const EngineOptions& options) {
+  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto engine = engine_over(weights, options);
+  EngineRequest many = continuation(1, noise(200, 1), 12, plans.plan(0));
+  many.tails.clear();
+  for (unsigned i = 0; i < 60; ++i) many.tails.push_back(noise(9, i));
+  ASSERT_TRUE(engine->add(many).ok());
+  Collector sink;
+  while (sink.answers.empty()) ASSERT_TRUE(engine->step(sink).ok());
+  ASSERT_TRUE(engine->add(continuation(2, noise(100, 99), 12, plans.plan(0))).ok());
+  while (sink.done.empty()) ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_EQ(sink.done.front(), 2u);
+  EXPECT_LT(sink.ends.size(), 40u) << "of sixty questions";
+  run_to_end(*engine, sink);
+  EXPECT_EQ(sink.done.size(), 2u);
+  EXPECT_EQ(sink.ends.size(), 61u);
+  EXPECT_EQ(engine->caches().kv_bytes_used(), 0u);
+}
+
+TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfSequences) {
+  expect_small_job_between({.max_sequences = 8});
+}
+
+TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfMemory) {
+  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const PlanSet plans = undistilled_plans(*weights);
+  const auto roomy = engine_over(weights);
+  const auto bytes = [&](std::int64_t tokens) {
+    return static_cast<std::size_t>(roomy->caches().pages_needed(*plans.plan(0), tokens)) *
+           roomy->caches().page_bytes();
+  };
+  expect_small_job_between({.cache_bytes = bytes(200) + 8 * bytes(60)});
+}
+
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
   const auto weights = random_weights(company_config(), DType::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights, 4);

@@ -156,8 +156,7 @@ int Engine::sequences_in_work() const {
 }
 
 void Engine::admit() {
-  // Older requests first: their further questions may take free memory before the next request does.
-  for (const auto& running : running_) running->start_tails(limits_.max_sequences - sequences_in_work());
+  start_tails();
   while (!waiting_.empty() && sequences_in_work() < limits_.max_sequences) {
     auto running =
         RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_, snapshots_.get());
@@ -166,6 +165,25 @@ void Engine::admit() {
     ++counters_.admitted;
     running_.push_back(std::move(running));
   }
+  if (waiting_.empty()) start_tails();
+}
+
+// Older requests first. But hundreds of questions must not hold up a small job behind them: while one waits
+// that there could be room for, those with many questions at work go on with ever fewer.
+void Engine::start_tails() {
+  const int at_work = sequences_in_work();
+  const int requests = static_cast<int>(running_.size() + waiting_.size());
+  const int most = could_make_room() ? std::max(1, at_work / requests) : limits_.max_sequences;
+  for (const auto& running : running_)
+    running->start_tails(most, limits_.max_sequences - sequences_in_work());
+}
+
+bool Engine::could_make_room() const {
+  if (waiting_.empty()) return false;
+  const EngineRequest& next = waiting_.front();
+  std::int64_t pages = caches_->free_pages();
+  for (const auto& running : running_) pages += running->spare_pages();
+  return RequestSize::of(next, weights_->config.context).pages(*next.plan, *caches_) <= pages;
 }
 
 std::vector<Engine::Part> Engine::choose() const {

@@ -89,6 +89,9 @@ class Engine {
   };
   Status check(const EngineRequest& request) const;
   void admit();
+  void start_tails();
+  // Whether the first that waits could be admitted if no other had more than one question at work.
+  [[nodiscard]] bool could_make_room() const;
   std::vector<Part> choose() const;
   void settle(const std::vector<Part>& parts, EngineSink& sink);
   void count_begun(const RequestProgress& progress);

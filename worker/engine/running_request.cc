@@ -110,9 +110,9 @@ bool RunningRequest::follows(const RunningRequest& other) const {
   return PrefixSnapshots::useful(*request_.plan, read, request_.head) > progress.reused;
 }
 
-void RunningRequest::start_tails(int spare_sequences) {
+void RunningRequest::start_tails(int most, int spare_sequences) {
   if (!head_) return;
-  while (next_tail_ < request_.tails.size()) {
+  while (next_tail_ < request_.tails.size() && std::ssize(sequences_) < most) {
     const bool idle = !idle_lanes_.empty();
     if (!idle && spare_sequences <= 0) return;
     std::optional<SequenceCache> lane;
@@ -133,7 +133,13 @@ void RunningRequest::start_tails(int spare_sequences) {
     ++next_tail_;
     --spare_sequences;
   }
-  idle_lanes_.clear();  // no question is left for them, and other requests may wait for their memory
+  idle_lanes_.clear();  // other requests may wait for their memory; those at work have one to go on in
+}
+
+std::int64_t RunningRequest::spare_pages() const {
+  const std::int64_t lanes = std::ssize(sequences_) + std::ssize(idle_lanes_);
+  if (!head_ || lanes == 0) return 0;
+  return (lanes - 1) * caches_.pages_to_fork(*request_.plan, head_->length, size_.longest);
 }
 
 std::span<const std::int32_t> RunningRequest::next_piece(const Sequence& sequence) const {

@@ -59,9 +59,12 @@ class RunningRequest {
   // gained by reading it twice.
   [[nodiscard]] bool follows(const RunningRequest& other) const;
 
-  // Starts tails whose head is complete: always in an idle lane, in new ones while `spare_sequences` and
-  // memory last.
-  void start_tails(int spare_sequences);
+  // Starts tails whose head is complete, until `most` (at least one) are at work: in idle lanes first, in new
+  // ones while `spare_sequences` and memory last. Lanes that are not needed for that are given back.
+  void start_tails(int most, int spare_sequences);
+
+  // Pages of its lanes but one: it could go on without them.
+  [[nodiscard]] std::int64_t spare_pages() const;
 
   // The prompt tokens that the sequence's next piece consists of, cut by its prompt alone; empty in decode.
   [[nodiscard]] std::span<const std::int32_t> next_piece(const Sequence& sequence) const;
