@@ -44,7 +44,8 @@ Claimant Dispatcher::claimant_of(const WorkerState& worker) {
           worker.hello.model_digest,
           worker.hello.context,
           worker.hello.cache_bytes,
-          worker.jobs.empty()};
+          worker.jobs.empty(),
+          worker.documents};
 }
 
 void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
@@ -116,6 +117,7 @@ void Dispatcher::assign(const std::string& instance, std::vector<Claimed> claime
     held = {one.lease.attempt, lease_end(), {}};
     held.job = std::move(one.job);
     held.plan = one.choice.plan;
+    worker->note_document(held.job.document);
     if (held.job.rerun) continue;
     if (!held.job.deadline_ms) turns_.served(held.job.due_ms - due_ms(0, 0));
     feed_.measure(

@@ -52,7 +52,8 @@ void PlanChanges::worker_left(const std::string& instance, const std::string& wh
   for (const auto& [request, change] : open_) requests.push_back(request);
   for (const std::uint64_t request : requests) {
     answered(request, instance,
-             Error{ErrorCode::kUnavailable, fmt::format("it left before it confirmed the plan ({}); ask again", why)});
+             Error{ErrorCode::kUnavailable,
+                   fmt::format("it left before it confirmed the plan ({}); ask again", why)});
   }
 }
 

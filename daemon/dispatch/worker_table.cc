@@ -26,6 +26,14 @@ std::uint32_t WorkerState::begun() const {
   return static_cast<std::uint32_t>(begun);
 }
 
+void WorkerState::note_document(std::int64_t document) {
+  constexpr std::size_t kMost = 8;
+  if (document == 0) return;
+  std::erase(documents, document);
+  documents.push_back(document);
+  if (documents.size() > kMost) documents.erase(documents.begin());
+}
+
 bool WorkerState::holds(const Lease& lease) const {
   const auto found = jobs.find(lease.job);
   return found != jobs.end() && found->second.attempt == lease.attempt;

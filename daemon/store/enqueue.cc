@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "daemon/digest.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "schema/limits.h"
@@ -25,6 +26,11 @@ std::optional<std::int64_t> after(std::uint64_t in_ms, std::int64_t now_ms) {
   return now_ms + static_cast<std::int64_t>(std::min(in_ms, schema::kMaxExpiryMs));
 }
 
+// A name for the document; 0: there is none.
+std::int64_t document_of(const schema::JobSpec& spec) {
+  return spec.document.empty() ? 0 : static_cast<std::int64_t>(hash_of(spec.document).low);
+}
+
 // The new row's id, or nothing where the idempotency key is taken.
 Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std::string_view client,
                                         const QueueLimits& limits, const Intake& intake,
@@ -37,8 +43,8 @@ Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std
       db,
       "INSERT INTO jobs (task, priority, custom_id, owner_key, max_attempts, created_ms, expires_ms, "
       "client, model, deadline_ms, due_ms, min_quality, max_plan, best_effort, upgrade, bytes, questions, "
-      "max_tokens, not_before_ms, owner, overflow) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "max_tokens, not_before_ms, owner, overflow, document) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (owner, owner_key) WHERE owner_key IS NOT NULL DO NOTHING RETURNING id",
       schema::to_string(job.spec.task), job.priority, job.custom_id, null_if_empty(job.idempotency_key),
       job.max_attempts > 0 ? job.max_attempts : limits.default_max_attempts, now_ms, expires_ms, client,
@@ -46,7 +52,7 @@ Result<std::optional<JobId>> insert_job(Database& db, const JobRequest& job, std
       job.terms.min_quality, job.terms.max_plan, job.terms.best_effort ? 1 : 0, job.terms.upgrade ? 1 : 0,
       static_cast<std::int64_t>(bytes_of(job.spec)), static_cast<std::int64_t>(job.spec.questions.size()),
       job.spec.options.max_tokens, not_before_ms, intake.owner,
-      schema::to_string(overflow_of(job.spec, limits.default_overflow)));
+      schema::to_string(overflow_of(job.spec, limits.default_overflow)), document_of(job.spec));
   std::optional<JobId> id;
   while (insert.next()) id = insert.integer(0);
   if (!insert.status()) return insert.status().error();

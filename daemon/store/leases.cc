@@ -18,6 +18,11 @@ using schema::JobId;
 using schema::JobState;
 using schema::Lease;
 
+// What a document is worth that the worker knows: jobs on others wait so much longer, and no more of them are
+// looked at.
+constexpr std::int64_t kKnownDocumentMs = 10'000;
+constexpr std::uint32_t kLooksAhead = 16;
+
 constexpr std::size_t kMaxClaimBytes = std::size_t{32} << 20;  // of the texts that one claim holds in memory
 
 // How often a job was tried, while `lease` is good; nothing once it is not.
@@ -154,6 +159,18 @@ Status claim_one(Database& db, QueuedJob job, const Claimant& claimant, const Ch
   return ok_status();
 }
 
+// Puts jobs on documents that the worker knows before others whose turn is not much earlier; what has a
+// deadline is done in its time. A suspect stays where it is, and so does what is behind it.
+void prefer_known(std::vector<QueuedJob>& jobs, const std::vector<std::int64_t>& documents) {
+  const auto suspect = std::ranges::find(jobs, true, &QueuedJob::suspect);
+  const auto turn = [&](const QueuedJob& job) {
+    const bool known = job.document != 0 && !job.deadline_ms &&
+                       std::ranges::find(documents, job.document) != documents.end();
+    return std::pair(-std::int64_t{job.priority}, job.due_ms - (known ? kKnownDocumentMs : 0));
+  };
+  std::ranges::stable_sort(jobs.begin(), suspect, {}, turn);
+}
+
 }  // namespace
 
 std::int64_t retry_delay_ms(const RetryRules& rules, const Lease& lease, std::int64_t failed_attempts) {
@@ -185,11 +202,15 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const
 
 Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
                     const ChoosePlan& choose, std::optional<Unreadable>* damaged) {
-  Result<std::vector<QueuedJob>> jobs = next_jobs(
-      db, {claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes}, count, now_ms);
+  const std::uint32_t more = claimant.documents.empty() ? 0 : kLooksAhead;
+  Result<std::vector<QueuedJob>> jobs =
+      next_jobs(db, {claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes},
+                count + more, now_ms);
   if (!jobs) return jobs.error();
   Claim claim;
   claim.queue_empty = jobs->size() < count;
+  prefer_known(*jobs, claimant.documents);
+  if (jobs->size() > count) jobs->resize(count);
   std::size_t bytes = 0;
   for (QueuedJob& job : *jobs) {
     bytes += job.bytes;

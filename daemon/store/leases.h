@@ -27,9 +27,10 @@ struct Claimant {
   WorkerName worker;
   std::string model;
   std::string model_digest;
-  std::uint32_t context = 0;      // tokens
-  std::uint64_t cache_bytes = 0;  // 0: not known
-  bool empty = true;              // it holds no job: a suspect may run there
+  std::uint32_t context = 0;                 // tokens
+  std::uint64_t cache_bytes = 0;             // 0: not known
+  bool empty = true;                         // it holds no job: a suspect may run there
+  std::vector<std::int64_t> documents = {};  // that it was given of late, as QueuedJob names them
 };
 
 // The plan that an attempt is to run on, and what decided about it.
@@ -66,7 +67,8 @@ Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant&
 
 // Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
 // refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
-// by arrival. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
+// by arrival. A document that the worker was given of late, and may still know, counts as if its job had come
+// a little earlier. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
 // behind it comes before it. Expired jobs are left for expire(); a job whose texts are not there fails.
 //
 // Once SQLite has met damage in a transaction it lets nothing be written there. So where a job's texts lie on

@@ -9,7 +9,7 @@ namespace {
 #define DSLAD_QUEUED_ROW                                                                     \
   "id, " DSLAD_TURN_KEY                                                                      \
   ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
-  "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect, overflow"
+  "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect, overflow, document"
 
 QueuedJob read_queued(const Query& row) {
   QueuedJob job;
@@ -30,6 +30,7 @@ QueuedJob read_queued(const Query& row) {
   job.needs_cache_bytes = static_cast<std::uint64_t>(row.integer(14));
   job.suspect = row.integer(15) != 0;
   parse_word(row.text(16), job.overflow);
+  job.document = row.integer(17);
   return job;
 }
 

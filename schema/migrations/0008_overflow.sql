@@ -1,6 +1,8 @@
--- Documents beyond a model's context: what shall become of them, and what did. And what of a prompt was known before.
+-- Documents beyond a model's context: what shall become of them, and what did. And which have the
+-- same document, so that who has read it for one gets the others; and what of a prompt was read before.
 
 ALTER TABLE jobs        ADD COLUMN overflow   TEXT    NOT NULL DEFAULT 'error';  -- error, truncate, map-reduce
+ALTER TABLE jobs        ADD COLUMN document   INTEGER NOT NULL DEFAULT 0;  -- half of its document's XXH3; 0: it has none, or is from before
 ALTER TABLE job_outputs ADD COLUMN part       INTEGER NOT NULL DEFAULT 0;  -- that gave the answer, from 1; 0: none did alone
 ALTER TABLE attempts    ADD COLUMN parts      INTEGER;  -- that the document was read in; 0: in one
 ALTER TABLE attempts    ADD COLUMN cut_tokens INTEGER;  -- of the document, that were left out

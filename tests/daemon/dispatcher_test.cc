@@ -131,6 +131,26 @@ TEST_F(Dispatch, ShortQueueSpreadsOverWorkers) {
   EXPECT_EQ(assigned("c").size(), 2U);
 }
 
+TEST_F(Dispatch, JobsOnADocumentGoToTheWorkerThatHasReadIt) {
+  connect("a", 1);
+  connect("b", 1);
+  std::vector<schema::JobRequest> batch;
+  for (const char* document : {"X", "Y", "Y", "X", "Y", "X"}) batch.push_back(test::summarize(document));
+  test::must(test::enqueue_jobs(db_, batch, {}, clock_.wall_ms()));
+  dispatcher_.jobs_queued();
+  std::map<std::string, std::string> read;
+  for (int round = 0; round < 3; ++round) {
+    for (const std::string name : {"a", "b"}) {
+      const auto assigns = outbox_.take<schema::Assign>(name);
+      ASSERT_EQ(assigns.size(), 1U) << name << " in round " << round;
+      read[name] += assigns[0].spec.document;
+      dispatcher_.on_result(name, test::success(assigns[0].lease));
+    }
+  }
+  EXPECT_EQ(read["a"], "XXX");
+  EXPECT_EQ(read["b"], "YYY");
+}
+
 TEST_F(Dispatch, ResultIsAcknowledgedAndTold) {
   connect("w");
   const JobId id = submit();

@@ -53,6 +53,45 @@ TEST_F(StoreJobs, ClaimTakesTheEarliestDeadlineAmongEquals) {
   EXPECT_EQ(info(soon).deadline_ms, now_ms_ + 30'000);
 }
 
+TEST_F(StoreJobs, ClaimPrefersADocumentThatTheWorkerKnows_ByALittle) {
+  const auto submit_at = [&](std::int64_t ms, const std::string& document, std::int32_t priority = 0) {
+    now_ms_ = 1'000'000 + ms;
+    schema::JobRequest job = test::summarize(document);
+    job.priority = priority;
+    return submit(job);
+  };
+  const JobId known = submit_at(0, "A");
+  claimant_.documents = {take(1).at(0).job.document};
+  ASSERT_NE(claimant_.documents[0], 0);
+  const JobId other = submit_at(1'000, "B");
+  const JobId again = submit_at(9'000, "A");
+  const JobId late = submit_at(20'000, "A");
+  const JobId urgent = submit_at(21'000, "C", 1);
+  schema::JobRequest due = test::summarize("A");
+  due.terms.deadline_in_ms = 60'000;
+  const JobId second = submit(due);
+  due.terms.deadline_in_ms = 55'000;
+  due.spec.document = "D";
+  const JobId first = submit(due);
+  std::vector<JobId> order;
+  while (true) {
+    const auto one = take(1);
+    if (one.empty()) break;
+    order.push_back(one[0].lease.job);
+  }
+  EXPECT_THAT(order, testing::ElementsAre(urgent, first, second, again, other, late));
+  EXPECT_LT(known, other);
+}
+
+TEST_F(StoreJobs, ClaimLetsNothingPassASuspectForADocument) {
+  const JobId known = submit(test::summarize("A"));
+  claimant_.documents = {take(1).at(0).job.document};
+  const JobId suspect = submit(test::summarize("B"));
+  must(db_.run("UPDATE jobs SET suspect = 1 WHERE id = ?", suspect));
+  submit(test::summarize("A"));
+  EXPECT_EQ(take_one().job, suspect) << "after " << known;
+}
+
 TEST_F(StoreJobs, ClaimTakesWhatItsModelMayAnswer) {
   schema::JobRequest job = test::summarize();
   job.terms.model = "other";
