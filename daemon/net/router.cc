@@ -96,7 +96,8 @@ Identity identity_of(std::vector<zmq::message_t>& parts, bool by_key) {
 std::unique_ptr<zmq::socket_t> watch(zmq::context_t& context, zmq::socket_t& socket) {
   static std::atomic<int> last{0};
   const std::string address = fmt::format("inproc://connections-{}", ++last);
-  if (zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) throw zmq::error_t();
+  if (zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0)
+    throw zmq::error_t();
   auto monitor = std::make_unique<zmq::socket_t>(context, zmq::socket_type::pair);
   monitor->set(zmq::sockopt::rcvhwm, 0);  // an event that is dropped would be a peer that never leaves
   monitor->set(zmq::sockopt::linger, 0);
@@ -184,13 +185,13 @@ std::optional<Received> Router::receive() {
 
 // A descriptor is used again as soon as it is closed. libzmq tells of the end of its connection before it
 // closes it, so that the end lies in the monitor by the time that a message of the next connection can be
-// read.
+// read; so does its beginning, as one thread of libzmq's (the context has no more) accepts and reads.
 void Router::note_connection(int fd, const std::string& peer) {
   if (fd < 0) return;
   const auto known = peers_.find(fd);
   if (known != peers_.end() && known->second == peer) return;
   follow_connections();
-  if (left_.contains(peer)) return;
+  if (left_.contains(peer) || !open_.contains(fd)) return leave(peer);
   depart(fd);  // where libzmq said nothing
   peers_[fd] = peer;
   connections_[peer] = fd;
@@ -200,9 +201,7 @@ void Router::follow_connections() {
   try {
     zmq::message_t event;
     while (monitor_->recv(event, zmq::recv_flags::dontwait)) {
-      std::uint32_t fd = 0;
-      if (event.size() >= 6) std::memcpy(&fd, static_cast<const char*>(event.data()) + 2, sizeof(fd));
-      if (event.size() >= 6) depart(static_cast<int>(fd));
+      if (event.size() >= 6) follow(static_cast<const char*>(event.data()));
       while (event.more() && monitor_->recv(event, zmq::recv_flags::dontwait)) {  // the address
       }
     }
@@ -210,17 +209,36 @@ void Router::follow_connections() {
   }
 }
 
+// `event`: its kind in 16 bits, then the descriptor in 32.
+void Router::follow(const char* event) {
+  std::uint16_t kind = 0;
+  std::int32_t fd = 0;
+  std::memcpy(&kind, event, sizeof(kind));
+  std::memcpy(&fd, event + sizeof(kind), sizeof(fd));
+  if (kind == ZMQ_EVENT_ACCEPTED) {
+    open_.insert(fd);
+  } else {
+    open_.erase(fd);
+    depart(fd);
+  }
+}
+
 void Router::depart(int fd) {
   auto node = peers_.extract(fd);
   if (node.empty()) return;
-  std::string& peer = node.mapped();
+  const std::string& peer = node.mapped();
   const auto connection = connections_.find(peer);
   if (connection != connections_.end() && connection->second != fd) return;  // it has another one by now
   connections_.erase(peer);
   unsent_.erase(peer);  // what is under way goes with the connection
+  leave(peer);
+}
+
+// Told again where a message of it is read only now: what that one asked for shall end, too.
+void Router::leave(const std::string& peer) {
   if (is_unique(peer) && left_.insert(peer).second)
     left_at_.emplace_back(std::chrono::steady_clock::now(), peer);
-  departed_.push_back(std::move(peer));
+  departed_.push_back(peer);
 }
 
 void Router::forget_who_left() {

@@ -57,7 +57,8 @@ class Router final : public Outbox {
   [[nodiscard]] std::size_t unsent(const std::string& peer) const override;
   [[nodiscard]] std::size_t unsent() const override;
 
-  // Peers whose connections have ended since the last call, of those that anything was received from.
+  // Peers whose connections have ended since the last call, of those that anything was received from; once
+  // more where the end came before the message, which is received all the same.
   std::vector<std::string> take_departed();
 
   [[nodiscard]] void* handle();  // for zmq_poll
@@ -68,13 +69,16 @@ class Router final : public Outbox {
          std::function<void()> on_sent, bool by_key);
   void note_connection(int fd, const std::string& peer);
   void follow_connections();
+  void follow(const char* event);
   void depart(int fd);
+  void leave(const std::string& peer);
   void forget_who_left();
 
   std::shared_ptr<Sent> sent_;  // shared with frames under way
   std::unique_ptr<zmq::socket_t> socket_;
   std::unique_ptr<zmq::socket_t> monitor_;            // tells of connections that end
-  std::unordered_map<int, std::string> peers_;        // by their connections' descriptors
+  std::unordered_set<int> open_;                      // connections' descriptors
+  std::unordered_map<int, std::string> peers_;        // by these, of those that anything was received from
   std::unordered_map<std::string, int> connections_;  // the inverse
   // Peers that left not long ago, of those whose names nobody has a second time: what they sent may still be
   // read.

@@ -70,6 +70,29 @@ TEST_F(NetTest, PeerThatLeavesIsToldOnceAndNoOther) {
   EXPECT_TRUE(router->take_departed().empty());
 }
 
+// A client is interrupted while the daemon stands still: its request lies there, its connection does not.
+TEST_F(NetTest, PeerThatHasLeftBeforeItsMessageIsReadIsToldAfterIt) {
+  const auto router = bind();
+  zmq::socket_t stays = connect();
+  stays.send(zmq::str_buffer("hello"));
+  await([&] { return router->receive(); });
+  for (const int messages : {1, 3}) {
+    {
+      zmq::socket_t leaves = connect();
+      leaves.set(zmq::sockopt::linger, 1'000);
+      for (int i = 0; i < messages; ++i) leaves.send(zmq::str_buffer("begin"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the end is told on a thread of libzmq's
+    for (int i = 0; i < messages; ++i) {
+      const auto received = router->receive();
+      ASSERT_TRUE(received.has_value());
+      EXPECT_TRUE(router->gone(received->peer));
+      EXPECT_THAT(router->take_departed(), testing::ElementsAre(received->peer)) << "message " << i;
+    }
+    EXPECT_TRUE(router->take_departed().empty());
+  }
+}
+
 // Descriptors are used again at once: whoever comes next must not be taken for who left.
 TEST_F(NetTest, PeersThatFollowEachOtherAreToldApart) {
   const auto router = bind();

@@ -43,11 +43,14 @@ TEST_P(Sample, LogProbability_EqualsReference_AndAddsUpToOne) {
     const std::vector<float> logits = random_floats(GetParam(), 2, scale);
     double total = 0;
     for (std::int32_t token = 0; token < std::ssize(logits); ++token) {
-      if (token % 97 == 0)
+      if (token % 97 == 0) {
         EXPECT_NEAR(log_probability_cpu(logits, token), log_probability_ref(logits, token), 1e-4);
+      }
       if (logits.size() <= 1000) total += std::exp(log_probability_cpu(logits, token));
     }
-    if (logits.size() <= 1000) EXPECT_NEAR(total, 1.0, 1e-5);
+    if (logits.size() <= 1000) {
+      EXPECT_NEAR(total, 1.0, 1e-5);
+    }
   }
 }
 

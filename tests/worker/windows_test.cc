@@ -66,7 +66,9 @@ TEST(Windows, CoverTheDocument_FitTheLimit_AndShareALittle) {
         const Window& before = (*windows)[i - 1];
         EXPECT_LE(window.bytes.begin, before.bytes.end) << "text is left out";
         EXPECT_GT(window.bytes.begin, before.bytes.begin);
-        if (overlap == 0) EXPECT_EQ(window.bytes.begin, before.bytes.end);
+        if (overlap == 0) {
+          EXPECT_EQ(window.bytes.begin, before.bytes.end);
+        }
       }
       const auto enough = (whole - kAround) / std::max<std::int64_t>(limit - kAround - overlap, 1) + 1;
       EXPECT_LE(std::ssize(*windows), 2 * enough + 2) << "of " << whole << " tokens by " << limit;
