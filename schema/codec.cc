@@ -13,7 +13,7 @@
 #include "schema/worker_messages.h"
 
 namespace dslad::schema {
-namespace {
+namespace detail {
 
 // What surrounds a body on the wire.
 struct Header {
@@ -27,6 +27,12 @@ struct Header {
     field("id", self.id);
   }
 };
+
+}  // namespace detail
+
+namespace {
+
+using detail::Header;
 
 constexpr const char* kBodyKey = "body";
 

@@ -183,7 +183,9 @@ class StoreFaults : public ::testing::Test {
       EXPECT_THAT(told.states.at(id), ::testing::Contains(info->state)) << key;
       const Result<schema::JobSpec> spec = read_spec(db, id);
       EXPECT_TRUE(spec.ok()) << key;
-      if (spec && key != "b") EXPECT_EQ(spec->document, std::string(9'000, key[0]));
+      if (spec && key != "b") {
+        EXPECT_EQ(spec->document, std::string(9'000, key[0]));
+      }
     }
     EXPECT_EQ(test::query_text(db,
                                "SELECT coalesce(max(n), 0) < 2 FROM (SELECT count(*) AS n FROM jobs GROUP BY "

@@ -1,6 +1,7 @@
 """Clients and workers that do their worst, and one that is served all the same."""
 
 import contextlib
+import itertools
 import os
 import resource
 import socket
@@ -165,8 +166,9 @@ class Memory(QueueTest):
             for number in range(8):
                 greedy.send("result", {"id": job}, number)
             until(lambda: self.client.request("stats")["counters"]["reply_bytes_unread"] >= 16 * MIB, "it lags behind")
+            before, looks = self.client.request("stats")["counters"]["requests"], itertools.count(1)
             greedy.send("submit", {"jobs": [generate()]}, 99)
-            until(lambda: self.client.request("stats")["counters"]["requests_waiting"] > 0, "its requests wait")
+            until(lambda: self.client.request("stats")["counters"]["requests"] > before + next(looks), "the submit is read")
             replies = [greedy.receive() for _ in range(9)]
             refusal = next(reply for reply in replies if reply.id == 99)
             self.assertEqual(("error", wire.RESOURCE_EXHAUSTED), (refusal.kind, refusal.body["code"]))
