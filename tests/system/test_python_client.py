@@ -53,7 +53,7 @@ class Both:
         self.assertEqual({"temperature": 0.5, "top_p": 0.25, "seed": 9, "max_tokens": 8}, worker.take_job()["options"])
 
     def test_what_becomes_of_a_document_that_is_too_long_is_the_jobs_word(self):
-        worker = self.worker()
+        worker = self.worker(capacity=2)
         self.client.submit([dslad.Job.summarize("A text.", overflow="map-reduce"), dslad.Job.summarize("A text.")])
         self.assertEqual(["map-reduce", "error"], [worker.take_job()["overflow"] for _ in range(2)])
 
