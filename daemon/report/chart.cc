@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 #include <map>
 
-#include "daemon/report/html.h"
+#include "schema/html.h"
 
 namespace dslad::daemon::report {
+
+using schema::escape_html;
+
 namespace {
 
 constexpr double kWidth = 640, kHeight = 220;

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "daemon/report/chart.h"
-#include "daemon/report/html.h"
 #include "daemon/report/tables.h"
 
 namespace dslad::daemon::report {

@@ -6,9 +6,12 @@
 #include <string_view>
 
 #include "daemon/report/chart.h"
-#include "daemon/report/html.h"
+#include "schema/html.h"
 
 namespace dslad::daemon::report {
+
+using schema::escape_html;
+
 namespace {
 
 // A table's column: its header, and whether it holds figures.

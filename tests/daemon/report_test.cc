@@ -5,13 +5,16 @@
 
 #include "daemon/report/chart.h"
 #include "daemon/report/facts.h"
-#include "daemon/report/html.h"
 #include "daemon/report/page.h"
 #include "daemon/report/tables.h"
 #include "daemon/report/timeline.h"
+#include "schema/html.h"
 #include "tests/daemon/fixture.h"
 
 namespace dslad::daemon::report {
+
+using schema::escape_html;
+
 namespace {
 
 using ::testing::HasSubstr;

@@ -5,9 +5,13 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "schema/html.h"
 #include "worker/report/line_chart.h"
 
 namespace dslad::worker {
+
+using schema::escape_html;
+
 namespace {
 
 constexpr const char* kHead = R"(<!doctype html>

@@ -6,7 +6,12 @@
 #include <fmt/format.h>
 #include <limits>
 
+#include "schema/html.h"
+
 namespace dslad::worker {
+
+using schema::escape_html;
+
 namespace {
 
 constexpr double kWidth = 640, kHeight = 300;
@@ -70,32 +75,6 @@ std::string axes(const LineChart& chart, const Axis& x, const Axis& y) {
 }
 
 }  // namespace
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string to_svg(const LineChart& chart) {
   Axis x(kLeft, kWidth - kRight, false), y(kHeight - kBottom, kTop, chart.logarithmic);

@@ -20,7 +20,4 @@ struct LineChart {
 
 std::string to_svg(const LineChart& chart);
 
-// Text for HTML: the five special characters escaped.
-std::string escape_html(std::string_view text);
-
 }  // namespace dslad::worker

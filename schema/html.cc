@@ -1,6 +1,8 @@
-#include "daemon/report/html.h"
+#include "schema/html.h"
 
-namespace dslad::daemon::report {
+#include "schema/utf8.h"
+
+namespace dslad::schema {
 
 std::string escape_html(std::string_view text) {
   std::string out;
@@ -22,8 +24,8 @@ std::string escape_html(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-          out += "\xEF\xBF\xBD";
+        if ((static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) {
+          out += kReplacementCharacter;
         } else {
           out += c;
         }
@@ -32,4 +34,4 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
-}  // namespace dslad::daemon::report
+}  // namespace dslad::schema
