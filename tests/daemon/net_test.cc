@@ -28,6 +28,7 @@ class NetTest : public ::testing::Test {
   zmq::socket_t connect() {
     zmq::socket_t socket(context_, zmq::socket_type::dealer);
     socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::rcvhwm, 1);  // what it does not read waits at the other side
     socket.connect(url_);
     return socket;
   }
