@@ -22,6 +22,7 @@ namespace dslad::bench {
 namespace {
 
 using kernels::DType;
+using kernels::WeightFormat;
 using worker::Engine;
 using worker::LlamaConfig;
 
@@ -57,7 +58,7 @@ class EngineBench {
     worker::EngineLimits limits;
     limits.cache_bytes = std::size_t{4} << 30;
     limits.prefix_snapshots = false;  // each measurement reads its prompt
-    weights_ = worker::random_weights(config_, DType::kBf16, 1);
+    weights_ = worker::random_weights(config_, WeightFormat::kBf16, 1);
     auto engine = Engine::create(kernels::make_cpu_backend(options_.threads), weights_, limits);
     if (!engine) return engine.error();
     engine_ = *std::move(engine);

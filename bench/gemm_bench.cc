@@ -1,4 +1,5 @@
-// gemm_bench [--threads N] [--dtype bf16|f32] [--json]: the projections of two models against the machine.
+// gemm_bench [--threads N] [--dtype bf16|f32|int8|int4] [--json]: the projections of two models against the
+// machine.
 //
 // Decode is bound by the bytes of the weights: GB/s, and its share of the read bandwidth measured in the same
 // run. Prefill is bound by arithmetic: GFLOP/s, and its share of what oneDNN reaches with a layout and
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -21,10 +23,10 @@
 namespace dslad::bench {
 namespace {
 
-using kernels::DType;
 using kernels::PackedMatrix;
 using kernels::RowBlock;
 using kernels::RowKind;
+using kernels::WeightFormat;
 
 struct Projection {
   const char* model;
@@ -45,7 +47,7 @@ constexpr int kRepeats = 7;
 
 struct Options {
   int threads = static_cast<int>(std::thread::hardware_concurrency());
-  DType dtype = DType::kBf16;
+  WeightFormat format = WeightFormat::kBf16;
   bool json = false;
 };
 
@@ -60,14 +62,14 @@ std::vector<RowBlock> prefill_blocks(std::int64_t rows) {
 // The same weights several times over, so that every product reads them from memory as a model's step does.
 class Workload {
  public:
-  Workload(const Projection& projection, DType dtype) : n_(projection.n), k_(projection.k) {
+  Workload(const Projection& projection, WeightFormat format) : n_(projection.n), k_(projection.k) {
     std::vector<float> source(static_cast<std::size_t>(n_ * k_));
     for (std::size_t i = 0; i < source.size(); ++i)
       source[i] = std::sin(static_cast<float>(i * 7919 % 10007));
-    const std::size_t bytes = PackedMatrix::packed_bytes(n_, k_, dtype);
+    const std::size_t bytes = PackedMatrix::packed_bytes(n_, k_, format);
     const std::size_t copies = std::clamp<std::size_t>(kColdBytes / bytes, 1, 1000);
     for (std::size_t i = 0; i < copies; ++i)
-      copies_.emplace_back(n_, k_, dtype).pack_rows(0, n_, source.data());
+      copies_.emplace_back(n_, k_, format).pack_rows(0, n_, source.data());
     x_.resize(static_cast<std::size_t>(512 * k_));
     for (std::size_t i = 0; i < x_.size(); ++i) x_[i] = std::cos(static_cast<float>(i * 104729 % 10009));
     y_.resize(static_cast<std::size_t>(512 * n_));
@@ -142,7 +144,7 @@ bool run(const Options& options) {
                options.threads, bandwidth / 1e9, "model", "", "N", "K", "", "rows", "ours", "limit");
   }
   for (const Projection& projection : kProjections) {
-    Workload workload(projection, options.dtype);
+    Workload workload(projection, options.format);
     if (!workload.check(pool)) {
       fmt::print(stderr, "{} {}: the product differs from the reference; not timed\n", projection.model,
                  projection.name);
@@ -154,8 +156,9 @@ bool run(const Options& options) {
              "GB/s");
     }
     for (const std::int64_t rows : {128, 512}) {
-      const double limit = workload.flops(rows) /
-                           onednn_seconds(projection.n, projection.k, options.dtype, rows, options.threads);
+      const double limit =
+          workload.flops(rows) /
+          onednn_seconds(projection.n, projection.k, compute_type(options.format), rows, options.threads);
       const double seconds = workload.time(pool, prefill_blocks(rows));
       report(options, projection, "prefill", rows, workload.flops(rows) / seconds, limit, "GFLOP/s");
     }
@@ -167,17 +170,20 @@ bool run(const Options& options) {
 }  // namespace dslad::bench
 
 int main(int argc, char** argv) {
+  using dslad::kernels::WeightFormat;
   dslad::bench::Options options;
   std::string dtype = "bf16";
+  const std::map<std::string, WeightFormat> formats = {{"bf16", WeightFormat::kBf16},
+                                                       {"f32", WeightFormat::kF32},
+                                                       {"int8", WeightFormat::kInt8},
+                                                       {"int4", WeightFormat::kInt4}};
   CLI::App app("The projections of two models, beside the machine's limits.", "gemm_bench");
   app.add_option("--threads", options.threads, "CPU threads")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--dtype", dtype, "of the weights")
-      ->check(CLI::IsMember({"bf16", "f32"}))
-      ->capture_default_str();
+  app.add_option("--dtype", dtype, "of the weights")->check(CLI::IsMember(formats))->capture_default_str();
   app.add_flag("--json", options.json, "a line of JSON for each figure");
   CLI11_PARSE(app, argc, argv);
-  options.dtype = dtype == "f32" ? dslad::kernels::DType::kF32 : dslad::kernels::DType::kBf16;
+  options.format = formats.at(dtype);
   return dslad::bench::run(options) ? 0 : 1;
 }

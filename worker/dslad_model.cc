@@ -5,7 +5,9 @@
 #include <exception>
 #include <fmt/format.h>
 #include <system_error>
+#include <vector>
 
+#include "worker/model/weight_roles.h"
 #include "worker/tools/training_verbs.h"
 #include "worker/tools/verbs.h"
 
@@ -16,8 +18,8 @@ using namespace dslad::worker;
 CLI::App* add_verb(CLI::App& app, const char* name, const char* what, ToolOptions& options) {
   CLI::App* verb = app.add_subcommand(name, what);
   verb->add_option("MODEL", options.model, "Hugging Face folder or GGUF file of a Llama")->required();
-  verb->add_option("--dtype", options.dtype, "weights and KV cache are held in this type")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+  verb->add_option("--dtype", options.dtype, "what weights are held in; of the caches: f32, else bf16")
+      ->check(CLI::IsMember(std::vector<std::string>(kWeightFormats.begin(), kWeightFormats.end())))
       ->capture_default_str();
   verb->add_flag("--json", options.json, "print JSON");
   return verb;

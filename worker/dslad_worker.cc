@@ -7,11 +7,13 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include "schema/endpoint.h"
 #include "schema/process/allowance.h"
 #include "schema/process/log.h"
 #include "worker/config_file.h"
+#include "worker/model/weight_roles.h"
 #include "worker/service/worker.h"
 #include "worker/tasks/prompt_notes.h"
 
@@ -64,8 +66,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--device", options.device, "where to run")
       ->check(CLI::IsMember({"cpu"}))
       ->capture_default_str();
-  app.add_option("--dtype", options.dtype, "weights and KV cache are held in this type")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+  app.add_option("--dtype", options.dtype, "what weights are held in; of the caches: f32, else bf16")
+      ->check(CLI::IsMember(std::vector<std::string>(kWeightFormats.begin(), kWeightFormats.end())))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; 0: one for each processor that it may use")
       ->check(CLI::Range(0, 1024))
@@ -182,8 +184,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   if (!sound) return sound.error();
   Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(options.connect, options.keys);
   if (!keys) return keys.error();
-  const auto dtype = options.dtype == "f32" ? kernels::DType::kF32 : kernels::DType::kBf16;
-  auto model = ModelFolder::load(options.model, dtype, loading_progress(manager));
+  auto model =
+      ModelFolder::load(options.model, *parse_weight_format(options.dtype), loading_progress(manager));
   if (!model) return model.error();
   const Status convertible = distils ? model->weights->config.check_convertible() : ok_status();
   if (!convertible) return convertible.error().with_context("--distil-text");

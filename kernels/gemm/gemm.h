@@ -1,11 +1,11 @@
 // The projections of a transformer: y = x W^T, or y += x W^T.
 //
-//   x  [R, K] f32, row stride ldx        (rounded to bf16 inside when W is bf16)
-//   W  [N, K] packed, f32 | bf16         (packed_matrix.h)
+//   x  [R, K] f32, row stride ldx        (rounded inside as operand_format says)
+//   W  [N, K] packed                     (packed_matrix.h, weight_format.h)
 //   y  [R, N] f32, row stride ldy; rows outside `blocks` are left alone; must not alias x
-// Accumulation is float32. A row's result depends on that row, W, its block's kind and row count, and the
-// row's place in a prefill block; not on other rows, other blocks or the number of threads. REQUIRES: blocks
-// lie within x and y and do not overlap; ldx >= K, ldy >= N.
+// Accumulation is float32, of integers within a group. A row's result depends on that row, W, its block's
+// kind and row count, and the row's place in a prefill block; not on other rows, other blocks or the number
+// of threads. REQUIRES: blocks lie within x and y and do not overlap; ldx >= K, ldy >= N.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +28,20 @@ struct GemmArgs {
   std::span<const RowBlock> blocks;
 };
 
-// Plain, double accumulation; x is rounded to bf16 first when W is bf16. Never tuned.
+inline constexpr std::int64_t kSmallPrefillRows = 8;
+
+// What the block's rows of x, and W beside them, are rounded to: W's format, but its compute type for prefill
+// blocks of more than kSmallPrefillRows, to which the arithmetic is dearer than widening W.
+constexpr WeightFormat operand_format(WeightFormat format, const RowBlock& block) {
+  const bool few = block.kind == RowKind::kDecode || block.rows <= kSmallPrefillRows;
+  return few ? format : format_of(compute_type(format));
+}
+
+// Plain, double accumulation over rounded operands. Never tuned.
 void gemm_ref(const GemmArgs& args);
 
-// Decode blocks: our own kernel, bound by the bytes of W. Prefill blocks: oneDNN on padded tiles where it has
-// a tuned kernel for this machine, else ours.
+// Decode blocks and small prefill blocks: our own kernel, bound by the bytes of W. Other prefill blocks:
+// oneDNN on padded tiles where it has a tuned kernel for this machine, else ours.
 void gemm_cpu(ThreadPool& pool, const GemmArgs& args);
 
 }  // namespace dslad::kernels

@@ -12,6 +12,8 @@
 namespace dslad::kernels {
 namespace {
 
+constexpr std::int64_t kStepBytes = 4;  // of a packed line, in both types
+
 constexpr std::int64_t kTunedRows = 16;   // oneDNN sees multiples of these, so that few shapes exist
 constexpr std::int64_t kMaxSteps = 2048;  // of a block along K
 // Of one packed operand: both together stay within the cache that the cores share.
@@ -117,8 +119,8 @@ class Matmul {
       const Range panel = next(columns.first + column, columns.first + columns.count, kPanel);
       for (std::int64_t row = 0; row < rows.count; row += kTileRows) {
         const Range some = next(rows.first + row, rows.first + rows.count, kTileRows);
-        multiply_panel(a_at(some.first), some.count, steps_ * kStepBytes, b_at(panel.first), args_.compute,
-                       tile);
+        multiply_panel(a_at(some.first), some.count, steps_ * kStepBytes, b_at(panel.first),
+                       format_of(args_.compute), tile);
         store_tile(tile, kPanel, some.count, panel.count, c_at(some, panel), args_.ldc, accumulate());
       }
     }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu/simd_targets.h"
+#include "kernels/gemm/quantized_group.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/operand.cc"
@@ -27,14 +28,25 @@ namespace dslad::kernels {
 
 HWY_EXPORT(round_operand_row);
 
-void pack_operand_row(const float* x, std::int64_t k, std::int64_t padded_k, DType dtype, std::byte* out) {
-  const auto used = static_cast<std::size_t>(k) * size_of(dtype);
-  if (dtype == DType::kBf16) {
-    HWY_DYNAMIC_DISPATCH(round_operand_row)(x, k, reinterpret_cast<bf16*>(out));
-  } else {
-    std::memcpy(out, x, used);
+void pack_operand_row(const float* x, std::int64_t k, std::int64_t padded_k, WeightFormat format,
+                      std::byte* out) {
+  std::int64_t used = 0;
+  switch (format) {
+    case WeightFormat::kF32:
+      used = k * static_cast<std::int64_t>(sizeof(float));
+      if (k > 0) std::memcpy(out, x, static_cast<std::size_t>(used));
+      break;
+    case WeightFormat::kBf16:
+      used = k * static_cast<std::int64_t>(sizeof(bf16));
+      HWY_DYNAMIC_DISPATCH(round_operand_row)(x, k, reinterpret_cast<bf16*>(out));
+      break;
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      used = operand_bytes(format, (k + kGroup - 1) / kGroup * kGroup);
+      quantize_row(x, k, reinterpret_cast<RowGroup*>(out));
+      break;
   }
-  std::memset(out + used, 0, static_cast<std::size_t>(padded_k) * size_of(dtype) - used);
+  std::memset(out + used, 0, static_cast<std::size_t>(operand_bytes(format, padded_k) - used));
 }
 
 }  // namespace dslad::kernels

@@ -1,6 +1,9 @@
 #include "kernels/gemm/packed_matrix.h"
 
+#include <algorithm>
+
 #include "kernels/cpu/huge_slab.h"
+#include "kernels/gemm/quantized_group.h"
 
 namespace dslad::kernels {
 namespace {
@@ -9,78 +12,102 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
-// Elements of K that lie side by side in one column: the pair of a bf16 dot product.
-constexpr std::int64_t interleave(DType dtype) {
-  return dtype == DType::kBf16 ? 2 : 1;
+constexpr std::int64_t k_unit(WeightFormat format) {
+  return step_layout(format).values * step_layout(format).block;
 }
 
-constexpr std::int64_t k_unit(DType dtype) {
-  return 16 * interleave(dtype);
+// One value a row and step, or a pair of them.
+template <std::int64_t kInterleave, typename To, typename Convert>
+void scatter_row(const float* source, To* target, std::int64_t k, const Convert& convert) {
+  for (std::int64_t i = 0; i < k; ++i)
+    target[i / kInterleave * kInterleave * kPanel + i % kInterleave] = convert(source[i]);
 }
 
-float convert(float value, float) {
-  return value;
-}
-float convert(bf16 value, float) {
-  return to_float(value);
-}
-bf16 convert(float value, bf16) {
-  return to_bf16(value);
-}
-bf16 convert(bf16 value, bf16) {
-  return value;
+// Where a group's parts lie in its step of a panel.
+constexpr std::int64_t kQuads = kGroup / 4;
+constexpr std::int64_t value_bytes(WeightFormat format) {
+  return format == WeightFormat::kInt8 ? kQuads * kPanel * 4 : kQuads / 2 * kPanel * 4;
 }
 
-// Where W[row, 0] lies in elements; W[row, k] follows at (k / I * kPanel * I + k % I), I the interleaving.
-std::int64_t row_offset(std::int64_t row, std::int64_t padded_k, std::int64_t interleaving) {
-  return row / kPanel * kPanel * padded_k + row % kPanel * interleaving;
-}
-
-template <std::int64_t kInterleave, typename To, typename From>
-void scatter_row(const From* source, To* target, std::int64_t k) {
-  for (std::int64_t i = 0; i < k; ++i) {
-    target[i / kInterleave * kInterleave * kPanel + i % kInterleave] = convert(source[i], To{});
-  }
-}
-
-template <typename From>
-void pack(std::byte* data, DType dtype, std::int64_t padded_k, std::int64_t first, std::int64_t rows,
-          std::int64_t k, const From* source) {
-  for (std::int64_t row = first; row < first + rows; ++row, source += k) {
-    const std::int64_t offset = row_offset(row, padded_k, interleave(dtype));
-    if (dtype == DType::kBf16) {
-      scatter_row<2>(source, reinterpret_cast<bf16*>(data) + offset, k);
+void put_group(const WeightGroup& group, WeightFormat format, std::int64_t column, std::byte* step) {
+  auto* u = reinterpret_cast<std::uint8_t*>(step) + column * 4;
+  for (std::int64_t i = 0; i < kGroup; ++i) {
+    const std::uint8_t value = group.u[static_cast<std::size_t>(i)];
+    if (format == WeightFormat::kInt8) {
+      u[i / 4 * kPanel * 4 + i % 4] = value;
     } else {
-      scatter_row<1>(source, reinterpret_cast<float*>(data) + offset, k);
+      std::uint8_t& pair = u[i % (kGroup / 2) / 4 * kPanel * 4 + i % 4];
+      pair = static_cast<std::uint8_t>(i < kGroup / 2 ? (pair & 0xf0) | value : (pair & 0x0f) | value << 4);
     }
   }
+  auto* scales = reinterpret_cast<f16*>(step + value_bytes(format));
+  scales[column] = group.scale;
+  if (format == WeightFormat::kInt4) scales[kPanel + column] = group.offset;
+}
+
+float value_of(const std::byte* step, WeightFormat format, std::int64_t column, std::int64_t i) {
+  const auto* u = reinterpret_cast<const std::uint8_t*>(step) + column * 4;
+  const auto* scales = reinterpret_cast<const f16*>(step + value_bytes(format));
+  const float scale = to_float(scales[column]);
+  if (format == WeightFormat::kInt8)
+    return scale * (static_cast<float>(u[i / 4 * kPanel * 4 + i % 4]) - 128.0f);
+  const std::uint8_t pair = u[i % (kGroup / 2) / 4 * kPanel * 4 + i % 4];
+  return scale * static_cast<float>(i < kGroup / 2 ? pair & 15 : pair >> 4) +
+         to_float(scales[kPanel + column]);
 }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(std::int64_t n, std::int64_t k, DType dtype)
-    : n_(n), k_(k), dtype_(dtype), data_(allocate_in_slab(packed_bytes(n, k, dtype))) {}
+PackedMatrix::PackedMatrix(std::int64_t n, std::int64_t k, WeightFormat format)
+    : n_(n), k_(k), format_(format), data_(allocate_in_slab(packed_bytes(n, k, format))) {}
 
-std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, DType dtype) {
-  return static_cast<std::size_t>(round_up(n, kPanel) * round_up(k, k_unit(dtype))) * size_of(dtype);
+std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, WeightFormat format) {
+  const StepLayout step = step_layout(format);
+  return static_cast<std::size_t>(round_up(n, kPanel) / kPanel * (round_up(k, k_unit(format)) / step.values) *
+                                  step.panel_bytes);
 }
 
 void PackedMatrix::pack_rows(std::int64_t first, std::int64_t rows, const float* source) {
-  pack(data_.get(), dtype_, padded_k(), first, rows, k_, source);
+  for (std::int64_t row = first; row < first + rows; ++row, source += k_) {
+    const std::int64_t column = row % kPanel;
+    switch (format_) {
+      case WeightFormat::kF32:
+        scatter_row<1>(source, reinterpret_cast<float*>(panel_at(row)) + column, k_,
+                       [](float value) { return value; });
+        break;
+      case WeightFormat::kBf16:
+        scatter_row<2>(source, reinterpret_cast<bf16*>(panel_at(row)) + column * 2, k_, to_bf16);
+        break;
+      case WeightFormat::kInt8:
+      case WeightFormat::kInt4:
+        pack_groups(row, source);
+        break;
+    }
+  }
 }
 
-void PackedMatrix::pack_rows(std::int64_t first, std::int64_t rows, const bf16* source) {
-  pack(data_.get(), dtype_, padded_k(), first, rows, k_, source);
+void PackedMatrix::pack_groups(std::int64_t row, const float* source) {
+  std::byte* step = panel_at(row);
+  for (std::int64_t k = 0; k < k_; k += kGroup, step += step_layout(format_).panel_bytes) {
+    const std::int64_t count = std::min(kGroup, k_ - k);
+    const auto quantize = format_ == WeightFormat::kInt8 ? quantize_int8 : quantize_int4;
+    put_group(quantize(source + k, count), format_, row % kPanel, step);
+  }
 }
 
 void PackedMatrix::unpack_row(std::int64_t row, float* out) const {
-  const std::int64_t offset = row_offset(row, padded_k(), interleave(dtype_));
-  if (dtype_ == DType::kBf16) {
-    const auto* w = reinterpret_cast<const bf16*>(data_.get()) + offset;
+  const std::byte* const data = panel_at(row);
+  const std::int64_t column = row % kPanel;
+  if (format_ == WeightFormat::kF32) {
+    const auto* w = reinterpret_cast<const float*>(data) + column;
+    for (std::int64_t i = 0; i < k_; ++i) out[i] = w[i * kPanel];
+  } else if (format_ == WeightFormat::kBf16) {
+    const auto* w = reinterpret_cast<const bf16*>(data) + column * 2;
     for (std::int64_t i = 0; i < k_; ++i) out[i] = to_float(w[i / 2 * 2 * kPanel + i % 2]);
   } else {
-    const auto* w = reinterpret_cast<const float*>(data_.get()) + offset;
-    for (std::int64_t i = 0; i < k_; ++i) out[i] = w[i * kPanel];
+    const std::int64_t bytes = step_layout(format_).panel_bytes;
+    for (std::int64_t i = 0; i < k_; ++i)
+      out[i] = value_of(data + i / kGroup * bytes, format_, column, i % kGroup);
   }
 }
 
@@ -89,11 +116,19 @@ std::int64_t PackedMatrix::padded_n() const {
 }
 
 std::int64_t PackedMatrix::padded_k() const {
-  return round_up(k_, k_unit(dtype_));
+  return round_up(k_, k_unit(format_));
 }
 
 std::size_t PackedMatrix::bytes() const {
-  return packed_bytes(n_, k_, dtype_);
+  return packed_bytes(n_, k_, format_);
+}
+
+const std::byte* PackedMatrix::panel(std::int64_t panel) const {
+  return data_.get() + panel * steps() * step_layout(format_).panel_bytes;
+}
+
+std::byte* PackedMatrix::panel_at(std::int64_t row) const {
+  return data_.get() + row / kPanel * steps() * step_layout(format_).panel_bytes;
 }
 
 }  // namespace dslad::kernels

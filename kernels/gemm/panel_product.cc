@@ -8,30 +8,34 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr std::int64_t kChunkSteps = 64;  // of a panel, 16 KiB: read by all rows while it is cached
+// Of a panel: read by all rows while it is in the first-level cache.
+constexpr std::int64_t kChunkBytes = 16 << 10;
 
 }  // namespace
 
 void multiply_panel(const std::byte* x, std::int64_t rows, std::int64_t stride, const std::byte* w,
-                    DType dtype, float* tile) {
-  const TileKernels& kernels = tile_kernels(dtype);
-  const std::int64_t steps = stride / kStepBytes;
+                    WeightFormat format, float* tile) {
+  const TileKernels& kernels = tile_kernels(format);
+  const StepLayout layout = step_layout(format);
+  const std::int64_t block = block_steps(format);
+  const std::int64_t steps = stride / layout.row_bytes;
   const std::int64_t groups = (rows + kMaxTileRows - 1) / kMaxTileRows;
-  const std::int64_t chunk = groups == 1 ? steps : std::min(steps, kChunkSteps);
-  const std::int64_t distance = groups == 1 ? kernels.stream_ahead : chunk * kPanelStepBytes;
-  const std::int64_t lines = (kBlockSteps * kPanelStepBytes / 64 + groups - 1) / groups;
+  const std::int64_t chunk =
+      groups == 1 ? steps : std::min(steps, kChunkBytes / layout.panel_bytes / block * block);
+  const std::int64_t distance = groups == 1 ? kernels.stream_ahead : chunk * layout.panel_bytes;
+  const std::int64_t lines = (block * layout.panel_bytes / 64 + groups - 1) / groups;
   for (std::int64_t step = 0; step < steps; step += chunk) {
     for (std::int64_t group = 0; group < groups; ++group) {
       const std::int64_t first = group * rows / groups, last = (group + 1) * rows / groups;
       const std::int64_t count = std::min(chunk, steps - step);
-      const std::byte* weights = w + step * kPanelStepBytes;
-      const TileArgs args = {.x = x + first * stride + step * kStepBytes,
+      const std::byte* weights = w + step * layout.panel_bytes;
+      const TileArgs args = {.x = x + first * stride + step * layout.row_bytes,
                              .x_stride = stride,
                              .w = weights,
                              .steps = count,
                              .tile = tile + first * kPanel,
                              .resume = step > 0,
-                             .ahead = weights + distance + group * count / kBlockSteps * lines * 64,
+                             .ahead = weights + distance + group * count / block * lines * 64,
                              .ahead_lines = lines};
       kernels.by_rows[static_cast<std::size_t>(last - first - 1)](args);
     }

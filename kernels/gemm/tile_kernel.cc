@@ -2,10 +2,12 @@
 
 namespace dslad::kernels {
 
-const TileKernels& tile_kernels(DType dtype) {
+const TileKernels& tile_kernels(WeightFormat format) {
   static const TileKernels* const bf16_kernels = avx512_bf16_tile_kernels();
-  if (dtype == DType::kBf16 && bf16_kernels != nullptr) return *bf16_kernels;
-  return portable_tile_kernels(dtype);
+  if (format == WeightFormat::kBf16 && bf16_kernels != nullptr) return *bf16_kernels;
+  if (!is_quantized(format)) return portable_tile_kernels(format);
+  const TileKernels* const vnni_kernels = avx512_vnni_tile_kernels(format);
+  return vnni_kernels != nullptr ? *vnni_kernels : portable_group_kernels(format);
 }
 
 }  // namespace dslad::kernels

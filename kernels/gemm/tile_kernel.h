@@ -1,24 +1,26 @@
 // The inner kernel of our own GEMM: a few rows of x times one panel of W.
 //
-// Both types advance in steps of 4 bytes a row and 256 bytes a panel: one f32 of K, or a pair of bf16, for 64
-// columns. Every element of the tile is ONE running float32 sum over the steps in ascending order, whatever
-// the number of rows beside it and wherever the steps are cut: a row's result is the same alone and in any
-// batch. Thread-safe.
+// Both advance in the steps of W's format (weight_format.h). Every element of the tile is ONE running float32
+// sum over the steps in ascending order, whatever the number of rows beside it and wherever the steps are
+// cut: a row's result is the same alone and in any batch. Within a group of quantized weights the sum is of
+// integers, and exact. Thread-safe.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/tensor.h"
+#include "kernels/gemm/weight_format.h"
 
 namespace dslad::kernels {
 
-inline constexpr std::int64_t kStepBytes = 4;         // of a row of x
-inline constexpr std::int64_t kPanelStepBytes = 256;  // of a panel of W
 inline constexpr int kPanelColumns = 64;
-inline constexpr std::int64_t kBlockSteps = 4;  // REQUIRES: a call makes a multiple of these
 inline constexpr int kMaxTileRows = 6;
+
+// REQUIRES: a call makes a multiple of these.
+constexpr std::int64_t block_steps(WeightFormat format) {
+  return is_quantized(format) ? 1 : 4;
+}
 
 struct TileArgs {
   const std::byte* x;     // first step of the first row
@@ -28,7 +30,7 @@ struct TileArgs {
   float* tile;               // [rows, 64], 64-byte aligned
   bool resume;               // true: the sums in `tile` go on; false: they start at zero
   const std::byte* ahead;    // weights that will be needed next, fetched evenly over this call
-  std::int64_t ahead_lines;  // cache lines of them per kBlockSteps steps
+  std::int64_t ahead_lines;  // cache lines of them per block_steps steps
 };
 
 // Into the second-level cache: the first is full of what is being multiplied.
@@ -44,11 +46,13 @@ struct TileKernels {
 };
 
 // The best kernels for this machine, chosen once.
-const TileKernels& tile_kernels(DType dtype);
+const TileKernels& tile_kernels(WeightFormat format);
 
-// Of the above: portable ones by Highway, and those of AVX-512 BF16 (null where compiler or machine lacks
-// it).
-const TileKernels& portable_tile_kernels(DType dtype);
+// Of the above: portable ones by Highway; and those of AVX-512's BF16 and VNNI instructions (null where
+// compiler or machine lacks them), the latter for int8 and int4.
+const TileKernels& portable_tile_kernels(WeightFormat format);
+const TileKernels& portable_group_kernels(WeightFormat format);
 const TileKernels* avx512_bf16_tile_kernels();
+const TileKernels* avx512_vnni_tile_kernels(WeightFormat format);
 
 }  // namespace dslad::kernels

@@ -13,6 +13,8 @@ namespace {
 
 constexpr int kVectors = 4;  // of 16 columns in a panel
 constexpr std::int64_t kStreamAhead = 4096;
+constexpr StepLayout kStep = step_layout(WeightFormat::kBf16);
+constexpr std::int64_t kBlockSteps = block_steps(WeightFormat::kBf16);
 
 // The sums of a tile, in registers: 24 of the 32 for six rows.
 template <int kRows>
@@ -63,7 +65,7 @@ DSLAD_AVX512_BF16 void run_tile(const TileArgs& args) {
     for (std::int64_t line = 0; line < args.ahead_lines; ++line, ahead += 64)
       _mm_prefetch(ahead, _MM_HINT_T1);
 #pragma GCC unroll 4
-    for (std::int64_t i = 0; i < kBlockSteps; ++i, x += kStepBytes, w += kPanelStepBytes) {
+    for (std::int64_t i = 0; i < kBlockSteps; ++i, x += kStep.row_bytes, w += kStep.panel_bytes) {
       sums.add(x, args.x_stride, w);
     }
   }

@@ -17,6 +17,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Floats = hn::CappedTag<float, 16>;
 using Vector = hn::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(Floats()));
+constexpr std::int64_t kStepBytes = 4, kPanelStepBytes = 256;  // of both formats
+constexpr std::int64_t kBlockSteps = block_steps(WeightFormat::kF32);
+static_assert(kBlockSteps == block_steps(WeightFormat::kBf16));
 constexpr std::int64_t kPassSteps = 64;  // of W, 16 KiB: all columns and rows pass while they are cached
 
 // Vectors of columns side by side, whose sums must fit the registers beside the operands. With AVX-512 they
@@ -143,8 +146,8 @@ const TileKernels& kernels_of() {
   return kernels;
 }
 
-const TileKernels& tile_kernels_for(DType dtype) {
-  return dtype == DType::kF32 ? kernels_of<F32Step>() : kernels_of<Bf16Step>();
+const TileKernels& tile_kernels_for(WeightFormat format) {
+  return format == WeightFormat::kF32 ? kernels_of<F32Step>() : kernels_of<Bf16Step>();
 }
 
 }  // namespace dslad::kernels::HWY_NAMESPACE
@@ -155,8 +158,8 @@ namespace dslad::kernels {
 
 HWY_EXPORT(tile_kernels_for);
 
-const TileKernels& portable_tile_kernels(DType dtype) {
-  return HWY_DYNAMIC_DISPATCH(tile_kernels_for)(dtype);
+const TileKernels& portable_tile_kernels(WeightFormat format) {
+  return HWY_DYNAMIC_DISPATCH(tile_kernels_for)(format);
 }
 
 }  // namespace dslad::kernels

@@ -45,7 +45,7 @@ TEST(CpuBackend, Allocate_GivesNullBeyondTheMemory) {
 TEST(CpuBackend, Embed_CopiesTheRowsOfItsIds) {
   constexpr std::int64_t kRows = 100, kWidth = 300;
   const std::vector<float> table = random_floats(kRows * kWidth, 1);
-  PackedMatrix packed(kRows, kWidth, DType::kF32);
+  PackedMatrix packed(kRows, kWidth, WeightFormat::kF32);
   packed.pack_rows(0, kRows, table.data());
   std::vector<std::int32_t> ids;
   std::vector<float> expected;

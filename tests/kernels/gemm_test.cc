@@ -1,5 +1,6 @@
 #include "kernels/gemm/gemm.h"
 
+#include <array>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -18,16 +19,16 @@ struct GemmShape {
   std::int64_t n, k;
 };
 
-PackedMatrix packed(GemmShape shape, DType dtype, std::uint64_t seed) {
-  PackedMatrix w(shape.n, shape.k, dtype);
+PackedMatrix packed(GemmShape shape, WeightFormat format, std::uint64_t seed) {
+  PackedMatrix w(shape.n, shape.k, format);
   w.pack_rows(0, shape.n, random_floats(shape.n * shape.k, seed).data());
   return w;
 }
 
 // A product with guard columns on both sides and every row that is in no block left alone.
 struct GemmProblem {
-  GemmProblem(GemmShape shape, DType dtype, std::int64_t rows)
-      : w(packed(shape, dtype, 1)),
+  GemmProblem(GemmShape shape, WeightFormat format, std::int64_t rows)
+      : w(packed(shape, format, 1)),
         ldx(shape.k + 3),
         ldy(shape.n + 5),
         x(random_floats(rows * ldx, 2)),
@@ -54,18 +55,22 @@ struct GemmProblem {
   std::vector<float> x, y;
 };
 
-std::string name_of(DType dtype) {
-  return dtype == DType::kF32 ? "f32" : "bf16";
+constexpr std::array kFormats = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
+                                 WeightFormat::kInt4};
+
+std::string name_of(WeightFormat format) {
+  return std::array{"f32", "bf16", "int8", "int4"}[static_cast<std::size_t>(format)];
 }
 
-class Gemm : public ::testing::TestWithParam<std::tuple<DType, GemmShape>> {
+class Gemm : public ::testing::TestWithParam<std::tuple<WeightFormat, GemmShape>> {
  protected:
-  DType dtype() const { return std::get<0>(GetParam()); }
+  WeightFormat format() const { return std::get<0>(GetParam()); }
+  DType type() const { return compute_type(format()); }
   GemmShape shape() const { return std::get<1>(GetParam()); }
 };
 
 TEST_P(Gemm, EqualsReference_ForDecodeAndPrefillRowsTogether) {
-  const GemmProblem problem(shape(), dtype(), 160);
+  const GemmProblem problem(shape(), format(), 160);
   const std::vector<RowBlock> blocks = {{0, 7, RowKind::kDecode},
                                         {9, 3, RowKind::kPrefill},
                                         {12, 128, RowKind::kPrefill},
@@ -73,15 +78,14 @@ TEST_P(Gemm, EqualsReference_ForDecodeAndPrefillRowsTogether) {
   for (const int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
     for (const bool accumulate : {false, true}) {
-      EXPECT_TRUE(
-          close(problem.cpu(pool, blocks, accumulate), problem.reference(blocks, accumulate), dtype()))
+      EXPECT_TRUE(close(problem.cpu(pool, blocks, accumulate), problem.reference(blocks, accumulate), type()))
           << threads << " threads, accumulate " << accumulate;
     }
   }
 }
 
 TEST_P(Gemm, LeavesRowsOutsideOfBlocksAlone) {
-  const GemmProblem problem(shape(), dtype(), 24);
+  const GemmProblem problem(shape(), format(), 24);
   ThreadPool pool(2);
   const std::vector<float> result = problem.cpu(pool, {{1, 1, RowKind::kDecode}, {4, 18, RowKind::kPrefill}});
   for (const std::int64_t row : {0, 2, 3, 22, 23}) {
@@ -91,7 +95,7 @@ TEST_P(Gemm, LeavesRowsOutsideOfBlocksAlone) {
 
 TEST_P(Gemm, DecodeRow_IsTheSameAloneAndInAnyBlock) {
   constexpr std::int64_t kRows = 50;
-  const GemmProblem problem(shape(), dtype(), kRows);
+  const GemmProblem problem(shape(), format(), kRows);
   ThreadPool one(1), two(2);
   std::vector<RowBlock> alone;
   for (std::int64_t row = 0; row < kRows; ++row) alone.push_back({row, 1, RowKind::kDecode});
@@ -108,7 +112,7 @@ TEST_P(Gemm, DecodeRow_IsTheSameAloneAndInAnyBlock) {
 }
 
 TEST_P(Gemm, PrefillBlock_IsTheSameAloneAndBesideOthers) {
-  const GemmProblem problem(shape(), dtype(), 230);
+  const GemmProblem problem(shape(), format(), 230);
   ThreadPool one(1), two(2);
   const std::vector<RowBlock> blocks = {{0, 5, RowKind::kDecode},
                                         {5, 128, RowKind::kPrefill},
@@ -125,7 +129,7 @@ TEST_P(Gemm, PrefillBlock_IsTheSameAloneAndBesideOthers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
-                         ::testing::Combine(::testing::Values(DType::kF32, DType::kBf16),
+                         ::testing::Combine(::testing::ValuesIn(kFormats),
                                             ::testing::Values(GemmShape{1, 8}, GemmShape{3, 1},
                                                               GemmShape{64, 32}, GemmShape{65, 33},
                                                               GemmShape{192, 576}, GemmShape{200, 257},
@@ -136,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
                                   std::to_string(shape.k);
                          });
 
-class GemmOfType : public ::testing::TestWithParam<DType> {};
+class GemmOfType : public ::testing::TestWithParam<WeightFormat> {};
 
 TEST_P(GemmOfType, NotANumber_StaysInItsRow) {
   GemmProblem problem({80, 70}, GetParam(), 40);
@@ -154,10 +158,10 @@ TEST_P(GemmOfType, DenormalOperands_CountAsNearlyNothing) {
   for (std::size_t i = 0; i < problem.x.size(); i += 2) problem.x[i] = 1e-41f;
   ThreadPool pool(2);
   const std::vector<RowBlock> blocks = {{0, 10, RowKind::kDecode}, {10, 22, RowKind::kPrefill}};
-  EXPECT_TRUE(close(problem.cpu(pool, blocks), problem.reference(blocks), GetParam()));
+  EXPECT_TRUE(close(problem.cpu(pool, blocks), problem.reference(blocks), compute_type(GetParam())));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GemmOfType, ::testing::Values(DType::kF32, DType::kBf16),
+INSTANTIATE_TEST_SUITE_P(Types, GemmOfType, ::testing::ValuesIn(kFormats),
                          [](const auto& tested) { return name_of(tested.param); });
 
 }  // namespace

@@ -7,6 +7,8 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 #include <utility>
@@ -16,8 +18,10 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/gate_diversity.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
+#include "kernels/gemm/quantized_group.h"
 #include "kernels/gemm/tile_kernel.h"
 #include "kernels/loss/token_loss.h"
 #include "kernels/mlp/swiglu.h"
@@ -45,22 +49,16 @@ constexpr std::int64_t kSteps = 20;
 
 // One panel of weights and six rows of x, as packed bytes, with the products computed in double.
 struct Tile {
-  explicit Tile(DType type) : dtype(type) {
-    const std::int64_t per_step = dtype == DType::kBf16 ? 2 : 1;
-    const std::vector<float> weights = random_floats(kSteps * 64 * per_step, 1);
-    const std::vector<float> rows = random_floats(kMaxTileRows * kSteps * per_step, 2);
-    put(weights, w.data());
-    put(rows, x.data());
-    for (std::int64_t row = 0; row < kMaxTileRows; ++row) {
-      for (std::int64_t column = 0; column < 64; ++column) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < kSteps * per_step; ++k) {
-          sum += value(rows[row * kSteps * per_step + k]) *
-                 value(weights[(k / per_step * 64 + column) * per_step + k % per_step]);
-        }
-        expected.push_back(static_cast<float>(sum));
-      }
-    }
+  explicit Tile(WeightFormat of)
+      : format(of), k(kSteps * step_layout(of).values), row_bytes(operand_bytes(of, k)), w(64, k, of) {
+    const std::vector<float> rows = random_floats(kMaxTileRows * k, 2);
+    w.pack_rows(0, 64, random_floats(64 * k, 1).data());
+    x.resize(static_cast<std::size_t>(kMaxTileRows * row_bytes));
+    for (std::int64_t row = 0; row < kMaxTileRows; ++row)
+      pack_operand_row(rows.data() + row * k, k, k, format, x.data() + row * row_bytes);
+    expected.resize(static_cast<std::size_t>(kMaxTileRows * 64));
+    const RowBlock all{0, kMaxTileRows, RowKind::kDecode};
+    gemm_ref({rows.data(), k, &w, expected.data(), 64, false, {&all, 1}});
   }
 
   // Rows [first, first + rows) over the steps [0, cut) and then the rest.
@@ -69,14 +67,15 @@ struct Tile {
     alignas(64) std::array<float, kMaxTileRows * 64> tile;
     tile.fill(std::numeric_limits<float>::quiet_NaN());
     const auto kernel = kernels.by_rows[static_cast<std::size_t>(rows - 1)];
+    const StepLayout step = step_layout(format);
     const auto args = [&](std::int64_t from, std::int64_t to) {
-      return TileArgs{x.data() + first * kSteps * kStepBytes + from * kStepBytes,
-                      kSteps * kStepBytes,
-                      w.data() + from * kPanelStepBytes,
+      return TileArgs{x.data() + first * row_bytes + from * step.row_bytes,
+                      row_bytes,
+                      w.panel(0) + from * step.panel_bytes,
                       to - from,
                       tile.data(),
                       from > 0,
-                      w.data(),
+                      w.panel(0),
                       2};
     };
     kernel(args(0, cut));
@@ -84,22 +83,15 @@ struct Tile {
     return {tile.begin(), tile.begin() + rows * 64};
   }
 
-  [[nodiscard]] double value(float stored) const {
-    return dtype == DType::kBf16 ? to_float(to_bf16(stored)) : stored;
-  }
-  void put(const std::vector<float>& values, std::byte* out) const {
-    pack_operand_row(values.data(), static_cast<std::int64_t>(values.size()),
-                     static_cast<std::int64_t>(values.size()), dtype, out);
-  }
-
-  alignas(64) std::array<std::byte, kSteps * kPanelStepBytes> w{};
-  std::array<std::byte, kMaxTileRows * kSteps * kStepBytes> x{};
+  WeightFormat format;
+  std::int64_t k, row_bytes;
+  PackedMatrix w;
+  std::vector<std::byte> x;
   std::vector<float> expected;
-  DType dtype;
 };
 
-void expect_exact_rows(const TileKernels& kernels, DType dtype) {
-  const Tile tile(dtype);
+void expect_exact_rows(const TileKernels& kernels, WeightFormat format) {
+  const Tile tile(format);
   for (std::int64_t rows = 1; rows <= kMaxTileRows; ++rows) {
     const std::vector<float> together = tile.run(kernels, 0, rows, kSteps);
     EXPECT_TRUE(close(together, {tile.expected.data(), together.size()}, DType::kF32)) << rows << " rows";
@@ -113,7 +105,19 @@ void expect_exact_rows(const TileKernels& kernels, DType dtype) {
 
 TEST(Avx512Bf16Tile, EqualsReferenceForEveryRowCount) {
   if (avx512_bf16_tile_kernels() == nullptr) GTEST_SKIP() << "skipped: no AVX-512 BF16";
-  expect_exact_rows(*avx512_bf16_tile_kernels(), DType::kBf16);
+  expect_exact_rows(*avx512_bf16_tile_kernels(), WeightFormat::kBf16);
+}
+
+// The sums within a group are of integers, so the instruction changes no bit.
+TEST(Avx512VnniTile, EqualsReferenceAndThePortableTile) {
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const TileKernels* const kernels = avx512_vnni_tile_kernels(format);
+    if (kernels == nullptr) GTEST_SKIP() << "skipped: no AVX-512 VNNI";
+    expect_exact_rows(*kernels, format);
+    const Tile tile(format);
+    EXPECT_TRUE(
+        same_bits(tile.run(*kernels, 0, 6, kSteps), tile.run(portable_group_kernels(format), 0, 6, kSteps)));
+  }
 }
 
 class InstructionSet : public ::testing::TestWithParam<std::int64_t> {
@@ -123,8 +127,48 @@ class InstructionSet : public ::testing::TestWithParam<std::int64_t> {
 };
 
 TEST_P(InstructionSet, Tile_EqualsReferenceForEveryRowCount) {
-  for (const DType dtype : {DType::kF32, DType::kBf16})
-    expect_exact_rows(portable_tile_kernels(dtype), dtype);
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16})
+    expect_exact_rows(portable_tile_kernels(format), format);
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4})
+    expect_exact_rows(portable_group_kernels(format), format);
+}
+
+// All that a step makes of x and W, bit for bit what plain code does.
+TEST_P(InstructionSet, Groups_AreQuantizedAndWidenedAlike) {
+  std::vector<float> x = random_floats(3 * kGroup + 5, 3);
+  std::ranges::fill(x.begin() + kGroup, x.begin() + 2 * kGroup, 0.0f);
+  x[2 * kGroup + 7] = -INFINITY;
+  std::vector<RowGroup> groups(4);
+  quantize_row(x.data(), std::ssize(x), groups.data());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const auto count = std::min<std::size_t>(kGroup, x.size() - g * kGroup);
+    float largest = 0;
+    for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[g * kGroup + i]));
+    std::int32_t sum = 0;
+    for (const std::int8_t q : groups[g].q) sum += q;
+    EXPECT_EQ(groups[g].sum, sum);
+    EXPECT_EQ(std::isnan(groups[g].scale), g == 2);
+    if (g == 2) continue;
+    EXPECT_EQ(groups[g].scale, largest / 127.0f);
+    for (std::size_t i = 0; i < kGroup; ++i) {
+      const float q =
+          largest > 0 && i < count ? std::nearbyint(x[g * kGroup + i] * (127.0f / largest)) : 0.0f;
+      EXPECT_EQ(groups[g].q[i], q) << "group " << g << ", value " << i;
+    }
+  }
+  constexpr std::int64_t kK = 3 * kGroup;
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    PackedMatrix w(64, kK, format), halves(64, kK, WeightFormat::kBf16);
+    w.pack_rows(0, 64, random_floats(64 * kK, 4).data());
+    std::vector<float> row(kK);
+    for (std::int64_t n = 0; n < 64; ++n) {
+      w.unpack_row(n, row.data());
+      halves.pack_rows(n, 1, row.data());
+    }
+    std::vector<bf16> widened(64 * kK);
+    widen_panel(w.panel(0), 3, format, widened.data());
+    EXPECT_EQ(std::memcmp(widened.data(), halves.panel(0), widened.size() * sizeof(bf16)), 0);
+  }
 }
 
 TEST_P(InstructionSet, Operand_RoundsAsTheStorageTypeDoes) {
@@ -132,8 +176,8 @@ TEST_P(InstructionSet, Operand_RoundsAsTheStorageTypeDoes) {
   const float special[] = {
       0.0f, -0.0f, 1e-41f, 3.4e38f, -INFINITY, INFINITY, std::bit_cast<float>(0x7f800001u)};
   std::ranges::copy(special, x.begin());
-  std::vector<bf16> rounded(40, bf16{0xffff});
-  pack_operand_row(x.data(), 37, 40, DType::kBf16, reinterpret_cast<std::byte*>(rounded.data()));
+  std::vector<bf16> rounded(64, bf16{0xffff});
+  pack_operand_row(x.data(), 37, 64, WeightFormat::kBf16, reinterpret_cast<std::byte*>(rounded.data()));
   for (std::size_t i = 0; i < rounded.size(); ++i) {
     EXPECT_EQ(rounded[i].bits, i < 37 ? to_bf16(x[i]).bits : 0) << "element " << i;
   }

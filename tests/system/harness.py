@@ -168,10 +168,10 @@ class SystemTest(unittest.TestCase):
 
         until(answers, "dslad answers a ping")
 
-    def start_worker(self, *options, model=MODEL, env=None, ready=True):
+    def start_worker(self, *options, model=MODEL, dtype="f32", env=None, ready=True):
         worker = self.start(
             "dslad-worker", BIN / "dslad-worker", "--connect", self.workers_url, "--model", model, "--device", "cpu",
-            "--dtype", "f32", "--threads", "1", "--cache-mib", "64", *options, env=env,
+            "--dtype", dtype, "--threads", "1", "--cache-mib", "64", *options, env=env,
         )
         if ready:
             self.await_worker(worker)

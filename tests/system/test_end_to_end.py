@@ -45,6 +45,20 @@ class Gguf(SystemTest):
         self.assertEqual(["stories260K"], [row["model"] for row in self.sql("SELECT DISTINCT model FROM job_metrics")])
 
 
+class FewBits(SystemTest):
+    def test_a_worker_serves_with_weights_of_eight_and_of_four_bits(self):
+        self.start_daemon()
+        for dtype in ("int8", "int4"):
+            worker = self.start_worker(dtype=dtype)
+            self.assertEqual([dtype], [entry["dtype"] for entry in self.status()["workers"]])
+            jobs = [self.ctl_ok("submit", "generate", "--prompt", GOLDEN[:4], "--max-tokens", 40, "--wait", "-q")
+                    for _ in range(2)]
+            texts = [text.split("\n", 1)[1] for text in jobs]
+            self.assertIn(" ", texts[0].strip(), "no words")
+            self.assertEqual(texts[0], texts[1])
+            self.assertIsNone(worker.finish())
+
+
 class Tasks(EndToEnd):
     def test_generate_prints_the_models_golden_text(self):
         text = self.ctl_ok("submit", "generate", "--prompt", GOLDEN[:4], "--max-tokens", 60, "--wait", "-q")

@@ -28,7 +28,7 @@ class WorkerConfig(SystemTest):
         self.assert_refused('model = "a"\n\nthread = 3\n', "worker.toml:3: unknown key 'thread'; did you mean 'threads'?")
         self.assert_refused('model = "a"\nthreads = 5000\n', "worker.toml:2: --threads: ")
         self.assert_refused('model = "a"\nthreads = "many"\n', "worker.toml:2: ")
-        self.assert_refused('dtype = "int8"\nmodel = "a"\n', "worker.toml:1: --dtype: ")
+        self.assert_refused('dtype = "int3"\nmodel = "a"\n', "worker.toml:1: --dtype: ")
         self.assert_refused('model = "a\n', "worker.toml:1: ")
         self.assert_refused('model = "a"\n[idle]\ncpus = 1\n', "worker.toml:3: unknown key 'idle.cpus'; did you mean 'idle_cpus'?")
         self.assert_refused('model = "a"\nconfig = "b"\n', "unknown key 'config'")

@@ -8,7 +8,7 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 using testing::ChainedModel;
 
 // Requests that join one after the other, while others decode, answer as each does alone.
@@ -29,8 +29,9 @@ void expect_company_changes_nothing(const std::shared_ptr<const ModelWeights>& w
 }
 
 TEST_P(Variant, CompanyOfOtherPlansAndEditionsDoesNotChangeAnAnswer) {
-  for (const DType dtype : {DType::kF32, DType::kBf16}) {
-    const auto weights = random_weights(small_config(), dtype, 6);
+  for (const WeightFormat format :
+       {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const auto weights = random_weights(small_config(), format, 6);
     const PlanSet one = plans(*weights), other = other_plans(*weights);
     std::vector<EngineRequest> requests;
     for (const std::size_t length : {1u, 64u, 130u, 5u, 128u, 17u, 200u, 90u}) {
@@ -45,7 +46,7 @@ TEST_P(Variant, CompanyOfOtherPlansAndEditionsDoesNotChangeAnAnswer) {
 }
 
 TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
-  const auto weights = random_weights(small_config(), DType::kF32, 7);
+  const auto weights = random_weights(small_config(), WeightFormat::kF32, 7);
   const PlanSet all = plans(*weights);
   for (const int plan : {1, 3}) {
     EngineRequest request = continuation(1, noise_ids(150, 3), 12, all.plan(plan));
@@ -68,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(dslad::testing::sampl
 // Serves requests of two editions of a chain, the first of which nobody but they hold.
 TEST(Editions, AreFreedWithTheirLastSequence) {
   const ChainedModel model("stories260K", {2, 0, 4, 1, 3}, 3);
-  const auto weights = *load_weights(model.path(), DType::kF32);
+  const auto weights = *load_weights(model.path(), WeightFormat::kF32);
   std::vector<std::weak_ptr<const DslaWeights>> old_layers;
   const auto engine = engine_over(weights);
   Collector sink;

@@ -38,7 +38,7 @@ class ChainWatchTest : public ::testing::Test {
 
   static constexpr milliseconds kInterval{5};
   testing::ChainedModel model_{"stories260K", {2, 0, 4, 1, 3}, 2};
-  std::shared_ptr<const ModelWeights> weights_ = *load_weights(model_.path(), kernels::DType::kF32);
+  std::shared_ptr<const ModelWeights> weights_ = *load_weights(model_.path(), kernels::WeightFormat::kF32);
   LoadedChain serving_ = LoadedChain::none(5);
   std::unique_ptr<ChainWatch> watch_;
 };

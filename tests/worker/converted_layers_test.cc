@@ -14,17 +14,18 @@ namespace {
 
 using kernels::DType;
 using kernels::FeatureMap;
+using kernels::WeightFormat;
 using testing::ChainedModel;
 using ::testing::HasSubstr;
 
 const std::vector<int> kOrder = {2, 0, 4, 1, 3};
 
-class ChainOfTheTeachersOwnWeights : public ::testing::TestWithParam<DType> {};
+class ChainOfTheTeachersOwnWeights : public ::testing::TestWithParam<WeightFormat> {};
 
 TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) {
-  const DType dtype = GetParam();
-  const ChainedModel model("stories260K", kOrder, 5, *named_variant("paper"), dtype);
-  const auto weights = *load_weights(model.path(), dtype);
+  const WeightFormat format = GetParam();
+  const ChainedModel model("stories260K", kOrder, 5, *named_variant("paper"), kernels::compute_type(format));
+  const auto weights = *load_weights(model.path(), format);
   const LoadedChain chain = load_chain(model.path(), *weights);
   ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
   const auto chained = engine_over(weights), undistilled = engine_over(weights);
@@ -50,7 +51,8 @@ TEST_P(ChainOfTheTeachersOwnWeights, GivesTheTextOfTheUndistilledPlanBitForBit) 
   EXPECT_NE((actual.answers[{0, 0}]), (actual.answers[{5, 0}]));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, ChainOfTheTeachersOwnWeights, ::testing::Values(DType::kF32, DType::kBf16));
+INSTANTIATE_TEST_SUITE_P(Types, ChainOfTheTeachersOwnWeights,
+                         ::testing::Values(WeightFormat::kF32, WeightFormat::kBf16));
 
 // Training's start with a window as long as the text: every head's share of the states is 0.
 TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
@@ -58,7 +60,7 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   variant.window = 512;
   variant.feature_map = FeatureMap::kUnit;
   const ChainedModel model("stories260K", kOrder, 5, variant);
-  const auto weights = *load_weights(model.path(), DType::kF32);
+  const auto weights = *load_weights(model.path(), WeightFormat::kF32);
   const LoadedChain chain = load_chain(model.path(), *weights);
   ASSERT_EQ(chain.layers.size(), 5u) << chain.warning;
   const auto engine = engine_over(weights);
@@ -82,7 +84,7 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheGreedyTextOfATeacherWithAScaledRope
   variant.window = 512;
   for (const char* const name : {"linear_rope", "llama3_rope", "yarn_rope"}) {
     const ChainedModel model(std::string("tiny_llama/") + name, {1, 0}, 2, variant);
-    const auto weights = *load_weights(model.path(), DType::kF32);
+    const auto weights = *load_weights(model.path(), WeightFormat::kF32);
     const LoadedChain chain = load_chain(model.path(), *weights);
     ASSERT_EQ(chain.layers.size(), 2u) << chain.warning;
     const auto engine = engine_over(weights);
@@ -107,7 +109,7 @@ TEST_P(Variant, ComputesWhatTheFormulasSay) {
   config.rope.factor = 4;
   config.rope.original_context = 64;
   config.rope.attention_factor = 1.1;
-  const auto weights = random_weights(config, DType::kF32, 5);
+  const auto weights = random_weights(config, WeightFormat::kF32, 5);
   const LlamaConfig& c = weights->config;
   const auto backend = kernels::make_cpu_backend(2);
   const auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
@@ -172,7 +174,7 @@ TEST_P(DamagedVariant, WithANumberThatIsNotFiniteFailsItsPlansAndNobodyElse) {
                                                                         {"alpha", &Tensors::alpha},
                                                                         {"o_norm", &Tensors::o_norm},
                                                                         {"share", &Tensors::share}}};
-  const auto weights = random_weights(small_config(), DType::kF32, 8);
+  const auto weights = random_weights(small_config(), WeightFormat::kF32, 8);
   const PlanSet sound = plans(*weights);
   const auto request = [](RequestId id, const PlanSet& set, int plan) {
     return continuation(id, noise_ids(70, 4), 12, set.plan(plan));

@@ -1,11 +1,12 @@
 // What the engine promises of any batch: company does not change an answer, whatever parts a model's layers
 // have.
 #include "tests/worker/engine_world.h"
+#include "worker/model/weight_roles.h"
 
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 
 // Everything that a Llama's layers need not have, and a rotary embedding with a factor. Windows end within a
 // page, at its border and behind a piece's.
@@ -19,7 +20,7 @@ LlamaConfig config_with_optional_parts() {
 }
 
 struct CompanyCase {
-  DType dtype;
+  WeightFormat format;
   bool optional_parts;  // which only plan 0 has
 };
 
@@ -27,7 +28,7 @@ class Company : public ::testing::TestWithParam<CompanyCase> {
  protected:
   [[nodiscard]] std::shared_ptr<const ModelWeights> weights(std::uint64_t seed) const {
     return random_weights(GetParam().optional_parts ? config_with_optional_parts() : company_config(),
-                          GetParam().dtype, seed);
+                          GetParam().format, seed);
   }
   [[nodiscard]] int largest_plan() const { return GetParam().optional_parts ? 0 : 4; }
 };
@@ -85,13 +86,15 @@ TEST_P(Company, SeveralPiecesAStepOrOneDoNotChangeTheAnswer) {
   EXPECT_EQ(alone(weights, request, {.threads = 3, .prefill_rows = 128}), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Company,
-                         ::testing::Values(CompanyCase{DType::kF32, false}, CompanyCase{DType::kBf16, false},
-                                           CompanyCase{DType::kF32, true}, CompanyCase{DType::kBf16, true}),
-                         [](const auto& tested) {
-                           return std::string(tested.param.dtype == DType::kF32 ? "f32" : "bf16") +
-                                  (tested.param.optional_parts ? "_optional_parts" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Types, Company,
+    ::testing::Values(CompanyCase{WeightFormat::kF32, false}, CompanyCase{WeightFormat::kBf16, false},
+                      CompanyCase{WeightFormat::kInt8, false}, CompanyCase{WeightFormat::kInt4, false},
+                      CompanyCase{WeightFormat::kF32, true}, CompanyCase{WeightFormat::kBf16, true}),
+    [](const auto& tested) {
+      return std::string(to_string(tested.param.format)) +
+             (tested.param.optional_parts ? "_optional_parts" : "");
+    });
 
 // Each part on its own: an engine that left it out would answer as the plain model does.
 TEST(OptionalParts, EachChangesTheAnswer) {
@@ -104,8 +107,8 @@ TEST(OptionalParts, EachChangesTheAnswer) {
   std::vector<std::vector<std::int32_t>> answers;
   for (const LlamaConfig& config : configs) {
     // The matrices of all are the same: what only some have is drawn anew.
-    const auto weights = random_weights(company_config(), DType::kF32, 9);
-    const auto with_parts = random_weights(all, DType::kF32, 9);
+    const auto weights = random_weights(company_config(), WeightFormat::kF32, 9);
+    const auto with_parts = random_weights(all, WeightFormat::kF32, 9);
     auto changed = std::const_pointer_cast<ModelWeights>(weights);
     changed->config = config;
     for (std::size_t layer = 0; layer < changed->layers.size(); ++layer) {
@@ -123,7 +126,7 @@ TEST(OptionalParts, EachChangesTheAnswer) {
 }
 
 TEST(OptionalParts, AreNotConverted) {
-  const auto weights = random_weights(config_with_optional_parts(), DType::kF32, 9);
+  const auto weights = random_weights(config_with_optional_parts(), WeightFormat::kF32, 9);
   const auto plans = PlanSet::create(*weights, LoadedChain::none(4), 1);
   ASSERT_FALSE(plans.ok());
   EXPECT_EQ(plans.error().code, ErrorCode::kRefused);

@@ -11,14 +11,15 @@ namespace dslad::worker {
 namespace {
 
 using kernels::DType;
+using kernels::WeightFormat;
 
 nlohmann::json golden_json(const std::string& name) {
   return nlohmann::json::parse(std::ifstream(golden(name) / "golden.json"));
 }
 
-std::vector<std::int32_t> greedy(const std::string& name, DType dtype, std::int64_t tokens) {
+std::vector<std::int32_t> greedy(const std::string& name, WeightFormat format, std::int64_t tokens) {
   const auto truth = golden_json(name);
-  const auto weights = golden_weights(name, dtype);
+  const auto weights = golden_weights(name, format);
   const auto engine = engine_over(weights);
   EngineRequest request = continuation(1, truth["prompt_ids"], tokens, undistilled_plans(*weights).plan(0));
   request.ignore_eos = true;  // the truth goes on behind it
@@ -32,12 +33,12 @@ class TrainedModel : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TrainedModel, GivesThePublishedGreedyTokensInF32) {
   const std::vector<std::int32_t> truth = golden_json(GetParam())["greedy_ids"];
-  EXPECT_EQ(greedy(GetParam(), DType::kF32, static_cast<std::int64_t>(truth.size())), truth);
+  EXPECT_EQ(greedy(GetParam(), WeightFormat::kF32, static_cast<std::int64_t>(truth.size())), truth);
 }
 
 TEST_P(TrainedModel, GivesTheFirst64GreedyTokensInBf16) {
   const std::vector<std::int32_t> truth = golden_json(GetParam())["greedy_ids"];
-  EXPECT_EQ(greedy(GetParam(), DType::kBf16, 64),
+  EXPECT_EQ(greedy(GetParam(), WeightFormat::kBf16, 64),
             std::vector<std::int32_t>(truth.begin(), truth.begin() + 64));
 }
 
@@ -60,7 +61,7 @@ void expect_logits(std::span<const float> actual, const std::vector<float>& expe
 TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
   const std::string name = "tiny_llama/" + GetParam();
   const auto truth = golden_json(name);
-  const auto weights = golden_weights(name, DType::kF32);
+  const auto weights = golden_weights(name, WeightFormat::kF32);
   const auto backend = kernels::make_cpu_backend(2);
   const LlamaConfig& c = weights->config;
   auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
@@ -88,7 +89,7 @@ TEST_P(RandomModel, GivesTheLogitsOfTransformersInF32) {
 TEST_P(RandomModel, GivesTheGreedyTokensOfTransformers) {
   const std::string name = "tiny_llama/" + GetParam();
   const std::vector<std::int32_t> truth = golden_json(name)["greedy_ids"];
-  EXPECT_EQ(greedy(name, DType::kF32, static_cast<std::int64_t>(truth.size())), truth);
+  EXPECT_EQ(greedy(name, WeightFormat::kF32, static_cast<std::int64_t>(truth.size())), truth);
 }
 
 INSTANTIATE_TEST_SUITE_P(Llamas, RandomModel,

@@ -8,10 +8,10 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 
 TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
-  const auto weights = random_weights(company_config(), DType::kF32, 9);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9);
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int plan : {0, 4}) {
     const auto prompt = noise(70, 5);
@@ -25,7 +25,7 @@ TEST(Engine, PrefillInPiecesAndDecodeAgreeWithOnePass) {
 }
 
 TEST(Engine, PlansChangeTheAnswerButNotThatOfOthers) {
-  const auto weights = random_weights(company_config(), DType::kF32, 10);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 10);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto plain = alone(weights, continuation(1, noise(80, 1), 16, plans.plan(0)), {});
   const auto converted = alone(weights, continuation(1, noise(80, 1), 16, plans.plan(4)), {});
@@ -33,7 +33,7 @@ TEST(Engine, PlansChangeTheAnswerButNotThatOfOthers) {
 }
 
 TEST(Engine, PlansThatAreAddedInMidFlightLeaveRunningRequestsAlone) {
-  const auto weights = random_weights(company_config(), DType::kF32, 11);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 11);
   PlanSet plans = undistilled_plans(*weights);
   const auto expected = alone(weights, continuation(1, noise(100, 2), 24, plans.plan(0)), {});
   const auto engine = engine_over(weights);
@@ -48,7 +48,7 @@ TEST(Engine, PlansThatAreAddedInMidFlightLeaveRunningRequestsAlone) {
 }
 
 TEST(Engine, ReturnsEveryPageAndNeverExceedsItsBudget) {
-  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 12);
   const PlanSet plans = undistilled_plans(*weights, 4);
   // Room for about three of the requests below: the rest must wait, none may fail.
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{1} << 20});
@@ -85,7 +85,7 @@ class Impatient : public Collector {
 };
 
 TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
-  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 12);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights, {});
   EngineRequest request = continuation(1, noise(200, 1), 40, plans.plan(4));
@@ -107,7 +107,7 @@ TEST(Engine, AnsweredQuestionsReturnTheirMemoryWhileOthersGoOn) {
 // A job with many questions, and one that comes when they are at work: it is answered long before they all
 // are.
 void expect_small_job_between(const EngineOptions& options) {
-  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 12);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, options);
   EngineRequest many = continuation(1, noise(200, 1), 12, plans.plan(0));
@@ -131,7 +131,7 @@ TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfSequences) {
 }
 
 TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfMemory) {
-  const auto weights = random_weights(company_config(), DType::kF32, 12);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 12);
   const PlanSet plans = undistilled_plans(*weights);
   const auto roomy = engine_over(weights);
   const auto bytes = [&](std::int64_t tokens) {
@@ -142,7 +142,7 @@ TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfMemory) {
 }
 
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
-  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights, {});
   EXPECT_EQ(engine->caches().pages_needed(*plans.plan(4), 100),
@@ -152,7 +152,7 @@ TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
 }
 
 TEST(Engine, MemoryThatAPlanDoesNotNeedAdmitsMoreRequests) {
-  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto admitted = [&](int plan) {
     const auto engine = engine_over(weights, {.cache_bytes = std::size_t{4} << 20});
@@ -167,7 +167,7 @@ TEST(Engine, MemoryThatAPlanDoesNotNeedAdmitsMoreRequests) {
 }
 
 TEST(Engine, AdmitsAtOnceAndSaysHowManyMoreItWould) {
-  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{2} << 20});
   const auto add = [&](RequestId id) {
@@ -193,7 +193,7 @@ TEST(Engine, AdmitsAtOnceAndSaysHowManyMoreItWould) {
 }
 
 TEST(Engine, NoMoreSequencesHaveRoomThanMayRun) {
-  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.max_sequences = 3});
   EXPECT_EQ(engine->room(*plans.plan(0)), 3);
@@ -202,7 +202,7 @@ TEST(Engine, NoMoreSequencesHaveRoomThanMayRun) {
 }
 
 TEST(Engine, WantsNoMoreRequestsThanFillItsNextSteps) {
-  const auto weights = random_weights(company_config(), DType::kF32, 13);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.prefill_rows = 128});
   Collector sink;
@@ -232,7 +232,7 @@ class Timekeeper : public Collector {
 };
 
 TEST(Engine, SharesOfTheWorkAddUpToTheTimeOfTheSteps) {
-  const auto weights = random_weights(company_config(), DType::kF32, 18);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 18);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights);
   for (RequestId id = 0; id < 6; ++id) {
@@ -256,7 +256,7 @@ TEST(Engine, SharesOfTheWorkAddUpToTheTimeOfTheSteps) {
 }
 
 TEST(Engine, ARequestAloneHasAllOfTheWork) {
-  const auto weights = random_weights(company_config(), DType::kF32, 18);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 18);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights);
   ASSERT_TRUE(engine->add(continuation(1, noise(300, 1), 20, plans.plan(0))).ok());
@@ -272,7 +272,7 @@ TEST(Engine, ARequestAloneHasAllOfTheWork) {
 }
 
 TEST(Engine, SaysWhatARequestThatItRefusesNeeds) {
-  const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 15);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
   EXPECT_EQ(engine->needs(continuation(1, noise(3000, 1), 5, plans.plan(0))).context, 3001);
@@ -284,7 +284,7 @@ TEST(Engine, SaysWhatARequestThatItRefusesNeeds) {
 }
 
 TEST(Engine, TakesTheLongestRequestThatItSaysItTakes) {
-  const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 15);
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int number : {0, 2, 4}) {
     for (const std::size_t kib : {256, 900, 20'000}) {
@@ -304,7 +304,7 @@ TEST(Engine, TakesTheLongestRequestThatItSaysItTakes) {
 }
 
 TEST(Engine, CancelFreesMemoryAndSilencesTheRequest) {
-  const auto weights = random_weights(company_config(), DType::kF32, 14);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 14);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights);
   Collector sink;
@@ -324,10 +324,10 @@ std::shared_ptr<ModelWeights> damageable(const std::shared_ptr<const ModelWeight
 }
 
 TEST(Engine, WeightsThatAreNotFiniteGiveNoAnswer) {
-  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
     for (const float odd :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-      const auto weights = random_weights(company_config(), dtype, 20);
+      const auto weights = random_weights(company_config(), format, 20);
       damageable(weights)->layers[2].mlp_norm[17] = odd;
       const PlanSet plans = undistilled_plans(*weights);
       const auto engine = engine_over(weights);
@@ -351,7 +351,7 @@ TEST(Engine, WeightsThatAreNotFiniteGiveNoAnswer) {
 
 // The embedding of a token that only one of the answers has.
 TEST(Engine, ARequestThatFailsInMidAnswerDisturbsNoOther) {
-  const auto weights = random_weights(company_config(), DType::kF32, 21);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 21);
   const PlanSet plans = undistilled_plans(*weights, 2);
   const auto sound = continuation(1, noise(70, 1), 20, plans.plan(0)),
              fails = continuation(2, noise(90, 2), 20, plans.plan(2));
@@ -380,7 +380,7 @@ TEST(Engine, ARequestThatFailsInMidAnswerDisturbsNoOther) {
 }
 
 TEST(Engine, RefusesWhatCannotRun) {
-  const auto weights = random_weights(company_config(), DType::kF32, 15);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 15);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights, {.cache_bytes = std::size_t{256} << 10});
   const auto code = [&](EngineRequest request) { return engine->add(std::move(request)).error().code; };
@@ -392,7 +392,7 @@ TEST(Engine, RefusesWhatCannotRun) {
   EXPECT_EQ(code(continuation(1, {-1}, 5, plans.plan(0))), ErrorCode::kInvalidArgument);
   LlamaConfig larger = company_config();
   larger.layers = 5;
-  const PlanSet of_another = undistilled_plans(*random_weights(larger, DType::kF32, 15));
+  const PlanSet of_another = undistilled_plans(*random_weights(larger, WeightFormat::kF32, 15));
   EXPECT_EQ(code(continuation(1, noise(10, 1), 5, of_another.plan(0))), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code(continuation(1, noise(1500, 1), 5, plans.plan(0))), ErrorCode::kResourceExhausted)
       << "beyond the cache budget";
@@ -400,7 +400,7 @@ TEST(Engine, RefusesWhatCannotRun) {
 }
 
 TEST(Engine, AnAnswerEndsWithTheContext) {
-  const auto weights = random_weights(company_config(), DType::kF32, 16);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 16);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const auto engine = engine_over(weights);
   ASSERT_TRUE(engine->add(continuation(1, noise(2040, 1), 100, plans.plan(0))).ok());
@@ -411,7 +411,7 @@ TEST(Engine, AnAnswerEndsWithTheContext) {
 }
 
 TEST(Engine, TellsHowLikelyAnAnswerIs_WhateverTheTemperature) {
-  const auto weights = random_weights(company_config(), DType::kF32, 16);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 16);
   const auto plan = undistilled_plans(*weights).plan(0);
   const auto run = [&](std::vector<std::int32_t> head, std::int64_t max_tokens, float temperature,
                        bool asked) {
@@ -443,7 +443,7 @@ TEST(Engine, TellsHowLikelyAnAnswerIs_WhateverTheTemperature) {
 }
 
 TEST(Engine, SamplingDependsOnTheSeedAlone) {
-  const auto weights = random_weights(company_config(), DType::kF32, 17);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 17);
   const PlanSet plans = undistilled_plans(*weights, 4);
   EngineRequest request = continuation(1, noise(20, 1), 16, plans.plan(0));
   request.temperature = 1.0f;

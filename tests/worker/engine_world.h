@@ -73,8 +73,9 @@ inline PlanSet undistilled_plans(const ModelWeights& weights, int converted = 0)
   return *std::move(plans);
 }
 
-inline std::shared_ptr<const ModelWeights> golden_weights(const std::string& name, kernels::DType dtype) {
-  auto weights = load_weights(golden(name), dtype);
+inline std::shared_ptr<const ModelWeights> golden_weights(const std::string& name,
+                                                          kernels::WeightFormat format) {
+  auto weights = load_weights(golden(name), format);
   if (!weights) throw std::runtime_error(weights.error().message);
   return *std::move(weights);
 }

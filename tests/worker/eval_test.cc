@@ -31,7 +31,7 @@ const char* const kStory =
 class EvalTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    auto loaded = ModelFolder::load(golden("stories260K"), kernels::DType::kF32);
+    auto loaded = ModelFolder::load(golden("stories260K"), kernels::WeightFormat::kF32);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message;
     model_ = std::make_unique<ModelFolder>(*std::move(loaded));
   }

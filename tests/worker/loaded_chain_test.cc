@@ -7,14 +7,14 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 using testing::ChainedModel;
 using ::testing::HasSubstr;
 
 const std::vector<int> kOrder = {2, 0, 4, 1, 3};
 
-LoadedChain load(const std::filesystem::path& model, DType dtype = DType::kF32) {
-  return load_chain(model, **load_weights(model, dtype));
+LoadedChain load(const std::filesystem::path& model, WeightFormat format = WeightFormat::kF32) {
+  return load_chain(model, **load_weights(model, format));
 }
 
 std::vector<int> order_of(const LoadedChain& chain) {
@@ -102,7 +102,7 @@ TEST(Plans, EndWithTheDistilledLayersAndCanBeExtendedByUndistilledOnes) {
   ChainedModel model("stories260K", kOrder, 2);
   model.manifest.plans = {{1, 0.01, 1.02, 0.98, nlohmann::json::object()}};
   model.save();
-  const auto weights = *load_weights(model.path(), DType::kF32);
+  const auto weights = *load_weights(model.path(), WeightFormat::kF32);
   const LoadedChain chain = load_chain(model.path(), *weights);
   PlanSet plans(*weights, chain);
   ASSERT_EQ(plans.largest(), 2);

@@ -14,7 +14,7 @@ class PlanControlTest : public ::testing::Test {
     return control_.change({1, plan, allow_undistilled, "a test"});
   }
 
-  std::shared_ptr<const ModelWeights> weights_ = golden_weights("stories260K", kernels::DType::kF32);
+  std::shared_ptr<const ModelWeights> weights_ = golden_weights("stories260K", kernels::WeightFormat::kF32);
   PlanControl control_{weights_, load_chain(golden("stories260K"), *weights_)};
 };
 
@@ -73,7 +73,7 @@ class PlanControlOverAChain : public ::testing::Test {
                              {1, 0.01, 1.02, 0.98, nlohmann::json::object()}};
     model_.save();
     model_.damage(2);
-    weights_ = *load_weights(model_.path(), kernels::DType::kF32);
+    weights_ = *load_weights(model_.path(), kernels::WeightFormat::kF32);
     control_ = std::make_unique<PlanControl>(weights_, load_chain(model_.path(), *weights_));
   }
 

@@ -7,7 +7,7 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 
 // A question on a document.
 EngineRequest question(RequestId id, const std::vector<std::int32_t>& document,
@@ -51,7 +51,7 @@ std::vector<std::int32_t> first_of(const std::vector<std::int32_t>& ids, std::si
 
 // Whatever a converted layer keeps, and beside what: all of it is as it was at the cut.
 TEST_P(Variant, AnswersBehindASnapshotAsIfTheDocumentWereReadAgain) {
-  const auto weights = random_weights(small_config(), DType::kF32, 8);
+  const auto weights = random_weights(small_config(), WeightFormat::kF32, 8);
   const PlanSet all = plans(*weights);
   for (int number = 0; number <= 3; ++number) {
     const auto engine = engine_over(weights);
@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(variants()), name_of)
 
 struct ModelCase {
   const char* name;
-  DType dtype;
+  WeightFormat format;
   bool optional_parts;
 };
 
@@ -89,7 +89,7 @@ class Prefix : public ::testing::TestWithParam<ModelCase> {
       config.windows = {0, 20, 64, 150};
       config.rotary_layers = {true, true, false, true};
     }
-    return random_weights(config, GetParam().dtype, 7);
+    return random_weights(config, GetParam().format, 7);
   }
 };
 
@@ -135,13 +135,14 @@ TEST_P(Prefix, IsOfOnePlanAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Prefix,
-                         ::testing::Values(ModelCase{"f32", DType::kF32, false},
-                                           ModelCase{"bf16", DType::kBf16, false},
-                                           ModelCase{"optional_parts", DType::kF32, true}),
+                         ::testing::Values(ModelCase{"f32", WeightFormat::kF32, false},
+                                           ModelCase{"bf16", WeightFormat::kBf16, false},
+                                           ModelCase{"int4", WeightFormat::kInt4, false},
+                                           ModelCase{"optional_parts", WeightFormat::kF32, true}),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 TEST(PrefixSnapshots, AreNotTakenWhereNobodyWantsThem) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.prefix_snapshots = false});
   for (const RequestId id : {1u, 2u})
@@ -150,7 +151,7 @@ TEST(PrefixSnapshots, AreNotTakenWhereNobodyWantsThem) {
 
 // Reused tokens are done from the start, but nothing has begun.
 TEST(PrefixSnapshots, ReusedTokensAreDoneAtOnceAndLeaveLessToRead) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights);
   const auto engine = engine_over(weights, {.prefill_rows = 128});
   const auto document = noise(1'000, 1);
@@ -170,7 +171,7 @@ TEST(PrefixSnapshots, ReusedTokensAreDoneAtOnceAndLeaveLessToRead) {
 
 // Questions that come as jobs of their own, at once: the document is read once, by the first.
 TEST_P(Variant, QuestionsThatComeAtOnceWaitForTheFirstToReadTheirDocument) {
-  const auto weights = random_weights(small_config(), DType::kF32, 8);
+  const auto weights = random_weights(small_config(), WeightFormat::kF32, 8);
   const PlanSet all = plans(*weights);
   for (int number = 0; number <= 3; ++number) {
     for (const bool cancelled : {false, true}) {
@@ -208,7 +209,7 @@ TEST_P(Variant, QuestionsThatComeAtOnceWaitForTheFirstToReadTheirDocument) {
 }
 
 TEST(PrefixSnapshots, OutliveACancelledRequestFromTheCutOn) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int number : {0, 2, 4}) {
     const auto engine = engine_over(weights);

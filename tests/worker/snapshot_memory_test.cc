@@ -7,7 +7,7 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
+using kernels::WeightFormat;
 
 EngineRequest on_document(RequestId id, unsigned document, std::size_t tokens,
                           std::shared_ptr<const Plan> plan) {
@@ -27,7 +27,7 @@ std::int64_t reused(Engine& engine, EngineRequest request) {
 }
 
 TEST(SnapshotMemory, CountsAsFree) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 2);
   const EngineOptions small{.cache_bytes = std::size_t{4} << 20};
   const auto engine = engine_over(weights, small);
@@ -46,7 +46,7 @@ TEST(SnapshotMemory, CountsAsFree) {
 }
 
 TEST(SnapshotMemory, GivesWayAtOnceToARequestThatTakesTheWholePool) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int number : {0, 2, 4}) {
     const EngineRequest large = on_document(100, 50, 2'000, plans.plan(number));
@@ -65,7 +65,7 @@ TEST(SnapshotMemory, GivesWayAtOnceToARequestThatTakesTheWholePool) {
 }
 
 TEST(SnapshotMemory, ADocumentThatFillsThePoolIsStillReusedWithoutStates) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights);
   const EngineRequest request = on_document(1, 1, 2'000, plans.plan(0));
   const std::size_t needed = engine_over(weights)->needs(request).cache_bytes;
@@ -76,7 +76,7 @@ TEST(SnapshotMemory, ADocumentThatFillsThePoolIsStillReusedWithoutStates) {
 
 // Of plan 0 all snapshots save as much for a page: the one that was not used for longest goes.
 TEST(SnapshotMemory, GoesWhereItWasNotUsedForLongest) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights);
   const auto request = [&](RequestId id, unsigned document) {
     return on_document(id, document, 600, plans.plan(0));
@@ -92,7 +92,7 @@ TEST(SnapshotMemory, GoesWhereItWasNotUsedForLongest) {
 
 // A converted plan's pages save more tokens each than plan 0's.
 TEST(SnapshotMemory, GoesWhereAPageSavesLeast) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);
   const EngineRequest large = on_document(100, 50, 1'500, plans.plan(0));
   const std::size_t needed = engine_over(weights)->needs(large).cache_bytes;
@@ -105,7 +105,7 @@ TEST(SnapshotMemory, GoesWhereAPageSavesLeast) {
 }
 
 TEST(SnapshotMemory, KeepsNoPlanThatNobodyHas) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   auto plans = std::make_unique<PlanSet>(undistilled_plans(*weights, 4));
   const auto engine = engine_over(weights);
   std::vector<std::weak_ptr<const Plan>> old(plans->plans().begin(), plans->plans().end());
@@ -122,7 +122,7 @@ TEST(SnapshotMemory, KeepsNoPlanThatNobodyHas) {
 // any order, in a pool that holds few of them. Every answer is that of an engine without snapshots, and as
 // many run as there.
 TEST(SnapshotMemory, ChangesNoAnswerWhateverComes) {
-  const auto weights = random_weights(company_config(), DType::kF32, 7);
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);
   std::uint64_t reusing = 0;
   for (unsigned seed = 1; seed <= 6; ++seed) {

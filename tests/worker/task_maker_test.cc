@@ -15,7 +15,7 @@ class TaskMakerTest : public ::testing::Test {
   TaskMakerTest() : maker_(model(), 512, [this] { note_made(); }) {}
 
   static const ModelFolder& model() {
-    static const ModelFolder loaded = *ModelFolder::load(golden("stories260K"), kernels::DType::kF32);
+    static const ModelFolder loaded = *ModelFolder::load(golden("stories260K"), kernels::WeightFormat::kF32);
     return loaded;
   }
 

@@ -19,7 +19,7 @@ class TaskTest : public ::testing::Test {
     const auto dir = folder_.path() / std::to_string(++loads_);
     std::filesystem::copy(golden("stories260K"), dir);
     std::ofstream(dir / "dslad.toml") << toml;
-    auto model = ModelFolder::load(dir, kernels::DType::kF32);
+    auto model = ModelFolder::load(dir, kernels::WeightFormat::kF32);
     EXPECT_TRUE(model.ok()) << model.error().message;
     return *std::move(model);
   }
@@ -333,7 +333,7 @@ TEST_F(OverflowTest, AQuestionThatLeavesNoRoomForTheDocumentIsRefused) {
 }
 
 TEST(ModelFolder, NamesAFolderThatIsMissing) {
-  const auto model = ModelFolder::load("/nonexistent/llama", kernels::DType::kF32);
+  const auto model = ModelFolder::load("/nonexistent/llama", kernels::WeightFormat::kF32);
   ASSERT_FALSE(model.ok());
   EXPECT_NE(model.error().message.find("/nonexistent/llama"), std::string::npos);
 }

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <fmt/format.h>
 
+#include "worker/model/weight_roles.h"
+
 namespace dslad::worker {
 
 using kernels::RowKind;
@@ -11,7 +13,7 @@ using kernels::RowKind;
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const EngineLimits& limits) {
-  auto caches = CachePool::create(*backend, kv_layout(weights->config, weights->dtype), limits.cache_bytes);
+  auto caches = CachePool::create(*backend, kv_layout(weights->config, weights->kv_dtype()), limits.cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<Engine>(
       new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));
@@ -296,7 +298,7 @@ Error Engine::not_finite(const Part& part) const {
         ErrorCode::kCorrupt,
         fmt::format("plan 0 (no layer converted): {}: the model's weights are damaged, or too large for {}; "
                     "compare its files with where they came from",
-                    what, weights_->dtype == kernels::DType::kBf16 ? "bf16" : "f32")};
+                    what, to_string(weights_->format))};
   }
   const int last = plan.order().layer_at(plan.number() - 1);
   return {

@@ -30,7 +30,7 @@ Status PlanSet::extend(const ModelWeights& weights, int number) {
   for (int position = largest(); position < number; ++position) {
     const int layer = order.layer_at(position);
     auto& form = extended[static_cast<std::size_t>(layer)];
-    form = undistilled_dsla(weights.config, layer, weights.dtype);
+    form = undistilled_dsla(weights.config, layer, weights.format);
     if (form == nullptr) {
       return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
     }
@@ -48,7 +48,7 @@ void PlanSet::cut(int number) {
 
 void PlanSet::add(const ModelWeights& weights, const ConversionOrder& order, int number,
                   std::optional<double> quality) {
-  plans_.push_back(std::make_shared<const Plan>(weights.config, weights.dtype, edition_, order, converted_,
+  plans_.push_back(std::make_shared<const Plan>(weights.config, weights.kv_dtype(), edition_, order, converted_,
                                                 number, quality));
 }
 

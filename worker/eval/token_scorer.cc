@@ -16,7 +16,7 @@ struct TokenScorer::Reader {
 Result<std::unique_ptr<TokenScorer>> TokenScorer::create(kernels::Backend& backend,
                                                          std::shared_ptr<const ModelWeights> weights,
                                                          PlanSet plans, std::size_t cache_bytes) {
-  auto caches = CachePool::create(backend, kv_layout(weights->config, weights->dtype), cache_bytes);
+  auto caches = CachePool::create(backend, kv_layout(weights->config, weights->kv_dtype()), cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<TokenScorer>(
       new TokenScorer(backend, std::move(weights), std::move(plans), *std::move(caches)));

@@ -33,11 +33,12 @@ struct DslaWeights {
 // The paper's layer as training starts it (initial_dsla_layer), sharing the teacher's projections.
 // Deterministic in `layer`. Null: no memory.
 std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer,
-                                                    kernels::DType dtype);
+                                                    kernels::WeightFormat format);
 
 // A layer that was trained. REQUIRES: the tensors fit config and variant, as load_dsla_layer gives them.
 // Null: no memory.
 std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, const DslaVariant& variant,
-                                                  const DslaLayerTensors& tensors, kernels::DType dtype);
+                                                  const DslaLayerTensors& tensors,
+                                                  kernels::WeightFormat format);
 
 }  // namespace dslad::worker

@@ -9,10 +9,11 @@ namespace {
 
 Result<std::shared_ptr<const DslaWeights>> load_layer(const std::filesystem::path& dir,
                                                       const DistilledLayer& layer, const DslaVariant& variant,
-                                                      const LlamaConfig& config, kernels::DType dtype) {
+                                                      const LlamaConfig& config,
+                                                      kernels::WeightFormat format) {
   const auto tensors = load_dsla_layer(dir, layer, config, variant);
   if (!tensors) return tensors.error();
-  auto packed = distilled_dsla(config, variant, *tensors, dtype);
+  auto packed = distilled_dsla(config, variant, *tensors, format);
   if (packed == nullptr) {
     return Error{ErrorCode::kResourceExhausted, fmt::format("no memory for layer {}", layer.layer)};
   }
@@ -38,7 +39,7 @@ Result<std::shared_ptr<const DslaWeights>> layer_of(const LoadedChain& before,
 }
 
 // Usable layers up to the first that is not.
-void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, kernels::DType dtype,
+void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, kernels::WeightFormat format,
                  const ChainReload& reload, LoadedChain& chain) {
   for (const DistilledLayer& layer : chain.manifest->distilled) {
     if (reload.stop.stop_requested()) {
@@ -48,7 +49,7 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
     const DslaVariant& variant = chain.manifest->variant_of(layer);
     Result<std::shared_ptr<const DslaWeights>> loaded = std::shared_ptr<const DslaWeights>();
     if (reload.before != nullptr) loaded = layer_of(*reload.before, dir, layer, variant);
-    if (loaded && *loaded == nullptr) loaded = load_layer(dir, layer, variant, config, dtype);
+    if (loaded && *loaded == nullptr) loaded = load_layer(dir, layer, variant, config, format);
     if (!loaded) {
       chain.fault = loaded.error().message;
       chain.warning =
@@ -101,12 +102,12 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
 }
 
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::DType dtype, const ChainReload& reload) {
-  return load_chain_in(chain_folder(model), config, digest, dtype, reload);
+                       kernels::WeightFormat format, const ChainReload& reload) {
+  return load_chain_in(chain_folder(model), config, digest, format, reload);
 }
 
 LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& config,
-                          std::string_view digest, kernels::DType dtype, const ChainReload& reload) {
+                          std::string_view digest, kernels::WeightFormat format, const ChainReload& reload) {
   LoadedChain chain = LoadedChain::none(config.layers);
   const auto refuse = [&](std::string fault) {
     chain.fault = std::move(fault);
@@ -127,7 +128,7 @@ LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& c
   chain.order = *ConversionOrder::create(edition->manifest.order);  // checked when it was parsed
   chain.manifest = std::move(edition->manifest);
   chain.edition = std::move(edition->digest);
-  load_layers(dir, config, dtype, reload, chain);
+  load_layers(dir, config, format, reload, chain);
   return chain;
 }
 

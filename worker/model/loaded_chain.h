@@ -48,13 +48,14 @@ struct ChainReload {
 
 // Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.
 LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::DType dtype, const ChainReload& reload = {});
+                       kernels::WeightFormat format, const ChainReload& reload = {});
 // The same for a chain whose own folder is `dir`.
 LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& config,
-                          std::string_view digest, kernels::DType dtype, const ChainReload& reload = {});
+                          std::string_view digest, kernels::WeightFormat format,
+                          const ChainReload& reload = {});
 inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights,
                               const ChainReload& reload = {}) {
-  return load_chain(model, weights.config, weights.digest, weights.dtype, reload);
+  return load_chain(model, weights.config, weights.digest, weights.format, reload);
 }
 
 // Whether a manifest belongs to this teacher. kRefused.

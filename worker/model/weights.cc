@@ -11,12 +11,13 @@
 #include <utility>
 
 #include "worker/model/digest.h"
+#include "worker/model/weight_roles.h"
 
 namespace dslad::worker {
 namespace {
 
-using kernels::DType;
 using kernels::PackedMatrix;
+using kernels::WeightFormat;
 
 // Rows are converted in slices of about this many floats: large enough to stream, small enough to stay in the
 // cache.
@@ -29,7 +30,7 @@ class Loader {
   using Parts = std::initializer_list<std::pair<std::string, std::int64_t>>;
 
   virtual ~Loader() = default;
-  virtual Status matrix(Parts parts, std::int64_t columns, PackedMatrix& out) = 0;
+  virtual Status matrix(Parts parts, std::int64_t columns, WeightFormat format, PackedMatrix& out) = 0;
   virtual Status vectors(Parts parts, std::vector<float>& out) = 0;  // one behind the other
   Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) {
     return vectors({{name, size}}, out);
@@ -56,7 +57,7 @@ class ShapeCheck final : public Loader {
  public:
   explicit ShapeCheck(const WeightFiles& files) : files_(files) {}
 
-  Status matrix(Parts parts, std::int64_t columns, PackedMatrix& /*out*/) override {
+  Status matrix(Parts parts, std::int64_t columns, WeightFormat /*format*/, PackedMatrix& /*out*/) override {
     for (const auto& [name, rows] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 2>{rows, columns});
       if (!view) return view.error();
@@ -94,20 +95,19 @@ class ShapeCheck final : public Loader {
 // Packs the tensors and reports how far it is.
 class Packer final : public Loader {
  public:
-  Packer(const WeightFiles& files, DType dtype, const LoadProgress& progress)
-      : files_(files), dtype_(dtype), progress_(progress) {
+  Packer(const WeightFiles& files, const LoadProgress& progress) : files_(files), progress_(progress) {
     for (const TensorView& tensor : files.tensors()) total_bytes_ += tensor.bytes.size();
   }
 
-  Status matrix(Parts parts, std::int64_t columns, PackedMatrix& out) override {
+  Status matrix(Parts parts, std::int64_t columns, WeightFormat format, PackedMatrix& out) override {
     std::int64_t rows = 0;
     for (const auto& part : parts) rows += part.second;
-    out = PackedMatrix(rows, columns, dtype_);
+    out = PackedMatrix(rows, columns, format);
     if (out.data() == nullptr) {
       return Error{
           ErrorCode::kResourceExhausted,
-          fmt::format("no memory for {} MiB of weights ({}); use a smaller model or --dtype bf16",
-                      PackedMatrix::packed_bytes(rows, columns, dtype_) >> 20, parts.begin()->first)};
+          fmt::format("no memory for {} MiB of weights ({}); use a smaller model or a smaller --dtype",
+                      PackedMatrix::packed_bytes(rows, columns, format) >> 20, parts.begin()->first)};
     }
     std::int64_t first = 0;
     for (const auto& [name, part_rows] : parts) {
@@ -157,13 +157,12 @@ class Packer final : public Loader {
   }
 
   const WeightFiles& files_;
-  DType dtype_;
   const LoadProgress& progress_;
   std::size_t total_bytes_ = 0, done_bytes_ = 0;
   std::vector<float> slice_;
 };
 
-Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights& layer) {
+Status load_layer(Loader& loader, const LlamaConfig& c, int index, WeightFormat format, LayerWeights& layer) {
   const std::string prefix = fmt::format("model.layers.{}.", index);
   const std::int64_t q_rows = std::int64_t{c.heads} * c.head_dim,
                      kv_rows = std::int64_t{c.kv_heads} * c.head_dim;
@@ -175,16 +174,18 @@ Status load_layer(Loader& loader, const LlamaConfig& c, int index, LayerWeights&
     status = loader.matrix({{attention + "q_proj.weight", q_rows},
                             {attention + "k_proj.weight", kv_rows},
                             {attention + "v_proj.weight", kv_rows}},
-                           c.hidden_size, layer.qkv);
+                           c.hidden_size, format, layer.qkv);
   }
-  if (status) status = loader.matrix({{attention + "o_proj.weight", c.hidden_size}}, q_rows, layer.output);
+  if (status)
+    status = loader.matrix({{attention + "o_proj.weight", c.hidden_size}}, q_rows, format, layer.output);
   if (status) {
     status = loader.matrix(
         {{mlp + "gate_proj.weight", c.intermediate_size}, {mlp + "up_proj.weight", c.intermediate_size}},
-        c.hidden_size, layer.gate_up);
+        c.hidden_size, format, layer.gate_up);
   }
   if (status)
-    status = loader.matrix({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size, layer.down);
+    status =
+        loader.matrix({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size, format, layer.down);
   return status;
 }
 
@@ -217,16 +218,17 @@ Status load_optional_parts(Loader& loader, const LlamaConfig& c, int index, Laye
 // Everything into `weights`, whose config says what there is.
 Status load_all(Loader& loader, ModelWeights& weights) {
   const LlamaConfig& c = weights.config;
+  const WeightFormat vocabulary = vocabulary_format(weights.format);
   weights.layers.resize(static_cast<std::size_t>(c.layers));
-  Status status =
-      loader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size, weights.embedding);
+  Status status = loader.matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden_size, vocabulary,
+                                weights.embedding);
   if (status && !c.tie_word_embeddings) {
-    status = loader.matrix({{"lm_head.weight", c.vocab_size}}, c.hidden_size, weights.lm_head);
+    status = loader.matrix({{"lm_head.weight", c.vocab_size}}, c.hidden_size, vocabulary, weights.lm_head);
   }
   if (status) status = loader.vector("model.norm.weight", c.hidden_size, weights.final_norm);
   for (int i = 0; status && i < c.layers; ++i) {
     LayerWeights& layer = weights.layers[static_cast<std::size_t>(i)];
-    status = load_layer(loader, c, i, layer);
+    status = load_layer(loader, c, i, weights.format, layer);
     if (status) status = load_optional_parts(loader, c, i, layer);
   }
   return status;
@@ -240,8 +242,8 @@ class Noise {
   explicit Noise(std::uint64_t seed) : state_(seed * 2 + 1) {}
 
   // Scaled so that a product with normalised input has unit variance.
-  PackedMatrix matrix(std::int64_t n, std::int64_t k, DType dtype) {
-    PackedMatrix out(n, k, dtype);
+  PackedMatrix matrix(std::int64_t n, std::int64_t k, WeightFormat format) {
+    PackedMatrix out(n, k, format);
     if (out.data() == nullptr) throw std::bad_alloc();
     std::vector<float> row(static_cast<std::size_t>(k));
     const auto scale = static_cast<float>(std::sqrt(12.0 / static_cast<double>(k)));
@@ -286,8 +288,8 @@ Status check_weights(const LlamaConfig& config, const WeightFiles& files) {
   return complete ? check.check_rest(config) : complete;
 }
 
-Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model, DType dtype,
-                                                         const LoadProgress& progress) {
+Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model,
+                                                         WeightFormat format, const LoadProgress& progress) {
   auto config = LlamaConfig::load(model);
   if (!config) return config.error();
   auto files = WeightFiles::open(model);
@@ -298,36 +300,37 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
 
   auto weights = std::make_shared<ModelWeights>();
   weights->config = *std::move(config);
-  weights->dtype = dtype;
+  weights->format = format;
   weights->digest = weights_digest(*files);
-  Packer packer(*files, dtype, progress);
+  Packer packer(*files, progress);
   const Status status = load_all(packer, *weights);
   if (!status) return status.error();
   return std::shared_ptr<const ModelWeights>(std::move(weights));
 }
 
-std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, DType dtype,
+std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, WeightFormat format,
                                                    std::uint64_t seed) {
   auto weights = std::make_shared<ModelWeights>();
   weights->config = config;
-  weights->dtype = dtype;
+  weights->format = format;
   weights->digest = fmt::format("random-{}", seed);
   Noise noise(seed);
   const std::int64_t hidden = config.hidden_size, width = config.intermediate_size;
   const std::int64_t q_rows = std::int64_t{config.heads} * config.head_dim;
   const std::int64_t kv_rows = std::int64_t{config.kv_heads} * config.head_dim;
   const std::vector<float> ones(static_cast<std::size_t>(hidden), 1.0f);
-  weights->embedding = noise.matrix(config.vocab_size, hidden, dtype);
-  if (!config.tie_word_embeddings) weights->lm_head = noise.matrix(config.vocab_size, hidden, dtype);
+  const WeightFormat vocabulary = vocabulary_format(format);
+  weights->embedding = noise.matrix(config.vocab_size, hidden, vocabulary);
+  if (!config.tie_word_embeddings) weights->lm_head = noise.matrix(config.vocab_size, hidden, vocabulary);
   weights->final_norm = ones;
   for (int i = 0; i < config.layers; ++i) {
     LayerWeights& layer = weights->layers.emplace_back();
     layer.attention_norm = ones;
     layer.mlp_norm = ones;
-    layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, dtype);
-    layer.output = noise.matrix(hidden, q_rows, dtype);
-    layer.gate_up = noise.matrix(2 * width, hidden, dtype);
-    layer.down = noise.matrix(hidden, width, dtype);
+    layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, format);
+    layer.output = noise.matrix(hidden, q_rows, format);
+    layer.gate_up = noise.matrix(2 * width, hidden, format);
+    layer.down = noise.matrix(hidden, width, format);
     if (config.qkv_bias) layer.qkv_bias = noise.vector(q_rows + 2 * kv_rows, 0.0f, kBiasSpread);
     if (config.output_bias) layer.output_bias = noise.vector(hidden, 0.0f, kBiasSpread);
     if (config.mlp_bias) layer.gate_up_bias = noise.vector(2 * width, 0.0f, kBiasSpread);

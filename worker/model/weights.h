@@ -34,7 +34,7 @@ struct LayerWeights {
 
 struct ModelWeights {
   LlamaConfig config;
-  kernels::DType dtype = kernels::DType::kBf16;
+  kernels::WeightFormat format = kernels::WeightFormat::kBf16;  // of the layers' matrices
   std::string digest;               // hex; of every tensor's name, type, shape and bytes
   kernels::PackedMatrix embedding;  // [vocab, hidden]; also the output projection when tied
   kernels::PackedMatrix lm_head;    // [vocab, hidden]; empty when tied
@@ -44,17 +44,19 @@ struct ModelWeights {
   [[nodiscard]] const kernels::PackedMatrix& output_projection() const {
     return config.tie_word_embeddings ? embedding : lm_head;
   }
+  [[nodiscard]] kernels::DType kv_dtype() const { return kernels::compute_type(format); }
   [[nodiscard]] std::size_t bytes() const;  // of all packed matrices
 };
 
 // Called while weights load, with the share done in [0, 1].
 using LoadProgress = std::function<void(double)>;
 
-// Reads `model`, a Hugging Face folder (config.json and safetensors) or a GGUF file. Errors name the file and
+// Reads `model`, a Hugging Face folder (config.json and safetensors) or a GGUF file; the matrices are held in
+// `format`, or in more than that where it matters (weight_roles.h). Errors name the file and
 // the tensor; a weight that is not a finite number is one (kCorrupt), since nothing that follows from it
 // would be.
 Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model,
-                                                         kernels::DType dtype,
+                                                         kernels::WeightFormat format,
                                                          const LoadProgress& progress = {});
 
 // What load_weights would say of names, shapes and types, without reading a weight. A tensor of a layer that
@@ -64,7 +66,7 @@ Status check_weights(const LlamaConfig& config, const WeightFiles& files);
 
 // Weights of the given shape filled with seeded noise scaled as trained weights are: for benchmarks, which
 // need a model's speed and not its words.
-std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, kernels::DType dtype,
+std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, kernels::WeightFormat format,
                                                    std::uint64_t seed);
 
 }  // namespace dslad::worker

@@ -29,7 +29,7 @@ struct ModelFolder {
 
   // The small files are read first, so that a mistake in them shows before gigabytes of weights are read.
   // `chain`: the chain's folder; empty: MODEL/dsla.
-  static Result<ModelFolder> load(const std::filesystem::path& dir, kernels::DType dtype,
+  static Result<ModelFolder> load(const std::filesystem::path& dir, kernels::WeightFormat format,
                                   const LoadProgress& progress = {}, const std::filesystem::path& chain = {});
 };
 

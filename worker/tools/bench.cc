@@ -59,9 +59,9 @@ Status report_questions(const ToolOptions& options, const std::shared_ptr<const 
 }  // namespace
 
 int bench(const ToolOptions& options, const BenchOptions& bench) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) return fail(dtype.error());
-  const auto weights = load_weights(options.model, *dtype);
+  const auto format = parse_format(options.dtype);
+  if (!format) return fail(format.error());
+  const auto weights = load_weights(options.model, *format);
   if (!weights) return fail(weights.error());
   const LoadedChain chain = load_chain(options.model, **weights);
   const auto plans = PlanSet::create(**weights, chain, options.plan);

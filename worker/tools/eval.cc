@@ -229,11 +229,11 @@ class Evaluation {
 }  // namespace
 
 int eval(const ToolOptions& options, const EvalOptions& eval) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) return fail(dtype.error());
+  const auto format = parse_format(options.dtype);
+  if (!format) return fail(format.error());
   const auto files = load_files(eval.files);
   if (!files) return fail(files.error());
-  const auto model = ModelFolder::load(options.model, *dtype, {}, eval.chain);
+  const auto model = ModelFolder::load(options.model, *format, {}, eval.chain);
   if (!model) return fail(model.error());
   Evaluation evaluation(options, eval, *model);
   const Status done = evaluation.run(*files);

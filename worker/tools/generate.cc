@@ -82,11 +82,11 @@ Status run(Engine& engine, EngineRequest request, Printer& printer) {
 }  // namespace
 
 int generate(const ToolOptions& options, const GenerateOptions& generation) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) return fail(dtype.error());
+  const auto format = parse_format(options.dtype);
+  if (!format) return fail(format.error());
   const auto spec = job_of(generation);
   if (!spec) return fail(spec.error());
-  const auto model = ModelFolder::load(options.model, *dtype);
+  const auto model = ModelFolder::load(options.model, *format);
   if (!model) return fail(model.error());
   const auto plans = PlanSet::create(*model->weights, model->chain, options.plan);
   if (!plans) return fail(plans.error());

@@ -8,6 +8,7 @@
 #include "worker/model/digest.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weight_files.h"
+#include "worker/model/weight_roles.h"
 #include "worker/tasks/prompt_notes.h"
 #include "worker/tools/chain_summary.h"
 #include "worker/tools/prompt_tokens.h"
@@ -24,15 +25,15 @@ struct Facts {
   std::int64_t window = 0;               // tokens of exact attention that these bytes hold too
 };
 
-Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dtype,
+Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::WeightFormat format,
                const LoadedChain& chain) {
   Facts facts;
   for (const TensorView& tensor : files.tensors()) {
     facts.parameters += tensor.elements();
     facts.file_bytes += tensor.bytes.size();
   }
-  facts.kv_bytes_per_token =
-      kv_layout(c, dtype).page_bytes() / kernels::kPageTokens * static_cast<std::size_t>(c.layers);
+  facts.kv_bytes_per_token = kv_layout(c, kernels::compute_type(format)).page_bytes() / kernels::kPageTokens *
+                             static_cast<std::size_t>(c.layers);
   for (const auto& converted : chain.by_layer()) {
     // Where the chain has none it would be an undistilled form.
     const SlotShape slot = slot_shape(c, converted == nullptr ? DslaVariant{} : converted->variant);
@@ -44,10 +45,10 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::DType dt
 
 // The digest is of every byte of the weights: only where there is a chain to hold against it.
 LoadedChain chain_of(const ToolOptions& options, const LlamaConfig& config, const WeightFiles& files,
-                     kernels::DType dtype) {
+                     kernels::WeightFormat format) {
   std::error_code ignored;
   const bool there = std::filesystem::exists(chain_folder(options.model) / kChainFile, ignored);
-  return load_chain(options.model, config, there ? weights_digest(files) : std::string(), dtype);
+  return load_chain(options.model, config, there ? weights_digest(files) : std::string(), format);
 }
 
 // The prompts in force, and where they are wanted token by token.
@@ -101,7 +102,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
 }
 
 void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& facts,
-                const std::string& dtype) {
+                kernels::WeightFormat caches) {
   const std::vector<std::string_view> parts = c.optional_parts();
   fmt::print("architecture   {}{}{}\n", c.architecture, parts.empty() ? "" : " with ",
              fmt::join(parts, ", "));
@@ -113,7 +114,7 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
   fmt::print("vocabulary     {} (tokenizer {}), embeddings {}\n", c.vocab_size, tokenizer.vocab_size(),
              c.tie_word_embeddings ? "tied" : "untied");
   fmt::print("context        {} tokens, {}\n", c.context, c.rope.text());
-  fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, dtype);
+  fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, to_string(caches));
   const std::string window =
       facts.window > 0 ? fmt::format(", a window of {} tokens included", facts.window) : "";
   const auto [least, most] = std::ranges::minmax(facts.state_bytes);
@@ -124,8 +125,8 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
 }  // namespace
 
 int inspect(const ToolOptions& options, bool tokens) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) return fail(dtype.error());
+  const auto format = parse_format(options.dtype);
+  if (!format) return fail(format.error());
   auto config = LlamaConfig::load(options.model);
   if (!config) return fail(config.error());
   const auto tokenizer = load_tokenizer(options.model);
@@ -137,12 +138,12 @@ int inspect(const ToolOptions& options, bool tokens) {
   config->tie_word_embeddings = files->ties(config->tie_word_embeddings);
   const Status complete = check_weights(*config, *files);
   if (!complete) return fail(complete.error());
-  const LoadedChain chain = chain_of(options, *config, *files, *dtype);
-  const Facts facts = facts_of(*config, *files, *dtype, chain);
+  const LoadedChain chain = chain_of(options, *config, *files, *format);
+  const Facts facts = facts_of(*config, *files, *format, chain);
   if (options.json) {
     print_json(*config, **tokenizer, facts, *prompts, chain);
   } else {
-    print_text(*config, **tokenizer, facts, options.dtype);
+    print_text(*config, **tokenizer, facts, kernels::format_of(kernels::compute_type(*format)));
     fmt::print("{}", prompt_text(prompts->prompt, prompts->ends));
     if (prompts->listings) fmt::print("{}", listing_text(*prompts->listings));
     fmt::print("{}", chain_text(chain));
