@@ -8,6 +8,7 @@
 
 #include "daemon/config_keys.h"
 #include "schema/day_window.h"
+#include "schema/process/local_socket.h"
 #include "schema/process/toml_file.h"
 
 namespace dslad::daemon {
@@ -26,6 +27,24 @@ std::string Config::secret_key_path() const {
   return std::filesystem::exists(credential, hidden) ? credential.string() : secret_key_file;
 }
 
+namespace {
+
+Status check_urls(std::string_view key, const std::string& urls) {
+  const std::vector<std::string> each = schema::split_urls(urls);
+  const auto served = [](const std::string& url) {
+    return url.starts_with(process::kIpcScheme) || schema::is_tcp(url);
+  };
+  const auto wrong = std::find_if_not(each.begin(), each.end(), served);
+  if (!each.empty() && wrong == each.end()) return ok_status();
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("{} is '{}'; give ipc://PATH or, with keys, tcp://ADDRESS:PORT, or several of them "
+                  "separated by commas",
+                  key, each.empty() ? urls : *wrong)};
+}
+
+}  // namespace
+
 Status Config::validate() const {
   constexpr std::int64_t kShortestHeartbeatMs = 10;
   if (heartbeat_ms > 0 && heartbeat_ms < kShortestHeartbeatMs) {
@@ -33,12 +52,10 @@ Status Config::validate() const {
                  fmt::format("workers.heartbeat_ms is {}; use 0 (a fifth of the lease) or at least {}",
                              heartbeat_ms, kShortestHeartbeatMs)};
   }
-  for (const auto& [key, url] : {std::pair("listen.jobs", &jobs_url),
-                                 {"listen.workers", &workers_url},
-                                 {"listen.events", &events_url}}) {
-    if (url->starts_with("ipc://") || url->starts_with("tcp://")) continue;
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("{} is '{}'; give ipc://PATH or, with keys, tcp://ADDRESS:PORT", key, *url)};
+  for (const auto& [key, urls] : {std::pair("listen.jobs", &jobs_url),
+                                  {"listen.workers", &workers_url},
+                                  {"listen.events", &events_url}}) {
+    if (Status status = check_urls(key, *urls); !status) return status;
   }
   if (const auto window = schema::DayWindow::parse(idle_window); !window) {
     return window.error().with_context("policy.idle_window");

@@ -5,7 +5,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
-#include <iterator>
 #include <utility>
 #include <zmq.hpp>
 
@@ -16,8 +15,8 @@
 #include "daemon/ingress/clients.h"
 #include "daemon/metrics/metrics.h"
 #include "daemon/net/connection_limit.h"
+#include "daemon/net/doors.h"
 #include "daemon/net/passed_sockets.h"
-#include "daemon/net/router.h"
 #include "daemon/net/zap.h"
 #include "daemon/reload.h"
 #include "daemon/service/feed.h"
@@ -35,6 +34,7 @@
 #include "daemon/store/state_dir.h"
 #include "daemon/store/wal_check.h"
 #include "daemon/store/writer.h"
+#include "schema/endpoint.h"
 #include "schema/process/log.h"
 #include "schema/process/service_manager.h"
 #include "schema/process/stop_signals.h"
@@ -104,8 +104,8 @@ struct Opened {
   std::unique_ptr<Access> access;
   std::unique_ptr<zmq::context_t> context;
   std::unique_ptr<Zap> zap;
-  std::unique_ptr<Router> jobs;
-  std::unique_ptr<Router> workers;
+  std::unique_ptr<Doors> jobs;
+  std::unique_ptr<Doors> workers;
   std::unique_ptr<Publisher> events;
   std::unique_ptr<Metrics> metrics;  // null: none are served
 };
@@ -176,7 +176,8 @@ Result<Opened> open_all(const Config& config) {
   if (!store && store.error().code == ErrorCode::kCorrupt) return with_remedy(store.error());
   if (!store) return store.error();
   PassedSockets passed = PassedSockets::take();
-  const int connections = limit_connections(static_cast<int>(config.max_connections), config.workers_url);
+  const int connections =
+      limit_connections(static_cast<int>(config.max_connections), schema::split_urls(config.workers_url));
   if (connections < config.max_connections) {
     process::log_info(fmt::format("the limit of open files allows {} connections", connections));
   }
@@ -187,17 +188,17 @@ Result<Opened> open_all(const Config& config) {
   const ServerCurve to_workers{(*access)->secret_key(), kWorkerDomain};
   const RouterLimits client_limits{static_cast<std::size_t>(config.max_frame_bytes), kClientFramesIn,
                                    kClientFramesOut};
-  Result<std::unique_ptr<Router>> jobs = Router::bind(
+  Result<std::unique_ptr<Doors>> jobs = Doors::bind(
       *context, config.jobs_url, client_limits, [fd = wakeup->fd()] { Wakeup::ring(fd); }, to_clients,
-      passed.claim(config.jobs_url));
+      passed);
   if (!jobs) return jobs.error();
   // The setting is about clients: a worker's frames are as large as the jobs that were accepted.
-  Result<std::unique_ptr<Router>> workers =
-      Router::bind(*context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames},
-                   nullptr, to_workers, passed.claim(config.workers_url));
+  Result<std::unique_ptr<Doors>> workers =
+      Doors::bind(*context, config.workers_url, {schema::kMaxFrameBytes, kWorkerFrames, kWorkerFrames},
+                  nullptr, to_workers, passed);
   if (!workers) return workers.error();
   Result<std::unique_ptr<Publisher>> events =
-      Publisher::bind(*context, config.events_url, to_clients, passed.claim(config.events_url));
+      Publisher::bind(*context, config.events_url, to_clients, passed);
   if (!events) return events.error();
   if (Status status = passed.all_claimed(); !status) return status.error();
   std::unique_ptr<Metrics> metrics;
@@ -235,8 +236,8 @@ struct Daemon::Parts {
         backups(clock, state_dir.database(), state_dir.copy(), copying),
         checks(clock, checking),
         clients({clock, writer, reader, *jobs, dispatcher, feed, [this] { return counters(); },
-                 [this](const Identity& who) { return access->client(who); }, opened_with.events_url,
-                 &backups, &checks},
+                 [this](const Identity& who) { return access->client(who); },
+                 schema::split_urls(opened_with.events_url), &backups, &checks},
                 queue_limits(opened_with)),
         retention(retention_rules(opened_with), clock, writer),
         config(opened_with),
@@ -283,8 +284,8 @@ struct Daemon::Parts {
   std::unique_ptr<Access> access;
   std::unique_ptr<zmq::context_t> context;
   std::unique_ptr<Zap> zap;
-  std::unique_ptr<Router> jobs;
-  std::unique_ptr<Router> workers;
+  std::unique_ptr<Doors> jobs;
+  std::unique_ptr<Doors> workers;
   std::unique_ptr<Publisher> events;
   std::unique_ptr<Metrics> metrics;
   SystemClock clock;
@@ -343,12 +344,12 @@ void Daemon::turn() {
   Parts& parts = *parts_;
   const short jobs_events =
       parts.writer.is_full() ? short{0} : short{ZMQ_POLLIN};  // ZeroMQ holds the clients back
-  zmq_pollitem_t items[] = {{nullptr, parts.wakeup.fd(), ZMQ_POLLIN, 0},
-                            {nullptr, parts.signals.fd(), ZMQ_POLLIN, 0},
-                            {parts.workers->handle(), 0, ZMQ_POLLIN, 0},
-                            {parts.jobs->handle(), 0, jobs_events, 0},
-                            {parts.zap->handle(), 0, ZMQ_POLLIN, 0}};
-  if (zmq_poll(items, static_cast<int>(std::size(items)), kTickMs) < 0 && zmq_errno() != EINTR)
+  std::vector<zmq_pollitem_t> items = {{nullptr, parts.wakeup.fd(), ZMQ_POLLIN, 0},
+                                       {nullptr, parts.signals.fd(), ZMQ_POLLIN, 0},
+                                       {parts.zap->handle(), 0, ZMQ_POLLIN, 0}};
+  for (void* const door : parts.workers->handles()) items.push_back({door, 0, ZMQ_POLLIN, 0});
+  for (void* const door : parts.jobs->handles()) items.push_back({door, 0, jobs_events, 0});
+  if (zmq_poll(items.data(), static_cast<int>(items.size()), kTickMs) < 0 && zmq_errno() != EINTR)
     throw zmq::error_t();
   parts.wakeup.clear();
   parts.writer.finish_ready();

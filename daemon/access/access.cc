@@ -4,6 +4,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "schema/endpoint.h"
 #include "schema/keys/key_file.h"
 #include "schema/process/log.h"
 
@@ -11,10 +12,6 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::int64_t kLookMs = 1'000;
-
-bool is_tcp(const std::string& url) {
-  return url.starts_with("tcp://");
-}
 
 Error no_keys(std::string_view setting, const std::string& url, std::string_view what) {
   return {ErrorCode::kRefused,
@@ -51,38 +48,43 @@ Status Access::resolve_users() {
 }
 
 Status Access::open_keys() {
-  struct Socket {
-    std::string_view setting;
-    const std::string& url;
+  struct Setting {
+    std::string_view name;
+    const std::string& urls;
     bool of_workers;
   };
-  for (const Socket& socket : {Socket{"listen.jobs", settings_.jobs_url, false},
-                               Socket{"listen.events", settings_.events_url, false},
-                               Socket{"listen.workers", settings_.workers_url, true}}) {
-    if (!is_tcp(socket.url)) continue;
-    if (!by_key_) {
-      by_key_ = true;
-      const Result<keys::KeyPair> own = keys::read_key_pair(settings_.secret_file);
-      if (!own && own.error().code == ErrorCode::kNotFound) {
-        return no_keys(
-            socket.setting, socket.url,
-            fmt::format("there is no secret key at {}; make one with dslactl keygen {}, or name another "
-                        "as keys.secret",
-                        settings_.secret_file, settings_.secret_file));
-      }
-      if (!own) return no_keys(socket.setting, socket.url, own.error().message);
-      secret_key_ = own->secret_key;
-      read_keys();
+  for (const Setting& setting : {Setting{"listen.jobs", settings_.jobs_url, false},
+                                 Setting{"listen.events", settings_.events_url, false},
+                                 Setting{"listen.workers", settings_.workers_url, true}}) {
+    for (const std::string& url : schema::split_urls(setting.urls)) {
+      if (!schema::is_tcp(url)) continue;
+      if (Status status = need_keys(setting.name, url, setting.of_workers); !status) return status;
     }
-    if ((socket.of_workers ? keys_.workers() : keys_.clients()) > 0) continue;
-    return no_keys(
-        socket.setting, socket.url,
-        fmt::format(
-            "there is no public key in {}/{}; put those of its peers there, made with dslactl keygen, "
-            "or name another folder as keys.authorised",
-            settings_.keys_folder, socket.of_workers ? "workers" : "submit, read or admin"));
   }
   return ok_status();
+}
+
+Status Access::need_keys(std::string_view setting, const std::string& url, bool of_workers) {
+  if (!by_key_) {
+    by_key_ = true;
+    const Result<keys::KeyPair> own = keys::read_key_pair(settings_.secret_file);
+    if (!own && own.error().code == ErrorCode::kNotFound) {
+      return no_keys(
+          setting, url,
+          fmt::format("there is no secret key at {}; make one with dslactl keygen {}, or name another "
+                      "as keys.secret",
+                      settings_.secret_file, settings_.secret_file));
+    }
+    if (!own) return no_keys(setting, url, own.error().message);
+    secret_key_ = own->secret_key;
+    read_keys();
+  }
+  if ((of_workers ? keys_.workers() : keys_.clients()) > 0) return ok_status();
+  return no_keys(
+      setting, url,
+      fmt::format("there is no public key in {}/{}; put those of its peers there, made with dslactl keygen, "
+                  "or name another folder as keys.authorised",
+                  settings_.keys_folder, of_workers ? "workers" : "submit, read or admin"));
 }
 
 void Access::read_keys() {

@@ -48,6 +48,7 @@ class Access {
   explicit Access(AccessSettings settings) : settings_(std::move(settings)) {}
   Status resolve_users();
   Status open_keys();
+  Status need_keys(std::string_view setting, const std::string& url, bool of_workers);
   void read_keys();
   void read_keys_if_changed();
   [[nodiscard]] bool authorised(const std::string& domain, const std::string& key) const;

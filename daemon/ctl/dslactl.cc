@@ -74,9 +74,9 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();  // --json and the others may follow the verb
   add_globals(app, globals);
-  for (auto* add : {add_submit, add_status, add_list, add_wait, add_result, add_batch, add_watch, add_cancel,
-                    add_requeue, add_modes, add_purge, add_layers, add_plan, add_policy, add_stats, add_top,
-                    add_report, add_backup, add_integrity, add_keygen}) {
+  for (auto* add : {add_submit, add_status,  add_list,   add_wait,   add_result,    add_batch, add_watch,
+                    add_cancel, add_requeue, add_modes,  add_purge,  add_layers,    add_plan,  add_policy,
+                    add_stats,  add_top,     add_report, add_backup, add_integrity, add_keygen}) {
     add(app, action);
   }
   app.footer(kFooter);  // after the verbs, which would inherit it

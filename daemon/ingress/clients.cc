@@ -1,5 +1,6 @@
 #include "daemon/ingress/clients.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 #include <memory>
@@ -8,6 +9,7 @@
 
 #include "daemon/store/job_reads.h"
 #include "daemon/store/queued_jobs.h"
+#include "schema/endpoint.h"
 #include "schema/utf8.h"
 
 namespace dslad::daemon {
@@ -230,15 +232,25 @@ void Clients::on(const Asker& asker, schema::Submit request) {
       bytes);
 }
 
+// Where a client that came by a key, or by a local socket, can watch: at a URL like its own.
+std::string Clients::events_url_for(bool by_key) const {
+  const std::vector<std::string>& urls = parts_.events_urls;
+  const auto like_its_own =
+      std::find_if(urls.begin(), urls.end(), [&](const auto& url) { return schema::is_tcp(url) == by_key; });
+  if (like_its_own != urls.end()) return *like_its_own;
+  return urls.empty() ? std::string() : urls.front();
+}
+
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
   look_up<std::map<std::string, std::uint64_t>>(
       asker, [](Database& db) { return count_jobs(db); },
-      [this, principal = parts_.who_is(asker.from)](std::map<std::string, std::uint64_t> jobs) {
+      [this, principal = parts_.who_is(asker.from),
+       by_key = !asker.from.key.empty()](std::map<std::string, std::uint64_t> jobs) {
         schema::DaemonStatus status;
         status.you = principal.owner;
         status.role = to_string(principal.role);
         status.version = DSLAD_VERSION;
-        status.events_url = parts_.events_url;
+        status.events_url = events_url_for(by_key);
         status.uptime_ms = uptime_ms();
         status.draining = draining_;
         status.mode = parts_.dispatcher.mode();

@@ -41,7 +41,8 @@ class Clients {
     Feed& feed;
     std::function<Counters()> counters;                // of the other parts, for `stats`
     std::function<Principal(const Identity&)> who_is;  // as of now
-    std::string events_url;      // told to clients, so that they need to know one URL only
+    std::vector<std::string>
+        events_urls;             // one is told to each client, so that it needs to know one URL only
     Backups* backups = nullptr;  // as the next, null where a test has none
     Checks* checks = nullptr;
   };
@@ -62,6 +63,7 @@ class Clients {
   void drain();
 
  private:
+  [[nodiscard]] std::string events_url_for(bool by_key) const;
   using Handler = void (*)(Clients&, const Asker&, const schema::Envelope&);
   template <typename Message>
   static void handle(Clients& clients, const Asker& asker, const schema::Envelope& envelope);

@@ -21,19 +21,20 @@ constexpr int kFavoured = 64;  // and those that only workers get
 // Set once, before there are connections.
 int most_for_all = 1 << 20;
 int most_for_favoured = 1 << 20;
-std::string favoured_path;
+std::vector<std::string> favoured_paths;
 std::atomic<std::uint64_t> refused{0};
 
 bool is_favoured(int listener) {
   sockaddr_un address{};
   socklen_t size = sizeof(address);
   if (::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0) return false;
-  return address.sun_family == AF_UNIX && favoured_path == address.sun_path;
+  return address.sun_family == AF_UNIX &&
+         std::find(favoured_paths.begin(), favoured_paths.end(), address.sun_path) != favoured_paths.end();
 }
 
 }  // namespace
 
-int limit_connections(int most, const std::string& favoured_url) {
+int limit_connections(int most, const std::vector<std::string>& favoured_urls) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return most;
   limit.rlim_cur = limit.rlim_max;
@@ -44,7 +45,10 @@ int limit_connections(int most, const std::string& favoured_url) {
   most_for_all =
       std::min(std::max(0, most_for_favoured - kFavoured), kOwn + most);  // the process has some itself
   const std::string_view scheme = process::kIpcScheme;
-  favoured_path = favoured_url.starts_with(scheme) ? favoured_url.substr(scheme.size()) : "";
+  favoured_paths.clear();
+  for (const std::string& url : favoured_urls) {
+    if (url.starts_with(scheme)) favoured_paths.push_back(url.substr(scheme.size()));
+  }
   return std::max(0, most_for_all - kOwn);
 }
 

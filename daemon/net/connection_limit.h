@@ -7,13 +7,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace dslad::daemon {
 
-// Raises the soft limit of open files to the hard one. Connections of `favoured_url` (the workers') may use
+// Raises the soft limit of open files to the hard one. Connections of `favoured_urls` (the workers') may use
 // descriptors that others leave free; database, logs and libzmq itself keep some in any case. Call it before
 // any socket is bound. Gives the number of descriptors that connections may use.
-int limit_connections(int most, const std::string& favoured_url);
+int limit_connections(int most, const std::vector<std::string>& favoured_urls);
 
 // Turned away so far.
 std::uint64_t connections_refused();

@@ -36,8 +36,8 @@ struct QueuedJob {
   std::uint64_t needs_cache_bytes = 0;
   schema::Overflow overflow = schema::Overflow::kError;
   std::int64_t document = 0;  // a name for its content; 0: it has none
-  bool suspect = false;  // workers died with it and others: it runs with no other job beside it
-  bool rerun = false;    // of another job, on plan 0 (reruns.h); users do not wait for it
+  bool suspect = false;       // workers died with it and others: it runs with no other job beside it
+  bool rerun = false;         // of another job, on plan 0 (reruns.h); users do not wait for it
 };
 
 // Jobs that a worker may be given.

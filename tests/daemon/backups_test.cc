@@ -47,7 +47,7 @@ class BackupsTest : public test::DispatcherTest {
                     [](const Identity&) {
                       return Principal{"uid:1", Role::kAdmin};
                     },
-                    "ipc:///events", &backups_, &checks_},
+                    {"ipc:///events"}, &backups_, &checks_},
                    {}};
 };
 

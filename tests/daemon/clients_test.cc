@@ -42,6 +42,7 @@ class ClientsTest : public test::DispatcherTest {
 
   QueueLimits limits_;
   Principal who_is(const Identity& who) {
+    if (!who.key.empty()) return {"key:" + who.key, Role::kSubmit};
     if (!who.user) return {};
     const auto found = roles_.find(who.user->uid);
     return {"uid:" + std::to_string(who.user->uid), found == roles_.end() ? Role::kNone : found->second};
@@ -53,7 +54,7 @@ class ClientsTest : public test::DispatcherTest {
                     [] {
                       return Clients::Counters{{"commits", 3}};
                     },
-                    [this](const Identity& who) { return who_is(who); }, "ipc:///events"},
+                    [this](const Identity& who) { return who_is(who); }, {"ipc:///events", "tcp://events:1"}},
                    limits_};
 };
 
@@ -150,7 +151,7 @@ TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
 TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
   limits_.max_queued = 0;
   Clients full{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); },
-                [this](const Identity& who) { return who_is(who); }, ""},
+                [this](const Identity& who) { return who_is(who); }, {}},
                limits_};
   for (int i = 0; i < 100; ++i)
     full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1), from_);
@@ -253,6 +254,12 @@ TEST_F(ClientsTest, StatusCountsJobsAndNamesWorkers) {
   EXPECT_EQ(status.jobs.at("failed"), 0U);
   EXPECT_EQ(status.workers.at(0).name, "w");
   EXPECT_EQ(status.events_url, "ipc:///events");
+}
+
+TEST_F(ClientsTest, WatchersAreSentToAUrlLikeTheirOwn) {
+  from_ = {std::nullopt, "a key"};
+  ask(schema::GetStatus{});
+  EXPECT_EQ(reply<schema::DaemonStatus>().events_url, "tcp://events:1");
 }
 
 TEST_F(ClientsTest, StatsHoldOwnCountersAndThoseOfOthers) {

@@ -59,10 +59,13 @@ class KeysTest(SystemTest):
 
     def start_everything(self):
         """A daemon that knows ada (admin), sue and sam (submit), rita (read) and the worker wanda."""
+        self.authorise_everybody()
+        return self.start_daemon()
+
+    def authorise_everybody(self):
         for name, role in (("ada", "admin"), ("sue", "submit"), ("sam", "submit"), ("rita", "read"),
                            ("wanda", "workers")):
             self.authorise(name, role)
-        return self.start_daemon()
 
     def refusal(self, peer, kind, body=None):
         """The error that the request is answered with."""

@@ -4,7 +4,8 @@ import unittest
 
 import wire
 import zmq
-from harness import until
+from fake_worker import FakeWorker
+from harness import BIN, until
 from keys_case import KeysTest
 from python_client_case import Asynchronous, Plain, dslad
 from wire import generate
@@ -164,6 +165,54 @@ class Clients(KeysTest):
         known, stranger = watching(self.keys("rita")), watching(None)
         until(lambda: self.connected("sue").submit(generate()) and known.poll(100), "an event comes")
         self.assertFalse(stranger.poll(0))
+
+
+class BothDoors(KeysTest):
+    """A local socket beside tcp: the users of this machine need no key, others have one."""
+
+    def setUp(self):
+        super().setUp()
+        self.by_key = self.jobs_url, self.workers_url, self.events_url
+        self.local = [f"ipc://{self.folder}/{name}.sock" for name in ("jobs", "workers", "events")]
+        self.use(f"{local}, {tcp}" for local, tcp in zip(self.local, self.by_key))
+        self.authorise_everybody()
+        daemon = self.start_daemon(ready=False)
+        self.use(self.by_key)
+        self.await_daemon(daemon)
+
+    def use(self, urls):
+        self.jobs_url, self.workers_url, self.events_url = urls
+
+    def test_jobs_and_workers_come_by_either_door(self):
+        self.use(self.local)
+        with FakeWorker(self.workers_url) as worker, wire.Peer(self.jobs_url) as local:
+            self.use(self.by_key)
+            worker.hello()
+            job = self.connected("sue").submit(generate("from afar"))[0]
+            self.assertTrue(worker.finish(worker.take_job(), text="here"))
+            self.assertEqual("key:sue", local.job(job)["owner"])
+            self.assertEqual("here", self.connected("sue").result(job)["outputs"][0]["text"])
+            worker.close()
+            mine = local.submit(generate("from here"))[0]
+            remote = self.worker("wanda")
+            self.assertEqual(mine, remote.take_job()["job"])
+            self.assertEqual(wire.NOT_FOUND, self.refusal(self.connected("sue"), "job", {"id": mine}).code)
+
+    def test_watchers_are_sent_to_the_door_that_they_came_by(self):
+        self.assertEqual(self.by_key[2], self.connected("sue").request("status")["events_url"])
+        with wire.Peer(self.local[0]) as local:
+            self.assertEqual(self.local[2], local.request("status")["events_url"])
+            watch = self.start("watch", BIN / "dslactl", "--connect", self.local[0], "watch", "--json")
+            watch.expected_exit = {130}
+            until(lambda: local.submit(generate()) and "job" in watch.text(), "an event comes to the local door")
+
+    def test_a_local_socket_lets_in_nobody_by_key(self):
+        stranger = wire.Peer(self.by_key[0])
+        self.addCleanup(stranger.close)
+        with self.assertRaises(wire.Silence):
+            stranger.request("status", timeout=0.5)
+        with wire.Peer(self.local[0]) as local:
+            self.assertTrue(local.request("status")["you"].startswith("uid:"))
 
 
 class PythonClient(KeysTest):
