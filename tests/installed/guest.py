@@ -250,6 +250,52 @@ def a_backup_is_restored_as_the_documentation_says():
 
 
 @step
+def others_come_over_tcp_by_their_keys():
+    """By docs/security.md. A second network namespace is another machine."""
+    run("ip", "netns", "add", "afar")
+    run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", "afar")
+    for address, device, where in (("203.0.113.1/24", "near", ()), ("203.0.113.2/24", "far", ("-n", "afar"))):
+        run("ip", *where, "address", "add", address, "dev", device)
+        run("ip", *where, "link", "set", device, "up")
+    keys, home = pathlib.Path("/etc/dslad/keys"), pathlib.Path("/home/outsider/.config/dslad")
+    run("dslactl", "keygen", "/etc/dslad/secret.key")
+    for role in ("submit", "workers"):
+        (keys / role).mkdir(parents=True)
+    run("dslactl", "keygen", home / "key", user="outsider")
+    run("dslactl", "keygen", "/root/worker.key")
+    shutil.copy("/root/worker.key.pub", keys / "workers/gpu1.pub")
+    shutil.copy("/etc/dslad/secret.key.pub", home / "server.pub")
+    configuration = pathlib.Path("/etc/dslad/dslad.toml")
+    original = configuration.read_text()
+    configuration.write_text('[listen]\njobs = "ipc:///run/dslad/jobs.sock, tcp://203.0.113.1:7401"\n')
+
+    def from_afar(*arguments, check=True):
+        return run("ip", "netns", "exec", "afar", "runuser", "-u", "outsider", "--", "env", "HOME=/home/outsider",
+                   "dslactl", "--connect", "tcp://203.0.113.1:7401", *arguments, check=check)
+
+    shutil.copy(home / "key.pub", keys / "submit/anna.pub")
+    with drop_in("dslad.service", pathlib.Path("/usr/share/doc/dslad/examples/tcp.conf").read_text()):
+        run("systemctl", "restart", "dslad.service")
+        until(lambda: active("dslad.service"), "dslad is started with tcp")
+        done = from_afar("submit", "summarize", "/home/outsider/report.txt", "--wait")
+        print("   ", done.stdout.strip().splitlines()[-1])
+        owner = rows("SELECT owner FROM job_status ORDER BY id DESC LIMIT 1")
+        expect(owner == [("key:anna",)], f"the job is anna's: {owner}")
+        succeeded(submit())  # by the local door
+        (keys / "submit/anna.pub").unlink()
+        refused = until(lambda: (lambda d: d if d.returncode == 4 else None)(from_afar("status", check=False)),
+                        "a key that was removed lets in nobody")
+        print("   ", refused.stderr.strip())
+    configuration.write_text(original)
+    run("systemctl", "restart", "dslad.service")
+    for path in ("/etc/dslad/secret.key", "/etc/dslad/secret.key.pub"):
+        pathlib.Path(path).unlink()
+    shutil.rmtree(keys)
+    run("ip", "netns", "delete", "afar")
+    succeeded(submit())
+
+
+@step
 def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
     until(lambda: set(states().values()) <= {"succeeded"}, f"nothing else waits: {states()}")
     ids = [submit() for _ in range(40)]
