@@ -19,6 +19,7 @@ install(FILES
     packaging/systemd/dslad.socket packaging/systemd/dslad-events.socket packaging/systemd/dslad-workers.socket
     packaging/systemd/dslad.target
   DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR} COMPONENT dslad)
+install(FILES packaging/systemd/dslad.catalog DESTINATION lib/systemd/catalog COMPONENT dslad)
 install(FILES packaging/systemd/dslad.sysusers DESTINATION lib/sysusers.d RENAME dslad.conf COMPONENT dslad)
 install(FILES packaging/systemd/dslad.tmpfiles DESTINATION lib/tmpfiles.d RENAME dslad.conf COMPONENT dslad)
 install(FILES packaging/monitoring/alerts.yml packaging/monitoring/grafana.json

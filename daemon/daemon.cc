@@ -301,7 +301,7 @@ struct Daemon::Parts {
   Retention retention;
   WorkerPort worker_port{clock, *workers, dispatcher,
                          [this](const Identity& who) { return access->is_worker(who); }};
-  LimitedWarning refused_keys;
+  LimitedWarning refused_keys{process::kKeyTurnedAway};
   process::ServiceManager service_manager;
   Config config;  // what is in force
   Reread reread;
@@ -402,7 +402,8 @@ void Daemon::reload() {
     process::set_log_level(parts.config.log_level);
     process::log_info("the configuration was read anew");
   } else {
-    process::log_error("the configuration is wrong, so nothing of it was taken; mend it and reload again");
+    process::log_error(process::kConfigurationRefused,
+                       "the configuration is wrong, so nothing of it was taken; mend it and reload again");
   }
   parts.service_manager.ready();
 }

@@ -69,7 +69,7 @@ void Dispatcher::claim_for(WorkerState& worker, std::uint32_t count) {
 
 void Dispatcher::claimed(const std::string& instance, Claim claim, std::uint64_t seen) {
   for (const Unreadable& one : claim.unreadable) {
-    process::log_error("a job cannot be read, so it has failed",
+    process::log_error(process::kJobUnreadable, "a job cannot be read, so it has failed",
                        {{"JOB_ID", std::to_string(one.job)}, {"ERROR", one.error.message}});
     feed_.tell_state(one.job, JobState::kFailed, one.error);
   }
@@ -82,7 +82,8 @@ void Dispatcher::claimed(const std::string& instance, Claim claim, std::uint64_t
 }
 
 void Dispatcher::fail_damaged(const Unreadable& damaged) {
-  process::log_error("a job lies on a damaged page of the database, so it has failed",
+  process::log_error(process::kJobUnreadable,
+                     "a job lies on a damaged page of the database, so it has failed",
                      {{"JOB_ID", std::to_string(damaged.job)}, {"ERROR", damaged.error.message}});
   durable_.post<bool>(
       [damaged, now_ms = clock_.wall_ms()](Database& db) {

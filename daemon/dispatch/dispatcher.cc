@@ -70,7 +70,7 @@ WorkerState& Dispatcher::admit(const std::string& peer, const schema::Hello& hel
   if (other != nullptr && other->hello.instance != hello.instance) other->peer.clear();
   WorkerState& worker = table_.add(hello.instance);
   if (!worker.connected()) {
-    process::log_info("worker connected",
+    process::log_info(process::kWorkerConnected, "worker connected",
                       {{"WORKER", hello.name}, {"MODEL", hello.model}, {"DEVICE", hello.device}});
     tell_worker(schema::kTopicWorkerUp, hello.name, "");
   }
@@ -239,7 +239,7 @@ LeaseEnd Dispatcher::blame(const WorkerState& worker, const HeldJob& job) {
 // NOLINTNEXTLINE(performance-unnecessary-value-param)
 void Dispatcher::drop_worker(std::string instance, bool broke, const std::string& why) {
   const WorkerState worker = table_.remove(instance);
-  process::log_info("worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
+  process::log_info(process::kWorkerGone, "worker gone", {{"WORKER", worker.hello.name}, {"REASON", why}});
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
   plan_changes_.worker_left(instance, why);
   planner_.look_again();

@@ -258,7 +258,8 @@ void Planner::note_level(const policy::Verdict& verdict) {
   since_ms_ = clock_.wall_ms();
   schema::PolicyChange change = change_to(history_.level, verdict);
   change.from = before;
-  process::log_info(fmt::format("the policy takes plan {} after {}: {}", history_.level, before, why_),
+  process::log_info(process::kPolicyTakesPlan,
+                    fmt::format("the policy takes plan {} after {}: {}", history_.level, before, why_),
                     {{"POLICY", std::string(schema::to_string(settings_.kind))},
                      {"WAITING_JOBS", std::to_string(change.waiting_jobs)}});
   listener_.changed(change);
@@ -407,6 +408,7 @@ void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {
     one.withdrawn = one.jobs >= kFewestCompared && one.agreement < settings_.idle.min_agreement;
     if (one.withdrawn && (before == known.end() || !before->withdrawn)) {
       process::log_warning(
+          process::kPlanWithdrawn,
           fmt::format("plans of {} from {} on are given to no job: answers of plan {} (edition {:.12}) agree "
                       "to {:.0f}% with "
                       "plan 0's over the latest {} jobs, and policy.min_agreement is {:.0f}%",

@@ -47,7 +47,7 @@ Result<schema::IntegrityReply> Checks::begin(const std::string& peer, bool quick
         reply.findings = std::move(found->findings);
         reply.more = found->more;
         for (const std::string& finding : reply.findings)
-          process::log_error(fmt::format("the database is damaged: {}", finding));
+          process::log_error(process::kDatabaseDamaged, fmt::format("the database is damaged: {}", finding));
       });
   return current_->reply;
 }

@@ -136,7 +136,7 @@ class Clients {
   bool draining_ = false;
   Counters counts_;
   LimitedWarning malformed_;
-  LimitedWarning not_stored_;
+  LimitedWarning not_stored_{process::kDiskFails};
 };
 
 template <typename T, typename Shape>

@@ -19,9 +19,9 @@ void LimitedWarning::warning(std::string_view message, std::int64_t steady_ms) {
   }
   next_ms_ = steady_ms + kQuietMs;
   if (left_out_ == 0) {
-    process::log_warning(message);
+    process::log_warning(known_, message);
   } else {
-    process::log_warning(fmt::format("{} (and {} more like it)", message, left_out_));
+    process::log_warning(known_, fmt::format("{} (and {} more like it)", message, left_out_));
   }
   left_out_ = 0;
 }

@@ -14,11 +14,13 @@ bool LogWatch::look(std::uint64_t log_bytes, std::uint64_t held_up_ms) {
   }
   if (!grows || told_) return false;
   told_ = true;
-  process::log_warning(fmt::format(
-      "{0}-wal has {1} MiB and could not be emptied for {2} s: a program keeps a transaction of the database "
-      "open. "
-      "Find it with fuser {0} (sqlite3, a script, a backup that hangs) and end it; the log is emptied then",
-      database_, log_bytes >> 20, held_up_ms / 1'000));
+  process::log_warning(process::kLogHeldUp,
+                       fmt::format("{0}-wal has {1} MiB and could not be emptied for {2} s: a program keeps "
+                                   "a transaction of the database "
+                                   "open. "
+                                   "Find it with fuser {0} (sqlite3, a script, a backup that hangs) and end "
+                                   "it; the log is emptied then",
+                                   database_, log_bytes >> 20, held_up_ms / 1'000));
   return true;
 }
 

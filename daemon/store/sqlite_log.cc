@@ -38,16 +38,17 @@ void hear(void*, int code, const char* message) {
     case SQLITE_NOTADB:
       ++times_damaged;
       if (is_told(kind)) {
-        process::log_error(
-            fmt::format("the database is damaged: {}; dslactl integrity tells where, and "
-                        "docs/database.md, 'Damage', what to do",
-                        message));
+        process::log_error(process::kDatabaseDamaged,
+                           fmt::format("the database is damaged: {}; dslactl integrity tells where, and "
+                                       "docs/database.md, 'Damage', what to do",
+                                       message));
       }
       break;
     case SQLITE_IOERR:
     case SQLITE_FULL:
     case SQLITE_CANTOPEN:
-      if (is_told(kind)) process::log_warning(fmt::format("the database's disk fails: {}", message));
+      if (is_told(kind))
+        process::log_warning(process::kDiskFails, fmt::format("the database's disk fails: {}", message));
       break;
     case SQLITE_NOTICE:
       process::log_info(fmt::format("SQLite: {}", message));

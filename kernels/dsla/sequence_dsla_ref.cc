@@ -16,7 +16,7 @@ struct Gate {
   double slope;  // d log a / dz
 };
 
-Gate gate(double logit) {
+Gate gate_at(double logit) {
   const double log_sigmoid = std::min(logit, 0.0) - std::log1p(std::exp(-std::abs(logit)));
   const double log_a = log_sigmoid / kGateTemperature;
   if (log_a <= kMinLogGate) return {std::exp(double{kMinLogGate}), 0};
@@ -121,7 +121,7 @@ class OneState {
     return args_.v + row * args_.v_stride + std::int64_t{head_} * d_v_;
   }
   [[nodiscard]] Gate gate_of(std::int64_t row, int a) const {
-    return gate(double{args_.z[row * args_.z_stride + channel_ + a]} + args_.gate_bias[channel_ + a]);
+    return gate_at(double{args_.z[row * args_.z_stride + channel_ + a]} + args_.gate_bias[channel_ + a]);
   }
 
   const SequenceDslaArgs& args_;

@@ -36,7 +36,7 @@ constexpr std::int64_t pieces(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit;
 }
 
-struct Range {
+struct Extent {
   std::int64_t first, count;
 };
 
@@ -47,7 +47,7 @@ TaskTile tile_of(std::int64_t rows, std::int64_t columns) {
 }
 
 // Of a dimension of `size`: the next piece of at most `most`.
-Range next(std::int64_t first, std::int64_t size, std::int64_t most) {
+Extent next(std::int64_t first, std::int64_t size, std::int64_t most) {
   return {first, std::min(most, size - first)};
 }
 
@@ -82,11 +82,11 @@ class Matmul {
     const std::int64_t b_tasks = with_b ? pieces(n_.count, kPanel) : 0;
     pool_.parallel_for(a_tasks + b_tasks, [&](std::int64_t task, int) {
       if (task < a_tasks) {
-        const Range rows = next(task * kPackedLines, m_.count, kPackedLines);
+        const Extent rows = next(task * kPackedLines, m_.count, kPackedLines);
         pack_lines(a_lines().part(m_.first + rows.first, rows.count, k_.first, k_.count),
                    round_up(rows.count, kTunedRows), args_.compute, steps_, a_at(rows.first));
       } else {
-        const Range columns = next((task - a_tasks) * kPanel, n_.count, kPanel);
+        const Extent columns = next((task - a_tasks) * kPanel, n_.count, kPanel);
         pack_panel(b_lines().part(n_.first + columns.first, columns.count, k_.first, k_.count), args_.compute,
                    steps_, b_at(columns.first));
       }
@@ -97,15 +97,15 @@ class Matmul {
     const TaskTile tile = tile_of(m_.count, n_.count);
     const std::int64_t across = pieces(n_.count, tile.columns);
     pool_.parallel_for(pieces(m_.count, tile.rows) * across, [&](std::int64_t task, int) {
-      const Range rows = next(task / across * tile.rows, m_.count, tile.rows);
-      const Range columns = next(task % across * tile.columns, n_.count, tile.columns);
+      const Extent rows = next(task / across * tile.rows, m_.count, tile.rows);
+      const Extent columns = next(task % across * tile.columns, n_.count, tile.columns);
       const std::int64_t whole = rows.count / kTunedRows * kTunedRows;
       if (whole > 0) multiply_tuned({rows.first, whole}, columns);
       if (whole < rows.count) multiply_own({rows.first + whole, rows.count - whole}, columns);
     });
   }
 
-  void multiply_tuned(Range rows, Range columns) const {
+  void multiply_tuned(Extent rows, Extent columns) const {
     const OneDnnMatmul* matmul = OneDnnMatmul::find(
         {rows.count, steps_ * per_step_, columns.count, args_.ldc, args_.compute, accumulate()});
     if (matmul == nullptr || !matmul->run(a_at(rows.first), b_at(columns.first), c_at(rows, columns))) {
@@ -113,12 +113,12 @@ class Matmul {
     }
   }
 
-  void multiply_own(Range rows, Range columns) const {
+  void multiply_own(Extent rows, Extent columns) const {
     alignas(64) float tile[kTileRows * kPanel];
     for (std::int64_t column = 0; column < columns.count; column += kPanel) {
-      const Range panel = next(columns.first + column, columns.first + columns.count, kPanel);
+      const Extent panel = next(columns.first + column, columns.first + columns.count, kPanel);
       for (std::int64_t row = 0; row < rows.count; row += kTileRows) {
-        const Range some = next(rows.first + row, rows.first + rows.count, kTileRows);
+        const Extent some = next(rows.first + row, rows.first + rows.count, kTileRows);
         multiply_panel(a_at(some.first), some.count, steps_ * kStepBytes, b_at(panel.first),
                        format_of(args_.compute), tile);
         store_tile(tile, kPanel, some.count, panel.count, c_at(some, panel), args_.ldc, accumulate());
@@ -140,14 +140,14 @@ class Matmul {
   // Of the packed block: where a row, or the panel that starts with a column, begins.
   [[nodiscard]] std::byte* a_at(std::int64_t row) const { return a_ + row * steps_ * kStepBytes; }
   [[nodiscard]] std::byte* b_at(std::int64_t column) const { return b_ + column * steps_ * kStepBytes; }
-  [[nodiscard]] float* c_at(Range rows, Range columns) const {
+  [[nodiscard]] float* c_at(Extent rows, Extent columns) const {
     return args_.c + (m_.first + rows.first) * args_.ldc + n_.first + columns.first;
   }
 
   ThreadPool& pool_;
   const MatmulArgs& args_;
   const std::int64_t per_step_;  // elements of K in one step
-  Range k_{}, n_{}, m_{};        // the block that is packed
+  Extent k_{}, n_{}, m_{};       // the block that is packed
   std::int64_t steps_ = 0;       // of a packed line
   std::byte* a_ = nullptr;       // [m_, steps_]
   std::byte* b_ = nullptr;       // panels of n_

@@ -8,7 +8,7 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
+constexpr std::int64_t whole_units(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
@@ -24,9 +24,9 @@ void scatter_row(const float* source, To* target, std::int64_t k, const Convert&
 }
 
 // Where a group's parts lie in its step of a panel.
-constexpr std::int64_t kQuads = kGroup / 4;
+constexpr std::int64_t kFours = kGroup / 4;
 constexpr std::int64_t value_bytes(WeightFormat format) {
-  return format == WeightFormat::kInt8 ? kQuads * kPanel * 4 : kQuads / 2 * kPanel * 4;
+  return format == WeightFormat::kInt8 ? kFours * kPanel * 4 : kFours / 2 * kPanel * 4;
 }
 
 void put_group(const WeightGroup& group, WeightFormat format, std::int64_t column, std::byte* step) {
@@ -63,8 +63,8 @@ PackedMatrix::PackedMatrix(std::int64_t n, std::int64_t k, WeightFormat format)
 
 std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, WeightFormat format) {
   const StepLayout step = step_layout(format);
-  return static_cast<std::size_t>(round_up(n, kPanel) / kPanel * (round_up(k, k_unit(format)) / step.values) *
-                                  step.panel_bytes);
+  return static_cast<std::size_t>(whole_units(n, kPanel) / kPanel *
+                                  (whole_units(k, k_unit(format)) / step.values) * step.panel_bytes);
 }
 
 void PackedMatrix::pack_rows(std::int64_t first, std::int64_t rows, const float* source) {
@@ -112,11 +112,11 @@ void PackedMatrix::unpack_row(std::int64_t row, float* out) const {
 }
 
 std::int64_t PackedMatrix::padded_n() const {
-  return round_up(n_, kPanel);
+  return whole_units(n_, kPanel);
 }
 
 std::int64_t PackedMatrix::padded_k() const {
-  return round_up(k_, k_unit(format_));
+  return whole_units(k_, k_unit(format_));
 }
 
 std::size_t PackedMatrix::bytes() const {

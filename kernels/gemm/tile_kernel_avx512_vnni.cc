@@ -12,10 +12,10 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr int kVectors = 4;  // of 16 columns in a panel
+constexpr int kPanelVectors = 4;  // of 16 columns in a panel
 constexpr int kQuads = kGroup / 4;
 constexpr std::int64_t kQuadBytes = 256;  // of a panel: four values of 64 columns
-constexpr std::int64_t kStreamAhead = 4096;
+constexpr std::int64_t kGroupsAhead = 4096;
 
 // With a mask of all lanes: the plain intrinsics start from what GCC 12 warns is uninitialised.
 DSLAD_AVX512_VNNI inline __m512 to_floats(__m512i integers) {
@@ -28,7 +28,7 @@ DSLAD_AVX512_VNNI inline __m512 to_floats(__m256i halves) {
 // The integer sums of a tile over one group, in registers: 24 of the 32 for six rows.
 template <int kRows>
 struct GroupSums {
-  __m512i of[kRows][kVectors];
+  __m512i of[kRows][kPanelVectors];
 
   // int8: w = d (u - 128), so every sum begins with -128 times that of x.
   template <WeightFormat kFormat>
@@ -37,31 +37,32 @@ struct GroupSums {
     for (int r = 0; r < kRows; ++r) {
       const int first = kFormat == WeightFormat::kInt8 ? -128 * x[r]->sum : 0;
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) of[r][v] = _mm512_set1_epi32(first);
+      for (int v = 0; v < kPanelVectors; ++v) of[r][v] = _mm512_set1_epi32(first);
     }
   }
 
   DSLAD_AVX512_VNNI void add(const std::array<const RowGroup*, kRows>& x, int quad,
-                             const __m512i (&weights)[kVectors]) {
+                             const __m512i (&weights)[kPanelVectors]) {
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       int values;
       std::memcpy(&values, x[r]->q.data() + quad * 4, sizeof(values));
       const __m512i quads = _mm512_set1_epi32(values);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) of[r][v] = _mm512_dpbusd_epi32(of[r][v], weights[v], quads);
+      for (int v = 0; v < kPanelVectors; ++v) of[r][v] = _mm512_dpbusd_epi32(of[r][v], weights[v], quads);
     }
   }
 
   template <WeightFormat kFormat>
   DSLAD_AVX512_VNNI void add_group(const std::array<const RowGroup*, kRows>& x, const std::byte* w) {
     start<kFormat>(x);
-    __m512i weights[kVectors];
+    __m512i weights[kPanelVectors];
     if constexpr (kFormat == WeightFormat::kInt8) {
 #pragma GCC unroll 8
       for (int quad = 0; quad < kQuads; ++quad) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(w + quad * kQuadBytes + v * 64);
+        for (int v = 0; v < kPanelVectors; ++v)
+          weights[v] = _mm512_load_si512(w + quad * kQuadBytes + v * 64);
         add(x, quad, weights);
       }
     } else {
@@ -70,7 +71,7 @@ struct GroupSums {
       for (int quad = 0; quad < kQuads; ++quad) {
         const bool upper = quad >= kQuads / 2;
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
+        for (int v = 0; v < kPanelVectors; ++v) {
           const __m512i pairs = _mm512_load_si512(w + quad % (kQuads / 2) * kQuadBytes + v * 64);
           weights[v] = _mm512_and_si512(upper ? _mm512_srli_epi16(pairs, 4) : pairs, low);
         }
@@ -84,7 +85,7 @@ struct GroupSums {
   DSLAD_AVX512_VNNI void store(const std::array<const RowGroup*, kRows>& x, const std::byte* scales,
                                float* tile, bool resume) const {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < kPanelVectors; ++v) {
       const __m512 scale = to_floats(_mm256_load_si256(reinterpret_cast<const __m256i*>(scales) + v));
 #pragma GCC unroll 6
       for (int r = 0; r < kRows; ++r) {
@@ -126,7 +127,7 @@ DSLAD_AVX512_VNNI void run_tile(const TileArgs& args) {
 template <WeightFormat kFormat>
 constexpr TileKernels kKernels = {{run_tile<kFormat, 1>, run_tile<kFormat, 2>, run_tile<kFormat, 3>,
                                    run_tile<kFormat, 4>, run_tile<kFormat, 5>, run_tile<kFormat, 6>},
-                                  kStreamAhead};
+                                  kGroupsAhead};
 
 }  // namespace
 

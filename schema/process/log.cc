@@ -41,11 +41,12 @@ int syslog_priority(spdlog::level::level_enum level) {
   }
 }
 
-void send_to_journal(spdlog::level::level_enum level, std::string_view message,
+void send_to_journal(spdlog::level::level_enum level, KnownMessage known, std::string_view message,
                      std::initializer_list<Field> fields) {
   std::vector<std::string> entries = {fmt::format("MESSAGE={}", message),
                                       fmt::format("PRIORITY={}", syslog_priority(level)),
                                       fmt::format("SYSLOG_IDENTIFIER={}", spdlog::default_logger()->name())};
+  if (!known.id.empty()) entries.push_back(fmt::format("MESSAGE_ID={}", known.id));
   for (const Field& field : fields) entries.push_back(fmt::format("DSLAD_{}={}", field.name, field.value));
   std::vector<iovec> parts;
   parts.reserve(entries.size());
@@ -53,10 +54,11 @@ void send_to_journal(spdlog::level::level_enum level, std::string_view message,
   sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));  // there is nowhere to report a failure to
 }
 
-void write(spdlog::level::level_enum level, std::string_view message, std::initializer_list<Field> fields) {
+void write(spdlog::level::level_enum level, KnownMessage known, std::string_view message,
+           std::initializer_list<Field> fields) {
   spdlog::logger& logger = *spdlog::default_logger();
   if (!logger.should_log(level)) return;
-  if (stderr_is_journal()) return send_to_journal(level, message, fields);
+  if (stderr_is_journal()) return send_to_journal(level, known, message, fields);
   std::string line(message);
   for (const Field& field : fields) line += fmt::format(" {}={}", field.name, field.value);
   logger.log(level, "{}", line);
@@ -99,15 +101,27 @@ void set_log_level(const std::string& level) {
 }
 
 void log_info(std::string_view message, std::initializer_list<Field> fields) {
-  write(spdlog::level::info, message, fields);
+  write(spdlog::level::info, {}, message, fields);
+}
+
+void log_info(KnownMessage known, std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::info, known, message, fields);
 }
 
 void log_warning(std::string_view message, std::initializer_list<Field> fields) {
-  write(spdlog::level::warn, message, fields);
+  write(spdlog::level::warn, {}, message, fields);
+}
+
+void log_warning(KnownMessage known, std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::warn, known, message, fields);
 }
 
 void log_error(std::string_view message, std::initializer_list<Field> fields) {
-  write(spdlog::level::err, message, fields);
+  write(spdlog::level::err, {}, message, fields);
+}
+
+void log_error(KnownMessage known, std::string_view message, std::initializer_list<Field> fields) {
+  write(spdlog::level::err, known, message, fields);
 }
 
 void log_job(std::int64_t job, std::uint32_t attempt, const std::string& text) {

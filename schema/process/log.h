@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "schema/process/known_message.h"
+
 namespace dslad::process {
 
 // Sets the default logger up. `level` is one of spdlog's names (trace, debug, info, warning, error); an
@@ -28,6 +30,11 @@ struct Field {
 void log_info(std::string_view message, std::initializer_list<Field> fields = {});
 void log_warning(std::string_view message, std::initializer_list<Field> fields = {});
 void log_error(std::string_view message, std::initializer_list<Field> fields = {});
+
+// The same; the journal gets the message's MESSAGE_ID.
+void log_info(KnownMessage known, std::string_view message, std::initializer_list<Field> fields = {});
+void log_warning(KnownMessage known, std::string_view message, std::initializer_list<Field> fields = {});
+void log_error(KnownMessage known, std::string_view message, std::initializer_list<Field> fields = {});
 
 // An info line about a job; under journald with the fields DSLAD_JOB_ID and DSLAD_ATTEMPT.
 void log_job(std::int64_t job, std::uint32_t attempt, const std::string& text);

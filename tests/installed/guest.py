@@ -152,6 +152,8 @@ def submitters_read_neither_the_database_nor_the_workers_socket():
 def the_journal_knows_the_job():
     entries = [json.loads(line) for line in run("journalctl", "-o", "json", "DSLAD_JOB_ID=1").stdout.splitlines()]
     expect(entries and all(entry["_SYSTEMD_UNIT"].startswith("dslad") for entry in entries), f"entries: {entries}")
+    explained = run("journalctl", "-x", "-o", "short", "MESSAGE_ID=c5e5700e631448029e2063498933e3f5").stdout
+    expect("is given jobs from now on" in explained, f"the catalog explains that a worker has connected: {explained}")
 
 
 @step

@@ -21,6 +21,22 @@ def code(document, heading):
     return "".join(line[4:] + "\n" for line in section(document, heading).splitlines() if line.startswith("    "))
 
 
+class Catalog(unittest.TestCase):
+    def test_each_known_message_is_explained_and_no_other(self):
+        header = (SOURCE / "schema/process/known_message.h").read_text()
+        known = re.findall(r'KnownMessage k\w+\{"(\w+)"\};', header)
+        catalog = (SOURCE / "packaging/systemd/dslad.catalog").read_text()
+        entries = re.findall(r"^-- (\w+)\nSubject: .+\nDefined-By: dslad\nDocumentation: (.+)\n\n(?=\S)", catalog, re.M)
+        self.assertEqual(known, [entry[0] for entry in entries])
+        self.assertEqual(len(set(known)), len(known))
+        self.assertTrue(all(re.fullmatch("[0-9a-f]{32}", one) for one in known), known)
+        for page in re.findall(r"man:([\w.-]+)\((\d)\)", catalog):
+            self.assertTrue((SOURCE / "docs/man" / ".".join(page)).exists(), page)
+        logged = "".join(path.read_text() for path in (SOURCE / "daemon").rglob("*.cc"))
+        for field in re.findall(r"@DSLAD_(\w+)@", catalog):
+            self.assertIn(f'"{field}"', logged)
+
+
 class Documents(SystemTest):
     def run_jobs(self):
         """A daemon with something to tell: answers, and a converted layer."""

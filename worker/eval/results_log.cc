@@ -17,7 +17,7 @@
 namespace dslad::worker {
 namespace {
 
-constexpr std::size_t kMaxFileBytes = std::size_t{4} << 30;
+constexpr std::size_t kMaxLogBytes = std::size_t{4} << 30;
 constexpr const char* kFormat = "dslad_eval";
 constexpr const char* kFormatVersion = "1";
 
@@ -85,7 +85,7 @@ Result<ResultsLog> ResultsLog::open(const std::filesystem::path& path, const Fac
 }
 
 Status ResultsLog::take_up(const Facts& facts) {
-  const auto content = read_file(path_, kMaxFileBytes);
+  const auto content = read_file(path_, kMaxLogBytes);
   if (!content) return content.error();
   const std::size_t whole = content->rfind('\n') + 1;  // 0 where there is none
   const std::string header = header_of(facts);
