@@ -1,0 +1,35 @@
+// Rows of the table of embeddings, as float32. Bound by memory.
+//   out [rows, k] f32: row ids[i] of table [V, k], f32 or bf16, row by row. REQUIRES: 0 <= ids[i] < V.
+#pragma once
+
+#include "kernels/cuda/vectors.h"
+#include "kernels/tensor.h"
+
+namespace dslad::kernels::cuda {
+
+struct EmbedArgs {
+  const std::int32_t* ids;  // [rows]
+  std::int64_t rows;
+  const void* table;
+  DType dtype;
+  std::int64_t k;
+  float* out;
+};
+
+struct Embed {
+  using Args = EmbedArgs;
+  static constexpr int kThreads = 256;
+
+  static Grid grid(const Args& args) { return row_grid<kThreads>(args.rows, args.k); }
+
+  static DSLAD_DEVICE void run(const Args& args) {
+    const std::int64_t i = row_element<kThreads>(), row = block_index().x;
+    const std::int64_t from = args.ids[row] * args.k + i, to = row * args.k + i;
+    for (std::int64_t j = 0; j < 4 && i + j < args.k; ++j) {
+      args.out[to + j] = args.dtype == DType::kF32 ? static_cast<const float*>(args.table)[from + j]
+                                                   : to_float(static_cast<const bf16*>(args.table)[from + j]);
+    }
+  }
+};
+
+}  // namespace dslad::kernels::cuda
