@@ -9,9 +9,11 @@
 //   shuffle(x, lane), shuffle_xor(x, mask)     another lane's x; all 32 lanes take part
 //   static_shared<T>(), dynamic_shared<T>()    the block's memory, uninitialised: one T a type;
 //   Grid::shared_bytes atomic_add(p, x), atomic_max(p, x)         on integers: their sums have no order
+//   pack_bf16(low, high)                       two floats rounded to bf16 in one register
 //   mma_16x8x16(c, a, b)                       c += a b, the instruction's own fragments, bf16 to float32
 //   load_matrix_transposed(r, row)             four 8 x 8 matrices of bf16 from shared memory (ldmatrix
 //   .trans)
+//   DSLAD_UNROLL                               before a loop whose arrays must stay in registers
 //
 // A kernel is a struct without members:
 //   Args             its parameters, copied to the device; pointers are device memory

@@ -4,6 +4,7 @@
 #include "kernels/cuda/device.h"
 
 #define DSLAD_DEVICE __device__ __forceinline__
+#define DSLAD_UNROLL _Pragma("unroll")
 
 namespace dslad::kernels::cuda {
 
@@ -46,6 +47,12 @@ DSLAD_DEVICE void atomic_add(std::uint64_t* at, std::uint64_t x) {
 }
 DSLAD_DEVICE void atomic_max(std::uint64_t* at, std::uint64_t x) {
   atomicMax(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(x));
+}
+
+DSLAD_DEVICE std::uint32_t pack_bf16(float low, float high) {
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
 }
 
 DSLAD_DEVICE void mma_16x8x16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {

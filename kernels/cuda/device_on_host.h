@@ -9,6 +9,7 @@
 #include "kernels/cuda/device.h"
 
 #define DSLAD_DEVICE inline
+#define DSLAD_UNROLL
 
 namespace dslad::kernels::cuda {
 
@@ -53,6 +54,10 @@ inline void atomic_add(std::uint64_t* at, std::uint64_t x) {
 }
 inline void atomic_max(std::uint64_t* at, std::uint64_t x) {
   if (x > *at) *at = x;
+}
+
+inline std::uint32_t pack_bf16(float low, float high) {
+  return to_bf16(low).bits | std::uint32_t{to_bf16(high).bits} << 16;
 }
 
 // One lane's view of the instruction. With group = lane / 4 and pair = lane % 4, element (row, column) lies

@@ -104,21 +104,21 @@ struct DslaStep {
       const auto address = [&](int b, int i) {
         return piece.state + ((std::int64_t{i} * n_kv + head()) * d_k + first + b * kStripes) * d_v + column;
       };
-      for (int b = 0; b < kBatch; ++b) {
+      DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const std::int64_t present = first + b * kStripes < d_k ? count : 0;
-        for (int i = 0; i < 2; ++i) states[b][i] = load4(address(b, i), present, aligned);
+        DSLAD_UNROLL for (int i = 0; i < 2; ++i) states[b][i] = load4(address(b, i), present, aligned);
       }
-      for (int b = 0; b < kBatch; ++b) {
+      DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const int a = first + b * kStripes;
         if (a >= d_k) break;
-        for (int i = 0; i < 2; ++i) {
+        DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
           Float4& state = states[b][i];
           if (update) {
             for (int j = 0; j < 4; ++j)
               state.at[j] = from.gate[i * d_k + a] * state.at[j] + from.key[a] * v.at[j];
             store4(address(b, i), state, count, aligned);
           }
-          for (int g = 0; g < kQueries; ++g) {
+          DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {
             const float q = from.query[(g * 2 + i) * d_k + a];
             for (int j = 0; j < 4; ++j) sums[g].at[j] += q * state.at[j];
           }
@@ -137,7 +137,7 @@ struct DslaStep {
     const auto [n_heads, n_kv, d_k, d_v] = args.shape;
     auto& partial = static_shared<Partial>();
     const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
-    for (int g = 0; g < kQueries; ++g) {
+    DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {
       for (int j = 0; j < 4; ++j) {
         for (int mask = kLanes; mask < kWarp; mask *= 2) sums[g].at[j] += shuffle_xor(sums[g].at[j], mask);
       }

@@ -1,0 +1,30 @@
+// The operations of one step on a CUDA device: what libdslad-cuda.so offers.
+//
+// Contracts are those of each operation's *Args. All pointers are device memory, those within spans and the
+// arrays that spans name too; states and rings are aligned to 16 bytes. Calls return when the work is queued
+// on `stream`; what they return is the launch's error. Results of a row do not depend on other rows of the
+// call (kernels/rows.h), nor on the limits that a caller names. Thread safety: one caller a stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/bias/bias.h"
+#include "kernels/cuda/embed.cuh"
+#include "kernels/dsla/cuda/dsla.h"
+#include "kernels/dsla/feature_map.h"
+#include "kernels/dsla/head_share.h"
+#include "kernels/mlp/swiglu.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/rope/cuda/rope.cuh"
+
+namespace dslad::kernels::cuda {
+
+[[nodiscard]] cudaError_t launch_embed(const EmbedArgs& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_rms_norm(const RmsNormArgs& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_bias(const BiasArgs& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_rope(const RopeOnDevice& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_swiglu(const SwiGluArgs& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_feature_map(const FeatureMapArgs& args, cudaStream_t stream);
+[[nodiscard]] cudaError_t launch_head_share(const HeadShareArgs& args, cudaStream_t stream);
+
+}  // namespace dslad::kernels::cuda
