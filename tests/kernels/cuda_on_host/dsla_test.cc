@@ -1,9 +1,11 @@
+#include "kernels/dsla/cuda/dsla.cuh"
+
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "kernels/dsla/cuda/dsla_step.cuh"
 #include "tests/kernels/cuda_on_host/on_host.h"
 #include "tests/kernels/dsla_world.h"
 
@@ -14,6 +16,7 @@ using kernels::testing::close;
 using kernels::testing::DslaOutcome;
 using kernels::testing::DslaWorld;
 using kernels::testing::GateLogits;
+using kernels::testing::poisoned;
 using kernels::testing::same_bits;
 using testing::Executor;
 using testing::kFloatTolerance;
@@ -26,6 +29,18 @@ auto by_steps(Order order = Order::kAscending) {
   return [order](const DslaArgs& args) {
     Executor executor(order);
     dsla_step(executor, {args, true});
+  };
+}
+
+// As the engine has it: pieces of one row by the recurrence, longer ones by the chunk form.
+auto by_form(Order order = Order::kAscending, std::int64_t slack = 0) {
+  return [order, slack](const DslaArgs& args) {
+    Executor executor(order);
+    std::int64_t rows = 1 + slack;
+    for (const DslaPiece& piece : args.pieces) rows = std::max(rows, piece.rows + slack);
+    std::vector<float> workspace =
+        poisoned(static_cast<std::int64_t>(dsla_workspace_bytes(args, rows) / sizeof(float)));
+    dsla(executor, {args, rows, workspace.data()});
   };
 }
 
@@ -56,6 +71,14 @@ TEST_P(CudaDslaShapes, StepsMatchReference_InBothOrders) {
   expect_same(world.run_by(by_steps(Order::kDescending)), actual);
 }
 
+TEST_P(CudaDslaShapes, MixedStepMatchesReference_InBothOrders) {
+  DslaWorld world(GetParam(), 2);
+  for (const std::int64_t rows : {1, 2, 16, 37}) world.add(rows);
+  const DslaOutcome actual = world.run_by(by_form());
+  expect_close(world, actual, world.run_ref());
+  expect_same(world.run_by(by_form(Order::kDescending)), actual);
+}
+
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, CudaDslaShapes,
                          ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmallShape,
                                            DslaShape{9, 3, 64, 64}, DslaShape{5, 1, 80, 48},
@@ -73,6 +96,14 @@ TEST_P(CudaDslaGates, StepsMatchReference) {
     DslaWorld world(kSmallShape, seed, GetParam());
     for (const std::int64_t rows : {1, 9}) world.add(rows);
     expect_close(world, world.run_by(by_steps()), world.run_ref());
+  }
+}
+
+TEST_P(CudaDslaGates, MixedStepMatchesReference) {
+  for (const std::uint64_t seed : {3, 4}) {
+    DslaWorld world(kSmallShape, seed, GetParam());
+    for (const std::int64_t rows : {1, 15, 17, 64, 70}) world.add(rows);
+    expect_close(world, world.run_by(by_form()), world.run_ref());
   }
 }
 
@@ -94,23 +125,38 @@ TEST(CudaDsla, StepsLeaveLongPiecesToTheChunkForm) {
   EXPECT_NE(outcome.states[1], world.initial_state(1));
 }
 
-TEST(CudaDsla, StepsOfPackedSequences_AreThoseOfEachAlone) {
+TEST(CudaDsla, PackedSequences_AreThoseOfEachAlone) {
   DslaWorld world(kSmallShape, 11);
-  for (int i = 0; i < 4; ++i) world.add(1);
-  const DslaOutcome together = world.run_by(by_steps());
+  for (const std::int64_t rows : {1, 40, 1, 18}) world.add(rows);
+  const DslaOutcome together = world.run_by(by_form());
   for (std::size_t i = 0; i < world.size(); ++i) {
-    const DslaOutcome alone = world.run_by(by_steps(), std::vector{i});
-    EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)));
+    const DslaOutcome alone = world.run_by(by_form(Order::kAscending, 99), std::vector{i});
+    EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)))
+        << "alone and with another limit";
     EXPECT_TRUE(same_bits(alone.states[i], together.states[i]));
   }
 }
 
 // A diverged gate must show, not pass for an open or a closed one.
 TEST(CudaDsla, GateThatIsNotANumberShows) {
-  DslaWorld world(kSmallShape, 7);
-  world.add(1);
-  world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
-  EXPECT_TRUE(std::isnan(world.rows_of(world.run_by(by_steps()), 0).front()));
+  for (const std::int64_t rows : {1, 20}) {
+    DslaWorld world(kSmallShape, 7);
+    world.add(rows);
+    world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
+    EXPECT_TRUE(std::isnan(world.rows_of(world.run_by(by_form()), 0).front()));
+  }
+}
+
+TEST(CudaDsla, StatesTooWideForTheChunkForm_GoRowByRow) {
+  DslaWorld world({1, 1, 2 * kMaxChunkWidth, 12}, 8);
+  world.add(3);
+  expect_close(world, world.run_by(by_form()), world.run_ref());
+}
+
+TEST(CudaDsla, LongSequencesKeepTheHistoryState) {
+  DslaWorld world({1, 1, 16, 16}, 9, {1, {9, 4}});
+  world.add(2048);
+  expect_close(world, world.run_by(by_form()), world.run_ref());
 }
 
 }  // namespace
