@@ -229,18 +229,17 @@ struct DslaChunk {
       const auto [n_heads, n_kv, d_k, d_v] = args().shape;
       for (int channel = thread_index(); channel < kChannels; channel += kThreads) {
         const int i = channel / kWidth, a = channel % kWidth;
-        float log_sum[kSubBlock], sum = 0;
-        DSLAD_UNROLL for (int t = 0; t < kSubBlock; ++t) {
-          if (t < block.tokens && a < d_k) sum += log_gate_of(args(), block.first_row + t, i, head, a);
-          log_sum[t] = sum;
+        const auto present = [&](int t) { return t < block.tokens && a < d_k; };
+        float sum = 0;
+        for (int t = 0; t < kSubBlock; ++t) {
+          if (present(t)) sum += log_gate_of(args(), block.first_row + t, i, head, a);
+          shared.decay[t][channel] = sum;
         }
-        DSLAD_UNROLL for (int t = 0; t < kSubBlock; ++t) {
-          const bool present = t < block.tokens && a < d_k;
-          const float k =
-              present ? args().k[(block.first_row + t) * args().k_stride + std::int64_t{head} * d_k + a]
-                      : 0.0f;
-          shared.decay[t][channel] = expf(log_sum[t]);
-          shared.key[t][channel] = k * expf(sum - log_sum[t]);
+        for (int t = 0; t < kSubBlock; ++t) {
+          const std::int64_t from = (block.first_row + t) * args().k_stride + std::int64_t{head} * d_k + a;
+          const float k = present(t) ? args().k[from] : 0.0f, log_sum = shared.decay[t][channel];
+          shared.decay[t][channel] = expf(log_sum);
+          shared.key[t][channel] = k * expf(sum - log_sum);
         }
       }
       for (int item = thread_index(); item < kSubBlock * kColumns; item += kThreads) {
