@@ -1,5 +1,4 @@
 #include "kernels/cuda/embed.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
 

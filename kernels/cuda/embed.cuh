@@ -1,20 +1,10 @@
-// Rows of the table of embeddings, as float32. Bound by memory.
-//   out [rows, k] f32: row ids[i] of table [V, k], f32 or bf16, row by row. REQUIRES: 0 <= ids[i] < V.
+// embed.h on a CUDA device. Bound by memory.
 #pragma once
 
+#include "kernels/cuda/embed.h"
 #include "kernels/cuda/vectors.h"
-#include "kernels/tensor.h"
 
 namespace dslad::kernels::cuda {
-
-struct EmbedArgs {
-  const std::int32_t* ids;  // [rows]
-  std::int64_t rows;
-  const void* table;
-  DType dtype;
-  std::int64_t k;
-  float* out;
-};
 
 struct Embed {
   using Args = EmbedArgs;

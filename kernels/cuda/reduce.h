@@ -10,16 +10,24 @@ DSLAD_DEVICE float larger(float a, float b) {
   return a > b ? a : b;
 }
 
-template <int kLanes = kWarp>  // of `kLanes` neighbours
-DSLAD_DEVICE float warp_sum(float x) {
-  for (int mask = kLanes / 2; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
+DSLAD_DEVICE float add(float a, float b) {
+  return a + b;
+}
+
+// Of `kLanes` neighbours.
+template <int kLanes = kWarp, class T, class Combine>
+DSLAD_DEVICE T warp_reduce(T x, const Combine& combine) {
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) x = combine(x, shuffle_xor(x, mask));
   return x;
 }
 
 template <int kLanes = kWarp>
+DSLAD_DEVICE float warp_sum(float x) {
+  return warp_reduce<kLanes>(x, add);
+}
+template <int kLanes = kWarp>
 DSLAD_DEVICE float warp_max(float x) {
-  for (int mask = kLanes / 2; mask > 0; mask /= 2) x = larger(x, shuffle_xor(x, mask));
-  return x;
+  return warp_reduce<kLanes>(x, larger);
 }
 
 template <class T, int kWarps>
@@ -27,12 +35,13 @@ struct WarpResults {
   T of_warp[kWarps];
 };
 
-// combine(a, b) over one value a warp, in the order of the warps.
+// Of all threads; warps in their order.
 template <int kThreads, class T, class Combine>
-DSLAD_DEVICE T combine_warps(T of_warp, const Combine& combine) {
+DSLAD_DEVICE T block_reduce(T x, const Combine& combine) {
   constexpr int kWarps = kThreads / kWarp;
   auto& results = static_shared<WarpResults<T, kWarps>>();
-  if (thread_index() % kWarp == 0) results.of_warp[thread_index() / kWarp] = of_warp;
+  x = warp_reduce(x, combine);
+  if (thread_index() % kWarp == 0) results.of_warp[thread_index() / kWarp] = x;
   sync_block();
   T all = results.of_warp[0];
   for (int w = 1; w < kWarps; ++w) all = combine(all, results.of_warp[w]);
@@ -42,12 +51,11 @@ DSLAD_DEVICE T combine_warps(T of_warp, const Combine& combine) {
 
 template <int kThreads>
 DSLAD_DEVICE float block_sum(float x) {
-  return combine_warps<kThreads>(warp_sum(x), [](float a, float b) { return a + b; });
+  return block_reduce<kThreads>(x, add);
 }
-
 template <int kThreads>
 DSLAD_DEVICE float block_max(float x) {
-  return combine_warps<kThreads>(warp_max(x), larger);
+  return block_reduce<kThreads>(x, larger);
 }
 
 }  // namespace dslad::kernels::cuda

@@ -1,5 +1,4 @@
 #include "kernels/bias/cuda/bias.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
 

@@ -1,7 +1,6 @@
-#include "kernels/dsla/cuda/feature_map.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/dsla/cuda/feature_map.cuh"
 
 namespace dslad::kernels::cuda {
 

@@ -1,7 +1,6 @@
-#include "kernels/dsla/cuda/head_share.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/dsla/cuda/head_share.cuh"
 
 namespace dslad::kernels::cuda {
 

@@ -1,7 +1,6 @@
-#include "kernels/mlp/cuda/swiglu.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/mlp/cuda/swiglu.cuh"
 
 namespace dslad::kernels::cuda {
 

@@ -1,7 +1,6 @@
-#include "kernels/norm/cuda/rms_norm.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/norm/cuda/rms_norm.cuh"
 
 namespace dslad::kernels::cuda {
 

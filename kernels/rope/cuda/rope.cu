@@ -1,7 +1,6 @@
-#include "kernels/rope/cuda/rope.cuh"
-
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/rope/cuda/rope.cuh"
 
 namespace dslad::kernels::cuda {
 

@@ -2,17 +2,9 @@
 #pragma once
 
 #include "kernels/cuda/device.h"
-#include "kernels/rope/rope.h"
+#include "kernels/rope/cuda/rope_on_device.h"
 
 namespace dslad::kernels::cuda {
-
-// RopeArgs whose table lies on the device, as RopeTable's rows lie on the host.
-struct RopeOnDevice {
-  RopeArgs args;     // args.table is not used
-  const float* cos;  // [positions, half]
-  const float* sin;  // [positions, half]
-  std::int64_t half;
-};
 
 struct Rope {
   using Args = RopeOnDevice;

@@ -8,6 +8,7 @@
 #include "kernels/cuda/embed.cuh"
 #include "kernels/dsla/cuda/feature_map.cuh"
 #include "kernels/dsla/cuda/head_share.cuh"
+#include "kernels/gemm/cuda/gemm_rows.cuh"
 #include "kernels/mlp/cuda/swiglu.cuh"
 #include "kernels/norm/cuda/rms_norm.cuh"
 #include "kernels/rope/cuda/rope.cuh"
@@ -106,6 +107,25 @@ TEST_P(CudaRows, EmbeddingsAreTheTablesRows) {
         return out;
       }),
       expected));
+}
+
+TEST_P(CudaRows, RowsOfAProductAreRoundedPaddedAndPlaced) {
+  const std::int64_t padded = shape.rows + 2;
+  std::vector<bf16> rounded(static_cast<std::size_t>(padded * shape.width), bf16{0xffff});
+  Executor executor;
+  executor.launch<RoundRows>({x.data(), shape.stride(), shape.rows, padded, shape.width, rounded.data()});
+  std::vector<float> placed = x, expected = x;
+  const std::vector<float> from = random_floats(shape.rows * shape.width, 6);
+  executor.launch<PlaceRows>({from.data(), shape.rows, shape.width, placed.data(), shape.stride(), true});
+  for (std::int64_t row = 0; row < padded; ++row) {
+    for (std::int64_t i = 0; i < shape.width; ++i) {
+      const auto at = static_cast<std::size_t>(row * shape.width + i);
+      const auto source = static_cast<std::size_t>(row * shape.stride() + i);
+      ASSERT_EQ(rounded[at].bits, row < shape.rows ? kernels::to_bf16(x[source]).bits : 0);
+      if (row < shape.rows) expected[source] += from[at];
+    }
+  }
+  EXPECT_TRUE(same_bits(placed, expected));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaRows,
