@@ -107,27 +107,27 @@ struct AttendTile {
       }
     }
 
-    // What no query of the tile sees counts as zeros: its slot may hold anything.
+    // Slots that no query of the tile sees may hold anything: their scores are not used, their values are
+    // zeros, as a weight of 0 does not make 0 of everything.
     DSLAD_DEVICE void stage_keys(Shared& shared, std::int64_t key, std::int64_t visible_end) const {
       const T* keys = key_of<T>(args, piece, kv_head(), key);
       for (int i = thread_index(); i < kD * kKeys / 8; i += kThreads) {
         const int t = i % (kKeys / 8) * 8, c = i / (kKeys / 8);
         const Float8 x = c < d() ? load8(keys + c * kPageTokens + t) : Float8{};
-        put_parts(x, visible_end - key - t, &shared.k[0][c][t], kD * (kKeys + kPad));
+        put_parts(x, &shared.k[0][c][t], kD * (kKeys + kPad));
       }
       const T* values = value_of<T>(args, piece, kv_head(), key);
       for (int i = thread_index(); i < kKeys * kD / 8; i += kThreads) {
         const int c = i % (kD / 8) * 8, t = i / (kD / 8);
         const bool seen = key + t < visible_end && c < d();
         const Float8 x = seen ? load_values(values + t * d(), c, d()) : Float8{};
-        put_parts(x, 8, &shared.v[0][t][c], kKeys * (kD + kPad));
+        put_parts(x, &shared.v[0][t][c], kKeys * (kD + kPad));
       }
     }
-    // The first `count` of x, and zeros.
-    static DSLAD_DEVICE void put_parts(const Float8& x, std::int64_t count, bf16* to, int part_stride) {
+    static DSLAD_DEVICE void put_parts(const Float8& x, bf16* to, int part_stride) {
       DSLAD_UNROLL for (int p = 0; p < kParts; ++p) {
         Bf16x8 part;
-        DSLAD_UNROLL for (int j = 0; j < 8; ++j) part.at[j] = part_of<kParts>(j < count ? x.at[j] : 0.0f, p);
+        DSLAD_UNROLL for (int j = 0; j < 8; ++j) part.at[j] = part_of<kParts>(x.at[j], p);
         *reinterpret_cast<Bf16x8*>(to + p * part_stride) = part;
       }
     }

@@ -73,7 +73,7 @@ TEST_P(CudaDslaShapes, StepsMatchReference_InBothOrders) {
 
 TEST_P(CudaDslaShapes, MixedStepMatchesReference_InBothOrders) {
   DslaWorld world(GetParam(), 2);
-  for (const std::int64_t rows : {1, 2, 16, 37}) world.add(rows);
+  for (const std::int64_t rows : {1, 2, 16, 35}) world.add(rows);
   const DslaOutcome actual = world.run_by(by_form());
   expect_close(world, actual, world.run_ref());
   expect_same(world.run_by(by_form(Order::kDescending)), actual);
@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, CudaDslaShapes,
                          ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmallShape,
                                            DslaShape{9, 3, 64, 64}, DslaShape{5, 1, 80, 48},
                                            DslaShape{19, 1, 12, 12}, DslaShape{2, 2, 128, 128},
-                                           DslaShape{2, 1, 256, 254}),
+                                           DslaShape{1, 1, 256, 70}),
                          [](const auto& test) {
                            const DslaShape& s = test.param;
                            return fmt::format("h{}kv{}k{}v{}", s.n_heads, s.n_kv, s.d_k, s.d_v);

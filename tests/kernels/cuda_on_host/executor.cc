@@ -185,6 +185,8 @@ Executor::Executor(Order order) : order_(order), block_(std::make_unique<Block>(
 Executor::~Executor() = default;
 
 void Executor::run(const Grid& grid, int threads, const std::function<void()>& body) {
+  constexpr std::int64_t kMostBlocks = 65535;  // in these directions, on a device
+  if (grid.y > kMostBlocks || grid.z > kMostBlocks) throw KernelError("a grid that no device takes");
   const std::int64_t blocks = grid.x * grid.y * grid.z;
   for (std::int64_t i = 0; i < blocks; ++i) {
     const std::int64_t block = order_ == Order::kAscending ? i : blocks - 1 - i;

@@ -45,12 +45,12 @@ TEST(CudaSample, StrangeRowsHaveNoToken) {
 }
 
 TEST(CudaSample, DrawsAreTheReferences) {
-  for (const std::int64_t size : {1, 5, 513, 1500}) {
+  for (const std::int64_t size : {1, 513, 1500}) {
     const std::vector<float> logits = random_floats(size, static_cast<std::uint64_t>(size), 2.0f);
     std::vector<SampleArgs> rows;
-    for (std::uint64_t i = 0; i < 8; ++i) {
+    for (std::uint64_t i = 0; i < 5; ++i) {
       for (const float top_p : {1.0f, 0.9f, 0.3f, 1e-6f})
-        rows.push_back({logits, 0.7f + 0.1f * static_cast<float>(i), top_p, 42, i});
+        rows.push_back({logits, 0.7f + 0.2f * static_cast<float>(i), top_p, 42, i});
     }
     expect_like_reference(rows);
   }
