@@ -3,7 +3,6 @@
 // together is an exchange: each lane shows something, all 32 wait for each other, each sees what all showed.
 #pragma once
 
-#include <source_location>
 #include <type_traits>
 
 #include "kernels/cuda/device.h"
@@ -13,7 +12,14 @@
 
 namespace dslad::kernels::cuda {
 
-using Where = std::source_location;  // of a barrier: all threads must wait at the same one
+// The place of a barrier: all threads must wait at the same one.
+struct Where {
+  const char* file = "";
+  int line = 0;
+  static constexpr Where current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
 
 int thread_index();
 BlockIndex block_index();
@@ -94,11 +100,15 @@ inline void mma_16x8x16(float (&c)[4], const std::uint32_t (&a)[4], const std::u
 // Lane l names row l % 8 of matrix l / 8; register m is column lane / 4 of matrix m, rows 2 * (lane % 4) and
 // the one behind it: the fragment b of a matrix that lies row by row.
 inline void load_matrix_transposed(std::uint32_t (&r)[4], const bf16* row, Where where = Where::current()) {
-  const void* const* shown = exchange(&row, sizeof row, where);
+  const void* address = row;
+  const void* const* shown = exchange(&address, sizeof address, where);
   const int column = thread_index() % kWarp / 4, first = 2 * (thread_index() % 4);
+  const auto row_at = [&](int lane) {
+    return static_cast<const bf16*>(*static_cast<const void* const*>(shown[lane]));
+  };
   for (int m = 0; m < 4; ++m) {
-    const bf16* low = *static_cast<const bf16* const*>(shown[8 * m + first]);
-    const bf16* high = *static_cast<const bf16* const*>(shown[8 * m + first + 1]);
+    const bf16* low = row_at(8 * m + first);
+    const bf16* high = row_at(8 * m + first + 1);
     r[m] = low[column].bits | std::uint32_t{high[column].bits} << 16;
   }
 }

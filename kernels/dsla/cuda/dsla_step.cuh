@@ -92,7 +92,7 @@ struct DslaStep {
   // One look at both states; the first of a token updates them.
   static DSLAD_DEVICE void pass(const DslaArgs& args, const DslaPiece& piece, std::int64_t row, bool update,
                                 Float4 (&sums)[kQueries]) {
-    const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+    const int n_kv = args.shape.n_kv, d_k = args.shape.d_k, d_v = args.shape.d_v;
     const Staged from = staged(d_k);
     const std::int64_t column = block_index().z * kColumns + thread_index() % kLanes * 4,
                        count = d_v - column;

@@ -21,7 +21,6 @@ using testing::Executor;
 using testing::in_any_order;
 using testing::kBf16Tolerance;
 using testing::kFloatTolerance;
-using testing::Order;
 
 constexpr AttentionShape kSmallAttention{6, 2, 16, DType::kF32};
 

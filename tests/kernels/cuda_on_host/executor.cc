@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kMaxStaticShared = 48 * 1024;
 
 std::string name_of(const Where& where) {
-  return fmt::format("{}:{}", where.file_name(), where.line());
+  return fmt::format("{}:{}", where.file, where.line);
 }
 
 }  // namespace
@@ -95,8 +95,7 @@ class Executor::Block {
     // False if another thread waits elsewhere.
     bool arrive(const Where& at) {
       if (arrived == 0) where = at;
-      const bool same = where.line() == at.line() && where.column() == at.column() &&
-                        std::strcmp(where.file_name(), at.file_name()) == 0;
+      const bool same = where.line == at.line && std::strcmp(where.file, at.file) == 0;
       if (++arrived == expected) {
         arrived = 0;
         ++held;

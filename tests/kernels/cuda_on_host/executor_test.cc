@@ -100,10 +100,12 @@ TEST(CudaExecutor, SharedMemoryIsPoisonedForEachBlock) {
 }
 
 TEST(CudaExecutor, BarriersInBranches_AreErrors) {
-  const auto branches = [] {
+  int others = 0;
+  const auto branches = [&] {
     if (thread_index() < 32) {
       sync_block();
     } else {
+      ++others;
       sync_block();
     }
   };

@@ -1,5 +1,6 @@
 #include "kernels/sample/cuda/sample.cuh"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <limits>
 #include <vector>
@@ -20,8 +21,8 @@ std::vector<std::int32_t> sample(const std::vector<SampleArgs>& rows, Order orde
 }
 
 void expect_like_reference(const std::vector<SampleArgs>& rows) {
-  std::vector<std::int32_t> expected;
-  for (const SampleArgs& row : rows) expected.push_back(sample_ref(row));
+  std::vector<std::int32_t> expected(rows.size());
+  std::ranges::transform(rows, expected.begin(), sample_ref);
   EXPECT_EQ(sample(rows), expected);
   EXPECT_EQ(sample(rows, Order::kDescending), expected);
 }
@@ -31,7 +32,8 @@ TEST(CudaSample, GreedyIsTheLargest_TheLowestIdOnTies) {
       {3}, {-0.0f, 0.0f}, {0.0f, -0.0f}, {-5, -1, -1, -9}, random_floats(2000, 1)};
   logits.push_back(random_floats(1025, 2));
   logits.back().back() = 99;
-  std::vector<SampleArgs> rows(logits.begin(), logits.end());
+  std::vector<SampleArgs> rows(logits.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i].logits = logits[i];
   expect_like_reference(rows);
 }
 
