@@ -1,9 +1,10 @@
 // The operations of one step on a CUDA device: what libdslad-cuda.so offers.
 //
 // Contracts are those of each operation's *Args. All pointers are device memory, those within spans and the
-// arrays that spans name too; states and rings are aligned to 16 bytes. Calls return when the work is queued
-// on `stream`; what they return is the launch's error. Results of a row do not depend on other rows of the
-// call (kernels/rows.h), nor on the limits that a caller names. Thread safety: one caller a stream.
+// arrays that spans name too; pages, states and rings are aligned to 16 bytes. Products are in
+// kernels/gemm/cuda/gemm.h. Calls return when the work is queued on `stream`; what they return is the
+// launch's error. Results of a row do not depend on other rows of the call (kernels/rows.h), nor on the
+// limits that a caller names. Thread safety: one caller a stream.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -21,7 +21,7 @@ class Stream {
   void launch(const typename Kernel::Args& args) {
     const Grid grid = Kernel::grid(args);
     if (error_ != cudaSuccess || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-    constexpr std::size_t kWithoutAsking = 48 * 1024;
+    constexpr std::size_t kWithoutAsking = 32 * 1024;  // of 48 KiB; a kernel has static memory besides
     if (grid.shared_bytes > kWithoutAsking) {
       error_ = cudaFuncSetAttribute(run_kernel<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(grid.shared_bytes));

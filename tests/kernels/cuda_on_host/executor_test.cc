@@ -41,6 +41,7 @@ TEST(CudaExecutor, EveryThreadOfEveryBlockRunsOnce) {
   EXPECT_EQ(runs, std::vector<int>(runs.size(), 1));
   Executor().run({0, 3, 4}, 64, [] { FAIL() << "no blocks, no threads"; });
   EXPECT_THROW(Executor().run({1, 1, 70000}, 32, [] {}), KernelError);
+  EXPECT_THROW(Executor().run({1, 1, 1, 160 * 1024}, 32, [] {}), KernelError);
 }
 
 TEST(CudaExecutor, AfterABarrier_AllThreadsSeeWhatAllWroteBefore) {
