@@ -28,7 +28,8 @@ struct DslaStep {
   static constexpr int kLanes = kColumns / 4;         // threads side by side in a row of a state
   static constexpr int kStripes = kThreads / kLanes;  // rows at work at once
   static constexpr int kWarps = kThreads / kWarp;
-  static constexpr int kBatch = 4;  // rows of both states that a thread loads before it uses the first
+  // Rows of both states that a thread loads before it uses the first; with many queries registers are short.
+  static constexpr int kBatch = kQueries > 4 ? 2 : 4;
 
   static Grid grid(const Args& args) {
     const DslaShape& shape = args.dsla.shape;
