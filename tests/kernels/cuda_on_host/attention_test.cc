@@ -23,6 +23,7 @@ using testing::kBf16Tolerance;
 using testing::kFloatTolerance;
 
 constexpr AttentionShape kSmallAttention{6, 2, 16, DType::kF32};
+constexpr int kPages = 60;  // worlds are copied
 
 // Limits are the pieces' own, and more by `slack`.
 std::vector<float> attend(AttentionWorld& world, std::span<const AttentionPiece> pieces, Executor& executor,
@@ -71,13 +72,13 @@ class CudaAttentionShapes : public ::testing::TestWithParam<AttentionShape> {};
 
 // Decode is float32 whatever the pages are: it has the keys as they are.
 TEST_P(CudaAttentionShapes, DecodeMatchesReference) {
-  AttentionWorld world(GetParam());
+  AttentionWorld world(GetParam(), 1, kPages);
   for (const std::int64_t context : {0, 63, 512, 700}) world.add(context, 1);
   expect_like_reference(world, kFloatTolerance);
 }
 
 TEST_P(CudaAttentionShapes, MixedStepMatchesReference) {
-  AttentionWorld world(GetParam(), 2);
+  AttentionWorld world(GetParam(), 2, kPages);
   world.add(70, 1);
   world.add(0, 35);
   world.add(61, 5);
@@ -101,7 +102,7 @@ class CudaAttentionWindows : public ::testing::TestWithParam<std::int64_t> {};
 
 TEST_P(CudaAttentionWindows, MixedStepMatchesReference) {
   for (const AttentionShape shape : {kSmallAttention, AttentionShape{6, 2, 10, DType::kBf16}}) {
-    AttentionWorld world(shape, 3);
+    AttentionWorld world(shape, 3, kPages);
     world.see(GetParam());
     for (const std::int64_t context : {0, 64, 575, 1100}) world.add(context, 1);
     world.add(0, 70);
