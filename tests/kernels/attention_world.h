@@ -65,13 +65,14 @@ class AttentionWorld {
 
   // Runs attention over the given pieces only; o is fresh poison.
   std::vector<float> run(ThreadPool& pool, std::span<const AttentionPiece> pieces) {
-    std::vector<float> o = poisoned(rows_ * q_stride());
-    attention_cpu(pool, args(o, pieces));
-    return o;
+    return run_by([&](const AttentionArgs& args) { attention_cpu(pool, args); }, pieces);
   }
-  std::vector<float> run_ref(std::span<const AttentionPiece> pieces) {
+  std::vector<float> run_ref(std::span<const AttentionPiece> pieces) { return run_by(attention_ref, pieces); }
+  // By another version of the operation: attend(args).
+  template <class Attend>
+  std::vector<float> run_by(const Attend& attend, std::span<const AttentionPiece> pieces) {
     std::vector<float> o = poisoned(rows_ * q_stride());
-    attention_ref(args(o, pieces));
+    attend(args(o, pieces));
     return o;
   }
   std::vector<float> run(int threads) {

@@ -69,12 +69,20 @@ class DslaWorld {
   }
 
   DslaOutcome run(int threads) const { return run(threads, all()); }
-  DslaOutcome run_ref() const {
-    return run_pieces(all(), [](const DslaArgs& args) { dsla_ref(args); });
-  }
+  DslaOutcome run_ref() const { return run_by(dsla_ref); }
   DslaOutcome run(int threads, std::span<const std::size_t> sequences) const {
     ThreadPool pool(threads);
     return run_pieces(sequences, [&](const DslaArgs& args) { dsla_cpu(pool, args); });
+  }
+
+  // By another version of the operation: run(args).
+  template <class Run>
+  DslaOutcome run_by(const Run& run) const {
+    return run_pieces(all(), run);
+  }
+  template <class Run>
+  DslaOutcome run_by(const Run& run, std::span<const std::size_t> sequences) const {
+    return run_pieces(sequences, run);
   }
 
   // The first sequence alone, in pieces that end at the given rows, one call each.

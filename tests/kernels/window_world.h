@@ -51,13 +51,21 @@ class WindowWorld {
     ThreadPool pool(threads);
     return run(pool, all());
   }
-  [[nodiscard]] WindowOutcome run_ref() const {
-    return run(all(), [](const WindowAttentionArgs& args) { window_attention_ref(args); });
+  [[nodiscard]] WindowOutcome run_ref() const { return run_by(window_attention_ref); }
+  // By another version of the operation: attend(args).
+  template <class Attend>
+  [[nodiscard]] WindowOutcome run_by(const Attend& attend) const {
+    return run(all(), attend);
   }
   // The whole sequence `i` in pieces that end at `cuts`, one call a piece.
   [[nodiscard]] WindowOutcome run_cut(std::size_t i, const std::vector<std::int64_t>& cuts) const {
-    WindowOutcome out{poisoned(rows_ * q_stride()), rings_};
     ThreadPool pool(2);
+    return run_cut_by([&](const WindowAttentionArgs& args) { window_attention_cpu(pool, args); }, i, cuts);
+  }
+  template <class Attend>
+  [[nodiscard]] WindowOutcome run_cut_by(const Attend& attend, std::size_t i,
+                                         const std::vector<std::int64_t>& cuts) const {
+    WindowOutcome out{poisoned(rows_ * q_stride()), rings_};
     std::int64_t done = 0;
     for (const std::int64_t end : cuts) {
       WindowPiece piece = pieces_[i];
@@ -65,7 +73,7 @@ class WindowWorld {
       piece.context += done;
       piece.rows = end - done;
       piece.ring = out.rings[i].data();
-      window_attention_cpu(pool, args(out.o, {&piece, 1}));
+      attend(args(out.o, {&piece, 1}));
       done = end;
     }
     return out;

@@ -1,0 +1,221 @@
+// attention.h on a CUDA device, for pieces of several rows: tiles of queries against tiles of keys, by tensor
+// cores.
+//
+// Bound by the tensor cores. A block has kQueries queries of one KV head, numbered row-major over [rows,
+// group] as they share keys; each of its warps has 16 of them. It walks the keys that they see in tiles that
+// begin at multiples of kKeys tokens of the sequence, with an online softmax; a tile in which a query sees
+// nothing changes nothing for it. bf16 pages are multiplied as they are, queries and weights rounded to bf16;
+// float32 pages in two parts (mma.h).
+#pragma once
+
+#include <cmath>
+
+#include "kernels/attention/cuda/attention_on_device.h"
+#include "kernels/attention/cuda/page.cuh"
+#include "kernels/cuda/mma.h"
+#include "kernels/cuda/reduce.h"
+
+namespace dslad::kernels::cuda {
+
+// kD: channels of a head at most; a multiple of 16.
+template <class T, int kD>
+struct AttendTile {
+  using Args = AttentionOnDevice;
+  static constexpr int kThreads = 128;
+  static constexpr int kQueries = kThreads / kWarp * 16;
+  static constexpr int kParts = kPartsOf<T>;
+  static constexpr int kKeys = kParts == 1 ? 64 : 32;
+  static constexpr int kPad = 8;  // elements: consecutive rows in other banks
+
+  struct Shared {
+    bf16 q[kParts][kQueries][kD + kPad];
+    bf16 k[kParts][kD][kKeys + kPad];
+    bf16 v[kParts][kKeys][kD + kPad];
+  };
+
+  static Grid grid(const Args& step) {
+    const int group = step.args.n_heads / step.args.layout.n_kv;
+    return {static_cast<std::int64_t>(step.args.pieces.size()), step.args.layout.n_kv,
+            (step.most_rows * group + kQueries - 1) / kQueries, sizeof(Shared)};
+  }
+
+  static DSLAD_DEVICE void run(const Args& step) {
+    const AttentionArgs& args = step.args;
+    const AttentionPiece piece = args.pieces.data()[block_index().x];
+    const Tile tile{args, piece, args.n_heads / args.layout.n_kv, block_index().z * kQueries};
+    if (piece.rows < 2 || tile.first >= tile.end() || tile.row(tile.end_query() - 1) < piece.silent) return;
+    Shared& shared = *dynamic_shared<Shared>();
+    tile.stage_queries(shared);
+    Results results;
+    for (float& x : results.largest) x = -INFINITY;
+    const std::int64_t end = tile.visible(tile.end_query() - 1);
+    for (std::int64_t key = tile.oldest(tile.first) / kKeys * kKeys; key < end; key += kKeys) {
+      sync_block();  // the former tile has been used, the queries are there
+      tile.stage_keys(shared, key, end);
+      sync_block();
+      float scores[kKeys / 8][4] = {};
+      tile.score(shared, scores);
+      tile.weigh(key, scores, results);
+      tile.add_values(shared, scores, results);
+    }
+    tile.write(results);
+  }
+
+ private:
+  // A lane's share of its warp's 16 queries: those of rows lane / 4 and lane / 4 + 8 of the fragments.
+  struct Results {
+    float values[kD / 8][4] = {};
+    float largest[2];
+    float sums[2] = {};  // of this lane's keys
+  };
+
+  struct Tile {
+    const AttentionArgs& args;
+    const AttentionPiece& piece;
+    int group;
+    std::int64_t first;  // query of the piece
+
+    [[nodiscard]] DSLAD_DEVICE int d() const { return args.layout.head_dim; }
+    [[nodiscard]] DSLAD_DEVICE int kv_head() const { return static_cast<int>(block_index().y); }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t end() const { return piece.rows * group; }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t end_query() const {
+      return first + kQueries < end() ? first + kQueries : end();
+    }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t row(std::int64_t query) const { return query / group; }
+    // The tokens that a query sees, [oldest, visible).
+    [[nodiscard]] DSLAD_DEVICE std::int64_t visible(std::int64_t query) const {
+      return piece.context + row(query) + 1;
+    }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t oldest(std::int64_t query) const {
+      return args.window == 0 || visible(query) < args.window ? 0 : visible(query) - args.window;
+    }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t channel(std::int64_t query) const {
+      return (std::int64_t{kv_head()} * group + query % group) * d();
+    }
+    [[nodiscard]] DSLAD_DEVICE std::int64_t lane_query(int half) const {
+      return first + thread_index() / kWarp * 16 + thread_index() % kWarp / 4 + 8 * half;
+    }
+
+    DSLAD_DEVICE void stage_queries(Shared& shared) const {
+      for (int i = thread_index(); i < kQueries * kD; i += kThreads) {
+        const int c = i % kD;
+        const std::int64_t query = first + i / kD;
+        const float x = query < end() && c < d()
+                            ? args.q[(piece.first_row + row(query)) * args.q_stride + channel(query) + c]
+                            : 0.0f;
+        DSLAD_UNROLL for (int p = 0; p < kParts; ++p) shared.q[p][i / kD][c] = part_of<kParts>(x, p);
+      }
+    }
+
+    // Slots that no query of the tile sees may hold anything: their scores are not used, their values are
+    // zeros, as a weight of 0 does not make 0 of everything.
+    DSLAD_DEVICE void stage_keys(Shared& shared, std::int64_t key, std::int64_t visible_end) const {
+      const T* keys = key_of<T>(args, piece, kv_head(), key);
+      for (int i = thread_index(); i < kD * kKeys / 8; i += kThreads) {
+        const int t = i % (kKeys / 8) * 8, c = i / (kKeys / 8);
+        const Float8 x = c < d() ? load8(keys + c * kPageTokens + t) : Float8{};
+        put_parts(x, &shared.k[0][c][t], kD * (kKeys + kPad));
+      }
+      const T* values = value_of<T>(args, piece, kv_head(), key);
+      for (int i = thread_index(); i < kKeys * kD / 8; i += kThreads) {
+        const int c = i % (kD / 8) * 8, t = i / (kD / 8);
+        const bool seen = key + t < visible_end && c < d();
+        const Float8 x = seen ? load_values(values + t * d(), c, d()) : Float8{};
+        put_parts(x, &shared.v[0][t][c], kKeys * (kD + kPad));
+      }
+    }
+    static DSLAD_DEVICE void put_parts(const Float8& x, bf16* to, int part_stride) {
+      DSLAD_UNROLL for (int p = 0; p < kParts; ++p) {
+        Bf16x8 part;
+        DSLAD_UNROLL for (int j = 0; j < 8; ++j) part.at[j] = part_of<kParts>(x.at[j], p);
+        *reinterpret_cast<Bf16x8*>(to + p * part_stride) = part;
+      }
+    }
+
+    DSLAD_DEVICE void score(const Shared& shared, float (&scores)[kKeys / 8][4]) const {
+      const int warp_row = thread_index() / kWarp * 16, lane = thread_index() % kWarp;
+      DSLAD_UNROLL for (int c = 0; c < kD; c += 16) {
+        if (c >= d()) break;
+        FragmentA<kParts> a;
+        DSLAD_UNROLL for (int p = 0; p < kParts; ++p) {
+          DSLAD_UNROLL for (int r = 0; r < 4; ++r) {
+            a.part[p][r] = *reinterpret_cast<const std::uint32_t*>(
+                &shared.q[p][warp_row + lane / 4 + r % 2 * 8][c + lane % 4 * 2 + r / 2 * 8]);
+          }
+        }
+        DSLAD_UNROLL for (int t = 0; t < kKeys; t += 16) {
+          const auto b = load_fragments_b<kParts>(&shared.k[0][c][t], kKeys + kPad, kD * (kKeys + kPad));
+          multiply(scores[t / 8], a, b.left);
+          multiply(scores[t / 8 + 1], a, b.right);
+        }
+      }
+    }
+
+    // Scores become weights, by selection 0 where a query does not see a key; former results are scaled to
+    // them.
+    DSLAD_DEVICE void weigh(std::int64_t key, float (&scores)[kKeys / 8][4], Results& results) const {
+      DSLAD_UNROLL for (int half = 0; half < 2; ++half) {
+        const std::int64_t query = lane_query(half), from = oldest(query), to = visible(query);
+        float largest = -INFINITY;
+        DSLAD_UNROLL for (int i = 0; i < kKeys / 8; ++i) {
+          DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
+            const std::int64_t token = key + 8 * i + thread_index() % 4 * 2 + j;
+            float& score = scores[i][2 * half + j];
+            score = token >= from && token < to ? score * args.scale : -INFINITY;
+            largest = larger(largest, score);
+          }
+        }
+        largest = larger(results.largest[half], warp_max<4>(largest));
+        const float factor = results.largest[half] == largest ? 1.0f : expf(results.largest[half] - largest);
+        results.largest[half] = largest;
+        results.sums[half] *= factor;
+        DSLAD_UNROLL for (int i = 0; i < kKeys / 8; ++i) {
+          DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
+            float& score = scores[i][2 * half + j];
+            score = score == -INFINITY ? 0.0f : expf(score - largest);
+            results.sums[half] += score;
+          }
+        }
+        DSLAD_UNROLL for (int i = 0; i < kD / 8; ++i) {
+          results.values[i][2 * half] *= factor;
+          results.values[i][2 * half + 1] *= factor;
+        }
+      }
+    }
+
+    // Fragments of a result are those of the next product's left operand, two side by side.
+    DSLAD_DEVICE void add_values(const Shared& shared, const float (&weights)[kKeys / 8][4],
+                                 Results& results) const {
+      DSLAD_UNROLL for (int t = 0; t < kKeys; t += 16) {
+        FragmentA<kParts> a;
+        DSLAD_UNROLL for (int r = 0; r < 4; ++r) {
+          const auto& from = weights[t / 8 + r / 2];
+          split<kParts>(from[r % 2 * 2], from[r % 2 * 2 + 1], a.part, r);
+        }
+        DSLAD_UNROLL for (int c = 0; c < kD; c += 16) {
+          if (c >= d()) break;
+          const auto b = load_fragments_b<kParts>(&shared.v[0][t][c], kD + kPad, kKeys * (kD + kPad));
+          multiply(results.values[c / 8], a, b.left);
+          multiply(results.values[c / 8 + 1], a, b.right);
+        }
+      }
+    }
+
+    DSLAD_DEVICE void write(const Results& results) const {
+      DSLAD_UNROLL for (int half = 0; half < 2; ++half) {
+        const float sum = warp_sum<4>(results.sums[half]);
+        const std::int64_t query = lane_query(half);
+        if (query >= end() || row(query) < piece.silent) continue;
+        float* o = args.o + (piece.first_row + row(query)) * args.o_stride + channel(query);
+        DSLAD_UNROLL for (int i = 0; i < kD / 8; ++i) {
+          DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
+            const int c = 8 * i + thread_index() % 4 * 2 + j;
+            if (c < d()) o[c] = results.values[i][2 * half + j] / sum;
+          }
+        }
+      }
+    }
+  };
+};
+
+}  // namespace dslad::kernels::cuda

@@ -1,0 +1,125 @@
+// window_attention.h on a CUDA device: a warp for each row and query head, then the rings.
+//
+// Keys are visited in blocks of 32 that begin at multiples of 32 tokens of the sequence, a key a lane; every
+// sum runs in the order of keys. So a row is the same bit for bit whatever the cut into pieces, as on the
+// CPU. Bound by the first level of the caches, where a group's keys are found again: a window is short.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/attention/cuda/window_on_device.h"
+#include "kernels/cuda/reduce.h"
+
+namespace dslad::kernels::cuda {
+
+// Where a token's key lies: in the ring or in the piece's own rows. Its value lies `to_value` further on.
+struct WindowToken {
+  const float* key;
+  const float* value;
+  DSLAD_DEVICE WindowToken(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head,
+                           std::int64_t token) {
+    const std::int64_t d = args.shape.head_dim, window = args.shape.window;
+    if (token >= piece.context) {
+      const std::int64_t at = (piece.first_row + token - piece.context) * args.kv_stride + kv_head * d;
+      key = args.k + at;
+      value = args.v + at;
+    } else {
+      key = piece.ring + (kv_head * window + token % window) * d;
+      value = key + args.shape.n_kv * window * d;
+    }
+  }
+};
+
+struct AttendWindow {
+  using Args = WindowOnDevice;
+  static constexpr int kThreads = 128;
+  static constexpr int kItems = kThreads / kWarp;  // rows and heads of a block
+  static constexpr int kChannels = 256 / kWarp;    // of a lane, at most
+
+  static Grid grid(const Args& step) {
+    const std::int64_t items = step.most_rows * step.args.shape.n_heads;
+    return {static_cast<std::int64_t>(step.args.pieces.size()) * ((items + kItems - 1) / kItems)};
+  }
+
+  static DSLAD_DEVICE void run(const Args& step) {
+    const WindowAttentionArgs& args = step.args;
+    const auto [n_heads, n_kv, d, window] = args.shape;
+    const std::int64_t pieces = static_cast<std::int64_t>(args.pieces.size());
+    const WindowPiece piece = args.pieces.data()[block_index().x % pieces];
+    const std::int64_t item = block_index().x / pieces * kItems + thread_index() / kWarp;
+    const std::int64_t r = item / n_heads, end = piece.context + r + 1;
+    if (r >= piece.rows) return;  // the whole warp
+    const int head = static_cast<int>(item % n_heads), kv_head = head / (n_heads / n_kv);
+    const int lane = thread_index() % kWarp;
+    const float* q = args.q + (piece.first_row + r) * args.q_stride + std::int64_t{head} * d;
+
+    float largest = -INFINITY, sum = 0, values[kChannels] = {};
+    const std::int64_t first = end > window ? end - window : 0;
+    for (std::int64_t block = first / kWarp * kWarp; block < end; block += kWarp) {
+      const std::int64_t token = block + lane;
+      float score = -INFINITY;
+      if (token >= first && token < end) {
+        const float* k = WindowToken(args, piece, kv_head, token).key;
+        score = 0;
+        for (int c = 0; c < d; ++c) score += q[c] * k[c];
+        score *= args.scale;
+      }
+      const float former = largest;
+      largest = larger(former, warp_max(score));
+      const float factor = former == largest ? 1.0f : expf(former - largest);
+      const float weight = score == -INFINITY ? 0.0f : expf(score - largest);
+      sum = sum * factor + warp_sum(weight);
+      for (float& value : values) value *= factor;
+      for (int i = 0; i < kWarp; ++i) {
+        const float p = shuffle(weight, i);
+        if (block + i < first || block + i >= end) continue;
+        const float* v = WindowToken(args, piece, kv_head, block + i).value;
+        DSLAD_UNROLL for (int j = 0; j < kChannels; ++j) {
+          if (j * kWarp + lane < d) values[j] += p * v[j * kWarp + lane];
+        }
+      }
+    }
+    float* o = args.o + (piece.first_row + r) * args.o_stride + std::int64_t{head} * d;
+    DSLAD_UNROLL for (int j = 0; j < kChannels; ++j) {
+      if (j * kWarp + lane < d) o[j * kWarp + lane] = values[j] / sum;
+    }
+  }
+};
+
+// Writes each piece's latest keys and values into its ring. A block has one token and KV head.
+struct StoreWindow {
+  using Args = WindowOnDevice;
+  static constexpr int kThreads = 64;
+
+  static Grid grid(const Args& step) {
+    return {static_cast<std::int64_t>(step.args.pieces.size()) *
+                (step.most_rows < step.args.shape.window ? step.most_rows : step.args.shape.window),
+            step.args.shape.n_kv};
+  }
+
+  static DSLAD_DEVICE void run(const Args& step) {
+    const WindowAttentionArgs& args = step.args;
+    const std::int64_t d = args.shape.head_dim, window = args.shape.window;
+    const std::int64_t pieces = static_cast<std::int64_t>(args.pieces.size());
+    const WindowPiece piece = args.pieces.data()[block_index().x % pieces];
+    const std::int64_t token = piece.context + piece.rows - 1 - block_index().x / pieces;
+    if (token < piece.context) return;
+    const int kv_head = static_cast<int>(block_index().y);
+    const WindowToken from(args, piece, kv_head, token);
+    float* to = piece.ring + (kv_head * window + token % window) * d;
+    for (std::int64_t c = thread_index(); c < d; c += kThreads) {
+      to[c] = from.key[c];
+      to[args.shape.n_kv * window * d + c] = from.value[c];
+    }
+  }
+};
+
+// The rings are written when all rows have been read: a piece's first rows see tokens whose slots its last
+// ones take.
+template <class Queue>
+void window_attention(Queue& queue, const WindowOnDevice& step) {
+  queue.template launch<AttendWindow>(step);
+  queue.template launch<StoreWindow>(step);
+}
+
+}  // namespace dslad::kernels::cuda

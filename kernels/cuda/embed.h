@@ -1,0 +1,20 @@
+// Rows of the table of embeddings, as float32.
+//   out [rows, k] f32: row ids[i] of table [V, k], f32 or bf16, row by row. REQUIRES: 0 <= ids[i] < V.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/tensor.h"
+
+namespace dslad::kernels::cuda {
+
+struct EmbedArgs {
+  const std::int32_t* ids;  // [rows]
+  std::int64_t rows;
+  const void* table;
+  DType dtype;
+  std::int64_t k;
+  float* out;
+};
+
+}  // namespace dslad::kernels::cuda

@@ -1,0 +1,128 @@
+#include <algorithm>
+
+#include "kernels/cuda/stream.cuh"
+#include "kernels/gemm/cuda/gemm.h"
+#include "kernels/gemm/cuda/gemm_rows.cuh"
+
+namespace dslad::kernels::cuda {
+namespace {
+
+constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what NVIDIA advises for Hopper
+
+bool rows_are_aligned_to_16(const float* y, std::int64_t ldy) {
+  return reinterpret_cast<std::uintptr_t>(y) % 16 == 0 && ldy % 4 == 0;
+}
+
+}  // namespace
+
+// cuBLASLt counts by columns: y^T [n, m] = W^T^T x^T, where W by rows is W^T by columns.
+struct Gemm::Product {
+  cublasLtMatmulDesc_t operation = nullptr;
+  cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+  cublasLtMatmulAlgo_t algorithm{};
+
+  ~Product() {
+    cublasLtMatrixLayoutDestroy(y);
+    cublasLtMatrixLayoutDestroy(x);
+    cublasLtMatrixLayoutDestroy(w);
+    cublasLtMatmulDescDestroy(operation);
+  }
+
+  bool describe(const Shape& shape) {
+    const auto [m, n, k, ldy, aligned] = shape;
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    return cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                          sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&w, CUDA_R_16BF, k, n, k) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&x, CUDA_R_16BF, k, m, k) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&y, CUDA_R_32F, n, m, ldy) == CUBLAS_STATUS_SUCCESS;
+  }
+
+  bool choose(cublasLtHandle_t handle, const Shape& shape) {
+    const auto [m, n, k, ldy, aligned] = shape;
+    cublasLtMatmulPreference_t preference = nullptr;
+    if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
+      return cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value) ==
+             CUBLAS_STATUS_SUCCESS;
+    };
+    const std::uint32_t operands = k % 8 == 0 ? 16 : 2, result = aligned ? 16 : 4;
+    cublasLtMatmulHeuristicResult_t best{};
+    int found = 0;
+    const bool is_chosen = prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes) &&
+                           prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                  static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE)) &&
+                           prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, operands) &&
+                           prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, operands) &&
+                           prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, result) &&
+                           prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, result) &&
+                           cublasLtMatmulAlgoGetHeuristic(handle, operation, w, x, y, y, preference, 1, &best,
+                                                          &found) == CUBLAS_STATUS_SUCCESS &&
+                           found == 1;
+    cublasLtMatmulPreferenceDestroy(preference);
+    algorithm = best.algo;
+    return is_chosen;
+  }
+};
+
+std::unique_ptr<Gemm> Gemm::create(std::int64_t most_n, std::int64_t most_k) {
+  std::unique_ptr<Gemm> gemm(new Gemm);
+  const auto allocate = [](auto& memory, std::size_t bytes) {
+    return cudaMalloc(reinterpret_cast<void**>(&memory), bytes) == cudaSuccess;
+  };
+  const auto rows = static_cast<std::size_t>(std::max(kDecodeRows, kMaxPrefillRows));
+  const bool is_made =
+      cublasLtCreate(&gemm->handle_) == CUBLAS_STATUS_SUCCESS &&
+      allocate(gemm->rounded_, rows * static_cast<std::size_t>(most_k) * sizeof(bf16)) &&
+      allocate(gemm->results_, static_cast<std::size_t>(kDecodeRows * most_n) * sizeof(float)) &&
+      allocate(gemm->workspace_, kWorkspaceBytes);
+  return is_made ? std::move(gemm) : nullptr;
+}
+
+Gemm::~Gemm() {
+  cudaFree(workspace_);
+  cudaFree(results_);
+  cudaFree(rounded_);
+  if (handle_ != nullptr) cublasLtDestroy(handle_);
+}
+
+Gemm::Product* Gemm::product(const Shape& shape) {
+  std::unique_ptr<Product>& known = products_[shape];
+  if (!known) {
+    auto made = std::make_unique<Product>();
+    if (made->describe(shape) && made->choose(handle_, shape)) known = std::move(made);
+  }
+  return known.get();
+}
+
+cudaError_t Gemm::multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy,
+                           bool accumulate, cudaStream_t stream) {
+  const Product* by = product({m, args.n, args.k, ldy, rows_are_aligned_to_16(y, ldy)});
+  if (by == nullptr) return cudaErrorNotSupported;
+  const float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
+  const cublasStatus_t status =
+      cublasLtMatmul(handle_, by->operation, &one, args.w, by->w, rounded_, by->x, &beta, y, by->y, y, by->y,
+                     &by->algorithm, workspace_, kWorkspaceBytes, stream);
+  return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
+}
+
+cudaError_t Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
+  Stream queue(stream);
+  for (const RowBlock& block : args.blocks) {
+    const bool is_decode = block.kind == RowKind::kDecode;
+    const std::int64_t most = is_decode ? kDecodeRows : kMaxPrefillRows;
+    for (std::int64_t first = block.first; first < block.first + block.rows; first += most) {
+      const std::int64_t rows = std::min(most, block.first + block.rows - first), m = is_decode ? most : rows;
+      queue.launch<RoundRows>({args.x + first * args.ldx, args.ldx, rows, m, args.k, rounded_});
+      float* y = args.y + first * args.ldy;
+      const cudaError_t error = is_decode ? multiply(args, m, results_, args.n, false, stream)
+                                          : multiply(args, m, y, args.ldy, args.accumulate, stream);
+      if (error != cudaSuccess) return error;
+      if (is_decode) queue.launch<PlaceRows>({results_, rows, args.n, y, args.ldy, args.accumulate});
+    }
+  }
+  return queue.error();
+}
+
+}  // namespace dslad::kernels::cuda

@@ -1,0 +1,52 @@
+// Products by cuBLASLt, and what they need: its handle, the chosen algorithms and a workspace.
+//
+// A row's result must not depend on other rows (kernels/rows.h), and cuBLASLt chooses algorithms by the
+// number of rows. So decode rows are multiplied kDecodeRows at a time, zeros where there are fewer: one
+// shape, one algorithm. A prefill block is one product of its own row count. Algorithms that split the sum
+// over K are refused: their parts depend on the tiles around. Thread safety: one caller at a time, on one
+// stream.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "kernels/gemm/cuda/gemm_on_device.h"
+
+namespace dslad::kernels::cuda {
+
+class Gemm {
+ public:
+  static constexpr std::int64_t kDecodeRows = 64;
+
+  // Null when cuBLASLt or the device has not what it needs. `most_n`, `most_k`: of any weights.
+  static std::unique_ptr<Gemm> create(std::int64_t most_n, std::int64_t most_k);
+  ~Gemm();
+  Gemm(const Gemm&) = delete;
+  Gemm& operator=(const Gemm&) = delete;
+
+  // Queued on `stream`; a product that cuBLASLt has no algorithm for is cudaErrorNotSupported.
+  // REQUIRES: n <= most_n, k <= most_k.
+  [[nodiscard]] cudaError_t run(const GemmOnDevice& args, cudaStream_t stream);
+
+ private:
+  Gemm() = default;
+  // y [m, n] = rounded_ W^T (+ y).
+  cudaError_t multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy, bool accumulate,
+                       cudaStream_t stream);
+
+  struct Product;  // descriptors and algorithm of one shape
+  using Shape =
+      std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>;  // m, n, k, ldy, aligned
+  Product* product(const Shape& shape);
+
+  cublasLtHandle_t handle_ = nullptr;
+  std::map<Shape, std::unique_ptr<Product>> products_;
+  bf16* rounded_ = nullptr;    // [max(kDecodeRows, kMaxPrefillRows), most_k]
+  float* results_ = nullptr;   // [kDecodeRows, most_n]
+  void* workspace_ = nullptr;  // cuBLASLt's
+};
+
+}  // namespace dslad::kernels::cuda
