@@ -13,6 +13,7 @@
 #include "tests/worker/test_files.h"
 #include "worker/distill/chain_training.h"
 #include "worker/distill/checkpoint.h"
+#include "worker/distill/held_out.h"
 #include "worker/distill/sensitivity.h"
 #include "worker/distill/training_log.h"
 #include "worker/model/dsla_layer.h"

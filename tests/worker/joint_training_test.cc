@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/distil_run.h"
+#include "worker/distill/held_out.h"
+#include "worker/distill/sensitivity.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -94,6 +96,57 @@ TEST_F(JointTest, WhatALayerLearnsDoesNotDependOnTheOthers) {
   EXPECT_EQ((*losses)[3], (*own)[3]);
   EXPECT_EQ((*losses)[4], 0.0);
   EXPECT_TRUE(std::ranges::equal(among->gradient_array(), alone->gradient_array()));
+}
+
+TEST_F(JointTest, EveryLayerAloneIsMeasuredAsOneByOne) {
+  Students students(5);
+  StudentLayers measured(5);
+  for (const int layer : {0, 2, 4}) {
+    const auto at = static_cast<std::size_t>(layer);
+    students[at] = student(layer, variant_);
+    measured[at] = students[at].get();
+  }
+  const auto together = held_out_losses_alone(*network_, held_out_, 40, measured);
+  ASSERT_TRUE(together.ok());
+  for (std::size_t layer = 0; layer < 5; ++layer) {
+    StudentLayers alone(5);
+    alone[layer] = measured[layer];
+    const auto one = held_out_losses(*network_, held_out_, 40, alone);
+    if (alone[layer] == nullptr) continue;
+    EXPECT_GT(one->kl, 0.0);
+    EXPECT_EQ((*together)[layer].kl, one->kl) << layer;
+    EXPECT_EQ((*together)[layer].ce, one->ce) << layer;
+  }
+}
+
+TEST_F(JointTest, TheOrdersStudentsLearnAsEachWouldByItself) {
+  options_.accumulation = 2;
+  const auto alone =
+      convert_alone(*backend_, *network_, *files_, {&options_, variant_, training_, held_out_, {}, nullptr});
+  ASSERT_TRUE(alone.ok());
+  const StageOptions& stage = options_.layerwise;
+  const CosineSchedule schedule{stage.rate, stage.lowest_rate, stage.warm_up, stage.steps};
+  for (int layer = 0; layer < 5; ++layer) {
+    const auto own = student(layer, variant_);
+    BatchSource source(training_, options_.batch_tokens, options_.seed);
+    AdamW optimizer(options_.optimizer, own->value_array().size());
+    std::int64_t tokens = 0;
+    for (std::int64_t step = 0; step < stage.steps; ++step) {
+      std::ranges::fill(own->gradient_array(), 0.0f);
+      for (int pass = 0; pass < 2; ++pass) {
+        const TrainingBatch batch = source.next();
+        tokens += batch.rows();
+        ASSERT_TRUE(network_->train_layerwise(batch, StudentLayers(5), *own, options_.target, 0.5).ok());
+      }
+      optimizer.step(own->value_array(), own->gradient_array(),
+                     own->parameter_groups(options_.projection_rate), schedule.at(step));
+      own->refresh();
+    }
+    EXPECT_EQ(alone->tokens, tokens);
+    const auto values = alone->students[static_cast<std::size_t>(layer)]->value_array();
+    EXPECT_LE(largest_difference(values, own->value_array()), 1e-3 * largest(own->value_array())) << layer;
+    EXPECT_GT(largest_difference(values, student(layer, variant_)->value_array()), 1e-2);
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "worker/distill/held_out.h"
 #include "worker/distill/warm_start.h"
 #include "worker/model/dsla_layer.h"
 

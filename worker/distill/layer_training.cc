@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/distill/held_out.h"
+
 namespace dslad::worker {
 namespace {
 
@@ -245,31 +247,6 @@ class LayerTraining {
 };
 
 }  // namespace
-
-Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
-                               std::int64_t batch_tokens, const StudentLayers& converted) {
-  Losses sum;
-  double labelled = 0, weight = 0;
-  for (std::size_t next = 0; next < sequences.size();) {
-    TrainingBatch batch = sequences[next++];
-    while (next < sequences.size() && batch.rows() + sequences[next].rows() <= batch_tokens) {
-      batch.append(sequences[next++]);
-    }
-    const auto losses = network.evaluate(batch, converted);
-    if (!losses) return losses.error();
-    const auto labels = static_cast<double>(batch.labels.size()) -
-                        static_cast<double>(std::ranges::count(batch.labels, kernels::kNoLabel));
-    double weights = 0;
-    for (const float w : batch.kl_weight) weights += static_cast<double>(w);
-    sum.ce += losses->ce * labels;
-    sum.kl += losses->kl * weights;
-    labelled += labels;
-    weight += weights;
-  }
-  if (labelled > 0) sum.ce /= labelled;
-  if (weight > 0) sum.kl /= weight;
-  return sum;
-}
 
 Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const StudentLayers& converted,
                                  const TrainingSetup& setup) {

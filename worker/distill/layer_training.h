@@ -46,10 +46,6 @@ struct LayerOutcome {
   std::int64_t tokens = 0;         // trained on, all stages
 };
 
-// Mean losses over sequences, without gradients, by batches of about `batch_tokens`.
-Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
-                               std::int64_t batch_tokens, const StudentLayers& converted);
-
 // Trains `layer`, on top of `converted`; a checkpoint of this very layer is taken up, where one lies in
 // setup.dir. Errors: kInternal for a loss that is not finite (names layer, stage and step; the last
 // checkpoint stays); kUnavailable when stopped (a checkpoint was written); those of files and memory.

@@ -203,6 +203,43 @@ Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers
   return vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
 }
 
+Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
+                                                    const StudentLayers& students) {
+  const Status ready = reserve(batch.rows());
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  const auto floats = static_cast<std::size_t>(stream_floats(context));
+  const int layers = teacher_->config.layers;
+  Streams& s = *streams_;
+  // By layer its input, and at the end what comes out of the last one.
+  const auto memory = backend_.allocate((static_cast<std::size_t>(layers) + 1) * floats * sizeof(float));
+  if (memory == nullptr) {
+    return Error{
+        ErrorCode::kResourceExhausted,
+        fmt::format("no memory for every layer's input, of {} tokens; lower --batch-tokens", batch.rows())};
+  }
+  auto* const states = reinterpret_cast<float*>(memory.get());
+  const auto input = [&](int layer) { return states + static_cast<std::size_t>(layer) * floats; };
+  embed(batch, s.teacher);
+  for (int layer = 0; layer < layers; ++layer) {
+    std::copy_n(s.teacher, floats, input(layer));
+    forward_layer(context, layer, nullptr, s.teacher, nullptr);
+  }
+  std::copy_n(s.teacher, floats, input(layers));
+  std::vector<Losses> losses(students.size());
+  for (int first = 0; first < layers; ++first) {
+    const StudentLayer* const student = students[static_cast<std::size_t>(first)];
+    if (student == nullptr) continue;
+    std::copy_n(input(first), floats, s.student);
+    for (int layer = first; layer < layers; ++layer) {
+      forward_layer(context, layer, layer == first ? student : nullptr, s.student, nullptr);
+    }
+    std::copy_n(input(layers), floats, s.teacher);
+    losses[static_cast<std::size_t>(first)] = vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+  }
+  return losses;
+}
+
 Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
                                                 int layer) {
   const Status ready = reserve(batch.rows());

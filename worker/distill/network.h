@@ -72,6 +72,9 @@ class Network {
                                StudentLayer& layer, const LossWeights& weights, double scale);
   // Cross entropy and divergence of the network with `converted`, without gradients.
   Result<Losses> evaluate(const TrainingBatch& batch, const StudentLayers& converted);
+  // The same with each of `students` converted alone, by layer: the teacher runs once, and holds every
+  // layer's input meanwhile, rows * hidden numbers each. A layer without a student has zeros.
+  Result<std::vector<Losses>> evaluate_alone(const TrainingBatch& batch, const StudentLayers& students);
   // Mean gate a_1, then a_2, of each channel of the converted layer `layer` over the batch: [2, kv_heads *
   // d_k].
   Result<std::vector<double>> mean_gates(const TrainingBatch& batch, const StudentLayers& converted,

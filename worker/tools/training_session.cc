@@ -291,9 +291,9 @@ Status TrainingSession::measure(bool with_divergence) {
 
   StatusLine progress;
   SensitivitySetup setup = sensitivity_setup();
-  setup.on_step = [&](int layer, std::int64_t step, std::int64_t steps) {
-    progress.show(
-        fmt::format("layer {} of {} alone: step {} of {}", layer + 1, manifest.layers, step, steps));
+  setup.on_step = [&](const JointStep& step) {
+    progress.show(fmt::format("each of {} layers alone: step {} of {}, mean loss {:.5g}", manifest.layers,
+                              step.step, step.steps, step.mean_loss()));
   };
   auto alone = convert_alone(*backend, *network, *weights, setup);
   progress.clear();
