@@ -59,8 +59,9 @@ class DistilRun : public ::testing::Test {
     std::atomic<bool> stop{stop_after == 0};
     int steps = 0;
     ChainSetup setup;
-    setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop};
+    setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop, {}};
     setup.training.on_step = [&](const StepReport&) { stop = ++steps == stop_after; };
+    setup.training.on_joint_step = [&](const JointStep&, double) { stop = ++steps == stop_after; };
     setup.weights = files_.get();
     setup.layers = layers;
     setup.stored = kernels::DType::kF32;

@@ -235,7 +235,7 @@ TEST_F(DistilTest, ScoresThatWereWrittenMeanwhileAreKept) {
   auto backend = kernels::make_cpu_training_backend(1);
   Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
   ChainSetup setup;
-  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr};
+  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr, {}};
   setup.training.on_step = [&](const StepReport& report) {
     if (report.stage != Stage::kChained || report.step != 1) return;
     ChainManifest measured = *load_chain_manifest(dir);

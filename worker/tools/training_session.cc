@@ -92,6 +92,10 @@ Status TrainingSession::load() {
     return Error{ErrorCode::kInvalidArgument,
                  "--hard-steps is of the chained stage, which --chained-steps 0 leaves out"};
   }
+  if (options.joint_layerwise && options.layerwise.steps == 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--joint-layerwise is of the layer-wise stage, which --layerwise-steps 0 leaves out"};
+  }
   options.hard.rate = options.chained.rate;
   for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
