@@ -329,6 +329,26 @@ class Distil(unittest.TestCase):
         other = json.loads((again / "chain.json").read_text())
         self.assertEqual(chain["layers"], other["layers"])
 
+    def test_layers_start_from_what_the_order_was_measured_with(self):
+        students, out, new = self.folder / "students", self.folder / "out", self.folder / "new"
+        data = ("--text", self.text, "--held-out-tokens", 100, "--sequence", 64, "--batch-tokens", 128, "--threads", 1, *PAPER)
+        measure = ("sensitivity", self.model, *data)
+        self.tool(*measure, "--layerwise-steps", 6, "--out", out, "--students", students)
+        kept, chain = (json.loads((folder / "chain.json").read_text()) for folder in (students, out))
+        self.assertEqual(chain["order"], kept["order"])
+        self.assertEqual(chain["order"]["layers"], [layer["layer"] for layer in kept["layers"]])
+        self.tool("distil", self.model, *data, "--out", out, "--warm-start", students, "--layerwise-steps", 0,
+                  "--chained-steps", 4, "--layers", 2)
+        first = json.loads((out / "chain.json").read_text())["layers"][0]["losses"]
+        alone = {entry["layer"]: entry["kl"] for entry in chain["order"]["evidence"]}[chain["order"]["layers"][0]]
+        self.assertAlmostEqual(alone, first["initialised"]["kl"])
+        self.assertEqual(alone, first["started_from"]["alone"]["kl"])
+        for steps, folder, word in ((6, students, "another --students"), (6, new, "another --students"),
+                                    (0, self.folder / "none", "leave --students out")):
+            refused = self.tool(*measure, "--layerwise-steps", steps, "--order", "index", "--out", new, "--students", folder,
+                                exit_status=1)
+            self.assertIn(word, refused.stderr)
+
     def test_asked_to_stop_it_writes_a_checkpoint_and_goes_on_from_it(self):
         whole, parts = self.folder / "whole", self.folder / "parts"
         common = ("--order", "index", "--layers", 1, "--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 300,

@@ -57,6 +57,11 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_flag("--json", a.json, "print JSON");
 }
 
+void add_sensitivity_options(CLI::App& verb, TrainingArguments& a) {
+  verb.add_option("--students", a.students,
+                  "keep the layers that were measured as a chain in this folder, for --warm-start of distil");
+}
+
 void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--layer-variant", a.layer_variants,
                   "LAYER=VARIANT: what one layer is to compute instead, with the window, output norm and "
