@@ -44,7 +44,7 @@ class JointStage {
     if (!found) return found.error();
     const bool mine = found->has_value() && (*found)->layers == state_.layers;
     if (mine) {
-      const Status restored = restore(**found);
+      Status restored = restore(**found);
       if (!restored || state_.done) return restored;
     } else if (found->has_value()) {
       state_.number = (*found)->number;  // its files are replaced one after the other
@@ -78,15 +78,15 @@ class JointStage {
     const double rate = static_cast<double>(step->tokens) / std::max(1e-9, watch.seconds());
     if (setup_.on_joint_step) setup_.on_joint_step(*step, rate);
     for (const auto& [layer, its] : step->layers) {
-      const Status logged = log_->append({{"layer", layer},
-                                          {"stage", to_string(Stage::kLayerwise)},
-                                          {"step", step->step},
-                                          {"steps", step->steps},
-                                          {"loss", its.loss},
-                                          {"rate", step->rate},
-                                          {"gradient_norm", its.gradient_norm},
-                                          {"tokens", step->tokens},
-                                          {"tokens_per_second", std::round(rate)}});
+      Status logged = log_->append({{"layer", layer},
+                                    {"stage", to_string(Stage::kLayerwise)},
+                                    {"step", step->step},
+                                    {"steps", step->steps},
+                                    {"loss", its.loss},
+                                    {"rate", step->rate},
+                                    {"gradient_norm", its.gradient_norm},
+                                    {"tokens", step->tokens},
+                                    {"tokens_per_second", std::round(rate)}});
       if (!logged) return logged;
     }
     return ok_status();
@@ -107,7 +107,7 @@ class JointStage {
       its.first_moment = optimizer.first_moment();
       its.second_moment = optimizer.second_moment();
     }
-    const Status saved = save_joint_checkpoint(setup_.dir, state_, layers);
+    Status saved = save_joint_checkpoint(setup_.dir, state_, layers);
     since_saved_.restart();
     return saved;
   }
