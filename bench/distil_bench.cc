@@ -1,5 +1,6 @@
 // distil_bench [--model D|S|M] [--compute bf16|f32] [--rows N] [--threads N]: a chained distillation step
-// against the machine.
+// against the machine; with --layerwise a layer-wise step of all layers beside each other against one of each
+// layer by itself, both on the teacher's own hidden states.
 //
 // Random weights, products of the type asked for, the layer in the middle trained with all loss terms,
 // sequences of 1024 tokens. Prints
@@ -152,6 +153,44 @@ std::vector<Product> products(const LlamaConfig& c, int layer) {
           {q + 4 * kv, h, 1},     {h, q, 2}};  // the trained layer's own gradients
 }
 
+using Students = std::vector<std::unique_ptr<worker::StudentLayer>>;
+
+int run_layerwise(const std::string& model, DType compute, std::int64_t rows, int threads) {
+  const LlamaConfig config = shape(model);
+  const auto backend = kernels::make_cpu_training_backend(threads);
+  Noise noise(*backend, compute);
+  worker::DslaVariant variant;
+  variant.rotary = true;
+  worker::Network network(*backend, random_teacher(config, noise), compute, variant);
+  Students students;
+  worker::TrainedLayers learning;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    auto student =
+        worker::StudentLayer::create(*backend, config, layer, variant, random_layer(config, noise));
+    if (!student) throw std::bad_alloc();
+    learning.push_back(student->get());
+    students.push_back(*std::move(student));
+  }
+  const worker::TrainingBatch batch = random_batch(config, rows);
+  const worker::StudentLayers none(static_cast<std::size_t>(config.layers));
+  const auto target = worker::LayerTarget::kAttentionOutput;
+  const auto beside = [&] {
+    if (!network.train_beside_teacher(batch, learning, target, 1.0)) throw std::bad_alloc();
+  };
+  const auto each_alone = [&] {
+    for (worker::StudentLayer* student : learning) {
+      if (!network.train_layerwise(batch, none, *student, target, 1.0)) throw std::bad_alloc();
+    }
+  };
+  beside();
+  const double at_once = best_step_seconds(threads, kRepeats, beside);
+  const double alone = best_step_seconds(threads, kRepeats, each_alone);
+  fmt::print(
+      "{}  layer-wise step of {} layers, {} tokens: {:.3f} s at once, {:.3f} s one by one, ratio {:.2f}\n",
+      model, config.layers, rows, at_once, alone, alone / at_once);
+  return 0;
+}
+
 double peak_resident_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string key; status >> key;) {
@@ -208,6 +247,7 @@ int run(const std::string& model, DType compute, std::int64_t rows, int threads)
 int main(int argc, char** argv) {
   std::string model = "S", compute = "bf16";
   std::int64_t rows = 4096;
+  bool layerwise = false;
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   CLI::App app("A chained distillation step against the machine.");
   app.add_option("--model", model, "D: the demo model's shape, S: SmolLM2-135M, M: TinyLlama-1.1B")
@@ -218,7 +258,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--rows", rows, "tokens of a step")->check(CLI::Range(16, 1 << 20))->capture_default_str();
   app.add_option("--threads", threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_flag("--layerwise", layerwise, "a layer-wise step of all layers, at once and one by one");
   CLI11_PARSE(app, argc, argv);
   using dslad::kernels::DType;
-  return dslad::bench::run(model, compute == "f32" ? DType::kF32 : DType::kBf16, rows, threads);
+  const auto type = compute == "f32" ? DType::kF32 : DType::kBf16;
+  return layerwise ? dslad::bench::run_layerwise(model, type, rows, threads)
+                   : dslad::bench::run(model, type, rows, threads);
 }

@@ -119,6 +119,7 @@ int run(int argc, char** argv) {
   CLI::App* sensitivity_verb =
       app.add_subcommand("sensitivity", "measure each layer and decide the conversion order");
   add_training_options(*sensitivity_verb, training);
+  add_sensitivity_options(*sensitivity_verb, training);
   CLI::App* distil_verb =
       app.add_subcommand("distil", "distil layers to dual-state linear attention, one by one");
   add_training_options(*distil_verb, training);

@@ -272,6 +272,8 @@ class Distil(unittest.TestCase):
             self.assertNotIn("attention entropy", done.stderr)
         hard = self.tool("distil", self.model, "--text", self.text, "--hard-steps", 9, "--chained-steps", 0, exit_status=1)
         self.assertIn("--chained-steps 0", hard.stderr)
+        joint = self.tool("distil", self.model, "--text", self.text, "--joint-layerwise", "--layerwise-steps", 0, exit_status=1)
+        self.assertIn("--layerwise-steps 0", joint.stderr)
         done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)
         self.assertIn("mamba", done.stderr)
 
@@ -283,6 +285,69 @@ class Distil(unittest.TestCase):
         self.distil(out, "--tasks", tasks, "--layers", 1)
         recipe = json.loads((out / "chain.json").read_text())["recipe"]
         self.assertEqual(["story.txt", "tasks.jsonl"], [file["file"] for file in recipe["data"]["files"]])
+
+    def test_layers_that_learn_at_once_survive_kills(self):
+        whole, parts = self.folder / "whole", self.folder / "parts"
+        common = ("--joint-layerwise", "--layers", 3, *PAPER, "--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 200,
+                  "--chained-steps", 4, "--threads", 1, "--held-out-tokens", 100, "--checkpoint-seconds", 0)
+        self.tool("distil", self.model, "--text", self.text, "--out", whole, "--order", "index", *common)
+        command = ("distil", self.model, "--text", self.text, "--out", parts, "--order", "index", *common)
+        resume, killed_at = [], set()
+        for pause in (0.05, 0.1, 0.2, 0.4):
+            process = subprocess.Popen(self.command(*command, *resume), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + PATIENCE
+            while not (parts / "joint.json").exists() and process.poll() is None:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.01)
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=PATIENCE)
+            if (parts / "joint.json").exists():
+                killed_at.add(json.loads((parts / "joint.json").read_text())["step"])
+            resume = ["--resume"]
+        self.assertTrue([step for step in killed_at if 0 < step < 200], killed_at)
+        begun = self.tool(*command, exit_status=1)
+        self.assertIn("--resume", begun.stderr)
+        without = [part for part in command if part != "--joint-layerwise"]
+        self.assertIn("/joint_layerwise", self.tool(*without, "--resume", exit_status=1).stderr)
+        self.tool(*command, "--resume")
+        self.assertEqual(self.losses(whole), self.losses(parts))
+        for name in ("layer-00.safetensors", "layer-01.safetensors", "layer-02.safetensors"):
+            self.assertEqual((whole / name).read_bytes(), (parts / name).read_bytes(), name)
+        self.assertEqual([], [file.name for file in parts.iterdir() if file.name.startswith("joint")])
+
+    def test_what_the_order_was_measured_with_is_the_joint_stage(self):
+        out, again = self.folder / "measured", self.folder / "given"
+        common = ("--joint-layerwise", "--layers", 2, *PAPER, *SHORT)
+        self.tool("distil", self.model, "--text", self.text, "--out", out, *common)
+        chain = json.loads((out / "chain.json").read_text())
+        self.assertEqual("kl", chain["order"]["method"])
+        self.assertEqual([], [line for line in self.losses(out) if line.get("stage") == "layerwise"])
+        self.assertTrue((out / "joint.json").exists())  # three layers may yet come
+        self.tool("distil", self.model, "--text", self.text, "--out", again, "--order", out / "chain.json", *common)
+        self.assertTrue([line for line in self.losses(again) if line.get("stage") == "layerwise"])
+        other = json.loads((again / "chain.json").read_text())
+        self.assertEqual(chain["layers"], other["layers"])
+
+    def test_layers_start_from_what_the_order_was_measured_with(self):
+        students, out, new = self.folder / "students", self.folder / "out", self.folder / "new"
+        data = ("--text", self.text, "--held-out-tokens", 100, "--sequence", 64, "--batch-tokens", 128, "--threads", 1, *PAPER)
+        measure = ("sensitivity", self.model, *data)
+        self.tool(*measure, "--layerwise-steps", 6, "--out", out, "--students", students)
+        kept, chain = (json.loads((folder / "chain.json").read_text()) for folder in (students, out))
+        self.assertEqual(chain["order"], kept["order"])
+        self.assertEqual(chain["order"]["layers"], [layer["layer"] for layer in kept["layers"]])
+        self.tool("distil", self.model, *data, "--out", out, "--warm-start", students, "--layerwise-steps", 0,
+                  "--chained-steps", 4, "--layers", 2)
+        first = json.loads((out / "chain.json").read_text())["layers"][0]["losses"]
+        alone = {entry["layer"]: entry["kl"] for entry in chain["order"]["evidence"]}[chain["order"]["layers"][0]]
+        self.assertAlmostEqual(alone, first["initialised"]["kl"])
+        self.assertEqual(alone, first["started_from"]["alone"]["kl"])
+        for steps, folder, word in ((6, students, "another --students"), (6, new, "another --students"),
+                                    (0, self.folder / "none", "leave --students out")):
+            refused = self.tool(*measure, "--layerwise-steps", steps, "--order", "index", "--out", new, "--students", folder,
+                                exit_status=1)
+            self.assertIn(word, refused.stderr)
 
     def test_asked_to_stop_it_writes_a_checkpoint_and_goes_on_from_it(self):
         whole, parts = self.folder / "whole", self.folder / "parts"

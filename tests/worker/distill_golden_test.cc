@@ -9,7 +9,9 @@
 #include "tests/worker/test_files.h"
 #include "worker/distill/adamw.h"
 #include "worker/distill/network.h"
+#include "worker/model/dsla_layer.h"
 #include "worker/model/safetensors.h"
+#include "worker/model/weight_files.h"
 
 namespace dslad::worker {
 namespace {
@@ -215,6 +217,51 @@ double cross_entropy(const nlohmann::json& truth) {
     sum += std::log(exponentials) - logits[static_cast<std::size_t>(ids[t + 1])];
   }
   return sum / static_cast<double>(ids.size() - 1);
+}
+
+// Counts the rows whose logits, and whose gradients by them, are computed: products with `head`.
+class CountingBackend final : public testing::RefTrainingBackend {
+ public:
+  void matmul(const kernels::MatmulArgs& args) override {
+    if (args.b.data == head) (args.b.transposed ? forward : backward) += args.m;
+    RefTrainingBackend::matmul(args);
+  }
+  const void* head = nullptr;
+  std::int64_t forward = 0, backward = 0;
+};
+
+TEST(TrainingVocabulary, IsAskedForRowsThatCountAlone) {
+  CountingBackend backend;
+  const auto teacher = load_teacher(golden_path("training/teacher"), backend, DType::kF32);
+  backend.head = (*teacher)->output_projection().operand().data;
+  const DslaVariant variant;
+  Network network(backend, *teacher, DType::kF32, variant);
+  const auto files = WeightFiles::open(golden_path("training/teacher"));
+  const auto initial = initial_dsla_layer(*files, (*teacher)->config, 2, variant);
+  const auto student = StudentLayer::create(backend, (*teacher)->config, 2, variant, *initial);
+  TrainingBatch batch = golden_batches()[0];
+  std::int64_t labelled = 0, counted = 0;
+  for (std::size_t row = 0; row < batch.ids.size(); ++row) {
+    const bool label = batch.labels[row] != kernels::kNoLabel;
+    labelled += label ? 1 : 0;
+    counted += label || batch.kl_weight[row] > 0 ? 1 : 0;
+  }
+  ASSERT_LT(labelled, counted);
+  ASSERT_LT(counted, batch.rows());
+  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 1}, 1.0).ok());
+  EXPECT_EQ(backend.forward, 2 * counted);
+  EXPECT_EQ(backend.backward, counted);
+
+  backend.forward = backend.backward = 0;  // without the divergence its weights ask for nothing
+  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 0}, 1.0).ok());
+  EXPECT_EQ(backend.forward, labelled);
+  EXPECT_EQ(backend.backward, labelled);
+
+  std::ranges::fill(batch.labels, kernels::kNoLabel);
+  std::ranges::fill(batch.kl_weight, 0.0f);
+  const auto nothing = network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 1}, 1.0);
+  ASSERT_TRUE(nothing.ok());
+  EXPECT_EQ(nothing->total, 0.0);
 }
 
 TEST(TrainingTeacher, WithAScaledRope_FollowsTransformers) {

@@ -9,9 +9,11 @@
 #include <sstream>
 
 #include "tests/sanitized.h"
+#include "tests/worker/distil_run.h"
 #include "tests/worker/test_files.h"
 #include "worker/distill/chain_training.h"
 #include "worker/distill/checkpoint.h"
+#include "worker/distill/held_out.h"
 #include "worker/distill/sensitivity.h"
 #include "worker/distill/training_log.h"
 #include "worker/model/dsla_layer.h"
@@ -20,92 +22,9 @@ namespace dslad::worker {
 namespace {
 
 using kernels::DType;
-using testing::golden_path;
 using testing::read_text;
 
-// Of 12 to 31 rows, or `factor` times as many.
-std::vector<TrainingBatch> random_sequences(int count, std::uint64_t seed, int factor = 1) {
-  std::mt19937_64 random(seed);
-  std::vector<TrainingBatch> out;
-  for (int i = 0; i < count; ++i) {
-    TrainingBatch& s = out.emplace_back();
-    const int rows = factor * (12 + static_cast<int>(random() % 20));
-    for (int t = 0; t < rows; ++t) {
-      s.ids.push_back(static_cast<std::int32_t>(random() % 96));
-      s.positions.push_back(t);
-    }
-    s.labels.assign(s.ids.begin() + 1, s.ids.end());
-    s.labels.push_back(kernels::kNoLabel);
-    s.kl_weight.assign(s.ids.size(), 1.0f);
-    s.segments = {{0, s.rows(), -1}};
-  }
-  return out;
-}
-
-class DistilTest : public ::testing::Test {
- protected:
-  DistilTest()
-      : training_(random_sequences(24, 1)),
-        held_out_(random_sequences(4, 2)),
-        longer_(random_sequences(6, 3, 4)) {
-    // A window as long as these sequences would leave nothing to learn.
-    variant_.rotary = true;
-    options_.layerwise = {6, 1e-2, 1e-3, 2};
-    options_.chained = {5, 3e-3, 1e-4, 1};
-    options_.batch_tokens = 64;
-    options_.compute = DType::kF32;
-    files_ = std::make_unique<WeightFiles>(*WeightFiles::open(model_));
-  }
-
-  // One process' part of a run; `stop_after` steps, or to the end.
-  Status run(const std::filesystem::path& dir, int layers, int stop_after = -1) {
-    auto backend = kernels::make_cpu_training_backend(1);
-    Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
-    auto found = load_chain_manifest(dir);
-    ChainManifest manifest = found ? *found : fresh(network.teacher());
-    std::atomic<bool> stop{stop_after == 0};
-    int steps = 0;
-    ChainSetup setup;
-    setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop};
-    setup.training.on_step = [&](const StepReport&) { stop = ++steps == stop_after; };
-    setup.weights = files_.get();
-    setup.layers = layers;
-    setup.stored = DType::kF32;
-    std::filesystem::create_directories(dir);
-    return distil_chain(*backend, network, setup, manifest);
-  }
-
-  ChainManifest fresh(const Teacher& teacher) const {
-    ChainManifest manifest;
-    manifest.teacher_digest = teacher.digest;
-    manifest.layers = teacher.config.layers;
-    manifest.program = "distill_test";
-    manifest.version = "1";
-    manifest.variant = variant_;
-    manifest.order_method = "file";
-    manifest.order = {3, 1, 0, 4, 2};
-    return manifest;
-  }
-
-  // The losses that the log tells, in order; timings left out.
-  static std::vector<std::string> logged(const std::filesystem::path& dir) {
-    std::istringstream lines(read_text(dir / "log.jsonl"));
-    std::vector<std::string> out;
-    for (std::string line; std::getline(lines, line);) {
-      auto json = nlohmann::json::parse(line);
-      json.erase("tokens_per_second");
-      out.push_back(json.dump());
-    }
-    return out;
-  }
-
-  const std::filesystem::path model_ = golden_path("training/teacher");
-  testing::TempDir folder_;
-  std::vector<TrainingBatch> training_, held_out_, longer_;
-  DistilOptions options_;
-  DslaVariant variant_ = *named_variant("paper");
-  std::unique_ptr<WeightFiles> files_;
-};
+class DistilTest : public DistilRun {};
 
 TEST_F(DistilTest, MakesAChainWhoseLayersLoadAndWhoseDivergenceFellAtEveryStage) {
   options_.layerwise.steps = 30;
@@ -316,7 +235,7 @@ TEST_F(DistilTest, ScoresThatWereWrittenMeanwhileAreKept) {
   auto backend = kernels::make_cpu_training_backend(1);
   Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
   ChainSetup setup;
-  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr};
+  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr, {}};
   setup.training.on_step = [&](const StepReport& report) {
     if (report.stage != Stage::kChained || report.step != 1) return;
     ChainManifest measured = *load_chain_manifest(dir);

@@ -8,7 +8,7 @@
 
 namespace dslad::worker::testing {
 
-class RefTrainingBackend final : public kernels::TrainingBackend {
+class RefTrainingBackend : public kernels::TrainingBackend {
  public:
   [[nodiscard]] Buffer allocate(std::size_t bytes) override {
     return {new std::byte[bytes](), [](std::byte* p) { delete[] p; }};

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "worker/distill/held_out.h"
+#include "worker/distill/joint_stage.h"
 #include "worker/distill/warm_start.h"
 #include "worker/model/dsla_layer.h"
 
@@ -82,30 +84,109 @@ Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig
   return initial;
 }
 
-Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
-                                    const ChainSetup& setup, int layer, const Students& students,
-                                    ChainManifest& manifest) {
-  const LlamaConfig& config = network.teacher().config;
+// A layer as the manifest will name it: its number, and its variant where that is its own.
+DistilledLayer planned(const ChainSetup& setup, int layer) {
   DistilledLayer made;
   made.layer = layer;
   const auto own = setup.layer_variants.find(layer);
   if (own != setup.layer_variants.end()) made.variant = own->second;
+  return made;
+}
+
+struct FirstStudent {
+  std::unique_ptr<StudentLayer> student;
+  nlohmann::json started_from;  // null: the teacher
+};
+
+Result<FirstStudent> first_student(kernels::TrainingBackend& backend, const LlamaConfig& config,
+                                   const ChainSetup& setup, int layer, const ChainManifest& manifest) {
+  FirstStudent out;
+  const DistilledLayer made = planned(setup, layer);
   const DslaVariant& variant = manifest.variant_of(made);
-  nlohmann::json started_from;
-  const auto initial = first_values(setup, config, layer, variant, started_from);
+  const auto initial = first_values(setup, config, layer, variant, out.started_from);
   if (!initial) return initial.error();
-  const auto student = StudentLayer::create(backend, config, layer, variant, *initial);
+  auto student = StudentLayer::create(backend, config, layer, variant, *initial);
   if (!student) return student.error();
-  const auto outcome = train_layer(network, **student, borrowed(students), setup.training);
+  out.student = *std::move(student);
+  return out;
+}
+
+// The layer-wise stage of `layers`, beside each other.
+Status learn_together(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
+                      std::span<const int> layers, const ChainManifest& manifest) {
+  const LlamaConfig& config = network.teacher().config;
+  Students students;
+  TrainedLayers learning(static_cast<std::size_t>(config.layers));
+  for (const int layer : layers) {
+    auto first = first_student(backend, config, setup, layer, manifest);
+    if (!first) return first.error();
+    learning[static_cast<std::size_t>(layer)] = first->student.get();
+    students.push_back(std::move(first->student));
+  }
+  return train_jointly(network, learning, setup.training);
+}
+
+// What `student`, the next of the order, has learned in a layer-wise stage together with those after it.
+// Where the folder does not hold that yet, the stage is run now: for all layers that are to come, or those it
+// was begun with.
+Result<LayerwiseResult> joint_result(kernels::TrainingBackend& backend, Network& network,
+                                     const ChainSetup& setup, const StudentLayer& student,
+                                     const ChainManifest& manifest) {
+  const std::filesystem::path& dir = setup.training.dir;
+  auto state = load_joint_state(dir);
+  if (!state) return state.error();
+  const bool begun = state->has_value() && (*state)->has(student.layer());
+  if (!begun || !(*state)->done) {
+    const std::size_t made = manifest.distilled.size();
+    const auto to_come =
+        std::span(manifest.order).subspan(made, static_cast<std::size_t>(setup.layers) - made);
+    const Status learned = learn_together(backend, network, setup,
+                                          begun ? std::span<const int>((*state)->layers) : to_come, manifest);
+    if (!learned) return learned.error();
+    state = load_joint_state(dir);
+    if (!state) return state.error();
+  }
+  auto learned = load_joint_layer(dir, **state, student.layer(), student.value_array().size());
+  if (!learned) return learned.error();
+  return LayerwiseResult{std::move(learned->values), (*state)->tokens};
+}
+
+Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
+                                    const ChainSetup& setup, int layer, const Students& students,
+                                    ChainManifest& manifest) {
+  const LlamaConfig& config = network.teacher().config;
+  auto first = first_student(backend, config, setup, layer, manifest);
+  if (!first) return first.error();
+  StudentLayer& student = *first->student;
+  std::optional<LayerwiseResult> layerwise;
+  if (setup.training.options->joint_layerwise) {
+    auto joint = joint_result(backend, network, setup, student, manifest);
+    if (!joint) return joint.error();
+    layerwise = *std::move(joint);
+  }
+  const auto outcome =
+      train_layer(network, student, borrowed(students), setup.training, layerwise ? &*layerwise : nullptr);
   if (!outcome) return outcome.error();
-  const auto saved = save_dsla_layer(setup.training.dir, layer, config, (*student)->tensors(), setup.stored);
+  const auto saved = save_dsla_layer(setup.training.dir, layer, config, student.tensors(), setup.stored);
   if (!saved) return saved.error();
+  DistilledLayer made = planned(setup, layer);
   made.file = saved->file;
   made.checksum = saved->checksum;
   made.losses = losses_json(*outcome, *setup.training.options);
-  if (!started_from.is_null()) made.losses["started_from"] = std::move(started_from);
+  if (!first->started_from.is_null()) made.losses["started_from"] = std::move(first->started_from);
   manifest.distilled.push_back(std::move(made));
   return *outcome;
+}
+
+// Removes what a joint layer-wise stage left once every one of its layers is a layer of the chain.
+Status drop_joint_stage(const std::filesystem::path& dir, const ChainManifest& manifest) {
+  const auto state = load_joint_state(dir);
+  if (!state) return state.error();
+  if (!state->has_value()) return ok_status();
+  const bool to_come = std::ranges::any_of((*state)->layers, [&](int layer) {
+    return std::ranges::find(manifest.distilled, layer, &DistilledLayer::layer) == manifest.distilled.end();
+  });
+  return to_come ? ok_status() : remove_joint_checkpoint(dir);
 }
 
 // Whether the folder's layers are the manifest's first ones.
@@ -181,7 +262,7 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     if (!status) return status;
     if (setup.on_layer) setup.on_layer({layer, position, *std::move(outcome), *std::move(quality)});
   }
-  return ok_status();
+  return drop_joint_stage(dir, manifest);
 }
 
 }  // namespace dslad::worker

@@ -14,21 +14,12 @@ namespace dslad::worker {
 namespace {
 
 constexpr const char* kStateFile = "checkpoint.json";
+constexpr const char* kTensors = "checkpoint-";
 constexpr std::size_t kMaxStateBytes = 1 << 20;
 constexpr std::int64_t kAny = std::int64_t{1} << 60;
 
 std::string tensors_file(std::int64_t number) {
-  return fmt::format("checkpoint-{}.safetensors", number);
-}
-
-Status read_tensor(const SafetensorsFile& file, const std::string& path, std::string_view name,
-                   std::vector<float>& out) {
-  for (const TensorView& view : file.tensors()) {
-    if (view.name != name) continue;
-    out.resize(static_cast<std::size_t>(view.elements()));
-    return read_rows(view, 0, view.rows(), out.data());
-  }
-  return Error{ErrorCode::kInvalidArgument, fmt::format("{}: the tensor '{}' is missing", path, name)};
+  return fmt::format("{}{}.safetensors", kTensors, number);
 }
 
 std::vector<double> numbers(JsonFields& fields, const char* key) {
@@ -115,19 +106,32 @@ Result<std::optional<Checkpoint>> load_checkpoint(const std::filesystem::path& d
   return std::optional(std::move(checkpoint));
 }
 
-Status remove_checkpoint(const std::filesystem::path& dir) {
-  // The state first: without it the tensors mean nothing.
+Status read_tensor(const SafetensorsFile& file, const std::string& path, std::string_view name,
+                   std::vector<float>& out) {
+  for (const TensorView& view : file.tensors()) {
+    if (view.name != name) continue;
+    out.resize(static_cast<std::size_t>(view.elements()));
+    return read_rows(view, 0, view.rows(), out.data());
+  }
+  return Error{ErrorCode::kInvalidArgument, fmt::format("{}: the tensor '{}' is missing", path, name)};
+}
+
+Status remove_checkpoint_files(const std::filesystem::path& dir, const std::string& state,
+                               std::string_view tensors) {
   std::error_code error;
-  std::filesystem::remove(dir / kStateFile, error);
+  std::filesystem::remove(dir / state, error);
   if (error)
-    return Error{ErrorCode::kUnavailable,
-                 fmt::format("{}: {}", (dir / kStateFile).string(), error.message())};
+    return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", (dir / state).string(), error.message())};
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("checkpoint-") && name.ends_with(".safetensors"))
+    if (name.starts_with(tensors) && name.ends_with(".safetensors"))
       std::filesystem::remove(entry.path(), error);
   }
   return ok_status();
+}
+
+Status remove_checkpoint(const std::filesystem::path& dir) {
+  return remove_checkpoint_files(dir, kStateFile, kTensors);
 }
 
 }  // namespace dslad::worker

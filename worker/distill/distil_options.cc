@@ -42,7 +42,9 @@ nlohmann::ordered_json DistilOptions::to_json() const {
     out["hard"] = stage_json(hard);
     out["hard"]["above_kl"] = hard_kl;
   }
-  if (undo_worse) out["undo_worse"] = true;  // chains of before it was possible have no such key
+  // Chains of before these were possible have no such keys.
+  if (joint_layerwise) out["joint_layerwise"] = true;
+  if (undo_worse) out["undo_worse"] = true;
   out["losses"] = {
       {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},

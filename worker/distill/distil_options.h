@@ -31,6 +31,8 @@ struct StageOptions {
 struct DistilOptions {
   LayerTarget target = LayerTarget::kAttentionOutput;
   StageOptions layerwise{200, 3e-3, 3e-5, 20};
+  // The layer-wise stage trains the chain's layers beside each other, on the teacher's own hidden states.
+  bool joint_layerwise = false;
   StageOptions chained{200, 1e-3, 1e-5, 20};
   StageOptions long_context{0, 3e-4, 3e-6, 0};
   // Layers that look things up need many more steps than those that do not: of the chained stage where the

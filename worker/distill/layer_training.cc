@@ -1,28 +1,25 @@
 #include "worker/distill/layer_training.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/distill/held_out.h"
+#include "worker/distill/stopwatch.h"
+
 namespace dslad::worker {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 class LayerTraining {
  public:
   LayerTraining(Network& network, StudentLayer& layer, const StudentLayers& converted,
-                const TrainingSetup& setup)
+                const TrainingSetup& setup, const LayerwiseResult* layerwise)
       : network_(network),
         layer_(layer),
         converted_(converted),
         setup_(setup),
+        layerwise_(layerwise),
         options_(*setup.options),
         source_(source_over(setup.training)),
         optimizer_(options_.optimizer, layer.value_array().size()) {
@@ -49,7 +46,9 @@ class LayerTraining {
       Status restored = restore(**checkpoint);
       if (!restored) return restored;
     }
-    auto log = TrainingLog::open(setup_.dir / "log.jsonl", log_start());
+    // A checkpoint says how much of the log belongs to it; without one the earlier layers' lines stay.
+    const auto path = setup_.dir / "log.jsonl";
+    auto log = TrainingLog::open(path, state_.number > 0 ? state_.log_bytes : TrainingLog::size(path));
     if (!log) return log.error();
     log_ = std::make_unique<TrainingLog>(*std::move(log));
     if (state_.number == 0) {
@@ -78,16 +77,9 @@ class LayerTraining {
     return ok_status();
   }
 
-  // A checkpoint says how much of the log belongs to it; without one the earlier layers' lines stay.
-  [[nodiscard]] std::int64_t log_start() const {
-    if (state_.number > 0) return state_.log_bytes;
-    std::error_code missing;
-    const auto size = std::filesystem::file_size(setup_.dir / "log.jsonl", missing);
-    return missing ? 0 : static_cast<std::int64_t>(size);
-  }
-
   Status run_stage() {
-    const Stage stage = kStages[static_cast<std::size_t>(state_.stage)];
+    const Stage stage = current_stage();
+    if (stage == Stage::kLayerwise && layerwise_ != nullptr) return take_layerwise();
     const StageOptions& options = options_.stage_at(stage, state_.kl.back());
     const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
     while (state_.step < options.steps) {
@@ -98,12 +90,24 @@ class LayerTraining {
       }
       Status stepped = step(stage, schedule, options.steps);
       if (!stepped) return stepped;
-      if (seconds_since(saved_at_) >= setup_.checkpoint_seconds) {
+      if (since_saved_.seconds() >= setup_.checkpoint_seconds) {
         Status saved = save();
         if (!saved) return saved;
       }
     }
-    if (options.steps > 0) {
+    return end_stage(options.steps > 0);
+  }
+
+  // What the stage came to beside other layers takes its place here: measured behind the layers converted so
+  // far, and undone as any stage.
+  Status take_layerwise() {
+    set_values(layerwise_->values);
+    state_.tokens += layerwise_->tokens;
+    return end_stage(true);
+  }
+
+  Status end_stage(bool trained) {
+    if (trained) {
       Status measured = measure();
       if (measured && options_.undo_worse) measured = undo_if_worse();
       if (!measured) return measured;
@@ -133,7 +137,7 @@ class LayerTraining {
   }
 
   Status step(Stage stage, const CosineSchedule& schedule, std::int64_t steps) {
-    const auto start = Clock::now();
+    const Stopwatch watch;
     std::ranges::fill(layer_.gradient_array(), 0.0f);
     StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0};
     std::int64_t tokens = 0;
@@ -161,7 +165,7 @@ class LayerTraining {
     layer_.refresh();
     ++state_.step;
     state_.tokens += tokens;
-    report.tokens_per_second = static_cast<double>(tokens) / std::max(1e-9, seconds_since(start));
+    report.tokens_per_second = static_cast<double>(tokens) / std::max(1e-9, watch.seconds());
     if (setup_.on_step) setup_.on_step(report);
     return log(report, tokens);
   }
@@ -227,7 +231,7 @@ class LayerTraining {
     Status saved =
         save_checkpoint(setup_.dir, {state_, copy(layer_.value_array()), stage_start_,
                                      copy(optimizer_.first_moment()), copy(optimizer_.second_moment())});
-    saved_at_ = Clock::now();
+    since_saved_.restart();
     return saved;
   }
 
@@ -235,45 +239,21 @@ class LayerTraining {
   StudentLayer& layer_;
   const StudentLayers& converted_;
   const TrainingSetup& setup_;
+  const LayerwiseResult* layerwise_;  // null: the stage is run here
   const DistilOptions& options_;
   BatchSource source_;
   AdamW optimizer_;
   TrainingState state_;
   std::vector<float> stage_start_;  // the layer's values when the stage began
   std::unique_ptr<TrainingLog> log_;
-  Clock::time_point saved_at_ = Clock::now();
+  Stopwatch since_saved_;
 };
 
 }  // namespace
 
-Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
-                               std::int64_t batch_tokens, const StudentLayers& converted) {
-  Losses sum;
-  double labelled = 0, weight = 0;
-  for (std::size_t next = 0; next < sequences.size();) {
-    TrainingBatch batch = sequences[next++];
-    while (next < sequences.size() && batch.rows() + sequences[next].rows() <= batch_tokens) {
-      batch.append(sequences[next++]);
-    }
-    const auto losses = network.evaluate(batch, converted);
-    if (!losses) return losses.error();
-    const auto labels = static_cast<double>(batch.labels.size()) -
-                        static_cast<double>(std::ranges::count(batch.labels, kernels::kNoLabel));
-    double weights = 0;
-    for (const float w : batch.kl_weight) weights += static_cast<double>(w);
-    sum.ce += losses->ce * labels;
-    sum.kl += losses->kl * weights;
-    labelled += labels;
-    weight += weights;
-  }
-  if (labelled > 0) sum.ce /= labelled;
-  if (weight > 0) sum.kl /= weight;
-  return sum;
-}
-
 Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const StudentLayers& converted,
-                                 const TrainingSetup& setup) {
-  return LayerTraining(network, layer, converted, setup).run();
+                                 const TrainingSetup& setup, const LayerwiseResult* layerwise) {
+  return LayerTraining(network, layer, converted, setup, layerwise).run();
 }
 
 }  // namespace dslad::worker

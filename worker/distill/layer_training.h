@@ -16,6 +16,7 @@
 #include "worker/distill/batch_source.h"
 #include "worker/distill/checkpoint.h"
 #include "worker/distill/distil_options.h"
+#include "worker/distill/joint_training.h"
 #include "worker/distill/network.h"
 #include "worker/distill/training_log.h"
 
@@ -38,6 +39,14 @@ struct TrainingSetup {
   double checkpoint_seconds = 60;                     // between two of them
   std::function<void(const StepReport&)> on_step;     // may be empty
   const std::atomic<bool>* stop = nullptr;            // set: checkpoint, then kUnavailable "stopped"
+  // Of a stage that trains several layers at once (joint_stage.h); may be empty.
+  std::function<void(const JointStep&, double tokens_per_second)> on_joint_step;
+};
+
+// What the layer-wise stage of a layer came to where it was run elsewhere.
+struct LayerwiseResult {
+  std::vector<float> values;  // of the layer's size
+  std::int64_t tokens = 0;    // trained on
 };
 
 struct LayerOutcome {
@@ -46,14 +55,11 @@ struct LayerOutcome {
   std::int64_t tokens = 0;         // trained on, all stages
 };
 
-// Mean losses over sequences, without gradients, by batches of about `batch_tokens`.
-Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
-                               std::int64_t batch_tokens, const StudentLayers& converted);
-
 // Trains `layer`, on top of `converted`; a checkpoint of this very layer is taken up, where one lies in
-// setup.dir. Errors: kInternal for a loss that is not finite (names layer, stage and step; the last
-// checkpoint stays); kUnavailable when stopped (a checkpoint was written); those of files and memory.
+// setup.dir. `layerwise` stands for the layer's first stage; null: it is run here. Errors: kInternal for a
+// loss that is not finite (names layer, stage and step; the last checkpoint stays); kUnavailable when stopped
+// (a checkpoint was written); those of files and memory.
 Result<LayerOutcome> train_layer(Network& network, StudentLayer& layer, const StudentLayers& converted,
-                                 const TrainingSetup& setup);
+                                 const TrainingSetup& setup, const LayerwiseResult* layerwise = nullptr);
 
 }  // namespace dslad::worker

@@ -4,70 +4,12 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "worker/distill/network_streams.h"
 #include "worker/distill/squared_error.h"
 
 namespace dslad::worker {
 
 using kernels::DType;
-
-namespace {
-
-// Logits of this many numbers at a time, for teacher and student each.
-constexpr std::int64_t kLogitFloats = std::int64_t{1} << 21;
-
-std::int64_t logit_rows(const LlamaConfig& config, std::int64_t rows) {
-  return std::clamp<std::int64_t>(kLogitFloats / config.vocab_size, 1, rows);
-}
-
-// What each row is worth in the means: labelled rows alike, divergence by the batch's weights.
-class RowWeights {
- public:
-  explicit RowWeights(const TrainingBatch& batch) : batch_(batch) {
-    for (const std::int32_t label : batch.labels) labelled_ += label != kernels::kNoLabel ? 1.0 : 0.0;
-    for (const float weight : batch.kl_weight) weight_ += static_cast<double>(weight);
-  }
-  [[nodiscard]] double ce(std::int64_t row) const {
-    return batch_.labels[static_cast<std::size_t>(row)] == kernels::kNoLabel ? 0.0 : 1.0 / labelled_;
-  }
-  [[nodiscard]] double kl(std::int64_t row) const {
-    return weight_ > 0 ? static_cast<double>(batch_.kl_weight[static_cast<std::size_t>(row)]) / weight_ : 0.0;
-  }
-
- private:
-  const TrainingBatch& batch_;
-  double labelled_ = 0, weight_ = 0;
-};
-
-}  // namespace
-
-struct Network::Streams {
-  Streams(const LlamaConfig& c, const StudentShape& shape, std::int64_t rows, FloatArena& arena)
-      : teacher(arena.take(rows * c.hidden_size)),
-        student(arena.take(rows * c.hidden_size)),
-        target(arena.take(rows * c.hidden_size)),
-        output(arena.take(rows * c.hidden_size)),
-        gradient(arena.take(rows * c.hidden_size)),
-        teacher_logits(arena.take(logit_rows(c, rows) * c.vocab_size)),
-        student_logits(arena.take(logit_rows(c, rows) * c.vocab_size)),
-        row_scales(arena.take(2 * rows)),
-        row_losses(arena.take(2 * rows)),
-        entropy(arena.take(rows * c.heads)),
-        softmax(c, rows, arena),
-        mlp(c, rows, arena),
-        dsla(shape, rows, arena) {}
-
-  float *teacher, *student;                // [rows, hidden] the two residual streams
-  float* target;                           // [rows, hidden] what the trained layer should give
-  float* output;                           // [rows, hidden] what it gives; final hidden states
-  float* gradient;                         // [rows, hidden] of the student's stream
-  float *teacher_logits, *student_logits;  // [logit_rows, vocab]
-  float* row_scales;                       // [2, rows] weights of ce and kl in the gradient
-  float* row_losses;                       // [2, rows] ce and kl
-  float* entropy;                          // [rows, heads]
-  SoftmaxScratch softmax;
-  MlpScratch mlp;
-  DslaScratch dsla;
-};
 
 Network::Network(kernels::TrainingBackend& backend, std::shared_ptr<const Teacher> teacher, DType compute,
                  const DslaVariant& variant)
@@ -210,33 +152,6 @@ std::int64_t Network::stream_floats(const BlockContext& context) const {
   return context.rows() * teacher_->config.hidden_size;
 }
 
-Result<double> Network::train_layerwise(const TrainingBatch& batch, const StudentLayers& converted,
-                                        StudentLayer& layer, LayerTarget target, double scale) {
-  Status ready = reserve(batch.rows());
-  if (ready) ready = reserve_tape(layer.layer(), true);
-  if (!ready) return ready.error();
-  const BlockContext context = this->context(batch);
-  const TeacherLayer& weights = this->weights(layer.layer());
-  const LayerTape& tape = tapes_[static_cast<std::size_t>(layer.layer())];
-  const std::int64_t floats = stream_floats(context);
-  Streams& s = *streams_;
-  run_below(context, converted, layer.layer());
-
-  if (target == LayerTarget::kAttentionOutput) {
-    softmax_forward(context, weights, s.teacher, {s.target, false}, s.softmax, nullptr);
-    dsla_forward(context, layer, weights.attention_norm.data(), s.student, s.output, false, tape.dsla);
-    const double loss = squared_error(s.output, s.target, floats, scale, s.gradient);
-    dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, nullptr);
-    return loss;
-  }
-  forward_layer(context, layer.layer(), nullptr, s.teacher, nullptr);
-  forward_layer(context, layer.layer(), &layer, s.student, &tape);
-  const double loss = squared_error(s.student, s.teacher, floats, scale, s.gradient);
-  mlp_backward(context, weights, tape.mlp, s.gradient, s.mlp);
-  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, nullptr);
-  return loss;
-}
-
 Result<Losses> Network::train_chained(const TrainingBatch& batch, const StudentLayers& converted,
                                       StudentLayer& layer, const LossWeights& weights, double scale) {
   StudentLayers all = converted;
@@ -288,6 +203,43 @@ Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers
   return vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
 }
 
+Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
+                                                    const StudentLayers& students) {
+  const Status ready = reserve(batch.rows());
+  if (!ready) return ready.error();
+  const BlockContext context = this->context(batch);
+  const auto floats = static_cast<std::size_t>(stream_floats(context));
+  const int layers = teacher_->config.layers;
+  Streams& s = *streams_;
+  // By layer its input, and at the end what comes out of the last one.
+  const auto memory = backend_.allocate((static_cast<std::size_t>(layers) + 1) * floats * sizeof(float));
+  if (memory == nullptr) {
+    return Error{
+        ErrorCode::kResourceExhausted,
+        fmt::format("no memory for every layer's input, of {} tokens; lower --batch-tokens", batch.rows())};
+  }
+  auto* const states = reinterpret_cast<float*>(memory.get());
+  const auto input = [&](int layer) { return states + static_cast<std::size_t>(layer) * floats; };
+  embed(batch, s.teacher);
+  for (int layer = 0; layer < layers; ++layer) {
+    std::copy_n(s.teacher, floats, input(layer));
+    forward_layer(context, layer, nullptr, s.teacher, nullptr);
+  }
+  std::copy_n(s.teacher, floats, input(layers));
+  std::vector<Losses> losses(students.size());
+  for (int first = 0; first < layers; ++first) {
+    const StudentLayer* const student = students[static_cast<std::size_t>(first)];
+    if (student == nullptr) continue;
+    std::copy_n(input(first), floats, s.student);
+    for (int layer = first; layer < layers; ++layer) {
+      forward_layer(context, layer, layer == first ? student : nullptr, s.student, nullptr);
+    }
+    std::copy_n(input(layers), floats, s.teacher);
+    losses[static_cast<std::size_t>(first)] = vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+  }
+  return losses;
+}
+
 Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
                                                 int layer) {
   const Status ready = reserve(batch.rows());
@@ -327,71 +279,6 @@ Status Network::measure_entropy(const TrainingBatch& batch, const EntropySink& s
     sink(layer, {s.entropy, static_cast<std::size_t>(context.rows() * teacher_->config.heads)});
   }
   return ok_status();
-}
-
-Losses Network::vocabulary_losses(const BlockContext& context, const LossWeights& weights, bool with_teacher,
-                                  double scale, bool with_gradients) {
-  const LlamaConfig& c = teacher_->config;
-  const TrainingBatch& batch = *context.batch;
-  const std::int64_t rows = batch.rows(), hidden = c.hidden_size, vocab = c.vocab_size;
-  const auto eps = static_cast<float>(c.rms_norm_eps);
-  const RowWeights share(batch);
-  Streams& s = *streams_;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    s.row_scales[row] = static_cast<float>(weights.ce * scale * share.ce(row));
-    s.row_scales[rows + row] = static_cast<float>(weights.kl * scale * share.kl(row));
-  }
-  // Final hidden states: the student's in `output`, whose rows become gradients piece by piece; the teacher's
-  // in place.
-  backend_.rms_norm({s.student, hidden, teacher_->final_norm.data(), s.output, hidden, rows, hidden, eps});
-  if (with_teacher) {
-    backend_.rms_norm({s.teacher, hidden, teacher_->final_norm.data(), s.teacher, hidden, rows, hidden, eps});
-  }
-  const FrozenMatrix& head = teacher_->output_projection();
-  const auto logits = [&](const float* states, std::int64_t count, float* out) {
-    backend_.matmul({count,
-                     vocab,
-                     hidden,
-                     {states, DType::kF32, hidden},
-                     head.transposed(),
-                     out,
-                     vocab,
-                     false,
-                     compute_});
-  };
-  const std::int64_t piece = logit_rows(c, rows_);
-  for (std::int64_t first = 0; first < rows; first += piece) {
-    const std::int64_t count = std::min(piece, rows - first);
-    float* states = s.output + first * hidden;
-    logits(states, count, s.student_logits);
-    if (with_teacher) logits(s.teacher + first * hidden, count, s.teacher_logits);
-    backend_.token_loss({s.student_logits, with_teacher ? s.teacher_logits : nullptr, vocab, count, vocab,
-                         batch.labels.data() + first, s.row_scales + first, s.row_scales + rows + first,
-                         s.row_losses + first, s.row_losses + rows + first});
-    if (with_gradients) {
-      backend_.matmul({count,
-                       hidden,
-                       vocab,
-                       {s.student_logits, DType::kF32, vocab},
-                       head.operand(),
-                       states,
-                       hidden,
-                       false,
-                       compute_});
-    }
-  }
-  Losses losses;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    losses.ce += share.ce(row) * static_cast<double>(s.row_losses[row]);
-    if (with_teacher) losses.kl += share.kl(row) * static_cast<double>(s.row_losses[rows + row]);
-  }
-  losses.total = weights.ce * losses.ce + weights.kl * losses.kl;
-  if (with_gradients) {
-    std::fill_n(s.gradient, rows * hidden, 0.0f);
-    backend_.rms_norm_backward({s.student, hidden, teacher_->final_norm.data(), s.output, hidden, s.gradient,
-                                hidden, nullptr, rows, hidden, eps});
-  }
-  return losses;
 }
 
 }  // namespace dslad::worker

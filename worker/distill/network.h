@@ -2,12 +2,11 @@
 // layer.
 //
 //   layer-wise stage   mean squared error between the student layer's output and the teacher's, the layer's
-//   input
-//                      coming through the layers converted so far
+//                      input coming through the layers converted so far, or being the teacher's own
 //   chained stage      ce * CE(labels) + align * MSE(hidden_l, teacher hidden_l) + diversity * mean cos(a_1,
 //   a_2)
 //                      + kl * KL(teacher || student), through the whole network
-// (arXiv 2506.09316, section 3.3; the last term is ours). Only the trained layer's attention has gradients;
+// (arXiv 2506.09316, section 3.3; the last term is ours). Only a trained layer's attention has gradients;
 // whatever lies below it runs without a tape. Logits exist for a piece of the rows at a time. Thread safety:
 // one caller at a time; results do not depend on the number of threads.
 #pragma once
@@ -31,6 +30,8 @@ namespace dslad::worker {
 
 // By layer: its converted form; null: softmax attention.
 using StudentLayers = std::vector<const StudentLayer*>;
+// By layer: what is to learn; null: nothing.
+using TrainedLayers = std::vector<StudentLayer*>;
 
 enum class LayerTarget : std::uint8_t {
   kAttentionOutput,  // what attention adds to the residual stream
@@ -62,11 +63,18 @@ class Network {
   // chain so far, without the layer itself. kResourceExhausted: no memory for the batch.
   Result<double> train_layerwise(const TrainingBatch& batch, const StudentLayers& converted,
                                  StudentLayer& layer, LayerTarget target, double scale);
-  // The same for the chained loss.
+  // The same for each of `students` in one pass of the teacher, whose hidden states they all see: losses by
+  // layer, as train_layerwise gives them behind no converted layer. A layer's tape exists at a time.
+  Result<std::vector<double>> train_beside_teacher(const TrainingBatch& batch, const TrainedLayers& students,
+                                                   LayerTarget target, double scale);
+  // The same as train_layerwise for the chained loss.
   Result<Losses> train_chained(const TrainingBatch& batch, const StudentLayers& converted,
                                StudentLayer& layer, const LossWeights& weights, double scale);
   // Cross entropy and divergence of the network with `converted`, without gradients.
   Result<Losses> evaluate(const TrainingBatch& batch, const StudentLayers& converted);
+  // The same with each of `students` converted alone, by layer: the teacher runs once, and holds every
+  // layer's input meanwhile, rows * hidden numbers each. A layer without a student has zeros.
+  Result<std::vector<Losses>> evaluate_alone(const TrainingBatch& batch, const StudentLayers& students);
   // Mean gate a_1, then a_2, of each channel of the converted layer `layer` over the batch: [2, kv_heads *
   // d_k].
   Result<std::vector<double>> mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
@@ -92,6 +100,11 @@ class Network {
     MlpTape mlp;
   };
   struct Streams;  // the buffers that every pass needs
+  // A layer's input and what should come out of it, each [rows, hidden].
+  struct LayerGoal {
+    LayerTarget target;
+    const float *x, *y;
+  };
 
   Status reserve(std::int64_t rows);
   Status reserve_tape(int layer, bool converted);
@@ -104,6 +117,9 @@ class Network {
   void backward_layer(const BlockContext& context, int layer, const StudentLayer* converted);
   // Both residual streams up to layer `end`.
   void run_below(const BlockContext& context, const StudentLayers& converted, int end);
+  // The layer-wise loss of `layer`, whose gradient is added to it.
+  double learn_layer(const BlockContext& context, StudentLayer& layer, const LayerGoal& goal,
+                     const LayerTape& tape, double scale);
   // From the streams after the last layer. With gradients, writes that by the student's stream; without the
   // teacher kl is 0.
   Losses vocabulary_losses(const BlockContext& context, const LossWeights& weights, bool with_teacher,

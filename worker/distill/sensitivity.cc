@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "worker/distill/held_out.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -54,28 +55,12 @@ Status stopped(const std::atomic<bool>* stop) {
   return Error{ErrorCode::kUnavailable, "stopped"};
 }
 
-Status train_alone(Network& network, StudentLayer& student, const SensitivitySetup& setup) {
-  const DistilOptions& options = *setup.options;
-  const StageOptions& stage = options.layerwise;
-  const CosineSchedule schedule{stage.rate, stage.lowest_rate, stage.warm_up, stage.steps};
-  const StudentLayers none(network.teacher().layers.size());
-  BatchSource source(setup.training, options.batch_tokens, options.seed);
-  AdamW optimizer(options.optimizer, student.value_array().size());
-  for (std::int64_t step = 0; step < stage.steps; ++step) {
+Status train_alone(JointTraining& training, const SensitivitySetup& setup) {
+  while (!training.done()) {
     if (Status going = stopped(setup.stop); !going) return going;
-    std::ranges::fill(student.gradient_array(), 0.0f);
-    const auto loss = network.train_layerwise(source.next(), none, student, options.target, 1.0);
-    if (!loss) return loss.error();
-    const double norm = optimizer.step(student.value_array(), student.gradient_array(),
-                                       student.parameter_groups(options.projection_rate), schedule.at(step));
-    if (!std::isfinite(*loss) || !std::isfinite(norm)) {
-      return Error{ErrorCode::kInternal,
-                   fmt::format("layer {}, step {}: the layer-wise loss is {}; a lower learning "
-                               "rate may help",
-                               student.layer(), step + 1, *loss)};
-    }
-    student.refresh();
-    if (setup.on_step) setup.on_step(student.layer(), step + 1, stage.steps);
+    const auto step = training.step();
+    if (!step) return step.error();
+    if (setup.on_step) setup.on_step(*step);
   }
   return ok_status();
 }
@@ -134,20 +119,23 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
                                      const WeightFiles& weights, const SensitivitySetup& setup) {
   const LlamaConfig& config = network.teacher().config;
   ConvertedAlone out;
+  TrainedLayers learning;
   for (int layer = 0; layer < config.layers; ++layer) {
     const auto initial = initial_dsla_layer(weights, config, layer, setup.variant);
     if (!initial) return initial.error();
     auto student = StudentLayer::create(backend, config, layer, setup.variant, *initial);
     if (!student) return student.error();
-    const Status trained = train_alone(network, **student, setup);
-    if (!trained) return trained.error();
-    StudentLayers alone(static_cast<std::size_t>(config.layers));
-    alone[static_cast<std::size_t>(layer)] = student->get();
-    const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, alone);
-    if (!losses) return losses.error();
-    out.kl.push_back(std::max(0.0, losses->kl));
+    learning.push_back(student->get());
     out.students.push_back(*std::move(student));
   }
+  JointTraining training(network, learning, *setup.options, setup.training);
+  const Status trained = train_alone(training, setup);
+  if (!trained) return trained.error();
+  out.tokens = training.tokens();
+  const auto losses = held_out_losses_alone(network, setup.held_out, setup.options->batch_tokens,
+                                            {learning.begin(), learning.end()});
+  if (!losses) return losses.error();
+  for (const Losses& alone : *losses) out.kl.push_back(std::max(0.0, alone.kl));
   return out;
 }
 

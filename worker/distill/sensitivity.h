@@ -5,6 +5,7 @@
 // this layer alone causes after its layer-wise stage. Thread safety: one caller at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,7 +14,7 @@
 #include <vector>
 
 #include "schema/result.h"
-#include "worker/distill/layer_training.h"
+#include "worker/distill/joint_training.h"
 #include "worker/model/chain.h"
 #include "worker/model/weight_files.h"
 
@@ -28,17 +29,18 @@ struct SensitivitySetup {
   const DistilOptions* options;  // its layer-wise stage is used
   DslaVariant variant;
   std::span<const TrainingBatch> training, held_out;
-  std::function<void(int layer, std::int64_t step, std::int64_t steps)> on_step;  // may be empty
+  std::function<void(const JointStep&)> on_step;  // may be empty
   const std::atomic<bool>* stop = nullptr;
 };
 
 struct ConvertedAlone {
   std::vector<std::unique_ptr<StudentLayer>> students;  // by layer, after their layer-wise stage
   std::vector<double> kl;                               // nats, by layer
+  std::int64_t tokens = 0;                              // that each was trained on
 };
 
-// Trains each layer by itself on the teacher's own hidden states, then measures it. kUnavailable when
-// stopped.
+// Trains every layer by itself, all of them beside each other on the teacher's own hidden states, then
+// measures each. kUnavailable when stopped.
 Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network& network,
                                      const WeightFiles& weights, const SensitivitySetup& setup);
 

@@ -39,6 +39,12 @@ Result<TrainingLog> TrainingLog::open(const std::filesystem::path& path, std::in
   return TrainingLog(path, file, bytes);
 }
 
+std::int64_t TrainingLog::size(const std::filesystem::path& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : static_cast<std::int64_t>(size);
+}
+
 Status TrainingLog::append(const nlohmann::ordered_json& line) {
   const std::string text = line.dump() + "\n";
   if (std::fwrite(text.data(), 1, text.size(), file_.get()) != text.size() || std::fflush(file_.get()) != 0) {

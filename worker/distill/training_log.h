@@ -18,6 +18,9 @@ class TrainingLog {
   // Opens or creates `path` and cuts it to `bytes`. Errors: kUnavailable, kResourceExhausted.
   static Result<TrainingLog> open(const std::filesystem::path& path, std::int64_t bytes);
 
+  // Of the file, in bytes; 0 where there is none.
+  static std::int64_t size(const std::filesystem::path& path);
+
   Status append(const nlohmann::ordered_json& line);
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/distill/joint_stage.h"
 #include "worker/tools/options.h"
 #include "worker/tools/status_line.h"
 #include "worker/tools/training_session.h"
@@ -78,8 +79,10 @@ std::string changed_variant(const TrainingSession& session) {
 Result<bool> check_folder(const TrainingSession& session) {
   const auto checkpoint = load_checkpoint(session.dir);
   if (!checkpoint) return checkpoint.error();
-  const bool begun =
-      !session.manifest_is_new && (!session.manifest.distilled.empty() || checkpoint->has_value());
+  const auto joint = load_joint_state(session.dir);
+  if (!joint) return joint.error();
+  const bool begun = !session.manifest_is_new &&
+                     (!session.manifest.distilled.empty() || checkpoint->has_value() || joint->has_value());
   if (!begun) return false;
   if (!session.arguments.resume) {
     return Error{ErrorCode::kRefused,
@@ -118,6 +121,17 @@ Status prepare_order(TrainingSession& session, bool begun) {
   return status ? session.decide_order(method) : status;
 }
 
+// What an order by divergence was just measured with is the layer-wise stage of a joint run already, where
+// each layer began as the chain's does.
+Status keep_students(TrainingSession& session) {
+  const ConvertedAlone alone = session.take_students();
+  const bool same = session.layer_variants.empty() && !session.warm_start;
+  if (alone.students.empty() || !session.arguments.options.joint_layerwise || !same) return ok_status();
+  TrainedLayers students;
+  for (const auto& student : alone.students) students.push_back(student.get());
+  return keep_joint_students(session.dir, students, alone.tokens);
+}
+
 // Shows steps as they pass and a line for each finished layer.
 class Reporter {
  public:
@@ -134,6 +148,16 @@ class Reporter {
         "layer {} ({} of {}), {}: step {} of {}, loss {:.5g}{}, {:.0f} tokens/s, {} left in the stage",
         report.layer, position + 1, layers_, to_string(report.stage), report.step, report.steps,
         report.losses.total, parts, tokens, readable_seconds(left)));
+  }
+
+  void joint_step(const JointStep& step, double tokens_per_second) {
+    const double left = static_cast<double>(step.steps - step.step) * static_cast<double>(step.tokens) /
+                        std::max(1e-9, tokens_per_second);
+    line_.show(
+        fmt::format("{} layers at once, layerwise: step {} of {}, mean loss {:.5g}, {:.0f} tokens/s, {} left "
+                    "in the stage",
+                    step.layers.size(), step.step, step.steps, step.mean_loss(), tokens_per_second,
+                    readable_seconds(left)));
   }
 
   void layer(const LayerReport& report) {
@@ -185,11 +209,14 @@ int distil(TrainingArguments arguments) {
   if (!stored) return fail(stored.error());
   const auto begun = check_folder(session);
   if (!begun) return fail(begun.error());
-  Status status = prepare_order(session, *begun);
+  // What lies in a folder in which nothing has begun is of no chain.
+  Status status = *begun ? ok_status() : remove_joint_checkpoint(session.dir);
+  if (status) status = prepare_order(session, *begun);
   if (!status) return fail(status.error());
   session.manifest.variant = session.variant;
   session.manifest.recipe = recipe_of(session);
   status = save_distilled(session.dir, session.manifest);
+  if (status) status = keep_students(session);  // behind the recipe that made them
   if (!status) return fail(status.error());
 
   const int wanted = session.arguments.layers;
@@ -205,7 +232,8 @@ int distil(TrainingArguments arguments) {
                     [&](const StepReport& report) {
                       reporter.step(report, static_cast<int>(session.manifest.distilled.size()));
                     },
-                    &TrainingSession::stop_requested()};
+                    &TrainingSession::stop_requested(),
+                    [&](const JointStep& step, double rate) { reporter.joint_step(step, rate); }};
   setup.weights = session.weights.get();
   setup.layers = layers;
   setup.stored = *stored;

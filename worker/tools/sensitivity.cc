@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/distill/student_chain.h"
+#include "worker/files/folder_lock.h"
 #include "worker/tools/options.h"
 #include "worker/tools/training_session.h"
 
@@ -53,6 +55,25 @@ Status save_evidence(const TrainingSession& session) {
       });
 }
 
+// A folder for the students, locked; an error where they would replace another chain.
+Result<FolderLock> take_students_folder(const TrainingSession& session) {
+  const std::filesystem::path folder = session.arguments.students;
+  if (std::error_code missing; std::filesystem::exists(folder / kChainFile, missing) ||
+                               std::filesystem::equivalent(folder, session.dir, missing)) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} is a chain's folder already; name another --students", folder.string())};
+  }
+  return FolderLock::take(folder);
+}
+
+Status save_students(TrainingSession& session) {
+  nlohmann::json recipe = session.arguments.options.to_json();
+  for (const char* not_run : {"chained", "long_context", "losses", "undo_worse"}) recipe.erase(not_run);
+  recipe["data"] = session.data.description;
+  return save_student_chain(session.arguments.students, session.manifest, recipe,
+                            session.network->teacher().config, session.take_students());
+}
+
 }  // namespace
 
 int sensitivity(TrainingArguments arguments) {
@@ -71,10 +92,21 @@ int sensitivity(TrainingArguments arguments) {
                      "an order by entropy",
                      order)});
   }
+  if (!with_divergence && !session.arguments.students.empty()) {
+    return fail({ErrorCode::kInvalidArgument,
+                 "--students: with --layerwise-steps 0 there are none; give steps, or leave --students out"});
+  }
   status = session.check_order(order);
+  std::optional<FolderLock> students;
+  if (status && !session.arguments.students.empty()) {
+    auto taken = take_students_folder(session);
+    if (!taken) return fail(taken.error());
+    students.emplace(*std::move(taken));
+  }
   if (status) status = session.measure(with_divergence);
   if (status) status = session.decide_order(order);
   if (status) status = save_evidence(session);
+  if (status && students) status = save_students(session);
   if (!status) return fail(status.error());
   print_evidence(session.manifest, session.arguments.json);
   fmt::print(stderr, "written to {}\n", (session.dir / "chain.json").string());

@@ -57,6 +57,11 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_flag("--json", a.json, "print JSON");
 }
 
+void add_sensitivity_options(CLI::App& verb, TrainingArguments& a) {
+  verb.add_option("--students", a.students,
+                  "keep the layers that were measured as a chain in this folder, for --warm-start of distil");
+}
+
 void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--layer-variant", a.layer_variants,
                   "LAYER=VARIANT: what one layer is to compute instead, with the window, output norm and "
@@ -87,6 +92,10 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--hard-kl", a.options.hard_kl, "nats a token above which a layer is a hard one")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  verb.add_flag(
+      "--joint-layerwise", a.options.joint_layerwise,
+      "train the layer-wise stage of all layers at once, on the teacher's own hidden states: one pass "
+      "of the teacher serves them all");
   verb.add_flag("!--keep-worse", a.options.undo_worse,
                 "keep what a stage did even where held-out KL rose in it; by default it is undone");
   verb.add_option("--long-text", a.long_text, "files of the long-context stage, of the same kinds");

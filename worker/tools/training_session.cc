@@ -92,6 +92,10 @@ Status TrainingSession::load() {
     return Error{ErrorCode::kInvalidArgument,
                  "--hard-steps is of the chained stage, which --chained-steps 0 leaves out"};
   }
+  if (options.joint_layerwise && options.layerwise.steps == 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--joint-layerwise is of the layer-wise stage, which --layerwise-steps 0 leaves out"};
+  }
   options.hard.rate = options.chained.rate;
   for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
@@ -291,9 +295,9 @@ Status TrainingSession::measure(bool with_divergence) {
 
   StatusLine progress;
   SensitivitySetup setup = sensitivity_setup();
-  setup.on_step = [&](int layer, std::int64_t step, std::int64_t steps) {
-    progress.show(
-        fmt::format("layer {} of {} alone: step {} of {}", layer + 1, manifest.layers, step, steps));
+  setup.on_step = [&](const JointStep& step) {
+    progress.show(fmt::format("each of {} layers alone: step {} of {}, mean loss {:.5g}", manifest.layers,
+                              step.step, step.steps, step.mean_loss()));
   };
   auto alone = convert_alone(*backend, *network, *weights, setup);
   progress.clear();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "worker/distill/chain_source.h"
 #include "worker/distill/chain_training.h"
@@ -34,6 +35,8 @@ class TrainingSession {
   [[nodiscard]] Status check_order(const std::string& method) const;
   // Decides the manifest's order by `method` (or from a file of that name), measuring what it needs.
   Status decide_order(const std::string& method);
+  // The students that the order was measured with, which the session lets go of; none where it was not.
+  [[nodiscard]] ConvertedAlone take_students() { return std::exchange(alone_, {}); }
 
   TrainingArguments arguments;
   std::filesystem::path dir;  // of the chain

@@ -28,6 +28,7 @@ struct TrainingArguments {
   std::string from;                         // folder of a chain to begin with; empty: none
   std::optional<int> keep;                  // of its layers; absent: all
   std::string warm_start;  // folder of a chain whose layers are where training starts; empty: none
+  std::string students;    // folder for what sensitivity measures with; empty: that is thrown away
   std::string target = "attention", compute = "bf16", stored = "bf16";
   std::optional<double> projection_rate;  // absent: by the variant
   std::string order;                      // a method or a file; empty: what the folder says, else kl
@@ -38,8 +39,9 @@ struct TrainingArguments {
   bool json = false;
 };
 
-// Adds the options of both verbs, or those of distil alone.
+// Adds the options of both verbs, or those of one alone.
 void add_training_options(CLI::App& verb, TrainingArguments& arguments);
+void add_sensitivity_options(CLI::App& verb, TrainingArguments& arguments);
 void add_distil_options(CLI::App& verb, TrainingArguments& arguments);
 
 // Measures entropy and divergence of each layer, decides the order, and stores both in the chain's manifest.

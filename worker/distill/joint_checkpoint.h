@@ -1,0 +1,58 @@
+// Where the layer-wise stage of several layers stands, on disk, and when it is done what they have learned.
+//
+//   DIR/joint.json                   the state, and the name of
+//   DIR/joint-<number>.safetensors   by layer <l>.values and, until all is done, <l>.first_moment and
+//                                    <l>.second_moment [parameters] f32
+// Written in the order of checkpoint.h, which keeps what the stages after this one need. Functions of their
+// arguments; one writer at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "schema/result.h"
+#include "worker/distill/batch_source.h"
+
+namespace dslad::worker {
+
+struct JointState {
+  std::vector<int> layers;  // that learn; not empty
+  bool done = false;
+  std::int64_t step = 0;  // the next to be done
+  BatchCursor cursor;
+  std::int64_t log_bytes = 0;  // of the log when this was written
+  std::int64_t number = 0;     // of the checkpoint; grows
+  std::int64_t tokens = 0;     // that each layer was trained on so far
+
+  [[nodiscard]] bool has(int layer) const;
+};
+
+// Of one layer, of equal size; once all is done its values alone.
+struct JointLayer {
+  std::span<const float> values, first_moment, second_moment;
+};
+
+// `layers`: those of the state.
+Status save_joint_checkpoint(const std::filesystem::path& dir, const JointState& state,
+                             const std::map<int, JointLayer>& layers);
+
+// Nothing when there is none. Errors: kCorrupt, kInvalidArgument (names the file and the field),
+// kUnavailable.
+Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir);
+
+struct LoadedJointLayer {
+  std::vector<float> values, first_moment, second_moment;
+};
+
+// A layer of the state, each part of `parameters` numbers. Errors: those of reading; kInvalidArgument where
+// it has another size.
+Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, const JointState& state,
+                                          int layer, std::size_t parameters);
+
+Status remove_joint_checkpoint(const std::filesystem::path& dir);
+
+}  // namespace dslad::worker

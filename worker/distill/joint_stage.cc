@@ -1,0 +1,143 @@
+#include "worker/distill/joint_stage.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "worker/distill/stopwatch.h"
+
+namespace dslad::worker {
+namespace {
+
+std::vector<int> layers_of(const TrainedLayers& students) {
+  std::vector<int> layers;
+  for (const StudentLayer* student : students) {
+    if (student != nullptr) layers.push_back(student->layer());
+  }
+  return layers;
+}
+
+class JointStage {
+ public:
+  JointStage(Network& network, const TrainedLayers& students, const TrainingSetup& setup)
+      : students_(students), setup_(setup), training_(network, students, *setup.options, setup.training) {
+    state_.layers = layers_of(students);
+  }
+
+  Status run() {
+    Status status = begin();
+    while (status && !state_.done && !training_.done()) {
+      if (setup_.stop != nullptr && *setup_.stop) {
+        status = save();
+        return status ? Status(Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"})
+                      : status;
+      }
+      status = step();
+      if (status && since_saved_.seconds() >= setup_.checkpoint_seconds) status = save();
+    }
+    return status && !state_.done ? save() : status;
+  }
+
+ private:
+  Status begin() {
+    auto found = load_joint_state(setup_.dir);
+    if (!found) return found.error();
+    const bool mine = found->has_value() && (*found)->layers == state_.layers;
+    if (mine) {
+      Status restored = restore(**found);
+      if (!restored || state_.done) return restored;
+    } else if (found->has_value()) {
+      state_.number = (*found)->number;  // its files are replaced one after the other
+    }
+    const auto path = setup_.dir / "log.jsonl";
+    auto log = TrainingLog::open(path, mine ? state_.log_bytes : TrainingLog::size(path));
+    if (!log) return log.error();
+    log_ = std::make_unique<TrainingLog>(*std::move(log));
+    // Before the first line, so that a run killed before its next checkpoint leaves none behind.
+    return mine ? ok_status() : save();
+  }
+
+  Status restore(const JointState& state) {
+    state_ = state;
+    training_.seek(state.step, state.tokens, state.cursor);
+    for (const int layer : state.layers) {
+      const StudentLayer& student = *students_[static_cast<std::size_t>(layer)];
+      const auto loaded = load_joint_layer(setup_.dir, state, layer, student.value_array().size());
+      if (!loaded) return loaded.error();
+      training_.restore_layer(layer, loaded->values, loaded->first_moment, loaded->second_moment);
+    }
+    return ok_status();
+  }
+
+  Status step() {
+    const Stopwatch watch;
+    const auto step = training_.step();
+    if (!step) {
+      return step.error().with_context("stage layerwise stopped, its last good checkpoint stays");
+    }
+    const double rate = static_cast<double>(step->tokens) / std::max(1e-9, watch.seconds());
+    if (setup_.on_joint_step) setup_.on_joint_step(*step, rate);
+    for (const auto& [layer, its] : step->layers) {
+      Status logged = log_->append({{"layer", layer},
+                                    {"stage", to_string(Stage::kLayerwise)},
+                                    {"step", step->step},
+                                    {"steps", step->steps},
+                                    {"loss", its.loss},
+                                    {"rate", step->rate},
+                                    {"gradient_norm", its.gradient_norm},
+                                    {"tokens", step->tokens},
+                                    {"tokens_per_second", std::round(rate)}});
+      if (!logged) return logged;
+    }
+    return ok_status();
+  }
+
+  Status save() {
+    state_.done = training_.done();
+    state_.step = training_.steps_done();
+    state_.tokens = training_.tokens();
+    state_.cursor = training_.cursor();
+    state_.log_bytes = log_->bytes();
+    ++state_.number;
+    std::map<int, JointLayer> layers;
+    for (const auto& [layer, optimizer] : training_.optimizers()) {
+      JointLayer& its = layers[layer];
+      its.values = students_[static_cast<std::size_t>(layer)]->value_array();
+      if (state_.done) continue;
+      its.first_moment = optimizer.first_moment();
+      its.second_moment = optimizer.second_moment();
+    }
+    Status saved = save_joint_checkpoint(setup_.dir, state_, layers);
+    since_saved_.restart();
+    return saved;
+  }
+
+  const TrainedLayers& students_;
+  const TrainingSetup& setup_;
+  JointTraining training_;
+  JointState state_;
+  std::unique_ptr<TrainingLog> log_;
+  Stopwatch since_saved_;
+};
+
+}  // namespace
+
+Status train_jointly(Network& network, const TrainedLayers& students, const TrainingSetup& setup) {
+  return JointStage(network, students, setup).run();
+}
+
+Status keep_joint_students(const std::filesystem::path& dir, const TrainedLayers& students,
+                           std::int64_t tokens) {
+  JointState state;
+  state.layers = layers_of(students);
+  state.done = true;
+  state.tokens = tokens;
+  state.number = 1;
+  std::map<int, JointLayer> layers;
+  for (const int layer : state.layers) {
+    layers[layer].values = students[static_cast<std::size_t>(layer)]->value_array();
+  }
+  return save_joint_checkpoint(dir, state, layers);
+}
+
+}  // namespace dslad::worker
