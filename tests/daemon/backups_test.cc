@@ -43,11 +43,19 @@ class BackupsTest : public test::DispatcherTest {
   LongTask checking_{file_, [] {}};
   Backups backups_{clock_, file_, copy_, copying_};
   Checks checks_{clock_, checking_};
-  Clients clients_{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); },
+  Clients clients_{{clock_,
+                    store_,
+                    store_,
+                    outbox_,
+                    dispatcher_,
+                    feed_,
+                    [] { return Clients::Counters(); },
                     [](const Identity&) {
                       return Principal{"uid:1", Role::kAdmin};
                     },
-                    {"ipc:///events"}, &backups_, &checks_},
+                    {"ipc:///events"},
+                    &backups_,
+                    &checks_},
                    {}};
 };
 

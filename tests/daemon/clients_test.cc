@@ -50,11 +50,17 @@ class ClientsTest : public test::DispatcherTest {
 
   Identity from_ = user(1);
   std::map<std::uint32_t, Role> roles_{{1, Role::kAdmin}};
-  Clients clients_{{clock_, store_, store_, outbox_, dispatcher_, feed_,
+  Clients clients_{{clock_,
+                    store_,
+                    store_,
+                    outbox_,
+                    dispatcher_,
+                    feed_,
                     [] {
                       return Clients::Counters{{"commits", 3}};
                     },
-                    [this](const Identity& who) { return who_is(who); }, {"ipc:///events", "tcp://events:1"}},
+                    [this](const Identity& who) { return who_is(who); },
+                    {"ipc:///events", "tcp://events:1"}},
                    limits_};
 };
 
@@ -150,8 +156,15 @@ TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
 // Else who is refused and tries again falls ever further behind.
 TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
   limits_.max_queued = 0;
-  Clients full{{clock_, store_, store_, outbox_, dispatcher_, feed_, [] { return Clients::Counters(); },
-                [this](const Identity& who) { return who_is(who); }, {}},
+  Clients full{{clock_,
+                store_,
+                store_,
+                outbox_,
+                dispatcher_,
+                feed_,
+                [] { return Clients::Counters(); },
+                [this](const Identity& who) { return who_is(who); },
+                {}},
                limits_};
   for (int i = 0; i < 100; ++i)
     full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1), from_);

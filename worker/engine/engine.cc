@@ -13,7 +13,8 @@ using kernels::RowKind;
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const EngineLimits& limits) {
-  auto caches = CachePool::create(*backend, kv_layout(weights->config, weights->kv_dtype()), limits.cache_bytes);
+  auto caches =
+      CachePool::create(*backend, kv_layout(weights->config, weights->kv_dtype()), limits.cache_bytes);
   if (!caches) return caches.error();
   return std::unique_ptr<Engine>(
       new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));

@@ -48,8 +48,8 @@ void PlanSet::cut(int number) {
 
 void PlanSet::add(const ModelWeights& weights, const ConversionOrder& order, int number,
                   std::optional<double> quality) {
-  plans_.push_back(std::make_shared<const Plan>(weights.config, weights.kv_dtype(), edition_, order, converted_,
-                                                number, quality));
+  plans_.push_back(std::make_shared<const Plan>(weights.config, weights.kv_dtype(), edition_, order,
+                                                converted_, number, quality));
 }
 
 }  // namespace dslad::worker
