@@ -127,6 +127,18 @@ int run(int argc, char** argv) {
   ReportArguments page;
   CLI::App* report_verb = app.add_subcommand("report", "write a chain's story as one HTML page");
   add_report_options(*report_verb, page);
+  ChainArguments chain;
+  CLI::App* chain_verb = app.add_subcommand("chain", "a model's chain as one file, to serve it elsewhere");
+  chain_verb->require_subcommand(1);
+  CLI::App* export_verb = chain_verb->add_subcommand("export", "write the chain of MODEL to FILE, a tar");
+  CLI::App* import_verb =
+      chain_verb->add_subcommand("import", "check the chain in FILE and put it beside MODEL");
+  for (CLI::App* verb : {export_verb, import_verb}) {
+    verb->add_option("MODEL", chain.model, "Hugging Face folder or GGUF file of a Llama")->required();
+    verb->add_option("FILE", chain.file, "the chain's file")->required();
+    verb->add_flag("--json", chain.json, "print JSON");
+  }
+  import_verb->add_flag("--replace", chain.replace, "put it in the place of a chain that is there");
   app.footer("Example: dslad-model generate ./my-llama --prompt 'Once upon a time' --max-tokens 64");
 
   try {
@@ -140,6 +152,8 @@ int run(int argc, char** argv) {
   if (app.got_subcommand(sensitivity_verb)) return sensitivity(training);
   if (app.got_subcommand(distil_verb)) return distil(training);
   if (app.got_subcommand(report_verb)) return report(page);
+  if (app.got_subcommand(chain_verb))
+    return chain_verb->got_subcommand(export_verb) ? chain_export(chain) : chain_import(chain);
   return bench(options, benchmark);
 }
 

@@ -38,7 +38,7 @@ container=
 # Its systemd outlives nspawn's own end by SIGKILL: pid 1 of the container goes first.
 trap '[ -z "$container" ] || { pkill -KILL -P "$container" || true; sleep 1; kill -KILL "$container" 2>/dev/null || true; }; rm -rf "$root" "$shared"' EXIT
 tar -C "$root" -xpf "$work/$suite.tar"
-cp "$here"/*.py "$here"/*.c "$packages"/*.deb "$shared"
+cp "$here"/*.py "$here"/*.c "$here"/../golden/databases/version_5.sql "$packages"/*.deb "$shared"
 
 cat >"$root/etc/systemd/system/tests.service" <<'UNIT'
 [Unit]

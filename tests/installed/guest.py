@@ -251,6 +251,42 @@ def a_backup_is_restored_as_the_documentation_says():
     succeeded(submit())
 
 
+@contextlib.contextmanager
+def another_database(path):
+    """In the place of dslad's own, which comes back."""
+    def swap(files, folder):
+        run("systemctl", "stop", "dslad.target")
+        until(lambda: property_of("dslad.service", "ActiveState") == "inactive", "it is stopped")
+        folder.mkdir(exist_ok=True)
+        for file in DATABASE.parent.glob("dslad.db*"):
+            file.rename(folder / file.name)
+        for file in files:
+            run("install", "-o", "dslad", "-g", "dslad-admin", "-m", "0640", file, DATABASE.parent)
+        run("systemctl", "start", "dslad.target")
+        until(lambda: active("dslad.service") and active("dslad-worker@cpu.service"), "it is started")
+
+    own, used = pathlib.Path("/root/own"), pathlib.Path("/root/used")
+    swap([path], own)
+    try:
+        yield
+    finally:
+        swap(own.glob("dslad.db*"), used)
+
+
+@step
+def a_database_of_an_older_version_is_taken_over():
+    old = pathlib.Path("/root/old/dslad.db")
+    old.parent.mkdir()
+    run("sqlite3", old, text=(SHARED / "version_5.sql").read_text())
+    expect(run("sqlite3", old, "PRAGMA user_version").stdout.strip() == "5", "it is of version 5")
+    with another_database(old):
+        [(version,)] = rows("PRAGMA user_version")
+        expect(version > 5, f"it is of version {version} now")
+        expect(states()[1] == "succeeded", f"what had ended is there: {states()}")
+        succeeded(submit())
+        run("dslactl", "integrity")
+
+
 @step
 def others_come_over_tcp_by_their_keys():
     """By docs/security.md. A second network namespace is another machine."""

@@ -38,7 +38,7 @@ class Completions(unittest.TestCase):
     def test_an_options_words_are_offered_after_it(self):
         if not (BIN / "dslad-worker").exists():
             self.skipTest("dslad-worker is not built")
-        self.assertEqual({"bf16", "f32"}, self.complete("dslad-worker", "--dtype", ""))
+        self.assertEqual({"bf16", "f32", "int8", "int4"}, self.complete("dslad-worker", "--dtype", ""))
 
     def test_where_a_file_belongs_nothing_else_is_offered(self):
         self.assertEqual(set(), self.complete("dslactl", "submit", "summarize", ""))

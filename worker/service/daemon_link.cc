@@ -28,14 +28,14 @@ constexpr milliseconds kComplainAfter{2000};
 constexpr milliseconds kKnockAgain{2000};                                 // with a key that was refused
 constexpr std::uint32_t kFirstHeartbeatMs = 1000, kFirstLeaseMs = 10000;  // until it has said what it wants
 
+}  // namespace
+
 // What the daemon must hear about one lease.
 struct HeldLease {
   schema::Lease lease;
   schema::Progress progress;
   std::optional<schema::WorkerResult> result;  // ended, not acknowledged
 };
-
-}  // namespace
 
 // Shared by the link's callers and its thread.
 struct DaemonLink::State {

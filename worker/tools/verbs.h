@@ -52,4 +52,13 @@ struct EvalOptions {
 // tables by plan, or with --json one object (worker/eval/summary_report.h).
 int eval(const ToolOptions& options, const EvalOptions& eval);
 
+struct ChainArguments {
+  std::string model, file;
+  bool replace = false, json = false;
+};
+
+// A model's chain as one file, and such a file's chain beside a model.
+int chain_export(const ChainArguments& arguments);
+int chain_import(const ChainArguments& arguments);
+
 }  // namespace dslad::worker
