@@ -182,7 +182,7 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
 Status drop_joint_stage(const std::filesystem::path& dir, const ChainManifest& manifest) {
   const auto state = load_joint_state(dir);
   if (!state) return state.error();
-  if (!state->has_value()) return ok_status();
+  if (!state->has_value()) return remove_joint_checkpoint(dir);  // what a kill has left of one
   const bool to_come = std::ranges::any_of((*state)->layers, [&](int layer) {
     return std::ranges::find(manifest.distilled, layer, &DistilledLayer::layer) == manifest.distilled.end();
   });
@@ -244,6 +244,8 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
   if (!teacher) return teacher.error();
 
   while (static_cast<int>(manifest.distilled.size()) < setup.layers) {
+    if (setup.training.stop != nullptr && *setup.training.stop)
+      return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
     const int position = static_cast<int>(manifest.distilled.size());
     const int layer = manifest.order[static_cast<std::size_t>(position)];
     auto outcome = train_and_save(backend, network, setup, layer, *students, manifest);

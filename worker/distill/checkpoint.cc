@@ -124,8 +124,8 @@ Status remove_checkpoint_files(const std::filesystem::path& dir, const std::stri
     return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", (dir / state).string(), error.message())};
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(tensors) && name.ends_with(".safetensors"))
-      std::filesystem::remove(entry.path(), error);
+    const bool whole = name.ends_with(".safetensors"), begun = name.ends_with(".safetensors.tmp");
+    if (name.starts_with(tensors) && (whole || begun)) std::filesystem::remove(entry.path(), error);
   }
   return ok_status();
 }

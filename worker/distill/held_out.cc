@@ -68,9 +68,13 @@ Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> 
 }
 
 Result<std::vector<Losses>> held_out_losses_alone(Network& network, std::span<const TrainingBatch> sequences,
-                                                  std::int64_t batch_tokens, const StudentLayers& students) {
+                                                  std::int64_t batch_tokens, const StudentLayers& students,
+                                                  const std::atomic<bool>* stop) {
   return means(sequences, batch_tokens, students.size(),
-               [&](const TrainingBatch& batch) { return network.evaluate_alone(batch, students); });
+               [&](const TrainingBatch& batch) -> Result<std::vector<Losses>> {
+                 if (stop != nullptr && *stop) return Error{ErrorCode::kUnavailable, "stopped"};
+                 return network.evaluate_alone(batch, students);
+               });
 }
 
 }  // namespace dslad::worker

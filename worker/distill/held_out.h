@@ -2,6 +2,7 @@
 // at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -16,8 +17,10 @@ namespace dslad::worker {
 Result<Losses> held_out_losses(Network& network, std::span<const TrainingBatch> sequences,
                                std::int64_t batch_tokens, const StudentLayers& converted);
 
-// The same with each of `students` converted alone, by layer; the teacher runs once for all of them.
+// The same with each of `students` converted alone, by layer; the teacher runs once for all of them. Errors:
+// kUnavailable once `stop` is set.
 Result<std::vector<Losses>> held_out_losses_alone(Network& network, std::span<const TrainingBatch> sequences,
-                                                  std::int64_t batch_tokens, const StudentLayers& students);
+                                                  std::int64_t batch_tokens, const StudentLayers& students,
+                                                  const std::atomic<bool>* stop = nullptr);
 
 }  // namespace dslad::worker

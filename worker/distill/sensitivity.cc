@@ -128,12 +128,14 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
     learning.push_back(student->get());
     out.students.push_back(*std::move(student));
   }
-  JointTraining training(network, learning, *setup.options, setup.training);
-  const Status trained = train_alone(training, setup);
-  if (!trained) return trained.error();
-  out.tokens = training.tokens();
+  {  // the optimizers' memory is not needed beside the measurement's
+    JointTraining training(network, learning, *setup.options, setup.training);
+    const Status trained = train_alone(training, setup);
+    if (!trained) return trained.error();
+    out.tokens = training.tokens();
+  }
   const auto losses = held_out_losses_alone(network, setup.held_out, setup.options->batch_tokens,
-                                            {learning.begin(), learning.end()});
+                                            {learning.begin(), learning.end()}, setup.stop);
   if (!losses) return losses.error();
   for (const Losses& alone : *losses) out.kl.push_back(std::max(0.0, alone.kl));
   return out;

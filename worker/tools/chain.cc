@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "worker/distill/checkpoint.h"
+#include "worker/distill/joint_checkpoint.h"
 #include "worker/model/chain_file.h"
 #include "worker/model/digest.h"
 #include "worker/model/weight_files.h"
@@ -38,7 +40,11 @@ int chain_import(const ChainArguments& arguments) {
   const std::string digest = weights_digest(*files);
   const std::filesystem::path dir = chain_folder(arguments.model);
   const auto manifest = import_chain(arguments.file, {dir, *config, digest, arguments.replace});
-  return manifest ? told(arguments, *manifest, dir.string()) : fail(manifest.error());
+  if (!manifest) return fail(manifest.error());
+  // What was being trained behind the chain that stood there is of no use behind this one.
+  Status removed = remove_checkpoint(dir);
+  if (removed) removed = remove_joint_checkpoint(dir);
+  return removed ? told(arguments, *manifest, dir.string()) : fail(removed.error());
 }
 
 }  // namespace dslad::worker

@@ -77,7 +77,9 @@ std::unique_ptr<Gemm> Gemm::create(std::int64_t most_n, std::int64_t most_k) {
       allocate(gemm->rounded_, rows * static_cast<std::size_t>(most_k) * sizeof(bf16)) &&
       allocate(gemm->results_, static_cast<std::size_t>(kDecodeRows * most_n) * sizeof(float)) &&
       allocate(gemm->workspace_, kWorkspaceBytes);
-  return is_made ? std::move(gemm) : nullptr;
+  if (is_made) return gemm;
+  static_cast<void>(cudaGetLastError());  // told by the null; the next operation shall not find it
+  return nullptr;
 }
 
 Gemm::~Gemm() {
@@ -115,6 +117,7 @@ cudaError_t Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
     for (std::int64_t first = block.first; first < block.first + block.rows; first += most) {
       const std::int64_t rows = std::min(most, block.first + block.rows - first), m = is_decode ? most : rows;
       queue.launch<RoundRows>({args.x + first * args.ldx, args.ldx, rows, m, args.k, rounded_});
+      if (queue.error() != cudaSuccess) return queue.error();  // what was rounded before is no operand
       float* y = args.y + first * args.ldy;
       const cudaError_t error = is_decode ? multiply(args, m, results_, args.n, false, stream)
                                           : multiply(args, m, y, args.ldy, args.accumulate, stream);
