@@ -136,6 +136,16 @@ bool is_credential(const fs::path& file) {
          file.lexically_normal().parent_path() == fs::path(folder).lexically_normal();
 }
 
+// Folders that are missing are made, for their owner alone: ~/.config/dslad is not there at first.
+Status make_folders(const fs::path& folder) {
+  struct stat status {};
+  if (folder.empty() || ::stat(folder.c_str(), &status) == 0) return ok_status();
+  if (Status above = make_folders(folder.parent_path()); !above) return above;
+  if (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return ok_status();
+  return Error{ErrorCode::kUnavailable,
+               fmt::format("{}: cannot be made: {}", folder.string(), reason(errno))};
+}
+
 Status write_new(const fs::path& file, ::mode_t mode, const std::string& text) {
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (opened.get() < 0 && errno == EEXIST) {
@@ -173,6 +183,7 @@ Status write_key_pair(const fs::path& file, const KeyPair& pair) {
     return Error{
         ErrorCode::kRefused,
         fmt::format("{} is there already and is not overwritten; choose another name", open.string())};
+  if (Status folders = make_folders(file.parent_path()); !folders) return folders;
   Status secret = write_new(
       file, 0600,
       fmt::format("# A secret key of dslad: whoever reads it can pass for its owner.\n{} {}\npublic  "

@@ -51,6 +51,15 @@ class Start(KeysTest):
         self.daemon_options = self.daemon_options[2:]
         self.start_daemon(env={"CREDENTIALS_DIRECTORY": str(credentials)})
 
+    def test_a_keys_folder_is_made_for_its_owner_alone(self):
+        key = self.folder / "home/.config/dslad/key"
+        self.ctl_ok("keygen", key)
+        self.assertEqual([0o700] * 3, [folder.stat().st_mode & 0o777 for folder in list(key.parents)[:3]])
+        (self.folder / "a file").touch()
+        done = self.ctl("keygen", self.folder / "a file/key")
+        self.assertEqual(USAGE, done.returncode)
+        self.assertIn("a file", done.stderr)
+
     def test_a_key_is_never_overwritten_and_readable_by_its_owner_alone(self):
         key = self.make_key("mine")
         text = key.read_text()
