@@ -21,6 +21,7 @@ UNITS = ["dslad.service", "dslad.socket", "dslad-events.socket", "dslad-workers.
 PATIENCE_S = 120
 # systemd-analyze's exposure, at most: what the units were made for.
 EXPOSURE = {"dslad.service": 0.5, "dslad-worker@cpu.service": 1.0}
+EXPOSURE_WITH_TCP = 1.3  # 1.1 was wished for: a network, its addresses and netlink are what tcp is
 
 steps = []
 
@@ -84,6 +85,13 @@ def submit(*options, user="member", document="/home/member/report.txt"):
 
 def succeeded(*ids):
     return until(lambda: all(states().get(i) == "succeeded" for i in ids), f"jobs {ids} succeed: {states()}")
+
+
+def check_exposure(unit, most):
+    last = run("systemd-analyze", "security", "--no-pager", unit).stdout.strip().splitlines()[-1]
+    print("   ", unit, last)
+    exposure = float(last.split(":")[1].split()[0])
+    expect(exposure <= most, f"{unit}: {exposure}, at most {most}")
 
 
 @contextlib.contextmanager
@@ -292,7 +300,7 @@ def others_come_over_tcp_by_their_keys():
     """By docs/security.md. A second network namespace is another machine."""
     run("ip", "netns", "add", "afar")
     run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", "afar")
-    for address, device, where in (("203.0.113.1/24", "near", ()), ("203.0.113.2/24", "far", ("-n", "afar"))):
+    for address, device, where in (("10.99.0.1/24", "near", ()), ("10.99.0.2/24", "far", ("-n", "afar"))):
         run("ip", *where, "address", "add", address, "dev", device)
         run("ip", *where, "link", "set", device, "up")
     keys, home = pathlib.Path("/etc/dslad/keys"), pathlib.Path("/home/outsider/.config/dslad")
@@ -305,16 +313,17 @@ def others_come_over_tcp_by_their_keys():
     shutil.copy("/etc/dslad/secret.key.pub", home / "server.pub")
     configuration = pathlib.Path("/etc/dslad/dslad.toml")
     original = configuration.read_text()
-    configuration.write_text('[listen]\njobs = "ipc:///run/dslad/jobs.sock, tcp://203.0.113.1:7401"\n')
+    configuration.write_text('[listen]\njobs = "ipc:///run/dslad/jobs.sock, tcp://10.99.0.1:7401"\n')
 
     def from_afar(*arguments, check=True):
         return run("ip", "netns", "exec", "afar", "runuser", "-u", "outsider", "--", "env", "HOME=/home/outsider",
-                   "dslactl", "--connect", "tcp://203.0.113.1:7401", *arguments, check=check)
+                   "dslactl", "--connect", "tcp://10.99.0.1:7401", *arguments, check=check)
 
     shutil.copy(home / "key.pub", keys / "submit/anna.pub")
     with drop_in("dslad.service", pathlib.Path("/usr/share/doc/dslad/examples/tcp.conf").read_text()):
         run("systemctl", "restart", "dslad.service")
         until(lambda: active("dslad.service"), "dslad is started with tcp")
+        check_exposure("dslad.service", EXPOSURE_WITH_TCP)
         done = from_afar("submit", "summarize", "/home/outsider/report.txt", "--wait")
         print("   ", done.stdout.strip().splitlines()[-1])
         owner = rows("SELECT owner FROM job_status ORDER BY id DESC LIMIT 1")
@@ -359,10 +368,7 @@ def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
 @step
 def the_units_are_sandboxed():
     for unit, most in EXPOSURE.items():
-        last = run("systemd-analyze", "security", "--no-pager", unit).stdout.strip().splitlines()[-1]
-        print("   ", unit, last)
-        exposure = float(last.split(":")[1].split()[0])
-        expect(exposure <= most, f"{unit}: {exposure}, at most {most}")
+        check_exposure(unit, most)
 
 
 @step
