@@ -12,7 +12,7 @@ inline constexpr const char* kDefaultWorkersUrl = "ipc:///run/dslad/workers.sock
 inline constexpr const char* kDefaultEventsUrl = "ipc:///run/dslad/events.sock";    // watchers: SUB
 inline constexpr const char* kConnectVariable = "DSLAD_CONNECT";                    // overrides the jobs URL
 
-// A setting of the daemon may name several, separated by commas or blanks: one to a local socket, say, and
+// A setting of the daemon may name several, separated by commas: one to a local socket, say, and
 // one on tcp. In the order written, without empty ones.
 std::vector<std::string> split_urls(std::string_view list);
 

@@ -1,6 +1,7 @@
 // Peers at several sockets, as one.
 #include "daemon/net/doors.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -81,11 +82,14 @@ TEST_F(DoorsTest, PeersOfOneNameAtDifferentDoorsAreToldApart) {
 }
 
 TEST_F(DoorsTest, ABusyDoorDoesNotCloseTheOther) {
-  const auto doors = must(bind(url(1) + " " + url(2)));
+  const auto doors = must(bind(url(1) + " , " + url(2)));
   zmq::socket_t busy = connect(1, "busy"), quiet = connect(2, "quiet");
   for (int i = 0; i < 10; ++i) busy.send(zmq::str_buffer("again"));
   quiet.send(zmq::str_buffer("once"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  for (void* const door : doors->handles()) {
+    zmq_pollitem_t item = {door, 0, ZMQ_POLLIN, 0};
+    ASSERT_EQ(zmq_poll(&item, 1, 10'000), 1);
+  }
   std::set<std::string> frames;
   for (int i = 0; i < 2; ++i) frames.insert(receive(*doors).frame);
   EXPECT_THAT(frames, ::testing::ElementsAre("again", "once"));

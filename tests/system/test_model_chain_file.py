@@ -107,6 +107,18 @@ class ChainFile(harness.SystemTest):
         self.refused("import", self.model, self.folder / "nowhere.tar", says=["nowhere.tar"])
         self.refused("export", self.model, self.folder / "none.tar", says=["dsla"])
 
+    def test_what_claims_to_be_far_larger_is_refused(self):
+        self.repack(lambda members: {**members, "dsla/chain.json": b" " * (80 << 20)})
+        packed = self.folder / "chain.tar.gz"
+        packed.write_bytes(gzip.compress(self.file.read_bytes(), 1))
+        self.refused("import", self.model, packed, says=["chain.json", "larger than"])
+
+    def test_the_manifest_keeps_its_bytes_which_name_the_edition(self):
+        other = json.dumps(json.loads((self.source / "dsla/chain.json").read_bytes()), indent=3).encode()
+        self.repack(lambda members: {**members, "dsla/chain.json": other})
+        self.good("import", self.model, self.file)
+        self.assertEqual(other, (self.model / "dsla/chain.json").read_bytes())
+
     def test_members_that_lead_elsewhere_are_left_out(self):
         self.repack(lambda members: {"../outside": b"x", "/tmp/dslad-absolute": b"x", "dsla/../sideways": b"x",
                                      "dsla/.hidden": b"x", **members})

@@ -2,6 +2,8 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <cerrno>
+#include <cstdint>
 #include <fmt/format.h>
 #include <memory>
 #include <span>
@@ -24,6 +26,7 @@ constexpr std::string_view kFolder =
     "dsla/";  // in the archive: unpacked beside a model's weights it is its chain
 constexpr std::size_t kBlockBytes = 1 << 20;
 constexpr int kMostFiles = 1100;  // more layers than any model has
+constexpr std::uint64_t kMostManifestBytes = std::uint64_t{64} << 20;
 
 using ArchiveReader = std::unique_ptr<archive, decltype(&archive_read_free)>;
 using ArchiveWriter = std::unique_ptr<archive, decltype(&archive_write_free)>;
@@ -59,8 +62,12 @@ class Writer {
     archive_entry_set_perm(entry.get(), 0644);
     archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
     if (archive_write_header(tar_.get(), entry.get()) != ARCHIVE_OK) return error();
-    const auto written = archive_write_data(tar_.get(), content.data(), content.size());
-    if (written != static_cast<la_ssize_t>(content.size())) return error();
+    while (!content.empty()) {  // the library takes less than 2 GiB at once
+      const std::string_view piece = content.substr(0, kBlockBytes);
+      const auto written = archive_write_data(tar_.get(), piece.data(), piece.size());
+      if (written != static_cast<la_ssize_t>(piece.size())) return error();
+      content.remove_prefix(piece.size());
+    }
     return ok_status();
   }
 
@@ -92,40 +99,56 @@ class Writer {
   ArchiveWriter tar_{archive_write_new(), archive_write_free};  // first to go: it may still write
 };
 
+std::string text_of(archive* tar) {
+  const char* const text = archive_error_string(tar);
+  return text == nullptr ? "it ends too early" : text;
+}
+
 // The name of a file in an archive, without the folder; empty for what no chain has.
 std::string name_of(archive_entry* entry) {
   const char* const path = archive_entry_pathname(entry);
   std::string_view name = path == nullptr ? "" : path;
   if (name.starts_with("./")) name.remove_prefix(2);
   if (name.starts_with(kFolder)) name.remove_prefix(kFolder.size());
-  const bool plain = !name.empty() && name.front() != '.' && name.find('/') == std::string_view::npos;
+  const bool known = name == kChainFile || name == kLogFile || name.ends_with(".safetensors");
+  const bool plain = known && name.front() != '.' && name.find('/') == std::string_view::npos;
   return plain && archive_entry_filetype(entry) == AE_IFREG ? std::string(name) : std::string();
 }
 
-Status unpack_file(archive* tar, const std::filesystem::path& source, const std::filesystem::path& to) {
+// Of one member, and `most` bytes at most: an archive may say that it holds far more than it does.
+Status unpack_file(archive* tar, const std::filesystem::path& source, const std::filesystem::path& to,
+                   std::uint64_t most) {
   auto file = AtomicFile::create(to);
   if (!file) return file.error();
   std::vector<std::byte> block(kBlockBytes);
-  while (true) {
+  for (std::uint64_t bytes = 0;;) {
     const la_ssize_t read = archive_read_data(tar, block.data(), block.size());
     if (read < 0)
       return failed(ErrorCode::kCorrupt, source,
-                    fmt::format("{} is damaged: {}", to.filename().string(), archive_error_string(tar)));
+                    fmt::format("{} is damaged: {}", to.filename().string(), text_of(tar)));
     if (read == 0) return file->commit();
+    bytes += static_cast<std::uint64_t>(read);
+    if (bytes > most)
+      return failed(ErrorCode::kInvalidArgument, source,
+                    fmt::format("{} is larger than any of this model's can be", to.filename().string()));
     if (Status status = file->append({block.data(), static_cast<std::size_t>(read)}); !status) return status;
   }
 }
 
 // All files of a chain that `source` holds into `folder`; whatever else is in it is left out.
-Status unpack(const std::filesystem::path& source, const std::filesystem::path& folder) {
+Status unpack(const std::filesystem::path& source, const std::filesystem::path& folder,
+              std::uint64_t most_layer_bytes) {
   const ArchiveReader tar(archive_read_new(), archive_read_free);
-  archive_read_support_filter_all(tar.get());
+  // No more: what the library cannot unpack itself it would give to a program.
+  archive_read_support_filter_gzip(tar.get());
+  archive_read_support_filter_xz(tar.get());
+  archive_read_support_filter_zstd(tar.get());
   archive_read_support_format_tar(tar.get());
   if (archive_read_open_filename(tar.get(), source.c_str(), kBlockBytes) != ARCHIVE_OK) {
     std::error_code missing;
     const bool there = std::filesystem::exists(source, missing);
     return failed(there ? ErrorCode::kInvalidArgument : ErrorCode::kNotFound, source,
-                  fmt::format("no tar can be read from it: {}", archive_error_string(tar.get())));
+                  fmt::format("no tar can be read from it: {}", text_of(tar.get())));
   }
   for (int files = 0; files < kMostFiles; ++files) {
     archive_entry* entry = nullptr;
@@ -133,11 +156,12 @@ Status unpack(const std::filesystem::path& source, const std::filesystem::path& 
     if (next == ARCHIVE_EOF) return ok_status();
     if (next != ARCHIVE_OK && next != ARCHIVE_WARN) {
       return failed(ErrorCode::kInvalidArgument, source,
-                    fmt::format("it is no tar, or a damaged one: {}", archive_error_string(tar.get())));
+                    fmt::format("it is no tar, or a damaged one: {}", text_of(tar.get())));
     }
     const std::string name = name_of(entry);
     if (name.empty()) continue;
-    if (Status status = unpack_file(tar.get(), source, folder / name); !status) return status;
+    const std::uint64_t most = name.ends_with(".safetensors") ? most_layer_bytes : kMostManifestBytes;
+    if (Status status = unpack_file(tar.get(), source, folder / name, most); !status) return status;
   }
   return failed(ErrorCode::kInvalidArgument, source, "it holds more files than a chain has");
 }
@@ -186,16 +210,45 @@ Result<ChainManifest> check_unpacked(const std::filesystem::path& folder, const 
   return manifest;
 }
 
-Status copy_into_place(const std::filesystem::path& from, const std::filesystem::path& to) {
-  const auto file = MappedFile::open(from);
-  if (!file) return file.error();
-  return write_file(to, text_of(file->bytes()));
+// Float32 tensors of the widest variant there is, and their header.
+std::uint64_t most_layer_bytes(const LlamaConfig& c) {
+  constexpr std::uint64_t kWidest = 64;  // projections and gates, in the model's q, k, v and o
+  const auto hidden = static_cast<std::uint64_t>(c.hidden_size);
+  const auto heads =
+      static_cast<std::uint64_t>(c.heads + c.kv_heads) * static_cast<std::uint64_t>(c.head_dim);
+  return kWidest * 2 * hidden * heads * sizeof(float) + kMostManifestBytes;
 }
+
+// Files that are written beside their places, all of them before the first takes its own.
+class Replacement {
+ public:
+  Status add(const std::filesystem::path& from, const std::filesystem::path& to) {
+    const auto content = MappedFile::open(from);
+    if (!content) return content.error();
+    auto file = AtomicFile::create(to);
+    if (!file) return file.error();
+    if (Status status = file->append(content->bytes()); !status) return status;
+    files_.push_back(*std::move(file));
+    return ok_status();
+  }
+  Status commit() {
+    Status status = ok_status();
+    for (AtomicFile& file : files_) {
+      if (status) status = file.commit();
+    }
+    return status;
+  }
+
+ private:
+  std::vector<AtomicFile> files_;
+};
 
 }  // namespace
 
 Result<ChainManifest> export_chain(const std::filesystem::path& dir, const std::filesystem::path& file) {
-  auto manifest = load_chain_manifest(dir);
+  const auto text = read_file(dir / kChainFile, kMostManifestBytes);  // once: it may be replaced meanwhile
+  if (!text) return text.error();
+  auto manifest = parse_chain_manifest(*text, (dir / kChainFile).string());
   if (!manifest) return manifest.error();
   auto writer = Writer::open(file);
   if (!writer) return writer.error();
@@ -204,7 +257,7 @@ Result<ChainManifest> export_chain(const std::filesystem::path& dir, const std::
     if (!content) return content.error();
     return (*writer)->add(name, text_of(content->bytes()));
   };
-  Status status = add(kChainFile);
+  Status status = (*writer)->add(kChainFile, *text);
   for (const DistilledLayer& layer : manifest->distilled) {
     if (!status) return status.error();
     const auto content = open_dsla_layer(dir, layer);  // held to its checksum
@@ -231,20 +284,22 @@ Result<ChainManifest> put_in_place(const std::filesystem::path& file, const Chai
   }
   const auto folder = TemporaryFolder::beside(target.dir);
   if (!folder) return folder.error();
-  if (Status unpacked = unpack(file, folder->path()); !unpacked) return unpacked.error();
+  if (Status unpacked = unpack(file, folder->path(), most_layer_bytes(target.config)); !unpacked)
+    return unpacked.error();
   auto manifest = check_unpacked(folder->path(), file, target);
   if (!manifest) return manifest;
+  Replacement files;
   Status status = ok_status();
   for (const DistilledLayer& layer : manifest->distilled) {
-    if (status) status = copy_into_place(folder->path() / layer.file, target.dir / layer.file);
+    if (status) status = files.add(folder->path() / layer.file, target.dir / layer.file);
   }
   std::error_code missing;
-  if (status && std::filesystem::exists(folder->path() / kLogFile, missing))
-    status = copy_into_place(folder->path() / kLogFile, target.dir / kLogFile);
-  if (status) {
-    status = update_chain_manifest(
-        target.dir, [&](const Result<ChainManifest>&) -> Result<ChainManifest> { return *manifest; });
-  }
+  const bool has_log = std::filesystem::exists(folder->path() / kLogFile, missing);
+  if (status && has_log) status = files.add(folder->path() / kLogFile, target.dir / kLogFile);
+  if (status) status = files.add(folder->path() / kChainFile, target.dir / kChainFile);  // the last to change
+  if (status) status = files.commit();
+  if (status && !has_log) std::filesystem::remove(target.dir / kLogFile, missing);  // another chain's
+  if (status && target.on_placed) status = target.on_placed();
   if (!status) return status.error();
   return manifest;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string_view>
 
 #include "schema/result.h"
@@ -22,7 +23,8 @@ struct ChainTarget {
   std::filesystem::path dir;  // MODEL/dsla
   const LlamaConfig& config;  // of the model
   std::string_view teacher_digest;
-  bool replace = false;  // a chain that is there
+  bool replace = false;                    // a chain that is there
+  std::function<Status()> on_placed = {};  // called while the folder is still this process's
 };
 
 // Checks the chain in `file` in full beside the folder, then puts it there: the layers first, chain.json

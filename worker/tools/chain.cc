@@ -39,12 +39,14 @@ int chain_import(const ChainArguments& arguments) {
   if (!files) return fail(files.error());
   const std::string digest = weights_digest(*files);
   const std::filesystem::path dir = chain_folder(arguments.model);
-  const auto manifest = import_chain(arguments.file, {dir, *config, digest, arguments.replace});
-  if (!manifest) return fail(manifest.error());
   // What was being trained behind the chain that stood there is of no use behind this one.
-  Status removed = remove_checkpoint(dir);
-  if (removed) removed = remove_joint_checkpoint(dir);
-  return removed ? told(arguments, *manifest, dir.string()) : fail(removed.error());
+  const auto forget_training = [&dir] {
+    Status removed = remove_checkpoint(dir);
+    return removed ? remove_joint_checkpoint(dir) : removed;
+  };
+  const auto manifest =
+      import_chain(arguments.file, {dir, *config, digest, arguments.replace, forget_training});
+  return manifest ? told(arguments, *manifest, dir.string()) : fail(manifest.error());
 }
 
 }  // namespace dslad::worker
