@@ -201,7 +201,8 @@ class BothDoors(KeysTest):
             self.assertTrue(worker.finish(worker.take_job(), text="here"))
             self.assertEqual("key:sue", local.job(job)["owner"])
             self.assertEqual("here", self.connected("sue").result(job)["outputs"][0]["text"])
-            worker.close()
+            worker.send("goodbye", {})
+            until(lambda: not local.request("status")["workers"], "it is known to be gone")
             mine = local.submit(generate("from here"))[0]
             remote = self.worker("wanda")
             self.assertEqual(mine, remote.take_job()["job"])
