@@ -3,9 +3,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "schema/process/descriptor.h"
 
@@ -13,6 +11,14 @@ namespace dslad::process {
 
 std::size_t longest_socket_path() {
   return sizeof(sockaddr_un::sun_path) - 1;
+}
+
+LocalAddress::LocalAddress(const std::string& path) {
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (path.front() != '@') return;
+  address.sun_path[0] = '\0';
+  size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
 }
 
 LocalProbe probe_local_socket(const std::string& path) {
@@ -23,18 +29,10 @@ LocalProbe probe_local_socket(const std::string& path) {
       return {errno == ENOENT ? LocalSocket::kAbsent : LocalSocket::kUnknown, errno};
     if (!S_ISSOCK(status.st_mode)) return {LocalSocket::kForeign, 0};
   }
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  socklen_t size = sizeof(address);
-  if (abstract) {
-    address.sun_path[0] = '\0';
-    size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  }
+  const LocalAddress address(path);
   const Descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (probe.get() < 0) return {LocalSocket::kUnknown, errno};
-  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0)
-    return {LocalSocket::kListening, 0};
+  if (::connect(probe.get(), address.get(), address.size) == 0) return {LocalSocket::kListening, 0};
   switch (errno) {
     case EAGAIN:  // its backlog is full
     case EINPROGRESS:

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 namespace dslad::process {
 
@@ -25,6 +27,15 @@ inline constexpr std::string_view kIpcScheme = "ipc://";
 
 // The longest path that a local socket can have, in bytes.
 std::size_t longest_socket_path();
+
+// Where a socket of this path is, for the kernel. `path` as for probe_local_socket.
+struct LocalAddress {
+  explicit LocalAddress(const std::string& path);
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+
+  sockaddr_un address{};
+  socklen_t size = sizeof(address);
+};
 
 // `path` may be an abstract name, spelt with a leading @ as ZeroMQ does. REQUIRES: it is not empty and not
 // longer than longest_socket_path().

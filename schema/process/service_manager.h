@@ -1,16 +1,21 @@
-// What a daemon tells systemd (sd_notify), and how often its watchdog wants to hear of it.
+// What a daemon tells systemd (sd_notify(3)), and how often its watchdog wants to hear of it.
 //
-// Does nothing outside a Type=notify service. Thread safety: one caller at a time.
+// Does nothing outside a Type=notify service. Never waits: what a manager that has stopped reading cannot
+// take is left out, and nobody's work stands still for it. sd_notify itself would wait. Thread safety: one
+// caller at a time.
 #pragma once
 
 #include <chrono>
 #include <string>
+#include <string_view>
+
+#include "schema/process/descriptor.h"
 
 namespace dslad::process {
 
 class ServiceManager {
  public:
-  ServiceManager();  // reads WATCHDOG_USEC
+  ServiceManager();  // reads NOTIFY_SOCKET and WATCHDOG_USEC
 
   void ready();
   void reloading();  // until the next ready()
@@ -27,6 +32,10 @@ class ServiceManager {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void tell(std::string_view assignments) const;
+
+  Descriptor socket_;
+  std::string path_;                       // of the manager's socket; empty: there is no manager
   std::chrono::microseconds watchdog_{0};  // 0: no watchdog
   Clock::time_point next_ping_{};
   std::string last_status_;

@@ -37,6 +37,30 @@ class Manager:
         until(lambda: self.count(prefix) >= times, f"{times} x {prefix} is notified")
 
 
+class DeafManager(SystemTest):
+    """What holds NOTIFY_SOCKET may hang, or have no use for it: the kernel keeps ten messages for it and no more."""
+
+    def setUp(self):
+        super().setUp()
+        self.managers = [Manager(self.folder / f"{name}.notify") for name in ("daemon", "worker")]
+        for manager in self.managers:
+            self.addCleanup(manager.socket.close)
+
+    def test_a_manager_that_does_not_read_holds_up_nobody(self):
+        of_daemon, of_worker = ({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"} for manager in self.managers)
+        daemon = self.start_daemon(env=of_daemon)
+        worker = self.start_worker(env=of_worker)
+        with self.peer() as client:
+            for _ in range(15):  # each changes the status that they tell
+                client.wait(*client.submit(wire.generate(max_tokens=4)), timeout=30.0)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(0, worker.wait())
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(0, daemon.wait())
+        for manager in self.managers:
+            self.assertEqual(1, manager.count("READY=1"))
+
+
 class Service(SystemTest):
     def manager(self, name):
         manager = Manager(self.folder / f"{name}.notify")
