@@ -110,6 +110,18 @@ class Chain(harness.SystemTest):
         harness.until(lambda: self.story()[1] == 2, "the largest plan that the chain has is in force")
         self.assertIn("the new chain has no plan 4", worker.text())
 
+    def test_an_imported_chain_is_taken_up_while_it_serves(self):
+        if not (harness.BIN / "dslad-model").exists():
+            self.skipTest("dslad-model is not built")
+        tool = [harness.BIN / "dslad-model", "chain"]
+        subprocess.run([*tool, "export", self.model, self.folder / "chain.tar"], check=True, capture_output=True)
+        shutil.rmtree(self.model / "dsla")
+        self.serve()
+        self.assertEqual([0], [plan["plan"] for plan in self.status()["workers"][0]["plans"]])
+        subprocess.run([*tool, "import", self.model, self.folder / "chain.tar"], check=True, capture_output=True)
+        harness.until(lambda: [0, 1, 2, 3] == [plan["plan"] for plan in self.status()["workers"][0]["plans"]],
+                      "all its plans can be given")
+
     def test_a_damaged_replacement_leaves_the_old_chain_in_force(self):
         worker = self.serve()
         self.ctl_ok("plan", "set", "2")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import tarfile
 import unittest
 
 import harness
-from harness import BIN, until
+from harness import BIN
 
 
 class ChainFile(harness.SystemTest):
@@ -136,11 +137,24 @@ class ChainFile(harness.SystemTest):
         self.assertIn(layer.name, done.stderr)
         self.assertFalse(out.exists())
 
-    def test_a_worker_that_serves_takes_it_up(self):
-        self.start_daemon()
-        self.start_worker(model=self.model)
-        self.good("import", self.model, self.file)
-        until(lambda: any(plan["plan"] == 3 for plan in self.status()["workers"][0]["plans"]), "plan 3 can be given")
+    def test_on_a_full_disk_the_chain_that_serves_stays(self):
+        disk = self.folder / "disk"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            self.skipTest("mounting a tmpfs needs root and CAP_SYS_ADMIN")
+        self.addCleanup(subprocess.run, ["umount", str(disk)], check=True)
+        self.model = disk / "model"
+        shutil.copytree(harness.MODEL, self.model)
+        subprocess.run([BIN / "make_chain", self.model, "1"], check=True)
+        free = shutil.disk_usage(disk).free
+        needed = sum(path.stat().st_size for path in (self.source / "dsla").iterdir())
+        for room in (needed // 4, needed // 2, needed - 4096):
+            filler = disk / "filler"
+            filler.write_bytes(b"x" * (free - room))
+            self.refused("import", self.model, self.file, "--replace", says=["space"])
+            filler.unlink()
+        self.good("import", self.model, self.file, "--replace")
 
 
 if __name__ == "__main__":

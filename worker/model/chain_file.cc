@@ -22,11 +22,11 @@ namespace dslad::worker {
 namespace {
 
 constexpr const char* kLogFile = "log.jsonl";
-constexpr std::string_view kFolder =
-    "dsla/";  // in the archive: unpacked beside a model's weights it is its chain
+// In the archive: unpacked beside a model's weights it is its chain.
+constexpr std::string_view kFolder = "dsla/";
 constexpr std::size_t kBlockBytes = 1 << 20;
-constexpr int kMostFiles = 1100;  // more layers than any model has
-constexpr std::uint64_t kMostManifestBytes = std::uint64_t{64} << 20;
+constexpr int kMostFiles = 1100;                                   // more layers than any model has
+constexpr std::uint64_t kMostTextBytes = std::uint64_t{64} << 20;  // of chain.json, and of the log
 
 using ArchiveReader = std::unique_ptr<archive, decltype(&archive_read_free)>;
 using ArchiveWriter = std::unique_ptr<archive, decltype(&archive_write_free)>;
@@ -111,8 +111,9 @@ std::string name_of(archive_entry* entry) {
   if (name.starts_with("./")) name.remove_prefix(2);
   if (name.starts_with(kFolder)) name.remove_prefix(kFolder.size());
   const bool known = name == kChainFile || name == kLogFile || name.ends_with(".safetensors");
-  const bool plain = known && name.front() != '.' && name.find('/') == std::string_view::npos;
-  return plain && archive_entry_filetype(entry) == AE_IFREG ? std::string(name) : std::string();
+  const bool plain = name.find('/') == std::string_view::npos && archive_entry_filetype(entry) == AE_IFREG &&
+                     archive_entry_hardlink(entry) == nullptr;
+  return known && plain ? std::string(name) : std::string();
 }
 
 // Of one member, and `most` bytes at most: an archive may say that it holds far more than it does.
@@ -160,7 +161,7 @@ Status unpack(const std::filesystem::path& source, const std::filesystem::path& 
     }
     const std::string name = name_of(entry);
     if (name.empty()) continue;
-    const std::uint64_t most = name.ends_with(".safetensors") ? most_layer_bytes : kMostManifestBytes;
+    const std::uint64_t most = name.ends_with(".safetensors") ? most_layer_bytes : kMostTextBytes;
     if (Status status = unpack_file(tar.get(), source, folder / name, most); !status) return status;
   }
   return failed(ErrorCode::kInvalidArgument, source, "it holds more files than a chain has");
@@ -216,55 +217,47 @@ std::uint64_t most_layer_bytes(const LlamaConfig& c) {
   const auto hidden = static_cast<std::uint64_t>(c.hidden_size);
   const auto heads =
       static_cast<std::uint64_t>(c.heads + c.kv_heads) * static_cast<std::uint64_t>(c.head_dim);
-  return kWidest * 2 * hidden * heads * sizeof(float) + kMostManifestBytes;
+  return kWidest * 2 * hidden * heads * sizeof(float) + kMostTextBytes;
 }
 
-// Files that are written beside their places, all of them before the first takes its own.
-class Replacement {
- public:
-  Status add(const std::filesystem::path& from, const std::filesystem::path& to) {
-    const auto content = MappedFile::open(from);
-    if (!content) return content.error();
-    auto file = AtomicFile::create(to);
-    if (!file) return file.error();
-    if (Status status = file->append(content->bytes()); !status) return status;
-    files_.push_back(*std::move(file));
-    return ok_status();
+// Puts what was unpacked in the place of what stands there: files that are whole and on the same disk, so
+// that nothing but a kill can stop it in between. chain.json is the last.
+Status move_into_place(const std::filesystem::path& from, const std::filesystem::path& to,
+                       const ChainManifest& manifest) {
+  const auto text = read_file(from / kChainFile, kMostTextBytes);
+  if (!text) return text.error();
+  auto chain = AtomicFile::create(to / kChainFile);  // waits for who changes it just now
+  if (!chain) return chain.error();
+  if (Status status = chain->append(std::as_bytes(std::span(*text))); !status) return status;
+  std::error_code code;
+  for (const DistilledLayer& layer : manifest.distilled) {
+    if (!code) std::filesystem::rename(from / layer.file, to / layer.file, code);
   }
-  Status commit() {
-    Status status = ok_status();
-    for (AtomicFile& file : files_) {
-      if (status) status = file.commit();
-    }
-    return status;
-  }
-
- private:
-  std::vector<AtomicFile> files_;
-};
+  if (code) return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", to.string(), code.message())};
+  std::filesystem::rename(from / kLogFile, to / kLogFile, code);
+  if (code)
+    std::filesystem::remove(to / kLogFile, code);  // it has none, and the other chain's is not its own
+  return chain->commit();
+}
 
 }  // namespace
 
 Result<ChainManifest> export_chain(const std::filesystem::path& dir, const std::filesystem::path& file) {
-  const auto text = read_file(dir / kChainFile, kMostManifestBytes);  // once: it may be replaced meanwhile
+  const auto text = read_file(dir / kChainFile, kMostTextBytes);  // once: it may be replaced meanwhile
   if (!text) return text.error();
   auto manifest = parse_chain_manifest(*text, (dir / kChainFile).string());
   if (!manifest) return manifest.error();
   auto writer = Writer::open(file);
   if (!writer) return writer.error();
-  const auto add = [&](const std::string& name) -> Status {
-    const auto content = MappedFile::open(dir / name);
-    if (!content) return content.error();
-    return (*writer)->add(name, text_of(content->bytes()));
-  };
   Status status = (*writer)->add(kChainFile, *text);
   for (const DistilledLayer& layer : manifest->distilled) {
     if (!status) return status.error();
     const auto content = open_dsla_layer(dir, layer);  // held to its checksum
     status = content ? (*writer)->add(layer.file, text_of(content->bytes())) : Status(content.error());
   }
-  std::error_code missing;
-  if (status && std::filesystem::exists(dir / kLogFile, missing)) status = add(kLogFile);
+  const auto log =
+      read_file(dir / kLogFile, kMostTextBytes);  // not every chain has one; a huge one stays here
+  if (status && log) status = (*writer)->add(kLogFile, *log);
   if (status) status = (*writer)->commit();
   if (!status) return status.error();
   return manifest;
@@ -288,17 +281,7 @@ Result<ChainManifest> put_in_place(const std::filesystem::path& file, const Chai
     return unpacked.error();
   auto manifest = check_unpacked(folder->path(), file, target);
   if (!manifest) return manifest;
-  Replacement files;
-  Status status = ok_status();
-  for (const DistilledLayer& layer : manifest->distilled) {
-    if (status) status = files.add(folder->path() / layer.file, target.dir / layer.file);
-  }
-  std::error_code missing;
-  const bool has_log = std::filesystem::exists(folder->path() / kLogFile, missing);
-  if (status && has_log) status = files.add(folder->path() / kLogFile, target.dir / kLogFile);
-  if (status) status = files.add(folder->path() / kChainFile, target.dir / kChainFile);  // the last to change
-  if (status) status = files.commit();
-  if (status && !has_log) std::filesystem::remove(target.dir / kLogFile, missing);  // another chain's
+  Status status = move_into_place(folder->path(), target.dir, *manifest);
   if (status && target.on_placed) status = target.on_placed();
   if (!status) return status.error();
   return manifest;
