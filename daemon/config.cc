@@ -4,9 +4,11 @@
 #include <charconv>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <set>
 #include <utility>
 
 #include "daemon/config_keys.h"
+#include "daemon/net/doors.h"
 #include "schema/day_window.h"
 #include "schema/process/local_socket.h"
 #include "schema/process/toml_file.h"
@@ -35,6 +37,11 @@ Status check_urls(std::string_view key, const std::string& urls) {
     return url.starts_with(process::kIpcScheme) || schema::is_tcp(url);
   };
   const auto wrong = std::find_if_not(each.begin(), each.end(), served);
+  const std::set<std::string> different(each.begin(), each.end());
+  if (each.size() > Doors::kMost || different.size() < each.size()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{} names a URL twice, or more than {} of them", key, Doors::kMost)};
+  }
   if (!each.empty() && wrong == each.end()) return ok_status();
   return Error{
       ErrorCode::kInvalidArgument,

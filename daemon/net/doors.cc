@@ -8,7 +8,6 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr std::size_t kMostDoors = 16;  // their numbers are one character in peers' names
 constexpr char kFirst = 'a';
 
 std::string with_door(std::size_t door, const std::string& peer) {
@@ -25,7 +24,7 @@ Result<std::unique_ptr<Doors>> Doors::bind(zmq::context_t& context, const std::s
                                            const RouterLimits& limits, const std::function<void()>& on_sent,
                                            const ServerCurve& curve, PassedSockets& passed) {
   const std::vector<std::string> each = schema::split_urls(urls);
-  if (each.empty() || each.size() > kMostDoors) {
+  if (each.empty() || each.size() > kMost) {
     return Error{ErrorCode::kInvalidArgument,
                  "'" + urls + "' names no URL or too many; give one to sixteen, separated by commas"};
   }

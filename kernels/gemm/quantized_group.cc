@@ -244,6 +244,8 @@ WeightGroup quantize_int8(const float* w, std::int64_t count) {
   for (const float value : group) largest = std::max(largest, std::abs(value));
   WeightGroup out{};
   out.scale = to_f16(std::min(largest / 127.0f, 65504.0f));
+  // Subnormal scales are coarse: rounded down, one would cut the largest values off.
+  if (largest < 127.0f * 0x1p-14f && to_float(out.scale) * 127.0f < largest) ++out.scale.bits;
   const float scale = to_float(out.scale);
   for (std::size_t i = 0; i < group.size(); ++i) {
     const float q = scale == 0.0f ? 0.0f : std::nearbyint(group[i] / scale);

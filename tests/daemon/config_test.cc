@@ -35,6 +35,25 @@ TEST_F(ConfigFile, SetsWhatItNamesAndLeavesTheRest) {
   EXPECT_EQ(config_.heartbeat_ms, Config{}.heartbeat_ms);
 }
 
+TEST(ConfigUrls, AreSeparatedByCommasAndEachIsLookedAt) {
+  const auto wrong = [](const std::string& urls) {
+    Config config;
+    config.jobs_url = urls;
+    const Status valid = config.validate();
+    return valid ? std::string() : valid.error().message;
+  };
+  EXPECT_EQ(wrong("ipc:///run/x.sock"), "");
+  EXPECT_EQ(wrong("ipc:///run/x.sock, tcp://0.0.0.0:1 ,tcp://[::]:2"), "");
+  EXPECT_EQ(wrong("ipc:///my queue/x.sock,"), "");
+  EXPECT_THAT(wrong("ipc:///x, http://y"), HasSubstr("listen.jobs is 'http://y'; give ipc://PATH"));
+  EXPECT_THAT(wrong(""), HasSubstr("listen.jobs is ''"));
+  EXPECT_THAT(wrong(" , "), HasSubstr("listen.jobs is ' , '"));
+  EXPECT_THAT(wrong("ipc:///x,ipc:///x"), HasSubstr("twice"));
+  std::string many;
+  for (int i = 0; i < 17; ++i) many += "tcp://0.0.0.0:" + std::to_string(7000 + i) + ",";
+  EXPECT_THAT(wrong(many), HasSubstr("more than 16"));
+}
+
 TEST_F(ConfigFile, UnknownKeySuggestsTheNearest) {
   EXPECT_THAT(
       read("[workers]\n\nleas_ms = 5000\n"),

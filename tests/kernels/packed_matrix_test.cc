@@ -109,6 +109,20 @@ TEST(PackedMatrix, QuantizedWeights_AreNearTheirSource) {
   }
 }
 
+// Where a scale is a float16 of few bits: half a level off, and not cut off.
+TEST(PackedMatrix, TinyWeights_KeepTheirLargest) {
+  for (const float largest : {7.6e-3f, 1e-3f, 1e-4f, 1.1e-5f, 7.7e-6f}) {
+    std::vector<float> source(64 * kGroup, 0.0f);
+    source[0] = largest;
+    PackedMatrix w(64, kGroup, WeightFormat::kInt8);
+    w.pack_rows(0, 64, source.data());
+    std::vector<float> row(kGroup);
+    w.unpack_row(0, row.data());
+    const float level = std::max(largest / 127.0f, 0x1p-24f);
+    EXPECT_NEAR(row[0], largest, level) << largest;
+  }
+}
+
 TEST(PackedMatrix, GroupsOfOneValueOrOfNothing_AreExact) {
   for (const float value : {0.0f, 0.25f, -3.0f}) {
     const std::vector<float> source(kN * kK, value);

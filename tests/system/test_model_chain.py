@@ -80,6 +80,17 @@ class ModelChain(harness.SystemTest):
         self.assertEqual({"story.txt", "other.txt"}, set(plans[1]["scores"]))
         self.assertNotEqual(1.5, plans[1]["perplexity_ratio"])
 
+    def test_scores_are_not_given_to_another_chain(self):
+        def replace(manifest):
+            manifest["layers"][0]["checksum"] = "0" * 32
+
+        tool = self.change_while_it_waits(replace, "eval", self.model, self.story(8), "--plans", "1", "--write-chain",
+                                          "--threads", "1")
+        self.assertEqual(1, tool.wait(), tool.text())
+        self.assertIn("another chain has taken its place", tool.text())
+        plans = json.loads((self.model / "dsla/chain.json").read_text())["plans"]
+        self.assertEqual(1.5, plans[1]["perplexity_ratio"])
+
     def test_scores_of_a_plan_that_is_not_distilled_are_refused_before_they_are_measured(self):
         command = [harness.BIN / "dslad-model", "eval", self.model, self.story(1), "--plan", "4", "--write-chain"]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=harness.PATIENCE)

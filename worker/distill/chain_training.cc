@@ -159,7 +159,10 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   if (!first) return first.error();
   StudentLayer& student = *first->student;
   std::optional<LayerwiseResult> layerwise;
-  if (setup.training.options->joint_layerwise) {
+  const auto checkpoint = load_checkpoint(setup.training.dir);
+  if (!checkpoint) return checkpoint.error();
+  const bool is_past = *checkpoint && (*checkpoint)->state.layer == layer && (*checkpoint)->state.stage > 0;
+  if (setup.training.options->joint_layerwise && !is_past) {
     auto joint = joint_result(backend, network, setup, student, manifest);
     if (!joint) return joint.error();
     layerwise = *std::move(joint);

@@ -33,12 +33,17 @@ class JointStage {
                       : status;
       }
       status = step();
-      if (status && since_saved_.seconds() >= setup_.checkpoint_seconds) status = save();
+      if (status && is_due()) status = save();
     }
     return status && !state_.done ? save() : status;
   }
 
  private:
+  // A checkpoint holds all layers: it may take a tenth of the time and no more.
+  [[nodiscard]] bool is_due() const {
+    return since_saved_.seconds() >= std::max(setup_.checkpoint_seconds, 10 * saving_seconds_);
+  }
+
   Status begin() {
     auto found = load_joint_state(setup_.dir);
     if (!found) return found.error();
@@ -59,6 +64,7 @@ class JointStage {
 
   Status restore(const JointState& state) {
     state_ = state;
+    if (state.done) return ok_status();  // what was learned stays in the folder
     training_.seek(state.step, state.tokens, state.cursor);
     for (const int layer : state.layers) {
       const StudentLayer& student = *students_[static_cast<std::size_t>(layer)];
@@ -93,6 +99,7 @@ class JointStage {
   }
 
   Status save() {
+    const Stopwatch watch;
     state_.done = training_.done();
     state_.step = training_.steps_done();
     state_.tokens = training_.tokens();
@@ -108,6 +115,7 @@ class JointStage {
       its.second_moment = optimizer.second_moment();
     }
     Status saved = save_joint_checkpoint(setup_.dir, state_, layers);
+    saving_seconds_ = watch.seconds();
     since_saved_.restart();
     return saved;
   }
@@ -118,6 +126,7 @@ class JointStage {
   JointState state_;
   std::unique_ptr<TrainingLog> log_;
   Stopwatch since_saved_;
+  double saving_seconds_ = 0;  // that the last checkpoint took
 };
 
 }  // namespace

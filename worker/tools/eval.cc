@@ -207,9 +207,23 @@ class Evaluation {
                                static_cast<std::size_t>(options_.cache_mib) << 20);
   }
 
+  [[nodiscard]] bool begins_as_measured(const ChainManifest& now) const {
+    if (!model_.chain.manifest) return true;  // plan 0 alone was measured
+    const std::vector<DistilledLayer>& measured = model_.chain.manifest->distilled;
+    return measured.size() <= now.distilled.size() &&
+           std::equal(measured.begin(), measured.end(), now.distilled.begin(),
+                      [](const auto& a, const auto& b) { return a.checksum == b.checksum; });
+  }
+
   // Into the manifest as it is now: distilling may have gone on meanwhile.
   [[nodiscard]] Status write_chain() const {
-    return update_chain_manifest(chain_dir(), [&](Result<ChainManifest> manifest) {
+    return update_chain_manifest(chain_dir(), [&](Result<ChainManifest> manifest) -> Result<ChainManifest> {
+      if (manifest && !begins_as_measured(*manifest)) {
+        return Error{
+            ErrorCode::kRefused,
+            fmt::format("{}: another chain has taken its place since it was measured; measure that one",
+                        (chain_dir() / kChainFile).string())};
+      }
       if (manifest) {
         add_quality(*manifest, headlines(summaries_, settings_.plans), summaries_,
                     fmt::format("dslad-model eval {}, {}", DSLAD_VERSION, options_.dtype));

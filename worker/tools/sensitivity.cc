@@ -55,15 +55,24 @@ Status save_evidence(const TrainingSession& session) {
       });
 }
 
-// A folder for the students, locked; an error where they would replace another chain.
-Result<FolderLock> take_students_folder(const TrainingSession& session) {
+// An error where the students would replace another chain.
+Status check_students_folder(const TrainingSession& session) {
   const std::filesystem::path folder = session.arguments.students;
-  if (std::error_code missing; std::filesystem::exists(folder / kChainFile, missing) ||
-                               std::filesystem::equivalent(folder, session.dir, missing)) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("{} is a chain's folder already; name another --students", folder.string())};
-  }
-  return FolderLock::take(folder);
+  std::error_code missing;
+  if (!std::filesystem::exists(folder / kChainFile, missing) &&
+      !std::filesystem::equivalent(folder, session.dir, missing))
+    return ok_status();
+  return Error{ErrorCode::kRefused,
+               fmt::format("{} is a chain's folder already; name another --students", folder.string())};
+}
+
+// A folder for the students, locked. Looked at again once it is ours: another run may just have ended there.
+Result<FolderLock> take_students_folder(const TrainingSession& session) {
+  if (Status fit = check_students_folder(session); !fit) return fit.error();
+  auto lock = FolderLock::take(session.arguments.students);
+  if (!lock) return lock;
+  if (Status fit = check_students_folder(session); !fit) return fit.error();
+  return lock;
 }
 
 Status save_students(TrainingSession& session) {
