@@ -19,8 +19,6 @@
 
 namespace dslad::worker {
 
-class SafetensorsFile;
-
 struct TrainingState {
   int layer = 0;
   int stage = 0;                     // index of the stage in the recipe
@@ -47,13 +45,5 @@ Status save_checkpoint(const std::filesystem::path& dir, const Checkpoint& check
 Result<std::optional<Checkpoint>> load_checkpoint(const std::filesystem::path& dir);
 
 Status remove_checkpoint(const std::filesystem::path& dir);
-
-// What this and joint_checkpoint.h do alike. Reads the tensor `name` of `file`; kInvalidArgument: it is
-// missing.
-Status read_tensor(const SafetensorsFile& file, const std::string& path, std::string_view name,
-                   std::vector<float>& out);
-// Removes DIR/<state>, then every DIR/<tensors>*.safetensors: without the state they mean nothing.
-Status remove_checkpoint_files(const std::filesystem::path& dir, const std::string& state,
-                               std::string_view tensors);
 
 }  // namespace dslad::worker

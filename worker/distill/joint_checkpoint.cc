@@ -2,25 +2,17 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
-#include "worker/distill/checkpoint.h"
-#include "worker/files/atomic_file.h"
+#include "worker/distill/checkpoint_files.h"
 #include "worker/files/json_fields.h"
-#include "worker/files/json_file.h"
-#include "worker/model/safetensors.h"
-#include "worker/model/safetensors_writer.h"
 
 namespace dslad::worker {
 namespace {
 
-constexpr const char* kJointStateFile = "joint.json";
-constexpr const char* kJointTensors = "joint-";
-constexpr std::size_t kMaxJointStateBytes = 1 << 20;
 constexpr std::int64_t kAnyCount = std::int64_t{1} << 60;
 
-std::string joint_tensors_file(std::int64_t number) {
-  return fmt::format("{}{}.safetensors", kJointTensors, number);
+CheckpointFiles joint_files_in(const std::filesystem::path& dir) {
+  return {dir, "joint.json", "joint-"};
 }
 
 std::string part_name(int layer, std::string_view part) {
@@ -62,43 +54,38 @@ Status save_joint_checkpoint(const std::filesystem::path& dir, const JointState&
     add(layer, "first_moment", its.first_moment);
     add(layer, "second_moment", its.second_moment);
   }
-  const auto written = write_safetensors(dir / joint_tensors_file(state.number), tensors);
-  if (!written) return written.error();
   const nlohmann::ordered_json json = {{"layers", state.layers},    {"done", state.done},
                                        {"step", state.step},        {"epoch", state.cursor.epoch},
                                        {"next", state.cursor.next}, {"log_bytes", state.log_bytes},
                                        {"number", state.number},    {"tokens", state.tokens}};
-  Status replaced = write_file(dir / kJointStateFile, json.dump(1) + "\n");
-  if (!replaced) return replaced;
-  std::error_code ignored;  // an old file left behind costs space, not correctness
-  std::filesystem::remove(dir / joint_tensors_file(state.number - 1), ignored);
-  return ok_status();
+  return joint_files_in(dir).replace(state.number, json, tensors);
 }
 
 Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir) {
-  if (std::error_code missing; !std::filesystem::exists(dir / kJointStateFile, missing))
-    return std::optional<JointState>();
-  const auto json = load_json(dir / kJointStateFile, kMaxJointStateBytes);
+  const CheckpointFiles files = joint_files_in(dir);
+  const auto json = files.load_state();
   if (!json) return json.error();
-  auto state = parse_joint_state(*json, (dir / kJointStateFile).string());
+  if (!json->has_value()) return std::optional<JointState>();
+  auto state = parse_joint_state(**json, files.state().string());
   if (!state) return state.error();
   return std::optional(*std::move(state));
 }
 
 Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, const JointState& state,
                                           int layer, std::size_t parameters) {
-  const std::filesystem::path path = dir / joint_tensors_file(state.number);
-  const auto file = SafetensorsFile::open(path);
+  const CheckpointFiles files = joint_files_in(dir);
+  const auto file = files.open_tensors(state.number);
   if (!file) return file.error();
   LoadedJointLayer loaded;
   const auto read = [&](std::string_view part, std::vector<float>& out) -> Status {
-    Status done = read_tensor(*file, path.string(), part_name(layer, part), out);
+    Status done = files.read_tensor(*file, state.number, part_name(layer, part), out);
     if (!done || out.size() == parameters) return done;
     return Error{
         ErrorCode::kInvalidArgument,
         fmt::format("{}: the layer-wise stage holds {} parameters of layer {}, which has {}; remove {} "
                     "to begin the stage anew",
-                    path.string(), out.size(), layer, parameters, kJointStateFile)};
+                    files.tensors(state.number).string(), out.size(), layer, parameters,
+                    files.state().filename().string())};
   };
   Status status = read("values", loaded.values);
   if (status && !state.done) status = read("first_moment", loaded.first_moment);
@@ -108,7 +95,7 @@ Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, cons
 }
 
 Status remove_joint_checkpoint(const std::filesystem::path& dir) {
-  return remove_checkpoint_files(dir, kJointStateFile, kJointTensors);
+  return joint_files_in(dir).remove();
 }
 
 }  // namespace dslad::worker
