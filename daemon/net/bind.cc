@@ -1,10 +1,13 @@
 #include "daemon/net/bind.h"
 
+#include <cerrno>
 #include <filesystem>
 #include <fmt/format.h>
+#include <ifaddrs.h>
 #include <system_error>
 #include <zmq.hpp>
 
+#include "schema/endpoint.h"
 #include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
@@ -49,6 +52,20 @@ Status prepare_ipc(const std::string& url) {
   return check_path(url, path);
 }
 
+// ZeroMQ looks up the interfaces before it listens on tcp, and aborts where it may not: a sandbox may forbid
+// it.
+Status check_interfaces(const std::string& url) {
+  ifaddrs* interfaces = nullptr;
+  if (::getifaddrs(&interfaces) != 0) {
+    return Error{ErrorCode::kUnavailable,
+                 fmt::format("cannot listen on {}: the machine's network interfaces cannot be listed: {}; a "
+                             "unit's RestrictAddressFamilies must name AF_NETLINK",
+                             url, std::generic_category().message(errno))};
+  }
+  ::freeifaddrs(interfaces);
+  return ok_status();
+}
+
 Error bind_error(const std::string& url, const zmq::error_t& error) {
   const bool malformed = error.num() == EINVAL || error.num() == EPROTONOSUPPORT;
   return {malformed ? ErrorCode::kInvalidArgument : ErrorCode::kUnavailable,
@@ -60,6 +77,9 @@ Error bind_error(const std::string& url, const zmq::error_t& error) {
 Status bind_socket(zmq::socket_t& socket, const std::string& url, int listener) {
   if (url.starts_with(process::kIpcScheme) && listener < 0) {
     if (Status status = prepare_ipc(url); !status) return status;
+  }
+  if (schema::is_tcp(url)) {
+    if (Status status = check_interfaces(url); !status) return status;
   }
   try {
     if (listener >= 0) socket.set(zmq::sockopt::use_fd, listener);

@@ -320,7 +320,13 @@ def others_come_over_tcp_by_their_keys():
                    "dslactl", "--connect", "tcp://10.99.0.1:7401", *arguments, check=check)
 
     shutil.copy(home / "key.pub", keys / "submit/anna.pub")
-    with drop_in("dslad.service", pathlib.Path("/usr/share/doc/dslad/examples/tcp.conf").read_text()):
+    example = pathlib.Path("/usr/share/doc/dslad/examples/tcp.conf").read_text()
+    with drop_in("dslad.service", example.replace(" AF_NETLINK", "")):
+        run("systemctl", "restart", "dslad.service", check=False)
+        until(lambda: "must name AF_NETLINK" in run("journalctl", "-u", "dslad.service", "-o", "cat").stdout,
+              "a sandbox that is too narrow for tcp is named")
+        expect("ip_resolver" not in run("journalctl", "-u", "dslad.service", "-o", "cat").stdout, "and it did not abort")
+    with drop_in("dslad.service", example):
         run("systemctl", "restart", "dslad.service")
         until(lambda: active("dslad.service"), "dslad is started with tcp")
         check_exposure("dslad.service", EXPOSURE_WITH_TCP)
