@@ -9,7 +9,6 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
-#include <map>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -170,20 +169,18 @@ bool run(const Options& options) {
 }  // namespace dslad::bench
 
 int main(int argc, char** argv) {
-  using dslad::kernels::WeightFormat;
+  using namespace dslad::kernels;
   dslad::bench::Options options;
   std::string dtype = "bf16";
-  const std::map<std::string, WeightFormat> formats = {{"bf16", WeightFormat::kBf16},
-                                                       {"f32", WeightFormat::kF32},
-                                                       {"int8", WeightFormat::kInt8},
-                                                       {"int4", WeightFormat::kInt4}};
   CLI::App app("The projections of two models, beside the machine's limits.", "gemm_bench");
   app.add_option("--threads", options.threads, "CPU threads")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--dtype", dtype, "of the weights")->check(CLI::IsMember(formats))->capture_default_str();
+  app.add_option("--dtype", dtype, "of the weights")
+      ->check(CLI::IsMember(std::vector<std::string>(kWeightFormatNames.begin(), kWeightFormatNames.end())))
+      ->capture_default_str();
   app.add_flag("--json", options.json, "a line of JSON for each figure");
   CLI11_PARSE(app, argc, argv);
-  options.format = formats.at(dtype);
+  options.format = *parse_weight_format(dtype);
   return dslad::bench::run(options) ? 0 : 1;
 }

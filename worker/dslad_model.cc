@@ -7,7 +7,7 @@
 #include <system_error>
 #include <vector>
 
-#include "worker/model/weight_roles.h"
+#include "kernels/gemm/weight_format.h"
 #include "worker/tools/training_verbs.h"
 #include "worker/tools/verbs.h"
 
@@ -19,7 +19,8 @@ CLI::App* add_verb(CLI::App& app, const char* name, const char* what, ToolOption
   CLI::App* verb = app.add_subcommand(name, what);
   verb->add_option("MODEL", options.model, "Hugging Face folder or GGUF file of a Llama")->required();
   verb->add_option("--dtype", options.dtype, "what weights are held in; of the caches: f32, else bf16")
-      ->check(CLI::IsMember(std::vector<std::string>(kWeightFormats.begin(), kWeightFormats.end())))
+      ->check(CLI::IsMember(std::vector<std::string>(dslad::kernels::kWeightFormatNames.begin(),
+                                                     dslad::kernels::kWeightFormatNames.end())))
       ->capture_default_str();
   verb->add_flag("--json", options.json, "print JSON");
   return verb;

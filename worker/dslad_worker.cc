@@ -13,7 +13,6 @@
 #include "schema/process/allowance.h"
 #include "schema/process/log.h"
 #include "worker/config_file.h"
-#include "worker/model/weight_roles.h"
 #include "worker/service/worker.h"
 #include "worker/tasks/prompt_notes.h"
 
@@ -67,7 +66,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"cpu"}))
       ->capture_default_str();
   app.add_option("--dtype", options.dtype, "what weights are held in; of the caches: f32, else bf16")
-      ->check(CLI::IsMember(std::vector<std::string>(kWeightFormats.begin(), kWeightFormats.end())))
+      ->check(CLI::IsMember(
+          std::vector<std::string>(kernels::kWeightFormatNames.begin(), kernels::kWeightFormatNames.end())))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; 0: one for each processor that it may use")
       ->check(CLI::Range(0, 1024))
@@ -184,8 +184,8 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   if (!sound) return sound.error();
   Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(options.connect, options.keys);
   if (!keys) return keys.error();
-  auto model =
-      ModelFolder::load(options.model, *parse_weight_format(options.dtype), loading_progress(manager));
+  auto model = ModelFolder::load(options.model, *kernels::parse_weight_format(options.dtype),
+                                 loading_progress(manager));
   if (!model) return model.error();
   const Status convertible = distils ? model->weights->config.check_convertible() : ok_status();
   if (!convertible) return convertible.error().with_context("--distil-text");

@@ -30,11 +30,15 @@ struct GemmArgs {
 
 inline constexpr std::int64_t kSmallPrefillRows = 8;
 
+// Whether the block has so few rows that reading W is what it costs: decode, or a short piece of a prompt.
+constexpr bool has_few_rows(const RowBlock& block) {
+  return block.kind == RowKind::kDecode || block.rows <= kSmallPrefillRows;
+}
+
 // What the block's rows of x, and W beside them, are rounded to: W's format, but its compute type for prefill
 // blocks of more than kSmallPrefillRows, to which the arithmetic is dearer than widening W.
 constexpr WeightFormat operand_format(WeightFormat format, const RowBlock& block) {
-  const bool few = block.kind == RowKind::kDecode || block.rows <= kSmallPrefillRows;
-  return few ? format : format_of(compute_type(format));
+  return has_few_rows(block) ? format : format_of(compute_type(format));
 }
 
 // Plain, double accumulation over rounded operands. Never tuned.

@@ -69,7 +69,7 @@ class Gemm {
 
  private:
   void add(const RowBlock& block) {
-    const bool own = block.kind == RowKind::kDecode || block.rows <= kSmallPrefillRows;
+    const bool own = has_few_rows(block);
     Operand& operand = own ? own_ : tuned_;
     operand.pieces.push_back({block.first, operand.rows, block.rows});
     operand.rows += own ? block.rows : padded(block.rows);

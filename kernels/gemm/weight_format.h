@@ -9,13 +9,31 @@
 // type; decode rows beside int8 and int4 are quantized to 8 bits, by groups of 32 as well.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "kernels/tensor.h"
 
 namespace dslad::kernels {
 
 enum class WeightFormat : std::uint8_t { kF32, kBf16, kInt8, kInt4 };
+
+// By their values; as options and messages spell them.
+inline constexpr std::array kWeightFormatNames = {"f32", "bf16", "int8", "int4"};
+
+constexpr std::string_view to_string(WeightFormat format) {
+  return kWeightFormatNames[static_cast<std::size_t>(format)];
+}
+
+constexpr std::optional<WeightFormat> parse_weight_format(std::string_view name) {
+  for (std::size_t value = 0; value < kWeightFormatNames.size(); ++value) {
+    if (name == kWeightFormatNames[value]) return static_cast<WeightFormat>(value);
+  }
+  return std::nullopt;
+}
 
 inline constexpr std::int64_t kGroup = 32;  // values of K with a scale of their own
 

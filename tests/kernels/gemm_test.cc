@@ -59,7 +59,7 @@ constexpr std::array kFormats = {WeightFormat::kF32, WeightFormat::kBf16, Weight
                                  WeightFormat::kInt4};
 
 std::string name_of(WeightFormat format) {
-  return std::array{"f32", "bf16", "int8", "int4"}[static_cast<std::size_t>(format)];
+  return std::string(to_string(format));
 }
 
 class Gemm : public ::testing::TestWithParam<std::tuple<WeightFormat, GemmShape>> {

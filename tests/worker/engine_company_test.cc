@@ -1,7 +1,6 @@
 // What the engine promises of any batch: company does not change an answer, whatever parts a model's layers
 // have.
 #include "tests/worker/engine_world.h"
-#include "worker/model/weight_roles.h"
 
 namespace dslad::worker {
 namespace {

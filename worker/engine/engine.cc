@@ -4,8 +4,6 @@
 #include <chrono>
 #include <fmt/format.h>
 
-#include "worker/model/weight_roles.h"
-
 namespace dslad::worker {
 
 using kernels::RowKind;

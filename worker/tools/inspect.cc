@@ -8,7 +8,6 @@
 #include "worker/model/digest.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weight_files.h"
-#include "worker/model/weight_roles.h"
 #include "worker/tasks/prompt_notes.h"
 #include "worker/tools/chain_summary.h"
 #include "worker/tools/prompt_tokens.h"

@@ -6,14 +6,13 @@
 #include <vector>
 
 #include "schema/process/allowance.h"
-#include "worker/model/weight_roles.h"
 
 namespace dslad::worker {
 
 Result<kernels::WeightFormat> parse_format(const std::string& text) {
-  if (const auto format = parse_weight_format(text)) return *format;
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("dtype '{}' is unknown; use one of {}", text, fmt::join(kWeightFormats, ", "))};
+  if (const auto format = kernels::parse_weight_format(text)) return *format;
+  return Error{ErrorCode::kInvalidArgument, fmt::format("dtype '{}' is unknown; use one of {}", text,
+                                                        fmt::join(kernels::kWeightFormatNames, ", "))};
 }
 
 Result<kernels::DType> parse_dtype(const std::string& text) {

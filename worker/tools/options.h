@@ -14,7 +14,7 @@ namespace dslad::worker {
 
 struct ToolOptions {
   std::string model;           // a Hugging Face directory
-  std::string dtype = "bf16";  // what weights are held in (weight_roles.h)
+  std::string dtype = "bf16";  // what weights are held in (kernels/gemm/weight_format.h)
   int threads = 0;             // 0: one for each processor
   int plan = 0;                // layers converted to DSLA, in the order of the model's chain
   std::int64_t cache_mib = 1024;
@@ -22,7 +22,7 @@ struct ToolOptions {
 };
 
 // kInvalidArgument for anything but "bf16" and "f32".
-// `text`: one of kWeightFormats.
+// `text`: one of kernels::kWeightFormatNames.
 Result<kernels::WeightFormat> parse_format(const std::string& text);
 // What training computes with and chains are stored in: bf16 | f32.
 Result<kernels::DType> parse_dtype(const std::string& text);
