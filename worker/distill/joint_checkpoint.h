@@ -3,8 +3,8 @@
 //   DIR/joint.json                   the state, and the name of
 //   DIR/joint-<number>.safetensors   by layer <l>.values and, until all is done, <l>.first_moment and
 //                                    <l>.second_moment [parameters] f32
-// Written in the order of checkpoint_files.h; checkpoint.h keeps what the stages after this one need. Functions of their
-// arguments; one writer at a time.
+// Written in the order of checkpoint_files.h; checkpoint.h keeps what the stages after this one need.
+// Functions of their arguments; one writer at a time.
 #pragma once
 
 #include <cstdint>
