@@ -184,10 +184,10 @@ void widen_groups(const std::byte* panel, std::int64_t groups, std::uint32_t* ou
   const hn::RebindToUnsigned<Floats> du;
   const hn::Rebind<hwy::float16_t, Floats> d16;
   constexpr bool kInt8 = kFormat == WeightFormat::kInt8;
-  constexpr StepLayout kStep = step_layout(kFormat);
+  constexpr StepLayout kLayout = step_layout(kFormat);
   constexpr std::int64_t kRows = kInt8 ? kGroup / 4 : kGroup / 8;  // of 64 columns' bytes
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t g = 0; g < groups; ++g, panel += kStep.panel_bytes, out += kGroup / 2 * 64) {
+  for (std::int64_t g = 0; g < groups; ++g, panel += kLayout.panel_bytes, out += kGroup / 2 * 64) {
     const auto* u = reinterpret_cast<const std::uint32_t*>(panel);
     const auto* scales = reinterpret_cast<const hwy::float16_t*>(panel + kRows * 256);
     for (std::int64_t column = 0; column < 64; column += lanes) {

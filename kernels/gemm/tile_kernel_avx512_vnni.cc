@@ -107,14 +107,14 @@ struct GroupSums {
 
 template <WeightFormat kFormat, int kRows>
 DSLAD_AVX512_VNNI void run_tile(const TileArgs& args) {
-  constexpr StepLayout kStep = step_layout(kFormat);
+  constexpr StepLayout kLayout = step_layout(kFormat);
   constexpr std::int64_t kValueBytes =
       kFormat == WeightFormat::kInt8 ? kQuads * kQuadBytes : kQuads / 2 * kQuadBytes;
   std::array<const RowGroup*, kRows> x;
   for (int r = 0; r < kRows; ++r) x[r] = reinterpret_cast<const RowGroup*>(args.x + r * args.x_stride);
   const std::byte* w = args.w;
   const std::byte* ahead = args.ahead;
-  for (std::int64_t step = 0; step < args.steps; ++step, w += kStep.panel_bytes) {
+  for (std::int64_t step = 0; step < args.steps; ++step, w += kLayout.panel_bytes) {
     for (std::int64_t line = 0; line < args.ahead_lines; ++line, ahead += 64)
       _mm_prefetch(ahead, _MM_HINT_T1);
     GroupSums<kRows> sums;

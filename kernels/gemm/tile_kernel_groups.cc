@@ -75,14 +75,14 @@ HWY_INLINE void add_columns(const RowGroup* const (&groups)[kRows], const float 
 
 template <WeightFormat kFormat, int kRows>
 void run_groups(const TileArgs& args) {
-  constexpr StepLayout kStep = step_layout(kFormat);
+  constexpr StepLayout kLayout = step_layout(kFormat);
   constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(GroupFloats()));
   const RowGroup* groups[kRows];
   for (int r = 0; r < kRows; ++r) groups[r] = reinterpret_cast<const RowGroup*>(args.x + r * args.x_stride);
   float x[kRows][kGroup];
   const std::byte* w = args.w;
   const std::byte* ahead = args.ahead;
-  for (std::int64_t step = 0; step < args.steps; ++step, w += kStep.panel_bytes) {
+  for (std::int64_t step = 0; step < args.steps; ++step, w += kLayout.panel_bytes) {
     ahead = fetch_ahead(ahead, args.ahead_lines);
     for (int r = 0; r < kRows; ++r) {
       for (std::int64_t i = 0; i < kGroup; ++i)
