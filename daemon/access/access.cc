@@ -89,7 +89,9 @@ Status Access::need_keys(std::string_view setting, const std::string& url, bool 
 
 void Access::read_keys() {
   folder_state_ = AuthorisedKeys::state_of(settings_.keys_folder);  // before: what changes now is seen later
-  keys_ = AuthorisedKeys::read(settings_.keys_folder);
+  AuthorisedKeys keys = AuthorisedKeys::read(settings_.keys_folder);
+  locked_out_ = locked_out_ || keys.lack_a_client_of(keys_);
+  keys_ = std::move(keys);
   for (const std::string& fault : keys_.faults())
     process::log_error(fmt::format("a key is not authorised: {}", fault));
   process::log_info(fmt::format("{} clients and {} workers are authorised by keys in {}", keys_.clients(),

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "daemon/access/authorised_keys.h"
 #include "daemon/access/identity.h"
@@ -38,6 +39,9 @@ class Access {
 
   // Reads the folder of keys again where it has changed, at most once a second. `now_ms`: steady.
   void tick(std::int64_t now_ms);
+  // Whether a client's key was taken away since the last call: it may have opened connections on which
+  // nothing is asked for.
+  [[nodiscard]] bool take_locked_out() { return std::exchange(locked_out_, false); }
   // Reads it, and resolves these lists of users; what is wrong is logged, and the former lists stay.
   void reload(const AccessSettings& lists);
 
@@ -59,6 +63,7 @@ class Access {
   bool by_key_ = false;  // a socket is on tcp
   std::string secret_key_;
   AuthorisedKeys keys_;
+  bool locked_out_ = false;
   std::string folder_state_;       // as the keys were read from it
   std::int64_t next_look_ms_ = 0;  // steady
 };

@@ -105,6 +105,11 @@ const Principal* AuthorisedKeys::client(const std::string& key) const {
   return found == clients_.end() ? nullptr : &found->second;
 }
 
+bool AuthorisedKeys::lack_a_client_of(const AuthorisedKeys& others) const {
+  return std::ranges::any_of(others.clients_,
+                             [this](const auto& each) { return client(each.first) == nullptr; });
+}
+
 const std::string* AuthorisedKeys::worker(const std::string& key) const {
   const auto found = workers_.find(key);
   return found == workers_.end() ? nullptr : &found->second;

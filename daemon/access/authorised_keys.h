@@ -30,6 +30,9 @@ class AuthorisedKeys {
   // A worker's name, or nullptr.
   [[nodiscard]] const std::string* worker(const std::string& key) const;
 
+  // Whether one of their clients is none of these.
+  [[nodiscard]] bool lack_a_client_of(const AuthorisedKeys& others) const;
+
   [[nodiscard]] std::size_t clients() const { return clients_.size(); }
   [[nodiscard]] std::size_t workers() const { return workers_.size(); }
 

@@ -9,31 +9,58 @@
 
 namespace dslad::daemon {
 
-Publisher::Publisher(std::vector<zmq::socket_t> sockets) : sockets_(std::move(sockets)) {}
+struct Publisher::Door {
+  std::string url;       // with the port that it got
+  zmq::socket_t socket;  // none while it cannot be listened at
+};
+
+Publisher::Publisher(zmq::context_t& context, ServerCurve curve)
+    : context_(context), curve_(std::move(curve)) {}
 Publisher::~Publisher() = default;
 
 Result<std::unique_ptr<Publisher>> Publisher::bind(zmq::context_t& context, const std::string& urls,
                                                    const ServerCurve& curve, PassedSockets& passed) {
-  std::vector<zmq::socket_t> sockets;
+  std::unique_ptr<Publisher> publisher(new Publisher(context, curve));
   for (const std::string& url : schema::split_urls(urls)) {
-    try {
-      zmq::socket_t& socket = sockets.emplace_back(context, zmq::socket_type::pub);
-      socket.set(zmq::sockopt::linger, 0);
-      if (Status status = secure(socket, url, curve); !status) return status.error();
-      if (Status status = bind_socket(socket, url, passed.claim(url)); !status) return status.error();
-    } catch (const zmq::error_t& error) {
-      return Error{ErrorCode::kUnavailable, url + ": " + error.what()};
-    }
+    Door& door = publisher->doors_.emplace_back(Door{url, {}});
+    if (Status status = publisher->open(door, passed.claim(url)); !status) return status.error();
   }
-  return std::unique_ptr<Publisher>(new Publisher(std::move(sockets)));
+  return publisher;
+}
+
+Status Publisher::open(Door& door, int listener) {
+  try {
+    zmq::socket_t socket(context_, zmq::socket_type::pub);
+    socket.set(zmq::sockopt::linger, 0);
+    if (Status status = secure(socket, door.url, curve_); !status) return status;
+    if (Status status = bind_socket(socket, door.url, listener); !status) return status;
+    if (schema::is_tcp(door.url)) door.url = socket.get(zmq::sockopt::last_endpoint);
+    door.socket = std::move(socket);
+  } catch (const zmq::error_t& error) {
+    return Error{ErrorCode::kUnavailable, door.url + ": " + error.what()};
+  }
+  return ok_status();
+}
+
+// ZeroMQ has no way to end the connection of one peer.
+void Publisher::let_in_anew() {
+  for (Door& door : doors_) {
+    if (needs_keys(door.url)) door.socket.close();
+  }
+}
+
+void Publisher::tick() {
+  for (Door& door : doors_) {
+    if (door.socket.handle() == nullptr) (void)open(door, -1);
+  }
 }
 
 void Publisher::on_event(const schema::Event& event) {
   const std::string frame = schema::encode(event);
-  for (zmq::socket_t& socket : sockets_) {
+  for (Door& door : doors_) {
     try {
-      socket.send(zmq::buffer(event.topic), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
-      socket.send(zmq::buffer(frame), zmq::send_flags::dontwait);
+      door.socket.send(zmq::buffer(event.topic), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
+      door.socket.send(zmq::buffer(frame), zmq::send_flags::dontwait);
     } catch (const zmq::error_t&) {  // NOLINT(bugprone-empty-catch): events are lossy by contract
     }
   }

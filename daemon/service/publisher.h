@@ -1,5 +1,6 @@
 // Publishes the feed on ZeroMQ PUB sockets, one for each URL: topic frame, then an envelope with the event.
-// Slow watchers lose events; nobody is waited for. Socket thread only.
+// Slow watchers lose events; nobody is waited for. Who watches is asked for once, when it connects. Socket
+// thread only.
 #pragma once
 
 #include <memory>
@@ -27,10 +28,19 @@ class Publisher final : public EventSink {
 
   void on_event(const schema::Event& event) override;
 
- private:
-  explicit Publisher(std::vector<zmq::socket_t> sockets);
+  // Ends the connections that keys opened, and listens again: whoever still has a key connects anew.
+  void let_in_anew();
+  // Listens where it does not yet: the old socket's port may be taken for a moment.
+  void tick();
 
-  std::vector<zmq::socket_t> sockets_;
+ private:
+  struct Door;
+  Publisher(zmq::context_t& context, ServerCurve curve);
+  Status open(Door& door, int listener);
+
+  zmq::context_t& context_;
+  ServerCurve curve_;
+  std::vector<Door> doors_;
 };
 
 }  // namespace dslad::daemon

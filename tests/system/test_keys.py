@@ -171,9 +171,24 @@ class Clients(KeysTest):
             socket.connect(self.events_url)
             return socket
 
-        known, stranger = watching(self.keys("rita")), watching(None)
-        until(lambda: self.connected("sue").submit(generate()) and known.poll(100), "an event comes")
+        known, other, stranger = watching(self.keys("rita")), watching(self.keys("ada")), watching(None)
+        sue = self.connected("sue")
+        until(lambda: sue.submit(generate()) and known.poll(100) and other.poll(100), "events come")
         self.assertFalse(stranger.poll(0))
+
+        (self.authorised / "read/rita.pub").unlink()  # the open connection ends, and a new one is refused
+
+        def silent():
+            while known.poll(0):
+                known.recv_multipart()
+            sue.submit(generate())
+            return not known.poll(1500)
+
+        until(silent, "no event comes any more")
+        while other.poll(0):
+            other.recv_multipart()
+        until(lambda: sue.submit(generate()) and other.poll(100), "others are let in again")
+        self.assertFalse(known.poll(0))
 
 
 class BothDoors(KeysTest):
