@@ -11,6 +11,8 @@
 #include <memory>
 
 #include "kernels/attention/sequence_attention.h"
+#include "kernels/bias/bias.h"
+#include "kernels/bias/bias_backward.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/gate_diversity.h"
 #include "kernels/dsla/head_share.h"
@@ -34,6 +36,8 @@ class TrainingBackend {
   [[nodiscard]] virtual Buffer allocate(std::size_t bytes) = 0;
 
   virtual void matmul(const MatmulArgs& args) = 0;
+  virtual void bias(const BiasArgs& args) = 0;
+  virtual void bias_backward(const BiasBackwardArgs& args) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;
   virtual void rms_norm_backward(const RmsNormBackwardArgs& args) = 0;
   virtual void rope(const RopeArgs& args) = 0;  // its own gradient, with args.inverse

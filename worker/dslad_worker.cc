@@ -187,8 +187,6 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   auto model = ModelFolder::load(options.model, *kernels::parse_weight_format(options.dtype),
                                  loading_progress(manager));
   if (!model) return model.error();
-  const Status convertible = distils ? model->weights->config.check_convertible() : ok_status();
-  if (!convertible) return convertible.error().with_context("--distil-text");
   const process::MemoryAllowance memory = process::memory_allowance();
   const std::size_t cache_bytes =
       options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.bytes / 4;

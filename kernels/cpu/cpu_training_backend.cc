@@ -14,6 +14,8 @@ class CpuTrainingBackend final : public TrainingBackend {
   [[nodiscard]] Buffer allocate(std::size_t bytes) override { return allocate_aligned(bytes); }
 
   void matmul(const MatmulArgs& args) override { matmul_cpu(pool_, args); }
+  void bias(const BiasArgs& args) override { bias_cpu(pool_, args); }
+  void bias_backward(const BiasBackwardArgs& args) override { bias_backward_cpu(pool_, args); }
   void rms_norm(const RmsNormArgs& args) override { rms_norm_cpu(pool_, args); }
   void rms_norm_backward(const RmsNormBackwardArgs& args) override { rms_norm_backward_cpu(pool_, args); }
   void rope(const RopeArgs& args) override { rope_cpu(pool_, args); }

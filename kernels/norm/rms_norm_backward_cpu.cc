@@ -47,14 +47,15 @@ RowSums row_sums(const float* x, const float* weight, const float* dy, std::int6
   return sums;
 }
 
-// d_weight [width] or null: added to.
+// Of groups [first, last) of all rows'. d_weight [width] or null: added to.
 void rms_norm_gradients(const RmsNormBackwardArgs& args, std::int64_t first, std::int64_t last,
                         float* d_weight) {
   const auto width = static_cast<float>(args.width);
-  for (std::int64_t row = first; row < last; ++row) {
-    const float* x = args.x + row * args.x_stride;
-    const float* dy = args.dy + row * args.dy_stride;
-    float* dx = args.dx + row * args.dx_stride;
+  for (std::int64_t group = first; group < last; ++group) {
+    const std::int64_t row = group / args.groups, column = group % args.groups * args.width;
+    const float* x = args.x + row * args.x_stride + column;
+    const float* dy = args.dy + row * args.dy_stride + column;
+    float* dx = args.dx + row * args.dx_stride + column;
     const RowSums sums = row_sums(x, args.weight, dy, args.width);
     const float r = 1.0f / std::sqrt(sums.squares / width + args.eps);
     const float mean = sums.products * r / width;
@@ -91,9 +92,10 @@ constexpr std::int64_t kMostPieces = 64;
 }  // namespace
 
 void rms_norm_backward_cpu(ThreadPool& pool, const RmsNormBackwardArgs& args) {
-  const std::int64_t step = std::max<std::int64_t>(
-      {1, kMinPieceElements / args.width, (args.rows + kMostPieces - 1) / kMostPieces});
-  const std::int64_t pieces = (args.rows + step - 1) / step;
+  const std::int64_t groups = args.rows * args.groups;
+  const std::int64_t step =
+      std::max<std::int64_t>({1, kMinPieceElements / args.width, (groups + kMostPieces - 1) / kMostPieces});
+  const std::int64_t pieces = (groups + step - 1) / step;
   static thread_local Workspace workspace;
   float* sums = nullptr;
   if (args.d_weight != nullptr) {
@@ -103,7 +105,7 @@ void rms_norm_backward_cpu(ThreadPool& pool, const RmsNormBackwardArgs& args) {
   pool.parallel_for(pieces, [&](std::int64_t piece, int) {
     float* sum = sums == nullptr ? nullptr : sums + piece * args.width;
     HWY_DYNAMIC_DISPATCH(rms_norm_gradients)
-    (args, piece * step, std::min(args.rows, (piece + 1) * step), sum);
+    (args, piece * step, std::min(groups, (piece + 1) * step), sum);
   });
   if (sums == nullptr) return;
   for (std::int64_t piece = 0; piece < pieces; ++piece) {

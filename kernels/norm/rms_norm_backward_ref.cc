@@ -7,10 +7,11 @@ namespace dslad::kernels {
 
 void rms_norm_backward_ref(const RmsNormBackwardArgs& args) {
   std::vector<double> d_weight(static_cast<std::size_t>(args.width));
-  for (std::int64_t row = 0; row < args.rows; ++row) {
-    const float* x = args.x + row * args.x_stride;
-    const float* dy = args.dy + row * args.dy_stride;
-    float* dx = args.dx + row * args.dx_stride;
+  for (std::int64_t group = 0; group < args.rows * args.groups; ++group) {
+    const std::int64_t row = group / args.groups, column = group % args.groups * args.width;
+    const float* x = args.x + row * args.x_stride + column;
+    const float* dy = args.dy + row * args.dy_stride + column;
+    float* dx = args.dx + row * args.dx_stride + column;
     double squares = 0, products = 0;
     for (std::int64_t i = 0; i < args.width; ++i) {
       squares += double{x[i]} * x[i];

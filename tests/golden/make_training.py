@@ -3,6 +3,8 @@
     python3 make_training.py      # with the packages of packaging/demo-model/chain; writes training/
 
 training/teacher        a random Llama, float32: a Hugging Face directory without tokenizer
+training/teacher_qwen3, training/teacher_smollm3
+                        models whose layers have what a Llama's need not: biases, norms of q and k, windows, no rotary
 training/batches.json   four batches: ids, positions, labels (-1: none), kl_weight, segments [first row, rows, parent]
 training/<variant>/
     layer-1.safetensors, layer-4.safetensors   converted already, below and above the one in training
@@ -24,7 +26,7 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3ForCausalLM
 
 HERE = pathlib.Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "packaging/demo-model/chain"))
@@ -47,28 +49,36 @@ VARIANTS = {
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "expanded": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0, expand_k=2),
 }
+OF_QWEN3 = {
+    "qwen3_rotary": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
+    "qwen3_expanded": VARIANTS["expanded"],
+}
+OF_SMOLLM3 = {"smollm3_rotary": OF_QWEN3["qwen3_rotary"], "smollm3_unrotated": VARIANTS["unrotated"]}
 WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
 PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o
 RATES = {"attention": (1e-2, 1e-3, 4), "hidden": (1e-2, 1e-3, 4), "chained": (3e-3, 3e-4, 4)}  # peak, lowest, warm-up
 
 
-def make_teacher():
+def make_teacher(name, config_class, model_class, **options):
     torch.manual_seed(7)
-    config = LlamaConfig(
+    config = config_class(
         hidden_size=32, intermediate_size=48, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2,
         head_dim=8, vocab_size=VOCAB, max_position_embeddings=256, rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, tie_word_embeddings=False,
-        bos_token_id=1, eos_token_id=2,
+        bos_token_id=1, eos_token_id=2, **options,
     )
-    model = LlamaForCausalLM(config).eval()
+    model = model_class(config).eval()
     with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" in name:
+        for parameter, weight in model.named_parameters():
+            if "norm" in parameter:
                 weight.uniform_(0.5, 1.5)
+            elif parameter.endswith("bias"):
+                weight.normal_(0.0, 0.3)
             else:
-                weight.normal_(0.0, 0.7 if "embed" in name else weight.shape[1] ** -0.5)
-    model.save_pretrained(OUT / "teacher")
-    (OUT / "teacher/generation_config.json").unlink()
+                weight.normal_(0.0, 0.7 if "embed" in parameter else weight.shape[1] ** -0.5)
+    model.save_pretrained(OUT / name)
+    (OUT / name / "generation_config.json").unlink()
+    return Network.load(OUT / name, torch.float64)
 
 
 def make_batch(random):
@@ -98,7 +108,7 @@ def as_json(batch):
 
 def make_layer(network, variant, index, moved):
     """As conversion starts it, every parameter moved by a little, rounded to float32."""
-    layer = DslaLayer(network.config, variant, network.projections(index), seed=100 + index)
+    layer = DslaLayer(network.config, variant, network.attention_parameters(index), seed=100 + index)
     random = torch.Generator().manual_seed(200 + index)
     with torch.no_grad():
         for p in layer.parameters():
@@ -126,14 +136,14 @@ def curve(network, variant, batches, case):
     return out
 
 
-def write_variant(name, variant, network, batches):
+def write_variant(name, teacher, variant, network, batches):
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
     layers = {i: make_layer(network, variant, i, 0.05) for i in (*CONVERTED, TRAINED)}
     for index, layer in layers.items():
         save_file(tensors_of(layer, torch.float32), folder / f"layer-{index}.safetensors")
     expected = {
-        "variant": dataclasses.asdict(variant), "trained": TRAINED, "converted": CONVERTED, "steps": STEPS,
+        "teacher": teacher, "variant": dataclasses.asdict(variant), "trained": TRAINED, "converted": CONVERTED, "steps": STEPS,
         "chained_weights": dataclasses.asdict(WEIGHTS), "weight_decay": 0.01, "betas": [0.9, 0.95], "epsilon": 1e-8,
         "clip": 1.0, "projection_rate": PROJECTION_RATE,
         "rates": {case: dict(zip(("peak", "lowest", "warm_up"), r)) for case, r in RATES.items()},
@@ -154,13 +164,22 @@ def write_variant(name, variant, network, batches):
 
 
 def main():
-    make_teacher()
-    network = Network.load(OUT / "teacher", torch.float64)
+    teachers = {
+        "teacher": (make_teacher("teacher", LlamaConfig, LlamaForCausalLM), VARIANTS),
+        "teacher_qwen3": (
+            make_teacher("teacher_qwen3", Qwen3Config, Qwen3ForCausalLM, attention_bias=True, use_sliding_window=True,
+                         sliding_window=20, max_window_layers=1), OF_QWEN3),
+        # Of the layers that take part: the one in training and one beside it do not rotate.
+        "teacher_smollm3": (
+            make_teacher("teacher_smollm3", SmolLM3Config, SmolLM3ForCausalLM, attention_bias=True, mlp_bias=True,
+                         pad_token_id=0, no_rope_layers=[1, 1, 0, 0, 1]), OF_SMOLLM3),
+    }
     random = torch.Generator().manual_seed(11)
     batches = [make_batch(random) for _ in range(BATCHES)]
     (OUT / "batches.json").write_text(json.dumps([as_json(b) for b in batches]) + "\n")
-    for name, variant in VARIANTS.items():
-        write_variant(name, variant, network, batches)
+    for teacher, (network, variants) in teachers.items():
+        for name, variant in variants.items():
+            write_variant(name, teacher, variant, network, batches)
     (OUT / "SOURCE.txt").write_text(
         f"Random weights and their training, written by ../make_training.py with torch {torch.__version__.split('+')[0]}.\n"
     )

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <vector>
 
+#include "kernels/bias/bias_backward.h"
 #include "kernels/cpu/thread_pool.h"
 #include "tests/kernels/kernel_test.h"
 
 namespace dslad::kernels {
 namespace {
 
+using testing::close;
 using testing::random_floats;
 using testing::same_bits;
 
@@ -34,6 +36,22 @@ TEST_P(Bias, EqualsReferenceBitForBitAndLeavesWhatLiesBetweenRows) {
     std::vector<float> actual = y;
     bias_cpu(pool, {actual.data(), width + gap, bias.data(), rows, width});
     EXPECT_TRUE(same_bits(actual, expected)) << threads << " threads";
+  }
+}
+
+TEST_P(Bias, GradientEqualsReferenceWithAnyNumberOfThreads) {
+  const auto [rows, width, gap] = GetParam();
+  const std::vector<float> dy = random_floats(rows * (width + gap), 3), start = random_floats(width, 4);
+  std::vector<float> expected = start, alone = start;
+  bias_backward_ref({dy.data(), width + gap, expected.data(), rows, width});
+  ThreadPool one(1);
+  bias_backward_cpu(one, {dy.data(), width + gap, alone.data(), rows, width});
+  EXPECT_TRUE(close(alone, expected, DType::kF32));
+  for (const int threads : {2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<float> actual = start;
+    bias_backward_cpu(pool, {dy.data(), width + gap, actual.data(), rows, width});
+    EXPECT_TRUE(same_bits(actual, alone)) << threads << " threads";
   }
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/bias/bias.h"
+#include "kernels/bias/bias_backward.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/gate_diversity.h"
@@ -277,6 +278,15 @@ TEST_P(InstructionSet, RmsNormBackward_EqualsReference) {
   rms_norm_backward_cpu(pool, args(actual, d_actual));
   EXPECT_TRUE(close(actual, expected, DType::kF32));
   EXPECT_TRUE(close(d_actual, d_expected, DType::kF32));
+}
+
+TEST_P(InstructionSet, BiasBackward_EqualsReference) {
+  ThreadPool pool(1);
+  const std::vector<float> dy = random_floats(3 * 75, 1);
+  std::vector<float> actual = random_floats(75, 2), expected = actual;
+  bias_backward_ref({dy.data(), 75, expected.data(), 3, 75});
+  bias_backward_cpu(pool, {dy.data(), 75, actual.data(), 3, 75});
+  EXPECT_TRUE(close(actual, expected, DType::kF32));
 }
 
 TEST_P(InstructionSet, SwiGluBackward_EqualsReference) {

@@ -87,6 +87,43 @@ TEST(RmsNormByGroups, EqualsReferenceAndEachGroupAlone) {
   EXPECT_TRUE(same_bits(actual, alone));
 }
 
+TEST(RmsNormByGroups, GradientsEqualReferenceAndThoseOfEachGroupAlone) {
+  constexpr std::int64_t kRows = 211, kGroups = 5, kWidth = 20, kStride = kGroups * kWidth + 7;
+  const std::vector<float> x = random_floats(kRows * kStride, 2, 3.0f), weight = random_floats(kWidth, 1),
+                           dy = random_floats(kRows * kStride, 3), start = random_floats(kRows * kStride, 4);
+  struct {
+    std::vector<float> dx, d_weight = std::vector<float>(kWidth, 1.0f);
+  } expected{start}, actual{start}, alone{start};
+  const auto args = [&](auto& out, std::int64_t first, std::int64_t groups) {
+    return RmsNormBackwardArgs{x.data() + first,
+                               kStride,
+                               weight.data(),
+                               dy.data() + first,
+                               kStride,
+                               out.dx.data() + first,
+                               kStride,
+                               out.d_weight.data(),
+                               kRows,
+                               kWidth,
+                               1e-5f,
+                               groups};
+  };
+  rms_norm_backward_ref(args(expected, 0, kGroups));
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    actual = {start};
+    rms_norm_backward_cpu(pool, args(actual, 0, kGroups));
+    EXPECT_TRUE(close(actual.dx, expected.dx, DType::kF32)) << "what lies between rows stays";
+    EXPECT_TRUE(close(actual.d_weight, expected.d_weight, DType::kF32));
+  }
+  ThreadPool pool(1);
+  for (std::int64_t group = 0; group < kGroups; ++group) {
+    rms_norm_backward_cpu(pool, args(alone, group * kWidth, 1));
+  }
+  EXPECT_TRUE(same_bits(actual.dx, alone.dx));
+  EXPECT_TRUE(close(actual.d_weight, alone.d_weight, DType::kF32));
+}
+
 // Gradients are added to what is there, and the floats between rows stay.
 struct Gradients {
   std::vector<float> dx, d_weight;

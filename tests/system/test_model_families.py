@@ -31,6 +31,13 @@ def add_zeros(path, shapes):
     path.write_bytes(struct.pack("<Q", len(text)) + text + tensors)
 
 
+def tensors(path):
+    """The header of a safetensors file: names, types, shapes."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length])
+
+
 class Families(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -115,17 +122,22 @@ class Families(unittest.TestCase):
         spare = {layer + "rotary_emb.inv_freq": [4], "model.layers.5.self_attn.q_proj.bias": [64], "score.weight": [2, 64]}
         self.assertEqual(self.text_of(self.model("llama")), self.text_of(self.model("spare", spare)))
 
-    def test_a_model_that_cannot_be_converted_is_measured_on_plan_0_alone(self):
-        model = self.qwen2()
+    def test_layers_of_other_families_are_converted(self):
         text = self.folder / "story.txt"
         text.write_text(STORY * 20)
-        measured = json.loads(self.tool("eval", model, text, "--json").stdout)
-        self.assertEqual([0], [plan["plan"] for plan in measured["plans"]])
-        not_yet = "conversion of models with biases is not implemented yet (Qwen2ForCausalLM)"
-        for refused in (("sensitivity", model, "--text", text), ("distil", model, "--text", text),
-                        ("generate", model, "--prompt", "Once", "--plan", 1), ("eval", model, text, "--plan", 1)):
-            self.assertIn(not_yet, self.tool(*refused, exit_status=1).stderr, refused[0])
-        self.assertFalse((model / "dsla/chain.json").exists())
+        short = ("--text", text, "--sequence", 64, "--batch-tokens", 128, "--threads", 1, "--variant", "paper")
+        for model in (self.qwen2(), self.model("mistral", architectures=["MistralForCausalLM"], model_type="mistral",
+                                               sliding_window=20)):
+            self.tool("sensitivity", model, *short, "--layerwise-steps", 2)
+            done = self.tool("distil", model, *short, "--layers", 2, "--layerwise-steps", 6, "--chained-steps", 4, "--json")
+            for line in done.stdout.splitlines():
+                kl = json.loads(line)["held_out_kl"]
+                self.assertLess(kl[-1], kl[0], model.name)
+            measured = json.loads(self.tool("eval", model, text, "--plans", "all", "--json").stdout)
+            self.assertEqual([0, 1, 2], [plan["plan"] for plan in measured["plans"]])
+            self.assertNotEqual(self.text_of(model), self.text_of(model, "--plan", 2))
+        layer = json.loads((self.folder / "qwen2/dsla/chain.json").read_text())["layers"][0]["file"]
+        self.assertEqual([64], tensors(self.folder / "qwen2/dsla" / layer)["q_proj.bias"]["shape"])
 
 
 if __name__ == "__main__":

@@ -222,18 +222,5 @@ TEST(Architecture, KeysThatChangeNothing_AreTaken) {
   EXPECT_THAT(accepted(llama({{"sliding_window", 64}, {"use_sliding_window", false}})).windows, IsEmpty());
 }
 
-TEST(Architecture, ModelsThatCannotBeConverted_SayWhichPartsAreInTheWay) {
-  EXPECT_TRUE(accepted(llama()).check_convertible().ok());
-  EXPECT_TRUE(accepted(mistral({{"sliding_window", nullptr}})).check_convertible().ok());
-  const json yarn = {{"type", "yarn"}, {"factor", 2.0}};
-  EXPECT_TRUE(accepted(llama({{"rope_scaling", yarn}})).check_convertible().ok());
-  const auto reason = [](const json& config) { return accepted(config).check_convertible().error().message; };
-  EXPECT_THAT(reason(qwen2()), AllOf(HasSubstr("biases"), HasSubstr("not implemented"), HasSubstr("Qwen2")));
-  EXPECT_THAT(reason(llama({{"mlp_bias", true}})), HasSubstr("biases"));
-  EXPECT_THAT(reason(qwen3()), HasSubstr("norms of q and k"));
-  EXPECT_THAT(reason(mistral({{"sliding_window", 16}})), HasSubstr("sliding windows"));
-  EXPECT_THAT(reason(smollm3()), HasSubstr("layers without rotary embedding"));
-}
-
 }  // namespace
 }  // namespace dslad::worker

@@ -380,14 +380,17 @@ TEST_F(DslaLayerFile, WiderHeadsBeginWithTheTeachersChannels) {
 }
 
 // In a teacher whose projections pass on the first channels of their input, further channels are the mixtures
-// themselves.
+// themselves; those of a bias of 1 in a head's first channel are what the mixtures take of it.
 TEST_F(DslaLayerFile, FurtherChannelsAreTheSameMixturesOfQueriesAndKeys) {
   config_.heads = 4;
   config_.kv_heads = 2;
+  config_.qkv_bias = true;
   const std::int64_t d = config_.head_dim, hidden = config_.hidden_size;
   std::vector<float> heads(static_cast<std::size_t>(config_.heads * d * hidden));
   for (std::int64_t row = 0; row < config_.heads * d; ++row)
     heads[static_cast<std::size_t>(row * hidden + row % d)] = 1.0f;
+  std::vector<float> biases(static_cast<std::size_t>(config_.heads * d));
+  for (std::size_t head = 0; head < 4; ++head) biases[head * static_cast<std::size_t>(d)] = 1.0f;
   std::vector<TensorToWrite> tensors;
   for (const char* name : {"q", "k", "v", "o"}) {
     const bool query = *name == 'q' || *name == 'o';
@@ -396,6 +399,11 @@ TEST_F(DslaLayerFile, FurtherChannelsAreTheSameMixturesOfQueriesAndKeys) {
     const std::span values(heads.data(), static_cast<std::size_t>(rows * hidden));
     tensors.push_back(
         {fmt::format("model.layers.1.self_attn.{}_proj.weight", name), shape, values, DType::kF32});
+    if (*name == 'o') continue;
+    tensors.push_back({fmt::format("model.layers.1.self_attn.{}_proj.bias", name),
+                       {rows},
+                       std::span(biases).first(static_cast<std::size_t>(rows)),
+                       DType::kF32});
   }
   const TempDir folder;
   ASSERT_TRUE(write_safetensors(folder.path() / "model.safetensors", tensors).ok());
@@ -410,6 +418,12 @@ TEST_F(DslaLayerFile, FurtherChannelsAreTheSameMixturesOfQueriesAndKeys) {
   for (std::ptrdiff_t head = 0; head < config_.heads; ++head)
     EXPECT_EQ(further(wide->q, head), further(wide->k, head / 2)) << head;
   EXPECT_NE(further(wide->k, 0), further(wide->k, 1));
+  for (const auto& [weight, bias] : {std::pair(wide->q, wide->q_bias), {wide->k, wide->k_bias}}) {
+    ASSERT_EQ(std::ssize(bias) * hidden, std::ssize(weight));
+    for (std::int64_t row = 0; row < std::ssize(bias); ++row) {
+      ASSERT_EQ(bias[static_cast<std::size_t>(row)], weight[static_cast<std::size_t>(row * hidden)]) << row;
+    }
+  }
   // Of variance D^-1/2 in the head's channels, nothing of the others.
   const auto mixtures = further(wide->k, 0);
   double squares = 0;
@@ -450,6 +464,9 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
   DslaVariant norm;
   norm.output_norm = true;
   EXPECT_THAT(refusal(saved(initial({}), DType::kF32), norm), HasSubstr("lacks \"o_norm.weight\""));
+  const DistilledLayer plain = saved(initial(norm), DType::kF32);
+  config_.qkv_bias = true;
+  EXPECT_THAT(refusal(plain, norm), HasSubstr("lacks \"q_proj.bias\""));
 }
 
 TEST_F(DslaLayerFile, WhatIsOfTheWrongSizeOrNotFiniteIsNotSaved) {

@@ -78,82 +78,98 @@ TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   }
 }
 
-// As above, where the rotary embedding is scaled: the window's is the teacher's.
-TEST(ChainWithAWindowOfTheWholeText, GivesTheGreedyTextOfATeacherWithAScaledRope) {
+// As above, where layers have what a Llama's need not: what is not the states' is the teacher's.
+TEST(ChainWithAWindowOfTheWholeText, GivesTheGreedyTextOfATeacherOfAnyFamily) {
   DslaVariant variant = *named_variant("dslad");
   variant.window = 512;
-  for (const char* const name : {"linear_rope", "llama3_rope", "yarn_rope"}) {
-    const ChainedModel model(std::string("tiny_llama/") + name, {1, 0}, 2, variant);
+  for (const char* const name :
+       {"linear_rope", "llama3_rope", "yarn_rope", "biases", "qwen2", "qwen3", "smollm3"}) {
+    const LlamaConfig config = *LlamaConfig::load(testing::golden_path(std::string("tiny_llama/") + name));
+    std::vector<int> order;
+    for (int layer = config.layers; layer-- > 0;) order.push_back(layer);
+    const ChainedModel model(std::string("tiny_llama/") + name, order, config.layers, variant);
     const auto weights = *load_weights(model.path(), WeightFormat::kF32);
     const LoadedChain chain = load_chain(model.path(), *weights);
-    ASSERT_EQ(chain.layers.size(), 2u) << chain.warning;
+    ASSERT_EQ(std::ssize(chain.layers), config.layers) << chain.warning;
     const auto engine = engine_over(weights);
     const PlanSet plans(*weights, chain);
     Collector sink;
-    for (const int plan : {0, 2}) {
+    for (const int plan : {0, config.layers}) {
       EngineRequest request =
           continuation(static_cast<RequestId>(plan), {1, 40, 17, 26, 37, 5, 58}, 60, plans.plan(plan));
       request.ignore_eos = true;
       ASSERT_TRUE(engine->add(std::move(request)).ok());
     }
     run_to_end(*engine, sink);
-    EXPECT_EQ((sink.answers[{2, 0}]), (sink.answers[{0, 0}])) << name;
+    const auto last = static_cast<RequestId>(config.layers);
+    EXPECT_EQ((sink.answers[{last, 0}]), (sink.answers[{0, 0}])) << name;
   }
 }
 
-// A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The plan
-// runs after a step of as many rows without it, whose buffers may be too narrow.
-TEST_P(Variant, ComputesWhatTheFormulasSay) {
-  LlamaConfig config = small_config();
-  config.rope.type = RopeType::kLlama3;  // any that is not the plain one
-  config.rope.factor = 4;
-  config.rope.original_context = 64;
-  config.rope.attention_factor = 1.1;
-  const auto weights = random_weights(config, WeightFormat::kF32, 5);
-  const LlamaConfig& c = weights->config;
-  const auto backend = kernels::make_cpu_backend(2);
-  const auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
-  ASSERT_TRUE(caches.ok());
-  const PlanSet all = plans(*weights);
-  const auto ids = noise_ids(155, 3);
-  for (const int plan : {1, 2}) {
-    Forward forward(*backend, weights, **caches);
-    {
-      const auto before = (*caches)->allocate(all.plan(0), 200);
-      ASSERT_TRUE(before.has_value());
-      const StepSequence step{&*before, 0, std::span(ids).first(128), kernels::RowKind::kPrefill,
-                              LogitRows::kAll};
-      ASSERT_TRUE(forward.run({&step, 1}).ok());
-    }
-    std::map<int, testing::ReferenceLayer> converted;
-    for (int position = 0; position < plan; ++position) {
-      const int layer = all.order().layer_at(position);
-      converted[layer] = layers_[layer];
-    }
-    const auto expected = testing::ReferenceForward(*weights, converted).logits(ids);
-    const auto cache = (*caches)->allocate(all.plan(plan), 200);
-    ASSERT_TRUE(cache.has_value());
-    std::size_t done = 0;
-    for (const std::size_t rows : {128u, 20u, 1u, 1u, 1u, 1u, 1u, 1u, 1u}) {
-      const auto kind = rows == 1 ? kernels::RowKind::kDecode : kernels::RowKind::kPrefill;
-      const StepSequence step{&*cache, static_cast<std::int64_t>(done), std::span(ids).subspan(done, rows),
-                              kind, LogitRows::kAll};
-      ASSERT_TRUE(forward.run({&step, 1}).ok());
-      for (std::size_t row = 0; row < rows; ++row) {
-        const auto actual = forward.logits(row);
-        double scale = 0, worst = 0;
-        for (std::size_t i = 0; i < actual.size(); ++i) {
-          scale = std::max(scale, std::abs(expected[done + row][i]));
-          worst = std::max(worst, std::abs(double{actual[i]} - expected[done + row][i]));
-        }
-        ASSERT_LE(worst, 2e-4 * scale) << "plan " << plan << ", token " << done + row;
+class VariantOfAFamily : public Variant {
+ protected:
+  // A prefill piece, a shorter one and single tokens of one sequence: every row's logits. The plan
+  // runs after a step of as many rows without it, whose buffers may be too narrow.
+  void compare(LlamaConfig config) {
+    layers_ = layers_of(config);
+    config.rope.type = RopeType::kLlama3;  // any that is not the plain one
+    config.rope.factor = 4;
+    config.rope.original_context = 64;
+    config.rope.attention_factor = 1.1;
+    const auto weights = random_weights(config, WeightFormat::kF32, 5);
+    const LlamaConfig& c = weights->config;
+    const auto backend = kernels::make_cpu_backend(2);
+    const auto caches = CachePool::create(*backend, kv_layout(c, DType::kF32), std::size_t{16} << 20);
+    ASSERT_TRUE(caches.ok());
+    const PlanSet all = plans(*weights);
+    const auto ids = noise_ids(155, 3);
+    for (const int plan : {1, 2}) {
+      Forward forward(*backend, weights, **caches);
+      {
+        const auto before = (*caches)->allocate(all.plan(0), 200);
+        ASSERT_TRUE(before.has_value());
+        const StepSequence step{&*before, 0, std::span(ids).first(128), kernels::RowKind::kPrefill,
+                                LogitRows::kAll};
+        ASSERT_TRUE(forward.run({&step, 1}).ok());
       }
-      done += rows;
+      std::map<int, testing::ReferenceLayer> converted;
+      for (int position = 0; position < plan; ++position) {
+        const int layer = all.order().layer_at(position);
+        converted[layer] = layers_[layer];
+      }
+      const auto expected = testing::ReferenceForward(*weights, converted).logits(ids);
+      const auto cache = (*caches)->allocate(all.plan(plan), 200);
+      ASSERT_TRUE(cache.has_value());
+      std::size_t done = 0;
+      for (const std::size_t rows : {128u, 20u, 1u, 1u, 1u, 1u, 1u, 1u, 1u}) {
+        const auto kind = rows == 1 ? kernels::RowKind::kDecode : kernels::RowKind::kPrefill;
+        const StepSequence step{&*cache, static_cast<std::int64_t>(done), std::span(ids).subspan(done, rows),
+                                kind, LogitRows::kAll};
+        ASSERT_TRUE(forward.run({&step, 1}).ok());
+        for (std::size_t row = 0; row < rows; ++row) {
+          const auto actual = forward.logits(row);
+          double scale = 0, worst = 0;
+          for (std::size_t i = 0; i < actual.size(); ++i) {
+            scale = std::max(scale, std::abs(expected[done + row][i]));
+            worst = std::max(worst, std::abs(double{actual[i]} - expected[done + row][i]));
+          }
+          ASSERT_LE(worst, 2e-4 * scale) << "plan " << plan << ", token " << done + row;
+        }
+        done += rows;
+      }
     }
   }
+};
+
+TEST_P(VariantOfAFamily, ComputesWhatTheFormulasSay) {
+  compare(small_config());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(variants()), name_of);
+TEST_P(VariantOfAFamily, ComputesWhatTheFormulasSayWhereLayersHaveOptionalParts) {
+  compare(small_config_with_optional_parts());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, VariantOfAFamily, ::testing::ValuesIn(variants()), name_of);
 
 // Between them they have every tensor that a layer can have.
 class DamagedVariant : public Variant {};
@@ -163,7 +179,7 @@ class DamagedVariant : public Variant {};
 TEST_P(DamagedVariant, WithANumberThatIsNotFiniteFailsItsPlansAndNobodyElse) {
   using Tensor = std::vector<float> DslaLayerTensors::*;
   using Tensors = DslaLayerTensors;
-  constexpr std::array<std::pair<const char*, Tensor>, 11> kTensors = {{{"q", &Tensors::q},
+  constexpr std::array<std::pair<const char*, Tensor>, 17> kTensors = {{{"q", &Tensors::q},
                                                                         {"k", &Tensors::k},
                                                                         {"v", &Tensors::v},
                                                                         {"o", &Tensors::o},
@@ -173,8 +189,15 @@ TEST_P(DamagedVariant, WithANumberThatIsNotFiniteFailsItsPlansAndNobodyElse) {
                                                                         {"c2", &Tensors::c2},
                                                                         {"alpha", &Tensors::alpha},
                                                                         {"o_norm", &Tensors::o_norm},
-                                                                        {"share", &Tensors::share}}};
-  const auto weights = random_weights(small_config(), WeightFormat::kF32, 8);
+                                                                        {"share", &Tensors::share},
+                                                                        {"q_bias", &Tensors::q_bias},
+                                                                        {"k_bias", &Tensors::k_bias},
+                                                                        {"v_bias", &Tensors::v_bias},
+                                                                        {"o_bias", &Tensors::o_bias},
+                                                                        {"q_norm", &Tensors::q_norm},
+                                                                        {"k_norm", &Tensors::k_norm}}};
+  const auto weights = random_weights(small_config_with_optional_parts(), WeightFormat::kF32, 8);
+  layers_ = layers_of(weights->config);
   const PlanSet sound = plans(*weights);
   const auto request = [](RequestId id, const PlanSet& set, int plan) {
     return continuation(id, noise_ids(70, 4), 12, set.plan(plan));

@@ -40,7 +40,9 @@ DslaLayerTensors layer_tensors(const Tensors& t, const std::string& prefix = "")
   };
   return {get("q_proj.weight"),  get("k_proj.weight"),   get("v_proj.weight"), get("o_proj.weight"),
           get("gk_proj.weight"), get("gk_proj2.weight"), get("gk_proj.bias"),  get("gk_proj2.bias"),
-          get("alpha_list"),     get("o_norm.weight"),   get("state_share")};
+          get("alpha_list"),     get("o_norm.weight"),   get("state_share"),   get("q_proj.bias"),
+          get("k_proj.bias"),    get("v_proj.bias"),     get("o_proj.bias"),   get("q_norm.weight"),
+          get("k_norm.weight")};
 }
 
 std::vector<TrainingBatch> golden_batches() {
@@ -77,7 +79,8 @@ class World {
     variant_.output_norm = v["output_norm"];
     variant_.alpha_per_head = v["alpha_per_head"];
     variant_.window = v["window"];
-    auto teacher = load_teacher(golden_path("training/teacher"), *backend_, DType::kF32);
+    auto teacher = load_teacher(golden_path("training/" + expected["teacher"].get<std::string>()), *backend_,
+                                DType::kF32);
     EXPECT_TRUE(teacher.ok());
     network = std::make_unique<Network>(*backend_, *teacher, DType::kF32, variant_);
     converted.resize(network->teacher().layers.size());
@@ -179,6 +182,16 @@ TEST_P(Training, GivesTheLossAndEveryGradientOfPyTorch) {
   expect_close({actual.alpha, expected.alpha.size()}, expected.alpha, "alpha");
   if (shape.norm > 0) expect_close({actual.norm, expected.o_norm.size()}, expected.o_norm, "o_norm");
   if (shape.share > 0) expect_close({actual.share, expected.share.size()}, expected.share, "share");
+  const float* bias = actual.qkv_bias;
+  for (const auto* part : {&expected.q_bias, &expected.k_bias, &expected.v_bias}) {
+    expect_close({bias, part->size()}, *part, "biases of q, k, v");
+    bias += part->size();
+  }
+  EXPECT_EQ(bias - actual.qkv_bias, shape.qkv_bias);
+  expect_close({actual.output_bias, static_cast<std::size_t>(shape.output_bias)}, expected.o_bias,
+               "o's bias");
+  expect_close({actual.q_norm, static_cast<std::size_t>(shape.qk_norm)}, expected.q_norm, "q_norm");
+  expect_close({actual.k_norm, static_cast<std::size_t>(shape.qk_norm)}, expected.k_norm, "k_norm");
 }
 
 class TrainingCurve : public Training {};
@@ -264,8 +277,9 @@ TEST(TrainingVocabulary, IsAskedForRowsThatCountAlone) {
   EXPECT_EQ(nothing->total, 0.0);
 }
 
-TEST(TrainingTeacher, WithAScaledRope_FollowsTransformers) {
-  for (const char* const name : {"linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope"}) {
+TEST(TrainingTeacher, OfAnyFamilyFollowsTransformers) {
+  for (const char* const name : {"linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope", "biases",
+                                 "mistral_window", "qwen2", "qwen2_window", "qwen3", "smollm3"}) {
     const auto folder = golden_path(std::string("tiny_llama/") + name);
     const auto truth = read_json(folder / "golden.json");
     const auto backend = make_backend("cpu");
@@ -278,26 +292,10 @@ TEST(TrainingTeacher, WithAScaledRope_FollowsTransformers) {
       batch.positions.push_back(static_cast<std::int32_t>(t));
     batch.kl_weight.assign(batch.ids.size(), 1.0f);
     batch.segments = {{0, batch.rows(), -1}};
-    const auto losses = network.evaluate(batch, StudentLayers(2, nullptr));
+    const auto losses = network.evaluate(batch, StudentLayers(network.teacher().layers.size(), nullptr));
     ASSERT_TRUE(losses.ok());
     EXPECT_NEAR(losses->ce, cross_entropy(truth), 1e-5) << name;
     EXPECT_EQ(losses->kl, 0) << name;
-  }
-}
-
-TEST(TrainingTeacher, ThatCannotBeConverted_IsRefusedByName) {
-  for (const auto& [name, part] :
-       std::map<std::string, std::string>{{"biases", "biases"},
-                                          {"mistral_window", "sliding windows"},
-                                          {"qwen2_window", "biases, sliding windows"},
-                                          {"qwen3", "norms of q and k"},
-                                          {"smollm3", "layers without rotary"}}) {
-    const auto backend = make_backend("cpu");
-    const auto teacher = load_teacher(golden_path("tiny_llama/" + name), *backend, DType::kF32);
-    ASSERT_FALSE(teacher.ok()) << name;
-    EXPECT_EQ(teacher.error().code, ErrorCode::kRefused);
-    EXPECT_NE(teacher.error().message.find("conversion of models with " + part), std::string::npos)
-        << teacher.error().message;
   }
 }
 
@@ -305,7 +303,9 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param) + "_" + std::get<2>(info.param);
 }
 
-const auto kVariants = ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded");
+const auto kVariants =
+    ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded", "qwen3_rotary",
+                      "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,

@@ -20,7 +20,7 @@ LlamaConfig config_with_optional_parts() {
 
 struct CompanyCase {
   WeightFormat format;
-  bool optional_parts;  // which only plan 0 has
+  bool optional_parts;
 };
 
 class Company : public ::testing::TestWithParam<CompanyCase> {
@@ -29,17 +29,16 @@ class Company : public ::testing::TestWithParam<CompanyCase> {
     return random_weights(GetParam().optional_parts ? config_with_optional_parts() : company_config(),
                           GetParam().format, seed);
   }
-  [[nodiscard]] int largest_plan() const { return GetParam().optional_parts ? 0 : 4; }
 };
 
 // Lengths around the cuts of pieces, pages and chunks; plans mixed; different threads.
 TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
   const auto weights = this->weights(7);
-  const PlanSet plans = undistilled_plans(*weights, largest_plan());
+  const PlanSet plans = undistilled_plans(*weights, 4);
   std::vector<EngineRequest> requests;
   RequestId id = 1;
   for (const std::size_t length : {1u, 5u, 63u, 64u, 65u, 127u, 128u, 129u, 200u, 300u, 17u, 90u}) {
-    const int plan = static_cast<int>(id) % (largest_plan() + 1);
+    const int plan = static_cast<int>(id) % 5;
     requests.push_back(continuation(id, noise(length, static_cast<unsigned>(id)), 20, plans.plan(plan)));
     ++id;
   }
@@ -58,8 +57,8 @@ TEST_P(Company, DoesNotChangeAnyGreedyAnswer) {
 
 TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
   const auto weights = this->weights(8);
-  const PlanSet plans = undistilled_plans(*weights, largest_plan());
-  for (int plan = 0; plan <= largest_plan(); plan += 2) {
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  for (int plan = 0; plan <= 4; plan += 2) {
     EngineRequest request = continuation(1, noise(150, 3), 12, plans.plan(plan));
     request.tails = {noise(5, 10), noise(130, 11), noise(1, 12), noise(64, 13)};
     const auto engine = engine_over(weights, {});
@@ -79,7 +78,7 @@ TEST_P(Company, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
 // A prompt that is read beside others comes in other pieces of a step, and as many of its own.
 TEST_P(Company, SeveralPiecesAStepOrOneDoNotChangeTheAnswer) {
   const auto weights = this->weights(9);
-  const PlanSet plans = undistilled_plans(*weights);
+  const PlanSet plans = undistilled_plans(*weights, 4);
   const auto request = continuation(1, noise(700, 1), 20, plans.plan(0));
   const auto expected = alone(weights, request, {.threads = 1, .prefill_rows = 1024});
   EXPECT_EQ(alone(weights, request, {.threads = 3, .prefill_rows = 128}), expected);
@@ -122,16 +121,6 @@ TEST(OptionalParts, EachChangesTheAnswer) {
         alone(weights, continuation(1, noise(200, 1), 24, undistilled_plans(*weights).plan(0)), {}));
   }
   for (std::size_t i = 1; i < answers.size(); ++i) EXPECT_NE(answers[i], answers[0]) << "configuration " << i;
-}
-
-TEST(OptionalParts, AreNotConverted) {
-  const auto weights = random_weights(config_with_optional_parts(), WeightFormat::kF32, 9);
-  const auto plans = PlanSet::create(*weights, LoadedChain::none(4), 1);
-  ASSERT_FALSE(plans.ok());
-  EXPECT_EQ(plans.error().code, ErrorCode::kRefused);
-  EXPECT_NE(plans.error().message.find("biases, norms of q and k, sliding windows, layers without rotary"),
-            std::string::npos)
-      << plans.error().message;
 }
 
 }  // namespace

@@ -110,7 +110,7 @@ TEST_P(Prefix, IsReusedUpToTheLastCutBeforeTheHeadsEnd) {
 // Keys and values of every token are there; states are those of the cut alone.
 TEST_P(Prefix, MayBeThatOfAnotherDocument) {
   const auto weights = this->weights();
-  const PlanSet plans = undistilled_plans(*weights, GetParam().optional_parts ? 0 : 3);
+  const PlanSet plans = undistilled_plans(*weights, 3);
   for (const auto& plan : plans.plans()) {
     const bool states = plan->number() > 0;
     const auto engine = engine_over(weights);

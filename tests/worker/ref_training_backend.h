@@ -14,6 +14,8 @@ class RefTrainingBackend : public kernels::TrainingBackend {
     return {new std::byte[bytes](), [](std::byte* p) { delete[] p; }};
   }
   void matmul(const kernels::MatmulArgs& args) override { kernels::matmul_ref(args); }
+  void bias(const kernels::BiasArgs& args) override { kernels::bias_ref(args); }
+  void bias_backward(const kernels::BiasBackwardArgs& args) override { kernels::bias_backward_ref(args); }
   void rms_norm(const kernels::RmsNormArgs& args) override { kernels::rms_norm_ref(args); }
   void rms_norm_backward(const kernels::RmsNormBackwardArgs& args) override {
     kernels::rms_norm_backward_ref(args);

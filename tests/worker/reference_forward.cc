@@ -32,13 +32,14 @@ std::vector<float> unpacked(const kernels::PackedMatrix& matrix) {
   return rows;
 }
 
-Vector product(const std::vector<float>& w, const Vector& x) {
+// With a bias that may be empty.
+Vector product(const std::vector<float>& w, const Vector& x, const std::vector<float>& bias = {}) {
   Vector y(w.size() / x.size());
   for (std::size_t row = 0; row < y.size(); ++row) {
     const float* w_row = w.data() + row * x.size();
     double sum = 0;
     for (std::size_t i = 0; i < x.size(); ++i) sum += w_row[i] * x[i];
-    y[row] = sum;
+    y[row] = bias.empty() ? sum : sum + bias[row];
   }
   return y;
 }
@@ -73,7 +74,15 @@ void ReferenceForward::normalize(double* x, std::int64_t n, const std::vector<fl
   for (std::int64_t i = 0; i < n; ++i) x[i] *= scale * weight[static_cast<std::size_t>(i)];
 }
 
-void ReferenceForward::rotate(Vector& x, std::size_t position) const {
+void ReferenceForward::normalize_heads(Vector& x, const std::vector<float>& weight) const {
+  if (weight.empty()) return;
+  for (std::size_t head = 0; head < x.size(); head += size(c().head_dim)) {
+    normalize(&x[head], c().head_dim, weight);
+  }
+}
+
+void ReferenceForward::rotate(int layer, Vector& x, std::size_t position) const {
+  if (!c().rotates(layer)) return;
   const std::vector<double> frequencies = c().inverse_frequencies();
   const std::size_t half = frequencies.size();
   for (double* head = x.data(); head < x.data() + x.size(); head += 2 * half) {
@@ -124,24 +133,27 @@ void ReferenceForward::attend(int layer, std::vector<Vector>& rows) const {
   std::vector<Vector> normed;
   normed.reserve(rows.size());
   for (const Vector& x : rows) normed.push_back(normalized(x, w.attention_norm));
-  const auto mixed =
-      found == converted_.end() ? softmax_attention(w, normed) : linear_attention(found->second, normed);
+  const auto mixed = found == converted_.end() ? softmax_attention(layer, normed)
+                                               : linear_attention(layer, found->second, normed);
   for (std::size_t t = 0; t < rows.size(); ++t) add(rows[t], mixed[t]);
 }
 
-std::vector<Vector> ReferenceForward::softmax_attention(const LayerWeights& w,
-                                                        const std::vector<Vector>& x) const {
+std::vector<Vector> ReferenceForward::softmax_attention(int layer, const std::vector<Vector>& x) const {
+  const LayerWeights& w = weights_.layers[size(layer)];
   const auto q_width = c().heads * c().head_dim, kv_width = c().kv_heads * c().head_dim;
   const std::vector<float> projection = unpacked(w.qkv), output = unpacked(w.output);
   std::vector<Vector> keys, values, out;
   for (std::size_t t = 0; t < x.size(); ++t) {
-    const Vector qkv = product(projection, x[t]);
+    const Vector qkv = product(projection, x[t], w.qkv_bias);
     Vector query(qkv.begin(), qkv.begin() + q_width);
     keys.emplace_back(qkv.begin() + q_width, qkv.begin() + q_width + kv_width);
     values.emplace_back(qkv.begin() + q_width + kv_width, qkv.end());
-    rotate(query, t);
-    rotate(keys.back(), t);
-    out.push_back(product(output, softmax_heads(query, keys, values, 0)));
+    normalize_heads(query, w.q_norm);
+    normalize_heads(keys.back(), w.k_norm);
+    rotate(layer, query, t);
+    rotate(layer, keys.back(), t);
+    const auto seen = c().window(layer) == 0 ? t + 1 : std::min(t + 1, size(c().window(layer)));
+    out.push_back(product(output, softmax_heads(query, keys, values, t + 1 - seen), w.output_bias));
   }
   return out;
 }
@@ -177,7 +189,7 @@ Vector ReferenceForward::first_channels(const DslaVariant& variant, const Vector
   return out;
 }
 
-std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& layer,
+std::vector<Vector> ReferenceForward::linear_attention(int number, const ReferenceLayer& layer,
                                                        const std::vector<Vector>& x) const {
   const auto& [w, variant] = layer;
   const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
@@ -189,11 +201,13 @@ std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& lay
   for (Vector& state : states) state.assign(size(c().kv_heads * d_k * d), 0.0);
   std::vector<Vector> keys, values, out;
   for (std::size_t t = 0; t < x.size(); ++t) {
-    Vector q = product(w.q, x[t]), k = product(w.k, x[t]);
-    const Vector v = product(w.v, x[t]);
+    Vector q = product(w.q, x[t], w.q_bias), k = product(w.k, x[t], w.k_bias);
+    const Vector v = product(w.v, x[t], w.v_bias);
+    normalize_heads(q, w.q_norm);
+    normalize_heads(k, w.k_norm);
     Vector rotated_q = first_channels(variant, q), rotated_k = first_channels(variant, k);
-    rotate(rotated_q, t);
-    rotate(rotated_k, t);
+    rotate(number, rotated_q, t);
+    rotate(number, rotated_k, t);
     keys.push_back(rotated_k);
     values.push_back(v);
     const auto window = size(variant.window);
@@ -236,7 +250,7 @@ std::vector<Vector> ReferenceForward::linear_attention(const ReferenceLayer& lay
     for (std::size_t i = 0; i < exact.size(); ++i) {
       exact[i] += w.share[i / size(d)] * heads[i];
     }
-    out.push_back(product(w.o, window == 0 ? heads : exact));
+    out.push_back(product(w.o, window == 0 ? heads : exact, w.o_bias));
   }
   return out;
 }
@@ -253,12 +267,12 @@ void ReferenceForward::feed_forward(int layer, std::vector<Vector>& rows) const 
   const LayerWeights& w = weights_.layers[size(layer)];
   const std::vector<float> gate_up = unpacked(w.gate_up), down = unpacked(w.down);
   for (Vector& x : rows) {
-    const Vector both = product(gate_up, normalized(x, w.mlp_norm));
+    const Vector both = product(gate_up, normalized(x, w.mlp_norm), w.gate_up_bias);
     Vector inner(both.size() / 2);
     for (std::size_t i = 0; i < inner.size(); ++i) {
       inner[i] = both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i];
     }
-    add(x, product(down, inner));
+    add(x, product(down, inner, w.down_bias));
   }
 }
 

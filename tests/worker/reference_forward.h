@@ -32,20 +32,21 @@ class ReferenceForward {
 
   [[nodiscard]] Vector normalized(const Vector& x, const std::vector<float>& weight) const;
   void normalize(double* x, std::int64_t n, const std::vector<float>& weight) const;
-  // Rotates each head of x, which belongs to the token at `position`.
-  void rotate(Vector& x, std::size_t position) const;
+  // Rotates each head of x, which belongs to the token at `position`, where the layer rotates.
+  void rotate(int layer, Vector& x, std::size_t position) const;
+  // Every head_dim values of x; as they are where the model has no such norms.
+  void normalize_heads(Vector& x, const std::vector<float>& weight) const;
   void map_features(const DslaVariant& variant, Vector& x) const;
   [[nodiscard]] static Vector softmax_pairs(const Vector& x, std::size_t d);
   // The first head_dim channels of each head of q or k.
   [[nodiscard]] Vector first_channels(const DslaVariant& variant, const Vector& x) const;
   void attend(int layer, std::vector<Vector>& rows) const;
-  [[nodiscard]] std::vector<Vector> softmax_attention(const LayerWeights& w,
-                                                      const std::vector<Vector>& x) const;
+  [[nodiscard]] std::vector<Vector> softmax_attention(int layer, const std::vector<Vector>& x) const;
   // Of one query over the tokens from `first`.
   [[nodiscard]] Vector softmax_heads(const Vector& query, const std::vector<Vector>& keys,
                                      const std::vector<Vector>& values, std::size_t first) const;
   // kernels/dsla/dsla.h, with what the variant adds.
-  [[nodiscard]] std::vector<Vector> linear_attention(const ReferenceLayer& layer,
+  [[nodiscard]] std::vector<Vector> linear_attention(int number, const ReferenceLayer& layer,
                                                      const std::vector<Vector>& x) const;
   [[nodiscard]] static double mixture(const DslaLayerTensors& w, int state, std::int64_t head);
   void feed_forward(int layer, std::vector<Vector>& rows) const;

@@ -29,6 +29,15 @@ inline LlamaConfig small_config() {
   return config;
 }
 
+// With whatever a Llama's layers need not have.
+inline LlamaConfig small_config_with_optional_parts() {
+  LlamaConfig config = small_config();
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = true;
+  config.windows = {50, 20, 0};
+  config.rotary_layers = {true, true, false};
+  return config;
+}
+
 // A trained layer's tensors: unlike the teacher's and unlike each other.
 inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant, unsigned seed) {
   std::mt19937 random(seed);
@@ -55,6 +64,16 @@ inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant
   tensors.alpha = fill(variant.alpha_per_head ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
   if (variant.output_norm) tensors.o_norm = fill(d, 0.2, 1);
   if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
+  if (c.qkv_bias) {
+    tensors.q_bias = fill(q * expand_k, 0.3);
+    tensors.k_bias = fill(kv * expand_k, 0.3);
+    tensors.v_bias = fill(kv, 0.3);
+  }
+  if (c.output_bias) tensors.o_bias = fill(hidden, 0.3);
+  if (c.qk_norm) {
+    tensors.q_norm = fill(d, 0.2, 1);
+    tensors.k_norm = fill(d, 0.2, 1);
+  }
   return tensors;
 }
 
@@ -179,9 +198,11 @@ class Variant : public ::testing::TestWithParam<Variants> {
     return *PlanSet::create(weights, chain, 3);
   }
   // Layers 2 and 0 of three, trained.
-  std::map<int, testing::ReferenceLayer> layers_ = {
-      {2, {trained(small_config(), GetParam().first, 1), GetParam().first}},
-      {0, {trained(small_config(), GetParam().second, 2), GetParam().second}}};
+  static std::map<int, testing::ReferenceLayer> layers_of(const LlamaConfig& config) {
+    return {{2, {trained(config, GetParam().first, 1), GetParam().first}},
+            {0, {trained(config, GetParam().second, 2), GetParam().second}}};
+  }
+  std::map<int, testing::ReferenceLayer> layers_ = layers_of(small_config());
 };
 
 inline std::string name_of(const ::testing::TestParamInfo<Variants>& test) {

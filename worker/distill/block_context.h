@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/training_backend.h"
 #include "worker/distill/batch.h"
@@ -22,6 +23,11 @@ struct BlockContext {
   void product(const float* x, std::int64_t k, const kernels::MatrixOperand& w, float* y, std::int64_t n,
                bool accumulate = false) const {
     backend->matmul({rows(), n, k, {x, kernels::DType::kF32, k}, w, y, n, accumulate, compute});
+  }
+
+  // y [rows, bias.size()] += bias; none where it is empty.
+  void add_bias(std::span<const float> bias, float* y, std::int64_t stride) const {
+    if (!bias.empty()) backend->bias({y, stride, bias.data(), rows(), std::ssize(bias)});
   }
 };
 

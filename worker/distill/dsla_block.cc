@@ -14,8 +14,10 @@ bool maps(const StudentLayer& layer) {
 }
 
 // q and k, side by side.
-void rotate(const BlockContext& context, float* qk, std::int64_t stride, bool inverse) {
+void rotate(const BlockContext& context, const StudentLayer& layer, float* qk, std::int64_t stride,
+            bool inverse) {
   const LlamaConfig& c = *context.config;
+  if (!c.rotates(layer.layer())) return;
   context.backend->rope({qk, stride, context.batch->positions.data(), context.rows(), c.heads + c.kv_heads,
                          context.rope, inverse});
 }
@@ -94,6 +96,7 @@ struct SmallGradients {
   float* gate_bias;
   float* norm;  // null: frozen
   float* share;
+  float *q_norm, *k_norm;  // null: frozen
 };
 
 // dy -> gradient by the states' own output, which is returned; with a window also by its q, k, v in d_window.
@@ -123,10 +126,48 @@ float* backward_to_states(const BlockContext& context, const StudentLayer& layer
   return d_heads;
 }
 
+// The projections' biases and the norms of q and k.
+void finish_projections(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape) {
+  const StudentShape& s = layer.shape();
+  const StudentTensors& values = layer.values();
+  context.add_bias({values.qkv_bias, static_cast<std::size_t>(s.qkv_bias)}, tape.projected, s.input_width);
+  if (s.qk_norm == 0) return;
+  for (std::int64_t row = 0; row < context.rows(); ++row) {
+    std::copy_n(tape.projected + row * s.input_width, s.qk_width, tape.unnormed + row * s.qk_width);
+  }
+  const auto normalize = [&](std::int64_t first, std::int64_t channels, const float* weight) {
+    float* const heads = tape.projected + first;
+    context.backend->rms_norm({heads, s.input_width, weight, heads, s.input_width, context.rows(), s.head_dim,
+                               static_cast<float>(context.config->rms_norm_eps), channels / s.head_dim});
+  };
+  normalize(0, s.keys_column(), values.q_norm);
+  normalize(s.keys_column(), s.qk_width - s.keys_column(), values.k_norm);
+}
+
+// The gradient by q and k behind their norms, in scratch.tape.projected, becomes that before them.
+void norm_backward(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape,
+                   const DslaScratch& scratch, const SmallGradients& small) {
+  const StudentShape& s = layer.shape();
+  float* const d_projected = scratch.tape.projected;
+  for (std::int64_t row = 0; row < context.rows(); ++row) {
+    float* const qk = d_projected + row * s.input_width;
+    std::copy_n(qk, s.qk_width, scratch.d_normed + row * s.qk_width);
+    std::fill_n(qk, s.qk_width, 0.0f);
+  }
+  const auto backward = [&](std::int64_t first, std::int64_t channels, const float* weight, float* d_weight) {
+    context.backend->rms_norm_backward(
+        {tape.unnormed + first, s.qk_width, weight, scratch.d_normed + first, s.qk_width, d_projected + first,
+         s.input_width, d_weight, context.rows(), s.head_dim,
+         static_cast<float>(context.config->rms_norm_eps), channels / s.head_dim});
+  };
+  backward(0, s.keys_column(), layer.values().q_norm, small.q_norm);
+  backward(s.keys_column(), s.qk_width - s.keys_column(), layer.values().k_norm, small.k_norm);
+}
+
 // Rotates q and k in place, or a copy for the window where the states want them as projected.
 void rotate_forward(const BlockContext& context, const StudentLayer& layer, const DslaTape& tape) {
   const StudentShape& s = layer.shape();
-  if (layer.variant().rotary) rotate(context, tape.projected, s.input_width, false);
+  if (layer.variant().rotary) rotate(context, layer, tape.projected, s.input_width, false);
   if (s.rotated_width == 0) return;
   for (std::int64_t row = 0; row < context.rows(); ++row) {
     const float* from = tape.projected + row * s.input_width;
@@ -136,7 +177,7 @@ void rotate_forward(const BlockContext& context, const StudentLayer& layer, cons
     }
     std::copy_n(from + s.values_column(), s.kv_width, to);
   }
-  rotate(context, tape.rotated, s.rotated_width, false);
+  rotate(context, layer, tape.rotated, s.rotated_width, false);
 }
 
 // Adds the window's part to the gradient by q, k and v.
@@ -173,9 +214,10 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
                                            d_in.stride, d_projected, s.input_width, rows,
                                            c.heads + c.kv_heads, static_cast<int>(s.key_channels)});
   }
-  if (s.rotated_width > 0) rotate(context, scratch.d_window, s.q_width + 2 * s.kv_width, true);
+  if (s.rotated_width > 0) rotate(context, layer, scratch.d_window, s.q_width + 2 * s.kv_width, true);
   if (s.share > 0) add_window(s, rows, scratch.d_window, d_projected);
-  if (layer.variant().rotary) rotate(context, d_projected, s.input_width, true);
+  if (layer.variant().rotary) rotate(context, layer, d_projected, s.input_width, true);
+  if (s.qk_norm > 0) norm_backward(context, layer, tape, scratch, small);
 }
 
 }  // namespace
@@ -184,6 +226,7 @@ DslaTape::DslaTape(const StudentShape& s, std::int64_t rows, FloatArena& arena)
     : x(arena.take(rows * s.hidden)),
       normed(arena.take(rows * s.hidden)),
       projected(arena.take(rows * s.input_width)),
+      unnormed(s.qk_norm > 0 ? arena.take(rows * s.qk_width) : nullptr),
       rotated(arena.take(rows * s.rotated_width)),
       mapped(arena.take(rows * s.mapped_width)),
       heads(arena.take(rows * s.q_width)),
@@ -197,6 +240,7 @@ DslaScratch::DslaScratch(const StudentShape& s, std::int64_t rows, FloatArena& a
       d_input(arena.take(rows * s.hidden)),
       d_scaled(arena.take(rows * s.q_width)),
       d_mapped(arena.take(rows * s.mapped_width)),
+      d_normed(s.qk_norm > 0 ? arena.take(rows * s.qk_width) : nullptr),
       d_window(arena.take(rows * (s.q_width + 2 * s.kv_width))),
       d_mix(arena.take(2 * s.heads)),
       unread(arena.take(std::max(2 * s.gate_width, s.heads))) {}
@@ -211,6 +255,7 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
   context.backend->rms_norm({x, s.hidden, norm, tape.normed, s.hidden, rows, s.hidden, eps});
   context.product(tape.normed, s.hidden, operand(layer.values().input, s.hidden, true), tape.projected,
                   s.input_width);
+  finish_projections(context, layer, tape);
   rotate_forward(context, layer, tape);
   if (maps(layer)) {
     context.backend->feature_map({layer.variant().feature_map, tape.projected, s.input_width, tape.mapped,
@@ -232,6 +277,7 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
   }
   context.product(output_heads(layer, tape), s.q_width, operand(layer.values().output, s.q_width, true), y,
                   s.hidden, accumulate);
+  context.add_bias({layer.values().output_bias, static_cast<std::size_t>(s.output_bias)}, y, s.hidden);
 }
 
 void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, const DslaTape& tape,
@@ -246,8 +292,9 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
   };
   gradient_product(dy, s.hidden, output_heads(layer, tape), s.q_width, gradients.output);
 
-  backward_to_projections(context, layer, tape, dy, scratch,
-                          {gradients.gate_bias, gradients.norm, gradients.share});
+  backward_to_projections(
+      context, layer, tape, dy, scratch,
+      {gradients.gate_bias, gradients.norm, gradients.share, gradients.q_norm, gradients.k_norm});
   layer.add_alpha_gradient(scratch.d_mix);
   float* d_projected = scratch.tape.projected;
   if (diversity != nullptr) {
@@ -257,12 +304,19 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
          d_projected + s.gates_column(), s.input_width, gradients.gate_bias});
   }
   gradient_product(d_projected, s.input_width, tape.normed, s.hidden, gradients.input);
+  if (s.qkv_bias > 0) {
+    context.backend->bias_backward({d_projected, s.input_width, gradients.qkv_bias, rows, s.qkv_bias});
+  }
+  if (s.output_bias > 0) {
+    context.backend->bias_backward({dy, s.hidden, gradients.output_bias, rows, s.output_bias});
+  }
 }
 
 void dsla_backward_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
                          const DslaTape& tape, float* dx, const DslaScratch& scratch) {
   const StudentShape& s = layer.shape();
-  backward_to_projections(context, layer, tape, dx, scratch, {scratch.unread, nullptr, scratch.unread});
+  backward_to_projections(context, layer, tape, dx, scratch,
+                          {scratch.unread, nullptr, scratch.unread, nullptr, nullptr});
   float* d_projected = scratch.tape.projected;
   context.product(d_projected, s.input_width, operand(layer.values().input, s.hidden, false), scratch.d_input,
                   s.hidden);

@@ -18,6 +18,7 @@ struct DslaTape {
   float* x = nullptr;          // [rows, hidden] the block's input
   float* normed = nullptr;     // [rows, hidden]
   float* projected = nullptr;  // [rows, input_width]: q, k (rotated where the states' are), v, z
+  float* unnormed = nullptr;   // [rows, qk_width]: q, k before their norms, where the model has them
   float* rotated = nullptr;  // [rows, rotated_width]: q, k, v for the window, where only its q, k are rotated
   float* mapped = nullptr;   // [rows, mapped_width]: q, k after the feature map
   float* heads = nullptr;    // [rows, q_width]
@@ -36,6 +37,7 @@ struct DslaScratch {
   float* d_input = nullptr;   // [rows, hidden]
   float* d_scaled = nullptr;  // [rows, q_width]
   float* d_mapped = nullptr;  // [rows, mapped_width]
+  float* d_normed = nullptr;  // [rows, qk_width] by q, k behind their norms
   float* d_window = nullptr;  // [rows, q_width + 2 * kv_width] by the window's q, k, v
   float* d_mix = nullptr;     // [2, heads]
   float* unread = nullptr;    // small gradients of a frozen layer

@@ -21,8 +21,10 @@ void mlp_forward(const BlockContext& context, const TeacherLayer& layer, float* 
   context.backend->rms_norm(
       {x, hidden, layer.mlp_norm.data(), scratch.normed, hidden, context.rows(), hidden, eps});
   context.product(scratch.normed, hidden, layer.gate_up.transposed(), gate_up, 2 * width);
+  context.add_bias(layer.gate_up_bias, gate_up, 2 * width);
   context.backend->swiglu({gate_up, 2 * width, scratch.wide, width, context.rows(), width});
   context.product(scratch.wide, width, layer.down.transposed(), x, hidden, true);
+  context.add_bias(layer.down_bias, x, hidden);
 }
 
 void mlp_backward(const BlockContext& context, const TeacherLayer& layer, const MlpTape& tape, float* dx,

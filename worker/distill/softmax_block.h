@@ -1,5 +1,5 @@
 // A frozen softmax attention block and its gradient by its input:  y = x + W_o attention(rotary(W_qkv
-// norm(x))).
+// norm(x))), with biases, norms of q and k, a window or no rotary embedding where the layer has them.
 #pragma once
 
 #include "worker/distill/block_context.h"
@@ -16,6 +16,7 @@ struct SoftmaxTape {
   float* qkv = nullptr;    // [rows, (heads + 2 * kv_heads) * head_dim], rotated
   float* heads = nullptr;  // [rows, heads * head_dim]
   float* lse = nullptr;    // [rows, heads]
+  float* qk = nullptr;     // [rows, (heads + kv_heads) * head_dim] before their norms; null without
 };
 
 struct SoftmaxScratch {
@@ -26,6 +27,7 @@ struct SoftmaxScratch {
   SoftmaxTape tape;         // of a forward pass that wants no gradient; its x is not used
   float* d_heads = nullptr;
   float* d_qkv = nullptr;
+  float* d_qk = nullptr;  // by q and k behind their norms; null without
 };
 
 struct SoftmaxOutput {

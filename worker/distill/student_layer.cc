@@ -5,6 +5,48 @@
 #include <fmt/format.h>
 
 namespace dslad::worker {
+namespace {
+
+float* take(FloatArena& arena, std::int64_t size) {
+  return size == 0 ? nullptr : arena.take(size);
+}
+
+// A tensor of a layer's file, and where a student has its values.
+struct Place {
+  std::vector<float> DslaLayerTensors::*tensor;
+  float* values;
+  std::int64_t size;
+};
+
+std::vector<Place> places_of(const StudentShape& s, const StudentTensors& values) {
+  using Tensors = DslaLayerTensors;
+  const std::int64_t q = s.keys_column(), k = s.values_column() - q;
+  std::vector<Place> places;
+  float* row = values.input;
+  for (const auto& [tensor, rows] :
+       {std::pair{&Tensors::q, q}, std::pair{&Tensors::k, k}, std::pair{&Tensors::v, s.kv_width},
+        std::pair{&Tensors::g1, s.gate_width}, std::pair{&Tensors::g2, s.gate_width}}) {
+    places.push_back({tensor, row, rows * s.hidden});
+    row += rows * s.hidden;
+  }
+  places.push_back({&Tensors::o, values.output, s.hidden * s.q_width});
+  places.push_back({&Tensors::c1, values.gate_bias, s.gate_width});
+  places.push_back({&Tensors::c2, values.gate_bias + s.gate_width, s.gate_width});
+  places.push_back({&Tensors::alpha, values.alpha, s.alpha});
+  places.push_back({&Tensors::o_norm, values.norm, s.norm});
+  places.push_back({&Tensors::share, values.share, s.share});
+  if (s.qkv_bias > 0) {
+    places.push_back({&Tensors::q_bias, values.qkv_bias, q});
+    places.push_back({&Tensors::k_bias, values.qkv_bias + q, k});
+    places.push_back({&Tensors::v_bias, values.qkv_bias + s.values_column(), s.kv_width});
+  }
+  places.push_back({&Tensors::o_bias, values.output_bias, s.output_bias});
+  places.push_back({&Tensors::q_norm, values.q_norm, s.qk_norm});
+  places.push_back({&Tensors::k_norm, values.k_norm, s.qk_norm});
+  return places;
+}
+
+}  // namespace
 
 StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant)
     : hidden(config.hidden_size),
@@ -22,15 +64,22 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       input_width(qk_width + kv_width + 2 * gate_width),
       alpha(variant.alpha_per_head ? 2 * heads : 2),
       norm(variant.output_norm ? head_dim : 0),
-      share(variant.window > 0 ? heads : 0) {}
+      share(variant.window > 0 ? heads : 0),
+      qkv_bias(config.qkv_bias ? gates_column() : 0),
+      output_bias(config.output_bias ? hidden : 0),
+      qk_norm(config.qk_norm ? head_dim : 0) {}
 
 StudentTensors::StudentTensors(const StudentShape& shape, FloatArena& arena)
     : input(arena.take(shape.input_width * shape.hidden)),
       output(arena.take(shape.hidden * shape.q_width)),
       gate_bias(arena.take(2 * shape.gate_width)),
       alpha(arena.take(shape.alpha)),
-      norm(shape.norm == 0 ? nullptr : arena.take(shape.norm)),
-      share(shape.share == 0 ? nullptr : arena.take(shape.share)) {}
+      norm(take(arena, shape.norm)),
+      share(take(arena, shape.share)),
+      qkv_bias(take(arena, shape.qkv_bias)),
+      output_bias(take(arena, shape.output_bias)),
+      q_norm(take(arena, shape.qk_norm)),
+      k_norm(take(arena, shape.qk_norm)) {}
 
 StudentLayer::StudentLayer(kernels::TrainingBackend::Buffer memory, const StudentShape& shape, int layer,
                            const DslaVariant& variant)
@@ -56,49 +105,35 @@ Result<std::unique_ptr<StudentLayer>> StudentLayer::create(kernels::TrainingBack
                  fmt::format("no memory to train layer {} ({} MiB)", layer, measure.bytes() >> 20)};
   }
   std::unique_ptr<StudentLayer> student(new StudentLayer(std::move(memory), shape, layer, variant));
-  const StudentTensors& values = student->values_;
-  float* row = values.input;
-  for (const auto* part : {&tensors.q, &tensors.k, &tensors.v, &tensors.g1, &tensors.g2}) {
-    row = std::ranges::copy(*part, row).out;
+  for (const Place& place : places_of(shape, student->values_)) {
+    std::ranges::copy(tensors.*place.tensor, place.values);
   }
-  std::ranges::copy(tensors.o, values.output);
-  std::ranges::copy(tensors.c2, std::ranges::copy(tensors.c1, values.gate_bias).out);
-  std::ranges::copy(tensors.alpha, values.alpha);
-  if (values.norm != nullptr) std::ranges::copy(tensors.o_norm, values.norm);
-  if (values.share != nullptr) std::ranges::copy(tensors.share, values.share);
   student->refresh();
   return student;
 }
 
 DslaLayerTensors StudentLayer::tensors() const {
   DslaLayerTensors out;
-  const float* row = values_.input;
-  const auto take = [&](std::vector<float>& part, std::int64_t rows) {
-    part.assign(row, row + rows * shape_.hidden);
-    row += rows * shape_.hidden;
-  };
-  take(out.q, shape_.keys_column());
-  take(out.k, shape_.values_column() - shape_.keys_column());
-  take(out.v, shape_.kv_width);
-  take(out.g1, shape_.gate_width);
-  take(out.g2, shape_.gate_width);
-  out.o.assign(values_.output, values_.output + shape_.hidden * shape_.q_width);
-  out.c1.assign(values_.gate_bias, values_.gate_bias + shape_.gate_width);
-  out.c2.assign(values_.gate_bias + shape_.gate_width, values_.gate_bias + 2 * shape_.gate_width);
-  out.alpha.assign(values_.alpha, values_.alpha + shape_.alpha);
-  if (shape_.norm > 0) out.o_norm.assign(values_.norm, values_.norm + shape_.norm);
-  if (shape_.share > 0) out.share.assign(values_.share, values_.share + shape_.share);
+  for (const Place& place : places_of(shape_, values_)) {
+    (out.*place.tensor).assign(place.values, place.values + place.size);
+  }
   return out;
 }
 
-std::array<ParameterGroup, 4> StudentLayer::parameter_groups(double projection_rate) const {
+std::array<ParameterGroup, 5> StudentLayer::parameter_groups(double projection_rate) const {
   const auto qkv = static_cast<std::size_t>(shape_.gates_column() * shape_.hidden);
   const auto inputs = static_cast<std::size_t>(values_.output - values_.input);
   const auto matrices = static_cast<std::size_t>(values_.gate_bias - values_.input);
+  const float* first = values_.input + size_;  // of the teacher's vectors, which lie at the end
+  for (const float* vector : {values_.q_norm, values_.output_bias, values_.qkv_bias}) {
+    if (vector != nullptr) first = vector;
+  }
+  const auto others = static_cast<std::size_t>(first - values_.input);
   return {{{qkv, projection_rate, true},
            {inputs - qkv, 1.0, true},
            {matrices - inputs, projection_rate, true},
-           {size_ - matrices, 1.0, false}}};
+           {others - matrices, 1.0, false},
+           {size_ - others, projection_rate, false}}};
 }
 
 void StudentLayer::refresh() {

@@ -35,6 +35,9 @@ struct StudentShape {
   std::int64_t alpha;              // 2, or 2 * heads
   std::int64_t norm;               // head_dim, or 0
   std::int64_t share;              // heads, or 0
+  std::int64_t qkv_bias;           // gates_column(), or 0 where the model's projections have none
+  std::int64_t output_bias;        // hidden, or 0
+  std::int64_t qk_norm;            // head_dim, or 0
 
   [[nodiscard]] std::int64_t keys_column() const { return heads * key_channels; }
   [[nodiscard]] std::int64_t values_column() const { return qk_width; }
@@ -51,6 +54,11 @@ struct StudentTensors {
   float* alpha = nullptr;      // [2] or [2, heads]
   float* norm = nullptr;       // [head_dim]; null without output norm
   float* share = nullptr;      // [heads] of the states beside the window; null without a window
+  // What the teacher's projections have beyond matrices; null where they have none.
+  float* qkv_bias = nullptr;     // [gates_column()]: of q, k, v
+  float* output_bias = nullptr;  // [hidden]
+  float* q_norm = nullptr;       // [head_dim], of every head_dim channels of q
+  float* k_norm = nullptr;       // and of k
 };
 
 class StudentLayer {
@@ -71,9 +79,10 @@ class StudentLayer {
   [[nodiscard]] const StudentTensors& gradients() const { return gradients_; }
   [[nodiscard]] std::span<float> value_array() const { return {values_.input, size_}; }
   [[nodiscard]] std::span<float> gradient_array() const { return {gradients_.input, size_}; }
-  // The arrays' parts for the optimizer: q, k, v; the gates' matrices; o; the rest. `projection_rate` is the
-  // learning rate, relative to the others', of q, k, v and o, which start from the teacher's.
-  [[nodiscard]] std::array<ParameterGroup, 4> parameter_groups(double projection_rate) const;
+  // The arrays' parts for the optimizer: q, k, v; the gates' matrices; o; the layer's own vectors; the
+  // teacher's. `projection_rate` is the learning rate, relative to the others', of q, k, v and o and the
+  // vectors beside them, which start from the teacher's.
+  [[nodiscard]] std::array<ParameterGroup, 5> parameter_groups(double projection_rate) const;
 
   // softmax(alpha) by query head, [2, heads]; of the values at the last refresh().
   [[nodiscard]] const float* mix() const { return mix_; }

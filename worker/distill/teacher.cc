@@ -45,17 +45,23 @@ class Reader {
     return FrozenMatrix(std::move(data), rows, columns, dtype_);
   }
 
-  std::vector<float> vector(const std::string& name, std::int64_t size) {
-    const std::array<std::int64_t, 1> shape{size};
-    std::vector<float> out(static_cast<std::size_t>(size));
-    const auto view = files_.require(name, shape);
-    if (!view) {
-      fail(view.error());
-    } else {
-      remember(read_weights(**view, 0, 1, out.data()));
+  // The tensors, one behind the other.
+  std::vector<float> vector(std::initializer_list<std::pair<std::string, std::int64_t>> parts) {
+    std::vector<float> out;
+    for (const auto& [name, size] : parts) {
+      const std::array<std::int64_t, 1> shape{size};
+      const std::size_t first = out.size();
+      out.resize(first + static_cast<std::size_t>(size));
+      const auto view = files_.require(name, shape);
+      if (!view) {
+        fail(view.error());
+      } else {
+        remember(read_weights(**view, 0, 1, out.data() + first));
+      }
     }
     return out;
   }
+  std::vector<float> vector(const std::string& name, std::int64_t size) { return vector({{name, size}}); }
 
   [[nodiscard]] const Status& status() const { return status_; }
 
@@ -105,6 +111,23 @@ TeacherLayer read_layer(Reader& reader, const LlamaConfig& c, int index) {
       {{mlp + "gate_proj.weight", c.intermediate_size}, {mlp + "up_proj.weight", c.intermediate_size}},
       c.hidden_size);
   layer.down = reader.matrix({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size);
+  layer.window = c.window(index);
+  layer.rotary = c.rotates(index);
+  if (c.qkv_bias) {
+    layer.qkv_bias = reader.vector({{attention + "q_proj.bias", q_rows},
+                                    {attention + "k_proj.bias", kv_rows},
+                                    {attention + "v_proj.bias", kv_rows}});
+  }
+  if (c.output_bias) layer.output_bias = reader.vector(attention + "o_proj.bias", c.hidden_size);
+  if (c.mlp_bias) {
+    layer.gate_up_bias = reader.vector(
+        {{mlp + "gate_proj.bias", c.intermediate_size}, {mlp + "up_proj.bias", c.intermediate_size}});
+    layer.down_bias = reader.vector(mlp + "down_proj.bias", c.hidden_size);
+  }
+  if (c.qk_norm) {
+    layer.q_norm = reader.vector(attention + "q_norm.weight", c.head_dim);
+    layer.k_norm = reader.vector(attention + "k_norm.weight", c.head_dim);
+  }
   return layer;
 }
 
@@ -125,8 +148,6 @@ Result<std::shared_ptr<const Teacher>> load_teacher(const std::filesystem::path&
                                                     kernels::TrainingBackend& backend, DType dtype) {
   auto config = LlamaConfig::load(dir);
   if (!config) return config.error();
-  const Status convertible = config->check_convertible();
-  if (!convertible) return convertible.error();
   auto files = WeightFiles::open(dir);
   if (!files) return files.error();
   config->tie_word_embeddings = files->ties(config->tie_word_embeddings);

@@ -44,6 +44,14 @@ struct TeacherLayer {
   std::vector<float> mlp_norm;        // [hidden]
   FrozenMatrix gate_up;               // [2 * intermediate, hidden]: gate, then up
   FrozenMatrix down;                  // [hidden, intermediate]
+  std::int64_t window = 0;            // tokens that a token sees; 0: all
+  bool rotary = true;                 // whether q and k are rotated
+  // Empty where the model's layers have none (config.h).
+  std::vector<float> qkv_bias;        // [(heads + 2 * kv_heads) * head_dim]
+  std::vector<float> output_bias;     // [hidden]
+  std::vector<float> gate_up_bias;    // [2 * intermediate]
+  std::vector<float> down_bias;       // [hidden]
+  std::vector<float> q_norm, k_norm;  // [head_dim]
 };
 
 struct Teacher {

@@ -38,6 +38,8 @@ Status start_warm(const LlamaConfig& config, const DslaVariant& learned_variant,
   }
   overlay(learned.q, config.heads, kFurther, initial.q);
   overlay(learned.k, config.kv_heads, kFurther, initial.k);
+  overlay(learned.q_bias, config.heads, kFurther, initial.q_bias);
+  overlay(learned.k_bias, config.kv_heads, kFurther, initial.k_bias);
   // A map may lay its parts side by side: each of them grows.
   const std::int64_t maps = config.kv_heads * kernels::feature_width(variant.feature_map, 1);
   for (const auto part :
@@ -49,6 +51,10 @@ Status start_warm(const LlamaConfig& config, const DslaVariant& learned_variant,
   initial.alpha = learned.alpha;
   initial.o_norm = learned.o_norm;
   initial.share = learned.share;
+  initial.v_bias = learned.v_bias;
+  initial.o_bias = learned.o_bias;
+  initial.q_norm = learned.q_norm;
+  initial.k_norm = learned.k_norm;
   return ok_status();
 }
 

@@ -212,10 +212,13 @@ void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
                      static_cast<float>(c.rms_norm_eps)});
   project(floats(h_), w.qkv, floats(qkv_), widths_.qkv, false, blocks.shared);
   add_bias(w.qkv_bias, floats(qkv_), widths_.qkv, blocks.shared);
-  if (c.qk_norm) normalize_qk(w, blocks.shared);
+  normalize_qk(w.q_norm, w.k_norm, c.head_dim, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
-    if (mine.dsla->own_projections())
-      project(floats(h_), mine.dsla->qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
+    const DslaWeights& dsla = *mine.dsla;
+    if (!dsla.own_projections()) continue;
+    project(floats(h_), dsla.qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
+    add_bias(dsla.qkv_bias, floats(qkv_), widths_.qkv, mine.blocks);
+    normalize_qk(dsla.q_norm, dsla.k_norm, dsla.variant.key_channels(c.head_dim), mine.blocks);
   }
   if (!blocks.softmax.empty()) softmax_attention(layer, rows, blocks.softmax);
   for (const DslaRows& mine : blocks.dsla) linear_attention(layer, rows, mine);
@@ -229,7 +232,9 @@ void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t 
   project(heads, w.output, x, hidden, true, blocks.shared);
   add_bias(w.output_bias, x, hidden, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
-    if (mine.dsla->own_projections()) project(heads, mine.dsla->output, x, hidden, true, mine.blocks);
+    if (!mine.dsla->own_projections()) continue;
+    project(heads, mine.dsla->output, x, hidden, true, mine.blocks);
+    add_bias(mine.dsla->output_bias, x, hidden, mine.blocks);
   }
 
   backend_.rms_norm(
@@ -254,16 +259,19 @@ void Forward::add_bias(std::span<const float> bias, float* y, std::int64_t y_str
   }
 }
 
-void Forward::normalize_qk(const LayerWeights& w, std::span<const RowBlock> blocks) {
+void Forward::normalize_qk(std::span<const float> q_norm, std::span<const float> k_norm,
+                           std::int64_t key_channels, std::span<const RowBlock> blocks) {
+  if (q_norm.empty()) return;
   const LlamaConfig& c = weights_->config;
-  const auto normalize = [&](float* heads, int count, const std::vector<float>& weight, std::int64_t rows) {
+  const auto normalize = [&](float* heads, std::int64_t channels, std::span<const float> weight,
+                             std::int64_t rows) {
     backend_.rms_norm({heads, widths_.qkv, weight.data(), heads, widths_.qkv, rows, c.head_dim,
-                       static_cast<float>(c.rms_norm_eps), count});
+                       static_cast<float>(c.rms_norm_eps), channels / c.head_dim});
   };
   for (const RowBlock& block : blocks) {
     float* const q = floats(qkv_) + block.first * widths_.qkv;
-    normalize(q, c.heads, w.q_norm, block.rows);
-    normalize(q + std::int64_t{c.heads} * c.head_dim, c.kv_heads, w.k_norm, block.rows);
+    normalize(q, c.heads * key_channels, q_norm, block.rows);
+    normalize(q + c.heads * key_channels, c.kv_heads * key_channels, k_norm, block.rows);
   }
 }
 
@@ -275,8 +283,9 @@ Forward::Qkv Forward::qkv() const {
   return {q, q + q_width, q + q_width + kv_width, widths_.qkv};
 }
 
-void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
+void Forward::rotate(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
+  if (!c.rotates(layer)) return;
   for (const RowBlock& block : blocks) {
     // q and k lie side by side: one call rotates the heads of both.
     backend_.rope({floats(qkv_) + block.first * widths_.qkv, widths_.qkv, rows.positions.data() + block.first,
@@ -287,7 +296,7 @@ void Forward::rotate(const Rows& rows, std::span<const RowBlock> blocks) {
 void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const bool last = layer == c.layers - 1;
-  if (c.rotates(layer)) rotate(rows, blocks);
+  rotate(layer, rows, blocks);
   std::vector<kernels::AttentionPiece> pieces;
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
@@ -311,7 +320,7 @@ void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine
   // q and k are rotated in place: states that want them as projected take their copy before.
   if (!variant.rotary && copies_features(variant)) map_features(variant, blocks);
   if (variant.expand_k > 1) narrow_heads(variant, blocks);
-  if (variant.rotary || windowed) rotate(rows, blocks);
+  if (variant.rotary || windowed) rotate(layer, rows, blocks);
   if (windowed) window_attention(layer, rows, dsla);
   if (variant.rotary && copies_features(variant)) map_features(variant, blocks);
   dual_state_attention(layer, rows, dsla, state_heads);

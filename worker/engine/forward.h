@@ -5,7 +5,7 @@
 // where mix is softmax attention (rotary, paged KV) or dual-state linear attention (dsla_variant.h says with
 // what, a window of exact attention beside it for one), by layer and by the plan of the row's sequence; a
 // distilled layer has projections of its own, W_o among them. Projections have biases, q and k norms by head,
-// and attention layers a window or no rotary embedding, where the model's have (config.h). One step may hold
+// layers no rotary embedding, and attention a window, where the model's have (config.h). One step may hold
 // plans of several editions of a chain, and so several converted forms of one layer. A row's result does not
 // depend on the other sequences of the step (kernels/rows.h). In the last layer only rows whose logits are
 // wanted attend and go beyond mix: the others leave nothing behind but keys, values and states. Thread
@@ -79,16 +79,18 @@ class Forward {
   // y += bias for the rows of `blocks`; none where the bias is empty.
   void add_bias(std::span<const float> bias, float* y, std::int64_t y_stride,
                 std::span<const kernels::RowBlock> blocks);
-  // RMSNorm of each head of q and k.
-  void normalize_qk(const LayerWeights& w, std::span<const kernels::RowBlock> blocks);
+  // RMSNorm of every head_dim channels of q and k, whose heads have `key_channels`; none where the norms are
+  // empty.
+  void normalize_qk(std::span<const float> q_norm, std::span<const float> k_norm, std::int64_t key_channels,
+                    std::span<const kernels::RowBlock> blocks);
   // The projections of the step's rows: heads of head_dim, but for converted rows until narrow_heads.
   struct Qkv {
     const float *q, *k, *v;
     std::int64_t stride;  // floats from row to row
   };
   [[nodiscard]] Qkv qkv() const;
-  // Rotary embedding on q and k.
-  void rotate(const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  // Rotary embedding on q and k, where the layer has one.
+  void rotate(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
   // q and k through the feature map, into mapped_.
   void map_features(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
   // Of each head's q and k keeps the first head_dim channels, and moves them and v to where other rows have

@@ -24,8 +24,6 @@ Status PlanSet::extend(const ModelWeights& weights, int number) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("plan {} is out of range; the model has {} layers", number, order.layers())};
   }
-  const Status convertible = number > largest() ? weights.config.check_convertible() : ok_status();
-  if (!convertible) return convertible;
   ConvertedLayers extended = converted_;
   for (int position = largest(); position < number; ++position) {
     const int layer = order.layer_at(position);

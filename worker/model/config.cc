@@ -186,11 +186,4 @@ std::vector<std::string_view> LlamaConfig::optional_parts() const {
   return parts;
 }
 
-Status LlamaConfig::check_convertible() const {
-  const std::vector<std::string_view> parts = optional_parts();
-  if (parts.empty()) return ok_status();
-  return Error{ErrorCode::kRefused, fmt::format("conversion of models with {} is not implemented yet ({})",
-                                                fmt::join(parts, ", "), architecture)};
-}
-
 }  // namespace dslad::worker

@@ -62,9 +62,6 @@ struct LlamaConfig {
 
   // What its layers have and a Llama's need not, for people: "biases", "sliding windows", ...
   [[nodiscard]] std::vector<std::string_view> optional_parts() const;
-
-  // Refuses a model whose layers cannot be converted, with the parts that conversion does not know.
-  [[nodiscard]] Status check_convertible() const;
 };
 
 }  // namespace dslad::worker

@@ -17,10 +17,19 @@ namespace {
 using kernels::DType;
 
 enum class Kind : std::uint8_t {
-  kProjection,  // a matrix that the teacher's layer has too
-  kGate,        // a matrix of the converted layer alone
-  kVector,      // stored as float32 whatever type the matrices have
+  kProjection,      // a matrix that the teacher's layer has too
+  kTeachersVector,  // a vector that it has, stored as float32 whatever type the matrices have
+  kGate,            // a matrix of the converted layer alone
+  kVector,          // a vector of the converted layer alone, stored as float32
 };
+
+bool is_vector(Kind kind) {
+  return kind == Kind::kVector || kind == Kind::kTeachersVector;
+}
+
+bool is_teachers(Kind kind) {
+  return kind == Kind::kProjection || kind == Kind::kTeachersVector;
+}
 
 // A tensor of the file and the member that holds it.
 struct Slot {
@@ -73,6 +82,16 @@ std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
                              {"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector}};
   if (options.output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
   if (options.window) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
+  if (c.qkv_bias) {
+    slots.push_back({"q_proj.bias", {q_rows}, &Tensors::q_bias, Kind::kTeachersVector});
+    slots.push_back({"k_proj.bias", {k_rows}, &Tensors::k_bias, Kind::kTeachersVector});
+    slots.push_back({"v_proj.bias", {v_rows}, &Tensors::v_bias, Kind::kTeachersVector});
+  }
+  if (c.output_bias) slots.push_back({"o_proj.bias", {hidden}, &Tensors::o_bias, Kind::kTeachersVector});
+  if (c.qk_norm) {
+    slots.push_back({"q_norm.weight", {c.head_dim}, &Tensors::q_norm, Kind::kTeachersVector});
+    slots.push_back({"k_norm.weight", {c.head_dim}, &Tensors::k_norm, Kind::kTeachersVector});
+  }
   return slots;
 }
 
@@ -125,20 +144,21 @@ std::vector<float> random_mixtures(const LlamaConfig& c, std::int64_t more, int 
   return mixtures;
 }
 
-// The teacher's q or k [heads * head_dim, hidden] with each head's channels followed by its KV head's
-// mixtures of them: [heads * (head_dim + more), hidden].
+// The teacher's q or k [heads * head_dim, columns], or its bias as one column, with each head's channels
+// followed by its KV head's mixtures of them: [heads * (head_dim + more), columns].
 std::vector<float> widen(const LlamaConfig& c, std::int64_t more, std::span<const float> mixtures,
-                         std::span<const float> teacher) {
-  const std::int64_t hidden = c.hidden_size, own = c.head_dim * hidden, heads = std::ssize(teacher) / own;
-  std::vector<float> out(static_cast<std::size_t>(heads * (own + more * hidden)));
+                         std::span<const float> teacher, std::int64_t columns) {
+  const std::int64_t own = c.head_dim * columns, heads = std::ssize(teacher) / own;
+  std::vector<float> out(static_cast<std::size_t>(heads * (own + more * columns)));
   auto row = out.begin();
   for (std::int64_t head = 0; head < heads; ++head) {
     const float* const channels = teacher.data() + head * own;
     row = std::copy_n(channels, own, row);
     const float* mixture = mixtures.data() + head / (heads / c.kv_heads) * more * c.head_dim;
-    for (std::int64_t i = 0; i < more; ++i, row += hidden, mixture += c.head_dim) {
+    for (std::int64_t i = 0; i < more; ++i, row += columns, mixture += c.head_dim) {
       for (std::int64_t channel = 0; channel < c.head_dim; ++channel) {
-        for (std::int64_t j = 0; j < hidden; ++j) row[j] += mixture[channel] * channels[channel * hidden + j];
+        for (std::int64_t j = 0; j < columns; ++j)
+          row[j] += mixture[channel] * channels[channel * columns + j];
       }
     }
   }
@@ -165,17 +185,25 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
   const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
   const Options options = options_of(config, variant), teachers = options_of(config, DslaVariant{});
   const std::vector<Slot> slots = slots_of(config, options), known = slots_of(config, teachers);
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    std::vector<float>& values = tensors.*slots[i].values;
-    const bool teachers_own = slots[i].kind == Kind::kProjection;
-    values.assign((teachers_own ? known : slots)[i].size(), 0.0f);
-    if (!teachers_own) continue;
-    const Status read = read_teacher(teacher, prefix + std::string(slots[i].name), known[i].shape, values);
+  for (const Slot& slot : slots) {
+    std::vector<float>& values = tensors.*slot.values;
+    if (!is_teachers(slot.kind)) {
+      values.assign(slot.size(), 0.0f);
+      continue;
+    }
+    const auto own = std::ranges::find(known, slot.name, &Slot::name);
+    values.resize(own->size());
+    const Status read = read_teacher(teacher, prefix + std::string(own->name), own->shape, values);
     if (!read) return read.error();
   }
   if (const std::int64_t more = options.key_channels - teachers.key_channels; more > 0) {
     const std::vector<float> mixtures = random_mixtures(config, more, layer);
-    for (auto* weight : {&tensors.q, &tensors.k}) *weight = widen(config, more, mixtures, *weight);
+    for (auto* weight : {&tensors.q, &tensors.k}) {
+      *weight = widen(config, more, mixtures, *weight, config.hidden_size);
+    }
+    for (auto* bias : {&tensors.q_bias, &tensors.k_bias}) {
+      if (!bias->empty()) *bias = widen(config, more, mixtures, *bias, 1);
+    }
   }
   initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
   std::ranges::fill(tensors.c1, variant.history_bias);
@@ -197,8 +225,7 @@ Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, 
     if (!all_finite(values)) {
       return unfit(dir / name, fmt::format("\"{}\" holds numbers that are not finite", slot.name));
     }
-    out.push_back(
-        {std::string(slot.name), slot.shape, values, slot.kind == Kind::kVector ? DType::kF32 : dtype});
+    out.push_back({std::string(slot.name), slot.shape, values, is_vector(slot.kind) ? DType::kF32 : dtype});
   }
   std::error_code failed;
   std::filesystem::create_directories(dir, failed);

@@ -29,13 +29,17 @@ struct DslaLayerTensors {
   std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
   std::vector<float> o_norm;  // [D] where the variant normalises the output, else empty
   std::vector<float> share;   // [H] of the states beside the window, where the variant has one, else empty
+  // What the teacher's projections have beyond matrices (config.h), else empty.
+  std::vector<float> q_bias, k_bias, v_bias;  // [H * E], [G * E], [G * D]
+  std::vector<float> o_bias;                  // [hidden]
+  std::vector<float> q_norm, k_norm;          // [D], of every D channels of q and k as projected
   bool operator==(const DslaLayerTensors&) const = default;
 };
 
-// What training starts from: q, k, v, o of the teacher; what q and k have beyond the teacher's channels
-// random mixtures of them, the same of q's and of k's, so that it is alike where they are; G_1 the identity
-// (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases of the variant, alpha 0, o_norm
-// 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
+// What training starts from: q, k, v, o of the teacher, with their biases and norms; what q and k have beyond
+// its channels random mixtures of them, the same of q's and of k's, so that it is alike where they are; G_1
+// the identity (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases of the variant,
+// alpha 0, o_norm 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 

@@ -6,8 +6,10 @@
 //   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
 // whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
 // from the teacher's attention cut to the window. With expand_k above 1 a head's q and k have that many times
-// head_dim channels: the map sees all, the window the first head_dim of them. Plain values; safe from any
-// thread.
+// head_dim channels: the map sees all, the window the first head_dim of them. What the model's attention has
+// beyond this (config.h) its converted layers have too: biases of the projections, a norm of every head_dim
+// channels of q and k right behind them, no rotary embedding where the layer has none. A sliding window is
+// the attention's alone. Plain values; safe from any thread.
 #pragma once
 
 #include <cstdint>

@@ -71,6 +71,12 @@ std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, con
   weights->mix = mixture(tensors.alpha, static_cast<std::size_t>(config.heads));
   weights->output_norm = tensors.o_norm;
   weights->share = tensors.share;
+  for (const auto* part : {&tensors.q_bias, &tensors.k_bias, &tensors.v_bias}) {
+    weights->qkv_bias.insert(weights->qkv_bias.end(), part->begin(), part->end());
+  }
+  weights->output_bias = tensors.o_bias;
+  weights->q_norm = tensors.q_norm;
+  weights->k_norm = tensors.k_norm;
   return weights;
 }
 

@@ -25,6 +25,10 @@ struct DslaWeights {
   std::vector<float> mix;          // softmax(alpha) [2, heads]
   std::vector<float> output_norm;  // [head_dim]; empty unless the variant has it
   std::vector<float> share;        // [heads]; empty unless the variant has a window
+  // With projections of its own, what the model's have beyond matrices; else empty.
+  std::vector<float> qkv_bias;        // as LayerWeights::qkv_bias, for the rows of qkv
+  std::vector<float> output_bias;     // [hidden]
+  std::vector<float> q_norm, k_norm;  // [head_dim], of every head_dim channels of q and k
 
   [[nodiscard]] bool own_projections() const { return qkv.data() != nullptr; }
   [[nodiscard]] std::size_t bytes() const { return qkv.bytes() + output.bytes() + gates.bytes(); }

@@ -119,8 +119,7 @@ LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& c
     if (edition.error().code != ErrorCode::kNotFound) refuse(edition.error().message);
     return chain;
   }
-  Status fits = config.check_convertible();
-  if (fits) fits = check_chain(edition->manifest, digest, config.layers);
+  const Status fits = check_chain(edition->manifest, digest, config.layers);
   if (!fits) {
     refuse(fmt::format("{}: {}", (dir / kChainFile).string(), fits.error().message));
     return chain;

@@ -61,7 +61,7 @@ def train(layer, batches, steps, rates, options, loss_of, part_done):
 def convert(network, loaders, converted, index, options):
     """Both stages of one layer; adds it to `converted`. Returns what is in layer-NN.json: by stage, how far it is."""
     variant = variant_of(vars(options), index)
-    layer = DslaLayer(network.config, variant, network.projections(index), options.seed + index)
+    layer = DslaLayer(network.config, variant, network.attention_parameters(index), options.seed + index)
     if options.start:
         start_layer(layer, options.start / f"layer-{index:02}.safetensors")
     converted[index] = layer
@@ -106,7 +106,7 @@ def stored_chain(network, folder, count):
     chain, converted = json.loads((folder / "chain.json").read_text()), {}
     for entry in chain["layers"][:count]:
         variant = stored_variant(entry.get("variant", chain["variant"]))
-        layer = DslaLayer(network.config, variant, network.projections(entry["layer"]), 0)
+        layer = DslaLayer(network.config, variant, network.attention_parameters(entry["layer"]), 0)
         converted[entry["layer"]] = load_layer(layer, folder / entry["file"]).requires_grad_(False)
     return converted
 

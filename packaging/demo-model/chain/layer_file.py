@@ -15,6 +15,12 @@ NAMES = {
     "alpha_list": "alpha_list",
     "o_norm": "o_norm.weight",
     "state_share": "state_share",
+    "q_proj_bias": "q_proj.bias",
+    "k_proj_bias": "k_proj.bias",
+    "v_proj_bias": "v_proj.bias",
+    "o_proj_bias": "o_proj.bias",
+    "q_norm": "q_norm.weight",
+    "k_norm": "k_norm.weight",
 }
 
 FURTHER = 0.5  # times the start of further channels of q and k, which whole would outweigh trained ones in a softmax
@@ -45,6 +51,7 @@ def start_layer(layer, path):
     """As load_layer; where the file has fewer channels of q and k, the further ones and their gates stay as they are."""
     stored, kv_heads = load_file(path), layer.config.kv_heads
     parts = {"q_proj": layer.config.heads, "k_proj": kv_heads}  # of as many channels; the gates': each map of each head
+    parts |= {f"{name}_bias": count for name, count in parts.items()}
     with torch.no_grad():
         for name, p in layer.named_parameters():
             old = stored[NAMES[name]]

@@ -1,4 +1,4 @@
-"""A Llama, read from a Hugging Face directory and frozen, with some attention layers converted."""
+"""A Llama, or a model of its graph, read from a Hugging Face directory and frozen, with some attention layers converted."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import segments
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "SmolLM3ForCausalLM")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class Config:
     head_dim: int
     eps: float
     theta: float
+    windows: tuple = ()  # by layer: tokens that a token sees, 0: all; or empty
+    rotary_layers: tuple = ()  # by layer: whether q and k are rotated; or empty: all layers'
+
+    def window(self, layer):
+        return self.windows[layer] if self.windows else 0
+
+    def rotates(self, layer):
+        return self.rotary_layers[layer] if self.rotary_layers else True
 
     @staticmethod
     def load(folder):
@@ -30,9 +39,10 @@ class Config:
         rope = c.get("rope_parameters") or {}
         scaling = c.get("rope_scaling") or rope
         plain = scaling.get("rope_type", scaling.get("type", "default")) == "default"
-        llama = c.get("architectures", ["LlamaForCausalLM"]) == ["LlamaForCausalLM"]
-        if not llama or not plain or c.get("attention_bias") or c.get("mlp_bias"):
-            raise ValueError(f"{folder}: a Llama without biases and without scaled rotary embeddings is needed")
+        family = c.get("architectures", FAMILIES[:1])[0]
+        if family not in FAMILIES or not plain:
+            raise ValueError(f"{folder}: one of {', '.join(FAMILIES)} without scaled rotary embeddings is needed")
+        window, types = c.get("sliding_window") or 0, c.get("layer_types") or []
         return Config(
             layers=c["num_hidden_layers"],
             hidden=c["hidden_size"],
@@ -41,6 +51,8 @@ class Config:
             head_dim=c.get("head_dim") or c["hidden_size"] // heads,
             eps=c["rms_norm_eps"],
             theta=c.get("rope_theta") or rope["rope_theta"],
+            windows=tuple(window if kind == "sliding_attention" else 0 for kind in types),
+            rotary_layers=tuple(map(bool, c.get("no_rope_layers") or [])),
         )
 
 
@@ -67,6 +79,12 @@ class Network:
     def projections(self, layer):
         return {name: self.weights[f"layers.{layer}.self_attn.{name}.weight"] for name in PROJECTIONS}
 
+    def attention_parameters(self, layer):
+        """The projections, and of their biases, q_norm and k_norm what the model has, by a converted layer's names."""
+        names = {f"{name}_bias": f"{name}.bias" for name in PROJECTIONS} | {n: f"{n}.weight" for n in ("q_norm", "k_norm")}
+        found = {name: self.weights.get(f"layers.{layer}.self_attn.{stored}") for name, stored in names.items()}
+        return self.projections(layer) | {name: weight for name, weight in found.items() if weight is not None}
+
     def rotary(self, positions):
         """The function that turns rows [R, heads, D]; halves are paired."""
         half = self.config.head_dim // 2
@@ -86,22 +104,33 @@ class Network:
 
     def attention_rows(self, layer, x, rotary):
         """q, k, v of the unconverted layer, for normalised rows."""
-        q, k, v = (F.linear(x, self.projections(layer)[name]).unflatten(-1, (-1, self.config.head_dim))
+        parameters = self.attention_parameters(layer)
+        q, k, v = (F.linear(x, parameters[name], parameters.get(f"{name}_bias")).unflatten(-1, (-1, self.config.head_dim))
                    for name in PROJECTIONS[:3])
+        if "q_norm" in parameters:
+            q, k = (F.rms_norm(part, part.shape[-1:], parameters[name], self.config.eps)
+                    for part, name in ((q, "q_norm"), (k, "k_norm")))
         return rotary(q), rotary(k), v
 
     def attend(self, layer, x, batch, rotary, converted):
         """The attention's output for the hidden state x."""
         x = self.norm(f"layers.{layer}.input_layernorm.weight", x)
+        if not self.config.rotates(layer):
+            rotary = lambda rows: rows  # noqa: E731
         if layer in converted:
             return converted[layer](x, batch, rotary)
-        o = segments.softmax(*self.attention_rows(layer, x, rotary), batch)
-        return F.linear(o.flatten(1), self.projections(layer)["o_proj"])
+        rows, width = self.attention_rows(layer, x, rotary), self.config.window(layer)
+        o = segments.window(*rows, batch, width) if width else segments.softmax(*rows, batch)
+        parameters = self.attention_parameters(layer)
+        return F.linear(o.flatten(1), parameters["o_proj"], parameters.get("o_proj_bias"))
 
     def feed_forward(self, layer, x):
-        weight = {n: self.weights[f"layers.{layer}.mlp.{n}_proj.weight"] for n in ("gate", "up", "down")}
+        def project(name, x):
+            name = f"layers.{layer}.mlp.{name}_proj"
+            return F.linear(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
+
         x = self.norm(f"layers.{layer}.post_attention_layernorm.weight", x)
-        return F.linear(F.silu(F.linear(x, weight["gate"])) * F.linear(x, weight["up"]), weight["down"])
+        return project("down", F.silu(project("gate", x)) * project("up", x))
 
     def run(self, batch, converted=None, first=0, end=None, x=None):
         """Layers first .. end - 1, from hidden state x (default: the embedding). Returns the trace."""

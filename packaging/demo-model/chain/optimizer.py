@@ -5,7 +5,7 @@ import math
 import torch
 
 from network import PROJECTIONS
-from student import DECAYED
+from student import DECAYED, TEACHERS
 
 
 def learning_rate(step, steps, peak, lowest, warm_up):
@@ -27,12 +27,13 @@ class Optimizer:
     """Of one layer's parameters."""
 
     def __init__(self, layer, steps, peak, lowest, warm_up, weight_decay=0.01, projection_rate=1.0):
-        """`projection_rate`: the learning rate of q, k, v and o relative to the other parameters'."""
+        """`projection_rate`: the learning rate of what starts as the teacher's (q, k, v, o) relative to the others'."""
         self.parameters = list(layer.parameters())
         self.schedule = (steps, peak, lowest, warm_up)
         groups = {}
         for name, p in layer.named_parameters():
-            kind = (weight_decay if name in DECAYED else 0.0, projection_rate if name in PROJECTIONS else 1.0)
+            rate = projection_rate if name in PROJECTIONS + TEACHERS else 1.0
+            kind = (weight_decay if name in DECAYED else 0.0, rate)
             groups.setdefault(kind, []).append(p)
         groups = [{"params": g, "weight_decay": decay, "relative_rate": r} for (decay, r), g in groups.items()]
         self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=self.parameters[0].is_cuda)

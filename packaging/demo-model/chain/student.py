@@ -26,6 +26,7 @@ class Variant:
 
 
 PAPER = Variant()
+TEACHERS = ("q_proj_bias", "k_proj_bias", "v_proj_bias", "o_proj_bias", "q_norm", "k_norm")  # vectors that start as its
 DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2")  # matrices under weight decay
 
 FEATURE_MAPS = {
@@ -47,7 +48,7 @@ class DslaLayer(nn.Module):
     """
 
     def __init__(self, config, variant, teacher, seed):
-        """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj."""
+        """`teacher`: the layer's q_proj, k_proj, v_proj, o_proj, with their biases, q_norm and k_norm where it has them."""
         super().__init__()
         self.config, self.variant = config, variant
         if variant.rotary and variant.expand_k > 1:
@@ -60,9 +61,9 @@ class DslaLayer(nn.Module):
         mixtures = torch.rand(config.kv_heads, 1, self.key_width - config.head_dim, config.head_dim, generator=random)
         mixtures = ((2 * mixtures - 1) * 3**0.5 * config.head_dim**-0.25).to(like)
         for name, weight in teacher.items():
-            if name in ("q_proj", "k_proj"):
-                heads = weight.reshape(config.kv_heads, -1, config.head_dim, config.hidden)
-                weight = torch.cat((heads, mixtures @ heads), dim=2).flatten(0, 2)
+            if name in ("q_proj", "k_proj", "q_proj_bias", "k_proj_bias"):
+                heads = weight.reshape(config.kv_heads, -1, config.head_dim, *weight.shape[1:] or (1,))
+                weight = torch.cat((heads, mixtures @ heads), dim=2).flatten(0, 2).reshape(-1, *weight.shape[1:])
             self.register_parameter(name, nn.Parameter(weight.clone()))
         self.gk_proj = nn.Parameter(torch.eye(gates, config.hidden, **made))
         self.gk_proj_bias = nn.Parameter(torch.full((gates,), variant.history_bias, **made))
@@ -78,6 +79,14 @@ class DslaLayer(nn.Module):
         if variant.window:
             self.state_share = nn.Parameter(torch.zeros(config.heads, **made))
 
+    def project(self, name, x, width):
+        """Rows [R, heads, width], with the bias and the norm of each config.head_dim channels that the layer has."""
+        rows = F.linear(x, getattr(self, f"{name}_proj"), getattr(self, f"{name}_proj_bias", None))
+        norm = getattr(self, f"{name}_norm", None)
+        if norm is not None:
+            rows = F.rms_norm(rows.unflatten(-1, (-1, self.config.head_dim)), norm.shape, norm, self.config.eps).flatten(-2)
+        return rows.unflatten(-1, (-1, width))
+
     def log_gates(self, x):
         """[R, states, kv_heads, head_dim]"""
         logits = [F.linear(x, self.gk_proj, self.gk_proj_bias)]
@@ -88,8 +97,8 @@ class DslaLayer(nn.Module):
     def forward(self, x, batch, rotary, log_a=None):
         """`rotary`: the function that turns [R, heads, D]. `log_a`: log_gates(x) where it is known already."""
         v = self.variant
-        q, k = (F.linear(x, w).unflatten(-1, (-1, self.key_width)) for w in (self.q_proj, self.k_proj))
-        value = F.linear(x, self.v_proj).unflatten(-1, (-1, self.config.head_dim))
+        q, k = (self.project(name, x, self.key_width) for name in ("q", "k"))
+        value = self.project("v", x, self.config.head_dim)
         turned_q, turned_k = (rotary(part[..., : self.config.head_dim]) for part in (q, k))
         mapped = FEATURE_MAPS[v.feature_map]
         q, k = (mapped(turned_q), mapped(turned_k)) if v.rotary else (mapped(q), mapped(k))
@@ -101,7 +110,7 @@ class DslaLayer(nn.Module):
         if v.window:
             exact = segments.window(turned_q, turned_k, value, batch, v.window)
             o = exact + self.state_share[:, None] * o
-        return F.linear(o.flatten(1), self.o_proj)
+        return F.linear(o.flatten(1), self.o_proj, getattr(self, "o_proj_bias", None))
 
 
 def gate_likeness(log_a):

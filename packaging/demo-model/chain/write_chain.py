@@ -83,7 +83,7 @@ def with_layers(chain, folder, run, network, books):
             raise SystemExit(f"{run}: layer {index} has {variant.states} state; a chain's have two")
         file = f"layer-{index:02}.safetensors"
         done = json.loads((run / file).with_suffix(".json").read_text())
-        layer = DslaLayer(network.config, variant, network.projections(index), 0)
+        layer = DslaLayer(network.config, variant, network.attention_parameters(index), 0)
         save_layer(load_layer(layer, run / file), folder / file, torch.bfloat16)
         converted[index] = load_layer(layer, folder / file)
         entry = {
