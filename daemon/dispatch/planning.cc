@@ -61,7 +61,7 @@ void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
       [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
         if (reply) return;
         process::log_warning(
-            fmt::format("a worker that joined kept its own plan: {}", reply.error().message));
+            fmt::format("a worker that joined has not taken the plan that was set: {}", reply.error().message));
         if (!otherwise || !assigning_) return;
         const schema::SetPlan plan{otherwise->plan, otherwise->allow_undistilled,
                                    "a worker joined and refused the latest plan; this one was set before"};
