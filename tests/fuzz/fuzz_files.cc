@@ -1,0 +1,163 @@
+// Files that people write or bring, each through its reader. The first byte says which one it is, so that one
+// program and one corpus do for all: b, o: a batch and its output; k: a key; d, w: configuration of daemon
+// and worker; t: a trace.
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <sstream>
+#include <sys/stat.h>
+
+#include "daemon/config.h"
+#include "daemon/ctl/batch_file.h"
+#include "daemon/ctl/batch_line.h"
+#include "daemon/ctl/trace.h"
+#include "schema/codec.h"
+#include "schema/keys/key_file.h"
+#include "tests/fuzz/fuzz.h"
+#include "worker/config_file.h"
+
+namespace {
+
+using namespace dslad;
+using fuzz::Folder;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+// A sound row is a job that a daemon takes; what is wrong with another can be told.
+void check_row(const daemon::ctl::NumberedRow& row) {
+  using namespace daemon::ctl;
+  if (!row.sound) {
+    const std::string batch(kNoBatch);
+    const std::string told = bad_row_line(batch, row.line, row.row.custom_id, row.sound.error());
+    const Result<std::string> key = form_of(batch).key_of(told);
+    require(key.ok() && *key == bad_row_key(row.line));
+    return;
+  }
+  require(row.row.request.validate().ok());
+  const auto sent = schema::Envelope::parse(schema::encode(schema::Submit{{row.row.request}}, 1));
+  require(sent.ok());
+  const auto taken = schema::decode<schema::Submit>(*sent);
+  require(taken.ok() && taken->jobs.size() == 1 && taken->jobs[0].validate().ok());
+}
+
+void read_batch(std::string_view text) {
+  using namespace daemon::ctl;
+  Result<BatchFile> file = BatchFile::open(Folder::write("rows.jsonl", text));
+  require(file.ok());
+  for (const bool use_model : {false, true}) {
+    RowDefaults defaults;
+    defaults.use_model = use_model;
+    BatchRows rows(*file, defaults);
+    NumberedRow row;
+    std::uint64_t end = 0;
+    for (Result<bool> some = rows.next(row); some.ok() && *some; some = rows.next(row)) {
+      require(row.end > end && row.end <= text.size());
+      end = row.end;
+      check_row(row);
+    }
+  }
+}
+
+// What is taken once is taken again, with a line more if that is new.
+void read_batch_output(std::string_view text) {
+  using namespace daemon::ctl;
+  const std::string path = Folder::write("out.jsonl", text);
+  const std::string batch(kNoBatch);
+  const LineForm form = form_of(batch);
+  std::size_t lines = 0;
+  {
+    Result<BatchOutput> output = BatchOutput::open(path, form);
+    if (!output) return;
+    const std::string line = bad_row_line(batch, 1, "row", {ErrorCode::kInvalidArgument, "bad"});
+    require(output->append(bad_row_key(1), line).ok() && output->sync().ok());
+    lines = output->lines();
+  }
+  Result<BatchOutput> again = BatchOutput::open(path, form);
+  require(again.ok() && again->lines() == lines && again->has(bad_row_key(1)));
+  require(again->retain([](std::string_view line) { return !tells_of_failure(line); }, form).ok());
+}
+
+void read_key(std::string_view text) {
+  constexpr std::size_t kKeyChars = 40;
+  const auto file = Folder::write("key", text);
+  if (const auto open = keys::read_public_key(file); open.ok()) require(open->size() == kKeyChars);
+  if (const auto pair = keys::read_key_pair(file); pair.ok())
+    require(pair->public_key.size() == kKeyChars && pair->secret_key.size() == kKeyChars);
+}
+
+// What passes is fit for use.
+void read_daemon_config(std::string_view text) {
+  using namespace daemon;
+  Config config;
+  if (!read_config_file(Folder::write("dslad.toml", text), config).empty()) return;
+  if (!config.validate()) return;
+  require(config.heartbeat_interval_ms() >= 1 && config.heartbeat_interval_ms() * 2 <= config.lease_ms);
+  require(config.min_quality >= 0 && config.min_quality <= 1);
+}
+
+// Options as dslad-worker's are; what is wrong is an error of parsing, as that is what its main expects.
+void read_worker_config(std::string_view text) {
+  CLI::App app;
+  worker::ConfigFile* file = nullptr;
+  std::string model, dtype;
+  std::int64_t cache_mib = 0;
+  double min_quality = 0;
+  std::vector<std::string> texts;
+  app.add_option("--model", model)->required();
+  app.add_option("--dtype", dtype)->check(CLI::IsMember({"f32", "bf16"}));
+  app.add_option("--cache-mib", cache_mib)->check(CLI::NonNegativeNumber);
+  app.add_option("--distil-text", texts);
+  app.add_option("--distil-min-quality", min_quality)->check(CLI::Range(0.0, 1.0));
+  app.config_formatter(std::shared_ptr<worker::ConfigFile>(file = new worker::ConfigFile(app)));
+  try {
+    app.parse("--config " + Folder::write("worker.toml", text).string());
+    require(cache_mib >= 0 && min_quality >= 0 && min_quality <= 1);
+  } catch (const CLI::ParseError& error) {
+    (void)file->explain(error);
+  }
+}
+
+void read_trace(std::string_view text) {
+  std::istringstream in{std::string(text)};
+  const auto jobs = daemon::ctl::read_trace(in, "'trace.csv'", daemon::ctl::kMostTraceJobs);
+  if (!jobs) return;
+  require(!jobs->empty());
+  for (const daemon::ctl::TraceJob& job : *jobs) {
+    require(std::isfinite(job.arrived_s) && job.arrived_s >= 0);
+    require((job.bytes > 0) != (job.prompt_tokens > 0));
+    require((job.max_tokens > 0) != (job.output_tokens > 0));
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const ::mode_t before = ::umask(077);  // a secret key is its owner's alone
+  (void)before;
+  if (size == 0) return 0;
+  const std::string_view text = fuzz::text_of(data + 1, size - 1);
+  switch (data[0]) {
+    case 'b':
+      read_batch(text);
+      break;
+    case 'o':
+      read_batch_output(text);
+      break;
+    case 'k':
+      read_key(text);
+      break;
+    case 'd':
+      read_daemon_config(text);
+      break;
+    case 'w':
+      read_worker_config(text);
+      break;
+    case 't':
+      read_trace(text);
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
