@@ -95,7 +95,8 @@ std::optional<Asker> Clients::permit(const Asker& asker, std::string_view kind) 
 void Clients::weigh(const Asker& asker, std::function<void(const Asker&)> start) {
   Asker weighed = asker;
   weighed.weighed = true;
-  if (flow_.enter(asker.peer, [weighed, start = std::move(start)] { start(weighed); })) return;
+  weighed.again = std::make_shared<const std::function<void(const Asker&)>>(std::move(start));
+  if (flow_.enter(asker.peer, [weighed] { (*weighed.again)(weighed); })) return;
   refuse(asker, {ErrorCode::kResourceExhausted,
                  "too many requests wait already; read the replies to earlier ones, then ask again"});
 }

@@ -98,8 +98,10 @@ class Clients {
 
   template <typename Reply>
   void reply(const Asker& asker, const Reply& message) {
-    parts_.outbox.send(asker.peer,
-                       schema::encode(message, asker.request_id));  // a client that left is no concern
+    send(asker, schema::encode(message, asker.request_id));
+  }
+  void send(const Asker& asker, std::string frame) {
+    parts_.outbox.send(asker.peer, std::move(frame));  // a client that left is no concern
     if (asker.weighed) flow_.leave(asker.peer);
   }
   void refuse(const Asker& asker, const Error& error);
@@ -111,11 +113,9 @@ class Clients {
   // Has `work` done and replies with what `shape` makes of its result, or with its error.
   template <typename T, typename Shape>
   void answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape);
-  // The same for a query.
+  // The same for a query, which may have to be made again: once there is room for a long reply.
   template <typename T, typename Shape>
-  void look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape) {
-    answer<T>(parts_.reader, asker, std::move(query), std::move(shape));
-  }
+  void look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape);
   // Calls `start` when the client's turn comes, with an asker whose reply ends it.
   void weigh(const Asker& asker, std::function<void(const Asker&)> start);
   // The asker with what it may do in a request of this kind; nothing where it may not ask, which it has been
@@ -148,6 +148,17 @@ void Clients::answer(Executor& executor, const Asker& asker, std::function<Resul
     } else {
       refuse(asker, result.error());
     }
+  });
+}
+
+template <typename T, typename Shape>
+void Clients::look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape) {
+  parts_.reader.post<T>(std::move(query), [this, asker, shape](Result<T> result) {
+    if (!result) return refuse(asker, result.error());
+    std::string frame = schema::encode(shape(std::move(result).value()), asker.request_id);
+    const bool waits =
+        asker.weighed && flow_.put_back(asker.peer, frame.size(), [asker] { (*asker.again)(asker); });
+    if (!waits) send(asker, std::move(frame));
   });
 }
 

@@ -1,7 +1,8 @@
 // How much of the daemon's memory clients' requests may take. Replies are as long as results are, so a
 // request whose reply may be long starts only while few of its client's are under way and its client reads
-// what it was sent; otherwise it waits here, in the order in which it came. Pure bookkeeping. Socket thread
-// only.
+// what it was sent; otherwise it waits here, in the order in which it came. Where other clients' unread
+// replies have used up what there is for all, it starts nevertheless, as most replies are short: one that
+// turns out long is put back. Pure bookkeeping. Socket thread only.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,7 @@ struct FlowLimits {
   std::uint32_t at_once = 2;                              // requests of one client that are under way
   std::size_t unread_bytes = std::size_t{16} << 20;       // of one client's replies, beyond which none begins
   std::size_t unread_bytes_all = std::size_t{256} << 20;  // of all clients'
+  std::size_t short_bytes = std::size_t{64} << 10;        // replies that need not wait for other clients
   std::size_t waiting = 4'096;                            // requests of one client
   std::size_t waiting_all = 65'536;                       // of all clients
 };
@@ -36,6 +38,10 @@ class Flow {
   // One that was started has been answered.
   void leave(const std::string& peer);
 
+  // One that was started would be answered with so many bytes. False: send them. True: there is no room, and
+  // the request waits for some; `start` will ask anew.
+  bool put_back(const std::string& peer, std::size_t reply_bytes, Start start);
+
   // Whether the client has been sent more than it reads.
   [[nodiscard]] bool is_behind(const std::string& peer) const;
 
@@ -51,16 +57,27 @@ class Flow {
   [[nodiscard]] std::size_t waiting() const { return waiting_; }
 
  private:
+  struct Long {
+    Start start;
+    std::size_t reply_bytes = 0;
+  };
   struct Client {
     std::uint32_t under_way = 0;
+    std::size_t expected = 0;  // bytes of replies under way, of those that were put back
+    std::deque<Long> put_back;
     std::deque<Start> waiting;
+    [[nodiscard]] std::size_t requests() const { return put_back.size() + waiting.size(); }
   };
+  // What may start next of a client; nothing where that is nothing.
+  [[nodiscard]] Start take_next(const std::string& peer, Client& client);
+  void end_one(Client& client);
   void start_some(const std::string& peer);
 
   const Outbox& outbox_;
   const FlowLimits limits_;
   std::unordered_map<std::string, Client> clients_;  // those with requests under way or waiting
   std::size_t waiting_ = 0;                          // of all clients
+  std::size_t expected_ = 0;                         // likewise
 };
 
 }  // namespace dslad::daemon

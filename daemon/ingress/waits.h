@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -26,6 +28,8 @@ struct Asker {
   // As of when the request began: as whom it owns jobs, and whose jobs it is about.
   std::string owner = {};
   Scope scope = {};
+  // The request from its beginning, where it is weighed: one that only reads may be put back.
+  std::shared_ptr<const std::function<void(const Asker&)>> again = {};
 };
 
 struct WaitingClient {

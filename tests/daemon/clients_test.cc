@@ -153,6 +153,30 @@ TEST_F(ClientsTest, RepliesOfAnyLengthComeTwoAtATime) {
   EXPECT_EQ(outbox_.take<schema::JobResult>("client").size(), 1U);
 }
 
+TEST_F(ClientsTest, WhatOthersDoNotReadHoldsUpNobodysSubmitsAndShortReplies) {
+  connect("w");
+  const schema::JobId id = submit_one();
+  schema::WorkerResult result = test::success({id, 1});
+  result.outputs.at(0).text = std::string(100'000, 'x');
+  dispatcher_.on_result("w", result);
+  outbox_.leave_unread("others", std::size_t{256} << 20);
+  ask(schema::GetResult{id});
+  EXPECT_TRUE(outbox_.take<schema::JobResult>("client").empty());
+  ask(schema::GetJob{submit_one()});
+  EXPECT_EQ(outbox_.take<schema::JobInfo>("client").size(), 1U);
+  outbox_.leave_unread("others", 0);
+  clients_.on_sent();
+  EXPECT_EQ(reply<schema::JobResult>().outputs.at(0).text.size(), 100'000U);
+  EXPECT_EQ(clients_.counters()["requests_waiting"], 0U);
+
+  outbox_.leave_unread("others", std::size_t{256} << 20);
+  ask(schema::GetResult{id});
+  roles_[1] = Role::kNone;
+  outbox_.leave_unread("others", 0);
+  clients_.on_sent();
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kRefused) << "rights may go while it waits";
+}
+
 // Else who is refused and tries again falls ever further behind.
 TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
   limits_.max_queued = 0;

@@ -18,10 +18,14 @@ class FlowTest : public ::testing::Test {
   bool enter(const std::string& peer, int number) {
     return flow_.enter(peer, [this, number] { started_.push_back(number); });
   }
+  // It is asked anew as the same number.
+  bool put_back(const std::string& peer, std::size_t reply_bytes, int number) {
+    return flow_.put_back(peer, reply_bytes, [this, number] { started_.push_back(number); });
+  }
   std::vector<int> started() { return std::exchange(started_, {}); }
 
   test::FakeOutbox outbox_;
-  Flow flow_{outbox_, {2, 100, 1'000, 4, 6}};
+  Flow flow_{outbox_, {2, 100, 1'000, 10, 4, 6}};
   std::vector<int> started_;
 };
 
@@ -50,17 +54,70 @@ TEST_F(FlowTest, ClientThatDoesNotReadGetsNoMoreUntilItDoes) {
   EXPECT_THAT(started(), testing::ElementsAre(0));
 }
 
-TEST_F(FlowTest, AllTogetherHaveABoundToo) {
-  outbox_.leave_unread("somebody", 1'000);
+TEST_F(FlowTest, WhatOthersDoNotReadHoldsUpLongRepliesAlone) {
+  outbox_.leave_unread("somebody", 999);
   EXPECT_TRUE(enter("a", 0));
-  EXPECT_TRUE(started().empty());
+  EXPECT_FALSE(put_back("a", 11, 0)) << "there is room";
+  outbox_.leave_unread("somebody", 1'000);
+  EXPECT_FALSE(put_back("a", 10, 0)) << "it is short";
+  EXPECT_FALSE(flow_.is_behind("a"));
+  EXPECT_TRUE(put_back("a", 11, 0));
+  EXPECT_TRUE(enter("b", 1));
+  flow_.resume();
+  EXPECT_THAT(started(), testing::ElementsAre(0, 1)) << "nobody knows yet that b's is long";
   outbox_.leave_unread("somebody", 0);
   flow_.resume();
   EXPECT_THAT(started(), testing::ElementsAre(0));
 }
 
-TEST_F(FlowTest, WhatWaitsIsBoundedForEachAndForAll) {
+TEST_F(FlowTest, OthersGoPastWhatWasPutBackUntilItIsAsManyAsGoAtOnce) {
   outbox_.leave_unread("somebody", 1'000);
+  for (int i = 0; i < 4; ++i) enter("a", i);
+  EXPECT_THAT(started(), testing::ElementsAre(0, 1));
+  EXPECT_TRUE(put_back("a", 50, 0));
+  EXPECT_THAT(started(), testing::ElementsAre(2));
+  EXPECT_TRUE(put_back("a", 50, 1));
+  EXPECT_TRUE(put_back("a", 50, 2));
+  EXPECT_TRUE(started().empty());
+  EXPECT_EQ(flow_.waiting(), 4U);
+  outbox_.leave_unread("somebody", 0);
+  flow_.resume();
+  EXPECT_THAT(started(), testing::ElementsAre(0, 1));
+  flow_.leave("a");
+  flow_.leave("a");
+  EXPECT_THAT(started(), testing::ElementsAre(2, 3));
+}
+
+TEST_F(FlowTest, NoMoreLongRepliesAreAskedForAtOnceThanThereIsRoomFor) {
+  outbox_.leave_unread("somebody", 1'000);
+  for (const char* peer : {"a", "b", "c"}) {
+    enter(peer, 0);
+    EXPECT_TRUE(put_back(peer, 300, 0));
+  }
+  started();
+  outbox_.leave_unread("somebody", 500);
+  flow_.resume();
+  EXPECT_EQ(started().size(), 2U);
+  flow_.leave("a");  // whichever began
+  flow_.leave("b");
+  flow_.leave("c");
+  flow_.resume();
+  EXPECT_EQ(started().size(), 1U);
+}
+
+TEST_F(FlowTest, ClientThatLeftOrWasToldToEndIsNotPutBack) {
+  outbox_.leave_unread("somebody", 1'000);
+  enter("a", 0);
+  flow_.forget("a");
+  EXPECT_FALSE(put_back("a", 11, 0));
+  enter("b", 1);
+  flow_.start_all();
+  EXPECT_FALSE(put_back("b", 11, 1));
+  EXPECT_EQ(flow_.waiting(), 0U);
+}
+
+TEST_F(FlowTest, WhatWaitsIsBoundedForEachAndForAll) {
+  for (const char* peer : {"a", "b", "c"}) outbox_.leave_unread(peer, 100);
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(enter("a", i));
   EXPECT_FALSE(enter("a", 4));
   EXPECT_TRUE(enter("b", 5));

@@ -48,6 +48,11 @@ def until(predicate, what, patience=PATIENCE):
         time.sleep(0.02)
 
 
+def resident_bytes(process):
+    with open(f"/proc/{process.child.pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 class Process:
     """A child that dies with this process, and whose output is kept."""
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import resource
 import socket
 import time
@@ -12,16 +11,11 @@ import msgpack
 import wire
 import zmq
 from fake_worker import FakeWorker
-from harness import BIN, SANITIZED, SystemTest, leases_of, until
+from harness import BIN, SANITIZED, SystemTest, leases_of, resident_bytes, until
 from queue_case import QueueTest
 from wire import generate
 
 MIB = 1 << 20
-
-
-def resident_bytes(process):
-    with open(f"/proc/{process.child.pid}/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Connections(SystemTest):
