@@ -133,7 +133,7 @@ class Dispatcher {
   void take_by_hand();
   void policy_changed(const schema::PolicyChange& change);
   void follow_policy();
-  void plan_saved(const PlanChange& change, const std::string& instance, const Status& saved);
+  void plan_saved(const PlanChange& change, const schema::WorkerPlan& plan, const Status& saved);
   // Whether a user's job waits or runs.
   [[nodiscard]] bool users_wait();
   void follow_idleness();

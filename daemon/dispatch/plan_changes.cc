@@ -12,7 +12,7 @@ using schema::WorkerPlan;
 std::uint64_t PlanChanges::open(const AskedPlan& asked, Names workers, std::int64_t deadline_ms,
                                 PlanDone done) {
   const std::uint64_t request = ++last_request_;
-  open_[request] = {asked, std::move(workers), deadline_ms, {}, std::move(done)};
+  open_[request] = {asked, std::move(workers), {}, deadline_ms, {}, std::move(done)};
   return request;
 }
 
@@ -20,6 +20,14 @@ std::optional<AskedPlan> PlanChanges::asked(std::uint64_t request, const std::st
   const auto found = open_.find(request);
   if (found == open_.end() || !found->second.owing.contains(instance)) return std::nullopt;
   return found->second.asked;
+}
+
+std::optional<std::uint64_t> PlanChanges::owed(std::uint64_t generation, const std::string& instance) const {
+  for (const auto& [request, change] : open_) {
+    const bool owes = change.owing.contains(instance) && !change.confirmed.contains(instance);
+    if (change.asked.generation == generation && owes) return request;
+  }
+  return std::nullopt;
 }
 
 std::optional<AskedPlan> PlanChanges::newest() const {
@@ -47,9 +55,17 @@ void PlanChanges::answered(std::uint64_t request, const std::string& instance, R
   close_if_complete(request);
 }
 
+void PlanChanges::confirmed(std::uint64_t request, const std::string& instance) {
+  const auto found = open_.find(request);
+  if (found != open_.end() && found->second.owing.contains(instance))
+    found->second.confirmed.insert(instance);
+}
+
 void PlanChanges::worker_left(const std::string& instance, const std::string& why) {
   std::vector<std::uint64_t> requests;
-  for (const auto& [request, change] : open_) requests.push_back(request);
+  for (const auto& [request, change] : open_) {
+    if (!change.confirmed.contains(instance)) requests.push_back(request);
+  }
   for (const std::uint64_t request : requests) {
     answered(request, instance,
              Error{ErrorCode::kUnavailable,

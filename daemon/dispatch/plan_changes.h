@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "daemon/store/layers.h"
@@ -36,10 +37,16 @@ class PlanChanges {
   // What was asked, where `instance` still owes an answer to this request.
   std::optional<AskedPlan> asked(std::uint64_t request, const std::string& instance) const;
 
+  // The request of that generation which `instance` has not answered.
+  [[nodiscard]] std::optional<std::uint64_t> owed(std::uint64_t generation,
+                                                  const std::string& instance) const;
+
   // The open change of the highest generation that was asked of everybody.
   [[nodiscard]] std::optional<AskedPlan> newest() const;
 
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
+  // It has done what was asked; its answer comes once that is on disk, wherever the worker is by then.
+  void confirmed(std::uint64_t request, const std::string& instance);
   void worker_left(const std::string& instance, const std::string& why);
   void tick(std::int64_t now_ms);
   void end_all(const Error& error);
@@ -50,6 +57,7 @@ class PlanChanges {
   struct Change {
     AskedPlan asked;
     Names owing;
+    std::set<std::string> confirmed;  // instances among these
     std::int64_t deadline_ms = 0;
     schema::PlanReply reply;
     PlanDone done;

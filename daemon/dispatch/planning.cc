@@ -54,6 +54,9 @@ void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
                           const std::optional<WantedPlan>& otherwise) {
   const WorkerState* worker = table_.by_instance(instance);
   if (worker == nullptr || !worker->connected()) return;
+  // It came back while it was being asked: the request, or its answer, may have gone with its connection.
+  if (const auto owed = plan_changes_.owed(asked.generation, instance))
+    return ask_plan(*owed, asked, *worker);
   if (worker->hello.plan == asked.plan.plan || worker->hello.generation > asked.generation) return;
   const std::int64_t deadline_ms = clock_.steady_ms() + config_.plan_timeout_ms;
   const std::uint64_t number = plan_changes_.open(
@@ -90,15 +93,18 @@ void Dispatcher::on_plan_result(const std::string& peer, const schema::PlanResul
   worker->hello.plan = result.plan;
   worker->hello.generation = result.generation;
   planner_.look_again();
+  plan_changes_.confirmed(result.request, instance);
+  const schema::WorkerPlan plan{change.worker,        worker->hello.model,   result.plan,
+                                worker->hello.layers, change.result.changes, {}};
   const std::int64_t now_ms = clock_.wall_ms();
   durable_.post<std::monostate>(
       [change, now_ms](Database& db) { return save_plan(db, change, now_ms); },
-      [this, change, instance](const Status& saved) { plan_saved(change, instance, saved); });
+      [this, change, plan](const Status& saved) { plan_saved(change, plan, saved); });
 }
 
-void Dispatcher::plan_saved(const PlanChange& change, const std::string& instance, const Status& saved) {
+void Dispatcher::plan_saved(const PlanChange& change, const schema::WorkerPlan& plan, const Status& saved) {
   if (!saved) {
-    plan_changes_.answered(change.result.request, instance, saved.error());
+    plan_changes_.answered(change.result.request, change.instance, saved.error());
     return;
   }
   for (const schema::LayerChange& layer : change.result.changes) {
@@ -109,12 +115,7 @@ void Dispatcher::plan_saved(const PlanChange& change, const std::string& instanc
     event.change = layer;
     feed_.tell(std::move(event));
   }
-  schema::WorkerPlan plan{change.worker, "", change.result.plan, 0, change.result.changes, {}};
-  if (const WorkerState* worker = table_.by_instance(instance); worker != nullptr) {
-    plan.model = worker->hello.model;
-    plan.layers = worker->hello.layers;
-  }
-  plan_changes_.answered(change.result.request, instance, std::move(plan));
+  plan_changes_.answered(change.result.request, change.instance, plan);
 }
 
 schema::PlanReply Dispatcher::plans() {

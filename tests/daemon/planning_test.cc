@@ -103,6 +103,31 @@ TEST_F(Planning, WorkerThatLeavesEndsTheChange) {
   EXPECT_EQ(replies_[0].error().code, ErrorCode::kUnavailable);
 }
 
+// It once was told to have left before it confirmed the plan.
+TEST_F(Planning, WorkerThatConfirmsAndLeavesBeforeThatIsOnDiskHasConfirmed) {
+  connect("w");
+  ask(1);
+  store_.hold(test::InlineExecutor::Hold::kFinish);
+  confirm("w");
+  dispatcher_.on_goodbye("w", {"it stops", std::nullopt});
+  EXPECT_TRUE(replies_.empty());
+  store_.let_go();
+  ASSERT_EQ(replies_.size(), 1U);
+  ASSERT_TRUE(replies_[0].ok()) << replies_[0].error().message;
+  EXPECT_EQ(replies_[0]->workers.at(0).plan, 1U);
+  EXPECT_EQ(replies_[0]->workers.at(0).model, "tiny");
+}
+
+TEST_F(Planning, WorkerThatComesBackDuringAChangeIsAskedAgainAndItsAnswerCounts) {
+  connect("w");
+  ask(1);
+  outbox_.take<schema::ChangePlan>("w");  // lost with the connection
+  connect("w");
+  confirm("w");
+  ASSERT_EQ(replies_.size(), 1U);
+  EXPECT_TRUE(replies_[0].ok());
+}
+
 TEST_F(Planning, WorkerThatJoinsLaterIsBroughtToThePlan) {
   connect("w");
   ask(1);
