@@ -42,6 +42,7 @@ std::set<JobId> open_jobs(const std::vector<JobInfo>& infos) {
 Clients::Clients(Parts parts, const QueueLimits& limits)
     : parts_(std::move(parts)),
       limits_(limits),
+      waits_(parts_.waits),
       flow_(parts_.outbox, {}),
       started_ms_(parts_.clock.steady_ms()) {
   parts_.feed.add(waits_);

@@ -45,6 +45,7 @@ class Clients {
         events_urls;             // one is told to each client, so that it needs to know one URL only
     Backups* backups = nullptr;  // as the next, null where a test has none
     Checks* checks = nullptr;
+    WaitLimits waits = {};
   };
 
   Clients(Parts parts, const QueueLimits& limits);

@@ -48,20 +48,23 @@ class ClientsTest : public test::DispatcherTest {
     return {"uid:" + std::to_string(who.user->uid), found == roles_.end() ? Role::kNone : found->second};
   }
 
+  Clients::Parts parts() {
+    return {clock_,
+            store_,
+            store_,
+            outbox_,
+            dispatcher_,
+            feed_,
+            [] {
+              return Clients::Counters{{"commits", 3}};
+            },
+            [this](const Identity& who) { return who_is(who); },
+            {"ipc:///events", "tcp://events:1"}};
+  }
+
   Identity from_ = user(1);
   std::map<std::uint32_t, Role> roles_{{1, Role::kAdmin}};
-  Clients clients_{{clock_,
-                    store_,
-                    store_,
-                    outbox_,
-                    dispatcher_,
-                    feed_,
-                    [] {
-                      return Clients::Counters{{"commits", 3}};
-                    },
-                    [this](const Identity& who) { return who_is(who); },
-                    {"ipc:///events", "tcp://events:1"}},
-                   limits_};
+  Clients clients_{parts(), limits_};
 };
 
 TEST_F(ClientsTest, SubmittedJobIsListedAndGivenOut) {
@@ -180,16 +183,7 @@ TEST_F(ClientsTest, WhatOthersDoNotReadHoldsUpNobodysSubmitsAndShortReplies) {
 // Else who is refused and tries again falls ever further behind.
 TEST_F(ClientsTest, SubmitThatIsRefusedCostsItsClientNoTurn) {
   limits_.max_queued = 0;
-  Clients full{{clock_,
-                store_,
-                store_,
-                outbox_,
-                dispatcher_,
-                feed_,
-                [] { return Clients::Counters(); },
-                [this](const Identity& who) { return who_is(who); },
-                {}},
-               limits_};
+  Clients full(parts(), limits_);
   for (int i = 0; i < 100; ++i)
     full.on_frame("client", schema::encode(schema::Submit{{test::summarize()}, "ada"}, 1), from_);
   EXPECT_EQ(outbox_.take<schema::ErrorReply>("client").size(), 100U);
@@ -227,19 +221,21 @@ TEST_F(ClientsTest, JobThatManyWaitForAnswersThoseWhoStillDo) {
   EXPECT_TRUE(answers[0].done && answers[1].done);
 }
 
+// By the jobs that are waited for, far below the bound for waits of a job each.
 TEST_F(ClientsTest, WaitsHaveABoundInAll) {
-  std::vector<schema::JobRequest> jobs(schema::kMaxBatch, test::summarize());
-  ask(schema::Submit{jobs});
-  const auto ids = reply<schema::Submitted>().ids;
-  int asked = 0;
-  for (; outbox_.take<schema::ErrorReply>("client").empty() && asked < 1'000; ++asked) {
-    ask(schema::Wait{ids, 1'000});
-  }
-  EXPECT_LT(asked, 1'000);  // far below the bound for waits of a job each
+  Clients::Parts few = parts();
+  few.waits = {.waits = 1'000, .jobs = 10};
+  Clients clients(few, limits_);
+  ask(schema::Submit{std::vector<schema::JobRequest>(4, test::summarize())});
+  const std::string wait = schema::encode(schema::Wait{reply<schema::Submitted>().ids, 1'000}, 7);
+  for (int i = 0; i < 2; ++i) clients.on_frame("client", wait, from_);
+  EXPECT_TRUE(outbox_.take<schema::ErrorReply>("client").empty());
+  clients.on_frame("client", wait, from_);
+  EXPECT_EQ(reply<schema::ErrorReply>().code, ErrorCode::kResourceExhausted);
   clock_.pass(1'000);
-  clients_.tick();
-  EXPECT_FALSE(outbox_.take<schema::WaitReply>("client").empty());
-  ask(schema::Wait{ids, 1'000});  // there is room again
+  clients.tick();
+  EXPECT_EQ(outbox_.take<schema::WaitReply>("client").size(), 2U);
+  clients.on_frame("client", wait, from_);  // there is room again
   EXPECT_TRUE(outbox_.take<schema::ErrorReply>("client").empty());
 }
 
