@@ -25,7 +25,7 @@ needed() {
 }
 
 # The Debian, made anew when what the packages need is something else.
-include="systemd,systemd-sysv,dbus,iproute2,procps,passwd,sqlite3,python3,gcc,libc6-dev,$(needed)"
+include="systemd,systemd-sysv,dbus,iproute2,procps,passwd,sqlite3,python3,gcc,libc6-dev,autopkgtest,dpkg-dev,$(needed)"
 if [ "$(cat "$work/$suite.contents" 2>/dev/null)" != "$include" ]; then
   echo "making a Debian ($suite) for the tests"
   rm -f "$work/$suite.contents"
@@ -39,6 +39,7 @@ container=
 trap '[ -z "$container" ] || { pkill -KILL -P "$container" || true; sleep 1; kill -KILL "$container" 2>/dev/null || true; }; rm -rf "$root" "$shared"' EXIT
 tar -C "$root" -xpf "$work/$suite.tar"
 cp "$here"/*.py "$here"/*.c "$here"/../golden/databases/version_5.sql "$packages"/*.deb "$shared"
+mkdir "$shared/source" && cp -r "$here/../../packaging/debian" "$shared/source/debian"
 
 cat >"$root/etc/systemd/system/tests.service" <<'UNIT'
 [Unit]
