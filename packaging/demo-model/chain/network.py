@@ -42,9 +42,10 @@ class Config:
         family = c.get("architectures", FAMILIES[:1])[0]
         if family not in FAMILIES or not plain:
             raise ValueError(f"{folder}: one of {', '.join(FAMILIES)} without scaled rotary embeddings is needed")
-        window, types = c.get("sliding_window") or 0, c.get("layer_types") or []
+        layers, window = c["num_hidden_layers"], c.get("sliding_window") or 0
+        types = c.get("layer_types") or ["sliding_attention" if family == "MistralForCausalLM" else "full_attention"] * layers
         return Config(
-            layers=c["num_hidden_layers"],
+            layers=layers,
             hidden=c["hidden_size"],
             heads=heads,
             kv_heads=c.get("num_key_value_heads", heads),
