@@ -63,8 +63,8 @@ void Dispatcher::bring_to(const AskedPlan& asked, const std::string& instance,
       asked, {{instance, worker->hello.name}}, deadline_ms,
       [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
         if (reply) return;
-        process::log_warning(
-            fmt::format("a worker that joined has not taken the plan that was set: {}", reply.error().message));
+        process::log_warning(fmt::format("a worker that joined has not taken the plan that was set: {}",
+                                         reply.error().message));
         if (!otherwise || !assigning_) return;
         const schema::SetPlan plan{otherwise->plan, otherwise->allow_undistilled,
                                    "a worker joined and refused the latest plan; this one was set before"};
