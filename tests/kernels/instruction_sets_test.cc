@@ -57,7 +57,7 @@ struct Tile {
     x.resize(static_cast<std::size_t>(kMaxTileRows * row_bytes));
     for (std::int64_t row = 0; row < kMaxTileRows; ++row)
       pack_operand_row(rows.data() + row * k, k, k, format, x.data() + row * row_bytes);
-    expected.resize(static_cast<std::size_t>(kMaxTileRows * 64));
+    expected.resize(std::size_t{kMaxTileRows} * 64);
     const RowBlock all{0, kMaxTileRows, RowKind::kDecode};
     gemm_ref({rows.data(), k, &w, expected.data(), 64, false, {&all, 1}});
   }

@@ -55,7 +55,7 @@ TEST_P(Variant, AnswersBehindASnapshotAsIfTheDocumentWereReadAgain) {
   const PlanSet all = plans(*weights);
   for (int number = 0; number <= 3; ++number) {
     const auto engine = engine_over(weights);
-    const auto plan = all.plan(number);
+    const auto& plan = all.plan(number);
     const auto document = noise_ids(430, 4);
     EXPECT_EQ(ask(*engine, weights, question(1, document, {noise_ids(9, 1)}, plan)), 0);
     EXPECT_EQ(ask(*engine, weights, question(2, document, {noise_ids(20, 2)}, plan)), 384);
@@ -213,7 +213,7 @@ TEST(PrefixSnapshots, OutliveACancelledRequestFromTheCutOn) {
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int number : {0, 2, 4}) {
     const auto engine = engine_over(weights);
-    const auto plan = plans.plan(number);
+    const auto& plan = plans.plan(number);
     Collector ignored;
     for (const auto& [steps, reused] : std::vector<std::pair<int, std::int64_t>>{{2, 0}, {3, 384}}) {
       ASSERT_TRUE(engine->add(question(1, noise(500, 1), {noise(3, 2), noise(4, 3)}, plan)).ok());
