@@ -54,11 +54,21 @@ void expect_plan_0_only(const ChainedModel& model, const std::string& why) {
   EXPECT_THAT(chain.warning, HasSubstr("plan 0 only"));
 }
 
-TEST(LoadedChain, OfAModelThatCannotBeConvertedIsRefused) {
-  expect_plan_0_only(ChainedModel("tiny_llama/biases", {1, 0}, 1), "models with biases is not implemented");
-  expect_plan_0_only(ChainedModel("tiny_llama/mistral_window", {1, 0}, 1), "sliding windows");
-  expect_plan_0_only(ChainedModel("tiny_llama/qwen3", {1, 0}, 1), "norms of q and k");
-  expect_plan_0_only(ChainedModel("tiny_llama/smollm3", {1, 0, 2, 3}, 2), "layers without rotary embedding");
+// Of the layer's own tensors the optional ones are there where the model has them.
+TEST(LoadedChain, OfAnyFamilyHasItsBiasesAndNorms) {
+  const std::map<std::string, std::vector<int>> models = {
+      {"biases", {1, 0}}, {"mistral_window", {1, 0}}, {"qwen3", {1, 0}}, {"smollm3", {1, 0, 2, 3}}};
+  for (const auto& [name, order] : models) {
+    const ChainedModel model("tiny_llama/" + name, order, 1);
+    const LoadedChain chain = load(model.path());
+    EXPECT_EQ(chain.warning, "") << name;
+    ASSERT_EQ(chain.layers.size(), 1u) << name;
+    const DslaWeights& layer = *chain.layers[0];
+    EXPECT_EQ(!layer.qkv_bias.empty(), model.config.qkv_bias) << name;
+    EXPECT_EQ(!layer.output_bias.empty(), model.config.output_bias) << name;
+    EXPECT_EQ(!layer.q_norm.empty(), model.config.qk_norm) << name;
+    EXPECT_EQ(!layer.k_norm.empty(), model.config.qk_norm) << name;
+  }
 }
 
 TEST(LoadedChain, OfAnotherTeacherIsRefused) {
