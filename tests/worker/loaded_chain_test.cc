@@ -1,5 +1,6 @@
 // What a chain's folder gives a worker: what is loaded, what refused, and the plans that follow.
 #include <gmock/gmock.h>
+#include <map>
 
 #include "tests/worker/chained_model.h"
 #include "tests/worker/engine_world.h"
