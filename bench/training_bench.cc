@@ -20,6 +20,7 @@
 
 #include "bench/onednn_rate.h"
 #include "bench/peaks.h"
+#include "kernels/bias/bias_backward.h"
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/gemm/matmul.h"
@@ -186,6 +187,9 @@ bool run_elementwise(const Options& options, ThreadPool& pool) {
     return kernels::RmsNormBackwardArgs{x.data(), kWidth,          dy.data(), dy.data(), kWidth, dx.data(),
                                         kWidth,   d_weight.data(), kTokens,   kWidth,    1e-5f};
   };
+  const auto bias = [&](const Tensor& d_bias) {
+    return kernels::BiasBackwardArgs{dy.data(), kWidth, d_bias.data(), kTokens, kWidth};
+  };
   const auto swiglu = [&](const Tensor& dx) {
     return kernels::SwiGluBackwardArgs{x.data(),  2 * kWidth, dy.data(), kWidth,
                                        dx.data(), 2 * kWidth, kTokens,   kWidth};
@@ -205,6 +209,11 @@ bool run_elementwise(const Options& options, ThreadPool& pool) {
                [&](const Tensor& dx) { rms_norm_backward_ref(norm(dx)); },
                [&](const Tensor& dx) { rms_norm_backward_cpu(pool, norm(dx)); }},
               Tensor(kTokens * kWidth)) &&
+         time(options, pool, bandwidth,
+              {"bias gradient", kTokens, kWidth, kElements,
+               [&](const Tensor& d_bias) { bias_backward_ref(bias(d_bias)); },
+               [&](const Tensor& d_bias) { bias_backward_cpu(pool, bias(d_bias)); }},
+              Tensor(kWidth)) &&
          time(options, pool, bandwidth,
               {"SwiGLU gradient", kTokens, kWidth, 5 * kElements,
                [&](const Tensor& dx) { swiglu_backward_ref(swiglu(dx)); },

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "daemon/config_keys.h"
-#include "daemon/net/doors.h"
 #include "schema/day_window.h"
 #include "schema/process/local_socket.h"
 #include "schema/process/toml_file.h"
@@ -38,9 +37,9 @@ Status check_urls(std::string_view key, const std::string& urls) {
   };
   const auto wrong = std::find_if_not(each.begin(), each.end(), served);
   const std::set<std::string> different(each.begin(), each.end());
-  if (each.size() > Doors::kMost || different.size() < each.size()) {
+  if (each.size() > schema::kMostUrls || different.size() < each.size()) {
     return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("{} names a URL twice, or more than {} of them", key, Doors::kMost)};
+                 fmt::format("{} names a URL twice, or more than {} of them", key, schema::kMostUrls)};
   }
   if (!each.empty() && wrong == each.end()) return ok_status();
   return Error{

@@ -359,7 +359,7 @@ void Daemon::turn() {
   parts.clients.on_sent();
   parts.access->tick(parts.clock.steady_ms());
   if (parts.access->take_locked_out()) parts.events->let_in_anew();
-  parts.events->tick();
+  parts.events->tick(parts.clock.steady_ms());
   let_in();
   receive();
   for (const std::string& peer : parts.jobs->take_departed()) parts.clients.on_departed(peer);

@@ -9,6 +9,7 @@ namespace dslad::daemon {
 namespace {
 
 constexpr char kFirst = 'a';
+static_assert(schema::kMostUrls <= 26, "a door's number is one letter in peers' names");
 
 std::string with_door(std::size_t door, const std::string& peer) {
   return static_cast<char>(kFirst + static_cast<char>(door)) + peer;
@@ -24,7 +25,7 @@ Result<std::unique_ptr<Doors>> Doors::bind(zmq::context_t& context, const std::s
                                            const RouterLimits& limits, const std::function<void()>& on_sent,
                                            const ServerCurve& curve, PassedSockets& passed) {
   const std::vector<std::string> each = schema::split_urls(urls);
-  if (each.empty() || each.size() > kMost) {
+  if (each.empty() || each.size() > schema::kMostUrls) {
     return Error{ErrorCode::kInvalidArgument,
                  "'" + urls + "' names no URL or too many; give one to sixteen, separated by commas"};
   }

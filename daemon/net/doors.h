@@ -15,8 +15,6 @@ namespace dslad::daemon {
 
 class Doors final : public Outbox {
  public:
-  static constexpr std::size_t kMost = 16;  // their numbers are one character in peers' names
-
   // `urls`: as schema::split_urls reads them. Errors: Router::bind's; kInvalidArgument where there is none,
   // or more than 16.
   static Result<std::unique_ptr<Doors>> bind(zmq::context_t& context, const std::string& urls,

@@ -1,17 +1,26 @@
 #include "daemon/service/publisher.h"
 
+#include <fmt/format.h>
 #include <utility>
 #include <zmq.hpp>
 
 #include "daemon/net/bind.h"
 #include "schema/codec.h"
 #include "schema/endpoint.h"
+#include "schema/process/log.h"
 
 namespace dslad::daemon {
+namespace {
+
+constexpr std::int64_t kPatienceMs = 5'000;  // until it is said that a port is not given back
+
+}  // namespace
 
 struct Publisher::Door {
-  std::string url;       // with the port that it got
-  zmq::socket_t socket;  // none while it cannot be listened at
+  std::string url;                   // with the port that it got
+  zmq::socket_t socket;              // none while it cannot be listened at
+  std::int64_t silent_since_ms = 0;  // steady; 0: it is listened at
+  bool told = false;                 // of its silence
 };
 
 Publisher::Publisher(zmq::context_t& context, ServerCurve curve)
@@ -22,7 +31,7 @@ Result<std::unique_ptr<Publisher>> Publisher::bind(zmq::context_t& context, cons
                                                    const ServerCurve& curve, PassedSockets& passed) {
   std::unique_ptr<Publisher> publisher(new Publisher(context, curve));
   for (const std::string& url : schema::split_urls(urls)) {
-    Door& door = publisher->doors_.emplace_back(Door{url, {}});
+    Door& door = publisher->doors_.emplace_back(Door{.url = url, .socket = {}});
     if (Status status = publisher->open(door, passed.claim(url)); !status) return status.error();
   }
   return publisher;
@@ -49,9 +58,20 @@ void Publisher::let_in_anew() {
   }
 }
 
-void Publisher::tick() {
+void Publisher::tick(std::int64_t now_ms) {
   for (Door& door : doors_) {
-    if (door.socket.handle() == nullptr) (void)open(door, -1);
+    if (door.socket.handle() != nullptr) continue;
+    const Status opened = open(door, -1);
+    if (opened) {
+      door.silent_since_ms = 0;
+      door.told = false;
+      continue;
+    }
+    if (door.silent_since_ms == 0) door.silent_since_ms = now_ms;
+    if (door.told || now_ms - door.silent_since_ms < kPatienceMs) continue;
+    door.told = true;
+    process::log_error(fmt::format("no events at {} until it can be listened at again: {}", door.url,
+                                   opened.error().message));
   }
 }
 

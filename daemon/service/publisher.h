@@ -3,6 +3,7 @@
 // thread only.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,8 +31,8 @@ class Publisher final : public EventSink {
 
   // Ends the connections that keys opened, and listens again: whoever still has a key connects anew.
   void let_in_anew();
-  // Listens where it does not yet: the old socket's port may be taken for a moment.
-  void tick();
+  // Listens where it does not yet: the old socket's port may be taken for a moment. `now_ms`: steady.
+  void tick(std::int64_t now_ms);
 
  private:
   struct Door;
