@@ -38,13 +38,14 @@ class Answering(threading.Thread):
             while not self.stop.is_set():
                 try:
                     message = worker.receive(0.2)
+                    if message.kind == "who_are_you":
+                        # Whatever comes before the welcome is of before: to answer it would make further questions.
+                        worker.introduce()
+                        worker.expect("welcome", timeout=2.0)
+                    elif message.kind == "assign":
+                        self.answer(worker, message.body)
                 except wire.Silence:
                     worker.heartbeat()
-                    continue
-                if message.kind == "who_are_you":
-                    worker.introduce()
-                elif message.kind == "assign":
-                    self.answer(worker, message.body)
 
     def answer(self, worker, job):
         time.sleep(self.pause)
