@@ -76,7 +76,7 @@ class EngineBench {
   // Bytes that one decode step of one sequence must read: all projections, and the keys and values behind it.
   [[nodiscard]] double bytes_per_token(std::int64_t context) const {
     const auto& weights = engine_->weights();
-    const std::size_t embedding = config_.tie_word_embeddings ? 0 : weights.embedding.bytes();
+    const std::size_t embedding = config_.tie_word_embeddings ? 0 : weights.embedding->bytes();
     const double kv =
         2.0 * config_.layers * config_.kv_heads * config_.head_dim * 2 * static_cast<double>(context);
     return static_cast<double>(weights.bytes() - embedding) + kv;

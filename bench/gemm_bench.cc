@@ -18,6 +18,7 @@
 #include "bench/peaks.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/packed_matrix.h"
 
 namespace dslad::bench {
 namespace {

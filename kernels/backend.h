@@ -1,10 +1,13 @@
 // The operations of one step of a Llama-architecture model on one device: the seam between engine and
 // hardware.
 //
-// The engine owns the order of operations and all bookkeeping; a backend owns memory and arithmetic.
-// Contracts, shapes and sources stand beside each operation's *Args; all pointers in them are of memory from
-// allocate(). Thread safety: one caller at a time. Results of a row do not depend on other rows of the call
-// (rows.h).
+// The engine owns the order of operations and all bookkeeping; a backend owns arithmetic, its device
+// (device.h) memory and formats. Contracts, shapes and sources stand beside each operation's *Args. What
+// pointers in them name is the device's memory, and nothing outside a backend reads or writes it. What says
+// what is to be done is the host's and may go once the call returns: ids, positions, rows, blocks, pieces
+// and their pages. Operations happen in the order of the calls; only read(), sample() and
+// log_probabilities() wait for them. Thread safety: one caller at a time. Results of a row do not depend on
+// other rows of the call (rows.h).
 #pragma once
 
 #include <cstddef>
@@ -16,11 +19,13 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/window_attention.h"
 #include "kernels/bias/bias.h"
+#include "kernels/device.h"
 #include "kernels/dsla/dsla.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/head_share.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/mlp/swiglu.h"
+#include "kernels/move/move.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/sample/sample.h"
@@ -31,14 +36,13 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  [[nodiscard]] virtual std::string_view name() const = 0;  // "cpu"
+  [[nodiscard]] virtual Device& device() = 0;
+  // What the device said when it failed; empty while it works. A backend that has failed computes nothing
+  // any more, and what it gives is worthless.
+  [[nodiscard]] virtual std::string_view error() const = 0;
 
-  // 64-byte aligned memory, zeroed; null when the device has not enough. Freed with the pointer.
-  using Buffer = std::unique_ptr<std::byte, void (*)(std::byte*)>;
-  [[nodiscard]] virtual Buffer allocate(std::size_t bytes) = 0;
-
-  // out [ids.size(), K] f32: row ids[i] of the packed table [V, K]. REQUIRES: 0 <= ids[i] < V.
-  virtual void embed(std::span<const std::int32_t> ids, const PackedMatrix& table, float* out) = 0;
+  // out [ids.size(), K] f32: row ids[i] of the table [V, K]. REQUIRES: 0 <= ids[i] < V.
+  virtual void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;
   virtual void gemm(const GemmArgs& args) = 0;
   virtual void bias(const BiasArgs& args) = 0;
@@ -49,11 +53,21 @@ class Backend {
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void head_share(const HeadShareArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;
-  [[nodiscard]] virtual std::int32_t sample(const SampleArgs& args) = 0;
-  [[nodiscard]] virtual double log_probability(std::span<const float> logits, std::int32_t token) = 0;
+  virtual void gather(const GatherArgs& args) = 0;
+  virtual void narrow_heads(const NarrowHeadsArgs& args) = 0;
+
+  // tokens[i] for rows[i]. REQUIRES: as many tokens as rows.
+  virtual void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) = 0;
+  virtual void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) = 0;
+
+  // Bytes within the device's memory; `to` and `from` are apart.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void fill(void* at, std::byte value, std::size_t bytes) = 0;
+  // Bytes of the device into host memory.
+  virtual void read(void* to, const void* from, std::size_t bytes) = 0;
 };
 
-// The CPU backend with `threads` threads (the caller's included). REQUIRES: threads >= 1.
+// Of the CPU, with `threads` threads (the caller's included). REQUIRES: threads >= 1.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
 
 }  // namespace dslad::kernels

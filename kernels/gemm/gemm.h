@@ -1,7 +1,7 @@
 // The projections of a transformer: y = x W^T, or y += x W^T.
 //
 //   x  [R, K] f32, row stride ldx        (rounded inside as operand_format says)
-//   W  [N, K] packed                     (packed_matrix.h, weight_format.h)
+//   W  [N, K] as its device holds it     (weight_matrix.h, weight_format.h)
 //   y  [R, N] f32, row stride ldy; rows outside `blocks` are left alone; must not alias x
 // Accumulation is float32, of integers within a group. A row's result depends on that row, W, its block's
 // kind and row count, and the row's place in a prefill block; not on other rows, other blocks or the number
@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/gemm/packed_matrix.h"
+#include "kernels/gemm/weight_matrix.h"
 #include "kernels/rows.h"
 
 namespace dslad::kernels {
@@ -21,7 +21,7 @@ class ThreadPool;
 struct GemmArgs {
   const float* x;
   std::int64_t ldx;
-  const PackedMatrix* w;
+  const WeightMatrix* w;  // of the device that multiplies; of the CPU: a PackedMatrix
   float* y;
   std::int64_t ldy;
   bool accumulate;  // true: y += x W^T (the residual stream)

@@ -7,6 +7,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/onednn_matmul.h"
 #include "kernels/gemm/operand.h"
+#include "kernels/gemm/packed_matrix.h"
 #include "kernels/gemm/panel_product.h"
 #include "kernels/gemm/quantized_group.h"
 
@@ -45,7 +46,7 @@ class Gemm {
   Gemm(ThreadPool& pool, const GemmArgs& args)
       : pool_(pool),
         args_(args),
-        w_(*args.w),
+        w_(static_cast<const PackedMatrix&>(*args.w)),
         own_(w_.format(), w_.padded_k()),
         tuned_(format_of(compute_type(w_.format())), w_.padded_k()) {
     for (const RowBlock& block : args.blocks) add(block);

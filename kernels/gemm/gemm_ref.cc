@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/packed_matrix.h"
 
 namespace dslad::kernels {
 namespace {
@@ -30,7 +31,7 @@ void round_operand(std::vector<double>& x, WeightFormat format) {
 }
 
 void multiply_row(const GemmArgs& args, std::int64_t row, WeightFormat format) {
-  const PackedMatrix& w = *args.w;
+  const auto& w = static_cast<const PackedMatrix&>(*args.w);
   std::vector<double> x(args.x + row * args.ldx, args.x + row * args.ldx + w.k());
   round_operand(x, format);
   std::vector<float> w_row(x.size());

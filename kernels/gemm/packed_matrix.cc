@@ -59,7 +59,7 @@ float value_of(const std::byte* step, WeightFormat format, std::int64_t column, 
 }  // namespace
 
 PackedMatrix::PackedMatrix(std::int64_t n, std::int64_t k, WeightFormat format)
-    : n_(n), k_(k), format_(format), data_(allocate_in_slab(packed_bytes(n, k, format))) {}
+    : WeightMatrix(n, k, format), data_(allocate_in_slab(packed_bytes(n, k, format))) {}
 
 std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, WeightFormat format) {
   const StepLayout step = step_layout(format);
@@ -68,15 +68,15 @@ std::size_t PackedMatrix::packed_bytes(std::int64_t n, std::int64_t k, WeightFor
 }
 
 void PackedMatrix::pack_rows(std::int64_t first, std::int64_t rows, const float* source) {
-  for (std::int64_t row = first; row < first + rows; ++row, source += k_) {
+  for (std::int64_t row = first; row < first + rows; ++row, source += k()) {
     const std::int64_t column = row % kPanel;
-    switch (format_) {
+    switch (format()) {
       case WeightFormat::kF32:
-        scatter_row<1>(source, reinterpret_cast<float*>(panel_at(row)) + column, k_,
+        scatter_row<1>(source, reinterpret_cast<float*>(panel_at(row)) + column, k(),
                        [](float value) { return value; });
         break;
       case WeightFormat::kBf16:
-        scatter_row<2>(source, reinterpret_cast<bf16*>(panel_at(row)) + column * 2, k_, to_bf16);
+        scatter_row<2>(source, reinterpret_cast<bf16*>(panel_at(row)) + column * 2, k(), to_bf16);
         break;
       case WeightFormat::kInt8:
       case WeightFormat::kInt4:
@@ -88,47 +88,47 @@ void PackedMatrix::pack_rows(std::int64_t first, std::int64_t rows, const float*
 
 void PackedMatrix::pack_groups(std::int64_t row, const float* source) {
   std::byte* step = panel_at(row);
-  for (std::int64_t k = 0; k < k_; k += kGroup, step += step_layout(format_).panel_bytes) {
-    const std::int64_t count = std::min(kGroup, k_ - k);
-    const auto quantize = format_ == WeightFormat::kInt8 ? quantize_int8 : quantize_int4;
-    put_group(quantize(source + k, count), format_, row % kPanel, step);
+  for (std::int64_t first = 0; first < k(); first += kGroup, step += step_layout(format()).panel_bytes) {
+    const std::int64_t count = std::min(kGroup, k() - first);
+    const auto quantize = format() == WeightFormat::kInt8 ? quantize_int8 : quantize_int4;
+    put_group(quantize(source + first, count), format(), row % kPanel, step);
   }
 }
 
 void PackedMatrix::unpack_row(std::int64_t row, float* out) const {
   const std::byte* const data = panel_at(row);
   const std::int64_t column = row % kPanel;
-  if (format_ == WeightFormat::kF32) {
+  if (format() == WeightFormat::kF32) {
     const auto* w = reinterpret_cast<const float*>(data) + column;
-    for (std::int64_t i = 0; i < k_; ++i) out[i] = w[i * kPanel];
-  } else if (format_ == WeightFormat::kBf16) {
+    for (std::int64_t i = 0; i < k(); ++i) out[i] = w[i * kPanel];
+  } else if (format() == WeightFormat::kBf16) {
     const auto* w = reinterpret_cast<const bf16*>(data) + column * 2;
-    for (std::int64_t i = 0; i < k_; ++i) out[i] = to_float(w[i / 2 * 2 * kPanel + i % 2]);
+    for (std::int64_t i = 0; i < k(); ++i) out[i] = to_float(w[i / 2 * 2 * kPanel + i % 2]);
   } else {
-    const std::int64_t bytes = step_layout(format_).panel_bytes;
-    for (std::int64_t i = 0; i < k_; ++i)
-      out[i] = value_of(data + i / kGroup * bytes, format_, column, i % kGroup);
+    const std::int64_t bytes = step_layout(format()).panel_bytes;
+    for (std::int64_t i = 0; i < k(); ++i)
+      out[i] = value_of(data + i / kGroup * bytes, format(), column, i % kGroup);
   }
 }
 
 std::int64_t PackedMatrix::padded_n() const {
-  return whole_units(n_, kPanel);
+  return whole_units(n(), kPanel);
 }
 
 std::int64_t PackedMatrix::padded_k() const {
-  return whole_units(k_, k_unit(format_));
+  return whole_units(k(), k_unit(format()));
 }
 
 std::size_t PackedMatrix::bytes() const {
-  return packed_bytes(n_, k_, format_);
+  return packed_bytes(n(), k(), format());
 }
 
 const std::byte* PackedMatrix::panel(std::int64_t panel) const {
-  return data_.get() + panel * steps() * step_layout(format_).panel_bytes;
+  return data_.get() + panel * steps() * step_layout(format()).panel_bytes;
 }
 
 std::byte* PackedMatrix::panel_at(std::int64_t row) const {
-  return data_.get() + row / kPanel * steps() * step_layout(format_).panel_bytes;
+  return data_.get() + row / kPanel * steps() * step_layout(format()).panel_bytes;
 }
 
 }  // namespace dslad::kernels

@@ -1,5 +1,5 @@
-// A weight matrix W [N, K] in the layout that our decode kernel and, for f32 and bf16, oneDNN read, packed
-// once at load.
+// A weight matrix W [N, K] on the CPU, in the layout that our decode kernel and, for f32 and bf16, oneDNN
+// read, packed once at load.
 //
 // Layout: N in panels of 64 columns, which advance along K in steps (weight_format.h):
 //   f32   [N/64][K/16][16][64]: a step is one value of K         (oneDNN's BA16a64b, K as a and N as b)
@@ -15,14 +15,14 @@
 #include <cstdint>
 
 #include "kernels/cpu/aligned_buffer.h"
-#include "kernels/gemm/weight_format.h"
+#include "kernels/gemm/weight_matrix.h"
 #include "kernels/tensor.h"
 
 namespace dslad::kernels {
 
 inline constexpr std::int64_t kPanel = 64;  // columns of W that lie together
 
-class PackedMatrix {
+class PackedMatrix final : public WeightMatrix {
  public:
   PackedMatrix() = default;
   // REQUIRES: n > 0, k > 0. Allocates bytes() of zeros.
@@ -31,31 +31,24 @@ class PackedMatrix {
   // Bytes that a packed [n, k] takes; for memory budgets before anything is allocated.
   static std::size_t packed_bytes(std::int64_t n, std::int64_t k, WeightFormat format);
 
-  // Packs rows [first, first + rows) of W from row-major [rows, K]; converts (to nearest) where the types
-  // differ. REQUIRES: first + rows <= n(). Calls on disjoint ranges of whole panels may run concurrently.
-  void pack_rows(std::int64_t first, std::int64_t rows, const float* source);
+  void pack_rows(std::int64_t first, std::int64_t rows, const float* source) override;
 
   // Writes row `row` of W as K floats: the embedding look-up of tied weights.
   void unpack_row(std::int64_t row, float* out) const;
 
-  [[nodiscard]] std::int64_t n() const { return n_; }
-  [[nodiscard]] std::int64_t k() const { return k_; }
   [[nodiscard]] std::int64_t padded_n() const;
   [[nodiscard]] std::int64_t padded_k() const;  // to 16 for f32, else 32
   [[nodiscard]] std::int64_t panels() const { return padded_n() / kPanel; }
-  [[nodiscard]] WeightFormat format() const { return format_; }
-  [[nodiscard]] std::size_t bytes() const;
+  [[nodiscard]] std::size_t bytes() const override;
   [[nodiscard]] const void* data() const { return data_.get(); }
   // The first step of a panel.
   [[nodiscard]] const std::byte* panel(std::int64_t panel) const;
 
  private:
-  [[nodiscard]] std::int64_t steps() const { return padded_k() / step_layout(format_).values; }
+  [[nodiscard]] std::int64_t steps() const { return padded_k() / step_layout(format()).values; }
   [[nodiscard]] std::byte* panel_at(std::int64_t row) const;  // that the row lies in
   void pack_groups(std::int64_t row, const float* source);
 
-  std::int64_t n_ = 0, k_ = 0;
-  WeightFormat format_ = WeightFormat::kF32;
   AlignedBuffer data_ = empty_buffer();
 };
 

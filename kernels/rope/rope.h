@@ -12,19 +12,29 @@ namespace dslad::kernels {
 
 class ThreadPool;
 
-// Cosines and sines of every position times `scale`, [positions, d/2] each, computed in double from the
+// Cosines and sines of every position times a scale, [positions, d/2] each, computed in double from the
 // inverse frequencies.
 class RopeTable {
  public:
+  // In host memory.
   RopeTable(std::span<const double> inv_freq, std::int64_t positions, double scale = 1.0);
+  // A view of values(), wherever they were copied to.
+  RopeTable(const float* values, std::int64_t half, std::int64_t positions);
+  // [2, positions, d/2]: the cosines, then the sines.
+  static std::vector<float> values(std::span<const double> inv_freq, std::int64_t positions,
+                                   double scale = 1.0);
+  RopeTable(RopeTable&&) = default;
+  RopeTable& operator=(RopeTable&&) = default;
+
   [[nodiscard]] std::int64_t half() const { return half_; }
   [[nodiscard]] std::int64_t positions() const { return positions_; }
-  [[nodiscard]] const float* cos(std::int64_t position) const { return cos_.data() + position * half_; }
-  [[nodiscard]] const float* sin(std::int64_t position) const { return sin_.data() + position * half_; }
+  [[nodiscard]] const float* cos(std::int64_t position) const { return cos_ + position * half_; }
+  [[nodiscard]] const float* sin(std::int64_t position) const { return cos(positions_ + position); }
 
  private:
+  std::vector<float> own_;
+  const float* cos_;
   std::int64_t half_, positions_;
-  std::vector<float> cos_, sin_;
 };
 
 struct RopeArgs {

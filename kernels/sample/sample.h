@@ -24,6 +24,12 @@ struct SampleArgs {
 [[nodiscard]] std::int32_t sample_ref(const SampleArgs& args);  // sorts everything, in double
 [[nodiscard]] std::int32_t sample_cpu(const SampleArgs& args);
 
+// A token and the logits that it was chosen by.
+struct ChosenToken {
+  std::span<const float> logits;  // [vocabulary]
+  std::int32_t token;
+};
+
 // log softmax(logits)[token], in nats. REQUIRES: the logits are finite, and the token is one of theirs.
 [[nodiscard]] double log_probability_ref(std::span<const float> logits, std::int32_t token);
 [[nodiscard]] double log_probability_cpu(std::span<const float> logits, std::int32_t token);

@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/huge_slab.h"
 #include "kernels/cpu/parallel_rows.h"
+#include "kernels/gemm/packed_matrix.h"
 #include "tests/kernels/kernel_test.h"
 
 namespace dslad::kernels {
@@ -24,11 +25,11 @@ bool is_aligned(const std::byte* memory) {
   return reinterpret_cast<std::uintptr_t>(memory) % 64 == 0;
 }
 
-TEST(CpuBackend, Allocate_GivesZeroedAlignedMemoryOfAnySize) {
-  const auto backend = make_cpu_backend(1);
-  EXPECT_EQ(backend->name(), "cpu");
+TEST(CpuDevice, Allocate_GivesZeroedAlignedMemoryOfAnySize) {
+  const auto device = cpu_device();
+  EXPECT_EQ(device->name(), "cpu");
   for (const std::size_t bytes : {std::size_t{1}, std::size_t{1000}, std::size_t{5} << 20}) {
-    const Backend::Buffer memory = backend->allocate(bytes);
+    const Device::Buffer memory = device->allocate(bytes);
     ASSERT_NE(memory, nullptr);
     EXPECT_TRUE(is_aligned(memory.get()));
     EXPECT_TRUE(is_zero(memory.get(), bytes));
@@ -36,10 +37,11 @@ TEST(CpuBackend, Allocate_GivesZeroedAlignedMemoryOfAnySize) {
   }
 }
 
-TEST(CpuBackend, Allocate_GivesNullBeyondTheMemory) {
-  const auto backend = make_cpu_backend(1);
-  EXPECT_EQ(backend->allocate(std::size_t{1} << 62), nullptr);
-  EXPECT_EQ(backend->allocate(std::numeric_limits<std::size_t>::max()), nullptr);
+TEST(CpuDevice, Allocate_GivesNullBeyondTheMemory) {
+  const auto device = cpu_device();
+  EXPECT_EQ(device->allocate(std::size_t{1} << 62), nullptr);
+  EXPECT_EQ(device->allocate(std::numeric_limits<std::size_t>::max()), nullptr);
+  EXPECT_EQ(device->make_matrix(std::int64_t{1} << 30, std::int64_t{1} << 30, WeightFormat::kF32), nullptr);
 }
 
 TEST(CpuBackend, Embed_CopiesTheRowsOfItsIds) {

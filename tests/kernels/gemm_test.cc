@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/gemm/packed_matrix.h"
 #include "tests/kernels/kernel_test.h"
 
 namespace dslad::kernels {

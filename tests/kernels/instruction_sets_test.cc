@@ -22,6 +22,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
+#include "kernels/gemm/packed_matrix.h"
 #include "kernels/gemm/quantized_group.h"
 #include "kernels/gemm/tile_kernel.h"
 #include "kernels/loss/token_loss.h"

@@ -106,16 +106,18 @@ TEST(OptionalParts, EachChangesTheAnswer) {
   for (const LlamaConfig& config : configs) {
     // The matrices of all are the same: what only some have is drawn anew.
     const auto weights = random_weights(company_config(), WeightFormat::kF32, 9);
-    const auto with_parts = random_weights(all, WeightFormat::kF32, 9);
+    const auto with_parts = std::const_pointer_cast<ModelWeights>(random_weights(all, WeightFormat::kF32, 9));
     auto changed = std::const_pointer_cast<ModelWeights>(weights);
     changed->config = config;
     for (std::size_t layer = 0; layer < changed->layers.size(); ++layer) {
       LayerWeights& to = changed->layers[layer];
-      const LayerWeights& from = with_parts->layers[layer];
-      if (config.qkv_bias) to.qkv_bias = from.qkv_bias;
-      if (config.output_bias) to.output_bias = from.output_bias;
-      if (config.mlp_bias) to.gate_up_bias = from.gate_up_bias, to.down_bias = from.down_bias;
-      if (config.qk_norm) to.q_norm = from.q_norm, to.k_norm = from.k_norm;
+      LayerWeights& from = with_parts->layers[layer];
+      if (config.qkv_bias) to.qkv_bias = std::move(from.qkv_bias);
+      if (config.output_bias) to.output_bias = std::move(from.output_bias);
+      if (config.mlp_bias) to.gate_up_bias = std::move(from.gate_up_bias);
+      if (config.mlp_bias) to.down_bias = std::move(from.down_bias);
+      if (config.qk_norm) to.q_norm = std::move(from.q_norm);
+      if (config.qk_norm) to.k_norm = std::move(from.k_norm);
     }
     answers.push_back(
         alone(weights, continuation(1, noise(200, 1), 24, undistilled_plans(*weights).plan(0)), {}));

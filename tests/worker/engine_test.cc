@@ -328,7 +328,9 @@ TEST(Engine, WeightsThatAreNotFiniteGiveNoAnswer) {
     for (const float odd :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       const auto weights = random_weights(company_config(), format, 20);
-      damageable(weights)->layers[2].mlp_norm[17] = odd;
+      auto norm = std::vector<float>(static_cast<std::size_t>(weights->config.hidden_size), 1.0f);
+      norm[17] = odd;
+      damageable(weights)->layers[2].mlp_norm = *kernels::Vector::create(*weights->device, norm);
       const PlanSet plans = undistilled_plans(*weights);
       const auto engine = engine_over(weights);
       ASSERT_TRUE(engine->add(continuation(1, noise(50, 1), 500, plans.plan(0))).ok());
@@ -366,7 +368,7 @@ TEST(Engine, ARequestThatFailsInMidAnswerDisturbsNoOther) {
   const auto shown = std::find(whole.begin(), whole.end(), *last) - whole.begin() + 1;
   const std::vector<float> odd(static_cast<std::size_t>(weights->config.hidden_size),
                                std::numeric_limits<float>::quiet_NaN());
-  damageable(weights)->embedding.pack_rows(*last, 1, odd.data());
+  damageable(weights)->embedding->pack_rows(*last, 1, odd.data());
   const auto engine = engine_over(weights);
   ASSERT_TRUE(engine->add(fails).ok());
   ASSERT_TRUE(engine->add(sound).ok());

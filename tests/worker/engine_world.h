@@ -1,4 +1,4 @@
-// An engine over a golden or random model, and a sink that collects what it says.
+// An engine over a golden or random model on its device, and a sink that collects what it says.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/plan_set.h"
 
@@ -61,7 +62,7 @@ inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeig
   limits.max_sequences = options.max_sequences;
   limits.prefill_rows = options.prefill_rows;
   limits.prefix_snapshots = options.prefix_snapshots;
-  auto engine = Engine::create(kernels::make_cpu_backend(options.threads), weights, limits);
+  auto engine = Engine::create(weights->device->make_backend(options.threads), weights, limits);
   if (!engine) throw std::runtime_error(engine.error().message);
   return *std::move(engine);
 }
@@ -73,9 +74,10 @@ inline PlanSet undistilled_plans(const ModelWeights& weights, int converted = 0)
   return *std::move(plans);
 }
 
-inline std::shared_ptr<const ModelWeights> golden_weights(const std::string& name,
-                                                          kernels::WeightFormat format) {
-  auto weights = load_weights(golden(name), format);
+inline std::shared_ptr<const ModelWeights> golden_weights(
+    const std::string& name, kernels::WeightFormat format,
+    std::shared_ptr<kernels::Device> device = kernels::cpu_device()) {
+  auto weights = load_weights(golden(name), format, {}, std::move(device));
   if (!weights) throw std::runtime_error(weights.error().message);
   return *std::move(weights);
 }

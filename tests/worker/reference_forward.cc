@@ -4,13 +4,22 @@
 #include <cmath>
 
 #include "kernels/dsla/dsla.h"
+#include "kernels/gemm/packed_matrix.h"
 
 namespace dslad::worker::testing {
 namespace {
 
-Vector row_of(const kernels::PackedMatrix& matrix, std::int64_t row) {
+const kernels::PackedMatrix& on_cpu(const kernels::WeightMatrix& matrix) {
+  return static_cast<const kernels::PackedMatrix&>(matrix);
+}
+
+std::span<const float> on_cpu(const kernels::Vector& vector) {
+  return {vector.data(), static_cast<std::size_t>(vector.size())};
+}
+
+Vector row_of(const kernels::WeightMatrix& matrix, std::int64_t row) {
   std::vector<float> values(static_cast<std::size_t>(matrix.k()));
-  matrix.unpack_row(row, values.data());
+  on_cpu(matrix).unpack_row(row, values.data());
   return {values.begin(), values.end()};
 }
 
@@ -24,16 +33,16 @@ double dot(const double* a, const double* b, std::int64_t n) {
   return sum;
 }
 
-std::vector<float> unpacked(const kernels::PackedMatrix& matrix) {
+std::vector<float> unpacked(const kernels::WeightMatrix& matrix) {
   std::vector<float> rows(static_cast<std::size_t>(matrix.n() * matrix.k()));
   for (std::int64_t row = 0; row < matrix.n(); ++row) {
-    matrix.unpack_row(row, rows.data() + row * matrix.k());
+    on_cpu(matrix).unpack_row(row, rows.data() + row * matrix.k());
   }
   return rows;
 }
 
 // With a bias that may be empty.
-Vector product(const std::vector<float>& w, const Vector& x, const std::vector<float>& bias = {}) {
+Vector product(const std::vector<float>& w, const Vector& x, std::span<const float> bias = {}) {
   Vector y(w.size() / x.size());
   for (std::size_t row = 0; row < y.size(); ++row) {
     const float* w_row = w.data() + row * x.size();
@@ -53,28 +62,28 @@ void add(Vector& x, const Vector& y) {
 std::vector<Vector> ReferenceForward::logits(const std::vector<std::int32_t>& ids) const {
   std::vector<Vector> rows;
   rows.reserve(ids.size());
-  for (const std::int32_t id : ids) rows.push_back(row_of(weights_.embedding, id));
+  for (const std::int32_t id : ids) rows.push_back(row_of(*weights_.embedding, id));
   for (int layer = 0; layer < c().layers; ++layer) {
     attend(layer, rows);
     feed_forward(layer, rows);
   }
   const std::vector<float> output = unpacked(weights_.output_projection());
-  for (Vector& x : rows) x = product(output, normalized(x, weights_.final_norm));
+  for (Vector& x : rows) x = product(output, normalized(x, on_cpu(weights_.final_norm)));
   return rows;
 }
 
-Vector ReferenceForward::normalized(const Vector& x, const std::vector<float>& weight) const {
+Vector ReferenceForward::normalized(const Vector& x, std::span<const float> weight) const {
   Vector y = x;
   normalize(y.data(), static_cast<int>(y.size()), weight);
   return y;
 }
 
-void ReferenceForward::normalize(double* x, std::int64_t n, const std::vector<float>& weight) const {
+void ReferenceForward::normalize(double* x, std::int64_t n, std::span<const float> weight) const {
   const double scale = 1.0 / std::sqrt(dot(x, x, n) / static_cast<double>(n) + c().rms_norm_eps);
   for (std::int64_t i = 0; i < n; ++i) x[i] *= scale * weight[static_cast<std::size_t>(i)];
 }
 
-void ReferenceForward::normalize_heads(Vector& x, const std::vector<float>& weight) const {
+void ReferenceForward::normalize_heads(Vector& x, std::span<const float> weight) const {
   if (weight.empty()) return;
   for (std::size_t head = 0; head < x.size(); head += size(c().head_dim)) {
     normalize(&x[head], c().head_dim, weight);
@@ -132,7 +141,7 @@ void ReferenceForward::attend(int layer, std::vector<Vector>& rows) const {
   const auto found = converted_.find(layer);
   std::vector<Vector> normed;
   normed.reserve(rows.size());
-  for (const Vector& x : rows) normed.push_back(normalized(x, w.attention_norm));
+  for (const Vector& x : rows) normed.push_back(normalized(x, on_cpu(w.attention_norm)));
   const auto mixed = found == converted_.end() ? softmax_attention(layer, normed)
                                                : linear_attention(layer, found->second, normed);
   for (std::size_t t = 0; t < rows.size(); ++t) add(rows[t], mixed[t]);
@@ -141,19 +150,19 @@ void ReferenceForward::attend(int layer, std::vector<Vector>& rows) const {
 std::vector<Vector> ReferenceForward::softmax_attention(int layer, const std::vector<Vector>& x) const {
   const LayerWeights& w = weights_.layers[size(layer)];
   const auto q_width = c().heads * c().head_dim, kv_width = c().kv_heads * c().head_dim;
-  const std::vector<float> projection = unpacked(w.qkv), output = unpacked(w.output);
+  const std::vector<float> projection = unpacked(*w.qkv), output = unpacked(*w.output);
   std::vector<Vector> keys, values, out;
   for (std::size_t t = 0; t < x.size(); ++t) {
-    const Vector qkv = product(projection, x[t], w.qkv_bias);
+    const Vector qkv = product(projection, x[t], on_cpu(w.qkv_bias));
     Vector query(qkv.begin(), qkv.begin() + q_width);
     keys.emplace_back(qkv.begin() + q_width, qkv.begin() + q_width + kv_width);
     values.emplace_back(qkv.begin() + q_width + kv_width, qkv.end());
-    normalize_heads(query, w.q_norm);
-    normalize_heads(keys.back(), w.k_norm);
+    normalize_heads(query, on_cpu(w.q_norm));
+    normalize_heads(keys.back(), on_cpu(w.k_norm));
     rotate(layer, query, t);
     rotate(layer, keys.back(), t);
     const auto seen = c().window(layer) == 0 ? t + 1 : std::min(t + 1, size(c().window(layer)));
-    out.push_back(product(output, softmax_heads(query, keys, values, t + 1 - seen), w.output_bias));
+    out.push_back(product(output, softmax_heads(query, keys, values, t + 1 - seen), on_cpu(w.output_bias)));
   }
   return out;
 }
@@ -265,14 +274,14 @@ double ReferenceForward::mixture(const DslaLayerTensors& w, int state, std::int6
 
 void ReferenceForward::feed_forward(int layer, std::vector<Vector>& rows) const {
   const LayerWeights& w = weights_.layers[size(layer)];
-  const std::vector<float> gate_up = unpacked(w.gate_up), down = unpacked(w.down);
+  const std::vector<float> gate_up = unpacked(*w.gate_up), down = unpacked(*w.down);
   for (Vector& x : rows) {
-    const Vector both = product(gate_up, normalized(x, w.mlp_norm), w.gate_up_bias);
+    const Vector both = product(gate_up, normalized(x, on_cpu(w.mlp_norm)), on_cpu(w.gate_up_bias));
     Vector inner(both.size() / 2);
     for (std::size_t i = 0; i < inner.size(); ++i) {
       inner[i] = both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i];
     }
-    add(x, product(down, inner, w.down_bias));
+    add(x, product(down, inner, on_cpu(w.down_bias)));
   }
 }
 

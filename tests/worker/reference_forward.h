@@ -1,9 +1,10 @@
 // A Llama with converted layers, in double, one token after the other and straight from the formulas: the
-// truth for Forward. Slow, without caches, batches or packing.
+// truth for Forward. Of weights on the CPU. Slow, without caches, batches or packing.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "worker/model/dsla_layer.h"
@@ -30,12 +31,12 @@ class ReferenceForward {
  private:
   [[nodiscard]] const LlamaConfig& c() const { return weights_.config; }
 
-  [[nodiscard]] Vector normalized(const Vector& x, const std::vector<float>& weight) const;
-  void normalize(double* x, std::int64_t n, const std::vector<float>& weight) const;
+  [[nodiscard]] Vector normalized(const Vector& x, std::span<const float> weight) const;
+  void normalize(double* x, std::int64_t n, std::span<const float> weight) const;
   // Rotates each head of x, which belongs to the token at `position`, where the layer rotates.
   void rotate(int layer, Vector& x, std::size_t position) const;
   // Every head_dim values of x; as they are where the model has no such norms.
-  void normalize_heads(Vector& x, const std::vector<float>& weight) const;
+  void normalize_heads(Vector& x, std::span<const float> weight) const;
   void map_features(const DslaVariant& variant, Vector& x) const;
   [[nodiscard]] static Vector softmax_pairs(const Vector& x, std::size_t d);
   // The first head_dim channels of each head of q or k.

@@ -181,7 +181,7 @@ class Variant : public ::testing::TestWithParam<Variants> {
   // What is trained of a layer, packed.
   [[nodiscard]] std::shared_ptr<const DslaWeights> packed(int layer, const ModelWeights& weights) const {
     const testing::ReferenceLayer& trained = layers_.at(layer);
-    return distilled_dsla(weights.config, trained.variant, trained.tensors, weights.format);
+    return distilled_dsla(*weights.device, weights.config, trained.variant, trained.tensors, weights.format);
   }
   // Of an edition of the chain with layers 2 and 0 of three trained, and the third undistilled.
   [[nodiscard]] PlanSet plans(const ModelWeights& weights, const char* edition = "an edition") const {

@@ -1,7 +1,6 @@
 #include "worker/engine/cache_pool.h"
 
 #include <algorithm>
-#include <cstring>
 #include <fmt/format.h>
 #include <limits>
 #include <utility>
@@ -83,17 +82,19 @@ Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, 
         fmt::format("a cache of {} bytes holds {} pages of {} bytes; give it between 1 and 2^31 - 1 pages",
                     budget_bytes, pages, kv.page_bytes())};
   }
-  auto memory = backend.allocate(pages * kv.page_bytes());
+  auto memory = backend.device().allocate(pages * kv.page_bytes());
   if (!memory) {
     return Error{
         ErrorCode::kResourceExhausted,
         fmt::format("the device has no {} MiB for the caches; lower the cache budget", budget_bytes >> 20)};
   }
-  return std::unique_ptr<CachePool>(new CachePool(std::move(memory), kv, static_cast<std::int32_t>(pages)));
+  return std::unique_ptr<CachePool>(
+      new CachePool(backend, std::move(memory), kv, static_cast<std::int32_t>(pages)));
 }
 
-CachePool::CachePool(kernels::Backend::Buffer memory, const kernels::KvLayout& kv, std::int32_t pages)
-    : memory_(std::move(memory)), kv_(kv), arena_(pages) {}
+CachePool::CachePool(kernels::Backend& backend, kernels::Device::Buffer memory, const kernels::KvLayout& kv,
+                     std::int32_t pages)
+    : backend_(backend), memory_(std::move(memory)), kv_(kv), arena_(pages) {}
 
 std::byte* CachePool::page(std::int32_t number) const {
   return memory_.get() + static_cast<std::size_t>(number) * page_bytes();
@@ -144,7 +145,7 @@ std::optional<SequenceCache> CachePool::allocate(std::shared_ptr<const Plan> pla
   for (int layer = 0; layer < its.layers(); ++layer) {
     if (!take(cache, layer, divide_up(tokens, kernels::kPageTokens))) return std::nullopt;
     if (its.dsla(layer) != nullptr) {
-      std::memset(cache.state(layer), 0, its.slot(layer).states.state_floats() * sizeof(float));
+      backend_.fill(cache.state(layer), std::byte{0}, its.slot(layer).states.state_floats() * sizeof(float));
     }
   }
   return cache;
@@ -223,10 +224,10 @@ void CachePool::copy_own(const LayerPages& prefix, std::int64_t prefix_tokens, S
   for (int layer = 0; layer < child.plan_->layers(); ++layer) {
     const auto& from = prefix[static_cast<std::size_t>(layer)];
     if (child.plan_->dsla(layer) != nullptr) {
-      std::memcpy(child.state(layer), page(from.front()), child.plan_->slot(layer).bytes());
+      backend_.copy(child.state(layer), page(from.front()), child.plan_->slot(layer).bytes());
     } else if (has_partial) {
-      std::memcpy(page(child.layers_[static_cast<std::size_t>(layer)][partial]), page(from[partial]),
-                  page_bytes());
+      backend_.copy(page(child.layers_[static_cast<std::size_t>(layer)][partial]), page(from[partial]),
+                    page_bytes());
     }
   }
 }

@@ -76,6 +76,7 @@ class CacheSnapshot {
 class CachePool {
  public:
   // The pool may hand out at most `budget_bytes`; kResourceExhausted when the device cannot provide them.
+  // REQUIRES: the backend outlives the pool.
   static Result<std::unique_ptr<CachePool>> create(kernels::Backend& backend, const kernels::KvLayout& kv,
                                                    std::size_t budget_bytes);
 
@@ -125,14 +126,16 @@ class CachePool {
  private:
   friend class SequenceCache;
   friend class CacheSnapshot;
-  CachePool(kernels::Backend::Buffer memory, const kernels::KvLayout& kv, std::int32_t pages);
+  CachePool(kernels::Backend& backend, kernels::Device::Buffer memory, const kernels::KvLayout& kv,
+            std::int32_t pages);
   [[nodiscard]] std::byte* page(std::int32_t number) const;
   bool take(SequenceCache& cache, int layer, std::int64_t pages);
   std::optional<SequenceCache> continued(const LayerPages& prefix, std::shared_ptr<const Plan> plan,
                                          std::int64_t prefix_tokens, std::int64_t tokens);
   void copy_own(const LayerPages& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
-  kernels::Backend::Buffer memory_;
+  kernels::Backend& backend_;
+  kernels::Device::Buffer memory_;
   kernels::KvLayout kv_;
   BlockArena arena_;
   std::int64_t slot_pages_in_use_ = 0;

@@ -227,7 +227,9 @@ Result<bool> Engine::step(EngineSink& sink) {
   }
   const Status ran = forward_.run(step);
   if (!ran) return ran.error();
-  settle(parts, sink);
+  const std::vector<Drawn> drawn = draw(parts);
+  if (!backend_->error().empty()) return Error{ErrorCode::kUnavailable, std::string(backend_->error())};
+  settle(parts, drawn, sink);
   account(parts, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   retire(sink);
   return true;
@@ -237,7 +239,6 @@ Result<bool> Engine::step(EngineSink& sink) {
 void Engine::account(const std::vector<Part>& parts, double ms) {
   ++counters_.steps;
   counters_.busy_ms += ms;
-  const auto rows_of = [](const Part& part) { return std::max<std::size_t>(part.tokens, 1); };
   std::size_t rows = 0;
   for (const Part& part : parts) rows += rows_of(part);
   const double ms_per_row = ms / static_cast<double>(rows);
@@ -256,31 +257,54 @@ void Engine::account(const std::vector<Part>& parts, double ms) {
   }
 }
 
-void Engine::settle(const std::vector<Part>& parts, EngineSink& sink) {
-  std::size_t row = 0;
+void Engine::settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink) {
   for (const Part& part : parts) {
-    const EngineRequest& request = part.request->request();
-    const bool sampled = part.request->wants_logits(*part.sequence, part.tokens);
     counters_.prompt_tokens += part.tokens;
     if (!part.request->begun()) count_begun(part.request->progress);
-    const std::int64_t position =
-        part.sequence->length + static_cast<std::int64_t>(std::max<std::size_t>(part.tokens, 1));
-    part.request->advance(*part.sequence, std::max<std::size_t>(part.tokens, 1));
-    if (!sampled) continue;
-    const std::span<const float> logits = forward_.logits(row++);
+    part.request->advance(*part.sequence, rows_of(part));
+  }
+  for (const Drawn& next : drawn) {
+    const Part& part = *next.part;
     if (part.request->failure) continue;  // in this step, by another of its questions
+    if (next.token == kernels::kNoToken) {
+      part.request->failure = not_finite(part);
+    } else {
+      part.sequence->log_p += next.log_p;
+      take_token(part, next.token, sink);
+    }
+  }
+}
+
+// The next token of each part whose logits the step was asked for, and where its request wants them, the
+// tokens' likelihoods.
+std::vector<Engine::Drawn> Engine::draw(const std::vector<Part>& parts) {
+  std::vector<Drawn> drawn;
+  std::vector<kernels::SampleArgs> rows;
+  for (const Part& part : parts) {
+    if (!part.request->wants_logits(*part.sequence, part.tokens)) continue;
+    const EngineRequest& request = part.request->request();
     // Questions of one document draw apart.
     const std::uint64_t seed =
         request.seed + 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(part.sequence->tail);
-    const std::int32_t token = backend_->sample(
-        {logits, request.temperature, request.top_p, seed, static_cast<std::uint64_t>(position)});
-    if (token == kernels::kNoToken) {
-      part.request->failure = not_finite(part);
-    } else {
-      if (request.likelihoods) part.sequence->log_p += backend_->log_probability(logits, token);
-      take_token(part, token, sink);
-    }
+    const auto position = static_cast<std::uint64_t>(part.sequence->length) + rows_of(part);
+    rows.push_back({forward_.logits(rows.size()), request.temperature, request.top_p, seed, position});
+    drawn.push_back({&part});
   }
+  std::vector<std::int32_t> tokens(rows.size());
+  backend_->sample(rows, tokens);
+
+  std::vector<kernels::ChosenToken> chosen;
+  std::vector<Drawn*> wanted;
+  for (std::size_t i = 0; i < drawn.size(); ++i) {
+    drawn[i].token = tokens[i];
+    if (tokens[i] == kernels::kNoToken || !drawn[i].part->request->request().likelihoods) continue;
+    chosen.push_back({rows[i].logits, tokens[i]});
+    wanted.push_back(&drawn[i]);
+  }
+  std::vector<double> nats(chosen.size());
+  backend_->log_probabilities(chosen, nats);
+  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i]->log_p = nats[i];
+  return drawn;
 }
 
 void Engine::count_begun(const RequestProgress& progress) {

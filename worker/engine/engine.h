@@ -50,7 +50,7 @@ class Engine {
   bool cancel(RequestId id);
 
   // Runs one step and tells the sink. False when there was nothing to do. kResourceExhausted: the device has
-  // no memory for the step; no request has advanced.
+  // no memory for the step; no request has advanced. kUnavailable: the device has failed for good.
   Result<bool> step(EngineSink& sink);
 
   // Of any request, one that add() refuses for its size too. REQUIRES: it has a plan of this model.
@@ -87,13 +87,20 @@ class Engine {
     Sequence* sequence;
     std::size_t tokens;  // prompt tokens of its piece; 0 in decode
   };
+  static std::size_t rows_of(const Part& part) { return part.tokens > 0 ? part.tokens : 1; }
+  struct Drawn {
+    const Part* part;
+    std::int32_t token = kernels::kNoToken;
+    double log_p = 0;
+  };
   Status check(const EngineRequest& request) const;
   void admit();
   void start_tails();
   // Whether the first that waits could be admitted if no other had more than one question at work.
   [[nodiscard]] bool could_make_room() const;
   std::vector<Part> choose() const;
-  void settle(const std::vector<Part>& parts, EngineSink& sink);
+  std::vector<Drawn> draw(const std::vector<Part>& parts);
+  void settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink);
   void count_begun(const RequestProgress& progress);
   void account(const std::vector<Part>& parts, double ms);
   [[nodiscard]] Error not_finite(const Part& part) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <numeric>
 
@@ -13,11 +12,11 @@ using kernels::RowKind;
 
 namespace {
 
-kernels::Backend::Buffer empty_buffer() {
+kernels::Device::Buffer empty_buffer() {
   return {nullptr, [](std::byte*) {}};
 }
 
-float* floats(const kernels::Backend::Buffer& buffer) {
+float* floats(const kernels::Device::Buffer& buffer) {
   return reinterpret_cast<float*>(buffer.get());
 }
 
@@ -31,6 +30,11 @@ std::int64_t wanted_rows(const StepSequence& s) {
 bool copies_features(const DslaVariant& variant) {
   return variant.feature_map != kernels::FeatureMap::kNone || variant.rotates_for_window_only() ||
          variant.expand_k > 1;
+}
+
+Error no_memory() {
+  return {ErrorCode::kResourceExhausted,
+          "the device has no memory for a step's activations; lower the budgets"};
 }
 
 // Whether a plan's rows come first. Plans of one edition nest: in the order of their numbers the rows that
@@ -102,8 +106,8 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
     : backend_(backend),
       weights_(std::move(weights)),
       caches_(caches),
-      rope_(weights_->config.inverse_frequencies(), weights_->config.context,
-            weights_->config.rope.attention_factor),
+      rope_values_(empty_buffer()),
+      rope_(nullptr, 0, 0),
       x_(empty_buffer()),
       h_(empty_buffer()),
       qkv_(empty_buffer()),
@@ -114,14 +118,16 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
       selected_(empty_buffer()),
       selected_heads_(empty_buffer()),
       state_heads_(empty_buffer()),
-      mapped_(empty_buffer()) {}
+      mapped_(empty_buffer()) {
+  static_cast<void>(make_rope());  // run() tries again, and can say that there is no memory
+}
 
 Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths) {
   const LlamaConfig& c = weights_->config;
-  const auto grow = [&](kernels::Backend::Buffer& buffer, std::int64_t row_count, std::int64_t width) {
+  const auto grow = [&](kernels::Device::Buffer& buffer, std::int64_t row_count, std::int64_t width) {
     buffer = empty_buffer();
     if (width == 0) return true;
-    buffer = backend_.allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
+    buffer = backend_.device().allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
     return buffer != nullptr;
   };
   const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
@@ -143,11 +149,20 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWid
              grow(logits_, logit_rows, c.vocab_size);
     logit_capacity_ = enough ? logit_rows : 0;
   }
-  if (!enough) {
-    return Error{ErrorCode::kResourceExhausted,
-                 "the device has no memory for a step's activations; lower the budgets"};
-  }
-  return ok_status();
+  return enough ? ok_status() : no_memory();
+}
+
+// Cosines and sines of all positions of the context. False: no memory.
+bool Forward::make_rope() {
+  const LlamaConfig& c = weights_->config;
+  const std::vector<double> frequencies = c.inverse_frequencies();
+  const std::vector<float> values =
+      kernels::RopeTable::values(frequencies, c.context, c.rope.attention_factor);
+  rope_values_ = backend_.device().allocate(values.size() * sizeof(float));
+  if (rope_values_ == nullptr) return false;
+  backend_.device().write(rope_values_.get(), values.data(), values.size() * sizeof(float));
+  rope_ = kernels::RopeTable(floats(rope_values_), std::ssize(frequencies), c.context);
+  return true;
 }
 
 Status Forward::run(std::span<const StepSequence> step) {
@@ -162,17 +177,19 @@ Status Forward::run(std::span<const StepSequence> step) {
       rows.logit_plans.push_back(&plan);
     }
   }
+  if (rope_values_ == nullptr && !make_rope()) return no_memory();
   Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()), widths);
   if (!room) return room;
 
-  backend_.embed(rows.ids, weights_->embedding, floats(x_));
+  backend_.embed(rows.ids, *weights_->embedding, floats(x_));
   for (int layer = 0; layer + 1 < weights_->config.layers; ++layer) {
     const LayerBlocks blocks = blocks_of(layer, rows);
     mix(layer, rows, blocks);
     add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks, rows.all);
   }
   last_layer(rows);
-  return ok_status();
+  if (backend_.error().empty()) return ok_status();
+  return Error{ErrorCode::kUnavailable, std::string(backend_.error())};
 }
 
 std::span<const float> Forward::logits(std::size_t i) const {
@@ -210,13 +227,13 @@ void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
   const std::int64_t hidden = c.hidden_size;
   backend_.rms_norm({floats(x_), hidden, w.attention_norm.data(), floats(h_), hidden, rows.count(), hidden,
                      static_cast<float>(c.rms_norm_eps)});
-  project(floats(h_), w.qkv, floats(qkv_), widths_.qkv, false, blocks.shared);
+  project(floats(h_), *w.qkv, floats(qkv_), widths_.qkv, false, blocks.shared);
   add_bias(w.qkv_bias, floats(qkv_), widths_.qkv, blocks.shared);
   normalize_qk(w.q_norm, w.k_norm, c.head_dim, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
     const DslaWeights& dsla = *mine.dsla;
     if (!dsla.own_projections()) continue;
-    project(floats(h_), dsla.qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
+    project(floats(h_), *dsla.qkv, floats(qkv_), widths_.qkv, false, mine.blocks);
     add_bias(dsla.qkv_bias, floats(qkv_), widths_.qkv, mine.blocks);
     normalize_qk(dsla.q_norm, dsla.k_norm, dsla.variant.key_channels(c.head_dim), mine.blocks);
   }
@@ -229,41 +246,41 @@ void Forward::add_outputs(int layer, const float* heads, float* x, std::int64_t 
   const LlamaConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size, width = c.intermediate_size;
-  project(heads, w.output, x, hidden, true, blocks.shared);
+  project(heads, *w.output, x, hidden, true, blocks.shared);
   add_bias(w.output_bias, x, hidden, blocks.shared);
   for (const DslaRows& mine : blocks.dsla) {
     if (!mine.dsla->own_projections()) continue;
-    project(heads, mine.dsla->output, x, hidden, true, mine.blocks);
+    project(heads, *mine.dsla->output, x, hidden, true, mine.blocks);
     add_bias(mine.dsla->output_bias, x, hidden, mine.blocks);
   }
 
   backend_.rms_norm(
       {x, hidden, w.mlp_norm.data(), floats(h_), hidden, count, hidden, static_cast<float>(c.rms_norm_eps)});
-  project(floats(h_), w.gate_up, floats(gate_up_), 2 * width, false, all);
+  project(floats(h_), *w.gate_up, floats(gate_up_), 2 * width, false, all);
   add_bias(w.gate_up_bias, floats(gate_up_), 2 * width, all);
   backend_.swiglu({floats(gate_up_), 2 * width, floats(gate_up_), 2 * width, count, width});
-  backend_.gemm({floats(gate_up_), 2 * width, &w.down, x, hidden, true, all});
+  backend_.gemm({floats(gate_up_), 2 * width, w.down.get(), x, hidden, true, all});
   add_bias(w.down_bias, x, hidden, all);
 }
 
-void Forward::project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
+void Forward::project(const float* x, const kernels::WeightMatrix& w, float* y, std::int64_t y_stride,
                       bool accumulate, std::span<const RowBlock> blocks) {
   if (!blocks.empty()) backend_.gemm({x, w.k(), &w, y, y_stride, accumulate, blocks});
 }
 
-void Forward::add_bias(std::span<const float> bias, float* y, std::int64_t y_stride,
+void Forward::add_bias(const kernels::Vector& bias, float* y, std::int64_t y_stride,
                        std::span<const RowBlock> blocks) {
   if (bias.empty()) return;
   for (const RowBlock& block : blocks) {
-    backend_.bias({y + block.first * y_stride, y_stride, bias.data(), block.rows, std::ssize(bias)});
+    backend_.bias({y + block.first * y_stride, y_stride, bias.data(), block.rows, bias.size()});
   }
 }
 
-void Forward::normalize_qk(std::span<const float> q_norm, std::span<const float> k_norm,
+void Forward::normalize_qk(const kernels::Vector& q_norm, const kernels::Vector& k_norm,
                            std::int64_t key_channels, std::span<const RowBlock> blocks) {
   if (q_norm.empty()) return;
   const LlamaConfig& c = weights_->config;
-  const auto normalize = [&](float* heads, std::int64_t channels, std::span<const float> weight,
+  const auto normalize = [&](float* heads, std::int64_t channels, const kernels::Vector& weight,
                              std::int64_t rows) {
     backend_.rms_norm({heads, widths_.qkv, weight.data(), heads, widths_.qkv, rows, c.head_dim,
                        static_cast<float>(c.rms_norm_eps), channels / c.head_dim});
@@ -316,7 +333,7 @@ void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine
   const DslaVariant& variant = dsla.variant;
   const bool windowed = variant.window > 0;
   float* state_heads = floats(windowed ? state_heads_ : heads_);
-  project(floats(h_), dsla.gates, floats(gates_), dsla.gates.n(), false, blocks);
+  project(floats(h_), *dsla.gates, floats(gates_), dsla.gates->n(), false, blocks);
   // q and k are rotated in place: states that want them as projected take their copy before.
   if (!variant.rotary && copies_features(variant)) map_features(variant, blocks);
   if (variant.expand_k > 1) narrow_heads(variant, blocks);
@@ -380,17 +397,12 @@ void Forward::narrow_heads(const DslaVariant& variant, std::span<const RowBlock>
   const LlamaConfig& c = weights_->config;
   const std::int64_t heads = c.heads + c.kv_heads, channels = variant.key_channels(c.head_dim);
   for (const RowBlock& block : blocks) {
-    for (std::int64_t row = block.first; row < block.first + block.rows; ++row) {
-      float* const from = floats(qkv_) + row * widths_.qkv;
-      float* to = from + c.head_dim;
-      for (std::int64_t head = 1; head < heads; ++head)
-        to = std::copy_n(from + head * channels, c.head_dim, to);
-      std::copy_n(from + heads * channels, std::int64_t{c.kv_heads} * c.head_dim, to);
-    }
+    backend_.narrow_heads({floats(qkv_) + block.first * widths_.qkv, widths_.qkv, block.rows, heads, channels,
+                           c.head_dim, std::int64_t{c.kv_heads} * c.head_dim});
   }
 }
 
-void Forward::normalize_heads(float* heads, std::span<const float> weight, std::span<const RowBlock> blocks) {
+void Forward::normalize_heads(float* heads, const kernels::Vector& weight, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   for (const RowBlock& block : blocks) {
     float* o = heads + block.first * c.heads * c.head_dim;
@@ -399,7 +411,7 @@ void Forward::normalize_heads(float* heads, std::span<const float> weight, std::
   }
 }
 
-void Forward::add_shares(const float* x, std::span<const float> share, std::span<const RowBlock> blocks) {
+void Forward::add_shares(const float* x, const kernels::Vector& share, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const std::int64_t width = std::int64_t{c.heads} * c.head_dim;
   for (const RowBlock& block : blocks) {
@@ -416,17 +428,11 @@ void Forward::last_layer(const Rows& rows) {
   const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
   if (count == 0) return;
   const RowBlock all{0, count, RowKind::kDecode};
-  gather(floats(x_), c.hidden_size, rows.logit_rows, floats(selected_));
-  gather(floats(heads_), std::int64_t{c.heads} * c.head_dim, rows.logit_rows, floats(selected_heads_));
+  backend_.gather({floats(x_), c.hidden_size, rows.logit_rows, floats(selected_)});
+  backend_.gather(
+      {floats(heads_), std::int64_t{c.heads} * c.head_dim, rows.logit_rows, floats(selected_heads_)});
   add_outputs(layer, floats(selected_heads_), floats(selected_), count, logit_blocks(layer, rows), {&all, 1});
   output_logits(count);
-}
-
-void Forward::gather(const float* from, std::int64_t width, std::span<const std::int64_t> rows, float* to) {
-  for (const std::int64_t row : rows) {
-    std::memcpy(to, from + row * width, static_cast<std::size_t>(width) * sizeof(float));
-    to += width;
-  }
 }
 
 void Forward::output_logits(std::int64_t count) {

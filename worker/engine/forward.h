@@ -39,16 +39,19 @@ struct StepSequence {
 
 class Forward {
  public:
+  // REQUIRES: weights and caches are of the backend's device.
   Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, const CachePool& caches);
 
-  // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted: by sequence of `step`, then by
-  // token; valid until the next run. A row is the same whichever others are wanted. REQUIRES: tokens are
-  // below the vocabulary's size, caches have room. kResourceExhausted: no memory.
+  // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted, in the device's memory: by
+  // sequence of `step`, then by token; valid until the next run. A row is the same whichever others are
+  // wanted. REQUIRES: tokens are below the vocabulary's size, caches have room. kResourceExhausted: no
+  // memory; kUnavailable: the device has failed.
   Status run(std::span<const StepSequence> step);
   [[nodiscard]] std::span<const float> logits(std::size_t i) const;
 
  private:
   struct Rows;  // where each sequence of the step lies in the activation matrix
+  bool make_rope();
   Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
   // Rows side by side in a matrix that one converted form of a layer serves.
   struct DslaRows {
@@ -74,14 +77,14 @@ class Forward {
                    std::span<const kernels::RowBlock> all);
   // y = x W^T or y += x W^T for the rows of `blocks`; x holds the step's rows side by side, y one every
   // `y_stride`.
-  void project(const float* x, const kernels::PackedMatrix& w, float* y, std::int64_t y_stride,
+  void project(const float* x, const kernels::WeightMatrix& w, float* y, std::int64_t y_stride,
                bool accumulate, std::span<const kernels::RowBlock> blocks);
   // y += bias for the rows of `blocks`; none where the bias is empty.
-  void add_bias(std::span<const float> bias, float* y, std::int64_t y_stride,
+  void add_bias(const kernels::Vector& bias, float* y, std::int64_t y_stride,
                 std::span<const kernels::RowBlock> blocks);
   // RMSNorm of every head_dim channels of q and k, whose heads have `key_channels`; none where the norms are
   // empty.
-  void normalize_qk(std::span<const float> q_norm, std::span<const float> k_norm, std::int64_t key_channels,
+  void normalize_qk(const kernels::Vector& q_norm, const kernels::Vector& k_norm, std::int64_t key_channels,
                     std::span<const kernels::RowBlock> blocks);
   // The projections of the step's rows: heads of head_dim, but for converted rows until narrow_heads.
   struct Qkv {
@@ -96,29 +99,29 @@ class Forward {
   // Of each head's q and k keeps the first head_dim channels, and moves them and v to where other rows have
   // them.
   void narrow_heads(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
-  void normalize_heads(float* heads, std::span<const float> weight,
+  void normalize_heads(float* heads, const kernels::Vector& weight,
                        std::span<const kernels::RowBlock> blocks);
   void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
   void linear_attention(int layer, const Rows& rows, const DslaRows& mine);
   void window_attention(int layer, const Rows& rows, const DslaWeights& dsla);  // into heads_
   void dual_state_attention(int layer, const Rows& rows, const DslaWeights& dsla, float* heads);
   // heads_ += share * x by head.
-  void add_shares(const float* x, std::span<const float> share, std::span<const kernels::RowBlock> blocks);
+  void add_shares(const float* x, const kernels::Vector& share, std::span<const kernels::RowBlock> blocks);
   void last_layer(const Rows& rows);
-  void gather(const float* from, std::int64_t width, std::span<const std::int64_t> rows, float* to);
   void output_logits(std::int64_t count);
 
   kernels::Backend& backend_;
   std::shared_ptr<const ModelWeights> weights_;
   const CachePool& caches_;
-  kernels::RopeTable rope_;
+  kernels::Device::Buffer rope_values_;
+  kernels::RopeTable rope_;  // of rope_values_
 
   RowWidths widths_;  // that the buffers have; qkv_ has a row every widths_.qkv floats
-  std::int64_t capacity_ = 0, logit_capacity_ = 0;                           // rows that the buffers hold
-  kernels::Backend::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, logits_;  // all f32
-  kernels::Backend::Buffer selected_, selected_heads_;  // rows of x_ and heads_ whose logits are wanted
-  kernels::Backend::Buffer state_heads_;  // the states' part of heads_ where a window stands beside them
-  kernels::Backend::Buffer mapped_;       // q and k after the feature map
+  std::int64_t capacity_ = 0, logit_capacity_ = 0;                          // rows that the buffers hold
+  kernels::Device::Buffer x_, h_, qkv_, gates_, heads_, gate_up_, logits_;  // all f32
+  kernels::Device::Buffer selected_, selected_heads_;  // rows of x_ and heads_ whose logits are wanted
+  kernels::Device::Buffer state_heads_;  // the states' part of heads_ where a window stands beside them
+  kernels::Device::Buffer mapped_;       // q and k after the feature map
 };
 
 }  // namespace dslad::worker

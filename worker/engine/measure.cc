@@ -1,7 +1,6 @@
 #include "worker/engine/measure.h"
 
 #include <chrono>
-#include <cstring>
 #include <fmt/format.h>
 #include <random>
 
@@ -82,8 +81,12 @@ class DecodeBatch {
     }
     Status ran = forward_.run(step);
     if (!ran) return ran;
+    std::vector<kernels::SampleArgs> rows;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) rows.push_back({.logits = forward_.logits(i)});
+    std::vector<std::int32_t> tokens(rows.size());
+    backend_.sample(rows, tokens);
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      sequences_[i].token = backend_.sample({.logits = forward_.logits(i)});
+      sequences_[i].token = tokens[i];
       ++sequences_[i].length;
       if (sequences_[i].token == kernels::kNoToken) {
         return Error{ErrorCode::kCorrupt,
@@ -113,14 +116,24 @@ class DecodeBatch {
 
 Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
                               std::int64_t tokens) {
+  auto speed = measure_jobs(engine, plan, requests, tokens, 1);
+  if (speed) speed->tokens = requests * tokens;
+  return speed;
+}
+
+Result<Speed> measure_jobs(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
+                           std::int64_t tokens, std::int64_t answer) {
   for (int i = 0; i < requests; ++i) {
-    const Status added = engine.add(noise_prompt(engine, static_cast<RequestId>(i), tokens, plan));
+    EngineRequest request = noise_prompt(engine, static_cast<RequestId>(i), tokens, plan);
+    request.max_tokens = answer;
+    request.ignore_eos = true;
+    const Status added = engine.add(std::move(request));
     if (!added) return added.error();
   }
   const auto start = Clock::now();
   const Status ran = run_to_end(engine);
   if (!ran) return ran.error();
-  return Speed{requests * tokens, seconds_since(start)};
+  return Speed{requests * (tokens + answer), seconds_since(start)};
 }
 
 Result<Speed> measure_question(Engine& engine, const std::shared_ptr<const Plan>& plan, int number,
@@ -141,15 +154,15 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
                              const std::shared_ptr<const Plan>& plan, int sequences, std::int64_t context,
                              std::int64_t steps) {
   constexpr std::int64_t kWarmUp = 2;
-  constexpr int kFill = 0x3c;  // 0.0115 as float32 and as bf16
+  constexpr std::byte kFill{0x3c};  // 0.0115 as float32 and as bf16
   // One page more for each layer than a sequence can need, so that the arena's two ends never meet.
   const std::int64_t pages = (context + steps + kWarmUp) / kernels::kPageTokens + 2;
   const std::int64_t sequence_pages = pages * plan->layers() + plan->slots_pages();
   const std::size_t budget = static_cast<std::size_t>(sequence_pages * sequences) * plan->kv().page_bytes();
   auto caches = CachePool::create(backend, plan->kv(), budget);
   if (!caches) return caches.error();
-  std::memset((*caches)->base(), kFill,
-              static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
+  backend.fill((*caches)->base(), kFill,
+               static_cast<std::size_t>((*caches)->total_pages()) * (*caches)->page_bytes());
 
   DecodeBatch batch(backend, std::move(weights), **caches, plan);
   for (int i = 0; i < sequences; ++i) {

@@ -23,6 +23,10 @@ struct Speed {
 Result<Speed> measure_prefill(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
                               std::int64_t tokens);
 
+// The same with answers of `answer` tokens each: `tokens` of the result are those of prompts and answers.
+Result<Speed> measure_jobs(Engine& engine, const std::shared_ptr<const Plan>& plan, int requests,
+                           std::int64_t tokens, std::int64_t answer);
+
 // The `number`-th question, of kQuestionTokens tokens, on one and the same document of `tokens` tokens, until
 // its answer of kAnswerTokens is there.
 inline constexpr std::int64_t kQuestionTokens = 24, kAnswerTokens = 16;

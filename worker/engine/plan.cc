@@ -38,7 +38,8 @@ Plan::Plan(const LlamaConfig& config, kernels::DType kv_dtype, std::string editi
     converted_[i] = converted[i];
     slots_[i] = slot_shape(config, converted[i]->variant);
     slots_pages_ += slot_pages(layer);
-    widths_.cover({converted[i]->qkv.n(), slots_[i].states.d_k, slots_[i].window.window > 0});
+    const std::int64_t qkv = converted[i]->own_projections() ? converted[i]->qkv->n() : 0;
+    widths_.cover({qkv, slots_[i].states.d_k, slots_[i].window.window > 0});
   }
 }
 

@@ -28,7 +28,7 @@ Status PlanSet::extend(const ModelWeights& weights, int number) {
   for (int position = largest(); position < number; ++position) {
     const int layer = order.layer_at(position);
     auto& form = extended[static_cast<std::size_t>(layer)];
-    form = undistilled_dsla(weights.config, layer, weights.format);
+    form = undistilled_dsla(*weights.device, weights.config, layer, weights.format);
     if (form == nullptr) {
       return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
     }

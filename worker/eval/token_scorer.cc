@@ -24,7 +24,8 @@ Result<std::unique_ptr<TokenScorer>> TokenScorer::create(kernels::Backend& backe
 
 TokenScorer::TokenScorer(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
                          PlanSet plans, std::unique_ptr<CachePool> caches)
-    : vocab_(weights->config.vocab_size),
+    : backend_(backend),
+      vocab_(weights->config.vocab_size),
       plans_(std::move(plans)),
       caches_(std::move(caches)),
       forward_(backend, std::move(weights), *caches_) {}
@@ -66,10 +67,11 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
     const LogitRows rows = skip < piece.size() ? LogitRows::kAll : LogitRows::kNone;
     Status ran = run(baseline, begin, piece, rows);
     if (!ran) return ran;
-    if (rows == LogitRows::kAll) keep_baseline(piece.size());
+    if (rows == LogitRows::kAll) read_logits(piece.size(), baseline_logits_, baseline_);
     for (Reader& reader : readers) {
       Status followed = reader.cache ? run(*reader.cache, begin, piece, rows) : ok_status();
       if (!followed) return followed;
+      if (reader.cache && rows == LogitRows::kAll) read_logits(piece.size(), student_logits_, student_);
       for (std::size_t row = skip; row < piece.size(); ++row) add(reader, row, next[row]);
       if (!std::isfinite(reader.sums.nats) || !std::isfinite(reader.sums.kl)) {
         return Error{ErrorCode::kInternal,
@@ -81,22 +83,23 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
   return ok_status();
 }
 
-void TokenScorer::keep_baseline(std::size_t rows) {
+void TokenScorer::read_logits(std::size_t rows, std::vector<float>& logits,
+                              std::vector<Distribution>& distributions) {
   const auto vocab = static_cast<std::size_t>(vocab_);
-  const float* const logits = forward_.logits(0).data();
-  baseline_logits_.assign(logits, logits + rows * vocab);
-  baseline_.clear();
+  logits.resize(rows * vocab);
+  backend_.read(logits.data(), forward_.logits(0).data(), logits.size() * sizeof(float));
+  distributions.clear();
   for (std::size_t row = 0; row < rows; ++row)
-    baseline_.emplace_back(std::span(baseline_logits_).subspan(row * vocab, vocab));
+    distributions.emplace_back(std::span(logits).subspan(row * vocab, vocab));
 }
 
-void TokenScorer::add(Reader& reader, std::size_t row, std::int32_t token) {
+void TokenScorer::add(Reader& reader, std::size_t row, std::int32_t token) const {
   const Distribution& teacher = baseline_[row];
   if (!reader.cache) {
     reader.sums.nats -= teacher.log_p(static_cast<std::size_t>(token));
     return;
   }
-  const Distribution student(forward_.logits(row));
+  const Distribution& student = student_[row];
   reader.sums.nats -= student.log_p(static_cast<std::size_t>(token));
   reader.sums.kl += teacher.kl(student);
 }

@@ -46,17 +46,20 @@ class TokenScorer {
               std::unique_ptr<CachePool> caches);
   Status score_together(std::span<const std::int32_t> ids, std::size_t first, const SequenceCache& baseline,
                         std::span<Reader> readers);
-  void keep_baseline(std::size_t rows);  // what the last run gave
-  void add(Reader& reader, std::size_t row, std::int32_t token);
+  void add(Reader& reader, std::size_t row, std::int32_t token) const;
   Status run(const SequenceCache& cache, std::size_t context, std::span<const std::int32_t> piece,
              LogitRows rows);
 
+  // Rows of what the last run gave.
+  void read_logits(std::size_t rows, std::vector<float>& logits, std::vector<Distribution>& distributions);
+
+  kernels::Backend& backend_;
   std::int64_t vocab_;
   PlanSet plans_;
   std::unique_ptr<CachePool> caches_;
   Forward forward_;
-  std::vector<float> baseline_logits_;  // [rows of a piece, vocab], of plan 0
-  std::vector<Distribution> baseline_;  // its rows
+  std::vector<float> baseline_logits_, student_logits_;  // [rows of a piece, vocab], of plan 0 and another
+  std::vector<Distribution> baseline_, student_;         // their rows
 };
 
 }  // namespace dslad::worker

@@ -7,9 +7,10 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/gemm/packed_matrix.h"
+#include "kernels/device.h"
 #include "worker/model/config.h"
 #include "worker/model/dsla_variant.h"
+#include "worker/model/weights.h"
 
 namespace dslad::worker {
 
@@ -18,31 +19,33 @@ struct DslaLayerTensors;
 struct DslaWeights {
   bool distilled = false;  // false: initialised from the teacher, never trained
   DslaVariant variant;
-  kernels::PackedMatrix qkv;       // as LayerWeights::qkv; empty while the layer shares the teacher's
-  kernels::PackedMatrix output;    // as LayerWeights::output; empty with qkv
-  kernels::PackedMatrix gates;     // [2 * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
-  std::vector<float> gate_bias;    // c [2, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
-  std::vector<float> mix;          // softmax(alpha) [2, heads]
-  std::vector<float> output_norm;  // [head_dim]; empty unless the variant has it
-  std::vector<float> share;        // [heads]; empty unless the variant has a window
+  Matrix qkv;                   // as LayerWeights::qkv; null while the layer shares the teacher's
+  Matrix output;                // as LayerWeights::output; null with qkv
+  Matrix gates;                 // [2 * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
+  kernels::Vector gate_bias;    // c [2, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
+  kernels::Vector mix;          // softmax(alpha) [2, heads]
+  kernels::Vector output_norm;  // [head_dim]; empty unless the variant has it
+  kernels::Vector share;        // [heads]; empty unless the variant has a window
   // With projections of its own, what the model's have beyond matrices; else empty.
-  std::vector<float> qkv_bias;        // as LayerWeights::qkv_bias, for the rows of qkv
-  std::vector<float> output_bias;     // [hidden]
-  std::vector<float> q_norm, k_norm;  // [head_dim], of every head_dim channels of q and k
+  kernels::Vector qkv_bias;        // as LayerWeights::qkv_bias, for the rows of qkv
+  kernels::Vector output_bias;     // [hidden]
+  kernels::Vector q_norm, k_norm;  // [head_dim], of every head_dim channels of q and k
 
-  [[nodiscard]] bool own_projections() const { return qkv.data() != nullptr; }
-  [[nodiscard]] std::size_t bytes() const { return qkv.bytes() + output.bytes() + gates.bytes(); }
+  [[nodiscard]] bool own_projections() const { return qkv != nullptr; }
+  [[nodiscard]] std::size_t bytes() const {
+    return gates->bytes() + (own_projections() ? qkv->bytes() + output->bytes() : 0);
+  }
 };
 
 // The paper's layer as training starts it (initial_dsla_layer), sharing the teacher's projections.
-// Deterministic in `layer`. Null: no memory.
-std::shared_ptr<const DslaWeights> undistilled_dsla(const LlamaConfig& config, int layer,
-                                                    kernels::WeightFormat format);
+// Deterministic in `layer`. Null: the device has no memory.
+std::shared_ptr<const DslaWeights> undistilled_dsla(kernels::Device& device, const LlamaConfig& config,
+                                                    int layer, kernels::WeightFormat format);
 
 // A layer that was trained. REQUIRES: the tensors fit config and variant, as load_dsla_layer gives them.
-// Null: no memory.
-std::shared_ptr<const DslaWeights> distilled_dsla(const LlamaConfig& config, const DslaVariant& variant,
-                                                  const DslaLayerTensors& tensors,
+// Null: the device has no memory.
+std::shared_ptr<const DslaWeights> distilled_dsla(kernels::Device& device, const LlamaConfig& config,
+                                                  const DslaVariant& variant, const DslaLayerTensors& tensors,
                                                   kernels::WeightFormat format);
 
 }  // namespace dslad::worker

@@ -9,13 +9,13 @@ namespace {
 
 Result<std::shared_ptr<const DslaWeights>> load_layer(const std::filesystem::path& dir,
                                                       const DistilledLayer& layer, const DslaVariant& variant,
-                                                      const LlamaConfig& config,
-                                                      kernels::WeightFormat format) {
-  const auto tensors = load_dsla_layer(dir, layer, config, variant);
+                                                      const ChainModel& model) {
+  const auto tensors = load_dsla_layer(dir, layer, model.config, variant);
   if (!tensors) return tensors.error();
-  auto packed = distilled_dsla(config, variant, *tensors, format);
+  auto packed = distilled_dsla(model.device, model.config, variant, *tensors, model.format);
   if (packed == nullptr) {
-    return Error{ErrorCode::kResourceExhausted, fmt::format("no memory for layer {}", layer.layer)};
+    return Error{ErrorCode::kResourceExhausted,
+                 fmt::format("{} has no memory for layer {}", model.device.name(), layer.layer)};
   }
   return packed;
 }
@@ -39,8 +39,8 @@ Result<std::shared_ptr<const DslaWeights>> layer_of(const LoadedChain& before,
 }
 
 // Usable layers up to the first that is not.
-void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, kernels::WeightFormat format,
-                 const ChainReload& reload, LoadedChain& chain) {
+void load_layers(const std::filesystem::path& dir, const ChainModel& model, const ChainReload& reload,
+                 LoadedChain& chain) {
   for (const DistilledLayer& layer : chain.manifest->distilled) {
     if (reload.stop.stop_requested()) {
       chain.fault = chain.warning = "loading was stopped";
@@ -49,7 +49,7 @@ void load_layers(const std::filesystem::path& dir, const LlamaConfig& config, ke
     const DslaVariant& variant = chain.manifest->variant_of(layer);
     Result<std::shared_ptr<const DslaWeights>> loaded = std::shared_ptr<const DslaWeights>();
     if (reload.before != nullptr) loaded = layer_of(*reload.before, dir, layer, variant);
-    if (loaded && *loaded == nullptr) loaded = load_layer(dir, layer, variant, config, format);
+    if (loaded && *loaded == nullptr) loaded = load_layer(dir, layer, variant, model);
     if (!loaded) {
       chain.fault = loaded.error().message;
       chain.warning =
@@ -101,14 +101,14 @@ Status check_chain(const ChainManifest& manifest, std::string_view teacher_diges
   return ok_status();
 }
 
-LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::WeightFormat format, const ChainReload& reload) {
-  return load_chain_in(chain_folder(model), config, digest, format, reload);
+LoadedChain load_chain(const std::filesystem::path& folder, const ChainModel& model,
+                       const ChainReload& reload) {
+  return load_chain_in(chain_folder(folder), model, reload);
 }
 
-LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& config,
-                          std::string_view digest, kernels::WeightFormat format, const ChainReload& reload) {
-  LoadedChain chain = LoadedChain::none(config.layers);
+LoadedChain load_chain_in(const std::filesystem::path& dir, const ChainModel& model,
+                          const ChainReload& reload) {
+  LoadedChain chain = LoadedChain::none(model.config.layers);
   const auto refuse = [&](std::string fault) {
     chain.fault = std::move(fault);
     chain.warning = chain.fault + "; the model has plan 0 only";
@@ -119,7 +119,7 @@ LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& c
     if (edition.error().code != ErrorCode::kNotFound) refuse(edition.error().message);
     return chain;
   }
-  const Status fits = check_chain(edition->manifest, digest, config.layers);
+  const Status fits = check_chain(edition->manifest, model.digest, model.config.layers);
   if (!fits) {
     refuse(fmt::format("{}: {}", (dir / kChainFile).string(), fits.error().message));
     return chain;
@@ -127,7 +127,7 @@ LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& c
   chain.order = *ConversionOrder::create(edition->manifest.order);  // checked when it was parsed
   chain.manifest = std::move(edition->manifest);
   chain.edition = std::move(edition->digest);
-  load_layers(dir, config, format, reload, chain);
+  load_layers(dir, model, reload, chain);
   return chain;
 }
 

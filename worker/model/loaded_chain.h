@@ -46,16 +46,27 @@ struct ChainReload {
   std::stop_token stop = {};            // once asked for, loading ends before the next layer, with a fault
 };
 
-// Looks for a chain beside the weights of the folder `model`, checks it in full and packs its layers.
-LoadedChain load_chain(const std::filesystem::path& model, const LlamaConfig& config, std::string_view digest,
-                       kernels::WeightFormat format, const ChainReload& reload = {});
-// The same for a chain whose own folder is `dir`.
-LoadedChain load_chain_in(const std::filesystem::path& dir, const LlamaConfig& config,
-                          std::string_view digest, kernels::WeightFormat format,
+// What a chain is loaded for: a model whose weights need not be there, and how its layers are held.
+struct ChainModel {
+  const LlamaConfig& config;
+  std::string_view digest;  // of the model's weights
+  kernels::WeightFormat format;
+  kernels::Device& device;
+
+  static ChainModel of(const ModelWeights& weights) {
+    return {weights.config, weights.digest, weights.format, *weights.device};
+  }
+};
+
+// Checks the chain in the folder `dir` in full and packs its layers.
+LoadedChain load_chain_in(const std::filesystem::path& dir, const ChainModel& model,
                           const ChainReload& reload = {});
-inline LoadedChain load_chain(const std::filesystem::path& model, const ModelWeights& weights,
+// The same for the chain beside the weights of the model `folder`.
+LoadedChain load_chain(const std::filesystem::path& folder, const ChainModel& model,
+                       const ChainReload& reload = {});
+inline LoadedChain load_chain(const std::filesystem::path& folder, const ModelWeights& weights,
                               const ChainReload& reload = {}) {
-  return load_chain(model, weights.config, weights.digest, weights.format, reload);
+  return load_chain(folder, ChainModel::of(weights), reload);
 }
 
 // Whether a manifest belongs to this teacher. kRefused.

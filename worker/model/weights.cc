@@ -16,7 +16,6 @@
 namespace dslad::worker {
 namespace {
 
-using kernels::PackedMatrix;
 using kernels::WeightFormat;
 
 // Rows are converted in slices of about this many floats: large enough to stream, small enough to stay in the
@@ -30,9 +29,9 @@ class Loader {
   using Parts = std::initializer_list<std::pair<std::string, std::int64_t>>;
 
   virtual ~Loader() = default;
-  virtual Status matrix(Parts parts, std::int64_t columns, WeightFormat format, PackedMatrix& out) = 0;
-  virtual Status vectors(Parts parts, std::vector<float>& out) = 0;  // one behind the other
-  Status vector(const std::string& name, std::int64_t size, std::vector<float>& out) {
+  virtual Status matrix(Parts parts, std::int64_t columns, WeightFormat format, Matrix& out) = 0;
+  virtual Status vectors(Parts parts, kernels::Vector& out) = 0;  // one behind the other
+  Status vector(const std::string& name, std::int64_t size, kernels::Vector& out) {
     return vectors({{name, size}}, out);
   }
 };
@@ -57,7 +56,7 @@ class ShapeCheck final : public Loader {
  public:
   explicit ShapeCheck(const WeightFiles& files) : files_(files) {}
 
-  Status matrix(Parts parts, std::int64_t columns, WeightFormat /*format*/, PackedMatrix& /*out*/) override {
+  Status matrix(Parts parts, std::int64_t columns, WeightFormat /*format*/, Matrix& /*out*/) override {
     for (const auto& [name, rows] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 2>{rows, columns});
       if (!view) return view.error();
@@ -66,7 +65,7 @@ class ShapeCheck final : public Loader {
     return ok_status();
   }
 
-  Status vectors(Parts parts, std::vector<float>& /*out*/) override {
+  Status vectors(Parts parts, kernels::Vector& /*out*/) override {
     for (const auto& [name, size] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
       if (!view) return view.error();
@@ -92,49 +91,56 @@ class ShapeCheck final : public Loader {
   std::unordered_set<const TensorView*> taken_;
 };
 
-// Packs the tensors and reports how far it is.
+// Puts the tensors on a device and reports how far it is.
 class Packer final : public Loader {
  public:
-  Packer(const WeightFiles& files, const LoadProgress& progress) : files_(files), progress_(progress) {
+  Packer(const WeightFiles& files, kernels::Device& device, const LoadProgress& progress)
+      : files_(files), device_(device), progress_(progress) {
     for (const TensorView& tensor : files.tensors()) total_bytes_ += tensor.bytes.size();
   }
 
-  Status matrix(Parts parts, std::int64_t columns, WeightFormat format, PackedMatrix& out) override {
+  Status matrix(Parts parts, std::int64_t columns, WeightFormat format, Matrix& out) override {
     std::int64_t rows = 0;
     for (const auto& part : parts) rows += part.second;
-    out = PackedMatrix(rows, columns, format);
-    if (out.data() == nullptr) {
-      return Error{
-          ErrorCode::kResourceExhausted,
-          fmt::format("no memory for {} MiB of weights ({}); use a smaller model or a smaller --dtype",
-                      PackedMatrix::packed_bytes(rows, columns, format) >> 20, parts.begin()->first)};
-    }
+    out = device_.make_matrix(rows, columns, format);
+    if (out == nullptr)
+      return no_memory(fmt::format("{} x {} weights of {}", rows, columns, to_string(format)), parts);
     std::int64_t first = 0;
     for (const auto& [name, part_rows] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 2>{part_rows, columns});
       if (!view) return view.error();
-      Status packed = pack(**view, first, out);
+      Status packed = pack(**view, first, *out);
       if (!packed) return packed.error().with_context(files_.model().string());
       first += part_rows;
     }
     return ok_status();
   }
 
-  Status vectors(Parts parts, std::vector<float>& out) override {
+  Status vectors(Parts parts, kernels::Vector& out) override {
+    std::vector<float> values;
     for (const auto& [name, size] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 1>{size});
       if (!view) return view.error();
-      const std::size_t first = out.size();
-      out.resize(first + static_cast<std::size_t>(size));
+      const std::size_t first = values.size();
+      values.resize(first + static_cast<std::size_t>(size));
       report((*view)->bytes.size());
-      const Status read = read_weights(**view, 0, 1, out.data() + first);
+      const Status read = read_weights(**view, 0, 1, values.data() + first);
       if (!read) return read.error().with_context(files_.model().string());
     }
+    auto vector = kernels::Vector::create(device_, values);
+    if (!vector) return no_memory(fmt::format("{} numbers", values.size()), parts);
+    out = *std::move(vector);
     return ok_status();
   }
 
  private:
-  Status pack(const TensorView& view, std::int64_t first, PackedMatrix& out) {
+  [[nodiscard]] Error no_memory(const std::string& what, Parts parts) const {
+    return {ErrorCode::kResourceExhausted,
+            fmt::format("{} has no memory for {} ({}); use a smaller model or a smaller --dtype",
+                        device_.name(), what, parts.begin()->first)};
+  }
+
+  Status pack(const TensorView& view, std::int64_t first, kernels::WeightMatrix& out) {
     const std::int64_t columns = view.row_elements();
     const std::int64_t slice = std::max<std::int64_t>(1, kSliceFloats / columns);
     slice_.resize(static_cast<std::size_t>(std::min(slice, view.rows()) * columns));
@@ -157,6 +163,7 @@ class Packer final : public Loader {
   }
 
   const WeightFiles& files_;
+  kernels::Device& device_;
   const LoadProgress& progress_;
   std::size_t total_bytes_ = 0, done_bytes_ = 0;
   std::vector<float> slice_;
@@ -239,24 +246,31 @@ constexpr float kBiasSpread = 0.1f;  // small beside an embedding's values, or a
 // Uniform noise by xorshift, since billions of values are wanted.
 class Noise {
  public:
-  explicit Noise(std::uint64_t seed) : state_(seed * 2 + 1) {}
+  Noise(kernels::Device& device, std::uint64_t seed) : device_(device), state_(seed * 2 + 1) {}
 
   // Scaled so that a product with normalised input has unit variance.
-  PackedMatrix matrix(std::int64_t n, std::int64_t k, WeightFormat format) {
-    PackedMatrix out(n, k, format);
-    if (out.data() == nullptr) throw std::bad_alloc();
-    std::vector<float> row(static_cast<std::size_t>(k));
+  Matrix matrix(std::int64_t n, std::int64_t k, WeightFormat format) {
+    Matrix out = device_.make_matrix(n, k, format);
+    if (out == nullptr) throw std::bad_alloc();
+    const std::int64_t slice = std::clamp<std::int64_t>(kSliceFloats / k, 1, n);
+    std::vector<float> rows(static_cast<std::size_t>(slice * k));
     const auto scale = static_cast<float>(std::sqrt(12.0 / static_cast<double>(k)));
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (float& value : row) value = (next() - 0.5f) * scale;
-      out.pack_rows(i, 1, row.data());
+    for (std::int64_t first = 0; first < n; first += slice) {
+      const std::int64_t count = std::min(slice, n - first);
+      std::generate_n(rows.begin(), count * k, [&] { return (next() - 0.5f) * scale; });
+      out->pack_rows(first, count, rows.data());
     }
     return out;
   }
-  std::vector<float> vector(std::int64_t n, float centre, float spread) {
-    std::vector<float> out(static_cast<std::size_t>(n));
-    for (float& value : out) value = centre + spread * (next() - 0.5f);
-    return out;
+  kernels::Vector vector(std::int64_t n, float centre, float spread) {
+    std::vector<float> values(static_cast<std::size_t>(n));
+    for (float& value : values) value = centre + spread * (next() - 0.5f);
+    return vector(values);
+  }
+  kernels::Vector vector(std::span<const float> values) {
+    auto out = kernels::Vector::create(device_, values);
+    if (!out) throw std::bad_alloc();
+    return *std::move(out);
   }
 
  private:
@@ -267,15 +281,16 @@ class Noise {
     return static_cast<float>(state_ >> 40) * 0x1p-24f;
   }
 
+  kernels::Device& device_;
   std::uint64_t state_;
 };
 
 }  // namespace
 
 std::size_t ModelWeights::bytes() const {
-  std::size_t sum = embedding.bytes() + lm_head.bytes();
+  std::size_t sum = embedding->bytes() + (lm_head ? lm_head->bytes() : 0);
   for (const LayerWeights& layer : layers) {
-    sum += layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+    sum += layer.qkv->bytes() + layer.output->bytes() + layer.gate_up->bytes() + layer.down->bytes();
   }
   return sum;
 }
@@ -289,7 +304,8 @@ Status check_weights(const LlamaConfig& config, const WeightFiles& files) {
 }
 
 Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::path& model,
-                                                         WeightFormat format, const LoadProgress& progress) {
+                                                         WeightFormat format, const LoadProgress& progress,
+                                                         std::shared_ptr<kernels::Device> device) {
   auto config = LlamaConfig::load(model);
   if (!config) return config.error();
   auto files = WeightFiles::open(model);
@@ -299,22 +315,25 @@ Result<std::shared_ptr<const ModelWeights>> load_weights(const std::filesystem::
   if (!complete) return complete.error();
 
   auto weights = std::make_shared<ModelWeights>();
+  weights->device = std::move(device);
   weights->config = *std::move(config);
   weights->format = format;
   weights->digest = weights_digest(*files);
-  Packer packer(*files, progress);
+  Packer packer(*files, *weights->device, progress);
   const Status status = load_all(packer, *weights);
   if (!status) return status.error();
   return std::shared_ptr<const ModelWeights>(std::move(weights));
 }
 
 std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, WeightFormat format,
-                                                   std::uint64_t seed) {
+                                                   std::uint64_t seed,
+                                                   std::shared_ptr<kernels::Device> device) {
   auto weights = std::make_shared<ModelWeights>();
+  weights->device = std::move(device);
   weights->config = config;
   weights->format = format;
   weights->digest = fmt::format("random-{}", seed);
-  Noise noise(seed);
+  Noise noise(*weights->device, seed);
   const std::int64_t hidden = config.hidden_size, width = config.intermediate_size;
   const std::int64_t q_rows = std::int64_t{config.heads} * config.head_dim;
   const std::int64_t kv_rows = std::int64_t{config.kv_heads} * config.head_dim;
@@ -322,11 +341,11 @@ std::shared_ptr<const ModelWeights> random_weights(const LlamaConfig& config, We
   const WeightFormat vocabulary = vocabulary_format(format);
   weights->embedding = noise.matrix(config.vocab_size, hidden, vocabulary);
   if (!config.tie_word_embeddings) weights->lm_head = noise.matrix(config.vocab_size, hidden, vocabulary);
-  weights->final_norm = ones;
+  weights->final_norm = noise.vector(ones);
   for (int i = 0; i < config.layers; ++i) {
     LayerWeights& layer = weights->layers.emplace_back();
-    layer.attention_norm = ones;
-    layer.mlp_norm = ones;
+    layer.attention_norm = noise.vector(ones);
+    layer.mlp_norm = noise.vector(ones);
     layer.qkv = noise.matrix(q_rows + 2 * kv_rows, hidden, format);
     layer.output = noise.matrix(hidden, q_rows, format);
     layer.gate_up = noise.matrix(2 * width, hidden, format);

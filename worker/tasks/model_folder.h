@@ -30,7 +30,8 @@ struct ModelFolder {
   // The small files are read first, so that a mistake in them shows before gigabytes of weights are read.
   // `chain`: the chain's folder; empty: MODEL/dsla.
   static Result<ModelFolder> load(const std::filesystem::path& dir, kernels::WeightFormat format,
-                                  const LoadProgress& progress = {}, const std::filesystem::path& chain = {});
+                                  const LoadProgress& progress = {}, const std::filesystem::path& chain = {},
+                                  std::shared_ptr<kernels::Device> device = kernels::cpu_device());
 };
 
 }  // namespace dslad::worker
