@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/gemm/weight_format.h"
+#include "worker/model/device.h"
 #include "worker/tools/training_verbs.h"
 #include "worker/tools/verbs.h"
 
@@ -27,6 +28,9 @@ CLI::App* add_verb(CLI::App& app, const char* name, const char* what, ToolOption
 }
 
 void add_engine_options(CLI::App* verb, ToolOptions& options) {
+  verb->add_option("--device", options.device, "where to run: cpu, or an NVIDIA GPU, cuda:N")
+      ->check(check_device_name, "cpu, cuda or cuda:N")
+      ->capture_default_str();
   verb->add_option("--threads", options.threads, "CPU threads; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -13,6 +13,7 @@
 #include "schema/process/allowance.h"
 #include "schema/process/log.h"
 #include "worker/config_file.h"
+#include "worker/model/device.h"
 #include "worker/service/worker.h"
 #include "worker/tasks/prompt_notes.h"
 
@@ -62,8 +63,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--check-config", options.check_config,
                "read the configuration, say whether it is right, and end")
       ->configurable(false);
-  app.add_option("--device", options.device, "where to run")
-      ->check(CLI::IsMember({"cpu"}))
+  app.add_option("--device", options.device, "where to run: cpu, or an NVIDIA GPU, cuda:N")
+      ->check(check_device_name, "cpu, cuda or cuda:N")
       ->capture_default_str();
   app.add_option("--dtype", options.dtype, "what weights are held in; of the caches: f32, else bf16")
       ->check(CLI::IsMember(
@@ -75,8 +76,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--capacity", options.capacity, "jobs to hold at once")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app.add_option("--cache-mib", options.cache_mib,
-                 "memory for KV pages and DSLA states; 0: a quarter of what it may use")
+  app.add_option(
+         "--cache-mib", options.cache_mib,
+         "memory for KV pages and DSLA states; 0: a quarter of what it may use, nine tenths of what is "
+         "free on a GPU")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--prefix-cache", options.prefix_cache,
@@ -164,6 +167,19 @@ void report_chain(const LoadedChain& chain) {
                chain.layers.size(), chain.order.layers(), chain.bytes() >> 20);
 }
 
+// What there is for caches, and how much of it they take where nobody says.
+struct CacheMemory {
+  std::size_t available, budget;
+  std::string source;
+};
+
+CacheMemory cache_memory(const kernels::Device& device) {
+  // A device's own memory is for nothing else: a tenth is left for the activations of large steps.
+  if (const auto free = device.free_bytes()) return {*free, *free / 10 * 9, "free on the device"};
+  const process::MemoryAllowance machine = process::memory_allowance();
+  return {machine.bytes, machine.bytes / 4, machine.source};
+}
+
 IdleSettings idle_settings(const Options& options) {
   IdleSettings settings = options.idle;
   settings.model = options.model;
@@ -184,21 +200,25 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   if (!sound) return sound.error();
   Result<std::optional<keys::ClientKeys>> keys = keys::keys_for(options.connect, options.keys);
   if (!keys) return keys.error();
-  auto model = ModelFolder::load(options.model, *kernels::parse_weight_format(options.dtype),
-                                 loading_progress(manager));
+  const kernels::WeightFormat format = *kernels::parse_weight_format(options.dtype);
+  auto device = open_device(options.device, format);
+  if (!device) return device.error();
+  auto model = ModelFolder::load(options.model, format, loading_progress(manager), {}, *device);
   if (!model) return model.error();
-  const process::MemoryAllowance memory = process::memory_allowance();
+  const int threads = options.threads > 0 ? options.threads : process::processor_allowance();
+  auto backend = make_backend(**device, threads);
+  if (!backend) return backend.error();
+  const CacheMemory memory = cache_memory(**device);
   const std::size_t cache_bytes =
-      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.bytes / 4;
+      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.budget;
   EngineLimits limits;
   limits.cache_bytes = cache_bytes;
   limits.prefix_snapshots = options.prefix_cache == "on";
-  const int threads = options.threads > 0 ? options.threads : process::processor_allowance();
-  auto engine = Engine::create(kernels::make_cpu_backend(threads), model->weights, limits);
+  auto engine = Engine::create(*std::move(backend), model->weights, limits);
   if (!engine) return engine.error();
-  spdlog::info("model {} ({} layers, {} MiB as {}), {} threads, {} MiB of caches of {} MiB ({})", model->name,
-               model->weights->config.layers, model->weights->bytes() >> 20, options.dtype, threads,
-               cache_bytes >> 20, memory.bytes >> 20, memory.source);
+  spdlog::info("model {} ({} layers, {} MiB as {}) on {}, {} threads, {} MiB of caches of {} MiB ({})",
+               model->name, model->weights->config.layers, model->weights->bytes() >> 20, options.dtype,
+               (*device)->name(), threads, cache_bytes >> 20, memory.available >> 20, memory.source);
   spdlog::info("{}", prompt_line(model->prompt, model->ends));
   for (const std::string& warning : model->prompt.warnings()) spdlog::warn("{}", warning);
   report_chain(model->chain);

@@ -1,13 +1,13 @@
-// The operations of one step on a CUDA device: what libdslad-cuda.so offers.
+// What CudaBackend needs of a device: its operations and copies, queued one behind the other.
 //
 // Contracts are those of each operation's *Args. All pointers are device memory, those within spans and the
-// arrays that spans name too; pages, states and rings are aligned to 16 bytes. Products are in
-// kernels/gemm/cuda/gemm.h. Calls return when the work is queued on `stream`; what they return is the
-// launch's error. Results of a row do not depend on other rows of the call (kernels/rows.h), nor on the
-// limits that a caller names. Thread safety: one caller a stream.
+// arrays that spans name too; pages, states and rings are aligned to 16 bytes. Blocks of a product are host
+// memory. Results of a row do not depend on other rows of the call (kernels/rows.h), nor on the limits that a
+// caller names. The first error stays, and nothing happens behind it. Thread safety: one caller at a time.
 #pragma once
 
-#include <cuda_runtime_api.h>
+#include <cstddef>
+#include <string_view>
 
 #include "kernels/attention/cuda/attention_on_device.h"
 #include "kernels/attention/cuda/window_on_device.h"
@@ -16,24 +16,44 @@
 #include "kernels/dsla/cuda/dsla_on_device.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/head_share.h"
+#include "kernels/gemm/cuda/gemm_on_device.h"
 #include "kernels/mlp/swiglu.h"
+#include "kernels/move/cuda/move_on_device.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/rope/cuda/rope_on_device.h"
 #include "kernels/sample/cuda/sample_on_device.h"
 
 namespace dslad::kernels::cuda {
 
-[[nodiscard]] cudaError_t launch_embed(const EmbedArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_rms_norm(const RmsNormArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_bias(const BiasArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_rope(const RopeOnDevice& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_attention(const AttentionOnDevice& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_window_attention(const WindowOnDevice& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_dsla(const DslaOnDevice& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_swiglu(const SwiGluArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_feature_map(const FeatureMapArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_head_share(const HeadShareArgs& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_sample(const SampleOnDevice& args, cudaStream_t stream);
-[[nodiscard]] cudaError_t launch_log_probability(const LogProbabilityOnDevice& args, cudaStream_t stream);
+class Operations {
+ public:
+  virtual ~Operations() = default;
+
+  // Empty while all went well.
+  [[nodiscard]] virtual std::string_view error() const = 0;
+
+  virtual void embed(const EmbedArgs& args) = 0;
+  virtual void rms_norm(const RmsNormArgs& args) = 0;
+  virtual void gemm(const GemmOnDevice& args) = 0;
+  virtual void bias(const BiasArgs& args) = 0;
+  virtual void rope(const RopeOnDevice& args) = 0;
+  virtual void attention(const AttentionOnDevice& args) = 0;
+  virtual void window_attention(const WindowOnDevice& args) = 0;
+  virtual void dsla(const DslaOnDevice& args) = 0;
+  virtual void feature_map(const FeatureMapArgs& args) = 0;
+  virtual void head_share(const HeadShareArgs& args) = 0;
+  virtual void swiglu(const SwiGluArgs& args) = 0;
+  virtual void gather(const GatherOnDevice& args) = 0;
+  virtual void narrow_heads(const NarrowHeadsArgs& args) = 0;
+  virtual void sample(const SampleOnDevice& args) = 0;
+  virtual void log_probabilities(const LogProbabilityOnDevice& args) = 0;
+
+  // From host memory, which may go once the call returns.
+  virtual void write(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void fill(void* at, std::byte value, std::size_t bytes) = 0;
+  // Into host memory; waits until it is there, or for an error.
+  virtual void read(void* to, const void* from, std::size_t bytes) = 0;
+};
 
 }  // namespace dslad::kernels::cuda

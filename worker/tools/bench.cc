@@ -5,6 +5,7 @@
 
 #include "worker/engine/measure.h"
 #include "worker/engine/plan_set.h"
+#include "worker/model/device.h"
 #include "worker/tools/verbs.h"
 
 namespace dslad::worker {
@@ -61,7 +62,9 @@ Status report_questions(const ToolOptions& options, const std::shared_ptr<const 
 int bench(const ToolOptions& options, const BenchOptions& bench) {
   const auto format = parse_format(options.dtype);
   if (!format) return fail(format.error());
-  const auto weights = load_weights(options.model, *format);
+  const auto device = open_device(options.device, *format);
+  if (!device) return fail(device.error());
+  const auto weights = load_weights(options.model, *format, {}, *device);
   if (!weights) return fail(weights.error());
   const LoadedChain chain = load_chain(options.model, **weights);
   const auto plans = PlanSet::create(**weights, chain, options.plan);
@@ -82,11 +85,12 @@ int bench(const ToolOptions& options, const BenchOptions& bench) {
     const Status asked_all = report_questions(options, *weights, plan, bench.questions, document);
     if (!asked_all) return fail(asked_all.error());
   }
-  const auto backend = kernels::make_cpu_backend(threads_of(options));
+  const auto backend = make_backend(**device, threads_of(options));
+  if (!backend) return fail(backend.error());
   for (const int batch : bench.batches) {
     const std::int64_t context =
         std::clamp<std::int64_t>(bench.context, 1, room - std::min(room - 1, bench.steps + 2));
-    const auto speed = measure_decode(*backend, *weights, plan, batch, context, bench.steps);
+    const auto speed = measure_decode(**backend, *weights, plan, batch, context, bench.steps);
     if (!speed) return fail(speed.error());
     report(options, "decode", batch, context, *speed);
   }

@@ -11,6 +11,7 @@
 #include "worker/eval/perplexity.h"
 #include "worker/eval/summary_report.h"
 #include "worker/files/read_file.h"
+#include "worker/model/device.h"
 #include "worker/model/digest.h"
 #include "worker/tools/status_line.h"
 #include "worker/tools/verbs.h"
@@ -193,8 +194,9 @@ class Evaluation {
       if (!engine) return engine.error();
       return score_generated(model_, *plans, **engine, file, settings_, log_);
     }
-    const auto backend = kernels::make_cpu_backend(threads_of(options_));
-    const auto scorer = make_scorer(*backend);
+    const auto backend = make_backend(*model_.weights->device, threads_of(options_));
+    if (!backend) return backend.error();
+    const auto scorer = make_scorer(**backend);
     if (!scorer) return scorer.error();
     const auto score = file.kind == DataKind::kText ? score_text : score_choices;
     return score(model_, **scorer, file, settings_, log_);
@@ -247,7 +249,9 @@ int eval(const ToolOptions& options, const EvalOptions& eval) {
   if (!format) return fail(format.error());
   const auto files = load_files(eval.files);
   if (!files) return fail(files.error());
-  const auto model = ModelFolder::load(options.model, *format, {}, eval.chain);
+  const auto device = open_device(options.device, *format);
+  if (!device) return fail(device.error());
+  const auto model = ModelFolder::load(options.model, *format, {}, eval.chain, *device);
   if (!model) return fail(model.error());
   Evaluation evaluation(options, eval, *model);
   const Status done = evaluation.run(*files);

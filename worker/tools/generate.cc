@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "worker/engine/plan_set.h"
+#include "worker/model/device.h"
 #include "worker/tasks/task.h"
 #include "worker/tools/verbs.h"
 
@@ -86,7 +87,9 @@ int generate(const ToolOptions& options, const GenerateOptions& generation) {
   if (!format) return fail(format.error());
   const auto spec = job_of(generation);
   if (!spec) return fail(spec.error());
-  const auto model = ModelFolder::load(options.model, *format);
+  const auto device = open_device(options.device, *format);
+  if (!device) return fail(device.error());
+  const auto model = ModelFolder::load(options.model, *format, {}, {}, *device);
   if (!model) return fail(model.error());
   const auto plans = PlanSet::create(*model->weights, model->chain, options.plan);
   if (!plans) return fail(plans.error());

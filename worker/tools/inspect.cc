@@ -47,7 +47,8 @@ LoadedChain chain_of(const ToolOptions& options, const LlamaConfig& config, cons
                      kernels::WeightFormat format) {
   std::error_code ignored;
   const bool there = std::filesystem::exists(chain_folder(options.model) / kChainFile, ignored);
-  return load_chain(options.model, config, there ? weights_digest(files) : std::string(), format);
+  const std::string digest = there ? weights_digest(files) : std::string();
+  return load_chain(options.model, ChainModel{config, digest, format, *kernels::cpu_device()});
 }
 
 // The prompts in force, and where they are wanted token by token.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "schema/process/allowance.h"
+#include "worker/model/device.h"
 
 namespace dslad::worker {
 
@@ -26,7 +27,9 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelWeights> 
   EngineLimits limits;
   limits.prefix_snapshots = prefix_snapshots;
   limits.cache_bytes = static_cast<std::size_t>(options.cache_mib) << 20;
-  return Engine::create(kernels::make_cpu_backend(threads_of(options)), std::move(weights), limits);
+  auto backend = make_backend(*weights->device, threads_of(options));
+  if (!backend) return backend.error();
+  return Engine::create(*std::move(backend), std::move(weights), limits);
 }
 
 void report_chain(const LoadedChain& chain, int plan) {

@@ -15,6 +15,7 @@ namespace dslad::worker {
 struct ToolOptions {
   std::string model;           // a Hugging Face directory
   std::string dtype = "bf16";  // what weights are held in (kernels/gemm/weight_format.h)
+  std::string device = "cpu";  // or cuda:N
   int threads = 0;             // 0: one for each processor
   int plan = 0;                // layers converted to DSLA, in the order of the model's chain
   std::int64_t cache_mib = 1024;

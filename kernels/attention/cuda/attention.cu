@@ -1,5 +1,5 @@
 #include "kernels/attention/cuda/attention.cuh"
-#include "kernels/cuda/operations.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/stream.cuh"
 
 namespace dslad::kernels::cuda {

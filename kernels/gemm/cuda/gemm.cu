@@ -29,25 +29,27 @@ struct Gemm::Product {
   }
 
   bool describe(const Shape& shape) {
-    const auto [m, n, k, ldy, aligned] = shape;
+    const auto [m, n, k, ldy, aligned, dtype] = shape;
+    const cudaDataType_t type = dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
     const cublasOperation_t transposed = CUBLAS_OP_T;
     return cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                           sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&w, CUDA_R_16BF, k, n, k) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&x, CUDA_R_16BF, k, m, k) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&w, type, k, n, k) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&x, type, k, m, k) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatrixLayoutCreate(&y, CUDA_R_32F, n, m, ldy) == CUBLAS_STATUS_SUCCESS;
   }
 
   bool choose(cublasLtHandle_t handle, const Shape& shape) {
-    const auto [m, n, k, ldy, aligned] = shape;
+    const auto [m, n, k, ldy, aligned, dtype] = shape;
     cublasLtMatmulPreference_t preference = nullptr;
     if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
       return cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value) ==
              CUBLAS_STATUS_SUCCESS;
     };
-    const std::uint32_t operands = k % 8 == 0 ? 16 : 2, result = aligned ? 16 : 4;
+    const auto element = static_cast<std::uint32_t>(size_of(dtype));
+    const std::uint32_t operands = k * element % 16 == 0 ? 16 : element, result = aligned ? 16 : 4;
     cublasLtMatmulHeuristicResult_t best{};
     int found = 0;
     const bool is_chosen = prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes) &&
@@ -66,20 +68,31 @@ struct Gemm::Product {
   }
 };
 
-std::unique_ptr<Gemm> Gemm::create(std::int64_t most_n, std::int64_t most_k) {
+std::unique_ptr<Gemm> Gemm::create() {
   std::unique_ptr<Gemm> gemm(new Gemm);
-  const auto allocate = [](auto& memory, std::size_t bytes) {
-    return cudaMalloc(reinterpret_cast<void**>(&memory), bytes) == cudaSuccess;
-  };
-  const auto rows = static_cast<std::size_t>(std::max(kDecodeRows, kMaxPrefillRows));
-  const bool is_made =
-      cublasLtCreate(&gemm->handle_) == CUBLAS_STATUS_SUCCESS &&
-      allocate(gemm->rounded_, rows * static_cast<std::size_t>(most_k) * sizeof(bf16)) &&
-      allocate(gemm->results_, static_cast<std::size_t>(kDecodeRows * most_n) * sizeof(float)) &&
-      allocate(gemm->workspace_, kWorkspaceBytes);
+  const bool is_made = cublasLtCreate(&gemm->handle_) == CUBLAS_STATUS_SUCCESS &&
+                       cudaMalloc(&gemm->workspace_, kWorkspaceBytes) == cudaSuccess;
   if (is_made) return gemm;
   static_cast<void>(cudaGetLastError());  // told by the null; the next operation shall not find it
   return nullptr;
+}
+
+cudaError_t Gemm::reserve(std::int64_t n, std::int64_t k) {
+  const auto grow = [](void*& memory, std::int64_t bytes) {
+    cudaFree(memory);  // waits for what reads it
+    memory = nullptr;
+    return cudaMalloc(&memory, static_cast<std::size_t>(bytes));
+  };
+  cudaError_t error = cudaSuccess;
+  if (k > most_k_) {
+    error = grow(rounded_, std::max(kDecodeRows, kMaxPrefillRows) * k * std::int64_t{sizeof(float)});
+    most_k_ = error == cudaSuccess ? k : 0;
+  }
+  if (error == cudaSuccess && n > most_n_) {
+    error = grow(results_, kDecodeRows * n * std::int64_t{sizeof(float)});
+    most_n_ = error == cudaSuccess ? n : 0;
+  }
+  return error;
 }
 
 Gemm::~Gemm() {
@@ -100,7 +113,7 @@ Gemm::Product* Gemm::product(const Shape& shape) {
 
 cudaError_t Gemm::multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy,
                            bool accumulate, cudaStream_t stream) {
-  const Product* by = product({m, args.n, args.k, ldy, rows_are_aligned_to_16(y, ldy)});
+  const Product* by = product({m, args.n, args.k, ldy, rows_are_aligned_to_16(y, ldy), args.dtype});
   if (by == nullptr) return cudaErrorNotSupported;
   const float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
   const cublasStatus_t status =
@@ -109,20 +122,34 @@ cudaError_t Gemm::multiply(const GemmOnDevice& args, std::int64_t m, float* y, s
   return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
 }
 
+cudaError_t Gemm::round(const GemmOnDevice& args, std::int64_t first, std::int64_t rows,
+                        std::int64_t padded_rows, cudaStream_t stream) {
+  Stream queue(stream);
+  const float* from = args.x + first * args.ldx;
+  if (args.dtype == DType::kF32) {
+    queue.launch<RoundRows<float>>(
+        {from, args.ldx, rows, padded_rows, args.k, static_cast<float*>(rounded_)});
+  } else {
+    queue.launch<RoundRows<bf16>>({from, args.ldx, rows, padded_rows, args.k, static_cast<bf16*>(rounded_)});
+  }
+  return queue.error();
+}
+
 cudaError_t Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
   Stream queue(stream);
+  if (const cudaError_t error = reserve(args.n, args.k); error != cudaSuccess) return error;
   for (const RowBlock& block : args.blocks) {
     const bool is_decode = block.kind == RowKind::kDecode;
     const std::int64_t most = is_decode ? kDecodeRows : kMaxPrefillRows;
     for (std::int64_t first = block.first; first < block.first + block.rows; first += most) {
       const std::int64_t rows = std::min(most, block.first + block.rows - first), m = is_decode ? most : rows;
-      queue.launch<RoundRows>({args.x + first * args.ldx, args.ldx, rows, m, args.k, rounded_});
-      if (queue.error() != cudaSuccess) return queue.error();  // what was rounded before is no operand
-      float* y = args.y + first * args.ldy;
-      const cudaError_t error = is_decode ? multiply(args, m, results_, args.n, false, stream)
-                                          : multiply(args, m, y, args.ldy, args.accumulate, stream);
+      cudaError_t error = round(args, first, rows, m, stream);
+      if (error != cudaSuccess) return error;  // what was rounded before is no operand
+      float *y = args.y + first * args.ldy, *results = static_cast<float*>(results_);
+      error = is_decode ? multiply(args, m, results, args.n, false, stream)
+                        : multiply(args, m, y, args.ldy, args.accumulate, stream);
       if (error != cudaSuccess) return error;
-      if (is_decode) queue.launch<PlaceRows>({results_, rows, args.n, y, args.ldy, args.accumulate});
+      if (is_decode) queue.launch<PlaceRows>({results, rows, args.n, y, args.ldy, args.accumulate});
     }
   }
   return queue.error();

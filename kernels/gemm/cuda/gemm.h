@@ -21,31 +21,36 @@ class Gemm {
  public:
   static constexpr std::int64_t kDecodeRows = 64;
 
-  // Null when cuBLASLt or the device has not what it needs. `most_n`, `most_k`: of any weights.
-  static std::unique_ptr<Gemm> create(std::int64_t most_n, std::int64_t most_k);
+  // Null when cuBLASLt or the device has not what it needs.
+  static std::unique_ptr<Gemm> create();
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
 
-  // Queued on `stream`; a product that cuBLASLt has no algorithm for is cudaErrorNotSupported.
-  // REQUIRES: n <= most_n, k <= most_k.
+  // Queued on `stream`; a product that cuBLASLt has no algorithm for is cudaErrorNotSupported. Its operands'
+  // memory grows with the largest n and k seen: cudaErrorMemoryAllocation.
   [[nodiscard]] cudaError_t run(const GemmOnDevice& args, cudaStream_t stream);
 
  private:
   Gemm() = default;
+  cudaError_t reserve(std::int64_t n, std::int64_t k);
+  // rounded_ [padded_rows, k] = rows of x from `first`, in w's type.
+  cudaError_t round(const GemmOnDevice& args, std::int64_t first, std::int64_t rows, std::int64_t padded_rows,
+                    cudaStream_t stream);
   // y [m, n] = rounded_ W^T (+ y).
   cudaError_t multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy, bool accumulate,
                        cudaStream_t stream);
 
   struct Product;  // descriptors and algorithm of one shape
-  using Shape =
-      std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>;  // m, n, k, ldy, aligned
+  using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool,
+                           DType>;  // m, n, k, ldy, aligned
   Product* product(const Shape& shape);
 
   cublasLtHandle_t handle_ = nullptr;
   std::map<Shape, std::unique_ptr<Product>> products_;
-  bf16* rounded_ = nullptr;    // [max(kDecodeRows, kMaxPrefillRows), most_k]
-  float* results_ = nullptr;   // [kDecodeRows, most_n]
+  void* rounded_ = nullptr;  // [max(kDecodeRows, kMaxPrefillRows), most_k_] f32 or bf16
+  void* results_ = nullptr;  // [kDecodeRows, most_n_] f32
+  std::int64_t most_n_ = 0, most_k_ = 0;
   void* workspace_ = nullptr;  // cuBLASLt's
 };
 

@@ -1,7 +1,7 @@
 // The projections of a transformer on a CUDA device: y = x W^T, or y += x W^T, as in gemm.h.
 //
-//   x  [R, K] f32, row stride ldx, rounded to bf16
-//   w  [N, K] bf16, row by row; aligned to 16 bytes
+//   x  [R, K] f32, row stride ldx, rounded to w's type
+//   w  [N, K] bf16 or f32, row by row; aligned to 16 bytes
 //   y  [R, N] f32, row stride ldy; rows outside `blocks` are left alone; must not alias x
 // Accumulation is float32. Unlike pieces, blocks are host memory: they decide which products are queued.
 #pragma once
@@ -17,7 +17,8 @@ namespace dslad::kernels::cuda {
 struct GemmOnDevice {
   const float* x;
   std::int64_t ldx;
-  const bf16* w;
+  const void* w;
+  DType dtype;  // of w
   std::int64_t n, k;
   float* y;
   std::int64_t ldy;

@@ -1,22 +1,26 @@
-// What stands before and behind a product of bf16 matrices: rows are rounded, results are placed. Bound by
-// memory.
+// What stands before and behind a product of matrices: rows are rounded to the weights' type T, results are
+// placed. Bound by memory.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/cuda/device.h"
 #include "kernels/tensor.h"
 
 namespace dslad::kernels::cuda {
 
-// to [padded_rows, k] bf16 = from [rows, k] f32, and rows of zeros.
+// to [padded_rows, k] T = from [rows, k] f32, and rows of zeros.
+template <class T>
 struct RoundRowsArgs {
   const float* from;
   std::int64_t stride;
   std::int64_t rows, padded_rows, k;
-  bf16* to;
+  T* to;
 };
 
+template <class T>
 struct RoundRows {
-  using Args = RoundRowsArgs;
+  using Args = RoundRowsArgs<T>;
   static constexpr int kThreads = 256;
 
   static Grid grid(const Args& args) { return {args.padded_rows, (args.k + kThreads - 1) / kThreads}; }
@@ -25,7 +29,11 @@ struct RoundRows {
     const std::int64_t i = block_index().y * kThreads + thread_index(), row = block_index().x;
     if (i >= args.k) return;
     const float x = row < args.rows ? args.from[row * args.stride + i] : 0.0f;
-    args.to[row * args.k + i] = {static_cast<std::uint16_t>(pack_bf16(x, 0.0f))};
+    if constexpr (std::is_same_v<T, float>) {
+      args.to[row * args.k + i] = x;
+    } else {
+      args.to[row * args.k + i] = {static_cast<std::uint16_t>(pack_bf16(x, 0.0f))};
+    }
   }
 };
 

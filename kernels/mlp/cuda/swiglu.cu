@@ -1,4 +1,4 @@
-#include "kernels/cuda/operations.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/stream.cuh"
 #include "kernels/mlp/cuda/swiglu.cuh"
 

@@ -195,17 +195,18 @@ struct LogProbability {
   static Grid grid(const Args& args) { return {args.count}; }
 
   static DSLAD_DEVICE void run(const Args& args) {
-    const float* logits = args.logits + block_index().x * args.stride;
+    const ChosenToken& row = args.rows[block_index().x];
+    const float* logits = row.logits.data();
+    const auto vocabulary = static_cast<std::int64_t>(row.logits.size());
     float largest = -INFINITY, sum = 0;
-    for (std::int64_t id = thread_index(); id < args.vocabulary; id += kThreads)
+    for (std::int64_t id = thread_index(); id < vocabulary; id += kThreads)
       largest = larger(largest, logits[id]);
     largest = block_max<kThreads>(largest);
-    for (std::int64_t id = thread_index(); id < args.vocabulary; id += kThreads)
-      sum += expf(logits[id] - largest);
+    for (std::int64_t id = thread_index(); id < vocabulary; id += kThreads) sum += expf(logits[id] - largest);
     sum = block_sum<kThreads>(sum);
     if (thread_index() == 0) {
-      args.log_probabilities[block_index().x] =
-          double{logits[args.tokens[block_index().x]]} - double{largest} - log(static_cast<double>(sum));
+      args.nats[block_index().x] =
+          double{logits[row.token]} - double{largest} - log(static_cast<double>(sum));
     }
   }
 };

@@ -12,12 +12,9 @@ struct SampleOnDevice {
 };
 
 struct LogProbabilityOnDevice {
-  const float* logits;  // [count, vocabulary], row stride `stride`
-  std::int64_t stride;
-  std::int64_t vocabulary;
-  const std::int32_t* tokens;  // [count]
+  const ChosenToken* rows;  // [count]; their logits are device memory too
   std::int64_t count;
-  double* log_probabilities;  // [count]
+  double* nats;  // [count]
 };
 
 }  // namespace dslad::kernels::cuda

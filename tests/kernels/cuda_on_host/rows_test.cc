@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "kernels/bias/cuda/bias.cuh"
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/embed.cuh"
 #include "kernels/dsla/cuda/feature_map.cuh"
 #include "kernels/dsla/cuda/head_share.cuh"
 #include "kernels/gemm/cuda/gemm_rows.cuh"
 #include "kernels/mlp/cuda/swiglu.cuh"
+#include "kernels/move/cuda/move.cuh"
 #include "kernels/norm/cuda/rms_norm.cuh"
 #include "kernels/rope/cuda/rope.cuh"
 #include "tests/kernels/cuda_on_host/on_host.h"
@@ -113,7 +115,11 @@ TEST_P(CudaRows, RowsOfAProductAreRoundedPaddedAndPlaced) {
   const std::int64_t padded = shape.rows + 2;
   std::vector<bf16> rounded(static_cast<std::size_t>(padded * shape.width), bf16{0xffff});
   Executor executor;
-  executor.launch<RoundRows>({x.data(), shape.stride(), shape.rows, padded, shape.width, rounded.data()});
+  std::vector<float> copied(rounded.size(), 1.0f);
+  executor.launch<RoundRows<float>>(
+      {x.data(), shape.stride(), shape.rows, padded, shape.width, copied.data()});
+  executor.launch<RoundRows<bf16>>(
+      {x.data(), shape.stride(), shape.rows, padded, shape.width, rounded.data()});
   std::vector<float> placed = x, expected = x;
   const std::vector<float> from = random_floats(shape.rows * shape.width, 6);
   executor.launch<PlaceRows>({from.data(), shape.rows, shape.width, placed.data(), shape.stride(), true});
@@ -121,11 +127,27 @@ TEST_P(CudaRows, RowsOfAProductAreRoundedPaddedAndPlaced) {
     for (std::int64_t i = 0; i < shape.width; ++i) {
       const auto at = static_cast<std::size_t>(row * shape.width + i);
       const auto source = static_cast<std::size_t>(row * shape.stride() + i);
+      ASSERT_EQ(copied[at], row < shape.rows ? x[source] : 0.0f);
       ASSERT_EQ(rounded[at].bits, row < shape.rows ? kernels::to_bf16(x[source]).bits : 0);
       if (row < shape.rows) expected[source] += from[at];
     }
   }
   EXPECT_TRUE(same_bits(placed, expected));
+}
+
+TEST_P(CudaRows, RowsAreGathered) {
+  std::vector<std::int64_t> rows = {shape.rows - 1, 0, shape.rows / 2, 0};
+  const auto gather = [&](std::vector<float>& to) {
+    return GatherArgs{x.data(), shape.width, rows, to.data()};
+  };
+  std::vector<float> expected = poisoned(4 * shape.width + 1);
+  gather_cpu(gather(expected));
+  EXPECT_TRUE(same_bits(in_any_order([&](Executor& executor) {
+                          std::vector<float> to = poisoned(4 * shape.width + 1);
+                          executor.launch<GatherRows>({gather(to)});
+                          return to;
+                        }),
+                        expected));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaRows,
@@ -180,6 +202,28 @@ TEST_P(CudaHeads, RopeEqualsReference_ThereAndBack) {
                         return to;
                       }),
                       expected, kFloatTolerance));
+  }
+}
+
+TEST_P(CudaHeads, HeadsAreNarrowedInPlace) {
+  for (const std::int64_t kept : {std::int64_t{1}, std::int64_t{shape.d} / 2, std::int64_t{shape.d}}) {
+    const auto args = [&](std::vector<float>& to) {
+      return NarrowHeadsArgs{to.data(), stride, shape.rows, shape.heads, shape.d, kept, 2};
+    };
+    std::vector<float> expected = x;
+    ThreadPool pool(1);
+    narrow_heads_cpu(pool, args(expected));
+    const std::vector<float> actual = in_any_order([&](Executor& executor) {
+      std::vector<float> to = x;
+      executor.launch<NarrowHeads>(args(to));
+      return to;
+    });
+    for (std::int64_t row = 0; row < shape.rows; ++row) {
+      for (std::int64_t i = 0; i < shape.heads * kept + 2; ++i) {
+        const auto at = static_cast<std::size_t>(row * stride + i);
+        ASSERT_EQ(actual[at], expected[at]) << "row " << row << ", " << i;
+      }
+    }
   }
 }
 

@@ -77,11 +77,13 @@ TEST(CudaLogProbability, EqualsReference) {
   constexpr std::int64_t kVocabulary = 1500, kStride = kVocabulary + 3, kRows = 3;
   const std::vector<float> logits = random_floats(kRows * kStride, 6, 4.0f);
   const std::vector<std::int32_t> tokens = {0, 700, 1499};
+  std::vector<ChosenToken> rows;
+  for (std::size_t row = 0; row < 3; ++row)
+    rows.push_back({{&logits[row * kStride], kVocabulary}, tokens[row]});
   std::vector<double> actual(3);
-  Executor().launch<LogProbability>(
-      {logits.data(), kStride, kVocabulary, tokens.data(), kRows, actual.data()});
+  Executor().launch<LogProbability>({rows.data(), kRows, actual.data()});
   for (std::size_t row = 0; row < 3; ++row) {
-    EXPECT_NEAR(actual[row], log_probability_ref({&logits[row * kStride], kVocabulary}, tokens[row]), 1e-5);
+    EXPECT_NEAR(actual[row], log_probability_ref(rows[row].logits, tokens[row]), 1e-5);
   }
 }
 

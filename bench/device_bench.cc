@@ -1,0 +1,224 @@
+// device_bench --device cuda:N [--model 7B|8B|S] [--json]: what converting layers saves on a device, random
+// weights, bf16, beside the device's own bandwidth of copies in the same run.
+//
+//   decode, 1 sequence      bytes that a step must read over the bandwidth of copies (which reads and writes)
+//   decode, many sequences  tokens/s with 0, 1/2, 3/4 and all of the layers converted, over those with none
+//   a long prompt           tokens/s with 3/4 of the layers converted over those with none
+//   whole jobs              a document and an answer, several at once: the same
+// Converted layers are the paper's (DslaVariant{}), undistilled: their cost does not depend on their numbers.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fmt/format.h>
+#include <string>
+
+#include "worker/engine/measure.h"
+#include "worker/engine/plan_set.h"
+#include "worker/model/device.h"
+
+namespace dslad::bench {
+namespace {
+
+using kernels::WeightFormat;
+using worker::LlamaConfig;
+using worker::Speed;
+
+struct Options {
+  std::string device = "cuda:0", model = "7B";
+  std::int64_t context = 8192;                           // of many sequences that decode
+  std::vector<std::int64_t> documents = {16384, 32768};  // tokens
+  int jobs = 16;                                         // at once
+  bool json = false;
+};
+
+LlamaConfig shape(const std::string& model) {
+  LlamaConfig c;
+  c.rms_norm_eps = 1e-5;
+  if (model == "S") {  // SmolLM2-135M
+    c.hidden_size = 576, c.intermediate_size = 1536, c.layers = 30, c.heads = 9, c.kv_heads = 3;
+    c.head_dim = 64, c.vocab_size = 49152, c.tie_word_embeddings = true;
+  } else if (model == "8B") {  // Llama-3-8B
+    c.hidden_size = 4096, c.intermediate_size = 14336, c.layers = 32, c.heads = 32, c.kv_heads = 8;
+    c.head_dim = 128, c.vocab_size = 128256;
+  } else {  // Llama-2-7B
+    c.hidden_size = 4096, c.intermediate_size = 11008, c.layers = 32, c.heads = 32, c.kv_heads = 32;
+    c.head_dim = 128, c.vocab_size = 32000;
+  }
+  return c;
+}
+
+class DeviceBench {
+ public:
+  DeviceBench(const Options& options, std::shared_ptr<kernels::Device> device)
+      : options_(options), device_(std::move(device)), config_(shape(options.model)) {}
+
+  Status run() {
+    config_.context = *std::ranges::max_element(options_.documents) + 1024;
+    auto backend = worker::make_backend(*device_, 1);
+    if (!backend) return backend.error();
+    backend_ = *std::move(backend);
+    weights_ = worker::random_weights(config_, WeightFormat::kBf16, 1, device_);
+    auto plans =
+        worker::PlanSet::create(*weights_, worker::LoadedChain::none(config_.layers), config_.layers);
+    if (!plans) return plans.error();
+    plans_ = std::make_unique<worker::PlanSet>(*std::move(plans));
+    Status status = decode_one();
+    if (status) status = decode_many();
+    for (const std::int64_t tokens : options_.documents) {
+      if (status) status = long_prompt(tokens);
+      if (status) status = whole_jobs(tokens);
+    }
+    return status;
+  }
+
+ private:
+  [[nodiscard]] const std::shared_ptr<const worker::Plan>& plan(int quarters) const {
+    return plans_->plan(config_.layers * quarters / 4);
+  }
+  [[nodiscard]] std::size_t spare_bytes() const {
+    return device_->free_bytes().value_or(std::size_t{4} << 30) / 10 * 9;
+  }
+
+  // Bytes/s read and written by copies of half a GiB.
+  Result<double> copy_bandwidth() {
+    constexpr std::size_t kBytes = std::size_t{1} << 29;
+    constexpr int kTimes = 20;
+    const auto from = device_->allocate(kBytes), to = device_->allocate(kBytes);
+    if (from == nullptr || to == nullptr)
+      return Error{ErrorCode::kResourceExhausted, "the device has no GiB to copy"};
+    std::byte last{};
+    const auto copies = [&](int times) {
+      for (int i = 0; i < times; ++i) backend_->copy(to.get(), from.get(), kBytes);
+      backend_->read(&last, to.get(), 1);
+    };
+    copies(2);
+    const auto start = std::chrono::steady_clock::now();
+    copies(kTimes);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (!backend_->error().empty()) return Error{ErrorCode::kUnavailable, std::string(backend_->error())};
+    return 2.0 * kTimes * static_cast<double>(kBytes) / seconds;
+  }
+
+  Status decode_one() {
+    constexpr std::int64_t kContext = 2048;
+    const auto bandwidth = copy_bandwidth();
+    if (!bandwidth) return bandwidth.error();
+    const auto speed = worker::measure_decode(*backend_, weights_, plan(0), 1, kContext, 64);
+    if (!speed) return speed.error();
+    const std::size_t embedding = config_.tie_word_embeddings ? 0 : weights_->embedding->bytes();
+    const double bytes = static_cast<double>(weights_->bytes() - embedding) +
+                         static_cast<double>(plan(0)->kv_bytes_per_token()) * kContext;
+    report("decode, 1 sequence, 2k", speed->tokens_per_s() * bytes / 1e9, *bandwidth / 1e9, "GB/s");
+    return ok_status();
+  }
+
+  // As many sequences, up to 64, as the memory has room for under plan 0.
+  Status decode_many() {
+    const std::size_t each = plan(0)->kv_bytes_per_token() * static_cast<std::size_t>(options_.context + 256);
+    const int sequences = std::clamp(static_cast<int>(spare_bytes() / each), 1, 64);
+    double none = 0;
+    for (const int quarters : {0, 2, 3, 4}) {
+      const auto speed =
+          worker::measure_decode(*backend_, weights_, plan(quarters), sequences, options_.context, 32);
+      if (!speed) return speed.error();
+      if (quarters == 0) none = speed->tokens_per_s();
+      report(fmt::format("decode, {} sequences, {}, {}% DSLA", sequences, options_.context, 25 * quarters),
+             speed->tokens_per_s(), none, "tokens/s");
+    }
+    return ok_status();
+  }
+
+  Result<std::unique_ptr<worker::Engine>> engine() {
+    worker::EngineLimits limits;
+    limits.cache_bytes = spare_bytes();
+    limits.prefill_rows = 2048;
+    limits.prefix_snapshots = false;
+    auto backend = worker::make_backend(*device_, 1);
+    if (!backend) return backend.error();
+    return worker::Engine::create(*std::move(backend), weights_, limits);
+  }
+
+  Status long_prompt(std::int64_t tokens) {
+    double none = 0;
+    for (const int quarters : {0, 3, 4}) {
+      auto made = engine();
+      if (!made) return made.error();
+      const auto speed = worker::measure_prefill(**made, plan(quarters), 1, tokens);
+      if (!speed) return speed.error();
+      if (quarters == 0) none = speed->tokens_per_s();
+      report(fmt::format("prompt of {} tokens, {}% DSLA", tokens, 25 * quarters), speed->tokens_per_s(), none,
+             "tokens/s");
+    }
+    return ok_status();
+  }
+
+  Status whole_jobs(std::int64_t tokens) {
+    constexpr std::int64_t kAnswer = 256;
+    double none = 0;
+    for (const int quarters : {0, 3}) {
+      auto made = engine();
+      if (!made) return made.error();
+      const auto speed = worker::measure_jobs(**made, plan(quarters), options_.jobs, tokens, kAnswer);
+      if (!speed) return speed.error();
+      if (quarters == 0) none = speed->tokens_per_s();
+      report(
+          fmt::format("{} jobs of {} + {} tokens, {}% DSLA", options_.jobs, tokens, kAnswer, 25 * quarters),
+          speed->tokens_per_s(), none, "tokens/s");
+    }
+    return ok_status();
+  }
+
+  void report(const std::string& what, double ours, double other, const char* unit) const {
+    if (options_.json) {
+      fmt::print("{{\"model\":\"{}\",\"what\":\"{}\",\"ours\":{:.3f},\"other\":{:.3f},\"unit\":\"{}\"}}\n",
+                 options_.model, what, ours, other, unit);
+    } else {
+      fmt::print("{:<3} {:<48} {:>12.1f} {:>12.1f} {:<10} {:>6.2f}\n", options_.model, what, ours, other,
+                 unit, ours / other);
+    }
+    std::fflush(stdout);
+  }
+
+  const Options& options_;
+  std::shared_ptr<kernels::Device> device_;
+  LlamaConfig config_;
+  std::unique_ptr<kernels::Backend> backend_;
+  std::shared_ptr<const worker::ModelWeights> weights_;
+  std::unique_ptr<worker::PlanSet> plans_;
+};
+
+}  // namespace
+}  // namespace dslad::bench
+
+int main(int argc, char** argv) {
+  using namespace dslad;
+  bench::Options options;
+  CLI::App app("What converting layers saves on a device.", "device_bench");
+  app.add_option("--device", options.device, "cuda:N, or cpu")
+      ->check(worker::check_device_name, "cpu, cuda or cuda:N")
+      ->capture_default_str();
+  app.add_option("--model", options.model, "Llama-2-7B, Llama-3-8B or SmolLM2-135M (S)")
+      ->check(CLI::IsMember({"7B", "8B", "S"}))
+      ->capture_default_str();
+  app.add_option("--context", options.context, "tokens behind each of many sequences")
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--documents", options.documents, "tokens of a long prompt")
+      ->delimiter(',')
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--jobs", options.jobs, "whole jobs at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "a line of JSON for each figure");
+  CLI11_PARSE(app, argc, argv);
+  const auto device = worker::open_device(options.device, kernels::WeightFormat::kBf16);
+  if (!device) {
+    fmt::print(stderr, "device_bench: {}\n", device.error().message);
+    return 1;
+  }
+  const Status status = bench::DeviceBench(options, *device).run();
+  if (!status) fmt::print(stderr, "device_bench: {}\n", status.error().message);
+  return status ? 0 : 1;
+}

@@ -1,0 +1,70 @@
+// The operations of a step on a CUDA device: what a caller says of a step in host memory is put where kernels
+// find it.
+//
+// Everything is queued on one stream, so the memory that one operation's pieces and pages lie in is the next
+// one's as soon as its own are queued behind it. Results of a row do not depend on others.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/operations.h"
+
+namespace dslad::kernels::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(CudaDevice& device, std::unique_ptr<Operations> operations);
+
+  [[nodiscard]] Device& device() override { return device_; }
+  [[nodiscard]] std::string_view error() const override;
+
+  void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) override;
+  void rms_norm(const RmsNormArgs& args) override;
+  void gemm(const GemmArgs& args) override;
+  void bias(const BiasArgs& args) override;
+  void rope(const RopeArgs& args) override;
+  void attention(const AttentionArgs& args) override;
+  void window_attention(const WindowAttentionArgs& args) override;
+  void dsla(const DslaArgs& args) override;
+  void feature_map(const FeatureMapArgs& args) override;
+  void head_share(const HeadShareArgs& args) override;
+  void swiglu(const SwiGluArgs& args) override;
+  void gather(const GatherArgs& args) override;
+  void narrow_heads(const NarrowHeadsArgs& args) override;
+  void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) override;
+  void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void fill(void* at, std::byte value, std::size_t bytes) override;
+  void read(void* to, const void* from, std::size_t bytes) override;
+
+ private:
+  // Device memory that grows with what operations need.
+  class Scratch {
+   public:
+    // At least so many bytes, aligned to 64; null when the device has no more. What was there is lost.
+    std::byte* reserve(Device& device, std::size_t bytes);
+
+   private:
+    Device::Buffer memory_{nullptr, [](std::byte*) {}};
+    std::size_t bytes_ = 0;
+  };
+  // An operation's arrays, copied to the device: null when it has no memory.
+  template <class T>
+  const T* stage(std::span<const T> values);
+  const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces);
+  float* workspace(std::size_t bytes);
+  void* results(std::size_t bytes);
+  // Whether memory was found for what an operation needs; the backend has failed else.
+  bool found(const void* memory);
+
+  CudaDevice& device_;
+  std::unique_ptr<Operations> operations_;
+  Scratch staged_, workspace_, results_;
+  std::vector<std::byte> staging_;  // in host memory
+  bool out_of_memory_ = false;
+};
+
+}  // namespace dslad::kernels::cuda

@@ -1,0 +1,59 @@
+// operations.h on a GPU, on one stream of its own.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/operations.h"
+#include "kernels/gemm/cuda/gemm.h"
+
+namespace dslad::kernels::cuda {
+
+class GpuOperations final : public Operations {
+ public:
+  // Null when device `index` has not what it needs.
+  static std::unique_ptr<GpuOperations> create(int index);
+  ~GpuOperations() override;
+  GpuOperations(const GpuOperations&) = delete;
+  GpuOperations& operator=(const GpuOperations&) = delete;
+
+  [[nodiscard]] std::string_view error() const override { return error_; }
+
+  void embed(const EmbedArgs& args) override;
+  void rms_norm(const RmsNormArgs& args) override;
+  void gemm(const GemmOnDevice& args) override;
+  void bias(const BiasArgs& args) override;
+  void rope(const RopeOnDevice& args) override;
+  void attention(const AttentionOnDevice& args) override;
+  void window_attention(const WindowOnDevice& args) override;
+  void dsla(const DslaOnDevice& args) override;
+  void feature_map(const FeatureMapArgs& args) override;
+  void head_share(const HeadShareArgs& args) override;
+  void swiglu(const SwiGluArgs& args) override;
+  void gather(const GatherOnDevice& args) override;
+  void narrow_heads(const NarrowHeadsArgs& args) override;
+  void sample(const SampleOnDevice& args) override;
+  void log_probabilities(const LogProbabilityOnDevice& args) override;
+  void write(void* to, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void fill(void* at, std::byte value, std::size_t bytes) override;
+  void read(void* to, const void* from, std::size_t bytes) override;
+
+ private:
+  explicit GpuOperations(int index) : index_(index) {}
+  // Runs call() on the device unless an error came before; keeps the first, with what it was at.
+  template <class Call>
+  void run(const char* what, const Call& call);
+
+  int index_;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<Gemm> gemm_;
+  // What write() copies from: pinned, so that the host does not wait. Used from the start again once all
+  // that was copied has arrived.
+  std::byte* pinned_ = nullptr;
+  std::size_t pinned_used_ = 0;
+  std::string error_;
+};
+
+}  // namespace dslad::kernels::cuda

@@ -1,0 +1,219 @@
+// The engine on a CUDA device without a GPU (host_device.h): kernels and backend are those of a GPU, and
+// whatever else touches the device's memory is killed.
+#include <cmath>
+#include <fmt/format.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kernels/cuda/module.h"
+#include "tests/kernels/cuda_on_host/host_device.h"
+#include "tests/worker/chained_model.h"
+#include "tests/worker/engine_world.h"
+
+namespace dslad::worker {
+namespace {
+
+using kernels::RowKind;
+using kernels::WeightFormat;
+using kernels::cuda::testing::HostDevice;
+using testing::ChainedModel;
+
+std::shared_ptr<HostDevice> host_device(std::size_t kib = 64 << 10) {
+  return std::make_shared<HostDevice>(kib << 10);
+}
+
+enum class Kind : std::uint8_t { kOnHost, kOnGpu };
+
+// Both kinds of device; tests of one that is not there skip themselves.
+class CudaEngineOn : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == Kind::kOnHost) return;
+    std::string why;
+    gpu_ = kernels::cuda::open_device(0, why);
+    if (gpu_ == nullptr) GTEST_SKIP() << "skipped: no CUDA device (" << why << ")";
+  }
+  [[nodiscard]] std::shared_ptr<kernels::Device> device() const {
+    return gpu_ != nullptr ? gpu_ : host_device();
+  }
+
+ private:
+  std::shared_ptr<kernels::Device> gpu_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, CudaEngineOn, ::testing::Values(Kind::kOnHost, Kind::kOnGpu),
+                         [](const auto& kind) { return kind.param == Kind::kOnGpu ? "Gpu" : "Host"; });
+
+constexpr EngineOptions kSmall = {.cache_bytes = std::size_t{8} << 20};
+
+void expect_published_tokens(const std::shared_ptr<const ModelWeights>& weights, std::size_t tokens) {
+  const auto truth = nlohmann::json::parse(std::ifstream(golden("stories260K") / "golden.json"));
+  EngineRequest request = continuation(1, truth["prompt_ids"], static_cast<std::int64_t>(tokens),
+                                       undistilled_plans(*weights).plan(0));
+  request.ignore_eos = true;
+  std::vector<std::int32_t> published = truth["greedy_ids"];
+  published.resize(tokens);
+  EXPECT_EQ(alone(weights, std::move(request), kSmall), published);
+}
+
+TEST_P(CudaEngineOn, GivesThePublishedGreedyTokensInF32AndBf16) {
+  expect_published_tokens(golden_weights("stories260K", WeightFormat::kF32, device()), 24);
+  expect_published_tokens(golden_weights("stories260K", WeightFormat::kBf16, device()), 12);
+}
+
+// Every row's logits of a sequence: a piece that ends within a page, one that goes on, and single tokens.
+std::vector<float> logits_of(const std::shared_ptr<const ModelWeights>& weights,
+                             const std::shared_ptr<const Plan>& plan, const std::vector<std::int32_t>& ids) {
+  const auto backend = weights->device->make_backend(2);
+  auto caches = *CachePool::create(*backend, plan->kv(), std::size_t{8} << 20);
+  Forward forward(*backend, weights, *caches);
+  const auto cache = caches->allocate(plan, std::ssize(ids));
+  const auto vocabulary = static_cast<std::size_t>(weights->config.vocab_size);
+  std::vector<float> all;
+  std::size_t context = 0;
+  for (const std::size_t rows : {std::size_t{70}, std::size_t{9}, std::size_t{1}, std::size_t{1}}) {
+    const StepSequence step{&*cache, static_cast<std::int64_t>(context),
+                            std::span(ids).subspan(context, rows),
+                            rows > 1 ? RowKind::kPrefill : RowKind::kDecode, LogitRows::kAll};
+    EXPECT_TRUE(forward.run({&step, 1}).ok());
+    all.resize(all.size() + rows * vocabulary);
+    backend->read(all.data() + context * vocabulary, forward.logits(0).data(),
+                  rows * vocabulary * sizeof(float));
+    context += rows;
+  }
+  return all;
+}
+
+void expect_near(const std::vector<float>& actual, const std::vector<float>& expected, double tolerance,
+                 const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size());
+  double scale = 0, worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    scale = std::max(scale, std::abs(double{expected[i]}));
+    const double apart = std::abs(double{actual[i]} - double{expected[i]});
+    worst = std::isnan(apart) ? apart : std::max(worst, apart);
+    if (std::isnan(worst)) break;
+  }
+  EXPECT_LE(worst, tolerance * scale) << what;
+}
+
+TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryFamily) {
+  for (const char* const family : {"gqa3_f32", "mqa_bf16", "wide_heads_f16", "yarn_rope", "biases",
+                                   "mistral_window", "qwen3", "smollm3"}) {
+    const std::string name = std::string("tiny_llama/") + family;
+    const auto here = golden_weights(name, WeightFormat::kF32),
+               there = golden_weights(name, WeightFormat::kF32, device());
+    std::vector<std::int32_t> ids;
+    for (int i = 0; i < 81; ++i) ids.push_back(i * 37 % here->config.vocab_size);
+    expect_near(logits_of(there, undistilled_plans(*there).plan(0), ids),
+                logits_of(here, undistilled_plans(*here).plan(0), ids), 1e-4, name);
+  }
+}
+
+struct ChainCase {
+  std::string model, variant;
+  int window;
+  int expand_k;
+  WeightFormat format;
+  double tolerance;
+};
+
+const std::vector<ChainCase> kChains = {{"stories260K", "paper", 0, 1, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 0, 1, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 20, 1, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 0, 2, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 20, 2, WeightFormat::kF32, 5e-4},
+                                        {"tiny_llama/qwen3", "dslad", 0, 1, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 20, 1, WeightFormat::kBf16, 3e-2}};
+
+void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Device>& device) {
+  DslaVariant variant = *named_variant(its.variant);
+  variant.window = its.window;
+  variant.expand_k = its.expand_k;
+  if (its.expand_k > 1) variant.rotary = false;
+  const LlamaConfig config = *LlamaConfig::load(golden(its.model));
+  std::vector<int> order;
+  for (int layer = config.layers; layer-- > 0;) order.push_back(layer);
+  const ChainedModel model(its.model, order, config.layers, variant);
+  const auto plan_on = [&](const std::shared_ptr<kernels::Device>& where) {
+    auto weights = *load_weights(model.path(), its.format, {}, where);
+    const PlanSet plans(*weights, load_chain(model.path(), *weights));
+    EXPECT_EQ(plans.largest(), config.layers);
+    return std::pair(weights, plans.largest_plan());
+  };
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 81; ++i) ids.push_back(i * 37 % config.vocab_size);
+  const auto [here, here_plan] = plan_on(kernels::cpu_device());
+  const auto [there, there_plan] = plan_on(device);
+  expect_near(logits_of(there, there_plan, ids), logits_of(here, here_plan, ids), its.tolerance, its.model);
+}
+
+TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryVariant) {
+  for (const ChainCase& chain : kChains) {
+    SCOPED_TRACE(
+        fmt::format("{} {} window {} expand_k {}", chain.model, chain.variant, chain.window, chain.expand_k));
+    expect_cpus_logits(chain, device());
+  }
+}
+
+// Prompts and answers of several plans, questions of one document, a document again: each as alone.
+TEST_P(CudaEngineOn, GivesTheSameTextAloneAndInCompany) {
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device());
+  const PlanSet plans = undistilled_plans(*weights, 3);
+  std::vector<EngineRequest> requests = {continuation(1, noise(150, 1), 6, plans.plan(0)),
+                                         continuation(2, noise(70, 2), 8, plans.plan(3)),
+                                         continuation(3, noise(270, 3), 5, plans.plan(2))};
+  requests[1].temperature = 0.8f;
+  requests[1].likelihoods = true;
+  requests[2].tails = {noise(4, 10), noise(3, 11), noise(5, 12)};
+  Answers expected;
+  for (const EngineRequest& request : requests) {
+    const auto engine = engine_over(weights, kSmall);
+    ASSERT_TRUE(engine->add(request).ok());
+    Collector sink;
+    run_to_end(*engine, sink);
+    expected.merge(sink.answers);
+  }
+  const auto engine = engine_over(weights, kSmall);
+  for (const EngineRequest& request : requests) ASSERT_TRUE(engine->add(request).ok());
+  Collector together, again;
+  run_to_end(*engine, together);
+  EXPECT_EQ(together.answers, expected);
+  EXPECT_LT((together.log_ps[{2, 0}]), 0.0);
+  ASSERT_TRUE(engine->add(requests[2]).ok());
+  run_to_end(*engine, again);
+  EXPECT_EQ(engine->counters().reusing, 1u);
+  for (int tail = 0; tail < 3; ++tail) EXPECT_EQ((again.answers[{3, tail}]), (expected[{3, tail}]));
+}
+
+TEST(CudaEngine, MemoryThatTheDeviceHasNotIsAnErrorThatNamesIt) {
+  const auto weights = load_weights(golden("stories260K"), WeightFormat::kF32, {}, host_device(512));
+  ASSERT_FALSE(weights.ok());
+  EXPECT_EQ(weights.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_NE(weights.error().message.find("cuda"), std::string::npos) << weights.error().message;
+
+  const auto enough = golden_weights("stories260K", WeightFormat::kF32, host_device(8 << 10));
+  EngineLimits limits;
+  limits.cache_bytes = std::size_t{16} << 20;
+  const auto engine = Engine::create(enough->device->make_backend(1), enough, limits);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.error().code, ErrorCode::kResourceExhausted);
+}
+
+TEST(CudaEngine, ADeviceThatFailsEndsTheStepWithItsWords) {
+  const auto device = host_device();
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device);
+  const auto engine = engine_over(weights, kSmall);
+  ASSERT_TRUE(engine->add(continuation(1, noise(40, 1), 50, undistilled_plans(*weights).plan(0))).ok());
+  Collector sink;
+  ASSERT_TRUE(engine->step(sink).ok());
+  device->break_down();
+  const auto stepped = engine->step(sink);
+  ASSERT_FALSE(stepped.ok());
+  EXPECT_EQ(stepped.error().code, ErrorCode::kUnavailable);
+  EXPECT_NE(stepped.error().message.find("CUDA"), std::string::npos) << stepped.error().message;
+  EXPECT_TRUE(sink.failed.empty());  // its job goes back to the queue
+}
+
+}  // namespace
+}  // namespace dslad::worker

@@ -1,0 +1,173 @@
+#include "tests/kernels/cuda_on_host/host_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <sys/mman.h>
+
+#include "kernels/attention/cuda/attention.cuh"
+#include "kernels/attention/cuda/window_attention.cuh"
+#include "kernels/bias/cuda/bias.cuh"
+#include "kernels/cuda/embed.cuh"
+#include "kernels/dsla/cuda/dsla.cuh"
+#include "kernels/dsla/cuda/feature_map.cuh"
+#include "kernels/dsla/cuda/head_share.cuh"
+#include "kernels/mlp/cuda/swiglu.cuh"
+#include "kernels/move/cuda/move.cuh"
+#include "kernels/norm/cuda/rms_norm.cuh"
+#include "kernels/rope/cuda/rope.cuh"
+#include "kernels/sample/cuda/sample.cuh"
+#include "tests/kernels/cuda_on_host/executor.h"
+
+namespace dslad::kernels::cuda::testing {
+namespace {
+
+// Every block of the device's memory, open while someone works with it.
+class DeviceMemory {
+ public:
+  std::byte* allocate(std::size_t bytes) {
+    void* block = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    blocks_[static_cast<std::byte*>(block)] = bytes;
+    used_ += bytes;
+    return static_cast<std::byte*>(block);
+  }
+  void free(std::byte* block) {
+    const auto found = blocks_.find(block);
+    munmap(block, found->second);
+    used_ -= found->second;
+    blocks_.erase(found);
+  }
+  void open(bool opened) const {
+    for (const auto& [block, bytes] : blocks_)
+      mprotect(block, bytes, opened ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+  [[nodiscard]] std::size_t used() const { return used_; }
+
+ private:
+  std::map<std::byte*, std::size_t> blocks_;
+  std::size_t used_ = 0;
+};
+
+DeviceMemory& memory() {
+  static DeviceMemory memory;
+  return memory;
+}
+
+class Opened {
+ public:
+  Opened() { memory().open(true); }
+  ~Opened() { memory().open(false); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+};
+
+float operand(float x, DType dtype) {
+  return dtype == DType::kF32 ? x : to_float(to_bf16(x));
+}
+
+// What cuBLASLt is for on a GPU, by a plain sum.
+void multiply(const GemmOnDevice& args, std::int64_t row) {
+  for (std::int64_t n = 0; n < args.n; ++n) {
+    float sum = 0;
+    for (std::int64_t k = 0; k < args.k; ++k) {
+      const std::int64_t at = n * args.k + k;
+      const float w = args.dtype == DType::kF32 ? static_cast<const float*>(args.w)[at]
+                                                : to_float(static_cast<const bf16*>(args.w)[at]);
+      sum += operand(args.x[row * args.ldx + k], args.dtype) * w;
+    }
+    float& y = args.y[row * args.ldy + n];
+    y = args.accumulate ? y + sum : sum;
+  }
+}
+
+class HostOperations final : public Operations {
+ public:
+  explicit HostOperations(std::shared_ptr<const bool> is_broken) : is_broken_(std::move(is_broken)) {}
+
+  [[nodiscard]] std::string_view error() const override {
+    return *is_broken_ ? "CUDA: device 0 failed at or before a test" : "";
+  }
+
+  void embed(const EmbedArgs& args) override { launch<Embed>(args); }
+  void rms_norm(const RmsNormArgs& args) override {
+    run([&] { cuda::rms_norm(executor_, args); });
+  }
+  void gemm(const GemmOnDevice& args) override {
+    run([&] {
+      for (const RowBlock& block : args.blocks) {
+        for (std::int64_t row = block.first; row < block.first + block.rows; ++row) multiply(args, row);
+      }
+    });
+  }
+  void bias(const BiasArgs& args) override { launch<AddBias>(args); }
+  void rope(const RopeOnDevice& args) override { launch<Rope>(args); }
+  void attention(const AttentionOnDevice& args) override {
+    run([&] { cuda::attention(executor_, args); });
+  }
+  void window_attention(const WindowOnDevice& args) override {
+    run([&] { cuda::window_attention(executor_, args); });
+  }
+  void dsla(const DslaOnDevice& args) override {
+    run([&] { cuda::dsla(executor_, args); });
+  }
+  void feature_map(const FeatureMapArgs& args) override { launch<MapFeatures>(args); }
+  void head_share(const HeadShareArgs& args) override { launch<AddHeadShare>(args); }
+  void swiglu(const SwiGluArgs& args) override { launch<SwiGlu>(args); }
+  void gather(const GatherOnDevice& args) override { launch<GatherRows>(args); }
+  void narrow_heads(const NarrowHeadsArgs& args) override { launch<NarrowHeads>(args); }
+  void sample(const SampleOnDevice& args) override { launch<SampleRow>(args); }
+  void log_probabilities(const LogProbabilityOnDevice& args) override { launch<LogProbability>(args); }
+
+  void write(void* to, const void* from, std::size_t bytes) override {
+    run([&] { std::memcpy(to, from, bytes); });
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override { write(to, from, bytes); }
+  void fill(void* at, std::byte value, std::size_t bytes) override {
+    run([&] { std::memset(at, std::to_integer<int>(value), bytes); });
+  }
+  void read(void* to, const void* from, std::size_t bytes) override { write(to, from, bytes); }
+
+ private:
+  template <class Work>
+  void run(const Work& work) {
+    if (*is_broken_) return;
+    const Opened opened;
+    work();
+  }
+  template <class Kernel>
+  void launch(const typename Kernel::Args& args) {
+    run([&] { executor_.launch<Kernel>(args); });
+  }
+
+  std::shared_ptr<const bool> is_broken_;
+  Executor executor_;
+};
+
+}  // namespace
+
+HostDevice::HostDevice(std::size_t bytes) : bytes_(bytes) {}
+
+Device::Buffer HostDevice::allocate(std::size_t bytes) {
+  std::byte* block = bytes <= *free_bytes() ? memory().allocate(bytes) : nullptr;
+  return {block, [](std::byte* at) { memory().free(at); }};
+}
+
+void HostDevice::write(void* to, const void* from, std::size_t bytes) {
+  const Opened opened;
+  std::memcpy(to, from, bytes);
+}
+
+std::optional<std::size_t> HostDevice::free_bytes() const {
+  return bytes_ - std::min(bytes_, memory().used());
+}
+
+void HostDevice::break_down() {
+  *is_broken_ = true;
+}
+
+std::unique_ptr<Operations> HostDevice::make_operations() {
+  return std::make_unique<HostOperations>(is_broken_);
+}
+
+}  // namespace dslad::kernels::cuda::testing

@@ -1,0 +1,34 @@
+// A CUDA device without a GPU: kernels run by the executor, in memory that only operations can touch.
+//
+// Between operations the memory is closed to the host: who reads or writes it there is killed, as what it
+// found on a real device would be worthless. So a test that passes on it shows that nothing outside the
+// backend looks at a tensor. Thread safety: one device and one user at a time.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/cuda_device.h"
+
+namespace dslad::kernels::cuda::testing {
+
+class HostDevice final : public CudaDevice {
+ public:
+  // At most so many bytes of memory.
+  explicit HostDevice(std::size_t bytes = std::size_t{64} << 20);
+
+  [[nodiscard]] std::string_view name() const override { return "cuda on the host"; }
+  [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  void write(void* to, const void* from, std::size_t bytes) override;
+  [[nodiscard]] std::optional<std::size_t> free_bytes() const override;
+  // From then on every operation fails, as after a fault of a real device.
+  void break_down();
+
+ protected:
+  [[nodiscard]] std::unique_ptr<Operations> make_operations() override;
+
+ private:
+  std::size_t bytes_;
+  std::shared_ptr<bool> is_broken_ = std::make_shared<bool>(false);
+};
+
+}  // namespace dslad::kernels::cuda::testing
