@@ -7,7 +7,9 @@ set(dslad_models ${CMAKE_INSTALL_FULL_DATADIR}/dslad/models)
 foreach(unit dslad.service dslad-worker@.service)
   configure_file(packaging/systemd/${unit}.in ${CMAKE_BINARY_DIR}/systemd/${unit} @ONLY)
 endforeach()
-configure_file(packaging/etc/worker-cpu.toml.in ${CMAKE_BINARY_DIR}/etc/worker-cpu.toml @ONLY)
+foreach(worker cpu cuda0)
+  configure_file(packaging/etc/worker-${worker}.toml.in ${CMAKE_BINARY_DIR}/etc/worker-${worker}.toml @ONLY)
+endforeach()
 
 install(TARGETS dslad dslactl RUNTIME COMPONENT dslad)
 install(FILES docs/man/dslactl.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT dslad)
@@ -44,6 +46,17 @@ foreach(program dslad-worker dslad-model)
   install(FILES packaging/completions/dslad.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
     RENAME ${program} COMPONENT worker)
 endforeach()
+
+# The module for CUDA, and what a worker's unit must allow for it.
+if(TARGET dslad_cuda)
+  install(TARGETS dslad_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/dslad COMPONENT cuda)
+  install(FILES ${CMAKE_BINARY_DIR}/etc/worker-cuda0.toml
+    DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/dslad COMPONENT cuda)
+  foreach(index RANGE 7)
+    install(FILES packaging/systemd/dslad-worker-gpu.conf
+      DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR}/dslad-worker@cuda${index}.service.d RENAME gpu.conf COMPONENT cuda)
+  endforeach()
+endif()
 
 install(DIRECTORY packaging/demo-model/model/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dslad/models/demo COMPONENT demo)
 install(DIRECTORY packaging/demo-model/documents/
