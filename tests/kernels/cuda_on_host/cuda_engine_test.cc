@@ -61,6 +61,13 @@ TEST_P(CudaEngineOn, GivesThePublishedGreedyTokensInF32AndBf16) {
   expect_published_tokens(golden_weights("stories260K", WeightFormat::kBf16, device()), 12);
 }
 
+// As many as logits_of() reads.
+std::vector<std::int32_t> some_ids(std::int32_t vocabulary) {
+  std::vector<std::int32_t> ids(81);
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i) * 37 % vocabulary;
+  return ids;
+}
+
 // Every row's logits of a sequence: a piece that ends within a page, one that goes on, and single tokens.
 std::vector<float> logits_of(const std::shared_ptr<const ModelWeights>& weights,
                              const std::shared_ptr<const Plan>& plan, const std::vector<std::int32_t>& ids) {
@@ -103,8 +110,7 @@ TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryFamily) {
     const std::string name = std::string("tiny_llama/") + family;
     const auto here = golden_weights(name, WeightFormat::kF32),
                there = golden_weights(name, WeightFormat::kF32, device());
-    std::vector<std::int32_t> ids;
-    for (int i = 0; i < 81; ++i) ids.push_back(i * 37 % here->config.vocab_size);
+    const auto ids = some_ids(here->config.vocab_size);
     expect_near(logits_of(there, undistilled_plans(*there).plan(0), ids),
                 logits_of(here, undistilled_plans(*here).plan(0), ids), 1e-4, name);
   }
@@ -141,8 +147,7 @@ void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Dev
     EXPECT_EQ(plans.largest(), config.layers);
     return std::pair(weights, plans.largest_plan());
   };
-  std::vector<std::int32_t> ids;
-  for (int i = 0; i < 81; ++i) ids.push_back(i * 37 % config.vocab_size);
+  const auto ids = some_ids(config.vocab_size);
   const auto [here, here_plan] = plan_on(kernels::cpu_device());
   const auto [there, there_plan] = plan_on(device);
   expect_near(logits_of(there, there_plan, ids), logits_of(here, here_plan, ids), its.tolerance, its.model);
