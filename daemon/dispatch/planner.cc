@@ -9,6 +9,7 @@
 
 #include "daemon/policy/admission.h"
 #include "daemon/policy/announced.h"
+#include "daemon/store/reruns.h"
 #include "schema/process/log.h"
 
 namespace dslad::daemon {
@@ -20,6 +21,7 @@ constexpr std::int64_t kShareOfTime = 20;     // at most so many times as long a
 constexpr std::int64_t kLatestMs = 1'000;     // between two decisions, though nothing changed but the time
 constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
 constexpr std::uint64_t kFewestCompared = 8;    // jobs of a plan, before its agreement counts
+constexpr std::uint32_t kLatestCompared = 20;   // jobs of a plan, that its agreement is of
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
 using policy::device_of;
@@ -397,6 +399,14 @@ void Planner::recall(const WorkerState& worker, const std::vector<WorkDone>& don
         device_of(one->worker) == device_of(worker.hello.name))
       finished(worker, one->job, one->metrics);
   }
+}
+
+void Planner::recall_agreements() {
+  store_.post<std::vector<schema::PlanAgreement>>(
+      [](Database& db) { return plan_agreements(db, kLatestCompared); },
+      [this](Result<std::vector<schema::PlanAgreement>> agreements) {
+        if (agreements) use_agreements(std::move(agreements).value());  // else the next rerun's end
+      });
 }
 
 void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {

@@ -78,8 +78,9 @@ class Planner {
   // Learns from what workers like this one did before a restart (the latest first), unless something is
   // known.
   void recall(const WorkerState& worker, const std::vector<WorkDone>& done);
-  // How far plans' answers agree with plan 0's. From one that agrees too little on, plans are not given.
-  void use_agreements(std::vector<schema::PlanAgreement> agreements);
+  // Reads how far plans' answers agree with plan 0's, as far as it is stored. From one that agrees too little
+  // on, plans are not given.
+  void recall_agreements();
   // Whether idle work may be done now: for report() alone.
   void note_idle(bool idle) { idle_ = idle; }
   [[nodiscard]] bool idle() const { return idle_; }
@@ -114,6 +115,7 @@ class Planner {
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                      schema::Overflow overflow, std::vector<Admission>& admissions);
   void decide(Snapshot snapshot);
+  void use_agreements(std::vector<schema::PlanAgreement> agreements);
   void note_level(const policy::Verdict& verdict);
   [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;
 

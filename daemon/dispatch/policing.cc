@@ -1,8 +1,8 @@
-// The part of Dispatcher that keeps the policy's settings and brings workers to its plan.
+#include "daemon/dispatch/policing.h"
+
 #include <fmt/format.h>
 #include <utility>
 
-#include "daemon/dispatch/dispatcher.h"
 #include "daemon/dispatch/policy_settings.h"
 #include "daemon/store/policy_log.h"
 #include "daemon/store/settings.h"
@@ -10,7 +10,7 @@
 
 namespace dslad::daemon {
 
-void Dispatcher::restore_policy(const std::map<std::string, std::string>& settings) {
+void Policing::restore(const std::map<std::string, std::string>& settings) {
   policy::Settings restored = planner_.settings();
   for (const std::string& wrong : apply_stored(settings, restored)) {
     process::log_warning(fmt::format("a stored setting of the policy is passed over: {}", wrong));
@@ -18,29 +18,40 @@ void Dispatcher::restore_policy(const std::map<std::string, std::string>& settin
   planner_.use(restored);
 }
 
-void Dispatcher::set_policy(const schema::SetPolicy& request, PolicyDone done) {
+void Policing::set_policy(const schema::SetPolicy& request, PolicyDone done) {
   const std::map<std::string, std::string> stored = to_stored(request);
-  store_.post<std::monostate>(
+  around_.store.post<std::monostate>(
       [stored](Database& db) { return save_settings(db, stored); },
       [this, request, done = std::move(done)](const Status& saved) {
         if (!saved) return done(saved.error());
         policy::Settings settings = planner_.settings();
         apply(request, settings);
         planner_.use(settings);
-        for (WorkerState* worker : table_.connected()) worker->asked_plan.reset();
+        for (WorkerState* worker : around_.table.connected()) worker->asked_plan.reset();
         process::log_info("policy set", {{"POLICY", std::string(schema::to_string(settings.kind))}});
         done(planner_.report());
       });
 }
 
+void Policing::set_plan(const schema::SetPlan& request, PlanDone done) {
+  const std::vector<WorkerState*> workers = around_.table.connected();
+  if (workers.empty()) {
+    done(Error{ErrorCode::kUnavailable,
+               "no worker is connected, so nobody can take the plan; start a dslad-worker"});
+    return;
+  }
+  if (planner_.settings().kind != policy::PolicyKind::kManual) take_by_hand();
+  plans_.ask(request, true, workers, std::move(done));
+}
+
 // At once: a policy that stayed until this is stored would take the plan back.
-void Dispatcher::take_by_hand() {
+void Policing::take_by_hand() {
   schema::SetPolicy by_hand;
   by_hand.policy = schema::PolicyKind::kManual;
   policy::Settings settings = planner_.settings();
   apply(by_hand, settings);
   planner_.use(settings);
-  durable_.post<std::monostate>(
+  around_.durable.post<std::monostate>(
       [stored = to_stored(by_hand)](Database& db) { return save_settings(db, stored); },
       [](const Status& saved) {
         if (!saved)
@@ -49,37 +60,32 @@ void Dispatcher::take_by_hand() {
       });
 }
 
-void Dispatcher::policy_changed(const schema::PolicyChange& change) {
-  durable_.post<std::monostate>([change](Database& db) { return record_policy_change(db, change); },
-                                [](const Status& recorded) {
-                                  if (!recorded) {
-                                    process::log_error(fmt::format("cannot record a change of the policy: {}",
-                                                                   recorded.error().message));
-                                  }
-                                });
-  follow_policy();
+void Policing::on_change(const schema::PolicyChange& change) {
+  around_.durable.post<std::monostate>(
+      [change](Database& db) { return record_policy_change(db, change); },
+      [](const Status& recorded) {
+        if (!recorded)
+          process::log_error(
+              fmt::format("cannot record a change of the policy: {}", recorded.error().message));
+      });
+  follow();
 }
 
 // Jobs are told their plans one by one; the plan in force is what layers are shown to be.
-void Dispatcher::follow_policy() {
-  if (planner_.settings().kind == policy::PolicyKind::kManual || !assigning_) return;
+void Policing::follow() {
+  if (planner_.settings().kind == policy::PolicyKind::kManual || plans_.draining()) return;
   const schema::PolicyReply now = planner_.report();
-  for (WorkerState* worker : table_.connected()) {
+  for (WorkerState* worker : around_.table.connected()) {
     const std::uint32_t plan = planner_.plan_for(*worker);
     if (worker->announcing || worker->hello.plan == plan || worker->asked_plan == plan) continue;
     worker->asked_plan = plan;
     const std::string why = now.why.empty() ? "the policy has no use for it" : now.why;
-    const AskedPlan asked{{plan, false, fmt::format("policy {}: {}", schema::to_string(now.policy), why)},
-                          ++generation_,
-                          false};
-    const std::uint64_t number = plan_changes_.open(
-        asked, {{worker->hello.instance, worker->hello.name}}, clock_.steady_ms() + config_.plan_timeout_ms,
-        [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
-          if (reply) return;
-          process::log_warning(
-              fmt::format("worker {} did not follow the policy: {}", name, reply.error().message));
-        });
-    ask_plan(number, asked, *worker);
+    plans_.ask({plan, false, fmt::format("policy {}: {}", schema::to_string(now.policy), why)}, false,
+               {worker}, [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
+                 if (reply) return;
+                 process::log_warning(
+                     fmt::format("worker {} did not follow the policy: {}", name, reply.error().message));
+               });
   }
 }
 

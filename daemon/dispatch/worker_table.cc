@@ -39,6 +39,16 @@ bool WorkerState::holds(const Lease& lease) const {
   return found != jobs.end() && found->second.attempt == lease.attempt;
 }
 
+Claimant WorkerState::claimant() const {
+  return {{hello.name, hello.instance},
+          hello.model,
+          hello.model_digest,
+          hello.context,
+          hello.cache_bytes,
+          jobs.empty(),
+          documents};
+}
+
 WorkerState* WorkerTable::by_peer(const std::string& peer) {
   for (auto& [instance, worker] : workers_) {
     if (worker.connected() && worker.peer == peer) return &worker;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/store/leases.h"
 #include "daemon/store/queued_jobs.h"
 #include "schema/client_messages.h"
 #include "schema/worker_messages.h"
@@ -35,13 +36,13 @@ struct WorkerState {
   std::map<schema::JobId, HeldJob> jobs;
   std::vector<std::int64_t> documents = {};  // that it was given of late, the latest last
   std::uint32_t claiming = 0;                // jobs asked of the store for it, not yet assigned
-  std::uint64_t emptied_at = 0;  // the dispatcher's count of queued jobs when it last found none for it
+  std::uint64_t emptied_at = 0;  // the assigner's count of queued jobs when it last found none for it
   std::optional<std::uint32_t> asked_plan = {};  // by the policy, last
   bool announcing = false;                       // what it says of its model is on its way to the disk
   bool announced_more = false;                   // and it has said something else meanwhile
-  std::uint64_t reruns_none_at = 0;  // the dispatcher's count of reruns when it last found none for it
-  bool idle_told = false;            // that there is time for work that nobody waits for
-  std::string fault;                 // why its latest plan failed, until that is recorded
+  std::uint64_t reruns_none_at = 0;              // OpenLeases::ends() when the store last had no rerun for it
+  bool idle_told = false;                        // that there is time for work that nobody waits for
+  std::string fault;                             // why its latest plan failed, until that is recorded
   bool waits_to_be_alone =
       false;  // the next job runs with no other beside it: it takes none until it has none
   std::int64_t last_seen_ms = 0;
@@ -52,6 +53,7 @@ struct WorkerState {
   [[nodiscard]] std::uint32_t begun() const;  // of its jobs
   void note_document(std::int64_t document);  // 0: there is none
   [[nodiscard]] bool holds(const schema::Lease& lease) const;
+  [[nodiscard]] Claimant claimant() const;
 };
 
 class WorkerTable {

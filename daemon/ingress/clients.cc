@@ -190,7 +190,7 @@ void Clients::on(const Asker& asker, schema::Submit request) {
   const std::vector<Admission> admissions =
       parts_.dispatcher.planner().admit(request.jobs, turns_of, limits_.default_overflow);
   std::vector<std::int64_t> finish_ms;
-  std::vector<Dispatcher::Turn> turns;
+  std::vector<Turn> turns;
   Intake intake{parts_.clock.wall_ms(), asker.owner};
   for (std::size_t i = 0; i < admissions.size(); ++i) {
     finish_ms.push_back(admissions[i].finish_ms);

@@ -1,0 +1,99 @@
+#include "daemon/dispatch/assigner.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <memory>
+#include <utility>
+
+#include "daemon/store/settings.h"
+#include "schema/process/log.h"
+
+namespace dslad::daemon {
+namespace {
+
+constexpr std::uint32_t kMaxClaim = 64;  // bounds what one claim holds in memory
+
+}  // namespace
+
+Assigner::Assigner(const Surroundings& around, Planner& planner, OpenLeases& leases)
+    : around_(around), planner_(planner), leases_(leases), idling_(around, planner, leases) {}
+
+Turn Assigner::take_turn(const std::string& client, const schema::JobRequest& job) {
+  if (job.terms.deadline_in_ms > 0) return {};
+  const std::int64_t now_ms = around_.clock.wall_ms();
+  const double work_ms = planner_.work_ms(job);
+  return {turns_.next(client, work_ms, now_ms) - now_ms, work_ms};
+}
+
+void Assigner::set_mode(schema::QueueMode mode, std::function<void(const Status&)> done) {
+  around_.store.post<std::monostate>(
+      [mode](Database& db) {
+        return save_settings(db, {{std::string(kQueueModeSetting), std::string(schema::to_string(mode))}});
+      },
+      [this, mode, done = std::move(done)](const Status& saved) {
+        if (saved && mode_ != mode) {
+          process::log_info(fmt::format("the queue is {} now", schema::to_string(mode)));
+          mode_ = mode;
+          jobs_queued();
+        }
+        done(saved);
+      });
+}
+
+void Assigner::jobs_queued() {
+  ++queued_seen_;
+  idling_.make_room();
+  planner_.look_again();
+  fill();
+}
+
+// One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
+// one job after the other, so that a short queue spreads over all of them.
+void Assigner::fill() {
+  if (!assigning_ || mode_ == schema::QueueMode::kPaused || planner_.deciding()) return;
+  const std::vector<WorkerState*> workers = around_.table.connected();
+  for (WorkerState* worker : workers) {
+    const std::uint32_t free = worker->free_slots();
+    if (free == 0 || worker->claiming > 0 || worker->emptied_at == queued_seen_) continue;
+    claim_for(*worker, workers.size() == 1 ? std::min(free, kMaxClaim) : 1);
+  }
+}
+
+void Assigner::claim_for(WorkerState& worker, std::uint32_t count) {
+  worker.claiming = count;
+  const Claimant claimant = worker.claimant();
+  const std::int64_t now_ms = around_.clock.wall_ms();
+  const auto damaged = std::make_shared<std::optional<Unreadable>>();
+  around_.store.post<Claim>(
+      [claimant, count, now_ms, damaged, choose = planner_.chooser(worker)](Database& db) {
+        return claim(db, claimant, count, now_ms, choose, damaged.get());
+      },
+      [this, damaged, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
+        if (WorkerState* state = around_.table.by_instance(instance); state != nullptr) state->claiming = 0;
+        if (claim) return claimed(instance, std::move(claim).value(), seen);
+        if (*damaged) return leases_.fail_damaged(**damaged);
+        // Nothing was leased; the next second tries again.
+        claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
+                               around_.clock.steady_ms());
+      });
+}
+
+void Assigner::claimed(const std::string& instance, Claim claim, std::uint64_t seen) {
+  leases_.unreadable(claim.unreadable);
+  if (WorkerState* state = around_.table.by_instance(instance); state != nullptr) {
+    if (claim.queue_empty) state->emptied_at = seen;
+    state->waits_to_be_alone = claim.suspect_waits;
+  }
+  for (Claimed& one : claim.jobs) {
+    const bool by_turn = !one.job.deadline_ms;
+    const std::int64_t turn_ms = one.job.due_ms - due_ms(0, 0);
+    if (leases_.hand_over(instance, std::move(one)) && by_turn) turns_.served(turn_ms);
+  }
+  fill();
+}
+
+void Assigner::ask_anew() {
+  for (WorkerState* worker : around_.table.connected()) worker->waits_to_be_alone = false;
+}
+
+}  // namespace dslad::daemon

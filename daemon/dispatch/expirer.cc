@@ -1,0 +1,68 @@
+#include "daemon/dispatch/expirer.h"
+
+#include <cstdlib>
+#include <fmt/format.h>
+#include <utility>
+#include <vector>
+
+#include "daemon/store/job_writes.h"
+#include "schema/process/log.h"
+
+namespace dslad::daemon {
+namespace {
+
+// When the daemon itself stood still for longer than this, workers' heartbeats may lie unread: their leases
+// are extended by the time it stood.
+constexpr std::int64_t kStoodStillMs = 1'000;
+
+// What a clock that is merely kept in step may be off before deadlines follow it.
+constexpr std::int64_t kClockJumpMs = 1'000;
+
+}  // namespace
+
+void Expirer::tick() {
+  const std::int64_t now_ms = around_.clock.steady_ms();
+  if (last_tick_ms_ != 0 && now_ms - last_tick_ms_ > kStoodStillMs)
+    around_.table.extend_all(now_ms - last_tick_ms_);
+  last_tick_ms_ = now_ms;
+  follow_wall_clock();
+  registry_.drop_silent();  // before the leases, or an ended one would go to a silent worker again
+  leases_.end_overdue();
+}
+
+// Deadlines are stored by the wall clock and promised by the steady one.
+void Expirer::follow_wall_clock() {
+  const std::int64_t offset_ms = around_.clock.wall_ms() - around_.clock.steady_ms();
+  const std::int64_t jump_ms = offset_ms - wall_offset_ms_.value_or(offset_ms);
+  if (wall_offset_ms_ && std::abs(jump_ms) < kClockJumpMs) return;
+  wall_offset_ms_ = offset_ms;
+  if (jump_ms == 0) return;
+  process::log_warning(fmt::format(
+      "the system's clock jumped by {} ms; the times of jobs that have not ended move with it", jump_ms));
+  assigner_.shift_turns(jump_ms);
+  around_.durable.post<std::monostate>([jump_ms](Database& db) { return shift_open_jobs(db, jump_ms); },
+                                       [](const Status&) {});
+}
+
+void Expirer::look_at_jobs() {
+  struct Due {
+    std::vector<Ended> expired;
+    bool woken = false;
+  };
+  const std::int64_t now_ms = around_.clock.wall_ms();
+  around_.store.post<Due>(
+      [now_ms](Database& db) -> Result<Due> {
+        Result<std::vector<Ended>> expired = expire(db, now_ms);
+        if (!expired) return expired.error();
+        const Result<bool> woken = wake(db, now_ms);
+        if (!woken) return woken.error();
+        return Due{std::move(expired).value(), *woken};
+      },
+      [this](const Result<Due>& due) {  // an error: the next second tries again
+        if (!due) return;
+        leases_.jobs_ended(due->expired, schema::JobState::kExpired);
+        if (due->woken) assigner_.jobs_queued();
+      });
+}
+
+}  // namespace dslad::daemon
