@@ -456,8 +456,8 @@ void Daemon::measure() {
     parts.feed.measure(Measured::kCommitS, time.count());
   if (parts.clock.steady_ms() < parts.next_snapshot_ms) return;
   parts.next_snapshot_ms = parts.clock.steady_ms() + 1'000;
-  parts.reader.post<std::map<std::string, std::uint64_t>>(
-      [](Database& db) { return count_jobs(db); },
+  parts.reader.post(
+      Work([](Database& db) { return count_jobs(db); }),
       [&parts](Result<std::map<std::string, std::uint64_t>> jobs) {
         const schema::PolicyReply policy = parts.dispatcher.planner().report();
         parts.metrics->update({jobs ? std::move(jobs).value() : std::map<std::string, std::uint64_t>(),

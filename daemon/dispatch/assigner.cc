@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <memory>
 #include <utility>
 
 #include "daemon/store/settings.h"
@@ -26,18 +25,16 @@ Turn Assigner::take_turn(const std::string& client, const schema::JobRequest& jo
 }
 
 void Assigner::set_mode(schema::QueueMode mode, std::function<void(const Status&)> done) {
-  around_.store.post<std::monostate>(
-      [mode](Database& db) {
-        return save_settings(db, {{std::string(kQueueModeSetting), std::string(schema::to_string(mode))}});
-      },
-      [this, mode, done = std::move(done)](const Status& saved) {
-        if (saved && mode_ != mode) {
-          process::log_info(fmt::format("the queue is {} now", schema::to_string(mode)));
-          mode_ = mode;
-          jobs_queued();
-        }
-        done(saved);
-      });
+  const std::map<std::string, std::string> stored = {
+      {std::string(kQueueModeSetting), std::string(schema::to_string(mode))}};
+  around_.store.post(Work(save_settings, stored), [this, mode, done = std::move(done)](const Status& saved) {
+    if (saved && mode_ != mode) {
+      process::log_info(fmt::format("the queue is {} now", schema::to_string(mode)));
+      mode_ = mode;
+      jobs_queued();
+    }
+    done(saved);
+  });
 }
 
 void Assigner::jobs_queued() {
@@ -62,16 +59,13 @@ void Assigner::fill() {
 void Assigner::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
   const Claimant claimant = worker.claimant();
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  const auto damaged = std::make_shared<std::optional<Unreadable>>();
-  around_.store.post<Claim>(
-      [claimant, count, now_ms, damaged, choose = planner_.chooser(worker)](Database& db) {
-        return claim(db, claimant, count, now_ms, choose, damaged.get());
-      },
+  const Aside<Unreadable> damaged;
+  around_.store.post(
+      Work(claim, claimant, count, around_.clock.wall_ms(), planner_.chooser(worker), damaged),
       [this, damaged, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
         if (WorkerState* state = around_.table.by_instance(instance); state != nullptr) state->claiming = 0;
         if (claim) return claimed(instance, std::move(claim).value(), seen);
-        if (*damaged) return leases_.fail_damaged(**damaged);
+        if (damaged.told()) return leases_.fail_damaged(*damaged);
         // Nothing was leased; the next second tries again.
         claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
                                around_.clock.steady_ms());

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,10 +18,15 @@ class Durable {
   explicit Durable(Executor& store) : store_(store) {}
 
   // `done` is called once, with the result or with an error that trying again cannot mend.
-  template <typename T>
-  void post(std::function<Result<T>(Database&)> work, std::function<void(Result<T>)> done) {
-    auto shared = std::make_shared<const std::function<Result<T>(Database&)>>(std::move(work));
-    post_shared<T>(std::move(shared), std::move(done));
+  template <typename Reply>
+  void post(Work<Reply> work, std::type_identity_t<std::function<void(Result<Reply>)>> done) {
+    store_.post(work, [this, work, done = std::move(done)](Result<Reply> reply) {
+      if (reply || reply.error().code != ErrorCode::kUnavailable) {
+        done(std::move(reply));
+      } else {
+        failed_.push_back([this, work, done] { post(work, done); });
+      }
+    });
   }
 
   void retry() {
@@ -31,19 +36,6 @@ class Durable {
   [[nodiscard]] std::size_t waiting() const { return failed_.size(); }
 
  private:
-  template <typename T>
-  void post_shared(std::shared_ptr<const std::function<Result<T>(Database&)>> work,
-                   std::function<void(Result<T>)> done) {
-    store_.post<T>([work](Database& db) { return (*work)(db); },
-                   [this, work, done](Result<T> result) {
-                     if (result || result.error().code != ErrorCode::kUnavailable) {
-                       done(std::move(result));
-                     } else {
-                       failed_.push_back([this, work, done] { post_shared<T>(work, done); });
-                     }
-                   });
-  }
-
   Executor& store_;
   std::vector<std::function<void()>> failed_;
 };

@@ -18,6 +18,19 @@ constexpr std::int64_t kStoodStillMs = 1'000;
 // What a clock that is merely kept in step may be off before deadlines follow it.
 constexpr std::int64_t kClockJumpMs = 1'000;
 
+struct Due {
+  std::vector<Ended> expired;
+  bool woken = false;
+};
+
+Result<Due> take_due(Database& db, std::int64_t now_ms) {
+  Result<std::vector<Ended>> expired = expire(db, now_ms);
+  if (!expired) return expired.error();
+  const Result<bool> woken = wake(db, now_ms);
+  if (!woken) return woken.error();
+  return Due{std::move(expired).value(), *woken};
+}
+
 }  // namespace
 
 void Expirer::tick() {
@@ -40,29 +53,16 @@ void Expirer::follow_wall_clock() {
   process::log_warning(fmt::format(
       "the system's clock jumped by {} ms; the times of jobs that have not ended move with it", jump_ms));
   assigner_.shift_turns(jump_ms);
-  around_.durable.post<std::monostate>([jump_ms](Database& db) { return shift_open_jobs(db, jump_ms); },
-                                       [](const Status&) {});
+  around_.durable.post(Work(shift_open_jobs, jump_ms), [](const Status&) {});
 }
 
 void Expirer::look_at_jobs() {
-  struct Due {
-    std::vector<Ended> expired;
-    bool woken = false;
-  };
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  around_.store.post<Due>(
-      [now_ms](Database& db) -> Result<Due> {
-        Result<std::vector<Ended>> expired = expire(db, now_ms);
-        if (!expired) return expired.error();
-        const Result<bool> woken = wake(db, now_ms);
-        if (!woken) return woken.error();
-        return Due{std::move(expired).value(), *woken};
-      },
-      [this](const Result<Due>& due) {  // an error: the next second tries again
-        if (!due) return;
-        leases_.jobs_ended(due->expired, schema::JobState::kExpired);
-        if (due->woken) assigner_.jobs_queued();
-      });
+  around_.store.post(Work(take_due, around_.clock.wall_ms()),
+                     [this](const Result<Due>& due) {  // an error: the next second tries again
+                       if (!due) return;
+                       leases_.jobs_ended(due->expired, schema::JobState::kExpired);
+                       if (due->woken) assigner_.jobs_queued();
+                     });
 }
 
 }  // namespace dslad::daemon

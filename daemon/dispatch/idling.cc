@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <ctime>
 #include <fmt/format.h>
-#include <memory>
 #include <utility>
 
 #include "daemon/store/reruns.h"
@@ -84,27 +83,26 @@ void Idling::stop(const char* why) {
 void Idling::claim_rerun_for(WorkerState& worker) {
   worker.claiming = 1;
   const Claimant claimant = worker.claimant();
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  const auto damaged = std::make_shared<std::optional<Unreadable>>();
-  around_.store.post<std::optional<Claimed>>(
-      [claimant, now_ms, damaged](Database& db) { return claim_rerun(db, claimant, now_ms, damaged.get()); },
-      [this, damaged, instance = claimant.worker.instance,
-       seen = leases_.ends()](Result<std::optional<Claimed>> claimed) {
-        WorkerState* state = around_.table.by_instance(instance);
-        if (state != nullptr) {
-          state->claiming = 0;
-          if (!claimed || !*claimed) state->reruns_none_at = seen;
-        }
-        if (!claimed && *damaged) {
-          leases_.fail_damaged(**damaged);
-        } else if (!claimed) {
-          claims_failed_.warning(fmt::format("cannot give out a rerun: {}", claimed.error().message),
-                                 around_.clock.steady_ms());
-        } else if (*claimed) {
-          leases_.hand_over(instance, std::move(**claimed));
-          if (!planner_.idle()) stop("jobs have come");  // while it was claimed
-        }
-      });
+  const Aside<Unreadable> damaged;
+  around_.store.post(Work(claim_rerun, claimant, around_.clock.wall_ms(), damaged),
+                     [this, damaged, instance = claimant.worker.instance,
+                      seen = leases_.ends()](Result<std::optional<Claimed>> claimed) {
+                       WorkerState* state = around_.table.by_instance(instance);
+                       if (state != nullptr) {
+                         state->claiming = 0;
+                         if (!claimed || !*claimed) state->reruns_none_at = seen;
+                       }
+                       if (!claimed && damaged.told()) {
+                         leases_.fail_damaged(*damaged);
+                       } else if (!claimed) {
+                         claims_failed_.warning(
+                             fmt::format("cannot give out a rerun: {}", claimed.error().message),
+                             around_.clock.steady_ms());
+                       } else if (*claimed) {
+                         leases_.hand_over(instance, std::move(**claimed));
+                         if (!planner_.idle()) stop("jobs have come");  // while it was claimed
+                       }
+                     });
 }
 
 }  // namespace dslad::daemon

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <memory>
 #include <utility>
 
 #include "schema/process/log.h"
@@ -59,19 +58,16 @@ bool OpenLeases::hand_over(const std::string& instance, Claimed claimed) {
 }
 
 void OpenLeases::hand_over_again(const Lease& lease, const std::string& instance) {
-  around_.store.post<schema::JobSpec>(
-      [job = lease.job](Database& db) { return read_spec(db, job); },
-      [this, lease, instance](Result<schema::JobSpec> spec) {
-        WorkerState* worker = around_.table.by_instance(instance);
-        if (worker == nullptr || !worker->holds(lease)) return;
-        HeldJob& held = worker->jobs[lease.job];
-        renew(held);
-        if (spec && worker->connected() &&
-            around_.send(worker->peer, schema::Assign{lease, std::move(spec).value(), held.plan}))
-          return;
-        worker->jobs.erase(lease.job);
-        end(lease, LeaseEnd::kGivenBack, fmt::format("worker {} did not get it", worker->hello.name));
-      });
+  around_.store.post(Work(read_spec, lease.job), [this, lease, instance](Result<schema::JobSpec> spec) {
+    WorkerState* worker = around_.table.by_instance(instance);
+    if (worker == nullptr || !worker->holds(lease)) return;
+    HeldJob& held = worker->jobs[lease.job];
+    renew(held);
+    if (spec && worker->connected() &&
+        around_.send(worker->peer, schema::Assign{lease, std::move(spec).value(), held.plan}))
+      return;
+    give_back(*worker, lease, fmt::format("worker {} did not get it", worker->hello.name));
+  });
 }
 
 void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
@@ -92,14 +88,11 @@ void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   }
   if (result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0)
     worker.fault = result.error->message;
-  const auto shared = std::make_shared<const schema::WorkerResult>(std::move(result));
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  const FinishRules rules{fits_elsewhere(*shared, worker), planner_.settings().idle.canary_share, retry_};
-  around_.durable.post<Outcome>(
-      [shared, now_ms, rules](Database& db) { return finish(db, *shared, now_ms, rules); },
-      [this, lease, instance = worker.hello.instance](const Result<Outcome>& outcome) {
-        stored(lease, instance, outcome);
-      });
+  const FinishRules rules{fits_elsewhere(result, worker), planner_.settings().idle.canary_share, retry_};
+  around_.durable.post(Work(finish, std::move(result), around_.clock.wall_ms(), rules),
+                       [this, lease, instance = worker.hello.instance](const Result<Outcome>& outcome) {
+                         stored(lease, instance, outcome);
+                       });
 }
 
 bool OpenLeases::fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) const {
@@ -153,16 +146,18 @@ void OpenLeases::worker_left(const WorkerState& worker, bool broke, const std::s
 }
 
 void OpenLeases::take_back(WorkerState& worker, const Lease& lease, const std::string& why) {
-  worker.jobs.erase(lease.job);
   around_.send(worker.peer, schema::Revoke{lease, why});
+  give_back(worker, lease, why);
+}
+
+void OpenLeases::give_back(WorkerState& worker, const Lease& lease, const std::string& why) {
+  worker.jobs.erase(lease.job);
   end(lease, LeaseEnd::kGivenBack, why);
 }
 
 void OpenLeases::end(const Lease& lease, LeaseEnd end, const std::string& why) {
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  around_.durable.post<Outcome>([lease, end, why, now_ms, retry = retry_](
-                                    Database& db) { return release(db, lease, end, why, now_ms, retry); },
-                                [this, lease](const Result<Outcome>& outcome) { ended(lease, outcome); });
+  around_.durable.post(Work(release, lease, end, why, around_.clock.wall_ms(), retry_),
+                       [this, lease](const Result<Outcome>& outcome) { ended(lease, outcome); });
 }
 
 void OpenLeases::ended(const Lease& lease, const Result<Outcome>& outcome) {
@@ -207,20 +202,18 @@ void OpenLeases::fail_damaged(const Unreadable& damaged) {
   process::log_error(process::kJobUnreadable,
                      "a job lies on a damaged page of the database, so it has failed",
                      {{"JOB_ID", std::to_string(damaged.job)}, {"ERROR", damaged.error.message}});
-  around_.durable.post<bool>(
-      [damaged, now_ms = around_.clock.wall_ms()](Database& db) {
-        return daemon::fail_damaged(db, damaged, now_ms);
-      },
-      [this, damaged](const Result<bool>& failed) {
-        if (!failed) {
-          not_failed_.warning(fmt::format("cannot end a damaged job: {}", failed.error().message),
-                              around_.clock.steady_ms());
-          return;
-        }
-        if (*failed) around_.feed.tell_state(damaged.job, JobState::kFailed, damaged.error);
-        ++ends_;
-        listener_.room();
-      });
+  around_.durable.post(Work(daemon::fail_damaged, damaged, around_.clock.wall_ms()),
+                       [this, damaged](const Result<bool>& failed) {
+                         if (!failed) {
+                           not_failed_.warning(
+                               fmt::format("cannot end a damaged job: {}", failed.error().message),
+                               around_.clock.steady_ms());
+                           return;
+                         }
+                         if (*failed) around_.feed.tell_state(damaged.job, JobState::kFailed, damaged.error);
+                         ++ends_;
+                         listener_.room();
+                       });
 }
 
 void OpenLeases::tell_running(const Lease& lease, const WorkerState& worker) {

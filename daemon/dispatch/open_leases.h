@@ -45,8 +45,8 @@ class OpenLeases {
   void worker_left(const WorkerState& worker, bool broke, const std::string& why);
   // Takes the lease from the worker, which is told to stop.
   void take_back(WorkerState& worker, const schema::Lease& lease, const std::string& why);
-  // Ends a lease that no worker's record has.
-  void end(const schema::Lease& lease, LeaseEnd end, const std::string& why);
+  // The same where the worker has nothing to stop.
+  void give_back(WorkerState& worker, const schema::Lease& lease, const std::string& why);
   // Ends what was not renewed in time.
   void end_overdue();
   // Jobs were cancelled or have expired: tells their workers, and the feed.
@@ -59,6 +59,7 @@ class OpenLeases {
   [[nodiscard]] std::uint64_t ends() const { return ends_; }
 
  private:
+  void end(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   [[nodiscard]] std::int64_t next_end() const { return around_.clock.steady_ms() + lease_ms_; }
   [[nodiscard]] static LeaseEnd blame(const WorkerState& worker, const HeldJob& job);
   // Whether another worker that is connected could run what was too large for this one.

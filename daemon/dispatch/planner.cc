@@ -128,32 +128,31 @@ void Planner::tick() {
     });
     if (!known) served.push_back({hello.model, hello.model_digest, 0, 0});
   }
-  const std::int64_t now_ms = clock_.wall_ms();
-  store_.post<Snapshot>(
-      [served, now_ms](Database& db) -> Result<Snapshot> {
-        Snapshot snapshot;
-        std::set<schema::JobId> known;
-        for (const ServedBy& by : served) {
-          Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, kLooksAhead, now_ms);
-          if (!jobs) return jobs.error();
-          for (QueuedJob& job : *jobs) {
-            if (known.insert(job.id).second) snapshot.jobs.push_back(std::move(job));
-          }
-        }
-        Result<std::map<std::string, std::uint64_t>> counts = count_jobs(db);
-        if (!counts) return counts.error();
-        const Result<std::uint64_t> delayed = count_delayed(db);
-        if (!delayed) return delayed.error();
-        snapshot.queued =
-            (*counts)["queued"] - std::min((*counts)["queued"], *delayed);  // they are no load yet
-        return snapshot;
-      },
-      [this](Result<Snapshot> snapshot) {
-        reading_ = false;
-        decided_at_ = clock_.steady_ms();
-        if (snapshot) decide(std::move(snapshot).value());  // an error: claims go by what was decided before
-        listener_.decided();
-      });
+  store_.post(Work(read_snapshot, served, clock_.wall_ms()), [this](Result<Snapshot> snapshot) {
+    reading_ = false;
+    decided_at_ = clock_.steady_ms();
+    if (snapshot) decide(std::move(snapshot).value());  // an error: claims go by what was decided before
+    listener_.decided();
+  });
+}
+
+Result<Planner::Snapshot> Planner::read_snapshot(Database& db, const std::vector<ServedBy>& served,
+                                                 std::int64_t now_ms) {
+  Snapshot snapshot;
+  std::set<schema::JobId> known;
+  for (const ServedBy& by : served) {
+    Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, kLooksAhead, now_ms);
+    if (!jobs) return jobs.error();
+    for (QueuedJob& job : *jobs) {
+      if (known.insert(job.id).second) snapshot.jobs.push_back(std::move(job));
+    }
+  }
+  Result<std::map<std::string, std::uint64_t>> counts = count_jobs(db);
+  if (!counts) return counts.error();
+  const Result<std::uint64_t> delayed = count_delayed(db);
+  if (!delayed) return delayed.error();
+  snapshot.queued = (*counts)["queued"] - std::min((*counts)["queued"], *delayed);  // they are no load yet
+  return snapshot;
 }
 
 bool Planner::deciding() {
@@ -402,11 +401,10 @@ void Planner::recall(const WorkerState& worker, const std::vector<WorkDone>& don
 }
 
 void Planner::recall_agreements() {
-  store_.post<std::vector<schema::PlanAgreement>>(
-      [](Database& db) { return plan_agreements(db, kLatestCompared); },
-      [this](Result<std::vector<schema::PlanAgreement>> agreements) {
-        if (agreements) use_agreements(std::move(agreements).value());  // else the next rerun's end
-      });
+  store_.post(Work(plan_agreements, kLatestCompared),
+              [this](Result<std::vector<schema::PlanAgreement>> agreements) {
+                if (agreements) use_agreements(std::move(agreements).value());  // else the next rerun's end
+              });
 }
 
 void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {

@@ -40,6 +40,10 @@ struct Admission {
   std::optional<Error> refusal;  // its deadline cannot be met
 };
 
+// What Planner::chooser() gives: it has copies of its own, and decisions that do not change any more.
+template <>
+inline constexpr bool kIsOwned<ChoosePlan> = true;
+
 class Planner {
  public:
   struct Listener {
@@ -98,6 +102,9 @@ class Planner {
     std::uint64_t queued = 0;     // all that wait
   };
   using Forecasts = std::map<schema::JobId, Forecast>;
+
+  static Result<Snapshot> read_snapshot(Database& db, const std::vector<ServedBy>& served,
+                                        std::int64_t now_ms);
 
   [[nodiscard]] policy::WorkerFacts facts(const WorkerState& worker) const;
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;

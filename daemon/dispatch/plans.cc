@@ -30,13 +30,9 @@ void Plans::send_change(std::uint64_t request, const AskedPlan& asked, const Wor
 void Plans::announce(WorkerState& worker) {
   worker.announced_more = std::exchange(worker.announcing, true);
   if (worker.announced_more) return;
-  const schema::Hello hello = worker.hello;
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  around_.durable.post<std::optional<WantedPlan>>(
-      [hello, now_ms, fault = std::exchange(worker.fault, "")](Database& db) {
-        return announce_model(db, hello, now_ms, fault);
-      },
-      [this, instance = hello.instance](Result<std::optional<WantedPlan>> wanted) {
+  around_.durable.post(
+      Work(announce_model, worker.hello, around_.clock.wall_ms(), std::exchange(worker.fault, "")),
+      [this, instance = worker.hello.instance](Result<std::optional<WantedPlan>> wanted) {
         WorkerState* const state = around_.table.by_instance(instance);
         if (state != nullptr) state->announcing = false;
         if (!wanted) {
@@ -103,10 +99,8 @@ void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& re
   changes_.confirmed(result.request, instance);
   const schema::WorkerPlan plan{change.worker,        worker->hello.model,   result.plan,
                                 worker->hello.layers, change.result.changes, {}};
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  around_.durable.post<std::monostate>(
-      [change, now_ms](Database& db) { return save_plan(db, change, now_ms); },
-      [this, change, plan](const Status& status) { saved(change, plan, status); });
+  around_.durable.post(Work(save_plan, change, around_.clock.wall_ms()),
+                       [this, change, plan](const Status& status) { saved(change, plan, status); });
 }
 
 void Plans::saved(const PlanChange& change, const schema::WorkerPlan& plan, const Status& status) {

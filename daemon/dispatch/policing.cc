@@ -19,10 +19,8 @@ void Policing::restore(const std::map<std::string, std::string>& settings) {
 }
 
 void Policing::set_policy(const schema::SetPolicy& request, PolicyDone done) {
-  const std::map<std::string, std::string> stored = to_stored(request);
-  around_.store.post<std::monostate>(
-      [stored](Database& db) { return save_settings(db, stored); },
-      [this, request, done = std::move(done)](const Status& saved) {
+  around_.store.post(
+      Work(save_settings, to_stored(request)), [this, request, done = std::move(done)](const Status& saved) {
         if (!saved) return done(saved.error());
         policy::Settings settings = planner_.settings();
         apply(request, settings);
@@ -51,23 +49,17 @@ void Policing::take_by_hand() {
   policy::Settings settings = planner_.settings();
   apply(by_hand, settings);
   planner_.use(settings);
-  around_.durable.post<std::monostate>(
-      [stored = to_stored(by_hand)](Database& db) { return save_settings(db, stored); },
-      [](const Status& saved) {
-        if (!saved)
-          process::log_error(
-              fmt::format("cannot record that plans are set by hand: {}", saved.error().message));
-      });
+  around_.durable.post(Work(save_settings, to_stored(by_hand)), [](const Status& saved) {
+    if (!saved)
+      process::log_error(fmt::format("cannot record that plans are set by hand: {}", saved.error().message));
+  });
 }
 
 void Policing::on_change(const schema::PolicyChange& change) {
-  around_.durable.post<std::monostate>(
-      [change](Database& db) { return record_policy_change(db, change); },
-      [](const Status& recorded) {
-        if (!recorded)
-          process::log_error(
-              fmt::format("cannot record a change of the policy: {}", recorded.error().message));
-      });
+  around_.durable.post(Work(record_policy_change, change), [](const Status& recorded) {
+    if (!recorded)
+      process::log_error(fmt::format("cannot record a change of the policy: {}", recorded.error().message));
+  });
   follow();
 }
 

@@ -80,8 +80,7 @@ void Registry::reconcile_leases(WorkerState& worker, const std::vector<Lease>& h
     if (worker.hello.capacity > 0) {
       leases_.hand_over_again(lease, worker.hello.instance);
     } else {  // it stops, and has declined
-      worker.jobs.erase(lease.job);
-      leases_.end(lease, LeaseEnd::kGivenBack, fmt::format("worker {} takes nothing new", worker.hello.name));
+      leases_.give_back(worker, lease, fmt::format("worker {} takes nothing new", worker.hello.name));
     }
   }
 }
@@ -90,14 +89,12 @@ void Registry::reconcile_leases(WorkerState& worker, const std::vector<Lease>& h
 void Registry::recall_costs(const WorkerState& worker) {
   constexpr std::uint32_t kLatest = 200;
   if (planner_.knows(worker)) return;
-  around_.store.post<std::vector<WorkDone>>(
-      [digest = worker.hello.model_digest, edition = worker.hello.edition](Database& db) {
-        return latest_work(db, digest, edition, kLatest);
-      },
-      [this, instance = worker.hello.instance](const Result<std::vector<WorkDone>>& done) {
-        const WorkerState* state = around_.table.by_instance(instance);
-        if (state != nullptr && done) planner_.recall(*state, *done);  // an error: new jobs teach it
-      });
+  around_.store.post(Work(latest_work, worker.hello.model_digest, worker.hello.edition, kLatest),
+                     [this, instance = worker.hello.instance](const Result<std::vector<WorkDone>>& done) {
+                       const WorkerState* state = around_.table.by_instance(instance);
+                       if (state != nullptr && done)
+                         planner_.recall(*state, *done);  // an error: new jobs teach it
+                     });
 }
 
 void Registry::on_heartbeat(WorkerState& worker, const schema::Heartbeat& heartbeat) {
@@ -157,9 +154,7 @@ void Registry::drop(std::string instance, bool broke, const std::string& why) {
   if (worker.connected()) tell_worker(schema::kTopicWorkerDown, worker.hello.name, why);
   plans_.worker_left(instance, why);
   planner_.look_again();
-  const std::int64_t now_ms = around_.clock.wall_ms();
-  around_.durable.post<std::monostate>(
-      [instance, now_ms](Database& db) { return worker_gone(db, instance, now_ms); }, [](const Status&) {});
+  around_.durable.post(Work(worker_gone, instance, around_.clock.wall_ms()), [](const Status&) {});
   leases_.worker_left(worker, broke, why);
 }
 

@@ -40,15 +40,13 @@ void Retention::tick() {
 
 void Retention::forget_some() {
   forgetting_ = true;
-  store_.post<std::uint64_t>(
-      [rules = rules_, now_ms = clock_.wall_ms()](Database& db) { return forget_portion(db, rules, now_ms); },
-      [this](const Result<std::uint64_t>& forgotten) {
-        forgetting_ = false;
-        const std::uint64_t jobs = forgotten ? *forgotten : 0;  // an error: the next time
-        if (jobs > 0) process::log_info("old jobs are forgotten", {{"JOBS", std::to_string(jobs)}});
-        forgotten_ += jobs;
-        next_ms_ = clock_.steady_ms() + (jobs > 0 ? kPauseMs : kLookEveryMs);
-      });
+  store_.post(Work(forget_portion, rules_, clock_.wall_ms()), [this](const Result<std::uint64_t>& forgotten) {
+    forgetting_ = false;
+    const std::uint64_t jobs = forgotten ? *forgotten : 0;  // an error: the next time
+    if (jobs > 0) process::log_info("old jobs are forgotten", {{"JOBS", std::to_string(jobs)}});
+    forgotten_ += jobs;
+    next_ms_ = clock_.steady_ms() + (jobs > 0 ? kPauseMs : kLookEveryMs);
+  });
 }
 
 }  // namespace dslad::daemon

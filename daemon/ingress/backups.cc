@@ -12,6 +12,22 @@ namespace {
 
 constexpr std::int64_t kForgottenAfterMs = 10 * 60 * 1'000;
 
+Status make_copy(Database& db, const std::atomic<bool>& stop, const std::filesystem::path& copy,
+                 const std::shared_ptr<std::atomic<std::uint64_t>>& copied, const Aside<FileDigest>& digest) {
+  if (Status status = copy_database(db, copy, stop, *copied); !status) return status;
+  Result<FileDigest> made = digest_of(copy, stop);
+  if (!made) return made.error();
+  digest.tell(std::move(made).value());
+  return ok_status();
+}
+
+// No work on the database, but on a file as large.
+Result<schema::BackupPiece> piece_of_copy(Database&, const std::filesystem::path& copy, std::uint64_t from) {
+  Result<schema::Bytes> data = read_piece(copy, from, schema::kPageBytes);
+  if (!data) return data.error();
+  return schema::BackupPiece{from, std::move(data).value()};
+}
+
 }  // namespace
 
 Backups::Backups(const Clock& clock, std::filesystem::path database, std::filesystem::path copy,
@@ -30,22 +46,11 @@ Result<schema::BackupReply> Backups::begin(const std::string& peer) {
   if (!bytes) return bytes.error();
   // By the clock, so that a number from before a restart is not taken for a backup of now.
   last_number_ = std::max(last_number_ + 1, static_cast<std::uint64_t>(clock_.wall_ms()));
-  current_ = Current{last_number_,
-                     peer,
-                     std::make_shared<std::atomic<std::uint64_t>>(0),
-                     std::make_shared<FileDigest>(),
-                     *bytes,
-                     clock_.steady_ms(),
-                     std::nullopt};
+  current_ =
+      Current{last_number_,       peer,        std::make_shared<std::atomic<std::uint64_t>>(0), {}, *bytes,
+              clock_.steady_ms(), std::nullopt};
   task_.start(
-      [file = copy_, copied = current_->copied, digest = current_->digest](
-          Database& db, const std::atomic<bool>& stop) -> Status {
-        if (Status status = copy_database(db, file, stop, *copied); !status) return status;
-        Result<FileDigest> made = digest_of(file, stop);
-        if (!made) return made.error();
-        *digest = std::move(made).value();
-        return ok_status();
-      },
+      LongTask::Work(make_copy, copy_, current_->copied, current_->digest),
       [this, number = last_number_](const Status& made) {
         if (!made || !current_ || current_->number != number) remove_copy();
         if (!current_ || current_->number != number) return;
@@ -61,7 +66,8 @@ Result<schema::BackupReply> Backups::begin(const std::string& peer) {
 
 schema::BackupReply Backups::describe(const Current& current) {
   if (!current.made) return {current.number, false, current.expected_bytes, *current.copied, ""};
-  return {current.number, true, current.digest->bytes, current.digest->bytes, current.digest->hex};
+  const FileDigest digest = current.digest.told() ? *current.digest : FileDigest{};  // it failed
+  return {current.number, true, digest.bytes, digest.bytes, digest.hex};
 }
 
 Result<Backups::Current*> Backups::find(std::uint64_t backup) {
@@ -80,7 +86,7 @@ Result<schema::BackupReply> Backups::show(std::uint64_t backup) {
   return describe(**current);
 }
 
-Result<std::function<Result<schema::BackupPiece>()>> Backups::read(const schema::ReadBackup& request) {
+Result<Work<schema::BackupPiece>> Backups::read(const schema::ReadBackup& request) {
   const Result<Current*> current = find(request.backup);
   if (!current) return current.error();
   if (!(*current)->made) return Error{ErrorCode::kRefused, "the backup is not ready: ask for it again later"};
@@ -90,12 +96,7 @@ Result<std::function<Result<schema::BackupPiece>()>> Backups::read(const schema:
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("the backup has {} bytes: none begins at {}", bytes, request.from)};
   }
-  return std::function<Result<schema::BackupPiece>()>(
-      [file = copy_, from = request.from]() -> Result<schema::BackupPiece> {
-        Result<schema::Bytes> data = read_piece(file, from, schema::kPageBytes);
-        if (!data) return data.error();
-        return schema::BackupPiece{from, std::move(data).value()};
-      });
+  return Work(piece_of_copy, copy_, request.from);
 }
 
 Result<schema::BackupReply> Backups::end(std::uint64_t backup) {

@@ -28,8 +28,8 @@ class Backups {
   Result<schema::BackupReply> show(std::uint64_t backup);
   Result<schema::BackupReply> end(std::uint64_t backup);
 
-  // What reads the piece; it may run on any thread.
-  Result<std::function<Result<schema::BackupPiece>()>> read(const schema::ReadBackup& request);
+  // What reads the piece.
+  Result<Work<schema::BackupPiece>> read(const schema::ReadBackup& request);
 
   void on_departed(const std::string& peer);
   void tick();  // ends one that nobody asks for any more
@@ -39,7 +39,7 @@ class Backups {
     std::uint64_t number = 0;
     std::string peer;
     std::shared_ptr<std::atomic<std::uint64_t>> copied;
-    std::shared_ptr<FileDigest> digest;  // the task's until it has ended
+    Aside<FileDigest> digest;  // the task's until it has ended
     std::uint64_t expected_bytes = 0;
     std::int64_t asked_ms = 0;   // steady; the latest time
     std::optional<Status> made;  // nothing: it is being made

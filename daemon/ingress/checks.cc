@@ -21,6 +21,13 @@ void judge_settings(Integrity& integrity) {
     add_finding(integrity, fmt::format("the queue's mode is '{}'", mode->second));
 }
 
+Status check(Database& db, const std::atomic<bool>& stop, bool quick, const Aside<Integrity>& found) {
+  Result<Integrity> integrity = check_integrity(db, quick, stop);
+  if (!integrity) return integrity.error();
+  found.tell(std::move(integrity).value());
+  return ok_status();
+}
+
 }  // namespace
 
 Result<schema::IntegrityReply> Checks::begin(const std::string& peer, bool quick) {
@@ -30,25 +37,19 @@ Result<schema::IntegrityReply> Checks::begin(const std::string& peer, bool quick
   // By the clock, so that a number from before a restart is not taken for a check of now.
   last_number_ = std::max(last_number_ + 1, static_cast<std::uint64_t>(clock_.wall_ms()));
   current_ = Current{peer, {last_number_, false, quick, {}, false}, std::nullopt};
-  const auto found = std::make_shared<Integrity>();
-  task_.start(
-      [quick, found](Database& db, const std::atomic<bool>& stop) -> Status {
-        Result<Integrity> integrity = check_integrity(db, quick, stop);
-        if (!integrity) return integrity.error();
-        *found = std::move(integrity).value();
-        return ok_status();
-      },
-      [this, number = last_number_, found](const Status& done) {
-        if (!current_ || current_->reply.check != number) return;
-        if (!done) current_->failed = done.error();
-        schema::IntegrityReply& reply = current_->reply;
-        reply.done = true;
-        judge_settings(*found);
-        reply.findings = std::move(found->findings);
-        reply.more = found->more;
-        for (const std::string& finding : reply.findings)
-          process::log_error(process::kDatabaseDamaged, fmt::format("the database is damaged: {}", finding));
-      });
+  const Aside<Integrity> found;
+  task_.start(LongTask::Work(check, quick, found), [this, number = last_number_, found](const Status& done) {
+    if (!current_ || current_->reply.check != number) return;
+    if (!done) current_->failed = done.error();
+    schema::IntegrityReply& reply = current_->reply;
+    reply.done = true;
+    if (!found.told()) return;
+    judge_settings(*found);
+    reply.findings = std::move(found->findings);
+    reply.more = found->more;
+    for (const std::string& finding : reply.findings)
+      process::log_error(process::kDatabaseDamaged, fmt::format("the database is damaged: {}", finding));
+  });
   return current_->reply;
 }
 

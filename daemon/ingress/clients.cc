@@ -37,6 +37,41 @@ std::set<JobId> open_jobs(const std::vector<JobInfo>& infos) {
   return open;
 }
 
+// What was asked of some jobs, and how all of them are afterwards.
+template <typename Outcome>
+struct Changed {
+  Outcome outcome;
+  std::vector<JobInfo> infos;
+};
+
+template <typename Outcome>
+Result<Changed<Outcome>> with_infos(Database& db, Result<Outcome> outcome, std::vector<JobId> ids) {
+  if (!outcome) return outcome.error();
+  for (const JobId id : outcome->not_found) std::erase(ids, id);
+  Result<std::vector<JobInfo>> infos = read_infos(db, ids);
+  if (!infos) return infos.error();
+  return Changed<Outcome>{std::move(outcome).value(), std::move(infos).value()};
+}
+
+Result<Changed<CancelOutcome>> cancel_and_read(Database& db, const std::vector<JobId>& ids,
+                                               std::int64_t now_ms, const Scope& scope) {
+  return with_infos(db, cancel(db, ids, now_ms, scope), ids);
+}
+
+Result<Changed<RequeueOutcome>> requeue_and_read(Database& db, const std::vector<JobId>& ids,
+                                                 const QueueLimits& limits, std::int64_t now_ms,
+                                                 const Scope& scope) {
+  return with_infos(db, requeue(db, ids, limits, now_ms, scope), ids);
+}
+
+Result<std::uint64_t> purge(Database& db, const schema::Purge& which, std::int64_t now_ms,
+                            const Scope& scope) {
+  Result<std::uint64_t> forgotten = forget(db, which, schema::kMaxPurge, now_ms, scope);
+  if (!forgotten) return forgotten;
+  if (Status status = give_back_pages(db); !status) return status.error();
+  return forgotten;
+}
+
 }  // namespace
 
 Clients::Clients(Parts parts, const QueueLimits& limits)
@@ -198,11 +233,8 @@ void Clients::on(const Asker& asker, schema::Submit request) {
     turns.push_back(parts_.dispatcher.take_turn(turns_of, request.jobs[i]));
     intake.delay_ms.push_back(turns.back().delay_ms);
   }
-  const auto submit = std::make_shared<const schema::Submit>(std::move(request));
-  parts_.writer.post<Enqueued>(
-      [submit, limits = limits_, intake = std::move(intake)](Database& db) {
-        return enqueue(db, *submit, limits, intake);
-      },
+  parts_.writer.post(
+      Work(enqueue, std::move(request), limits_, std::move(intake)),
       [this, asker, finish_ms = std::move(finish_ms), turns = std::move(turns), turns_of,
        came = std::chrono::steady_clock::now()](Result<Enqueued> enqueued) {
         for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -244,79 +276,71 @@ std::string Clients::events_url_for(bool by_key) const {
 }
 
 void Clients::on(const Asker& asker, const schema::GetStatus&) {
-  look_up<std::map<std::string, std::uint64_t>>(
-      asker, [](Database& db) { return count_jobs(db); },
-      [this, principal = parts_.who_is(asker.from),
-       by_key = !asker.from.key.empty()](std::map<std::string, std::uint64_t> jobs) {
-        schema::DaemonStatus status;
-        status.you = principal.owner;
-        status.role = to_string(principal.role);
-        status.version = DSLAD_VERSION;
-        status.events_url = events_url_for(by_key);
-        status.uptime_ms = uptime_ms();
-        status.draining = draining_;
-        status.mode = parts_.dispatcher.mode();
-        status.jobs = std::move(jobs);
-        status.workers = parts_.dispatcher.workers();
-        if (!status.workers.empty()) status.plan = status.workers.front().plan;
-        const schema::PolicyReply policy = parts_.dispatcher.planner().report();
-        status.policy = policy.policy;
-        status.drain_ms = policy.drain_ms;
-        status.waiting_tokens = policy.waiting_tokens;
-        return status;
-      });
+  look_up(asker, Work([](Database& db) { return count_jobs(db); }),
+          [this, principal = parts_.who_is(asker.from),
+           by_key = !asker.from.key.empty()](std::map<std::string, std::uint64_t> jobs) {
+            schema::DaemonStatus status;
+            status.you = principal.owner;
+            status.role = to_string(principal.role);
+            status.version = DSLAD_VERSION;
+            status.events_url = events_url_for(by_key);
+            status.uptime_ms = uptime_ms();
+            status.draining = draining_;
+            status.mode = parts_.dispatcher.mode();
+            status.jobs = std::move(jobs);
+            status.workers = parts_.dispatcher.workers();
+            if (!status.workers.empty()) status.plan = status.workers.front().plan;
+            const schema::PolicyReply policy = parts_.dispatcher.planner().report();
+            status.policy = policy.policy;
+            status.drain_ms = policy.drain_ms;
+            status.waiting_tokens = policy.waiting_tokens;
+            return status;
+          });
 }
 
 void Clients::on(const Asker& asker, const schema::ListJobs& request) {
-  look_up<schema::JobList>(
-      asker, [request, scope = asker.scope](Database& db) { return list_jobs(db, request, scope); },
-      [this](schema::JobList list) {
-        for (JobInfo& info : list.jobs) add_progress(info);
-        return list;
-      });
+  look_up(asker, Work(list_jobs, request, asker.scope), [this](schema::JobList list) {
+    for (JobInfo& info : list.jobs) add_progress(info);
+    return list;
+  });
 }
 
 void Clients::on(const Asker& asker, const schema::CountJobs& request) {
-  look_up<schema::JobCounts>(
-      asker, [request, scope = asker.scope](Database& db) { return count_jobs(db, request, scope); },
-      [](schema::JobCounts counts) { return counts; });
+  look_up(asker,
+          Work([](Database& db, const schema::CountJobs& asked,
+                  const Scope& scope) { return count_jobs(db, asked, scope); },
+               request, asker.scope),
+          [](schema::JobCounts counts) { return counts; });
 }
 
 void Clients::on(const Asker& asker, const schema::GetJob& request) {
-  look_up<JobInfo>(
-      asker, [id = request.id, scope = asker.scope](Database& db) { return read_info(db, id, scope); },
-      [this](JobInfo info) {
-        add_progress(info);
-        return info;
-      });
+  look_up(asker, Work(read_info, request.id, asker.scope), [this](JobInfo info) {
+    add_progress(info);
+    return info;
+  });
 }
 
 void Clients::on(const Asker& asker, const schema::GetResult& request) {
-  look_up<schema::JobResult>(
-      asker,
-      [request, scope = asker.scope](Database& db) {
-        return read_result(db, request.id, request.from, schema::kPageBytes, scope);
-      },
-      [this](schema::JobResult result) {
-        add_progress(result.job);
-        return result;
-      });
+  look_up(asker, Work(read_result, request.id, request.from, schema::kPageBytes, asker.scope),
+          [this](schema::JobResult result) {
+            add_progress(result.job);
+            return result;
+          });
 }
 
 // The jobs' states are read in the writer's order of things, so that an end that is not yet in them is still
 // to be told by the feed.
 void Clients::on(const Asker& asker, const schema::Wait& request) {
+  const Work look(read_infos, request.ids, asker.scope);
   WaitingClient client{asker, request.ids, parts_.clock.steady_ms() + request.timeout_ms};
-  parts_.writer.post<std::vector<JobInfo>>(
-      [ids = request.ids, scope = asker.scope](Database& db) { return read_infos(db, ids, scope); },
-      [this, client = std::move(client)](Result<std::vector<JobInfo>> infos) {
-        if (!infos) return refuse(client.asker, infos.error());
-        const std::set<JobId> open = open_jobs(*infos);
-        if (open.empty()) return reply(client.asker, schema::WaitReply{std::move(infos).value(), true});
-        if (draining_)
-          return refuse(client.asker, {ErrorCode::kUnavailable, "the daemon is stopping; wait again"});
-        begin_wait(client, open);
-      });
+  parts_.writer.post(look, [this, client = std::move(client)](Result<std::vector<JobInfo>> infos) {
+    if (!infos) return refuse(client.asker, infos.error());
+    const std::set<JobId> open = open_jobs(*infos);
+    if (open.empty()) return reply(client.asker, schema::WaitReply{std::move(infos).value(), true});
+    if (draining_)
+      return refuse(client.asker, {ErrorCode::kUnavailable, "the daemon is stopping; wait again"});
+    begin_wait(client, open);
+  });
 }
 
 // It is under way no longer: it may last a day.
@@ -335,79 +359,41 @@ void Clients::answer_wait(const WaitingClient& client) {
   weigh(client.asker, [this, ids = client.ids](const Asker& weighed) {
     const std::optional<Asker> asker = permit(weighed, schema::Wait::kKind);
     if (!asker) return;
-    look_up<std::vector<JobInfo>>(
-        *asker, [ids, scope = asker->scope](Database& db) { return read_infos(db, ids, scope); },
-        [this](std::vector<JobInfo> infos) {
-          for (JobInfo& info : infos) add_progress(info);
-          const bool done = open_jobs(infos).empty();
-          return schema::WaitReply{std::move(infos), done};
-        });
+    look_up(*asker, Work(read_infos, ids, asker->scope), [this](std::vector<JobInfo> infos) {
+      for (JobInfo& info : infos) add_progress(info);
+      const bool done = open_jobs(infos).empty();
+      return schema::WaitReply{std::move(infos), done};
+    });
   });
 }
 
 void Clients::on(const Asker& asker, const schema::Cancel& request) {
-  struct Cancelled {
-    CancelOutcome outcome;
-    std::vector<JobInfo> infos;
-  };
-  const std::int64_t now_ms = parts_.clock.wall_ms();
-  answer<Cancelled>(
-      parts_.writer, asker,
-      [ids = request.ids, now_ms, scope = asker.scope](Database& db) -> Result<Cancelled> {
-        Result<CancelOutcome> outcome = cancel(db, ids, now_ms, scope);
-        if (!outcome) return outcome.error();
-        std::vector<JobId> found = ids;
-        for (const JobId id : outcome->not_found) std::erase(found, id);
-        Result<std::vector<JobInfo>> infos = read_infos(db, found);
-        if (!infos) return infos.error();
-        return Cancelled{std::move(outcome).value(), std::move(infos).value()};
-      },
-      [this](Cancelled cancelled) {
-        parts_.dispatcher.jobs_ended(cancelled.outcome.cancelled, schema::JobState::kCancelled);
-        schema::CancelReply reply{std::move(cancelled.infos), {}, std::move(cancelled.outcome.not_found)};
-        for (const Ended& ended : cancelled.outcome.cancelled) reply.cancelled.push_back(ended.id);
-        return reply;
-      });
+  answer(parts_.writer, asker, Work(cancel_and_read, request.ids, parts_.clock.wall_ms(), asker.scope),
+         [this](Changed<CancelOutcome> cancelled) {
+           parts_.dispatcher.jobs_ended(cancelled.outcome.cancelled, schema::JobState::kCancelled);
+           schema::CancelReply reply{std::move(cancelled.infos), {}, std::move(cancelled.outcome.not_found)};
+           for (const Ended& ended : cancelled.outcome.cancelled) reply.cancelled.push_back(ended.id);
+           return reply;
+         });
 }
 
 void Clients::on(const Asker& asker, const schema::Requeue& request) {
-  struct Requeued {
-    RequeueOutcome outcome;
-    std::vector<JobInfo> infos;
-  };
-  answer<Requeued>(
-      parts_.writer, asker,
-      [ids = request.ids, limits = limits_, now_ms = parts_.clock.wall_ms(),
-       scope = asker.scope](Database& db) -> Result<Requeued> {
-        Result<RequeueOutcome> outcome = requeue(db, ids, limits, now_ms, scope);
-        if (!outcome) return outcome.error();
-        std::vector<JobId> found = ids;
-        for (const JobId id : outcome->not_found) std::erase(found, id);
-        Result<std::vector<JobInfo>> infos = read_infos(db, found);
-        if (!infos) return infos.error();
-        return Requeued{std::move(outcome).value(), std::move(infos).value()};
-      },
-      [this](Requeued requeued) {
-        for (const JobId id : requeued.outcome.requeued)
-          parts_.feed.tell_state(id, schema::JobState::kQueued);
-        if (!requeued.outcome.requeued.empty()) parts_.dispatcher.jobs_queued();
-        return schema::RequeueReply{std::move(requeued.infos), std::move(requeued.outcome.requeued),
-                                    std::move(requeued.outcome.not_found)};
-      });
+  answer(parts_.writer, asker,
+         Work(requeue_and_read, request.ids, limits_, parts_.clock.wall_ms(), asker.scope),
+         [this](Changed<RequeueOutcome> requeued) {
+           for (const JobId id : requeued.outcome.requeued)
+             parts_.feed.tell_state(id, schema::JobState::kQueued);
+           if (!requeued.outcome.requeued.empty()) parts_.dispatcher.jobs_queued();
+           return schema::RequeueReply{std::move(requeued.infos), std::move(requeued.outcome.requeued),
+                                       std::move(requeued.outcome.not_found)};
+         });
 }
 
 void Clients::on(const Asker& asker, const schema::Purge& request) {
-  answer<std::uint64_t>(
-      parts_.writer, asker,
-      [request, now_ms = parts_.clock.wall_ms(), scope = asker.scope](Database& db) -> Result<std::uint64_t> {
-        Result<std::uint64_t> forgotten = forget(db, request, schema::kMaxPurge, now_ms, scope);
-        if (!forgotten) return forgotten;
-        if (Status status = give_back_pages(db); !status) return status.error();
-        return forgotten;
-      },
-      [](std::uint64_t jobs) {
-        return schema::PurgeReply{jobs, jobs == schema::kMaxPurge};
-      });
+  answer(parts_.writer, asker, Work(purge, request, parts_.clock.wall_ms(), asker.scope),
+         [](std::uint64_t jobs) {
+           return schema::PurgeReply{jobs, jobs == schema::kMaxPurge};
+         });
 }
 
 Clients::Counters Clients::counters() const {

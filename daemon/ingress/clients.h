@@ -113,10 +113,10 @@ class Clients {
 
   // Has `work` done and replies with what `shape` makes of its result, or with its error.
   template <typename T, typename Shape>
-  void answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work, Shape shape);
+  void answer(Executor& executor, const Asker& asker, Work<T> work, Shape shape);
   // The same for a query, which may have to be made again: once there is room for a long reply.
   template <typename T, typename Shape>
-  void look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape);
+  void look_up(const Asker& asker, Work<T> query, Shape shape);
   // Calls `start` when the client's turn comes, with an asker whose reply ends it.
   void weigh(const Asker& asker, std::function<void(const Asker&)> start);
   // The asker with what it may do in a request of this kind; nothing where it may not ask, which it has been
@@ -141,9 +141,8 @@ class Clients {
 };
 
 template <typename T, typename Shape>
-void Clients::answer(Executor& executor, const Asker& asker, std::function<Result<T>(Database&)> work,
-                     Shape shape) {
-  executor.post<T>(std::move(work), [this, asker, shape](Result<T> result) {
+void Clients::answer(Executor& executor, const Asker& asker, Work<T> work, Shape shape) {
+  executor.post(std::move(work), [this, asker, shape](Result<T> result) {
     if (result) {
       reply(asker, shape(std::move(result).value()));
     } else {
@@ -153,8 +152,8 @@ void Clients::answer(Executor& executor, const Asker& asker, std::function<Resul
 }
 
 template <typename T, typename Shape>
-void Clients::look_up(const Asker& asker, std::function<Result<T>(Database&)> query, Shape shape) {
-  parts_.reader.post<T>(std::move(query), [this, asker, shape](Result<T> result) {
+void Clients::look_up(const Asker& asker, Work<T> query, Shape shape) {
+  parts_.reader.post(std::move(query), [this, asker, shape](Result<T> result) {
     if (!result) return refuse(asker, result.error());
     std::string frame = schema::encode(shape(std::move(result).value()), asker.request_id);
     const bool waits =

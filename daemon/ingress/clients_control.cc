@@ -21,9 +21,8 @@ void Clients::on(const Asker& asker, const schema::SetQueueMode& request) {
 // What the daemon records of itself, of workers and of the policy, is under way while it counts already; in
 // the writer's order of things it is seen by whoever asks afterwards.
 void Clients::on(const Asker& asker, const schema::GetLayers&) {
-  answer<std::vector<schema::ModelLayers>>(
-      parts_.writer, asker, read_layers,
-      [](std::vector<schema::ModelLayers> models) { return schema::LayersReply{std::move(models)}; });
+  answer(parts_.writer, asker, Work(read_layers),
+         [](std::vector<schema::ModelLayers> models) { return schema::LayersReply{std::move(models)}; });
 }
 
 void Clients::on(const Asker& asker, const schema::ShowPlan&) {
@@ -55,32 +54,28 @@ void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
 }
 
 void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
-  look_up<schema::JobVerdict>(
-      asker, [id = request.id, scope = asker.scope](Database& db) { return read_verdict(db, id, scope); },
-      [this](schema::JobVerdict verdict) {
-        if (verdict.state == schema::JobState::kRunning)
-          verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);
-        if (verdict.state != schema::JobState::kQueued) return verdict;
-        const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
-        if (!forecast) {
-          verdict.why =
-              "nothing is decided yet: no worker that could take it is connected, or it is far behind";
-          return verdict;
-        }
-        verdict.plan = forecast->plan;
-        verdict.quality = forecast->quality;
-        verdict.why = forecast->why;
-        verdict.place = forecast->place;
-        verdict.start_ms = forecast->start_ms;
-        verdict.finish_ms = forecast->finish_ms;
-        return verdict;
-      });
+  look_up(asker, Work(read_verdict, request.id, asker.scope), [this](schema::JobVerdict verdict) {
+    if (verdict.state == schema::JobState::kRunning)
+      verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);
+    if (verdict.state != schema::JobState::kQueued) return verdict;
+    const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
+    if (!forecast) {
+      verdict.why = "nothing is decided yet: no worker that could take it is connected, or it is far behind";
+      return verdict;
+    }
+    verdict.plan = forecast->plan;
+    verdict.quality = forecast->quality;
+    verdict.why = forecast->why;
+    verdict.place = forecast->place;
+    verdict.start_ms = forecast->start_ms;
+    verdict.finish_ms = forecast->finish_ms;
+    return verdict;
+  });
 }
 
 void Clients::on(const Asker& asker, const schema::GetPolicyHistory& request) {
-  answer<std::vector<schema::PolicyChange>>(
-      parts_.writer, asker, [limit = request.limit](Database& db) { return policy_changes(db, limit); },
-      [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
+  answer(parts_.writer, asker, Work(policy_changes, request.limit),
+         [](std::vector<schema::PolicyChange> changes) { return schema::PolicyHistory{std::move(changes)}; });
 }
 
 void Clients::on(const Asker& asker, const schema::BeginBackup&) {
@@ -93,11 +88,9 @@ void Clients::on(const Asker& asker, const schema::ShowBackup& request) {
 
 // A piece is as long as a page of results, and read where these are.
 void Clients::on(const Asker& asker, const schema::ReadBackup& request) {
-  auto piece = parts_.backups->read(request);
+  const auto piece = parts_.backups->read(request);
   if (!piece) return refuse(asker, piece.error());
-  look_up<schema::BackupPiece>(
-      asker, [read = std::move(piece).value()](Database&) { return read(); },
-      [](schema::BackupPiece read) { return read; });
+  look_up(asker, *piece, [](schema::BackupPiece read) { return read; });
 }
 
 void Clients::on(const Asker& asker, const schema::EndBackup& request) {

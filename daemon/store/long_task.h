@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "daemon/store/sqlite.h"
+#include "daemon/store/work.h"
 #include "schema/result.h"
 
 namespace dslad::daemon {
@@ -19,7 +20,7 @@ class LongTask {
  public:
   // Runs in one transaction, so it sees one state. Should look at `stop` now and then, and end once it is
   // true.
-  using Work = std::function<Status(Database& db, const std::atomic<bool>& stop)>;
+  using Work = daemon::Work<std::monostate, const std::atomic<bool>&>;
   using Done = std::function<void(const Status&)>;
 
   // `wake` as the Writer's.
@@ -28,7 +29,8 @@ class LongTask {
   LongTask(const LongTask&) = delete;
   LongTask& operator=(const LongTask&) = delete;
 
-  // `done` is called by finish_ready(). Both must own what they use. REQUIRES: !running()
+  // `done` is called by finish_ready(). It must own what it uses, but for what outlives this. REQUIRES:
+  // !running()
   void start(Work work, Done done);
 
   // From start() until its `done` was called.

@@ -13,10 +13,10 @@ Reader::~Reader() {
   join();
 }
 
-void Reader::post(std::unique_ptr<Work> work) {
+void Reader::post(std::unique_ptr<Errand> errand) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(work));
+    waiting_.push_back(std::move(errand));
     pulse_.begin();
   }
   posted_.notify_one();
@@ -28,14 +28,14 @@ void Reader::finish_ready() {
     const std::lock_guard lock(mutex_);
     done.swap(done_);
   }
-  for (Done& one : done) one.work->finish(one.status);
+  for (Done& one : done) one.errand->finish(one.status);
 }
 
 void Reader::stop() {
   join();
   finish_ready();
-  for (std::unique_ptr<Work>& work : std::exchange(waiting_, {}))
-    work->finish(Error{ErrorCode::kUnavailable, "the daemon is stopping; ask again when it is back"});
+  for (std::unique_ptr<Errand>& errand : std::exchange(waiting_, {}))
+    errand->finish(Error{ErrorCode::kUnavailable, "the daemon is stopping; ask again when it is back"});
 }
 
 void Reader::join() {
@@ -53,14 +53,14 @@ void Reader::loop() {
   while (true) {
     posted_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
     if (stopping_) return;
-    std::unique_ptr<Work> work = std::move(waiting_.front());
+    std::unique_ptr<Errand> errand = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
     pulse_.beat();
-    Status status = run(*work);
+    Status status = run(*errand);
     lock.lock();
     if (waiting_.empty()) pulse_.end();
-    done_.push_back({std::move(work), std::move(status)});
+    done_.push_back({std::move(errand), std::move(status)});
     lock.unlock();
     wake_();
     lock.lock();
@@ -68,9 +68,9 @@ void Reader::loop() {
 }
 
 // In a transaction, so that several statements see one state.
-Status Reader::run(Work& work) {
+Status Reader::run(Errand& errand) {
   if (Status status = db_.run("BEGIN"); !status) return status;
-  [[maybe_unused]] const Status outcome = work.run(db_);  // the work keeps its own error
+  [[maybe_unused]] const Status outcome = errand.run(db_);  // the work keeps its own error
   return db_.exec("ROLLBACK");
 }
 

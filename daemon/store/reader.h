@@ -27,7 +27,7 @@ class Reader final : public Executor {
   ~Reader() override;
 
   using Executor::post;
-  void post(std::unique_ptr<Work> work) override;
+  void post(std::unique_ptr<Errand> errand) override;
 
   // Calls `finish` of what has been done.
   void finish_ready();
@@ -40,12 +40,12 @@ class Reader final : public Executor {
 
  private:
   struct Done {
-    std::unique_ptr<Work> work;
+    std::unique_ptr<Errand> errand;
     Status status;
   };
 
   void loop();
-  Status run(Work& work);
+  Status run(Errand& errand);
   void join();
 
   Pulse pulse_;  // before db_, which beats it
@@ -53,7 +53,7 @@ class Reader final : public Executor {
   std::function<void()> wake_;
   std::mutex mutex_;
   std::condition_variable posted_;
-  std::deque<std::unique_ptr<Work>> waiting_;  // guarded by mutex_, as are the next two
+  std::deque<std::unique_ptr<Errand>> waiting_;  // guarded by mutex_, as are the next two
   std::vector<Done> done_;
   bool stopping_ = false;
   std::thread thread_;  // last: it uses all of the above

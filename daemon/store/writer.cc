@@ -35,11 +35,11 @@ Writer::~Writer() {
   join();
 }
 
-void Writer::post(std::unique_ptr<Work> work) {
+void Writer::post(std::unique_ptr<Errand> errand) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_bytes_ += work->bytes();
-    waiting_.push_back(std::move(work));
+    waiting_bytes_ += errand->bytes();
+    waiting_.push_back(std::move(errand));
     pulse_.begin();
   }
   posted_.notify_one();
@@ -52,7 +52,7 @@ void Writer::finish_ready() {
     ended.swap(ended_);
   }
   for (Ended& one : ended) {
-    for (const std::unique_ptr<Work>& work : one.batch) work->finish(one.committed);
+    for (const std::unique_ptr<Errand>& errand : one.batch) errand->finish(one.committed);
   }
 }
 
@@ -107,7 +107,7 @@ Writer::Batch Writer::wait_for_batch() {
   const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
   Batch batch(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
   waiting_.erase(waiting_.begin(), end);
-  for (const std::unique_ptr<Work>& work : batch) waiting_bytes_ -= work->bytes();
+  for (const std::unique_ptr<Errand>& errand : batch) waiting_bytes_ -= errand->bytes();
   return batch;
 }
 
@@ -126,9 +126,9 @@ void Writer::run_and_hand_over(Batch batch) {
   Status committed = run_batch(batch);
   const bool damage = !committed && committed.error().code == ErrorCode::kCorrupt;
   if (!damage || batch.size() == 1) return hand_over(std::move(batch), std::move(committed));
-  for (std::unique_ptr<Work>& work : batch) {
+  for (std::unique_ptr<Errand>& errand : batch) {
     Batch alone;
-    alone.push_back(std::move(work));
+    alone.push_back(std::move(errand));
     committed = run_batch(alone);
     hand_over(std::move(alone), std::move(committed));
   }
@@ -137,9 +137,9 @@ void Writer::run_and_hand_over(Batch batch) {
 Status Writer::run_batch(Batch& batch) {
   const auto start = std::chrono::steady_clock::now();
   Status status = db_.run("BEGIN IMMEDIATE");
-  for (const std::unique_ptr<Work>& work : batch) {
+  for (const std::unique_ptr<Errand>& errand : batch) {
     pulse_.beat();
-    if (status) status = run_work(*work);
+    if (status) status = run_errand(*errand);
   }
   pulse_.beat();
   if (status) status = db_.run("COMMIT");
@@ -154,9 +154,9 @@ Status Writer::run_batch(Batch& batch) {
 }
 
 // An error here is the transaction's; one of the work alone is undone and kept by it for its finish().
-Status Writer::run_work(Work& work) {
+Status Writer::run_errand(Errand& errand) {
   if (Status status = db_.run("SAVEPOINT work"); !status) return status;
-  const Status outcome = work.run(db_);
+  const Status outcome = errand.run(db_);
   if (!db_.in_transaction())
     return outcome ? Status(Error{ErrorCode::kInternal, "the transaction ended"}) : outcome;
   if (!outcome) {

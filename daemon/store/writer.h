@@ -2,7 +2,7 @@
 // the next transaction, each piece of work in a savepoint of its own, so that many clients share one fsync.
 //
 // Thread safety: everything is called from the one thread that owns the sockets, except that `wake` is called
-// from the writer's thread. Nothing is acknowledged (Work::finish) before its COMMIT has returned; when a
+// from the writer's thread. Nothing is acknowledged (Errand::finish) before its COMMIT has returned; when a
 // transaction fails (disk full, I/O error) all its work finishes with that error and none has left a trace;
 // where it was a damaged page, each piece of work is tried once more in a transaction of its own.
 #pragma once
@@ -38,7 +38,7 @@ class Writer final : public Executor {
   ~Writer() override;  // as stop(), without finishing work
 
   using Executor::post;
-  void post(std::unique_ptr<Work> work) override;
+  void post(std::unique_ptr<Errand> errand) override;
 
   // Calls `finish` of all work whose transaction has ended.
   void finish_ready();
@@ -58,7 +58,7 @@ class Writer final : public Executor {
   std::vector<std::chrono::nanoseconds> take_times();
 
  private:
-  using Batch = std::vector<std::unique_ptr<Work>>;
+  using Batch = std::vector<std::unique_ptr<Errand>>;
   struct Ended {
     Batch batch;
     Status committed;
@@ -69,7 +69,7 @@ class Writer final : public Executor {
   void gather(std::unique_lock<std::mutex>& lock);
   void run_and_hand_over(Batch batch);
   Status run_batch(Batch& batch);
-  Status run_work(Work& work);
+  Status run_errand(Errand& errand);
   void hand_over(Batch batch, Status committed);
   void checkpoint_if_due();
   [[nodiscard]] bool is_stopping() const;

@@ -28,15 +28,15 @@ std::string query_text(Database& db, const char* sql) {
   return text;
 }
 
-void InlineExecutor::post(std::unique_ptr<Work> work) {
-  posted_bytes_ += work->bytes();
-  waiting_.push_back(std::move(work));
+void InlineExecutor::post(std::unique_ptr<Errand> errand) {
+  posted_bytes_ += errand->bytes();
+  waiting_.push_back(std::move(errand));
   work_off();
 }
 
 void InlineExecutor::let_go() {
   hold_ = Hold::kNothing;
-  for (auto& [work, committed] : std::exchange(finished_, {})) work->finish(committed);
+  for (auto& [errand, committed] : std::exchange(finished_, {})) errand->finish(committed);
   work_off();
 }
 
@@ -44,7 +44,7 @@ void InlineExecutor::work_off() {
   if (running_) return;
   running_ = true;
   while (!waiting_.empty() && hold_ != Hold::kAll) {
-    std::unique_ptr<Work> next = std::move(waiting_.front());
+    std::unique_ptr<Errand> next = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
     const Status committed = run(*next);
     if (hold_ == Hold::kFinish) {
@@ -56,9 +56,9 @@ void InlineExecutor::work_off() {
   running_ = false;
 }
 
-Status InlineExecutor::run(Work& work) {
+Status InlineExecutor::run(Errand& errand) {
   must(db_.exec("BEGIN IMMEDIATE"));
-  const bool commit = work.run(db_).ok() && !failure_;
+  const bool commit = errand.run(db_).ok() && !failure_;
   must(db_.exec(commit ? "COMMIT" : "ROLLBACK"));
   return failure_ ? Status(*std::exchange(failure_, std::nullopt)) : ok_status();
 }

@@ -47,7 +47,7 @@ class InlineExecutor final : public Executor {
  public:
   explicit InlineExecutor(Database& db) : db_(db) {}
   using Executor::post;
-  void post(std::unique_ptr<Work> work) override;
+  void post(std::unique_ptr<Errand> errand) override;
 
   void fail_next(Error error) { failure_ = std::move(error); }  // the next transaction's commit
 
@@ -61,16 +61,16 @@ class InlineExecutor final : public Executor {
   [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the work says, all together
 
  private:
-  Status run(Work& work);  // what became of the commit
+  Status run(Errand& errand);  // what became of the commit
   void work_off();
 
   Database& db_;
-  std::vector<std::unique_ptr<Work>> waiting_;
+  std::vector<std::unique_ptr<Errand>> waiting_;
   bool running_ = false;
   std::size_t posted_bytes_ = 0;
   std::optional<Error> failure_;
   Hold hold_ = Hold::kNothing;
-  std::vector<std::pair<std::unique_ptr<Work>, Status>> finished_;  // and held
+  std::vector<std::pair<std::unique_ptr<Errand>, Status>> finished_;  // and held
 };
 
 // A submit of these jobs, straight into the database.

@@ -166,14 +166,13 @@ TEST_F(DatabaseCare, LongTaskReadsWhileOthersWriteAndEndsWithWhoeverStarted) {
   std::optional<Status> done;
   {
     LongTask task(file_, [&woken] { ++woken; });
-    task.start(
-        [](Database& db, const std::atomic<bool>& stop) -> Status {
-          if (Status written = db.exec("DELETE FROM jobs"); written)
-            return Error{ErrorCode::kInternal, "it wrote"};
-          while (!stop) std::this_thread::yield();
-          return Error{ErrorCode::kUnavailable, "told to stop"};
-        },
-        [&done](const Status& status) { done = status; });
+    task.start(LongTask::Work([](Database& db, const std::atomic<bool>& stop) -> Status {
+                 if (Status written = db.exec("DELETE FROM jobs"); written)
+                   return Error{ErrorCode::kInternal, "it wrote"};
+                 while (!stop) std::this_thread::yield();
+                 return Error{ErrorCode::kUnavailable, "told to stop"};
+               }),
+               [&done](const Status& status) { done = status; });
     submit();
     task.finish_ready();
     EXPECT_TRUE(task.running());

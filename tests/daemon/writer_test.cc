@@ -20,8 +20,8 @@ class WriterTest : public ::testing::Test {
  protected:
   // Posts an enqueue; its outcome is appended to replies_.
   void submit(const schema::JobRequest& job) {
-    writer_.post<Submitted>([this, job](Database& db) { return test::enqueue_jobs(db, {job}, limits_, 1); },
-                            [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
+    writer_.post(Work(test::enqueue_jobs, std::vector{job}, QueueLimits{}, 1, std::string()),
+                 [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
   }
 
   void wait_for_replies(std::size_t count) {
@@ -37,12 +37,13 @@ class WriterTest : public ::testing::Test {
   // Keeps the writer busy until the promise is set, so that what is posted meanwhile shares the next
   // transaction.
   void hold(const std::shared_future<void>& until) {
-    writer_.post<int>(
-        [until](Database&) -> Result<int> {
-          until.wait();
-          return 0;
-        },
-        [](const Result<int>&) {});
+    writer_.post(Work(
+                     [](Database&, const std::shared_future<void>& released) {
+                       released.wait();
+                       return ok_status();
+                     },
+                     until),
+                 [](const Status&) {});
   }
 
   void wake() {
@@ -52,13 +53,49 @@ class WriterTest : public ::testing::Test {
   }
 
   test::TempDir folder_;
-  QueueLimits limits_;
   std::mutex mutex_;
   std::condition_variable woken_;
   int wakes_ = 0;
   std::vector<Result<Submitted>> replies_;
   Writer writer_{test::open_database(folder_.path() / "dslad.db"), [this] { wake(); }};
 };
+
+// An object of the loop's cannot come to the database's thread: neither captured nor as an input.
+template <typename Run, typename... Inputs>
+constexpr bool kIsWork = std::is_constructible_v<Work<std::monostate>, Run, Inputs...>;
+
+struct Capturing {  // as a lambda that captures `this` is
+  void* captured = nullptr;
+  Status operator()(Database&) const { return ok_status(); }
+};
+
+TEST(Work, TakesNothingOfTheLoops) {
+  const auto plain = [](Database&, const auto&...) { return ok_status(); };
+  static_assert(kIsWork<decltype(plain)> && kIsWork<decltype(plain), std::string, std::vector<int>>);
+  static_assert(!kIsWork<Capturing>);
+  static_assert(!kIsWork<decltype(plain), int*> && !kIsWork<decltype(plain), std::reference_wrapper<int>>);
+  static_assert(!kIsWork<decltype(plain), std::function<void()>>);
+  static_assert(!kIsWork<decltype(plain), std::string_view>);
+  static_assert(!kIsWork<decltype(plain), std::shared_ptr<int>>);
+  static_assert(kIsWork<decltype(plain), std::shared_ptr<const int>>);
+  static_assert(!std::is_constructible_v<Work<std::monostate>, std::function<Status(Database&)>>);
+}
+
+TEST_F(WriterTest, WhatFailedWorkToldAsideIsKnownAfterwards) {
+  const Aside<std::string> aside;
+  std::optional<Status> failed;
+  writer_.post(Work(
+                   [](Database&, const Aside<std::string>& told) -> Status {
+                     told.tell("which it was");
+                     return Error{ErrorCode::kCorrupt, "one is damaged"};
+                   },
+                   aside),
+               [&failed](const Status& status) { failed = status; });
+  writer_.stop();
+  ASSERT_TRUE(failed && !*failed);
+  ASSERT_TRUE(aside.told());
+  EXPECT_EQ(*aside, "which it was");
+}
 
 TEST_F(WriterTest, StandsStillWhileWorkDoesNotReturnAndOnlyThen) {
   EXPECT_EQ(writer_.still().count(), 0);
@@ -72,27 +109,29 @@ TEST_F(WriterTest, StandsStillWhileWorkDoesNotReturnAndOnlyThen) {
 }
 
 TEST_F(WriterTest, DoesNotStandStillWhileSqliteComputes) {
-  std::atomic<bool> enough = false;
-  writer_.post<int>(
-      [&enough](Database& db) -> Result<int> {
-        while (!enough) {
-          Query query(db,
-                      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
-                      "SELECT count(*) FROM n");
-          while (query.next()) {
-          }
-          if (!query.status()) return query.status().error();
-        }
-        return 0;
-      },
-      [](const Result<int>&) {});
+  const auto enough = std::make_shared<std::atomic<bool>>(false);
+  writer_.post(Work(
+                   [](Database& db, const std::shared_ptr<std::atomic<bool>>& stop) -> Status {
+                     while (!*stop) {
+                       Query query(
+                           db,
+                           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+                           "SELECT count(*) FROM n");
+                       while (query.next()) {
+                       }
+                       if (!query.status()) return query.status().error();
+                     }
+                     return ok_status();
+                   },
+                   enough),
+               [](const Status&) {});
   std::chrono::milliseconds longest{0};
   while (true) {  // until it has beaten inside its one piece of work
     const std::chrono::milliseconds still = writer_.still();
     if (still < longest) break;
     longest = still;
   }
-  enough = true;
+  *enough = true;
   submit(test::summarize());
   wait_for_replies(1);
 }
@@ -126,12 +165,11 @@ TEST_F(WriterTest, FailedTaskLeavesNoTraceAndOthersCommit) {
   std::promise<void> release;
   hold(release.get_future().share());
   submit(test::summarize());
-  writer_.post<Submitted>(
-      [this](Database& db) -> Result<Submitted> {
-        must(test::enqueue_jobs(db, {test::summarize(), test::summarize()}, limits_, 1));
-        return Error{ErrorCode::kRefused, "changed my mind"};
-      },
-      [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
+  writer_.post(Work([](Database& db) -> Result<Submitted> {
+                 must(test::enqueue_jobs(db, {test::summarize(), test::summarize()}, {}, 1));
+                 return Error{ErrorCode::kRefused, "changed my mind"};
+               }),
+               [this](Result<Submitted> reply) { replies_.push_back(std::move(reply)); });
   submit(test::summarize());
   release.set_value();
   wait_for_replies(3);
@@ -145,13 +183,9 @@ TEST_F(WriterTest, FailedTaskLeavesNoTraceAndOthersCommit) {
 TEST_F(WriterTest, FullDiskIsUnavailableAndTheWriterGoesOn) {
   submit(test::summarize());
   wait_for_replies(1);
-  const auto set_limit = [this](const char* pragma) {
-    writer_.post<int>(
-        [pragma](Database& db) -> Result<int> {
-          const Status status = db.exec(pragma);
-          return status ? Result<int>(0) : Result<int>(status.error());
-        },
-        [](const Result<int>&) {});
+  const auto set_limit = [this](const std::string& pragma) {
+    writer_.post(Work([](Database& db, const std::string& sql) { return db.exec(sql.c_str()); }, pragma),
+                 [](const Status&) {});
   };
   set_limit("PRAGMA max_page_count = 1");  // SQLite answers SQLITE_FULL from here on
   submit(test::summarize(std::string(1 << 20, 'x')));
@@ -192,8 +226,8 @@ TEST_F(WriterTest, BacklogOfBytesIsReported) {
   std::promise<void> release;
   hold(release.get_future().share());
   EXPECT_FALSE(writer_.is_full());
-  writer_.post<int>([](Database&) -> Result<int> { return 0; }, [](const Result<int>&) {},
-                    std::size_t{1} << 30);
+  writer_.post(
+      Work([](Database&) { return ok_status(); }), [](const Status&) {}, std::size_t{1} << 30);
   EXPECT_TRUE(writer_.is_full());
   release.set_value();
 }

@@ -32,7 +32,7 @@ class SyncStore {
   template <typename T>
   Result<T> run(std::function<Result<T>(Database&)> work) {
     std::optional<Result<T>> result;
-    writer_.post<T>(std::move(work), [&result](Result<T> done) { result = std::move(done); });
+    writer_.post(std::make_unique<Awaited<T>>(std::move(work), result));
     while (!result) {
       std::unique_lock lock(mutex_);
       woken_.wait(lock, [this] { return woken_up_; });
@@ -44,6 +44,27 @@ class SyncStore {
   }
 
  private:
+  // The caller waits, so its work may refer to what the caller has.
+  template <typename T>
+  class Awaited final : public Errand {
+   public:
+    Awaited(std::function<Result<T>(Database&)> work, std::optional<Result<T>>& result)
+        : work_(std::move(work)), result_(result) {}
+    Status run(Database& db) override {
+      reply_ = work_(db);
+      return reply_ ? ok_status() : Status(reply_.error());
+    }
+    void finish(const Status& committed) override {
+      result_ = committed ? std::move(reply_) : Result<T>(committed.error());
+    }
+    [[nodiscard]] std::size_t bytes() const override { return 0; }
+
+   private:
+    std::function<Result<T>(Database&)> work_;
+    std::optional<Result<T>>& result_;
+    Result<T> reply_ = Error{ErrorCode::kInternal, "the work was not done"};
+  };
+
   void wake() {
     const std::lock_guard lock(mutex_);
     woken_up_ = true;
