@@ -26,7 +26,7 @@
 #include "daemon/service/wakeup.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
-#include "daemon/store/long_task.h"
+#include "daemon/store/long_errand.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/reader.h"
 #include "daemon/store/settings.h"
@@ -89,7 +89,7 @@ RetentionRules retention_rules(const Config& config) {
 struct OpenedStore {
   Database database;
   Database to_read;
-  std::vector<HeldLease> held;
+  std::vector<StoredLease> held;
   std::map<std::string, std::int64_t> turns;
   std::uint64_t plan_generation = 0;
   std::map<std::string, std::string> settings;
@@ -137,7 +137,7 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   Result<Database> to_read =
       Database::open_to_read(state_dir.database(), static_cast<int>(config.busy_timeout_ms));
   if (!to_read) return to_read.error();
-  Result<std::vector<HeldLease>> held = held_leases(*database);
+  Result<std::vector<StoredLease>> held = stored_leases(*database);
   if (!held) return held.error();
   if (Status status = all_workers_gone(*database); !status) return status.error();
   const Result<std::uint64_t> generation = last_generation(*database);
@@ -266,7 +266,7 @@ struct Daemon::Parts {
     const WriterStats stats = writer.stats();
     return {{"commits", stats.commits},
             {"commit_failures", stats.failures},
-            {"commit_tasks", stats.tasks},
+            {"commit_tasks", stats.errands},
             {"commit_tasks_largest", stats.largest},
             {"checkpoints", stats.checkpoints},
             {"damage_met", damage_met()},
@@ -293,8 +293,8 @@ struct Daemon::Parts {
   Writer writer;
   Reader reader;
   Dispatcher dispatcher;
-  LongTask copying;
-  LongTask checking;
+  LongErrand copying;
+  LongErrand checking;
   Backups backups;
   Checks checks;
   Clients clients;

@@ -49,7 +49,7 @@ class Dispatcher {
   Dispatcher& operator=(const Dispatcher&) = delete;
 
   // What was so before a restart, as far as it is stored.
-  void expect_back(const std::vector<HeldLease>& held) { leases_.expect_back(held); }
+  void expect_back(const std::vector<StoredLease>& held) { leases_.expect_back(held); }
   void count_plans_from(std::uint64_t generation) { plans_.count_from(generation); }
   void restore_turns(const std::map<std::string, std::int64_t>& latest_ms) {
     assigner_.restore_turns(latest_ms);

@@ -19,8 +19,8 @@ OpenLeases::OpenLeases(const Surroundings& around, Planner& planner, std::uint32
       retry_(retry),
       listener_(std::move(listener)) {}
 
-void OpenLeases::expect_back(const std::vector<HeldLease>& held) {
-  for (const HeldLease& one : held) {
+void OpenLeases::expect_back(const std::vector<StoredLease>& held) {
+  for (const StoredLease& one : held) {
     WorkerState& worker = around_.table.add(one.worker.instance);
     worker.hello.name = one.worker.name;
     worker.hello.instance = one.worker.instance;

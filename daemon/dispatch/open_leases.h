@@ -32,7 +32,7 @@ class OpenLeases {
   void set_retry(const RetryRules& retry) { retry_ = retry; }
 
   // Leases from before a restart: their workers have the time of a lease to come back and keep them.
-  void expect_back(const std::vector<HeldLease>& held);
+  void expect_back(const std::vector<StoredLease>& held);
   // Sends a job that was claimed for the worker; the lease ends where that cannot be. Whether it was sent.
   bool hand_over(const std::string& instance, Claimed claimed);
   // Sends a job again that the worker should have and does not name.

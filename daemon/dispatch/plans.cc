@@ -13,10 +13,10 @@ void Plans::ask(const schema::SetPlan& plan, bool of_everybody, const std::vecto
 }
 
 void Plans::open(const AskedPlan& asked, const std::vector<WorkerState*>& workers, PlanDone done) {
-  PlanChanges::Names names;
+  PlanRequests::Names names;
   for (const WorkerState* worker : workers) names[worker->hello.instance] = worker->hello.name;
   const std::int64_t deadline_ms = around_.clock.steady_ms() + timeout_ms_;
-  const std::uint64_t request = changes_.open(asked, std::move(names), deadline_ms, std::move(done));
+  const std::uint64_t request = requests_.open(asked, std::move(names), deadline_ms, std::move(done));
   for (const WorkerState* worker : workers) send_change(request, asked, *worker);
 }
 
@@ -24,7 +24,7 @@ void Plans::send_change(std::uint64_t request, const AskedPlan& asked, const Wor
   const schema::SetPlan& plan = asked.plan;
   const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason, asked.generation};
   if (around_.send(worker.peer, change)) return;
-  changes_.answered(request, worker.hello.instance, Error{ErrorCode::kUnavailable, "it is gone"});
+  requests_.answered(request, worker.hello.instance, Error{ErrorCode::kUnavailable, "it is gone"});
 }
 
 void Plans::announce(WorkerState& worker) {
@@ -47,7 +47,7 @@ void Plans::announce(WorkerState& worker) {
 // A worker that joins, or comes back, follows what was asked last: a change that others are still confirming
 // before the plan that is stored. One that has taken a newer plan than either stays with it.
 void Plans::bring_to_latest(const std::optional<WantedPlan>& stored, const std::string& instance) {
-  const std::optional<AskedPlan> open = changes_.newest();
+  const std::optional<AskedPlan> open = requests_.newest();
   if (open && (!stored || open->generation > stored->generation)) {
     bring_to(*open, instance, stored);
   } else if (stored) {
@@ -63,7 +63,7 @@ void Plans::bring_to(const AskedPlan& asked, const std::string& instance,
   WorkerState* worker = around_.table.by_instance(instance);
   if (worker == nullptr || !worker->connected()) return;
   // It came back while it was being asked: the request, or its answer, may have gone with its connection.
-  if (const auto owed = changes_.owed(asked.generation, instance)) return send_change(*owed, asked, *worker);
+  if (const auto owed = requests_.owed(asked.generation, instance)) return send_change(*owed, asked, *worker);
   if (worker->hello.plan == asked.plan.plan || worker->hello.generation > asked.generation) return;
   open(asked, {worker}, [this, instance, otherwise](const Result<schema::PlanReply>& reply) {
     if (reply) return;
@@ -81,11 +81,11 @@ void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& re
   if (worker == nullptr) return;
   const std::string instance = worker->hello.instance;
   if (result.error) {
-    changes_.answered(result.request, instance, *result.error);
+    requests_.answered(result.request, instance, *result.error);
     return;
   }
   PlanChange change{worker->hello.name, instance, worker->hello.model_digest, result, std::nullopt, ""};
-  const auto asked = changes_.asked(result.request, instance);
+  const auto asked = requests_.asked(result.request, instance);
   if (asked && result.generation <= asked->generation) {  // else it stays with what was asked later
     change.wanted = WantedPlan{asked->plan.plan, asked->plan.allow_undistilled, asked->generation};
     change.reason = asked->plan.reason.empty() ? "set by hand" : asked->plan.reason;
@@ -96,7 +96,7 @@ void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& re
   worker->hello.plan = result.plan;
   worker->hello.generation = result.generation;
   planner_.look_again();
-  changes_.confirmed(result.request, instance);
+  requests_.confirmed(result.request, instance);
   const schema::WorkerPlan plan{change.worker,        worker->hello.model,   result.plan,
                                 worker->hello.layers, change.result.changes, {}};
   around_.durable.post(Work(save_plan, change, around_.clock.wall_ms()),
@@ -105,7 +105,7 @@ void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& re
 
 void Plans::saved(const PlanChange& change, const schema::WorkerPlan& plan, const Status& status) {
   if (!status) {
-    changes_.answered(change.result.request, change.instance, status.error());
+    requests_.answered(change.result.request, change.instance, status.error());
     return;
   }
   for (const schema::LayerChange& layer : change.result.changes) {
@@ -116,16 +116,16 @@ void Plans::saved(const PlanChange& change, const schema::WorkerPlan& plan, cons
     event.change = layer;
     around_.feed.tell(std::move(event));
   }
-  changes_.answered(change.result.request, change.instance, plan);
+  requests_.answered(change.result.request, change.instance, plan);
 }
 
 void Plans::worker_left(const std::string& instance, const std::string& why) {
-  changes_.worker_left(instance, why);
+  requests_.worker_left(instance, why);
 }
 
 void Plans::drain() {
   draining_ = true;
-  changes_.end_all(
+  requests_.end_all(
       {ErrorCode::kUnavailable, "the daemon is stopping; see `dslactl plan show` when it is back"});
 }
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "daemon/dispatch/plan_changes.h"
+#include "daemon/dispatch/plan_requests.h"
 #include "daemon/dispatch/planner.h"
 #include "daemon/dispatch/surroundings.h"
 #include "daemon/store/layers.h"
@@ -33,7 +33,7 @@ class Plans {
   void announce(WorkerState& worker);
   void worker_left(const std::string& instance, const std::string& why);
   // Ends changes that take too long; call several times a second.
-  void tick() { changes_.tick(around_.clock.steady_ms()); }
+  void tick() { requests_.tick(around_.clock.steady_ms()); }
   // The daemon stops: changes that workers have not confirmed end without.
   void drain();
   [[nodiscard]] bool draining() const { return draining_; }
@@ -51,7 +51,7 @@ class Plans {
   const Surroundings around_;
   Planner& planner_;
   std::uint32_t timeout_ms_;
-  PlanChanges changes_;
+  PlanRequests requests_;
   std::uint64_t generation_ = 0;  // of the plan that was asked for last
   bool draining_ = false;
 };

@@ -31,13 +31,13 @@ Result<schema::BackupPiece> piece_of_copy(Database&, const std::filesystem::path
 }  // namespace
 
 Backups::Backups(const Clock& clock, std::filesystem::path database, std::filesystem::path copy,
-                 LongTask& task)
-    : clock_(clock), database_(std::move(database)), copy_(std::move(copy)), task_(task) {
+                 LongErrand& copying)
+    : clock_(clock), database_(std::move(database)), copy_(std::move(copy)), copying_(copying) {
   remove_copy();
 }
 
 Result<schema::BackupReply> Backups::begin(const std::string& peer) {
-  if ((current_ && !(current_->made && !*current_->made)) || task_.running()) {
+  if ((current_ && !(current_->made && !*current_->made)) || copying_.running()) {
     return Error{ErrorCode::kResourceExhausted,
                  "a backup is being made or fetched already, and there is room for one: try again later"};
   }
@@ -49,8 +49,8 @@ Result<schema::BackupReply> Backups::begin(const std::string& peer) {
   current_ =
       Current{last_number_,       peer,        std::make_shared<std::atomic<std::uint64_t>>(0), {}, *bytes,
               clock_.steady_ms(), std::nullopt};
-  task_.start(
-      LongTask::Work(make_copy, copy_, current_->copied, current_->digest),
+  copying_.start(
+      LongErrand::Work(make_copy, copy_, current_->copied, current_->digest),
       [this, number = last_number_](const Status& made) {
         if (!made || !current_ || current_->number != number) remove_copy();
         if (!current_ || current_->number != number) return;
@@ -107,11 +107,11 @@ Result<schema::BackupReply> Backups::end(std::uint64_t backup) {
   return reply;
 }
 
-// The task removes what it was making.
+// The errand removes what it was making.
 void Backups::drop() {
   current_.reset();
-  if (task_.running()) {
-    task_.cancel();
+  if (copying_.running()) {
+    copying_.cancel();
   } else {
     remove_copy();
   }
@@ -122,7 +122,7 @@ void Backups::on_departed(const std::string& peer) {
 }
 
 void Backups::tick() {
-  task_.finish_ready();
+  copying_.finish_ready();
   if (!current_ || clock_.steady_ms() - current_->asked_ms < kForgottenAfterMs) return;
   process::log_warning("a backup that its client does not ask for any more is removed");
   drop();

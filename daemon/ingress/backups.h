@@ -13,7 +13,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/store/backup.h"
-#include "daemon/store/long_task.h"
+#include "daemon/store/long_errand.h"
 #include "schema/care_messages.h"
 #include "schema/result.h"
 
@@ -22,7 +22,8 @@ namespace dslad::daemon {
 class Backups {
  public:
   // `copy` is where the copy of `database` lies. All outlive this. Removes a copy that is there.
-  Backups(const Clock& clock, std::filesystem::path database, std::filesystem::path copy, LongTask& task);
+  Backups(const Clock& clock, std::filesystem::path database, std::filesystem::path copy,
+          LongErrand& copying);
 
   Result<schema::BackupReply> begin(const std::string& peer);
   Result<schema::BackupReply> show(std::uint64_t backup);
@@ -39,7 +40,7 @@ class Backups {
     std::uint64_t number = 0;
     std::string peer;
     std::shared_ptr<std::atomic<std::uint64_t>> copied;
-    Aside<FileDigest> digest;  // the task's until it has ended
+    Aside<FileDigest> digest;  // the errand's until it has ended
     std::uint64_t expected_bytes = 0;
     std::int64_t asked_ms = 0;   // steady; the latest time
     std::optional<Status> made;  // nothing: it is being made
@@ -52,7 +53,7 @@ class Backups {
   const Clock& clock_;
   const std::filesystem::path database_;
   const std::filesystem::path copy_;
-  LongTask& task_;
+  LongErrand& copying_;
   std::optional<Current> current_;
   std::uint64_t last_number_ = 0;
 };

@@ -31,25 +31,26 @@ Status check(Database& db, const std::atomic<bool>& stop, bool quick, const Asid
 }  // namespace
 
 Result<schema::IntegrityReply> Checks::begin(const std::string& peer, bool quick) {
-  if (task_.running()) {
+  if (checking_.running()) {
     return Error{ErrorCode::kResourceExhausted, "a check is under way already: try again when it is done"};
   }
   // By the clock, so that a number from before a restart is not taken for a check of now.
   last_number_ = std::max(last_number_ + 1, static_cast<std::uint64_t>(clock_.wall_ms()));
   current_ = Current{peer, {last_number_, false, quick, {}, false}, std::nullopt};
   const Aside<Integrity> found;
-  task_.start(LongTask::Work(check, quick, found), [this, number = last_number_, found](const Status& done) {
-    if (!current_ || current_->reply.check != number) return;
-    if (!done) current_->failed = done.error();
-    schema::IntegrityReply& reply = current_->reply;
-    reply.done = true;
-    if (!found.told()) return;
-    judge_settings(*found);
-    reply.findings = std::move(found->findings);
-    reply.more = found->more;
-    for (const std::string& finding : reply.findings)
-      process::log_error(process::kDatabaseDamaged, fmt::format("the database is damaged: {}", finding));
-  });
+  checking_.start(
+      LongErrand::Work(check, quick, found), [this, number = last_number_, found](const Status& done) {
+        if (!current_ || current_->reply.check != number) return;
+        if (!done) current_->failed = done.error();
+        schema::IntegrityReply& reply = current_->reply;
+        reply.done = true;
+        if (!found.told()) return;
+        judge_settings(*found);
+        reply.findings = std::move(found->findings);
+        reply.more = found->more;
+        for (const std::string& finding : reply.findings)
+          process::log_error(process::kDatabaseDamaged, fmt::format("the database is damaged: {}", finding));
+      });
   return current_->reply;
 }
 
@@ -63,7 +64,7 @@ Result<schema::IntegrityReply> Checks::show(std::uint64_t check) {
 void Checks::on_departed(const std::string& peer) {
   if (!current_ || current_->peer != peer) return;
   current_.reset();
-  task_.cancel();
+  checking_.cancel();
 }
 
 }  // namespace dslad::daemon

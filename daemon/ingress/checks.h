@@ -10,7 +10,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/store/integrity.h"
-#include "daemon/store/long_task.h"
+#include "daemon/store/long_errand.h"
 #include "schema/care_messages.h"
 #include "schema/result.h"
 
@@ -18,13 +18,13 @@ namespace dslad::daemon {
 
 class Checks {
  public:
-  Checks(const Clock& clock, LongTask& task) : clock_(clock), task_(task) {}
+  Checks(const Clock& clock, LongErrand& checking) : clock_(clock), checking_(checking) {}
 
   Result<schema::IntegrityReply> begin(const std::string& peer, bool quick);
   Result<schema::IntegrityReply> show(std::uint64_t check);
 
   void on_departed(const std::string& peer);
-  void tick() { task_.finish_ready(); }
+  void tick() { checking_.finish_ready(); }
 
  private:
   struct Current {
@@ -34,7 +34,7 @@ class Checks {
   };
 
   const Clock& clock_;
-  LongTask& task_;
+  LongErrand& checking_;
   std::optional<Current> current_;  // the latest, until its client has departed
   std::uint64_t last_number_ = 0;
 };

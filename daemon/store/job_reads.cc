@@ -426,8 +426,8 @@ Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& requ
   return counts;
 }
 
-Result<std::vector<HeldLease>> held_leases(Database& db) {
-  std::vector<HeldLease> held;
+Result<std::vector<StoredLease>> stored_leases(Database& db) {
+  std::vector<StoredLease> held;
   Query query(db,
               "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL, j.suspect FROM jobs j "
               "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running'");

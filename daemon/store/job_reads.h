@@ -47,13 +47,13 @@ Result<std::map<std::string, std::uint64_t>> count_jobs(Database& db);  // by st
 Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& request, const Scope& scope = {});
 
 // A lease that the database holds open, e.g. from before a restart.
-struct HeldLease {
+struct StoredLease {
   schema::Lease lease;
   WorkerName worker;
   bool rerun = false;
   bool suspect = false;  // it runs alone
 };
-Result<std::vector<HeldLease>> held_leases(Database& db);
+Result<std::vector<StoredLease>> stored_leases(Database& db);
 
 // Of each client of each owner, by its turn_key(), the latest turn of its jobs that wait without a deadline.
 Result<std::map<std::string, std::int64_t>> latest_turns(Database& db);

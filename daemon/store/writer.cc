@@ -9,7 +9,7 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr std::size_t kMaxWaitingTasks = 4096;
+constexpr std::size_t kMaxWaitingErrands = 4096;
 constexpr std::size_t kMaxWaitingBytes = std::size_t{128} << 20;
 constexpr std::size_t kMaxTimes = 10'000;  // that are kept for whoever asks
 constexpr std::size_t kMaxBatch = 512;     // bounds how long one transaction takes
@@ -58,7 +58,7 @@ void Writer::finish_ready() {
 
 bool Writer::is_full() const {
   const std::lock_guard lock(mutex_);
-  return waiting_.size() >= kMaxWaitingTasks || waiting_bytes_ >= kMaxWaitingBytes;
+  return waiting_.size() >= kMaxWaitingErrands || waiting_bytes_ >= kMaxWaitingBytes;
 }
 
 void Writer::stop() {
@@ -78,7 +78,7 @@ void Writer::join() {
 WriterStats Writer::stats() const {
   const std::int64_t since_ms = held_up_since_ms_;
   const std::int64_t held_up_ms = since_ms == 0 ? 0 : std::max<std::int64_t>(1, steady_ms() - since_ms);
-  return {commits_, failures_, tasks_, largest_, checkpoints_, static_cast<std::uint64_t>(held_up_ms)};
+  return {commits_, failures_, errands_, largest_, checkpoints_, static_cast<std::uint64_t>(held_up_ms)};
 }
 
 std::vector<std::chrono::nanoseconds> Writer::take_times() {
@@ -147,7 +147,7 @@ Status Writer::run_batch(Batch& batch) {
     if (Status rollback = db_.exec("ROLLBACK"); !rollback) status = rollback;
   }
   ++(status ? commits_ : failures_);
-  tasks_ += batch.size();
+  errands_ += batch.size();
   last_commit_ = std::chrono::steady_clock::now() - start;
   largest_ = std::max<std::uint64_t>(largest_, batch.size());
   return status;

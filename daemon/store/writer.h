@@ -25,8 +25,8 @@ namespace dslad::daemon {
 struct WriterStats {
   std::uint64_t commits = 0;      // transactions that ended well
   std::uint64_t failures = 0;     // transactions that did not
-  std::uint64_t tasks = 0;        // run in all of them
-  std::uint64_t largest = 0;      // tasks in one transaction
+  std::uint64_t errands = 0;      // run in all of them
+  std::uint64_t largest = 0;      // errands in one transaction
   std::uint64_t checkpoints = 0;  // WAL files truncated
   std::uint64_t held_up_ms = 0;   // for how long the WAL could not be, because somebody reads; 0: it could
 };
@@ -87,12 +87,12 @@ class Writer final : public Executor {
   std::condition_variable posted_;
   Batch waiting_;  // guarded by mutex_, as are the members down to stopping_
   std::size_t waiting_bytes_ = 0;
-  std::size_t expected_ = 0;  // tasks of the last commit, and those that came during it
+  std::size_t expected_ = 0;  // errands of the last commit, and those that came during it
   std::vector<Ended> ended_;
   std::vector<std::chrono::nanoseconds> times_;
   bool stopping_ = false;
 
-  std::atomic<std::uint64_t> commits_{0}, failures_{0}, tasks_{0}, largest_{0}, checkpoints_{0};
+  std::atomic<std::uint64_t> commits_{0}, failures_{0}, errands_{0}, largest_{0}, checkpoints_{0};
   std::atomic<std::int64_t> held_up_since_ms_{0};  // steady; 0: the WAL could be emptied the last time
   std::thread thread_;                             // last: it uses all of the above
 };

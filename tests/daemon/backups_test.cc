@@ -22,8 +22,8 @@ class BackupsTest : public test::DispatcherTest {
     return replies[0];
   }
 
-  void wait_for(LongTask& task) {
-    while (task.running()) {
+  void wait_for(LongErrand& errand) {
+    while (errand.running()) {
       std::this_thread::yield();
       backups_.tick();
       checks_.tick();
@@ -39,8 +39,8 @@ class BackupsTest : public test::DispatcherTest {
   const Identity from_{LocalUser{1, 1}, ""};
   const std::filesystem::path file_ = folder_.path() / "dslad.db";
   const std::filesystem::path copy_ = folder_.path() / "backup.db";
-  LongTask copying_{file_, [] {}};
-  LongTask checking_{file_, [] {}};
+  LongErrand copying_{file_, [] {}};
+  LongErrand checking_{file_, [] {}};
   Backups backups_{clock_, file_, copy_, copying_};
   Checks checks_{clock_, checking_};
   Clients clients_{{clock_,

@@ -94,7 +94,7 @@ TEST_F(Blame, SuspectIsAloneWithItsWorkerAfterARestartToo) {
   connect("v", 2);
   ASSERT_THAT(assigned("v"), testing::ElementsAre(Lease{first, 2}));
   Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
-  restarted.expect_back(test::must(held_leases(db_)));
+  restarted.expect_back(test::must(stored_leases(db_)));
   schema::Hello back = hello("v", "v", 2);
   back.leases = {{first, 2}};
   restarted.on_hello("v", 1, back);

@@ -371,7 +371,7 @@ TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
   connect("w");
   const JobId back = submit();
   Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
-  restarted.expect_back(test::must(held_leases(db_)));
+  restarted.expect_back(test::must(stored_leases(db_)));
   schema::Hello again = hello("w", "w");
   again.leases = {{back, 1}};
   restarted.on_hello("w", 1, again);
@@ -384,7 +384,7 @@ TEST_F(Dispatch, LeasesOfBeforeARestartEndWhereTheWorkerStaysAway) {
   connect("w");
   const JobId id = submit();
   Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
-  restarted.expect_back(test::must(held_leases(db_)));
+  restarted.expect_back(test::must(stored_leases(db_)));
   restarted.tick();
   EXPECT_EQ(state(id), JobState::kRunning);
   for (int i = 0; i < 21; ++i) {

@@ -9,7 +9,7 @@
 #include "daemon/digest.h"
 #include "daemon/store/backup.h"
 #include "daemon/store/job_reads.h"
-#include "daemon/store/long_task.h"
+#include "daemon/store/long_errand.h"
 #include "tests/daemon/fixture.h"
 
 namespace dslad::daemon {
@@ -161,23 +161,23 @@ TEST_F(DatabaseCare, PiecesMakeUpTheFileThatTheDigestIsOf) {
   EXPECT_EQ(read_piece(copy_, 0, 1).error().code, ErrorCode::kNotFound);
 }
 
-TEST_F(DatabaseCare, LongTaskReadsWhileOthersWriteAndEndsWithWhoeverStarted) {
+TEST_F(DatabaseCare, LongErrandReadsWhileOthersWriteAndEndsWithWhoeverStarted) {
   std::atomic<int> woken{0};
   std::optional<Status> done;
   {
-    LongTask task(file_, [&woken] { ++woken; });
-    task.start(LongTask::Work([](Database& db, const std::atomic<bool>& stop) -> Status {
-                 if (Status written = db.exec("DELETE FROM jobs"); written)
-                   return Error{ErrorCode::kInternal, "it wrote"};
-                 while (!stop) std::this_thread::yield();
-                 return Error{ErrorCode::kUnavailable, "told to stop"};
-               }),
-               [&done](const Status& status) { done = status; });
+    LongErrand errand(file_, [&woken] { ++woken; });
+    errand.start(LongErrand::Work([](Database& db, const std::atomic<bool>& stop) -> Status {
+                   if (Status written = db.exec("DELETE FROM jobs"); written)
+                     return Error{ErrorCode::kInternal, "it wrote"};
+                   while (!stop) std::this_thread::yield();
+                   return Error{ErrorCode::kUnavailable, "told to stop"};
+                 }),
+                 [&done](const Status& status) { done = status; });
     submit();
-    task.finish_ready();
-    EXPECT_TRUE(task.running());
-    task.stop();
-    EXPECT_FALSE(task.running());
+    errand.finish_ready();
+    EXPECT_TRUE(errand.running());
+    errand.stop();
+    EXPECT_FALSE(errand.running());
   }
   ASSERT_TRUE(done.has_value());
   EXPECT_EQ(done->error().message, "told to stop");

@@ -153,8 +153,8 @@ TEST_F(Reruns, NobodySeesThemAmongTheJobs) {
               std::to_string(id))
         << view;
   }
-  ASSERT_EQ(must(held_leases(db_)).size(), 1U);
-  EXPECT_TRUE(must(held_leases(db_))[0].rerun);
+  ASSERT_EQ(must(stored_leases(db_)).size(), 1U);
+  EXPECT_TRUE(must(stored_leases(db_))[0].rerun);
 }
 
 TEST_F(Reruns, AgreementIsTheMeanOfAPlansLatest) {

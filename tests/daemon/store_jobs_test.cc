@@ -376,7 +376,7 @@ TEST_F(StoreJobs, HeldLeasesSurviveReopening) {
   submit(test::summarize());
   const Lease lease = take_one();
   Database again = test::open_database(folder_.path() / "dslad.db");
-  const std::vector<HeldLease> held = must(held_leases(again));
+  const std::vector<StoredLease> held = must(stored_leases(again));
   ASSERT_EQ(held.size(), 1U);
   EXPECT_EQ(held[0].lease, lease);
   EXPECT_EQ(held[0].worker.instance, "instance-a");

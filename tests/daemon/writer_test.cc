@@ -1,4 +1,4 @@
-// The writer's thread: group commit, isolation of tasks, failing disks.
+// The writer's thread: group commit, isolation of errands, failing disks.
 #include "daemon/store/writer.h"
 
 #include <atomic>
@@ -136,7 +136,7 @@ TEST_F(WriterTest, DoesNotStandStillWhileSqliteComputes) {
   wait_for_replies(1);
 }
 
-TEST_F(WriterTest, TasksPostedDuringACommitShareTheNext) {
+TEST_F(WriterTest, ErrandsPostedDuringACommitShareTheNext) {
   constexpr std::size_t kJobs = 400;
   std::promise<void> release;
   hold(release.get_future().share());
@@ -161,7 +161,7 @@ TEST_F(WriterTest, AcknowledgedJobIsSeenByAnotherConnection) {
   EXPECT_TRUE(read_info(other, replies_[0]->ids[0]).ok());
 }
 
-TEST_F(WriterTest, FailedTaskLeavesNoTraceAndOthersCommit) {
+TEST_F(WriterTest, FailedErrandLeavesNoTraceAndOthersCommit) {
   std::promise<void> release;
   hold(release.get_future().share());
   submit(test::summarize());

@@ -1,5 +1,5 @@
-// Changes of plan that workers have been asked for and not yet confirmed. Pure bookkeeping: no I/O, times
-// passed in. Socket thread only.
+// Requests for a plan that workers have not yet answered. Pure bookkeeping: no I/O, times passed in. Socket
+// thread only.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ struct AskedPlan {
   bool of_everybody = false;  // by an operator; else of one worker, to bring it to what was set before
 };
 
-class PlanChanges {
+class PlanRequests {
  public:
   // Workers' names by their instances.
   using Names = std::map<std::string, std::string>;
 
-  // Opens a change that these workers shall confirm; gives its request number. `done` is called once all have
+  // Opens a request that these workers shall confirm; gives its number. `done` is called once all have
   // answered, or at the deadline: with what became of it at each worker, or with the first refusal where all
   // refused.
   std::uint64_t open(const AskedPlan& asked, Names workers, std::int64_t deadline_ms, PlanDone done);
@@ -41,7 +41,7 @@ class PlanChanges {
   [[nodiscard]] std::optional<std::uint64_t> owed(std::uint64_t generation,
                                                   const std::string& instance) const;
 
-  // The open change of the highest generation that was asked of everybody.
+  // What was asked in the open request of the highest generation for everybody.
   [[nodiscard]] std::optional<AskedPlan> newest() const;
 
   void answered(std::uint64_t request, const std::string& instance, Result<schema::WorkerPlan> answer);
@@ -54,7 +54,7 @@ class PlanChanges {
   [[nodiscard]] bool idle() const { return open_.empty(); }
 
  private:
-  struct Change {
+  struct Open {
     AskedPlan asked;
     Names owing;
     std::set<std::string> confirmed;  // instances among these
@@ -64,7 +64,7 @@ class PlanChanges {
   };
   void close_if_complete(std::uint64_t request);
 
-  std::map<std::uint64_t, Change> open_;
+  std::map<std::uint64_t, Open> open_;
   std::uint64_t last_request_ = 0;
 };
 

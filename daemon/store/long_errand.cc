@@ -1,4 +1,4 @@
-#include "daemon/store/long_task.h"
+#include "daemon/store/long_errand.h"
 
 #include <utility>
 
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 5'000;
 
-Status run_on(const std::filesystem::path& database, const LongTask::Work& work,
+Status run_on(const std::filesystem::path& database, const LongErrand::Work& work,
               const std::atomic<bool>& stop) {
   Result<Database> db = Database::open_to_read(database, kBusyTimeoutMs);
   if (!db) return db.error();
@@ -17,15 +17,15 @@ Status run_on(const std::filesystem::path& database, const LongTask::Work& work,
 
 }  // namespace
 
-LongTask::LongTask(std::filesystem::path database, std::function<void()> wake)
+LongErrand::LongErrand(std::filesystem::path database, std::function<void()> wake)
     : database_(std::move(database)), wake_(std::move(wake)) {}
 
-LongTask::~LongTask() {
+LongErrand::~LongErrand() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
-void LongTask::start(Work work, Done done) {
+void LongErrand::start(Work work, Done done) {
   done_ = std::move(done);
   stop_ = false;
   ended_ = false;
@@ -36,16 +36,16 @@ void LongTask::start(Work work, Done done) {
   });
 }
 
-void LongTask::finish_ready() {
+void LongErrand::finish_ready() {
   if (running() && ended_) finish();
 }
 
-void LongTask::stop() {
+void LongErrand::stop() {
   stop_ = true;
   if (running()) finish();
 }
 
-void LongTask::finish() {
+void LongErrand::finish() {
   thread_.join();
   const Done done = std::exchange(done_, nullptr);
   done(status_);

@@ -2,7 +2,7 @@
 // a connection of its own, that cannot write, so it delays neither commits nor queries. One at a time.
 //
 // Thread safety: everything is called from the one thread that owns the sockets, except that `wake` is called
-// from the task's thread.
+// from the thread of the errand.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@
 
 namespace dslad::daemon {
 
-class LongTask {
+class LongErrand {
  public:
   // Runs in one transaction, so it sees one state. Should look at `stop` now and then, and end once it is
   // true.
@@ -24,10 +24,10 @@ class LongTask {
   using Done = std::function<void(const Status&)>;
 
   // `wake` as the Writer's.
-  LongTask(std::filesystem::path database, std::function<void()> wake);
-  ~LongTask();  // as stop(), without calling `done`
-  LongTask(const LongTask&) = delete;
-  LongTask& operator=(const LongTask&) = delete;
+  LongErrand(std::filesystem::path database, std::function<void()> wake);
+  ~LongErrand();  // as stop(), without calling `done`
+  LongErrand(const LongErrand&) = delete;
+  LongErrand& operator=(const LongErrand&) = delete;
 
   // `done` is called by finish_ready(). It must own what it uses, but for what outlives this. REQUIRES:
   // !running()
