@@ -37,6 +37,23 @@ class Catalog(unittest.TestCase):
             self.assertIn(f'"{field}"', logged)
 
 
+class Arrows(unittest.TestCase):
+    LIBRARIES = {"sqlite": "store", "policy_simulation": "policy", "service_report": "report"}  # that a folder has besides
+
+    def test_folders_of_the_daemon_include_and_link_what_the_design_says_and_no_more(self):
+        table = dict(re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", section("design.md", "Folders and their arrows"), re.M))
+        folders = {path.parent.name for path in (SOURCE / "daemon").glob("*/*.cc")}
+        self.assertEqual(folders, set(table))
+        for folder, cell in table.items():
+            here = SOURCE / "daemon" / folder
+            text = "".join(path.read_text() for path in here.iterdir() if path.suffix in (".h", ".cc"))
+            included = set(re.findall(r'^#include "daemon/(\w+)/', text, re.M)) - {folder}
+            links = " ".join(re.findall(r"LINK ([^)]*)", (here / "CMakeLists.txt").read_text()))
+            linked = {self.LIBRARIES.get(name, name) for name in re.findall(r"dslad_(\w+)", links)} & folders - {folder}
+            allowed = set(re.findall(r"`(\w+)`", cell))
+            self.assertEqual((allowed, allowed), (included, linked), folder)
+
+
 class Documents(SystemTest):
     def run_jobs(self):
         """A daemon with something to tell: answers, and a converted layer."""

@@ -1,4 +1,4 @@
-#include "daemon/service/publisher.h"
+#include "daemon/net/publisher.h"
 
 #include <fmt/format.h>
 #include <utility>
