@@ -3,6 +3,11 @@
 // off (size, depth, type, range, duplicate key, bad UTF-8, a message's own validate()) is an Error; no input
 // throws or crashes.
 //
+// Types say first what is asked (SetPlan) and kinds first of what (plan_set), so that either sorts well where
+// it stands. Clients and workers have kinds of their own: `cancel` is Cancel to the daemon and CancelLease to
+// a worker, and what is plan_set to the daemon is set_plan to a worker (SetWorkerPlan). The wire keeps its
+// words.
+//
 // A message M has `kKind` and `fields(self, field)`, where field(key, member) is called once a member;
 // optional members without a value are left out of the frame. encode and decode are instantiated for the
 // messages of messages.h in codec.cc, so that no other file compiles msgpack. Pure; safe from any thread.

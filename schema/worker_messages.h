@@ -20,8 +20,8 @@ namespace dslad::schema {
 
 // Worker -> daemon.
 
-// First message of a connection, and again after one is lost. -> Welcome, then a Revoke for each lease that
-// is no longer the worker's; or ErrorReply.
+// First message of a connection, and again after one is lost. -> Welcome, then a CancelLease for each lease
+// that is no longer the worker's; or ErrorReply.
 struct Hello {
   static constexpr const char* kKind = "hello";
   std::string name;      // host:pid:device; a label for people, which several workers may share
@@ -215,7 +215,7 @@ struct Assign {
 };
 
 // The lease is over (cancelled, expired, given to another): stop, and send no result.
-struct Revoke {
+struct CancelLease {
   static constexpr const char* kKind = "cancel";
   Lease lease;
   std::string reason;

@@ -146,7 +146,7 @@ void OpenLeases::worker_left(const WorkerState& worker, bool broke, const std::s
 }
 
 void OpenLeases::take_back(WorkerState& worker, const Lease& lease, const std::string& why) {
-  around_.send(worker.peer, schema::Revoke{lease, why});
+  around_.send(worker.peer, schema::CancelLease{lease, why});
   give_back(worker, lease, why);
 }
 
@@ -183,7 +183,7 @@ void OpenLeases::jobs_ended(const std::vector<Ended>& ended, JobState state) {
     if (worker != nullptr && worker->holds(*one.lease)) {
       worker->jobs.erase(one.id);
       if (worker->connected())
-        around_.send(worker->peer, schema::Revoke{*one.lease, std::string(schema::to_string(state))});
+        around_.send(worker->peer, schema::CancelLease{*one.lease, std::string(schema::to_string(state))});
     }
     around_.feed.tell_state(one.id, state);
   }

@@ -68,7 +68,7 @@ void Registry::reconcile_leases(WorkerState& worker, const std::vector<Lease>& h
     if (worker.holds(lease)) {
       leases_.renew(worker.jobs[lease.job]);
     } else {
-      around_.send(worker.peer, schema::Revoke{lease, "the lease has ended"});
+      around_.send(worker.peer, schema::CancelLease{lease, "the lease has ended"});
     }
   }
   std::vector<Lease> missing;
@@ -102,7 +102,7 @@ void Registry::on_heartbeat(WorkerState& worker, const schema::Heartbeat& heartb
   if (heartbeat.room) worker.hello.room = heartbeat.room;
   for (const schema::LeaseProgress& one : heartbeat.leases) {
     if (!worker.holds(one.lease)) {
-      around_.send(worker.peer, schema::Revoke{one.lease, "the lease has ended"});
+      around_.send(worker.peer, schema::CancelLease{one.lease, "the lease has ended"});
       continue;
     }
     HeldJob& job = worker.jobs[one.lease.job];

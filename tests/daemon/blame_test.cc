@@ -159,7 +159,7 @@ TEST_F(Blame, JobThatIsCancelledWhileItIsClaimedIsTakenBackFromItsWorker) {
   store_.let_go();
   dispatcher_.jobs_ended(outcome.cancelled, JobState::kCancelled);
   EXPECT_EQ(assigned("w").size(), 1U);
-  EXPECT_EQ(outbox_.take<schema::Revoke>("w").size(), 1U);
+  EXPECT_EQ(outbox_.take<schema::CancelLease>("w").size(), 1U);
   EXPECT_EQ(dispatcher_.running(), 0U);
 }
 

@@ -251,7 +251,7 @@ TEST_F(Dispatch, LateResultOfALostLeaseIsRefused) {
   schema::Hello again = hello("slow", "slow");
   again.leases = {{id, 1}};
   dispatcher_.on_hello("slow", 1, again);
-  EXPECT_EQ(outbox_.take<schema::Revoke>("slow").size(), 1U);
+  EXPECT_EQ(outbox_.take<schema::CancelLease>("slow").size(), 1U);
   dispatcher_.on_result("slow", test::success({id, 1}));
   const auto acks = outbox_.take<schema::ResultAck>("slow");
   ASSERT_EQ(acks.size(), 1U);
@@ -309,7 +309,7 @@ TEST_F(Dispatch, ReconnectedWorkerKeepsItsLeases) {
   schema::Hello again = hello("w", "same");
   again.leases = {{id, 1}};
   dispatcher_.on_hello("peer-2", 1, again);
-  EXPECT_TRUE(outbox_.take<schema::Revoke>("peer-2").empty());
+  EXPECT_TRUE(outbox_.take<schema::CancelLease>("peer-2").empty());
   dispatcher_.on_result("peer-2", test::success({id, 1}));
   EXPECT_EQ(state(id), JobState::kSucceeded);
 }
@@ -346,7 +346,7 @@ TEST_F(Dispatch, CancelOfARunningJobTellsItsWorker) {
   const JobId id = submit();
   const CancelOutcome outcome = test::must(cancel(db_, {id}, clock_.wall_ms()));
   dispatcher_.jobs_ended(outcome.cancelled, JobState::kCancelled);
-  const auto revoked = outbox_.take<schema::Revoke>("w");
+  const auto revoked = outbox_.take<schema::CancelLease>("w");
   ASSERT_EQ(revoked.size(), 1U);
   EXPECT_EQ(revoked[0].lease, (Lease{id, 1}));
   dispatcher_.on_result("w", test::success({id, 1}));
@@ -364,7 +364,7 @@ TEST_F(Dispatch, JobPastItsDeadlineExpiresAndItsWorkerIsTold) {
   beat("w", {{id, 1}});
   pass(1'600);
   EXPECT_EQ(state(id), JobState::kExpired);
-  EXPECT_EQ(outbox_.take<schema::Revoke>("w").size(), 1U);
+  EXPECT_EQ(outbox_.take<schema::CancelLease>("w").size(), 1U);
 }
 
 TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
@@ -375,7 +375,7 @@ TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
   schema::Hello again = hello("w", "w");
   again.leases = {{back, 1}};
   restarted.on_hello("w", 1, again);
-  EXPECT_TRUE(outbox_.take<schema::Revoke>("w").empty());
+  EXPECT_TRUE(outbox_.take<schema::CancelLease>("w").empty());
   restarted.on_result("w", test::success({back, 1}));
   EXPECT_EQ(state(back), JobState::kSucceeded);
 }

@@ -93,7 +93,7 @@ TEST_F(Idling, AJobThatComesTakesTheRerunsPlaceAtOnce) {
   const Lease rerun = assigned("w").at(0);
   held_ = {rerun};
   const JobId id = submit();
-  const auto revoked = outbox_.take<schema::Revoke>("w");
+  const auto revoked = outbox_.take<schema::CancelLease>("w");
   ASSERT_EQ(revoked.size(), 1U);
   EXPECT_EQ(revoked[0].lease, rerun);
   const std::vector<Lease> given = assigned("w");

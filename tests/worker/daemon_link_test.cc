@@ -184,9 +184,9 @@ TEST_F(DaemonLinkTest, ARepeatedAssignmentIsOneJob) {
 
 TEST_F(DaemonLinkTest, ARevokedLeaseYieldsNoResult) {
   daemon_.send(job(5));
-  daemon_.send(schema::Revoke{{5, 1}, "cancelled"});
+  daemon_.send(schema::CancelLease{{5, 1}, "cancelled"});
   const auto lease = take_job();
-  EXPECT_TRUE(std::holds_alternative<schema::Revoke>(link_->take(kDeadline).value()));
+  EXPECT_TRUE(std::holds_alternative<schema::CancelLease>(link_->take(kDeadline).value()));
   link_->finish(result_of(lease));
   EXPECT_EQ(link_->unacknowledged(), 0u);
 }

@@ -220,7 +220,7 @@ class DaemonLink::Loop {
     if (kind == schema::WhoAreYou::kKind) return on<schema::WhoAreYou>(envelope);
     if (kind == schema::ResultAck::kKind) return on<schema::ResultAck>(envelope);
     if (kind == schema::Assign::kKind) return on<schema::Assign>(envelope);
-    if (kind == schema::Revoke::kKind) return on<schema::Revoke>(envelope);
+    if (kind == schema::CancelLease::kKind) return on<schema::CancelLease>(envelope);
     if (kind == schema::ChangePlan::kKind) return on<schema::ChangePlan>(envelope);
     if (kind == schema::Drain::kKind) return on<schema::Drain>(envelope);
     if (kind == schema::IdleWork::kKind) return on<schema::IdleWork>(envelope);
@@ -268,9 +268,9 @@ class DaemonLink::Loop {
     hand_over(std::move(assign));
   }
 
-  void accept(schema::Revoke revoke) {
-    std::erase_if(state_.leases, [&](const HeldLease& held) { return held.lease == revoke.lease; });
-    hand_over(std::move(revoke));
+  void accept(schema::CancelLease cancel) {
+    std::erase_if(state_.leases, [&](const HeldLease& held) { return held.lease == cancel.lease; });
+    hand_over(std::move(cancel));
   }
 
   void accept(schema::ChangePlan change) { hand_over(std::move(change)); }

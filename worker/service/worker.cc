@@ -187,13 +187,13 @@ void Worker::forget(Jobs::iterator job) {
   jobs_.erase(job);
 }
 
-void Worker::accept(const schema::Revoke& revoke) {
-  if (maker_.forget(revoke.lease)) {
-    return process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
+void Worker::accept(const schema::CancelLease& cancel) {
+  if (maker_.forget(cancel.lease)) {
+    return process::log_job(cancel.lease.job, cancel.lease.attempt, "revoked: " + cancel.reason);
   }
-  const auto job = std::ranges::find(jobs_, revoke.lease, &RunningJob::lease);
+  const auto job = std::ranges::find(jobs_, cancel.lease, &RunningJob::lease);
   if (job == jobs_.end()) return;
-  process::log_job(revoke.lease.job, revoke.lease.attempt, "revoked: " + revoke.reason);
+  process::log_job(cancel.lease.job, cancel.lease.attempt, "revoked: " + cancel.reason);
   forget(job);
 }
 
