@@ -143,7 +143,7 @@ struct WorkerResult {
   [[nodiscard]] Status validate() const;
 };
 
-// Answers ChangePlan, with its `request`.
+// Answers SetWorkerPlan, with its `request`.
 struct PlanResult {
   static constexpr const char* kKind = "plan_result";
   std::uint64_t request = 0;
@@ -227,7 +227,7 @@ struct CancelLease {
 };
 
 // -> PlanResult. A worker that has taken a newer generation stays with it, and says so.
-struct ChangePlan {
+struct SetWorkerPlan {
   static constexpr const char* kKind = "set_plan";
   std::uint64_t request = 0;
   std::uint32_t plan = 0;

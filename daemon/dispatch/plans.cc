@@ -22,7 +22,8 @@ void Plans::open(const AskedPlan& asked, const std::vector<WorkerState*>& worker
 
 void Plans::send_change(std::uint64_t request, const AskedPlan& asked, const WorkerState& worker) {
   const schema::SetPlan& plan = asked.plan;
-  const schema::ChangePlan change{request, plan.plan, plan.allow_undistilled, plan.reason, asked.generation};
+  const schema::SetWorkerPlan change{request, plan.plan, plan.allow_undistilled, plan.reason,
+                                     asked.generation};
   if (around_.send(worker.peer, change)) return;
   requests_.answered(request, worker.hello.instance, Error{ErrorCode::kUnavailable, "it is gone"});
 }

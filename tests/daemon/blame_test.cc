@@ -222,7 +222,7 @@ TEST_F(Blame, PlanThatOneWorkerRefusesIsToldForEach) {
   connect("b");
   std::optional<Result<schema::PlanReply>> done;
   dispatcher_.set_plan({1, false, ""}, [&](Result<schema::PlanReply> reply) { done = std::move(reply); });
-  const auto asked = outbox_.take<schema::ChangePlan>("a");
+  const auto asked = outbox_.take<schema::SetWorkerPlan>("a");
   ASSERT_EQ(asked.size(), 1U);
   schema::PlanResult taken{asked[0].request, std::nullopt, 1, asked[0].generation, {}, {}};
   dispatcher_.on_plan_result("a", taken);

@@ -15,7 +15,7 @@ class Planning : public test::DispatcherTest {
 
   // The worker does as it was told.
   void confirm(const std::string& peer) {
-    for (const schema::ChangePlan& change : outbox_.take<schema::ChangePlan>(peer)) {
+    for (const schema::SetWorkerPlan& change : outbox_.take<schema::SetWorkerPlan>(peer)) {
       schema::PlanResult result;
       result.request = change.request;
       result.plan = change.plan;
@@ -65,7 +65,7 @@ TEST_F(Planning, RefusalReachesTheClientAndNamesTheWorker) {
   connect("w");
   ask(1);
   schema::PlanResult refusal;
-  refusal.request = outbox_.take<schema::ChangePlan>("w").at(0).request;
+  refusal.request = outbox_.take<schema::SetWorkerPlan>("w").at(0).request;
   refusal.error = Error{ErrorCode::kRefused, "layer 0 has no distilled weights"};
   dispatcher_.on_plan_result("w", refusal);
   ASSERT_EQ(replies_.size(), 1U);
@@ -121,7 +121,7 @@ TEST_F(Planning, WorkerThatConfirmsAndLeavesBeforeThatIsOnDiskHasConfirmed) {
 TEST_F(Planning, WorkerThatComesBackDuringAChangeIsAskedAgainAndItsAnswerCounts) {
   connect("w");
   ask(1);
-  outbox_.take<schema::ChangePlan>("w");  // lost with the connection
+  outbox_.take<schema::SetWorkerPlan>("w");  // lost with the connection
   connect("w");
   confirm("w");
   ASSERT_EQ(replies_.size(), 1U);
@@ -133,7 +133,7 @@ TEST_F(Planning, WorkerThatJoinsLaterIsBroughtToThePlan) {
   ask(1);
   confirm("w");
   connect("late");
-  const auto changes = outbox_.take<schema::ChangePlan>("late");
+  const auto changes = outbox_.take<schema::SetWorkerPlan>("late");
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].plan, 1U);
   EXPECT_TRUE(changes[0].allow_undistilled);
@@ -145,12 +145,12 @@ TEST_F(Planning, WorkerThatJoinsDuringAChangeIsBroughtToTheNewPlan) {
   confirm("w");
   ask(2);  // w has not confirmed it yet
   connect("late");
-  auto changes = outbox_.take<schema::ChangePlan>("late");
+  auto changes = outbox_.take<schema::SetWorkerPlan>("late");
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].plan, 2U);
-  outbox_.take<schema::ChangePlan>("w");
+  outbox_.take<schema::SetWorkerPlan>("w");
   connect("w");  // lost its connection, and with it the request
-  changes = outbox_.take<schema::ChangePlan>("w");
+  changes = outbox_.take<schema::SetWorkerPlan>("w");
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].plan, 2U);
 }
@@ -162,10 +162,10 @@ TEST_F(Planning, WorkerThatRefusesTheLatestPlanIsBroughtToTheStoredOne) {
   ask(2);
   connect("late");
   schema::PlanResult refusal;
-  refusal.request = outbox_.take<schema::ChangePlan>("late").at(0).request;
+  refusal.request = outbox_.take<schema::SetWorkerPlan>("late").at(0).request;
   refusal.error = Error{ErrorCode::kRefused, "layer 1 has no distilled weights"};
   dispatcher_.on_plan_result("late", refusal);
-  const auto changes = outbox_.take<schema::ChangePlan>("late");
+  const auto changes = outbox_.take<schema::SetWorkerPlan>("late");
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].plan, 1U);
 }
@@ -178,7 +178,7 @@ TEST_F(Planning, WorkerIsNotBroughtToThePlanOfAnotherModel) {
   schema::Hello other = hello("other", "other");
   other.model_digest = "d2";
   dispatcher_.on_hello("other", 1, other);
-  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("other").empty());
+  EXPECT_TRUE(outbox_.take<schema::SetWorkerPlan>("other").empty());
 }
 
 TEST_F(Planning, WorkerOfANewerGenerationKeepsItsPlan) {
@@ -189,9 +189,9 @@ TEST_F(Planning, WorkerOfANewerGenerationKeepsItsPlan) {
   ahead.plan = 3;
   ahead.generation = 9;  // set by a daemon that died before it could store it
   dispatcher_.on_hello("ahead", 1, ahead);
-  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("ahead").empty());
+  EXPECT_TRUE(outbox_.take<schema::SetWorkerPlan>("ahead").empty());
   ask(2);
-  EXPECT_EQ(outbox_.take<schema::ChangePlan>("ahead").at(0).generation, 10U);
+  EXPECT_EQ(outbox_.take<schema::SetWorkerPlan>("ahead").at(0).generation, 10U);
 }
 
 }  // namespace

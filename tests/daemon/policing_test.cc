@@ -18,7 +18,7 @@ class Policing : public test::DispatcherTest {
  protected:
   Policing() {
     use(PolicyKind::kDeadline);
-    outbox_.take<schema::ChangePlan>("w");
+    outbox_.take<schema::SetWorkerPlan>("w");
   }
 
   schema::PolicyReply use(PolicyKind kind, std::uint64_t target_ms = 10'000) {
@@ -107,7 +107,7 @@ TEST_F(Policing, ABacklogIsGivenCheaperPlansAndTheWorkerFollows) {
   EXPECT_EQ(now.waiting_jobs, 40U);
   EXPECT_NEAR(static_cast<double>(now.waiting_tokens), 40'000, 500);
   EXPECT_FALSE(now.why.empty());
-  const auto asked = outbox_.take<schema::ChangePlan>("w");
+  const auto asked = outbox_.take<schema::SetWorkerPlan>("w");
   ASSERT_FALSE(asked.empty());
   EXPECT_EQ(asked.back().plan, 4U);
   EXPECT_NE(asked.back().reason.find("policy deadline"), std::string::npos);
@@ -226,9 +226,9 @@ TEST_F(Policing, SettingAPlanByHandMakesThePolicyManual) {
   dispatcher_.set_plan({2, false, ""}, [](const Result<schema::PlanReply>&) {});
   EXPECT_EQ(dispatcher_.planner().settings().kind, PolicyKind::kManual);
   EXPECT_EQ(test::must(read_settings(db_)).at("policy"), "manual");
-  EXPECT_EQ(outbox_.take<schema::ChangePlan>("w").back().plan, 2U);
+  EXPECT_EQ(outbox_.take<schema::SetWorkerPlan>("w").back().plan, 2U);
   pass(3'000);
-  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("w").empty());  // nobody takes it back
+  EXPECT_TRUE(outbox_.take<schema::SetWorkerPlan>("w").empty());  // nobody takes it back
 }
 
 TEST_F(Policing, SettingsSurviveARestartAndNonsenseIsPassedOver) {
@@ -372,7 +372,7 @@ TEST_F(Policing, AWorkerThatRefusesThePlanIsNotAskedAgainAndAgain) {
   teach();
   submit_many(40);
   pass(300);
-  const auto asked = outbox_.take<schema::ChangePlan>("w");
+  const auto asked = outbox_.take<schema::SetWorkerPlan>("w");
   ASSERT_EQ(asked.size(), 1U);
   schema::PlanResult refusal;
   refusal.request = asked[0].request;
@@ -382,7 +382,7 @@ TEST_F(Policing, AWorkerThatRefusesThePlanIsNotAskedAgainAndAgain) {
     beat("w", {});
     pass(1'500);
   }
-  EXPECT_TRUE(outbox_.take<schema::ChangePlan>("w").empty());
+  EXPECT_TRUE(outbox_.take<schema::SetWorkerPlan>("w").empty());
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
               GetStats, Ping, BeginBackup, ShowBackup, ReadBackup, EndBackup, BeginIntegrity, ShowIntegrity>(
       *envelope);                                                                                // clients'
   read_as_any<Hello, PlanTable, Room, Heartbeat, WorkerResult, PlanResult, Goodbye>(*envelope);  // workers'
-  read_as_any<Welcome, HeartbeatAck, Assign, CancelLease, ChangePlan, ResultAck, IdleWork, WhoAreYou, Drain>(
-      *envelope);
+  read_as_any<Welcome, HeartbeatAck, Assign, CancelLease, SetWorkerPlan, ResultAck, IdleWork, WhoAreYou,
+              Drain>(*envelope);
   read_as_any<ErrorReply, Submitted, DaemonStatus, JobInfo, JobList, JobCounts, JobResult, WaitReply,
               CancelReply, RequeueReply, PurgeReply, QueueReply, LayersReply, PlanReply, PolicyReply,
               JobVerdict, PolicyHistory, StatsReply, Pong, BackupReply, BackupPiece, IntegrityReply, Event>(

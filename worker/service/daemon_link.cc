@@ -221,7 +221,7 @@ class DaemonLink::Loop {
     if (kind == schema::ResultAck::kKind) return on<schema::ResultAck>(envelope);
     if (kind == schema::Assign::kKind) return on<schema::Assign>(envelope);
     if (kind == schema::CancelLease::kKind) return on<schema::CancelLease>(envelope);
-    if (kind == schema::ChangePlan::kKind) return on<schema::ChangePlan>(envelope);
+    if (kind == schema::SetWorkerPlan::kKind) return on<schema::SetWorkerPlan>(envelope);
     if (kind == schema::Drain::kKind) return on<schema::Drain>(envelope);
     if (kind == schema::IdleWork::kKind) return on<schema::IdleWork>(envelope);
     if (kind == schema::HeartbeatAck::kKind) return ok_status();  // it was heard: that is all that it says
@@ -273,7 +273,7 @@ class DaemonLink::Loop {
     hand_over(std::move(cancel));
   }
 
-  void accept(schema::ChangePlan change) { hand_over(std::move(change)); }
+  void accept(schema::SetWorkerPlan change) { hand_over(std::move(change)); }
   void accept(schema::Drain drain) { hand_over(drain); }
   void accept(schema::IdleWork work) {
     idle_work_ = work.allowed;

@@ -20,7 +20,7 @@ namespace dslad::worker {
 
 // What the daemon wants.
 using Order =
-    std::variant<schema::Assign, schema::CancelLease, schema::ChangePlan, schema::Drain, schema::IdleWork>;
+    std::variant<schema::Assign, schema::CancelLease, schema::SetWorkerPlan, schema::Drain, schema::IdleWork>;
 
 class DaemonLink {
  public:

@@ -94,7 +94,7 @@ void PlanControl::mark(const LayerNews& news) {
   }
 }
 
-schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
+schema::PlanResult PlanControl::change(const schema::SetWorkerPlan& request) {
   schema::PlanResult result;
   result.request = request.request;
   if (request.generation >= generation_) carry_out(request, result);  // else one asked for later came first
@@ -104,7 +104,7 @@ schema::PlanResult PlanControl::change(const schema::ChangePlan& request) {
   return result;
 }
 
-void PlanControl::carry_out(const schema::ChangePlan& request, schema::PlanResult& result) {
+void PlanControl::carry_out(const schema::SetWorkerPlan& request, schema::PlanResult& result) {
   if (request.plan > static_cast<std::uint32_t>(chain_.order.layers())) {
     result.error = Error{
         ErrorCode::kInvalidArgument,

@@ -40,7 +40,7 @@ class PlanControl {
   // Carries out the request, unless one of a newer generation was: then nothing changes. Refused when a layer
   // of the plan has no distilled weights and undistilled ones are not allowed, or the plan was withdrawn;
   // then nothing has changed.
-  schema::PlanResult change(const schema::ChangePlan& request);
+  schema::PlanResult change(const schema::SetWorkerPlan& request);
 
   // Puts another edition of the chain in the place of the one there is. The plan in force keeps its number
   // where the new chain has it, else it is the largest there is. kRefused, with which nothing has changed,
@@ -60,7 +60,7 @@ class PlanControl {
     int plan;  // the smallest
     std::string why;
   };
-  void carry_out(const schema::ChangePlan& request, schema::PlanResult& result);
+  void carry_out(const schema::SetWorkerPlan& request, schema::PlanResult& result);
   Status prepare(int plan, bool allow_undistilled);
   std::vector<schema::LayerChange> switch_to(int plan, const std::string& reason);
   [[nodiscard]] std::vector<schema::LayerState> first_states() const;

@@ -197,7 +197,7 @@ void Worker::accept(const schema::CancelLease& cancel) {
   forget(job);
 }
 
-void Worker::accept(const schema::ChangePlan& change) {
+void Worker::accept(const schema::SetWorkerPlan& change) {
   const int largest = plans_.plans().largest();
   schema::PlanResult result = plans_.change(change);
   if (result.error) {

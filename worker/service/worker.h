@@ -63,7 +63,7 @@ class Worker : private EngineSink {
   void obey(Order order);
   void accept(schema::Assign assign);
   void accept(const schema::CancelLease& cancel);
-  void accept(const schema::ChangePlan& change);
+  void accept(const schema::SetWorkerPlan& change);
   void accept(const schema::Drain&) { begin_drain("the daemon asked for it"); }
   void accept(const schema::IdleWork& work) {
     if (idle_) idle_->allow(work.allowed);
