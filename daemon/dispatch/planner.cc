@@ -219,7 +219,7 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
   all.reserve(jobs.size());
   for (const QueuedJob& job : jobs) all.push_back(waiting(job));
   const policy::Settings settings = predicting(settings_, largest_in_force());
-  return policy::decide(settings, history_, std::move(all), workers(), costs_, clock_.steady_ms());
+  return policy::decide(settings, history_, all, workers(), costs_, clock_.steady_ms());
 }
 
 void Planner::decide(Snapshot snapshot) {
