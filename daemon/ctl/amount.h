@@ -16,10 +16,6 @@ class Option;
 
 namespace dslad::daemon::ctl {
 
-// Milliseconds of "90", "1.5s", "10m", "1h30m": a number without a unit is seconds; the units are ms, s, m
-// (or min), h and d, the larger first. At most schema::kMaxExpiryMs, ten years.
-Result<std::uint64_t> parse_duration(std::string_view text);
-
 // Milliseconds from `now_ms` until a moment: after a duration, or at the next time of day "22:30", local
 // time.
 Result<std::uint64_t> parse_moment(std::string_view text, std::int64_t now_ms);

@@ -15,6 +15,7 @@
 
 #include "daemon/ctl/amount.h"
 #include "daemon/ctl/csv.h"
+#include "schema/duration.h"
 #include "schema/limits.h"
 #include "schema/nearest.h"
 #include "schema/utf8.h"
@@ -81,7 +82,7 @@ bool parse_client(std::string_view text, TraceJob& job) {
 }
 
 bool parse_deadline(std::string_view text, TraceJob& job) {
-  const Result<std::uint64_t> parsed = parse_duration(text);
+  const Result<std::uint64_t> parsed = schema::parse_duration(text);
   if (!parsed || *parsed == 0) return false;
   job.deadline_ms = *parsed;
   return true;

@@ -4,15 +4,12 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "worker/distill/chain_students.h"
 #include "worker/distill/held_out.h"
-#include "worker/distill/joint_stage.h"
-#include "worker/distill/warm_start.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
 namespace {
-
-using Students = std::vector<std::unique_ptr<StudentLayer>>;
 
 StudentLayers borrowed(const Students& students) {
   StudentLayers out;
@@ -68,89 +65,6 @@ Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, i
   return quality;
 }
 
-// What training of `layer` starts from; where another chain's layer is part of that, `started_from` says how
-// that was trained.
-Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig& config, int layer,
-                                      const DslaVariant& variant, nlohmann::json& started_from) {
-  auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
-  const DistilledLayer* start = setup.warm_start == nullptr ? nullptr : setup.warm_start->layer(layer);
-  if (!initial || start == nullptr) return initial;
-  const DslaVariant& learned_variant = setup.warm_start->manifest.variant_of(*start);
-  const auto learned = load_dsla_layer(setup.warm_start->dir, *start, config, learned_variant);
-  if (!learned) return learned.error();
-  const Status started = start_warm(config, learned_variant, *learned, variant, *initial);
-  if (!started) return started.error().with_context(fmt::format("layer {}", layer));
-  started_from = start->losses;
-  return initial;
-}
-
-// A layer as the manifest will name it: its number, and its variant where that is its own.
-DistilledLayer planned(const ChainSetup& setup, int layer) {
-  DistilledLayer made;
-  made.layer = layer;
-  const auto own = setup.layer_variants.find(layer);
-  if (own != setup.layer_variants.end()) made.variant = own->second;
-  return made;
-}
-
-struct FirstStudent {
-  std::unique_ptr<StudentLayer> student;
-  nlohmann::json started_from;  // null: the teacher
-};
-
-Result<FirstStudent> first_student(kernels::TrainingBackend& backend, const LlamaConfig& config,
-                                   const ChainSetup& setup, int layer, const ChainManifest& manifest) {
-  FirstStudent out;
-  const DistilledLayer made = planned(setup, layer);
-  const DslaVariant& variant = manifest.variant_of(made);
-  const auto initial = first_values(setup, config, layer, variant, out.started_from);
-  if (!initial) return initial.error();
-  auto student = StudentLayer::create(backend, config, layer, variant, *initial);
-  if (!student) return student.error();
-  out.student = *std::move(student);
-  return out;
-}
-
-// The layer-wise stage of `layers`, beside each other.
-Status learn_together(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
-                      std::span<const int> layers, const ChainManifest& manifest) {
-  const LlamaConfig& config = network.teacher().config;
-  Students students;
-  TrainedLayers learning(static_cast<std::size_t>(config.layers));
-  for (const int layer : layers) {
-    auto first = first_student(backend, config, setup, layer, manifest);
-    if (!first) return first.error();
-    learning[static_cast<std::size_t>(layer)] = first->student.get();
-    students.push_back(std::move(first->student));
-  }
-  return train_jointly(network, learning, setup.training);
-}
-
-// What `student`, the next of the order, has learned in a layer-wise stage together with those after it.
-// Where the folder does not hold that yet, the stage is run now: for all layers that are to come, or those it
-// was begun with.
-Result<LayerwiseResult> joint_result(kernels::TrainingBackend& backend, Network& network,
-                                     const ChainSetup& setup, const StudentLayer& student,
-                                     const ChainManifest& manifest) {
-  const std::filesystem::path& dir = setup.training.dir;
-  auto state = load_joint_state(dir);
-  if (!state) return state.error();
-  const bool begun = state->has_value() && (*state)->has(student.layer());
-  if (!begun || !(*state)->done) {
-    const std::size_t made = manifest.distilled.size();
-    const auto to_come =
-        std::span(manifest.order).subspan(made, static_cast<std::size_t>(setup.layers) - made);
-    const Status learned = learn_together(backend, network, setup,
-                                          begun ? std::span<const int>((*state)->layers) : to_come, manifest);
-    if (!learned) return learned.error();
-    state = load_joint_state(dir);
-    if (!state) return state.error();
-  }
-  auto learned = load_joint_layer(dir, **state, student.layer(), student.value_array().size());
-  if (!learned) return learned.error();
-  return LayerwiseResult{std::move(learned->values), (*state)->tokens};
-}
-
 Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
                                     const ChainSetup& setup, int layer, const Students& students,
                                     ChainManifest& manifest) {
@@ -179,6 +93,20 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   if (!first->started_from.is_null()) made.losses["started_from"] = std::move(first->started_from);
   manifest.distilled.push_back(std::move(made));
   return *outcome;
+}
+
+// What `layer` is trained by; nothing where it is not to be begun. Errors: those of asking; the teacher's
+// files are others by now.
+Result<std::optional<DistilOptions>> options_of(const ChainSetup& setup, int layer) {
+  const Status unchanged = setup.weights->check_unchanged();
+  if (!unchanged) return unchanged.error();
+  DistilOptions options = *setup.training.options;
+  if (!setup.chained_steps) return std::optional(options);
+  const auto steps = setup.chained_steps(layer);
+  if (!steps) return steps.error();
+  if (!steps->has_value()) return std::optional<DistilOptions>();
+  options.chained.set_steps(**steps);
+  return std::optional(options);
 }
 
 // Removes what a joint layer-wise stage left once every one of its layers is a layer of the chain.
@@ -251,7 +179,12 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
       return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
     const int position = static_cast<int>(manifest.distilled.size());
     const int layer = manifest.order[static_cast<std::size_t>(position)];
-    auto outcome = train_and_save(backend, network, setup, layer, *students, manifest);
+    const auto options = options_of(setup, layer);
+    if (!options) return options.error();
+    if (!options->has_value()) break;
+    ChainSetup its = setup;
+    its.training.options = &**options;
+    auto outcome = train_and_save(backend, network, its, layer, *students, manifest);
     if (!outcome) return outcome.error();
     auto reloaded = load_students(backend, dir, manifest, config);
     if (!reloaded) return reloaded.error();

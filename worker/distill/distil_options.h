@@ -26,6 +26,11 @@ struct StageOptions {
   std::int64_t steps = 0;  // of one layer; 0: the stage is left out
   double rate = 0, lowest_rate = 0;
   std::int64_t warm_up = 0;  // steps
+
+  void set_steps(std::int64_t number) {  // with the warm-up that goes with them
+    steps = number;
+    warm_up = number / 10;
+  }
 };
 
 struct DistilOptions {

@@ -32,6 +32,11 @@ class JointStage {
         return status ? Status(Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"})
                       : status;
       }
+      if (setup_.ends_early) {
+        const auto ends = setup_.ends_early(Stage::kLayerwise, training_.steps_done());
+        if (!ends) return ends.error();
+        if ((ended_ = *ends)) break;
+      }
       status = step();
       if (status && is_due()) status = save();
     }
@@ -100,7 +105,7 @@ class JointStage {
 
   Status save() {
     const Stopwatch watch;
-    state_.done = training_.done();
+    state_.done = ended_ || training_.done();
     state_.step = training_.steps_done();
     state_.tokens = training_.tokens();
     state_.cursor = training_.cursor();
@@ -125,6 +130,7 @@ class JointStage {
   JointTraining training_;
   JointState state_;
   std::unique_ptr<TrainingLog> log_;
+  bool ended_ = false;  // by the setup, before its steps were done
   Stopwatch since_saved_;
   double saving_seconds_ = 0;  // that the last checkpoint took
 };

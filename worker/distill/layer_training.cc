@@ -88,6 +88,11 @@ class LayerTraining {
         if (!saved) return saved;
         return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
       }
+      if (setup_.ends_early) {
+        const auto ends = setup_.ends_early(stage, state_.step);
+        if (!ends) return ends.error();
+        if (*ends) break;
+      }
       Status stepped = step(stage, schedule, options.steps);
       if (!stepped) return stepped;
       if (since_saved_.seconds() >= setup_.checkpoint_seconds) {
@@ -139,7 +144,7 @@ class LayerTraining {
   Status step(Stage stage, const CosineSchedule& schedule, std::int64_t steps) {
     const Stopwatch watch;
     std::ranges::fill(layer_.gradient_array(), 0.0f);
-    StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0};
+    StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0, 0};
     std::int64_t tokens = 0;
     const double scale = 1.0 / options_.accumulation;
     for (int pass = 0; pass < options_.accumulation; ++pass) {
@@ -165,9 +170,10 @@ class LayerTraining {
     layer_.refresh();
     ++state_.step;
     state_.tokens += tokens;
+    report.tokens = tokens;
     report.tokens_per_second = static_cast<double>(tokens) / std::max(1e-9, watch.seconds());
     if (setup_.on_step) setup_.on_step(report);
-    return log(report, tokens);
+    return log(report);
   }
 
   Result<Losses> pass_losses(Stage stage, const TrainingBatch& batch, double scale) {
@@ -181,7 +187,7 @@ class LayerTraining {
     return losses;
   }
 
-  Status log(const StepReport& report, std::int64_t tokens) {
+  Status log(const StepReport& report) {
     nlohmann::ordered_json line = {{"layer", report.layer},
                                    {"stage", to_string(report.stage)},
                                    {"step", report.step},
@@ -195,7 +201,7 @@ class LayerTraining {
     }
     line["rate"] = report.rate;
     line["gradient_norm"] = report.gradient_norm;
-    line["tokens"] = tokens;
+    line["tokens"] = report.tokens;
     line["tokens_per_second"] = std::round(report.tokens_per_second);
     return log_->append(line);
   }

@@ -29,6 +29,7 @@ struct StepReport {
   Losses losses;                     // layer-wise: total alone
   double rate = 0, gradient_norm = 0;
   double tokens_per_second = 0;
+  std::int64_t tokens = 0;
 };
 
 struct TrainingSetup {
@@ -41,6 +42,9 @@ struct TrainingSetup {
   const std::atomic<bool>* stop = nullptr;            // set: checkpoint, then kUnavailable "stopped"
   // Of a stage that trains several layers at once (joint_stage.h); may be empty.
   std::function<void(const JointStep&, double tokens_per_second)> on_joint_step;
+  // Asked before each step of a stage of which so many are done: whether the stage ends there, before its
+  // steps are done; empty: it does not.
+  std::function<Result<bool>(Stage, std::int64_t done)> ends_early;
 };
 
 // What the layer-wise stage of a layer came to where it was run elsewhere.

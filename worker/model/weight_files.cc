@@ -52,7 +52,17 @@ Result<WeightMap> read_index(const std::filesystem::path& path) {
 
 }  // namespace
 
+Status WeightFiles::check_unchanged() const {
+  for (const auto& [path, then] : opened_) {
+    if (FileStamp::of(path) == then) continue;
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{}: the model's file has changed since it was opened", path.string())};
+  }
+  return ok_status();
+}
+
 Status WeightFiles::add_safetensors(const std::filesystem::path& path) {
+  opened_.emplace_back(path, FileStamp::of(path));
   auto file = MappedFile::open(path);
   if (!file) return file.error();
   auto tensors = parse_safetensors(file->bytes(), path.string());
@@ -63,6 +73,7 @@ Status WeightFiles::add_safetensors(const std::filesystem::path& path) {
 }
 
 Status WeightFiles::add_gguf(const std::filesystem::path& path) {
+  opened_.emplace_back(path, FileStamp::of(path));
   auto file = GgufFile::open(path);
   if (!file) return file.error();
   auto tensors = gguf_tensors(*file, gguf_files_.empty() ? *file : gguf_files_.front(), path.string());

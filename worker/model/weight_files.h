@@ -7,13 +7,16 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "schema/result.h"
+#include "worker/files/file_stamp.h"
 #include "worker/files/gguf.h"
 #include "worker/files/mapped_file.h"
 #include "worker/model/stored_tensor.h"
@@ -40,6 +43,10 @@ class WeightFiles {
   // differs counts all the same: fine-tunes leave such files. Compares all of the two tensors.
   [[nodiscard]] bool ties(bool configured) const;
 
+  // Whether the files are still those that were opened. kRefused where one was replaced or written to since:
+  // what is read from it now is of no one model.
+  [[nodiscard]] Status check_unchanged() const;
+
   // In the order of the files and of their data.
   [[nodiscard]] std::span<const TensorView> tensors() const { return tensors_; }
 
@@ -50,6 +57,7 @@ class WeightFiles {
   Status index_tensors();
 
   std::filesystem::path model_;
+  std::vector<std::pair<std::filesystem::path, std::optional<FileStamp>>> opened_;  // as they were then
   std::vector<MappedFile> files_;
   std::vector<GgufFile> gguf_files_;
   std::vector<TensorView> tensors_;                                  // views into the files

@@ -2,8 +2,9 @@
 #include <nlohmann/json.hpp>
 
 #include "worker/distill/joint_stage.h"
+#include "worker/tools/budget_run.h"
+#include "worker/tools/distil_progress.h"
 #include "worker/tools/options.h"
-#include "worker/tools/status_line.h"
 #include "worker/tools/training_session.h"
 
 namespace dslad::worker {
@@ -27,6 +28,11 @@ nlohmann::json recipe_of(const TrainingSession& session) {
   }
   if (!session.long_context.training.empty()) {
     recipe["long_context_data"] = session.long_context.description;
+  }
+  if (session.arguments.budget_ms) {  // which decides these
+    for (const char* stage : {"layerwise", "chained"}) {
+      for (const char* decided : {"steps", "warm_up"}) recipe[stage].erase(decided);
+    }
   }
   return recipe;
 }
@@ -76,13 +82,13 @@ std::string changed_variant(const TrainingSession& session) {
 }
 
 // Whether training has begun in the folder; an error where this run may neither begin nor go on.
-Result<bool> check_folder(const TrainingSession& session) {
+Result<bool> check_folder(const TrainingSession& session, const std::optional<BudgetRecord>& budget) {
   const auto checkpoint = load_checkpoint(session.dir);
   if (!checkpoint) return checkpoint.error();
   const auto joint = load_joint_state(session.dir);
   if (!joint) return joint.error();
-  const bool begun = !session.manifest_is_new &&
-                     (!session.manifest.distilled.empty() || checkpoint->has_value() || joint->has_value());
+  const bool begun = budget || (!session.manifest_is_new && (!session.manifest.distilled.empty() ||
+                                                             checkpoint->has_value() || joint->has_value()));
   if (!begun) return false;
   if (!session.arguments.resume) {
     return Error{ErrorCode::kRefused,
@@ -90,8 +96,15 @@ Result<bool> check_folder(const TrainingSession& session) {
                              "name another --out",
                              session.dir.string(), session.manifest.distilled.size())};
   }
+  if (budget.has_value() != session.arguments.budget_ms.has_value()) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} was begun {}, or name another --out", session.dir.string(),
+                             budget ? "with --budget; give it again, the time of the whole run"
+                                    : "without --budget; leave it out")};
+  }
   std::string changed = changed_variant(session);
-  if (changed.empty()) changed = difference(session.manifest.recipe, recipe_of(session));
+  if (changed.empty())
+    changed = difference(budget ? budget->recipe : session.manifest.recipe, recipe_of(session));
   if (changed.empty()) {
     const Status same = check_same_order(session);
     return same ? Result<bool>(true) : same.error();
@@ -132,115 +145,83 @@ Status keep_students(TrainingSession& session) {
   return keep_joint_students(session.dir, students, alone.tokens);
 }
 
-// Shows steps as they pass and a line for each finished layer.
-class Reporter {
- public:
-  Reporter(int layers, bool json) : layers_(layers), json_(json) {}
-
-  void step(const StepReport& report, int position) {
-    const std::string parts = report.stage != Stage::kLayerwise
-                                  ? fmt::format(" (ce {:.4f} kl {:.4f} align {:.3g})", report.losses.ce,
-                                                report.losses.kl, report.losses.align)
-                                  : "";
-    const double tokens = report.tokens_per_second;
-    const double left = static_cast<double>(report.steps - report.step) * seconds_per_step(report);
-    line_.show(fmt::format(
-        "layer {} ({} of {}), {}: step {} of {}, loss {:.5g}{}, {:.0f} tokens/s, {} left in the stage",
-        report.layer, position + 1, layers_, to_string(report.stage), report.step, report.steps,
-        report.losses.total, parts, tokens, readable_seconds(left)));
-  }
-
-  void joint_step(const JointStep& step, double tokens_per_second) {
-    const double left = static_cast<double>(step.steps - step.step) * static_cast<double>(step.tokens) /
-                        std::max(1e-9, tokens_per_second);
-    line_.show(
-        fmt::format("{} layers at once, layerwise: step {} of {}, mean loss {:.5g}, {:.0f} tokens/s, {} left "
-                    "in the stage",
-                    step.layers.size(), step.step, step.steps, step.mean_loss(), tokens_per_second,
-                    readable_seconds(left)));
-  }
-
-  void layer(const LayerReport& report) {
-    line_.clear();
-    if (json_) {
-      const nlohmann::ordered_json out = {{"layer", report.layer},
-                                          {"plan", report.position + 1},
-                                          {"held_out_kl", report.outcome.kl},
-                                          {"reached_kl", report.outcome.reached_kl},
-                                          {"kl", *report.quality.kl},
-                                          {"perplexity_ratio", *report.quality.perplexity_ratio},
-                                          {"tokens", report.outcome.tokens}};
-      fmt::print("{}\n", out.dump());
-    } else {
-      const bool undone = report.outcome.reached_kl != report.outcome.kl;
-      fmt::print("plan {}: layer {} converted; kl {:.5f} -> {:.5f}, perplexity x{:.4f}{}\n",
-                 report.position + 1, report.layer, report.outcome.kl.front(), *report.quality.kl,
-                 *report.quality.perplexity_ratio, undone ? "; a stage that raised kl was undone" : "");
-    }
-    std::fflush(stdout);
-  }
-
- private:
-  // Smoothed over the stage's steps.
-  double seconds_per_step(const StepReport& report) {
-    const auto now = std::chrono::steady_clock::now();
-    if (report.step == 1 || steps_ == 0) {
-      began_ = now;
-      steps_ = 0;
-    }
-    const double seconds = std::chrono::duration<double>(now - began_).count();
-    return steps_++ == 0 ? 0.0 : seconds / static_cast<double>(steps_ - 1);
-  }
-
-  int layers_;
-  bool json_;
-  StatusLine line_;
-  std::chrono::steady_clock::time_point began_;
-  std::int64_t steps_ = 0;
-};
-
-}  // namespace
-
-int distil(TrainingArguments arguments) {
-  auto opened = TrainingSession::open(std::move(arguments));
-  if (!opened) return fail(opened.error());
-  TrainingSession& session = **opened;
-  const auto stored = parse_dtype(session.arguments.stored);
-  if (!stored) return fail(stored.error());
-  const auto begun = check_folder(session);
-  if (!begun) return fail(begun.error());
-  // What lies in a folder in which nothing has begun is of no chain.
-  Status status = *begun ? ok_status() : remove_joint_checkpoint(session.dir);
-  if (status) status = prepare_order(session, *begun);
-  if (!status) return fail(status.error());
+Status train_in_steps(TrainingSession& session, ChainSetup& setup, bool begun) {
+  Status status = prepare_order(session, begun);
+  if (!status) return status;
   session.manifest.variant = session.variant;
   session.manifest.recipe = recipe_of(session);
   status = save_distilled(session.dir, session.manifest);
   if (status) status = keep_students(session);  // behind the recipe that made them
-  if (!status) return fail(status.error());
+  return status ? distil_chain(*session.backend, *session.network, setup, session.manifest) : status;
+}
 
-  const int wanted = session.arguments.layers;
-  const int layers = wanted == 0 ? session.manifest.layers : std::min(wanted, session.manifest.layers);
-  Reporter reporter(layers, session.arguments.json);
+Status train_within(BudgetRun& run, TrainingSession& session, ChainSetup& setup) {
+  Status status = run.prepare_order(setup);
+  if (status) status = distil_chain(*session.backend, *session.network, setup, session.manifest);
+  const Status kept = run.close();
+  if (status && kept) return run.conclude();
+  return status ? kept : status;
+}
+
+// `watch`: since the program began.
+Status make_chain(TrainingSession& session, const Stopwatch& watch) {
+  const TrainingArguments& arguments = session.arguments;
+  const auto stored = parse_dtype(arguments.stored);
+  if (!stored) return stored.error();
+  auto record = load_budget_record(session.dir);
+  if (!record) return record.error();
+  const auto begun = check_folder(session, *record);
+  if (!begun) return begun.error();
+  if (!*begun) {  // what lies in a folder in which nothing has begun is of no chain
+    const Status removed = remove_joint_checkpoint(session.dir);
+    if (!removed) return removed;
+  }
   ChainSetup setup;
-  setup.training = {&session.arguments.options,
+  setup.weights = session.weights.get();
+  setup.layers =
+      arguments.layers == 0 ? session.manifest.layers : std::min(arguments.layers, session.manifest.layers);
+  setup.stored = *stored;
+  setup.layer_variants = session.layer_variants;
+  setup.warm_start = session.warm_start ? &*session.warm_start : nullptr;
+
+  std::unique_ptr<BudgetRun> run;
+  std::function<double()> budget_left;
+  if (arguments.budget_ms) {
+    auto within = BudgetRun::open(session, setup, static_cast<double>(*arguments.budget_ms) / 1e3, watch,
+                                  recipe_of(session), *std::move(record));
+    if (!within) return within.error();
+    run = *std::move(within);
+    budget_left = [&] { return run->left(); };
+  }
+  DistilProgress progress(setup.layers, arguments.json, budget_left);
+  setup.training = {&arguments.options,
                     session.data.training,
                     session.data.held_out,
                     session.long_context.training,
                     session.dir,
-                    session.arguments.checkpoint_seconds,
+                    arguments.checkpoint_seconds,
                     [&](const StepReport& report) {
-                      reporter.step(report, static_cast<int>(session.manifest.distilled.size()));
+                      progress.step(report, static_cast<int>(session.manifest.distilled.size()));
                     },
                     &TrainingSession::stop_requested(),
-                    [&](const JointStep& step, double rate) { reporter.joint_step(step, rate); }};
-  setup.weights = session.weights.get();
-  setup.layers = layers;
-  setup.stored = *stored;
-  setup.layer_variants = session.layer_variants;
-  setup.warm_start = session.warm_start ? &*session.warm_start : nullptr;
-  setup.on_layer = [&](const LayerReport& report) { reporter.layer(report); };
-  status = distil_chain(*session.backend, *session.network, setup, session.manifest);
+                    [&](const JointStep& step, double rate) { progress.joint_step(step, rate); },
+                    {}};
+  setup.on_layer = [&](const LayerReport& report) { progress.layer(report); };
+  if (run) {
+    run->attach(setup);
+    return train_within(*run, session, setup);
+  }
+  return train_in_steps(session, setup, *begun);
+}
+
+}  // namespace
+
+int distil(TrainingArguments arguments) {
+  const Stopwatch watch;
+  arguments.options.joint_layerwise |= arguments.budget_ms.has_value();
+  auto opened = TrainingSession::open(std::move(arguments));
+  if (!opened) return fail(opened.error());
+  const Status status = make_chain(**opened, watch);
   return status ? 0 : fail(status.error());
 }
 

@@ -1,8 +1,34 @@
 #include <CLI/CLI.hpp>
+#include <array>
 
+#include "schema/duration.h"
 #include "worker/tools/training_verbs.h"
 
 namespace dslad::worker {
+
+namespace {
+
+// What a run with a budget decides by itself.
+constexpr std::array kDecidedByBudget = {
+    "--order",     "--layerwise-steps", "--chained-steps", "--hard-steps", "--joint-layerwise",
+    "--long-text", "--long-steps",      "--from",          "--warm-start"};
+
+void add_budget_option(CLI::App& verb, TrainingArguments& a) {
+  const auto milliseconds = [](std::string& text) -> std::string {
+    const auto parsed = schema::parse_duration(text);
+    if (!parsed) return parsed.error().message;
+    text = std::to_string(*parsed);
+    return {};
+  };
+  auto* budget =
+      verb.add_option("--budget", a.budget_ms,
+                      "time for all of the run, as in 20m, 3h or 1h30m: the order and the steps are "
+                      "chosen by what this machine reaches in it");
+  budget->transform(CLI::Validator(milliseconds, ""))->type_name("DURATION");
+  for (const char* decided : kDecidedByBudget) budget->excludes(verb.get_option(decided));
+}
+
+}  // namespace
 
 void add_training_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("MODEL", a.model, "Hugging Face folder or GGUF file of a Llama")->required();
@@ -125,6 +151,7 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb.add_flag("--resume", a.resume, "go on with the chain in the folder");
+  add_budget_option(verb, a);
 }
 
 void add_report_options(CLI::App& verb, ReportArguments& a) {

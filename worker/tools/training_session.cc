@@ -14,8 +14,7 @@ namespace dslad::worker {
 namespace {
 
 constexpr std::size_t kEntropySequences = 64;
-constexpr double kLowestRate = 0.01;      // of the highest
-constexpr std::int64_t kWarmUpPart = 10;  // of a stage's steps
+constexpr double kLowestRate = 0.01;  // of the highest
 constexpr std::size_t kMaxOrderFileBytes = 1 << 20;
 
 std::atomic<bool> stop_flag{false};
@@ -99,7 +98,7 @@ Status TrainingSession::load() {
   options.hard.rate = options.chained.rate;
   for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
-    stage->warm_up = stage->steps / kWarmUpPart;
+    stage->set_steps(stage->steps);
   }
   arguments.data.files.insert(arguments.data.files.end(), arguments.tasks.begin(), arguments.tasks.end());
 
@@ -303,10 +302,17 @@ Status TrainingSession::measure(bool with_divergence) {
   progress.clear();
   if (!alone) return alone.error();
   alone_ = *std::move(alone);
-  for (std::size_t layer = 0; layer < alone_.kl.size(); ++layer) {
-    evidence(static_cast<int>(layer)).kl = alone_.kl[layer];
-  }
+  take_divergences(alone_.kl);
   return ok_status();
+}
+
+void TrainingSession::take_divergences(const std::vector<double>& kl) {
+  for (std::size_t layer = 0; layer < kl.size(); ++layer) evidence(static_cast<int>(layer)).kl = kl[layer];
+}
+
+Status TrainingSession::decide_order_by(const std::vector<double>& kl) {
+  take_divergences(kl);
+  return decide_order("kl");
 }
 
 Result<std::optional<std::vector<int>>> TrainingSession::order_in_file(const std::string& name) const {

@@ -35,6 +35,8 @@ class TrainingSession {
   [[nodiscard]] Status check_order(const std::string& method) const;
   // Decides the manifest's order by `method` (or from a file of that name), measuring what it needs.
   Status decide_order(const std::string& method);
+  // Decides it by these divergences of each layer converted alone, which become its evidence.
+  Status decide_order_by(const std::vector<double>& kl);
   // The students that the order was measured with, which the session lets go of; none where it was not.
   [[nodiscard]] ConvertedAlone take_students() { return std::exchange(alone_, {}); }
 
@@ -65,6 +67,7 @@ class TrainingSession {
   Status begin_manifest();
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;
   LayerEvidence& evidence(int layer);
+  void take_divergences(const std::vector<double>& kl);
 
   std::optional<FolderLock> lock_;
   ConvertedAlone alone_;

@@ -35,6 +35,7 @@ struct TrainingArguments {
   int layers = 0;                         // to distil in all; 0: every layer
   int threads = 0;                        // 0: one for each processor
   double checkpoint_seconds = 60;
+  std::optional<std::uint64_t> budget_ms;  // for all of the run, which then decides its steps itself
   bool resume = false;
   bool json = false;
 };

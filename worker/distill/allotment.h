@@ -1,0 +1,70 @@
+// How a time that a person has named is divided: what a pass costs, and how many steps that leaves.
+//
+// A run measures what one step takes, then asks here: how many layer-wise steps (of all layers at once) and
+// how many held-out sequences at its beginning, and before each layer, the easiest first, how many chained
+// steps. What is measured later corrects what was foreseen, since each answer counts from the time used so
+// far. Pure; safe from any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace dslad::worker {
+
+// What passes cost, for one token, in units of a softmax layer's forward pass. A layer's backward pass counts
+// as two; the teacher runs beside the student, which is the teacher itself below the first converted layer.
+struct PassCosts {
+  int layers = 0;
+  double vocabulary = 0;  // of the output projection, in the same unit
+
+  // Of a chained step of `layer`, `first` being the lowest converted one (itself or one below).
+  [[nodiscard]] double chained(int first, int layer) const;
+  // Of a forward pass of student and teacher.
+  [[nodiscard]] double held_out(int first) const;
+  // Of measuring every layer converted alone.
+  [[nodiscard]] double alone() const;
+};
+
+struct AllotmentLimits {
+  std::int64_t least_joint = 2, most_joint = 200;       // layer-wise steps
+  std::int64_t least_chained = 4, most_chained = 1000;  // of a layer; with fewer it is not begun
+  double joint_share = 0.15;                            // of the budget, at most, for the layer-wise stage
+  double measuring_share = 0.2;     // and for the order and for what is measured between the stages
+  std::int64_t least_held_out = 2;  // sequences
+};
+
+// What is known when a run begins, in seconds.
+struct FirstMeasures {
+  double joint_step = 0;
+  double order = 0;    // measuring every layer alone, for one held-out sequence
+  double measure = 0;  // what a layer's measurements take, for one held-out sequence
+  double chained_step = 0;
+};
+
+struct FirstAllotment {
+  std::int64_t joint_steps = 0;
+  std::int64_t held_out = 0;  // sequences of those there are
+};
+
+// The least budget with which a run that has used `used` seconds comes to a layer.
+double least_budget(double used, const FirstMeasures& measures, const AllotmentLimits& limits);
+
+// REQUIRES: budget >= least_budget(...); layers > 0, to be converted at most; held_out > 0, sequences.
+FirstAllotment first_allotment(double budget, double used, const FirstMeasures& measures, int layers,
+                               std::int64_t held_out, const AllotmentLimits& limits);
+
+// A layer to come, in seconds as far as they are known.
+struct LayerCost {
+  double chained_step = 0;
+  double other = 0;  // all but the chained steps: its measurements and files
+};
+
+// Chained steps of the first of `to_come`, which are in the order of conversion: as many layers as come out
+// with the fewest steps share evenly what time remains. 0: there is no time for another layer.
+std::int64_t chained_steps(double budget, double used, std::span<const LayerCost> to_come,
+                           const AllotmentLimits& limits);
+
+// Whether there is time for another step where `closing` seconds must follow it.
+bool time_for_step(double budget, double used, double step, double closing);
+
+}  // namespace dslad::worker

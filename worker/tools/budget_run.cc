@@ -1,0 +1,308 @@
+#include "worker/tools/budget_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <numeric>
+
+#include "worker/distill/chain_students.h"
+#include "worker/tools/status_line.h"
+
+namespace dslad::worker {
+namespace {
+
+constexpr std::int64_t kProbeTokens = 1024;
+constexpr double kMeasurements =
+    4;  // of a layer: as it starts, after each of two stages, and as it is stored
+constexpr double kLeastFactor = 0.1;  // a coarse clock's zero would stay one
+constexpr double kSafety = 1.25;      // of a budget that is proposed
+
+PassCosts costs_of(const LlamaConfig& config) {
+  const double hidden = static_cast<double>(config.hidden_size);
+  const double attention = static_cast<double>(2 * (config.heads + config.kv_heads) * config.head_dim);
+  const double layer = hidden * (attention + 3.0 * static_cast<double>(config.intermediate_size));
+  return {config.layers, hidden * static_cast<double>(config.vocab_size) / layer};
+}
+
+// "55s" or "12m", not less than `seconds`.
+std::string proposed(double seconds) {
+  return seconds < 120 ? fmt::format("{:.0f}s", std::ceil(seconds))
+                       : fmt::format("{:.0f}m", std::ceil(seconds / 60));
+}
+
+// In an order of their own, so that any first part of them is of all files.
+std::vector<TrainingBatch> mixed(std::vector<TrainingBatch> sequences, std::uint64_t seed) {
+  const auto order = order_by("random", {}, static_cast<int>(sequences.size()), seed);
+  std::vector<TrainingBatch> out;
+  for (const int index : *order) out.push_back(std::move(sequences[static_cast<std::size_t>(index)]));
+  return out;
+}
+
+// Seconds for one of the tokens that `step` trains on: of the last of some steps, since the first of all is
+// slow, and of the first alone where it took a noticeable part of `budget`.
+template <class Step>
+Result<double> token_seconds(double budget, const Step& step) {
+  constexpr double kNoticeable = 0.005;
+  constexpr int kMostTries = 8;
+  const Stopwatch all;
+  for (int tries = 1;; ++tries) {
+    const Stopwatch watch;
+    const Result<std::int64_t> tokens = step();
+    if (!tokens) return tokens.error();
+    if (tries < kMostTries && all.seconds() < kNoticeable * budget) continue;
+    return watch.seconds() / static_cast<double>(*tokens);
+  }
+}
+
+}  // namespace
+
+BudgetRun::BudgetRun(TrainingSession& session, int layers, double seconds, const Stopwatch& watch)
+    : session_(session),
+      seconds_(seconds),
+      watch_(watch),
+      costs_(costs_of(session.network->teacher().config)),
+      layers_(layers),
+      step_tokens_(static_cast<double>(session.arguments.options.batch_tokens *
+                                       session.arguments.options.accumulation)) {}
+
+Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, const ChainSetup& setup,
+                                                   double seconds, const Stopwatch& watch,
+                                                   nlohmann::json recipe,
+                                                   std::optional<BudgetRecord> record) {
+  std::unique_ptr<BudgetRun> run(new BudgetRun(session, setup.layers, seconds, watch));
+  auto& held_out = session.data.held_out;
+  held_out = mixed(std::move(held_out), session.arguments.options.seed);
+  if (record) {
+    run->used_before_ = record->used;
+    run->record_ = *std::move(record);
+  } else {
+    const Status begun = run->begin(setup, std::move(recipe));
+    if (!begun) return begun.error();
+  }
+  session.arguments.options.layerwise.set_steps(run->record_.layerwise.steps);
+  held_out.resize(std::min(held_out.size(), static_cast<std::size_t>(run->record_.held_out)));
+  return run;
+}
+
+Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
+  const auto measures = measure(setup);
+  if (!measures) return measures.error();
+  const double least = least_budget(used(), *measures, limits_);
+  if (least > seconds_) {
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("a budget of {} is too small here: by the speed just measured ({:.0f} tokens/s in a "
+                    "step of all layers at once) a first layer is done after {}; give --budget {} or more",
+                    readable_seconds(seconds_), step_tokens_ / measures->joint_step, readable_seconds(least),
+                    proposed(least * kSafety))};
+  }
+  const auto held_out = static_cast<std::int64_t>(session_.data.held_out.size());
+  const FirstAllotment allotted =
+      first_allotment(seconds_, used(), *measures, setup.layers, held_out, limits_);
+  record_.recipe = std::move(recipe);
+  record_.layerwise.steps = allotted.joint_steps;
+  record_.held_out = allotted.held_out;
+  fmt::print(
+      stderr,
+      "{:.0f} tokens/s in a step of all layers at once: {} such steps, then the order, by {} of {} held-out "
+      "sequences, then layers until the budget of {} is spent\n",
+      step_tokens_ / measures->joint_step, allotted.joint_steps, allotted.held_out, held_out,
+      readable_seconds(seconds_));
+  return save();
+}
+
+// One small step of each kind, of students that are thrown away.
+Result<FirstMeasures> BudgetRun::measure(const ChainSetup& setup) {
+  const LlamaConfig& config = session_.network->teacher().config;
+  std::vector<int> layers(static_cast<std::size_t>(config.layers));
+  std::iota(layers.begin(), layers.end(), 0);
+  const auto students = first_students(*session_.backend, config, setup, layers, session_.manifest);
+  if (!students) return students.error();
+  DistilOptions options = session_.arguments.options;
+  options.batch_tokens = std::min(options.batch_tokens, kProbeTokens);
+  options.accumulation = 1;
+
+  FirstMeasures out;
+  JointTraining training(*session_.network, by_layer(*students, config.layers), options,
+                         session_.data.training);
+  const auto joint = token_seconds(seconds_, [&]() -> Result<std::int64_t> {
+    const auto step = training.step();
+    if (!step) return step.error();
+    return step->tokens;
+  });
+  if (!joint) return joint.error();
+
+  StudentLayer& student = *(*students)[students->size() / 2];
+  BatchSource batches(session_.data.training, options.batch_tokens, options.seed);
+  const auto chained = token_seconds(seconds_, [&]() -> Result<std::int64_t> {
+    const TrainingBatch batch = batches.next();
+    const auto losses =
+        session_.network->train_chained(batch, StudentLayers(students->size()), student, options.losses, 1.0);
+    if (!losses) return losses.error();
+    return batch.rows();
+  });
+  if (!chained) return chained.error();
+  const int middle = student.layer();
+  record_.joint_step = out.joint_step = *joint * step_tokens_;
+  record_.pass = *chained / costs_.chained(middle, middle);
+
+  const double sequence =
+      static_cast<double>(session_.data.held_out_tokens) / static_cast<double>(session_.data.held_out.size());
+  out.order = record_.pass * sequence * costs_.alone();
+  out.measure = kMeasurements * record_.pass * sequence * costs_.held_out(middle / 2);
+  out.chained_step = record_.pass * step_tokens_ * costs_.chained(middle / 2, middle);
+  return out;
+}
+
+void BudgetRun::attach(ChainSetup& setup) {
+  setup.chained_steps = [this](int layer) { return chained_steps(layer); };
+  setup.training.ends_early = [this](Stage stage, std::int64_t done) { return ends_early(stage, done); };
+  setup.training.on_step = [this, next = std::move(setup.training.on_step)](const StepReport& report) {
+    heard(report);
+    if (next) next(report);
+  };
+  setup.training.on_joint_step = [this, next = std::move(setup.training.on_joint_step)](const JointStep& step,
+                                                                                        double rate) {
+    heard_tokens(step.tokens);
+    record_.joint_step = static_cast<double>(step.tokens) / std::max(1e-9, rate);
+    if (next) next(step, rate);
+  };
+  setup.on_layer = [this, next = std::move(setup.on_layer)](const LayerReport& report) {
+    heard(report);
+    if (next) next(report);
+  };
+}
+
+Status BudgetRun::prepare_order(const ChainSetup& setup) {
+  ChainManifest& manifest = session_.manifest;
+  if (!session_.manifest_is_new && manifest.recipe.contains("budget")) return ok_status();
+  manifest.variant = session_.variant;
+  const auto alone = convert_jointly(*session_.backend, *session_.network, setup, manifest);
+  if (!alone) return alone.error();
+  Status decided = session_.decide_order_by(alone->kl);
+  if (!decided) return decided;
+  note_decisions();
+  decided = save_distilled(session_.dir, manifest);
+  return decided ? save() : decided;
+}
+
+Status BudgetRun::conclude() const {
+  const ChainManifest& manifest = session_.manifest;
+  if (manifest.distilled.empty()) {
+    const auto costs = to_come();
+    const double more =
+        costs.front().other + static_cast<double>(limits_.least_chained) * costs.front().chained_step;
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("the budget of {} does not suffice for a layer any more: it took {} until here, and a "
+                    "layer takes {}; --resume with --budget {} or more goes on",
+                    readable_seconds(seconds_), readable_seconds(used()), readable_seconds(more),
+                    proposed(used() + more * kSafety))};
+  }
+  const bool all = static_cast<int>(manifest.distilled.size()) == manifest.layers;
+  fmt::print(stderr, "{} of {} layers in {}{}\n", manifest.distilled.size(), manifest.layers,
+             readable_seconds(used()), all ? "" : "; --resume with a longer --budget adds others");
+  return ok_status();
+}
+
+Status BudgetRun::save() {
+  if (record_.layerwise.steps == 0) return ok_status();  // nothing has been decided
+  record_.used = used();
+  since_saved_.restart();
+  return save_budget_record(session_.dir, record_);
+}
+
+// Time that is needed after a stage's last step.
+double BudgetRun::closing(Stage stage) const {
+  if (stage != Stage::kLayerwise) return measuring_seconds(first_) / 2;
+  double tokens = 0;
+  for (const TrainingBatch& sequence : session_.data.held_out) tokens += static_cast<double>(sequence.rows());
+  const int middle = costs_.layers / 2;
+  return record_.pass * (tokens * costs_.alone() + static_cast<double>(limits_.least_chained) * step_tokens_ *
+                                                       costs_.chained(middle, middle)) +
+         measuring_seconds(middle);
+}
+
+double BudgetRun::step_seconds(Stage stage) const {
+  return stage == Stage::kLayerwise ? record_.joint_step
+                                    : record_.pass * step_tokens_ * costs_.chained(first_, layer_);
+}
+
+double BudgetRun::measuring_seconds(int first) const {
+  double tokens = 0;
+  for (const TrainingBatch& sequence : session_.data.held_out) tokens += static_cast<double>(sequence.rows());
+  return measuring_factor_ * kMeasurements * record_.pass * tokens * costs_.held_out(first);
+}
+
+std::vector<LayerCost> BudgetRun::to_come() const {
+  const ChainManifest& manifest = session_.manifest;
+  std::vector<LayerCost> out;
+  int first = costs_.layers;
+  for (std::size_t position = 0; position < static_cast<std::size_t>(layers_); ++position) {
+    const int layer = manifest.order[position];
+    first = std::min(first, layer);
+    if (position < manifest.distilled.size()) continue;
+    out.push_back({record_.pass * step_tokens_ * costs_.chained(first, layer), measuring_seconds(first)});
+  }
+  return out;
+}
+
+Result<std::optional<std::int64_t>> BudgetRun::chained_steps(int layer) {
+  layer_ = layer;
+  first_ = layer;
+  for (const DistilledLayer& made : session_.manifest.distilled) first_ = std::min(first_, made.layer);
+  since_begun_.restart();
+  in_steps_ = 0;
+  const auto begun = record_.chained.find(layer);
+  begun_here_ = begun == record_.chained.end();
+  if (!begun_here_) return std::optional(begun->second.steps);
+  const std::int64_t steps = worker::chained_steps(seconds_, used(), to_come(), limits_);
+  if (steps == 0) return std::optional<std::int64_t>();
+  record_.chained[layer].steps = steps;
+  note_decisions();
+  const Status saved = save();
+  if (!saved) return saved.error();
+  return std::optional(steps);
+}
+
+Result<bool> BudgetRun::ends_early(Stage stage, std::int64_t done) {
+  DecidedSteps& decided = stage == Stage::kLayerwise ? record_.layerwise : record_.chained[layer_];
+  if (decided.ended_at) return done >= *decided.ended_at;
+  const bool ends = !time_for_step(seconds_, used(), step_seconds(stage), closing(stage));
+  if (ends) {
+    decided.ended_at = done;
+    note_decisions();
+  } else if (since_saved_.seconds() < session_.arguments.checkpoint_seconds) {
+    return false;
+  }
+  const Status saved = save();
+  if (!saved) return saved.error();
+  return ends;
+}
+
+void BudgetRun::heard(const StepReport& report) {
+  if (report.stage != Stage::kChained) return;
+  const double token_seconds = 1 / std::max(1e-9, report.tokens_per_second);
+  record_.pass = token_seconds / costs_.chained(first_, layer_);
+  in_steps_ += static_cast<double>(report.tokens) * token_seconds;
+  heard_tokens(report.tokens);
+}
+
+void BudgetRun::heard_tokens(std::int64_t tokens) {
+  const auto before = static_cast<double>(steps_++);
+  step_tokens_ = (before * step_tokens_ + static_cast<double>(tokens)) / (before + 1);
+}
+
+void BudgetRun::heard(const LayerReport&) {
+  if (!begun_here_) return;  // some of it was another process' work
+  const double foreseen = measuring_seconds(first_) / measuring_factor_;
+  measuring_factor_ = std::max(kLeastFactor, (since_begun_.seconds() - in_steps_) / std::max(1e-9, foreseen));
+}
+
+// In the recipe that the chain is stored with.
+void BudgetRun::note_decisions() {
+  session_.manifest.recipe = record_.recipe;
+  session_.manifest.recipe["budget"] = record_.decisions();
+}
+
+}  // namespace dslad::worker
