@@ -49,8 +49,12 @@ FirstAllotment first_allotment(double budget, double used, const FirstMeasures& 
                                std::int64_t held_out, const AllotmentLimits& limits) {
   FirstAllotment out;
   const std::int64_t fewest = std::min(limits.least_held_out, held_out);
-  const double measuring = measures.order + layers * measures.measure;
-  out.held_out = std::clamp(times(limits.measuring_share * budget, measuring, held_out), fewest, held_out);
+  const double fewest_steps = static_cast<double>(limits.least_chained) * measures.chained_step;
+  const double for_layer =
+      std::max(limits.measuring_share * budget / layers, limits.measuring_part * fewest_steps);
+  out.held_out = std::clamp(std::min(times(limits.order_share * budget, measures.order, held_out),
+                                     times(for_layer, measures.measure, held_out)),
+                            fewest, held_out);
   // What the shares leave of a small budget must still do for a layer.
   const auto joint_time = [&] {
     return std::min(limits.joint_share * budget,

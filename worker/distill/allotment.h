@@ -29,7 +29,10 @@ struct AllotmentLimits {
   std::int64_t least_joint = 2, most_joint = 200;       // layer-wise steps
   std::int64_t least_chained = 4, most_chained = 1000;  // of a layer; with fewer it is not begun
   double joint_share = 0.15;                            // of the budget, at most, for the layer-wise stage
-  double measuring_share = 0.2;     // and for the order and for what is measured between the stages
+  double order_share = 0.1;                             // and for measuring the order
+  // For measuring layers: this much of the budget, or of a layer's fewest chained steps where few layers come
+  // out.
+  double measuring_share = 0.1, measuring_part = 1.0 / 3;
   std::int64_t least_held_out = 2;  // sequences
 };
 
