@@ -44,7 +44,7 @@ struct TrainingSetup {
   std::function<void(const JointStep&, double tokens_per_second)> on_joint_step;
   // Asked before each step of a stage of which so many are done: whether the stage ends there, before its
   // steps are done; empty: it does not.
-  std::function<Result<bool>(Stage, std::int64_t done)> ends_early;
+  std::function<Result<bool>(Stage, std::int64_t done)> ends_early = {};
 };
 
 // What the layer-wise stage of a layer came to where it was run elsewhere.
