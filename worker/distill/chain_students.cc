@@ -124,6 +124,9 @@ Result<ConvertedAlone> convert_jointly(kernels::TrainingBackend& backend, Networ
   }
   const auto losses = held_out_losses_alone(network, setup.training.held_out,
                                             setup.training.options->batch_tokens, alone, setup.training.stop);
+  if (setup.training.stop != nullptr && *setup.training.stop) {
+    return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
+  }
   if (!losses) return losses.error();
   for (const Losses& of_layer : *losses) out.kl.push_back(std::max(0.0, of_layer.kl));
   out.students = *std::move(students);

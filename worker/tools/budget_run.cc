@@ -24,8 +24,9 @@ PassCosts costs_of(const LlamaConfig& config) {
   return {config.layers, hidden * static_cast<double>(config.vocab_size) / layer};
 }
 
-// "55s" or "12m", not less than `seconds`.
+// As the option takes it: "0.4s", "55s" or "12m", not less than `seconds`.
 std::string proposed(double seconds) {
+  if (seconds < 10) return fmt::format("{:.1f}s", std::ceil(seconds * 10) / 10);
   return seconds < 120 ? fmt::format("{:.0f}s", std::ceil(seconds))
                        : fmt::format("{:.0f}m", std::ceil(seconds / 60));
 }
@@ -163,8 +164,7 @@ void BudgetRun::attach(ChainSetup& setup) {
   };
   setup.training.on_joint_step = [this, next = std::move(setup.training.on_joint_step)](const JointStep& step,
                                                                                         double rate) {
-    heard_tokens(step.tokens);
-    record_.joint_step = static_cast<double>(step.tokens) / std::max(1e-9, rate);
+    heard(step, rate);
     if (next) next(step, rate);
   };
   setup.on_layer = [this, next = std::move(setup.on_layer)](const LayerReport& report) {
@@ -286,6 +286,13 @@ void BudgetRun::heard(const StepReport& report) {
   record_.pass = token_seconds / costs_.chained(first_, layer_);
   in_steps_ += static_cast<double>(report.tokens) * token_seconds;
   heard_tokens(report.tokens);
+}
+
+void BudgetRun::heard(const JointStep& step, double tokens_per_second) {
+  const double before = record_.joint_step;
+  record_.joint_step = static_cast<double>(step.tokens) / std::max(1e-9, tokens_per_second);
+  if (before > 0) record_.pass *= record_.joint_step / before;  // what slows one kind of step slows all
+  heard_tokens(step.tokens);
 }
 
 void BudgetRun::heard_tokens(std::int64_t tokens) {

@@ -49,6 +49,7 @@ class BudgetRun {
   [[nodiscard]] std::vector<LayerCost> to_come() const;
   Result<std::optional<std::int64_t>> chained_steps(int layer);
   Result<bool> ends_early(Stage stage, std::int64_t done);
+  void heard(const JointStep& step, double tokens_per_second);
   void heard(const StepReport& report);
   void heard_tokens(std::int64_t tokens);
   void heard(const LayerReport& report);

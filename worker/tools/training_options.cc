@@ -42,9 +42,9 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
                   "what a converted layer computes: paper or dslad, perhaps with parts changed: "
                   "dslad,window=128")
       ->capture_default_str();
-  verb.add_option("--sequence", a.data.corpus.sequence, "tokens of a sequence, at most")
-      ->check(CLI::Range(16, 1 << 20))
-      ->capture_default_str();
+  verb.add_option("--sequence", a.sequence,
+                  "tokens of a sequence, at most; default: 1024, or the model's context where that is less")
+      ->check(CLI::Range(16, 1 << 20));
   verb.add_option("--questions", a.data.corpus.questions, "of a document, at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -132,9 +132,11 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
                   "highest learning rate of the long-context stage")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb.add_option("--long-sequence", a.long_sequence, "tokens of one of its sequences, at most")
-      ->check(CLI::Range(16, 1 << 20))
-      ->capture_default_str();
+  verb.add_option(
+          "--long-sequence", a.long_sequence,
+          "tokens of one of its sequences, at most; default: 8192, or the model's context where that is "
+          "less")
+      ->check(CLI::Range(16, 1 << 20));
   verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
   verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
       ->capture_default_str();

@@ -14,7 +14,8 @@ namespace dslad::worker {
 namespace {
 
 constexpr std::size_t kEntropySequences = 64;
-constexpr double kLowestRate = 0.01;  // of the highest
+constexpr std::int64_t kLongSequence = 8192;  // tokens, where nobody says
+constexpr double kLowestRate = 0.01;          // of the highest
 constexpr std::size_t kMaxOrderFileBytes = 1 << 20;
 
 std::atomic<bool> stop_flag{false};
@@ -54,6 +55,17 @@ Status check_teacher(const ChainManifest& manifest, const std::string& digest,
                fmt::format("{}: this chain belongs to other weights (digest {}, the model's is {}); name "
                            "another {}",
                            dir.string(), manifest.teacher_digest, digest, option)};
+}
+
+// Tokens of a sequence: what `option` asked for, else `unasked`, which texts are cut shorter than where the
+// model reads less.
+Result<std::int64_t> sequence_length(std::string_view option, std::optional<std::int64_t> asked,
+                                     std::int64_t unasked, const LlamaConfig& config) {
+  if (!asked) return unasked;
+  if (*asked <= config.context) return *asked;
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("{} {} is longer than the model's context, which is {} tokens; give at most that",
+                           option, *asked, config.context)};
 }
 
 }  // namespace
@@ -119,6 +131,10 @@ Status TrainingSession::load() {
     held = widest(held, own);
   }
   network = std::make_unique<Network>(*backend, *teacher, *compute, held);
+  const auto sequence =
+      sequence_length("--sequence", arguments.sequence, arguments.data.corpus.sequence, (*teacher)->config);
+  if (!sequence) return sequence.error();
+  arguments.data.corpus.sequence = *sequence;
   auto loaded = load_training_data(arguments.model, (*teacher)->config, arguments.data);
   if (!loaded) return loaded.error();
   data = *std::move(loaded);
@@ -212,7 +228,9 @@ Status TrainingSession::load_long_context(const LlamaConfig& config) {
   if (steps == 0) return ok_status();
   TrainingDataOptions options = arguments.data;
   options.files = arguments.long_text;
-  options.corpus.sequence = arguments.long_sequence;
+  const auto sequence = sequence_length("--long-sequence", arguments.long_sequence, kLongSequence, config);
+  if (!sequence) return sequence.error();
+  options.corpus.sequence = *sequence;
   auto loaded = load_training_data(arguments.model, config, options);
   if (!loaded) return loaded.error();
   long_context = *std::move(loaded);

@@ -21,7 +21,8 @@ struct TrainingArguments {
   TrainingDataOptions data;
   std::vector<std::string> tasks;      // more files, after data.files
   std::vector<std::string> long_text;  // files of the long-context stage
-  std::int64_t long_sequence = 8192;   // tokens of its sequences, at most
+  // Tokens of a sequence and of one of that stage's, at most; absent: the defaults, or the model's context.
+  std::optional<std::int64_t> sequence, long_sequence;
   DistilOptions options;
   std::string variant = "dslad";
   std::vector<std::string> layer_variants;  // LAYER=VARIANT

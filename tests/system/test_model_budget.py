@@ -1,0 +1,202 @@
+"""dslad-model distil --budget: a chain within a time, stopped, killed and resumed; and what a run is not begun with."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+MODEL_TOOL = pathlib.Path(os.environ["DSLAD_BIN"]) / "dslad-model"
+GOLDEN = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "tests/golden"
+PATIENCE = 300.0
+STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
+         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
+SMALL = ("--sequence", 64, "--batch-tokens", 128, "--threads", 1, "--held-out-tokens", 100, "--variant", "paper")
+
+
+class Budget(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.model = self.folder / "model"
+        shutil.copytree(GOLDEN / "stories260K", self.model)
+        self.text = self.folder / "story.txt"
+        self.text.write_text(STORY * 20)
+        self.out = self.model / "dsla"
+
+    def command(self, verb, *arguments):
+        return [str(part) for part in (MODEL_TOOL, verb, *arguments)]
+
+    def tool(self, verb, *arguments, exit_status=0, before=()):
+        done = subprocess.run([*before, *self.command(verb, *arguments)], capture_output=True, encoding="utf-8", timeout=PATIENCE)
+        self.assertEqual(exit_status, done.returncode, done.stdout + done.stderr)
+        return done
+
+    def distil(self, budget, *arguments, exit_status=0, before=()):
+        return self.tool("distil", self.model, "--text", self.text, "--budget", budget, *SMALL, *arguments,
+                         exit_status=exit_status, before=before)
+
+    def begin(self, budget, *arguments):
+        process = subprocess.Popen(self.command("distil", self.model, "--text", self.text, "--budget", budget, *SMALL, *arguments),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def wait_for(self, what):
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def chain(self):
+        return json.loads((self.out / "chain.json").read_text())
+
+    def record(self):
+        return json.loads((self.out / "budget.json").read_text())
+
+    def layers(self):
+        return len(self.chain()["layers"]) if (self.out / "chain.json").exists() else 0
+
+    def test_a_time_is_enough_to_come_to_plans_that_serve(self):
+        begun = time.monotonic()
+        done = self.distil("4s", "--json")
+        self.assertLess(time.monotonic() - begun, 60)
+        plans = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertGreater(len(plans), 0)
+        self.assertIn(f"{len(plans)} of 5 layers", done.stderr)
+        self.assertRegex(done.stderr, r"tokens/s, .* left in the stage, .* of the budget")
+        chain, record = self.chain(), self.record()
+        self.assertEqual("kl", chain["order"]["method"])
+        self.assertEqual(chain["order"]["layers"][:len(plans)], [plan["layer"] for plan in plans])
+        self.assertEqual(record["decisions"], chain["recipe"]["budget"])
+        self.assertEqual({str(plan["layer"]) for plan in plans}, set(record["decisions"]["chained"]))
+        self.assertTrue(all(layer["steps"] >= 4 for layer in record["decisions"]["chained"].values()))
+        made = self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 8, "--plan", len(plans), "--json")
+        self.assertEqual(8, len(json.loads(made.stdout)["ids"]))
+
+    def test_more_time_later_adds_layers_to_those_that_are_there(self):
+        self.distil("3s", "--layers", 2)
+        first, used = self.chain(), self.record()["used_seconds"]
+        refused = self.distil("3s", exit_status=1)
+        self.assertIn("--resume", refused.stderr)
+        self.distil("6s", "--resume")
+        longer, record = self.chain(), self.record()
+        self.assertGreater(len(longer["layers"]), len(first["layers"]))
+        self.assertEqual(first["layers"], longer["layers"][:len(first["layers"])])
+        self.assertGreater(record["used_seconds"], used)
+        self.assertEqual(first["recipe"]["budget"]["layerwise"], record["decisions"]["layerwise"])
+
+    def test_time_that_was_used_stays_used(self):
+        process = self.begin("1h")
+        self.wait_for(lambda: (self.out / "joint.json").exists() and json.loads((self.out / "joint.json").read_text())["done"])
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+        self.assertEqual(1, process.returncode)
+        self.assertIn("--resume goes on", errors)
+        stopped = self.record()
+        self.assertGreater(stopped["used_seconds"], 0)
+        # What is left of a budget that was all but used: an end at once, and with no layer an error that says so.
+        ended = self.distil("10ms", "--resume", exit_status=0 if self.layers() else 1)
+        if not self.layers():
+            self.assertIn("--resume with --budget", ended.stderr)
+        again = self.record()
+        self.assertGreater(again["used_seconds"], stopped["used_seconds"])
+        self.distil(again["used_seconds"] + 3, "--resume")
+        self.assertGreater(self.layers(), 0)
+        self.assertEqual(stopped["decisions"]["layerwise"]["steps"], self.record()["decisions"]["layerwise"]["steps"])
+
+    def test_killed_it_goes_on_by_the_same_decisions(self):
+        process = self.begin("1h", "--checkpoint-seconds", 0)
+        self.wait_for(lambda: self.layers() >= 1 and len(self.record()["decisions"]["chained"]) >= 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=PATIENCE)
+        before, made = self.record(), self.chain()["layers"]
+        self.distil(before["used_seconds"] + 3, "--resume")
+        after = self.record()
+        for layer, decided in before["decisions"]["chained"].items():
+            self.assertEqual(decided["steps"], after["decisions"]["chained"][layer]["steps"])
+        self.assertEqual(made, self.chain()["layers"][:len(made)])
+        self.assertEqual({key: value for key, value in before["decisions"].items() if key != "chained"},
+                         {key: value for key, value in after["decisions"].items() if key != "chained"})
+
+    def test_too_little_time_for_a_layer_is_said_with_what_would_do(self):
+        refused = self.distil("1ms", exit_status=1)
+        self.assertRegex(refused.stderr, r"too small here: .* give --budget [0-9.]+[sm] or more")
+        self.assertEqual([], list(self.out.iterdir()))
+        enough = refused.stderr.split("give --budget ")[1].split()[0]
+        self.assertGreater(float(enough[:-1]), 0)
+
+    def test_what_does_not_go_together_is_named(self):
+        for option, value in (("--layerwise-steps", 3), ("--chained-steps", 3), ("--hard-steps", 3), ("--order", "kl"),
+                              ("--long-steps", 3), ("--from", self.folder), ("--warm-start", self.folder)):
+            refused = self.distil("1s", option, value, exit_status=2)
+            self.assertIn(option, refused.stderr)
+            self.assertIn("--budget", refused.stderr)
+        for wrong in ("soon", "-1", "30m1h", "3x"):
+            refused = self.tool("distil", self.model, "--text", self.text, f"--budget={wrong}", exit_status=2)
+            self.assertIn(f"'{wrong}' is", refused.stderr)
+
+    def test_a_run_with_a_budget_and_one_without_are_not_mixed(self):
+        self.distil("3s", "--layers", 1)
+        without = ("distil", self.model, "--text", self.text, *SMALL)
+        self.assertIn("was begun with --budget", self.tool(*without, "--resume", exit_status=1).stderr)
+        self.assertIn("/seed", self.distil("9s", "--resume", "--seed", 2, exit_status=1).stderr)
+        shutil.rmtree(self.out)
+        self.tool(*without, "--order", "index", "--layerwise-steps", 2, "--chained-steps", 2, "--layers", 1)
+        self.assertIn("was begun without --budget", self.distil("9s", "--resume", exit_status=1).stderr)
+
+    def test_a_full_disk_ends_it_with_an_error_and_leaves_the_plans(self):
+        self.distil("3s", "--layers", 1)
+        before = (self.out / "chain.json").read_bytes()
+        # A limit on the size of files stands for the full disk: writing beyond it fails in the same place.
+        script = "import resource, os, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " \
+                 "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv(sys.argv[1], sys.argv[1:])"
+        full = self.distil("1h", "--resume", exit_status=1, before=("/usr/bin/python3", "-c", script))
+        self.assertIn(str(self.out), full.stderr)
+        self.assertEqual(before, (self.out / "chain.json").read_bytes())
+        self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 2, "--plan", 1)
+        shutil.rmtree(self.out)  # and from the very beginning
+        full = self.distil("1h", exit_status=1, before=("/usr/bin/python3", "-c", script))
+        self.assertIn(str(self.out), full.stderr)
+        self.assertFalse((self.out / "chain.json").exists())
+
+    def test_a_teacher_that_changes_meanwhile_ends_it(self):
+        process = self.begin("1h")
+        self.wait_for(lambda: self.layers() >= 1)
+        made = self.chain()["layers"]
+        weights = self.model / "model.safetensors"
+        other = self.folder / "other"
+        changed = bytearray(weights.read_bytes())
+        changed[-1] ^= 1
+        other.write_bytes(changed)
+        other.rename(weights)
+        _, errors = process.communicate(timeout=PATIENCE)
+        self.assertEqual(1, process.returncode)
+        self.assertIn("model.safetensors: the model's file has changed", errors)
+        self.assertEqual(made, self.chain()["layers"][:len(made)])
+        self.assertIn("other weights", self.distil("2h", "--resume", exit_status=1).stderr)
+
+    def test_texts_that_do_not_fit_are_told_with_their_number(self):
+        tasks = self.folder / "tasks.jsonl"
+        tasks.write_text("".join(json.dumps({"id": name, "task": "qa", "document": STORY * 9,
+                                             "items": [{"question": "Who?", "answers": ["Lily"]}]}) + "\n" for name in "abc"))
+        refused = self.tool("distil", self.model, "--text", tasks, *SMALL, exit_status=1)
+        self.assertIn("tasks.jsonl holds 0 sequence(s) of at most 64 tokens (3 left out as too long)", refused.stderr)
+
+    def test_a_sequence_beyond_the_context_is_refused(self):
+        for verb in ("distil", "sensitivity"):
+            refused = self.tool(verb, self.model, "--text", self.text, "--sequence", 513, exit_status=1)
+            self.assertIn("--sequence 513 is longer than the model's context, which is 512 tokens", refused.stderr)
+        refused = self.tool("distil", self.model, "--text", self.text, *SMALL, "--long-text", self.text, "--long-steps", 1,
+                            "--long-sequence", 9999, exit_status=1)
+        self.assertIn("--long-sequence 9999 is longer", refused.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
