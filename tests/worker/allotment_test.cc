@@ -29,7 +29,7 @@ class AllottedTime : public ::testing::TestWithParam<int> {
   Trial trial() {
     Trial out;
     const double scale = between(1e-3, 1e2);
-    out.measures = {scale * between(0.3, 3), scale * between(0.1, 10), scale * between(0.1, 3), scale};
+    out.measures = {scale * between(0.3, 3), scale * between(1e-4, 1e-2), scale * between(1e-4, 3e-3), scale};
     const auto layers = static_cast<std::size_t>(1 + random_() % 40);
     double step = scale * 0.7;
     for (std::size_t i = 0; i < layers; ++i) {
@@ -37,8 +37,8 @@ class AllottedTime : public ::testing::TestWithParam<int> {
       out.layers.push_back({step, step * between(0.2, 8)});
     }
     out.used = scale * between(0.1, 10);
-    out.budget = least_budget(out.used, out.measures, limits_) * between(1, 1000);
-    out.held_out = static_cast<std::int64_t>(1 + random_() % 200);
+    out.held_out = static_cast<std::int64_t>(1 + random_() % 20'000);
+    out.budget = least_budget(out.used, out.measures, out.held_out, limits_) * between(1, 1000);
     return out;
   }
 

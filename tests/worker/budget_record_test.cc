@@ -52,7 +52,7 @@ TEST(BudgetRecord, WhatIsWrongInItIsNamed) {
        std::vector<std::array<const char*, 3>>{{"61.5", "-1", "used_seconds"},
                                                {"\"11\"", "\"eleven\"", "eleven"},
                                                {"31", "\"some\"", "ended_at"},
-                                               {"\"held_out_sequences\": 3", "\"x\": 3", "held_out"},
+                                               {"\"held_out_tokens\": 3", "\"x\": 3", "held_out"},
                                                {"{", "[", "budget.json"}}) {
     const std::string error = with(from, to);
     EXPECT_NE(std::string::npos, error.find(word)) << error;

@@ -37,12 +37,13 @@ double PassCosts::held_out(int first) const {
 }
 
 double PassCosts::alone() const {
-  return layers + 0.5 * layers * (layers + 1) + (layers + 1) * vocabulary;
+  return layers + 0.5 * layers * (layers + 1) + 2 * layers * vocabulary;
 }
 
-double least_budget(double used, const FirstMeasures& measures, const AllotmentLimits& limits) {
+double least_budget(double used, const FirstMeasures& measures, std::int64_t held_out,
+                    const AllotmentLimits& limits) {
   return used + static_cast<double>(limits.least_joint) * measures.joint_step +
-         after_joint_stage(measures, limits.least_held_out, limits);
+         after_joint_stage(measures, std::min(limits.least_held_out, held_out), limits);
 }
 
 FirstAllotment first_allotment(double budget, double used, const FirstMeasures& measures, int layers,

@@ -1,9 +1,9 @@
 // How a time that a person has named is divided: what a pass costs, and how many steps that leaves.
 //
 // A run measures what one step takes, then asks here: how many layer-wise steps (of all layers at once) and
-// how many held-out sequences at its beginning, and before each layer, the easiest first, how many chained
-// steps. What is measured later corrects what was foreseen, since each answer counts from the time used so
-// far. Pure; safe from any thread.
+// how many held-out tokens to measure on at its beginning, and before each layer, the easiest first, how many
+// chained steps. What is measured later corrects what was foreseen, since each answer counts from the time
+// used so far. Pure; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -33,26 +33,28 @@ struct AllotmentLimits {
   // For measuring layers: this much of the budget, or of a layer's fewest chained steps where few layers come
   // out.
   double measuring_share = 0.1, measuring_part = 1.0 / 3;
-  std::int64_t least_held_out = 2;  // sequences
+  std::int64_t least_held_out = 512;  // tokens, or all there are
 };
 
 // What is known when a run begins, in seconds.
 struct FirstMeasures {
   double joint_step = 0;
-  double order = 0;    // measuring every layer alone, for one held-out sequence
-  double measure = 0;  // what a layer's measurements take, for one held-out sequence
+  double order = 0;    // measuring every layer alone, for one held-out token
+  double measure = 0;  // what a layer's measurements take, for one held-out token
   double chained_step = 0;
 };
 
 struct FirstAllotment {
   std::int64_t joint_steps = 0;
-  std::int64_t held_out = 0;  // sequences of those there are
+  std::int64_t held_out = 0;  // tokens of those there are
 };
 
 // The least budget with which a run that has used `used` seconds comes to a layer.
-double least_budget(double used, const FirstMeasures& measures, const AllotmentLimits& limits);
+// `held_out`: tokens that there are.
+double least_budget(double used, const FirstMeasures& measures, std::int64_t held_out,
+                    const AllotmentLimits& limits);
 
-// REQUIRES: budget >= least_budget(...); layers > 0, to be converted at most; held_out > 0, sequences.
+// REQUIRES: budget >= least_budget(...); layers > 0, to be converted at most; held_out > 0, tokens.
 FirstAllotment first_allotment(double budget, double used, const FirstMeasures& measures, int layers,
                                std::int64_t held_out, const AllotmentLimits& limits);
 

@@ -53,7 +53,7 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
   record.joint_step = fields.number("joint_step_seconds", 0, kMostSeconds);
   record.pass = fields.number("pass_seconds", 0, kMostSeconds);
   JsonFields decisions = fields.object("decisions");
-  record.held_out = decisions.integer("held_out_sequences", 1, kMostRecordSteps);
+  record.held_out = decisions.integer("held_out_tokens", 1, kMostRecordSteps);
   record.layerwise = read_steps(decisions.object("layerwise"));
   if (const nlohmann::json* chained = decisions.find("chained"))
     record.chained = read_layers(decisions.object("chained"), *chained);
@@ -65,7 +65,7 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
 }  // namespace
 
 nlohmann::json BudgetRecord::decisions() const {
-  nlohmann::json out = {{"layerwise", steps_json(layerwise)}, {"held_out_sequences", held_out}};
+  nlohmann::json out = {{"layerwise", steps_json(layerwise)}, {"held_out_tokens", held_out}};
   for (const auto& [layer, decided] : chained) out["chained"][std::to_string(layer)] = steps_json(decided);
   return out;
 }

@@ -31,12 +31,27 @@ std::string proposed(double seconds) {
                        : fmt::format("{:.0f}m", std::ceil(seconds / 60));
 }
 
-// In an order of their own, so that any first part of them is of all files.
-std::vector<TrainingBatch> mixed(std::vector<TrainingBatch> sequences, std::uint64_t seed) {
+// Of `sequences`, in an order that mixes those of all files, as many as have `tokens` together; one, where
+// the shortest has more.
+std::vector<TrainingBatch> chosen(std::vector<TrainingBatch> sequences, double tokens, std::uint64_t seed) {
   const auto order = order_by("random", {}, static_cast<int>(sequences.size()), seed);
+  const auto shortest = std::ranges::min_element(sequences, {}, &TrainingBatch::rows);
+  tokens = std::max(tokens, static_cast<double>(shortest->rows()));
   std::vector<TrainingBatch> out;
-  for (const int index : *order) out.push_back(std::move(sequences[static_cast<std::size_t>(index)]));
+  for (const int index : *order) {
+    TrainingBatch& sequence = sequences[static_cast<std::size_t>(index)];
+    const auto rows = static_cast<double>(sequence.rows());
+    if (rows > tokens) continue;
+    tokens -= rows;
+    out.push_back(std::move(sequence));
+  }
   return out;
+}
+
+double tokens_of(const std::vector<TrainingBatch>& sequences) {
+  double tokens = 0;
+  for (const TrainingBatch& sequence : sequences) tokens += static_cast<double>(sequence.rows());
+  return tokens;
 }
 
 // Seconds for one of the tokens that `step` trains on: of the last of some steps, since the first of all is
@@ -71,8 +86,6 @@ Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, con
                                                    nlohmann::json recipe,
                                                    std::optional<BudgetRecord> record) {
   std::unique_ptr<BudgetRun> run(new BudgetRun(session, setup.layers, seconds, watch));
-  auto& held_out = session.data.held_out;
-  held_out = mixed(std::move(held_out), session.arguments.options.seed);
   if (record) {
     run->used_before_ = record->used;
     run->record_ = *std::move(record);
@@ -81,14 +94,17 @@ Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, con
     if (!begun) return begun.error();
   }
   session.arguments.options.layerwise.set_steps(run->record_.layerwise.steps);
-  held_out.resize(std::min(held_out.size(), static_cast<std::size_t>(run->record_.held_out)));
+  session.data.held_out = chosen(std::move(session.data.held_out), static_cast<double>(run->record_.held_out),
+                                 session.arguments.options.seed);
+  run->held_out_tokens_ = tokens_of(session.data.held_out);
   return run;
 }
 
 Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
   const auto measures = measure(setup);
   if (!measures) return measures.error();
-  const double least = least_budget(used(), *measures, limits_);
+  const std::int64_t held_out = session_.data.held_out_tokens;
+  const double least = least_budget(used(), *measures, held_out, limits_);
   if (least > seconds_) {
     return Error{
         ErrorCode::kRefused,
@@ -97,7 +113,6 @@ Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
                     readable_seconds(seconds_), step_tokens_ / measures->joint_step, readable_seconds(least),
                     proposed(least * kSafety))};
   }
-  const auto held_out = static_cast<std::int64_t>(session_.data.held_out.size());
   const FirstAllotment allotted =
       first_allotment(seconds_, used(), *measures, setup.layers, held_out, limits_);
   record_.recipe = std::move(recipe);
@@ -106,7 +121,7 @@ Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
   fmt::print(
       stderr,
       "{:.0f} tokens/s in a step of all layers at once: {} such steps, then the order, by {} of {} held-out "
-      "sequences, then layers until the budget of {} is spent\n",
+      "tokens, then layers until the budget of {} is spent\n",
       step_tokens_ / measures->joint_step, allotted.joint_steps, allotted.held_out, held_out,
       readable_seconds(seconds_));
   return save();
@@ -147,10 +162,8 @@ Result<FirstMeasures> BudgetRun::measure(const ChainSetup& setup) {
   record_.joint_step = out.joint_step = *joint * step_tokens_;
   record_.pass = *chained / costs_.chained(middle, middle);
 
-  const double sequence =
-      static_cast<double>(session_.data.held_out_tokens) / static_cast<double>(session_.data.held_out.size());
-  out.order = record_.pass * sequence * costs_.alone();
-  out.measure = kMeasurements * record_.pass * sequence * costs_.held_out(middle / 2);
+  out.order = record_.pass * costs_.alone();
+  out.measure = kMeasurements * record_.pass * costs_.held_out(middle / 2);
   out.chained_step = record_.pass * step_tokens_ * costs_.chained(middle / 2, middle);
   return out;
 }
@@ -179,6 +192,7 @@ Status BudgetRun::prepare_order(const ChainSetup& setup) {
   manifest.variant = session_.variant;
   const auto alone = convert_jointly(*session_.backend, *session_.network, setup, manifest);
   if (!alone) return alone.error();
+  measuring_factor_ = since_joint_.seconds() / (record_.pass * held_out_tokens_ * costs_.alone());
   Status decided = session_.decide_order_by(alone->kl);
   if (!decided) return decided;
   note_decisions();
@@ -215,11 +229,10 @@ Status BudgetRun::save() {
 // Time that is needed after a stage's last step.
 double BudgetRun::closing(Stage stage) const {
   if (stage != Stage::kLayerwise) return measuring_seconds(first_) / 2;
-  double tokens = 0;
-  for (const TrainingBatch& sequence : session_.data.held_out) tokens += static_cast<double>(sequence.rows());
   const int middle = costs_.layers / 2;
-  return record_.pass * (tokens * costs_.alone() + static_cast<double>(limits_.least_chained) * step_tokens_ *
-                                                       costs_.chained(middle, middle)) +
+  return record_.pass *
+             (held_out_tokens_ * costs_.alone() +
+              static_cast<double>(limits_.least_chained) * step_tokens_ * costs_.chained(middle, middle)) +
          measuring_seconds(middle);
 }
 
@@ -229,9 +242,7 @@ double BudgetRun::step_seconds(Stage stage) const {
 }
 
 double BudgetRun::measuring_seconds(int first) const {
-  double tokens = 0;
-  for (const TrainingBatch& sequence : session_.data.held_out) tokens += static_cast<double>(sequence.rows());
-  return measuring_factor_ * kMeasurements * record_.pass * tokens * costs_.held_out(first);
+  return measuring_factor_ * kMeasurements * record_.pass * held_out_tokens_ * costs_.held_out(first);
 }
 
 std::vector<LayerCost> BudgetRun::to_come() const {
@@ -293,6 +304,7 @@ void BudgetRun::heard(const JointStep& step, double tokens_per_second) {
   record_.joint_step = static_cast<double>(step.tokens) / std::max(1e-9, tokens_per_second);
   if (before > 0) record_.pass *= record_.joint_step / before;  // what slows one kind of step slows all
   heard_tokens(step.tokens);
+  since_joint_.restart();
 }
 
 void BudgetRun::heard_tokens(std::int64_t tokens) {

@@ -60,12 +60,13 @@ class BudgetRun {
   const Stopwatch& watch_;
   PassCosts costs_;
   AllotmentLimits limits_;
-  int layers_;              // of the order, to be converted in all
-  double step_tokens_;      // of a step: at most, then the mean of those that were done
-  std::int64_t steps_ = 0;  // that were done here
-  double used_before_ = 0;  // by earlier processes
+  int layers_;                  // of the order, to be converted in all
+  double step_tokens_;          // of a step: at most, then the mean of those that were done
+  std::int64_t steps_ = 0;      // that were done here
+  double used_before_ = 0;      // by earlier processes
+  double held_out_tokens_ = 0;  // of those to measure on
   BudgetRecord record_;
-  Stopwatch since_saved_;
+  Stopwatch since_saved_, since_joint_;  // the last layer-wise step
 
   // Of the layer that is being trained.
   int layer_ = 0, first_ = 0;  // and the lowest converted one, itself or one below
