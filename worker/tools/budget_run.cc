@@ -3,26 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
-#include <numeric>
 
 #include "worker/distill/chain_students.h"
+#include "worker/tools/speed_probe.h"
 #include "worker/tools/status_line.h"
 
 namespace dslad::worker {
 namespace {
 
-constexpr std::int64_t kProbeTokens = 1024;
-constexpr double kMeasurements =
-    4;  // of a layer: as it starts, after each of two stages, and as it is stored
+// Of a layer: as it starts, after each of two stages, and as it is stored.
+constexpr double kMeasurements = 4;
 constexpr double kLeastFactor = 0.1;  // a coarse clock's zero would stay one
 constexpr double kSafety = 1.25;      // of a budget that is proposed
-
-PassCosts costs_of(const LlamaConfig& config) {
-  const double hidden = static_cast<double>(config.hidden_size);
-  const double attention = static_cast<double>(2 * (config.heads + config.kv_heads) * config.head_dim);
-  const double layer = hidden * (attention + 3.0 * static_cast<double>(config.intermediate_size));
-  return {config.layers, hidden * static_cast<double>(config.vocab_size) / layer};
-}
 
 // As the option takes it: "0.4s", "55s" or "12m", not less than `seconds`.
 std::string proposed(double seconds) {
@@ -54,29 +46,13 @@ double tokens_of(const std::vector<TrainingBatch>& sequences) {
   return tokens;
 }
 
-// Seconds for one of the tokens that `step` trains on: of the last of some steps, since the first of all is
-// slow, and of the first alone where it took a noticeable part of `budget`.
-template <class Step>
-Result<double> token_seconds(double budget, const Step& step) {
-  constexpr double kNoticeable = 0.005;
-  constexpr int kMostTries = 8;
-  const Stopwatch all;
-  for (int tries = 1;; ++tries) {
-    const Stopwatch watch;
-    const Result<std::int64_t> tokens = step();
-    if (!tokens) return tokens.error();
-    if (tries < kMostTries && all.seconds() < kNoticeable * budget) continue;
-    return watch.seconds() / static_cast<double>(*tokens);
-  }
-}
-
 }  // namespace
 
 BudgetRun::BudgetRun(TrainingSession& session, int layers, double seconds, const Stopwatch& watch)
     : session_(session),
       seconds_(seconds),
       watch_(watch),
-      costs_(costs_of(session.network->teacher().config)),
+      costs_(pass_costs(session.network->teacher().config)),
       layers_(layers),
       step_tokens_(static_cast<double>(session.arguments.options.batch_tokens *
                                        session.arguments.options.accumulation)) {}
@@ -101,20 +77,23 @@ Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, con
 }
 
 Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
-  const auto measures = measure(setup);
-  if (!measures) return measures.error();
+  const auto speed = measure_speed(*session_.backend, *session_.network, setup, session_.manifest, seconds_);
+  if (!speed) return speed.error();
+  record_.joint_step = speed->joint * step_tokens_;
+  record_.pass = speed->pass;
+  const FirstMeasures measures = foreseen();
   const std::int64_t held_out = session_.data.held_out_tokens;
-  const double least = least_budget(used(), *measures, held_out, limits_);
+  const double least = least_budget(used(), measures, held_out, limits_);
   if (least > seconds_) {
     return Error{
         ErrorCode::kRefused,
         fmt::format("a budget of {} is too small here: by the speed just measured ({:.0f} tokens/s in a "
                     "step of all layers at once) a first layer is done after {}; give --budget {} or more",
-                    readable_seconds(seconds_), step_tokens_ / measures->joint_step, readable_seconds(least),
+                    readable_seconds(seconds_), 1 / speed->joint, readable_seconds(least),
                     proposed(least * kSafety))};
   }
   const FirstAllotment allotted =
-      first_allotment(seconds_, used(), *measures, setup.layers, held_out, limits_);
+      first_allotment(seconds_, used(), measures, setup.layers, held_out, limits_);
   record_.recipe = std::move(recipe);
   record_.layerwise.steps = allotted.joint_steps;
   record_.held_out = allotted.held_out;
@@ -122,50 +101,15 @@ Status BudgetRun::begin(const ChainSetup& setup, nlohmann::json recipe) {
       stderr,
       "{:.0f} tokens/s in a step of all layers at once: {} such steps, then the order, by {} of {} held-out "
       "tokens, then layers until the budget of {} is spent\n",
-      step_tokens_ / measures->joint_step, allotted.joint_steps, allotted.held_out, held_out,
-      readable_seconds(seconds_));
+      1 / speed->joint, allotted.joint_steps, allotted.held_out, held_out, readable_seconds(seconds_));
   return save();
 }
 
-// One small step of each kind, of students that are thrown away.
-Result<FirstMeasures> BudgetRun::measure(const ChainSetup& setup) {
-  const LlamaConfig& config = session_.network->teacher().config;
-  std::vector<int> layers(static_cast<std::size_t>(config.layers));
-  std::iota(layers.begin(), layers.end(), 0);
-  const auto students = first_students(*session_.backend, config, setup, layers, session_.manifest);
-  if (!students) return students.error();
-  DistilOptions options = session_.arguments.options;
-  options.batch_tokens = std::min(options.batch_tokens, kProbeTokens);
-  options.accumulation = 1;
-
-  FirstMeasures out;
-  JointTraining training(*session_.network, by_layer(*students, config.layers), options,
-                         session_.data.training);
-  const auto joint = token_seconds(seconds_, [&]() -> Result<std::int64_t> {
-    const auto step = training.step();
-    if (!step) return step.error();
-    return step->tokens;
-  });
-  if (!joint) return joint.error();
-
-  StudentLayer& student = *(*students)[students->size() / 2];
-  BatchSource batches(session_.data.training, options.batch_tokens, options.seed);
-  const auto chained = token_seconds(seconds_, [&]() -> Result<std::int64_t> {
-    const TrainingBatch batch = batches.next();
-    const auto losses =
-        session_.network->train_chained(batch, StudentLayers(students->size()), student, options.losses, 1.0);
-    if (!losses) return losses.error();
-    return batch.rows();
-  });
-  if (!chained) return chained.error();
-  const int middle = student.layer();
-  record_.joint_step = out.joint_step = *joint * step_tokens_;
-  record_.pass = *chained / costs_.chained(middle, middle);
-
-  out.order = record_.pass * costs_.alone();
-  out.measure = kMeasurements * record_.pass * costs_.held_out(middle / 2);
-  out.chained_step = record_.pass * step_tokens_ * costs_.chained(middle / 2, middle);
-  return out;
+FirstMeasures BudgetRun::foreseen() const {
+  const int middle = costs_.layers / 2;
+  return {record_.joint_step, record_.pass * costs_.alone(),
+          kMeasurements * record_.pass * costs_.held_out(middle / 2),
+          record_.pass * step_tokens_ * costs_.chained(middle / 2, middle)};
 }
 
 void BudgetRun::attach(ChainSetup& setup) {

@@ -40,7 +40,7 @@ class BudgetRun {
  private:
   BudgetRun(TrainingSession& session, int layers, double seconds, const Stopwatch& watch);
   Status begin(const ChainSetup& setup, nlohmann::json recipe);
-  Result<FirstMeasures> measure(const ChainSetup& setup);
+  [[nodiscard]] FirstMeasures foreseen() const;
   Status save();
   [[nodiscard]] double used() const { return used_before_ + watch_.seconds(); }
   [[nodiscard]] double closing(Stage stage) const;

@@ -177,6 +177,8 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
     if (!removed) return removed;
   }
   ChainSetup setup;
+  setup.training.options = &arguments.options;
+  setup.training.training = session.data.training;
   setup.weights = session.weights.get();
   setup.layers =
       arguments.layers == 0 ? session.manifest.layers : std::min(arguments.layers, session.manifest.layers);
