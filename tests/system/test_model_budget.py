@@ -125,6 +125,15 @@ class Budget(unittest.TestCase):
         self.assertEqual({key: value for key, value in before["decisions"].items() if key != "chained"},
                          {key: value for key, value in after["decisions"].items() if key != "chained"})
 
+    def test_the_decisions_alone_make_the_same_chain(self):
+        self.distil("3s")
+        made, record = self.chain(), self.record()
+        shutil.rmtree(self.out)
+        self.out.mkdir()
+        (self.out / "budget.json").write_text(json.dumps({**record, "used_seconds": 0}))
+        self.distil("1h", "--resume", "--layers", len(made["layers"]))
+        self.assertEqual(made, self.chain())
+
     def test_too_little_time_for_a_layer_is_said_with_what_would_do(self):
         refused = self.distil("1ms", exit_status=1)
         self.assertRegex(refused.stderr, r"too small here: .* give --budget [0-9.]+[sm] or more")

@@ -163,6 +163,13 @@ TEST(Allotment, LayersShareWhatRemainsEvenly) {
   EXPECT_EQ(4, chained_steps(25, 0, layers, {}));    // two layers, with the fewest
 }
 
+TEST(Allotment, FewStepsAreSmallOnes) {
+  const AllotmentLimits limits;
+  EXPECT_DOUBLE_EQ(0.1, rate_share(limits.full_rate_steps / 10, limits));
+  EXPECT_EQ(1, rate_share(limits.full_rate_steps, limits));
+  EXPECT_EQ(1, rate_share(limits.most_chained, limits));
+}
+
 TEST(PassCosts, ALowerLayerCostsMore) {
   const PassCosts costs{30, 8};
   EXPECT_GT(costs.chained(5, 5), costs.chained(20, 20));

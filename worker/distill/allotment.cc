@@ -84,6 +84,10 @@ std::int64_t chained_steps(double budget, double used, std::span<const LayerCost
          times(share, to_come.front().chained_step, limits.most_chained - limits.least_chained);
 }
 
+double rate_share(std::int64_t steps, const AllotmentLimits& limits) {
+  return std::min(1.0, static_cast<double>(steps) / static_cast<double>(limits.full_rate_steps));
+}
+
 bool time_for_step(double budget, double used, double step, double closing) {
   return used + step + closing <= budget;
 }

@@ -29,7 +29,10 @@ struct AllotmentLimits {
   std::int64_t least_joint = 2, most_joint = 200;       // layer-wise steps
   std::int64_t least_chained = 4, most_chained = 1000;  // of a layer; with fewer it is not begun
   double joint_share = 0.15;                            // of the budget, at most, for the layer-wise stage
-  double order_share = 0.1;                             // and for measuring the order
+  // Chained steps with which the stage has its full learning rate. In fewer, full steps lead away from the
+  // teacher and do not come back (docs/quality.md).
+  std::int64_t full_rate_steps = 50;
+  double order_share = 0.1;  // and for measuring the order
   // For measuring layers: this much of the budget, or of a layer's fewest chained steps where few layers come
   // out.
   double measuring_share = 0.1, measuring_part = 1.0 / 3;
@@ -68,6 +71,9 @@ struct LayerCost {
 // with the fewest steps share evenly what time remains. 0: there is no time for another layer.
 std::int64_t chained_steps(double budget, double used, std::span<const LayerCost> to_come,
                            const AllotmentLimits& limits);
+
+// Of the full learning rate, for a chained stage of `steps`.
+double rate_share(std::int64_t steps, const AllotmentLimits& limits);
 
 // Whether there is time for another step where `closing` seconds must follow it.
 bool time_for_step(double budget, double used, double step, double closing);

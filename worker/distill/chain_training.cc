@@ -101,11 +101,11 @@ Result<std::optional<DistilOptions>> options_of(const ChainSetup& setup, int lay
   const Status unchanged = setup.weights->check_unchanged();
   if (!unchanged) return unchanged.error();
   DistilOptions options = *setup.training.options;
-  if (!setup.chained_steps) return std::optional(options);
-  const auto steps = setup.chained_steps(layer);
-  if (!steps) return steps.error();
-  if (!steps->has_value()) return std::optional<DistilOptions>();
-  options.chained.set_steps(**steps);
+  if (!setup.chained_stage) return std::optional(options);
+  const auto stage = setup.chained_stage(layer);
+  if (!stage) return stage.error();
+  if (!stage->has_value()) return std::optional<DistilOptions>();
+  options.chained = **stage;
   return std::optional(options);
 }
 

@@ -40,9 +40,9 @@ struct ChainSetup {
   std::map<int, DslaVariant> layer_variants;      // of layers that have another than the manifest's
   const LearnedChain* warm_start = nullptr;       // null: every layer starts from the teacher
   std::function<void(const LayerReport&)> on_layer;
-  // Asked before a layer is begun, or gone on with: its chained steps; nothing: the chain ends here for now.
-  // Empty: those of the options.
-  std::function<Result<std::optional<std::int64_t>>(int layer)> chained_steps;
+  // Asked before a layer is begun, or gone on with: its chained stage; nothing: the chain ends here for now.
+  // Empty: that of the options.
+  std::function<Result<std::optional<StageOptions>>(int layer)> chained_stage;
 };
 
 // The distilled layers of a manifest as students, by layer. Errors: those of load_dsla_layer.

@@ -113,7 +113,7 @@ FirstMeasures BudgetRun::foreseen() const {
 }
 
 void BudgetRun::attach(ChainSetup& setup) {
-  setup.chained_steps = [this](int layer) { return chained_steps(layer); };
+  setup.chained_stage = [this](int layer) { return chained_stage(layer); };
   setup.training.ends_early = [this](Stage stage, std::int64_t done) { return ends_early(stage, done); };
   setup.training.on_step = [this, next = std::move(setup.training.on_step)](const StepReport& report) {
     heard(report);
@@ -202,7 +202,16 @@ std::vector<LayerCost> BudgetRun::to_come() const {
   return out;
 }
 
-Result<std::optional<std::int64_t>> BudgetRun::chained_steps(int layer) {
+StageOptions BudgetRun::stage_of(std::int64_t steps) const {
+  StageOptions stage = session_.arguments.options.chained;
+  stage.set_steps(steps);
+  const double share = rate_share(steps, limits_);
+  stage.rate *= share;
+  stage.lowest_rate *= share;
+  return stage;
+}
+
+Result<std::optional<StageOptions>> BudgetRun::chained_stage(int layer) {
   layer_ = layer;
   first_ = layer;
   for (const DistilledLayer& made : session_.manifest.distilled) first_ = std::min(first_, made.layer);
@@ -210,14 +219,14 @@ Result<std::optional<std::int64_t>> BudgetRun::chained_steps(int layer) {
   in_steps_ = 0;
   const auto begun = record_.chained.find(layer);
   begun_here_ = begun == record_.chained.end();
-  if (!begun_here_) return std::optional(begun->second.steps);
-  const std::int64_t steps = worker::chained_steps(seconds_, used(), to_come(), limits_);
-  if (steps == 0) return std::optional<std::int64_t>();
+  if (!begun_here_) return std::optional(stage_of(begun->second.steps));
+  const std::int64_t steps = chained_steps(seconds_, used(), to_come(), limits_);
+  if (steps == 0) return std::optional<StageOptions>();
   record_.chained[layer].steps = steps;
   note_decisions();
   const Status saved = save();
   if (!saved) return saved.error();
-  return std::optional(steps);
+  return std::optional(stage_of(steps));
 }
 
 Result<bool> BudgetRun::ends_early(Stage stage, std::int64_t done) {

@@ -47,7 +47,8 @@ class BudgetRun {
   [[nodiscard]] double step_seconds(Stage stage) const;
   [[nodiscard]] double measuring_seconds(int first) const;
   [[nodiscard]] std::vector<LayerCost> to_come() const;
-  Result<std::optional<std::int64_t>> chained_steps(int layer);
+  [[nodiscard]] StageOptions stage_of(std::int64_t steps) const;
+  Result<std::optional<StageOptions>> chained_stage(int layer);
   Result<bool> ends_early(Stage stage, std::int64_t done);
   void heard(const JointStep& step, double tokens_per_second);
   void heard(const StepReport& report);
