@@ -28,7 +28,7 @@ struct PassCosts {
 struct AllotmentLimits {
   std::int64_t least_joint = 2, most_joint = 200;       // layer-wise steps
   std::int64_t least_chained = 4, most_chained = 1000;  // of a layer; with fewer it is not begun
-  double joint_share = 0.15;                            // of the budget, at most, for the layer-wise stage
+  double joint_share = 0.25;                            // of the budget, at most, for the layer-wise stage
   // Chained steps with which the stage has its full learning rate. In fewer, full steps lead away from the
   // teacher and do not come back (docs/quality.md).
   std::int64_t full_rate_steps = 50;
