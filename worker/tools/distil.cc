@@ -173,7 +173,7 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
   const auto begun = check_folder(session, *record);
   if (!begun) return begun.error();
   if (!*begun) {  // what lies in a folder in which nothing has begun is of no chain
-    const Status removed = remove_joint_checkpoint(session.dir);
+    Status removed = remove_joint_checkpoint(session.dir);
     if (!removed) return removed;
   }
   ChainSetup setup;
