@@ -6,6 +6,7 @@
 
 #include "worker/distill/chain_students.h"
 #include "worker/distill/held_out.h"
+#include "worker/distill/joint_checkpoint.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
