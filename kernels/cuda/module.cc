@@ -32,7 +32,7 @@ std::shared_ptr<Device> open_device(int index, std::string& error) {
     }
     module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (module != nullptr) break;
-    error = std::string("CUDA: ") + dlerror();
+    error = std::string("CUDA: ") + dlerror() + "; libraries come with NVIDIA's packages (libcublas)";
     return nullptr;
   }
   if (module == nullptr) {

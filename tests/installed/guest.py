@@ -349,6 +349,24 @@ def others_come_over_tcp_by_their_keys():
 
 
 @step
+def a_worker_on_a_gpu_that_is_not_there_says_so():
+    """Of the package dslad-cuda, where it was built. There is no GPU here: a clear error, and the other worker goes on."""
+    if not list(SHARED.glob("dslad-cuda_*.deb")):
+        print("    skipped: dslad-cuda was not built")
+        return
+    run("dpkg", "-i", *packages("dslad-cuda"))
+    run("systemctl", "daemon-reload")
+    check_exposure("dslad-worker@cuda0.service", EXPOSURE["dslad-worker@cpu.service"])
+    run("systemctl", "start", "--no-block", "dslad-worker@cuda0.service")
+    said = until(lambda: [line for line in run("journalctl", "-b", "-u", "dslad-worker@cuda0", "--no-pager").stdout.splitlines()
+                          if "CUDA: " in line], "the worker says what is missing")
+    print("   ", said[0])
+    run("systemctl", "stop", "dslad-worker@cuda0.service")
+    succeeded(submit())
+    run("dpkg", "--purge", "dslad-cuda")
+
+
+@step
 def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
     until(lambda: set(states().values()) <= {"succeeded"}, f"nothing else waits: {states()}")
     ids = [submit() for _ in range(40)]
@@ -375,24 +393,6 @@ def an_upgrade_under_load_keeps_every_job_and_interrupts_none():
 def the_units_are_sandboxed():
     for unit, most in EXPOSURE.items():
         check_exposure(unit, most)
-
-
-@step
-def a_worker_on_a_gpu_that_is_not_there_says_so():
-    """Of the package dslad-cuda, where it was built. There is no GPU here: a clear error, and the other worker goes on."""
-    if not list(SHARED.glob("dslad-cuda_*.deb")):
-        print("    skipped: dslad-cuda was not built")
-        return
-    run("dpkg", "-i", *packages("dslad-cuda"))
-    run("systemctl", "daemon-reload")
-    check_exposure("dslad-worker@cuda0.service", EXPOSURE["dslad-worker@cpu.service"])
-    run("systemctl", "start", "--no-block", "dslad-worker@cuda0.service")
-    said = until(lambda: [line for line in run("journalctl", "-b", "-u", "dslad-worker@cuda0", "--no-pager").stdout.splitlines()
-                          if "CUDA: " in line], "the worker says what is missing")
-    print("   ", said[0])
-    run("systemctl", "stop", "dslad-worker@cuda0.service")
-    succeeded(submit())
-    run("dpkg", "--purge", "dslad-cuda")
 
 
 @step
