@@ -22,9 +22,11 @@ bool Flow::put_back(const std::string& peer, std::size_t reply_bytes, Start star
   const auto found = clients_.find(peer);
   if (found == clients_.end() || found->second.under_way == 0) return false;  // forgotten meanwhile
   end_one(found->second);
+  --under_way_;
   found->second.put_back.push_back({std::move(start), reply_bytes});
   ++waiting_;
-  start_some(peer);
+  take_turn(peer, found->second);
+  give_turns();
   return true;
 }
 
@@ -58,6 +60,7 @@ void Flow::start_some(const std::string& peer) {
     const auto found = clients_.find(peer);
     if (found == clients_.end()) return;
     Client& client = found->second;
+    if (under_way_ >= limits_.at_once_all && client.requests() > 0) return take_turn(peer, client);
     const Start start = take_next(peer, client);
     if (!start) {
       if (client.under_way == 0 && client.requests() == 0) clients_.erase(found);
@@ -65,15 +68,35 @@ void Flow::start_some(const std::string& peer) {
     }
     --waiting_;
     ++client.under_way;
+    ++under_way_;
     start();
   }
 }
 
+void Flow::take_turn(const std::string& peer, Client& client) {
+  if (std::exchange(client.has_turn, true)) return;
+  turns_.push_back(peer);
+}
+
+void Flow::give_turns() {
+  while (under_way_ < limits_.at_once_all && !turns_.empty()) {
+    const std::string peer = std::move(turns_.front());
+    turns_.pop_front();
+    const auto found = clients_.find(peer);
+    if (found == clients_.end()) continue;
+    found->second.has_turn = false;
+    start_some(peer);
+  }
+}
+
 void Flow::leave(const std::string& peer) {
+  if (under_way_ > 0) --under_way_;
   const auto found = clients_.find(peer);
-  if (found == clients_.end() || found->second.under_way == 0) return;  // forgotten meanwhile
-  end_one(found->second);
-  start_some(peer);
+  if (found != clients_.end() && found->second.under_way > 0) {  // else it was forgotten meanwhile
+    end_one(found->second);
+    take_turn(peer, found->second);
+  }
+  give_turns();
 }
 
 void Flow::resume() {
@@ -87,6 +110,7 @@ void Flow::resume() {
 
 void Flow::start_all() {
   expected_ = 0;
+  turns_.clear();
   for (auto& [peer, client] : std::exchange(clients_, {})) {
     waiting_ -= client.requests();
     for (const Long& request : client.put_back) request.start();

@@ -42,6 +42,47 @@ TEST_F(FlowTest, AFewOfAClientAreUnderWayAndTheOthersFollowInOrder) {
   EXPECT_EQ(flow_.waiting(), 0U);
 }
 
+TEST_F(FlowTest, AllTogetherAreNoMoreThanGoAtOnceAndClientsTakeTurns) {
+  Flow flow(outbox_, {.at_once = 2, .waiting = 10, .waiting_all = 100, .at_once_all = 3});
+  const auto enters = [&](const std::string& peer, int number) {
+    return flow.enter(peer, [this, number] { started_.push_back(number); });
+  };
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(enters("a", i));
+  for (int i = 10; i < 13; ++i) EXPECT_TRUE(enters("b", i));
+  for (int i = 20; i < 23; ++i) EXPECT_TRUE(enters("c", i));
+  EXPECT_THAT(started(), testing::ElementsAre(0, 1, 10));
+  flow.leave("a");
+  EXPECT_THAT(started(), testing::ElementsAre(11)) << "b was stopped first";
+  flow.leave("a");
+  EXPECT_THAT(started(), testing::ElementsAre(20)) << "a has had its turn";
+  flow.leave("b");
+  EXPECT_THAT(started(), testing::ElementsAre(2));
+  flow.leave("b");
+  flow.leave("c");
+  flow.leave("a");
+  EXPECT_THAT(started(), testing::UnorderedElementsAre(12, 21, 3)) << "each one";
+}
+
+// A client that asks and goes would have ever more under way.
+TEST_F(FlowTest, WhatAClientThatLeftHasUnderWayCountsUntilItIsAnswered) {
+  Flow flow(outbox_, {.at_once_all = 2});
+  const auto enters = [&](const std::string& peer, int number) {
+    return flow.enter(peer, [this, number] { started_.push_back(number); });
+  };
+  enters("a", 0);
+  enters("a", 1);
+  flow.forget("a");
+  enters("b", 2);
+  EXPECT_THAT(started(), testing::ElementsAre(0, 1));
+  flow.leave("a");
+  EXPECT_THAT(started(), testing::ElementsAre(2));
+  flow.leave("a");
+  flow.leave("b");
+  enters("c", 3);
+  enters("c", 4);
+  EXPECT_THAT(started(), testing::ElementsAre(3, 4));
+}
+
 TEST_F(FlowTest, ClientThatDoesNotReadGetsNoMoreUntilItDoes) {
   outbox_.leave_unread("a", 100);
   EXPECT_TRUE(enter("a", 0));

@@ -29,7 +29,7 @@ def percentile(values, share):
 
 class CrowdTest(QueueTest):
     # Replies that nobody reads, and of each connection what it has sent of a message and what libzmq keeps for it.
-    allowed = 10_000 * MIB if SANITIZED else 448 * MIB + CONNECTIONS * 64 * 1024
+    allowed = 10_000 * MIB if SANITIZED else 320 * MIB + CONNECTIONS * 64 * 1024
 
     def test_a_client_and_a_worker_are_served_in_a_crowd(self):
         [large] = self.client.submit(generate())
