@@ -96,7 +96,7 @@ class DeviceBench {
     const auto start = std::chrono::steady_clock::now();
     copies(kTimes);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (!backend_->error().empty()) return Error{ErrorCode::kUnavailable, std::string(backend_->error())};
+    if (const Status sound = worker::check_backend(*backend_); !sound) return sound.error();
     return 2.0 * kTimes * static_cast<double>(kBytes) / seconds;
   }
 

@@ -30,11 +30,12 @@ std::int64_t pages_of(const AttentionPiece& piece) {
 std::byte* CudaBackend::Scratch::reserve(Device& device, std::size_t bytes) {
   if (bytes <= bytes_) return memory_.get();
   constexpr std::size_t kLeast = std::size_t{1} << 16;
-  const std::size_t wanted = std::max({bytes, 2 * bytes_, kLeast});
   memory_.reset();  // waits for what still reads it
-  memory_ = device.allocate(wanted);
-  if (memory_ == nullptr && bytes < wanted) memory_ = device.allocate(bytes);
-  bytes_ = memory_ == nullptr ? 0 : wanted;
+  for (const std::size_t wanted : {std::max({bytes, 2 * bytes_, kLeast}), bytes}) {
+    memory_ = device.allocate(wanted);
+    bytes_ = memory_ == nullptr ? 0 : wanted;
+    if (memory_ != nullptr) break;
+  }
   return memory_.get();
 }
 

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <fmt/format.h>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 
 using kernels::RowKind;
@@ -228,7 +230,7 @@ Result<bool> Engine::step(EngineSink& sink) {
   const Status ran = forward_.run(step);
   if (!ran) return ran.error();
   const std::vector<Drawn> drawn = draw(parts);
-  if (!backend_->error().empty()) return Error{ErrorCode::kUnavailable, std::string(backend_->error())};
+  if (const Status sound = check_backend(*backend_); !sound) return sound.error();
   settle(parts, drawn, sink);
   account(parts, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   retire(sink);

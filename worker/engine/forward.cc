@@ -5,6 +5,8 @@
 #include <functional>
 #include <numeric>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 
 using kernels::RowBlock;
@@ -188,8 +190,7 @@ Status Forward::run(std::span<const StepSequence> step) {
     add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks, rows.all);
   }
   last_layer(rows);
-  if (backend_.error().empty()) return ok_status();
-  return Error{ErrorCode::kUnavailable, std::string(backend_.error())};
+  return check_backend(backend_);
 }
 
 std::span<const float> Forward::logits(std::size_t i) const {

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <random>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 namespace {
 
@@ -85,6 +87,7 @@ class DecodeBatch {
     for (std::size_t i = 0; i < sequences_.size(); ++i) rows.push_back({.logits = forward_.logits(i)});
     std::vector<std::int32_t> tokens(rows.size());
     backend_.sample(rows, tokens);
+    if (Status sound = check_backend(backend_); !sound) return sound;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       sequences_[i].token = tokens[i];
       ++sequences_[i].length;

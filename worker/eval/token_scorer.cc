@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 
 struct TokenScorer::Reader {
@@ -67,11 +69,13 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
     const LogitRows rows = skip < piece.size() ? LogitRows::kAll : LogitRows::kNone;
     Status ran = run(baseline, begin, piece, rows);
     if (!ran) return ran;
-    if (rows == LogitRows::kAll) read_logits(piece.size(), baseline_logits_, baseline_);
+    if (rows == LogitRows::kAll) ran = read_logits(piece.size(), baseline_logits_, baseline_);
+    if (!ran) return ran;
     for (Reader& reader : readers) {
       Status followed = reader.cache ? run(*reader.cache, begin, piece, rows) : ok_status();
+      if (followed && reader.cache && rows == LogitRows::kAll)
+        followed = read_logits(piece.size(), student_logits_, student_);
       if (!followed) return followed;
-      if (reader.cache && rows == LogitRows::kAll) read_logits(piece.size(), student_logits_, student_);
       for (std::size_t row = skip; row < piece.size(); ++row) add(reader, row, next[row]);
       if (!std::isfinite(reader.sums.nats) || !std::isfinite(reader.sums.kl)) {
         return Error{ErrorCode::kInternal,
@@ -83,14 +87,15 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
   return ok_status();
 }
 
-void TokenScorer::read_logits(std::size_t rows, std::vector<float>& logits,
-                              std::vector<Distribution>& distributions) {
+Status TokenScorer::read_logits(std::size_t rows, std::vector<float>& logits,
+                                std::vector<Distribution>& distributions) {
   const auto vocab = static_cast<std::size_t>(vocab_);
   logits.resize(rows * vocab);
   backend_.read(logits.data(), forward_.logits(0).data(), logits.size() * sizeof(float));
   distributions.clear();
   for (std::size_t row = 0; row < rows; ++row)
     distributions.emplace_back(std::span(logits).subspan(row * vocab, vocab));
+  return check_backend(backend_);
 }
 
 void TokenScorer::add(Reader& reader, std::size_t row, std::int32_t token) const {

@@ -50,8 +50,8 @@ class TokenScorer {
   Status run(const SequenceCache& cache, std::size_t context, std::span<const std::int32_t> piece,
              LogitRows rows);
 
-  // Rows of what the last run gave.
-  void read_logits(std::size_t rows, std::vector<float>& logits, std::vector<Distribution>& distributions);
+  // Rows of what the last run gave. kUnavailable: the device has failed.
+  Status read_logits(std::size_t rows, std::vector<float>& logits, std::vector<Distribution>& distributions);
 
   kernels::Backend& backend_;
   std::int64_t vocab_;

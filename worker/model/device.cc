@@ -58,4 +58,9 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(kernels::Device& device, 
                            device.name())};
 }
 
+Status check_backend(const kernels::Backend& backend) {
+  if (backend.error().empty()) return ok_status();
+  return Error{ErrorCode::kUnavailable, std::string(backend.error())};
+}
+
 }  // namespace dslad::worker

@@ -21,4 +21,8 @@ Result<std::shared_ptr<kernels::Device>> open_device(const std::string& name, ke
 // kUnavailable: the device has not what it takes. `threads`: of the host, where they do the work.
 Result<std::unique_ptr<kernels::Backend>> make_backend(kernels::Device& device, int threads);
 
+// kUnavailable: the device has failed, in its words. A backend tells late, at the latest with what it gives:
+// to be asked after sample(), log_probabilities() and read(), before anyone believes it.
+Status check_backend(const kernels::Backend& backend);
+
 }  // namespace dslad::worker

@@ -1,14 +1,19 @@
 // The engine on a CUDA device without a GPU (host_device.h): kernels and backend are those of a GPU, and
 // whatever else touches the device's memory is killed.
+#include <array>
 #include <cmath>
 #include <fmt/format.h>
 #include <fstream>
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "kernels/cuda/module.h"
 #include "tests/kernels/cuda_on_host/host_device.h"
 #include "tests/worker/chained_model.h"
 #include "tests/worker/engine_world.h"
+#include "worker/engine/measure.h"
+#include "worker/eval/token_scorer.h"
 
 namespace dslad::worker {
 namespace {
@@ -205,19 +210,87 @@ TEST(CudaEngine, MemoryThatTheDeviceHasNotIsAnErrorThatNamesIt) {
   EXPECT_EQ(engine.error().code, ErrorCode::kResourceExhausted);
 }
 
+// Whichever operation of a step it is at: the first that fails may be the one that gives the tokens.
 TEST(CudaEngine, ADeviceThatFailsEndsTheStepWithItsWords) {
   const auto device = host_device();
   const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device);
-  const auto engine = engine_over(weights, kSmall);
-  ASSERT_TRUE(engine->add(continuation(1, noise(40, 1), 50, undistilled_plans(*weights).plan(0))).ok());
-  Collector sink;
-  ASSERT_TRUE(engine->step(sink).ok());
-  device->break_down();
-  const auto stepped = engine->step(sink);
-  ASSERT_FALSE(stepped.ok());
-  EXPECT_EQ(stepped.error().code, ErrorCode::kUnavailable);
-  EXPECT_NE(stepped.error().message.find("CUDA"), std::string::npos) << stepped.error().message;
-  EXPECT_TRUE(sink.failed.empty());  // its job goes back to the queue
+  const PlanSet plans = undistilled_plans(*weights, 2);
+  bool survived = false;
+  for (int after = 0; !survived; after += after < 20 ? 1 : 7) {
+    device->break_down(std::numeric_limits<int>::max());
+    const auto engine = engine_over(weights, kSmall);
+    EngineRequest request = continuation(1, noise(20, 1), 50, plans.plan(2));
+    request.likelihoods = true;
+    ASSERT_TRUE(engine->add(std::move(request)).ok());
+    Collector sink;
+    ASSERT_TRUE(engine->step(sink).ok());
+    device->break_down(after);
+    const auto stepped = engine->step(sink);
+    survived = stepped.ok();
+    if (survived) break;
+    EXPECT_EQ(stepped.error().code, ErrorCode::kUnavailable);
+    EXPECT_NE(stepped.error().message.find("CUDA"), std::string::npos) << stepped.error().message;
+    EXPECT_TRUE(sink.failed.empty()) << "its job goes back to the queue; after " << after;
+    EXPECT_EQ((sink.answers[{1, 0}].size()), 1u) << "no token of the step is believed; after " << after;
+  }
+}
+
+// The last operation of a measurement may be the first that fails: what it gave is not believed.
+TEST(CudaEngine, ADeviceThatFailsIsNotMeasured) {
+  LlamaConfig small = company_config();
+  small.layers = 2;
+  const auto device = host_device();
+  const auto weights = random_weights(small, WeightFormat::kF32, 9, device);
+  const PlanSet plans = undistilled_plans(*weights, 1);
+  const auto backend_that_fails = [&](int after) {
+    device->break_down(after);
+    return device->make_backend(1);
+  };
+  const std::vector<int> both = {0, 1};
+  const auto score = [&](int after) -> Result<double> {
+    const auto backend = backend_that_fails(after);
+    const auto scorer = *TokenScorer::create(*backend, weights, plans, std::size_t{4} << 20);
+    const auto scored = scorer->score(noise(5, 2), 1, both);
+    if (!scored) return scored.error();
+    return scored->at(1).nats + scored->at(1).kl;
+  };
+  const auto decode = [&](int after) -> Result<double> {
+    const auto backend = backend_that_fails(after);
+    const auto speed = measure_decode(*backend, weights, plans.plan(1), 1, 8, 1);
+    if (!speed) return speed.error();
+    return static_cast<double>(speed->tokens);
+  };
+  const std::array<std::function<Result<double>(int)>, 2> measurements = {score, decode};
+  for (const auto& measure : measurements) {
+    const double truth = *measure(std::numeric_limits<int>::max());
+    int after = 0;
+    auto measured = measure(after);
+    for (; !measured; measured = measure(++after))
+      ASSERT_EQ(measured.error().code, ErrorCode::kUnavailable) << measured.error().message;
+    EXPECT_EQ(*measured, truth);
+    EXPECT_GT(after, 20) << "operations, of which each has failed once";
+  }
+}
+
+// A device with room for what an operation needs, and not for the twice as much that would spare the next
+// one.
+TEST(CudaEngine, ScratchMemoryIsNoLargerThanWhatTheDeviceHas) {
+  constexpr std::size_t kMostRows = 26'000, kForRows = 260'000;  // bytes that are left for the rows' numbers
+  const auto device = std::make_shared<HostDevice>((1 + kMostRows) * sizeof(float) + kForRows);
+  const auto backend = device->make_backend(1);
+  const auto from = device->allocate(sizeof(float)), to = device->allocate(kMostRows * sizeof(float));
+  const float seven = 7;
+  device->write(from.get(), &seven, sizeof seven);
+  for (const std::size_t count : {std::size_t{10'000}, std::size_t{22'500}, std::size_t{23'000}, kMostRows}) {
+    const std::vector<std::int64_t> rows(count, 0);
+    backend->fill(to.get(), std::byte{0}, kMostRows * sizeof(float));
+    backend->gather(
+        {reinterpret_cast<const float*>(from.get()), 1, rows, reinterpret_cast<float*>(to.get())});
+    EXPECT_TRUE(backend->error().empty()) << count << " rows: " << backend->error();
+    std::vector<float> gathered(count);
+    backend->read(gathered.data(), to.get(), count * sizeof(float));
+    EXPECT_EQ(std::ranges::count(gathered, seven), std::ssize(gathered));
+  }
 }
 
 }  // namespace

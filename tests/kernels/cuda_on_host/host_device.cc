@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "kernels/attention/cuda/attention.cuh"
 #include "kernels/attention/cuda/window_attention.cuh"
@@ -22,11 +23,11 @@
 namespace dslad::kernels::cuda::testing {
 namespace {
 
-// Every block of the device's memory, open while someone works with it.
+// Every block of the device's memory, open while someone works with it; the page behind it never is.
 class DeviceMemory {
  public:
   std::byte* allocate(std::size_t bytes) {
-    void* block = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* block = mmap(nullptr, with_guard(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) return nullptr;
     blocks_[static_cast<std::byte*>(block)] = bytes;
     used_ += bytes;
@@ -34,7 +35,7 @@ class DeviceMemory {
   }
   void free(std::byte* block) {
     const auto found = blocks_.find(block);
-    munmap(block, found->second);
+    munmap(block, with_guard(found->second));
     used_ -= found->second;
     blocks_.erase(found);
   }
@@ -45,6 +46,11 @@ class DeviceMemory {
   [[nodiscard]] std::size_t used() const { return used_; }
 
  private:
+  static std::size_t with_guard(std::size_t bytes) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    return (bytes + page - 1) / page * page + page;
+  }
+
   std::map<std::byte*, std::size_t> blocks_;
   std::size_t used_ = 0;
 };
@@ -83,10 +89,10 @@ void multiply(const GemmOnDevice& args, std::int64_t row) {
 
 class HostOperations final : public Operations {
  public:
-  explicit HostOperations(std::shared_ptr<const bool> is_broken) : is_broken_(std::move(is_broken)) {}
+  explicit HostOperations(std::shared_ptr<int> left) : left_(std::move(left)) {}
 
   [[nodiscard]] std::string_view error() const override {
-    return *is_broken_ ? "CUDA: device 0 failed at or before a test" : "";
+    return *left_ < 0 ? "CUDA: device 0 failed at or before a test" : "";
   }
 
   void embed(const EmbedArgs& args) override { launch<Embed>(args); }
@@ -131,7 +137,7 @@ class HostOperations final : public Operations {
  private:
   template <class Work>
   void run(const Work& work) {
-    if (*is_broken_) return;
+    if (*left_ < 0 || --*left_ < 0) return;
     const Opened opened;
     work();
   }
@@ -140,7 +146,7 @@ class HostOperations final : public Operations {
     run([&] { executor_.launch<Kernel>(args); });
   }
 
-  std::shared_ptr<const bool> is_broken_;
+  std::shared_ptr<int> left_;  // operations; below 0: it has failed
   Executor executor_;
 };
 
@@ -162,12 +168,12 @@ std::optional<std::size_t> HostDevice::free_bytes() const {
   return bytes_ - std::min(bytes_, memory().used());
 }
 
-void HostDevice::break_down() {
-  *is_broken_ = true;
+void HostDevice::break_down(int after) {
+  *operations_left_ = after;
 }
 
 std::unique_ptr<Operations> HostDevice::make_operations() {
-  return std::make_unique<HostOperations>(is_broken_);
+  return std::make_unique<HostOperations>(operations_left_);
 }
 
 }  // namespace dslad::kernels::cuda::testing

@@ -5,6 +5,7 @@
 // backend looks at a tensor. Thread safety: one device and one user at a time.
 #pragma once
 
+#include <limits>
 #include <memory>
 
 #include "kernels/cuda/cuda_device.h"
@@ -20,15 +21,15 @@ class HostDevice final : public CudaDevice {
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
   void write(void* to, const void* from, std::size_t bytes) override;
   [[nodiscard]] std::optional<std::size_t> free_bytes() const override;
-  // From then on every operation fails, as after a fault of a real device.
-  void break_down();
+  // After so many operations every further one fails, as after a fault of a real device.
+  void break_down(int after = 0);
 
  protected:
   [[nodiscard]] std::unique_ptr<Operations> make_operations() override;
 
  private:
   std::size_t bytes_;
-  std::shared_ptr<bool> is_broken_ = std::make_shared<bool>(false);
+  std::shared_ptr<int> operations_left_ = std::make_shared<int>(std::numeric_limits<int>::max());
 };
 
 }  // namespace dslad::kernels::cuda::testing
