@@ -1,13 +1,10 @@
 #include "kernels/cuda/embed.cuh"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_embed(const EmbedArgs& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<Embed>(args);
-  return queue.error();
+void GpuOperations::embed(const EmbedArgs& args) {
+  launch("embed", [&](Stream& queue) { queue.launch<Embed>(args); });
 }
 
 }  // namespace dslad::kernels::cuda

@@ -1,4 +1,4 @@
-// operations.h on a GPU, on one stream of its own.
+// operations.h on a GPU, on one stream of its own. Each operation is defined in its folder's .cu.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -45,6 +45,9 @@ class GpuOperations final : public Operations {
   // Runs call() on the device unless an error came before; keeps the first, with what it was at.
   template <class Call>
   void run(const char* what, const Call& call);
+  // The same for work(Stream&), which queues kernels.
+  template <class Work>
+  void launch(const char* what, const Work& work);
 
   int index_;
   cudaStream_t stream_ = nullptr;

@@ -1,13 +1,10 @@
 #include "kernels/attention/cuda/attention.cuh"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_attention(const AttentionOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  attention(queue, args);
-  return queue.error();
+void GpuOperations::attention(const AttentionOnDevice& args) {
+  launch("attention", [&](Stream& queue) { cuda::attention(queue, args); });
 }
 
 }  // namespace dslad::kernels::cuda

@@ -1,13 +1,10 @@
 #include "kernels/attention/cuda/window_attention.cuh"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_window_attention(const WindowOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  window_attention(queue, args);
-  return queue.error();
+void GpuOperations::window_attention(const WindowOnDevice& args) {
+  launch("window attention", [&](Stream& queue) { cuda::window_attention(queue, args); });
 }
 
 }  // namespace dslad::kernels::cuda

@@ -1,13 +1,10 @@
 #include "kernels/bias/cuda/bias.cuh"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_bias(const BiasArgs& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<AddBias>(args);
-  return queue.error();
+void GpuOperations::bias(const BiasArgs& args) {
+  launch("bias", [&](Stream& queue) { queue.launch<AddBias>(args); });
 }
 
 }  // namespace dslad::kernels::cuda

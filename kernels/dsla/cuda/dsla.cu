@@ -1,13 +1,10 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/dsla/cuda/dsla.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_dsla(const DslaOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  dsla(queue, args);
-  return queue.error();
+void GpuOperations::dsla(const DslaOnDevice& args) {
+  launch("DSLA", [&](Stream& queue) { cuda::dsla(queue, args); });
 }
 
 }  // namespace dslad::kernels::cuda

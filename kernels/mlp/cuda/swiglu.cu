@@ -1,13 +1,10 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/mlp/cuda/swiglu.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_swiglu(const SwiGluArgs& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<SwiGlu>(args);
-  return queue.error();
+void GpuOperations::swiglu(const SwiGluArgs& args) {
+  launch("SwiGLU", [&](Stream& queue) { queue.launch<SwiGlu>(args); });
 }
 
 }  // namespace dslad::kernels::cuda

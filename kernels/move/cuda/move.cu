@@ -1,19 +1,14 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/move/cuda/move.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_gather(const GatherOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<GatherRows>(args);
-  return queue.error();
+void GpuOperations::gather(const GatherOnDevice& args) {
+  launch("gather", [&](Stream& queue) { queue.launch<GatherRows>(args); });
 }
 
-cudaError_t launch_narrow_heads(const NarrowHeadsArgs& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<NarrowHeads>(args);
-  return queue.error();
+void GpuOperations::narrow_heads(const NarrowHeadsArgs& args) {
+  launch("narrow heads", [&](Stream& queue) { queue.launch<NarrowHeads>(args); });
 }
 
 }  // namespace dslad::kernels::cuda

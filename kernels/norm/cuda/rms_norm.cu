@@ -1,13 +1,10 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/norm/cuda/rms_norm.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_rms_norm(const RmsNormArgs& args, cudaStream_t stream) {
-  Stream queue(stream);
-  rms_norm(queue, args);
-  return queue.error();
+void GpuOperations::rms_norm(const RmsNormArgs& args) {
+  launch("RMSNorm", [&](Stream& queue) { cuda::rms_norm(queue, args); });
 }
 
 }  // namespace dslad::kernels::cuda

@@ -1,13 +1,10 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/rope/cuda/rope.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_rope(const RopeOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<Rope>(args);
-  return queue.error();
+void GpuOperations::rope(const RopeOnDevice& args) {
+  launch("rope", [&](Stream& queue) { queue.launch<Rope>(args); });
 }
 
 }  // namespace dslad::kernels::cuda

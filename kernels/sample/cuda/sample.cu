@@ -1,19 +1,14 @@
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/gpu_operations.cuh"
 #include "kernels/sample/cuda/sample.cuh"
 
 namespace dslad::kernels::cuda {
 
-cudaError_t launch_sample(const SampleOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<SampleRow>(args);
-  return queue.error();
+void GpuOperations::sample(const SampleOnDevice& args) {
+  launch("sample", [&](Stream& queue) { queue.launch<SampleRow>(args); });
 }
 
-cudaError_t launch_log_probability(const LogProbabilityOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  queue.launch<LogProbability>(args);
-  return queue.error();
+void GpuOperations::log_probabilities(const LogProbabilityOnDevice& args) {
+  launch("log probabilities", [&](Stream& queue) { queue.launch<LogProbability>(args); });
 }
 
 }  // namespace dslad::kernels::cuda
