@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <string>
 
+#include "bench/model_shapes.h"
 #include "worker/engine/measure.h"
 #include "worker/engine/plan_set.h"
 #include "worker/model/device.h"
@@ -32,26 +33,10 @@ struct Options {
   bool json = false;
 };
 
-LlamaConfig shape(const std::string& model) {
-  LlamaConfig c;
-  c.rms_norm_eps = 1e-5;
-  if (model == "S") {  // SmolLM2-135M
-    c.hidden_size = 576, c.intermediate_size = 1536, c.layers = 30, c.heads = 9, c.kv_heads = 3;
-    c.head_dim = 64, c.vocab_size = 49152, c.tie_word_embeddings = true;
-  } else if (model == "8B") {  // Llama-3-8B
-    c.hidden_size = 4096, c.intermediate_size = 14336, c.layers = 32, c.heads = 32, c.kv_heads = 8;
-    c.head_dim = 128, c.vocab_size = 128256;
-  } else {  // Llama-2-7B
-    c.hidden_size = 4096, c.intermediate_size = 11008, c.layers = 32, c.heads = 32, c.kv_heads = 32;
-    c.head_dim = 128, c.vocab_size = 32000;
-  }
-  return c;
-}
-
 class DeviceBench {
  public:
   DeviceBench(const Options& options, std::shared_ptr<kernels::Device> device)
-      : options_(options), device_(std::move(device)), config_(shape(options.model)) {}
+      : options_(options), device_(std::move(device)), config_(model_shape(options.model)) {}
 
   Status run() {
     config_.context = *std::ranges::max_element(options_.documents) + 1024;

@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "bench/model_shapes.h"
 #include "bench/onednn_rate.h"
 #include "bench/peaks.h"
 #include "kernels/cpu/thread_pool.h"
@@ -33,26 +34,12 @@ struct Options {
   bool json = false;
 };
 
-LlamaConfig shape(const std::string& model) {
-  LlamaConfig c;
-  c.context = 20000;
-  c.rms_norm_eps = 1e-5;
-  c.head_dim = 64;
-  if (model == "S") {  // SmolLM2-135M
-    c.hidden_size = 576, c.intermediate_size = 1536, c.layers = 30, c.heads = 9, c.kv_heads = 3,
-    c.vocab_size = 49152;
-    c.tie_word_embeddings = true;
-  } else {  // TinyLlama-1.1B
-    c.hidden_size = 2048, c.intermediate_size = 5632, c.layers = 22, c.heads = 32, c.kv_heads = 4,
-    c.vocab_size = 32000;
-  }
-  return c;
-}
-
 class EngineBench {
  public:
   EngineBench(const Options& options, const std::string& model)
-      : options_(options), model_(model), config_(shape(model)) {}
+      : options_(options), model_(model), config_(model_shape(model)) {
+    config_.context = 20'000;
+  }
 
   Status run() {
     worker::EngineLimits limits;
