@@ -2,41 +2,21 @@
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
-MODEL_TOOL = pathlib.Path(os.environ["DSLAD_BIN"]) / "dslad-model"
-GOLDEN = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "tests/golden"
-PATIENCE = 300.0
-STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
-         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
+from distil_case import DistilCase, PATIENCE, STORY
+
 SMALL = ("--sequence", 64, "--batch-tokens", 128, "--threads", 1, "--held-out-tokens", 100, "--variant", "paper")
 
 
-class Budget(unittest.TestCase):
+class Budget(DistilCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.model = self.folder / "model"
-        shutil.copytree(GOLDEN / "stories260K", self.model)
-        self.text = self.folder / "story.txt"
-        self.text.write_text(STORY * 20)
+        super().setUp()
         self.out = self.model / "dsla"
-
-    def command(self, verb, *arguments):
-        return [str(part) for part in (MODEL_TOOL, verb, *arguments)]
-
-    def tool(self, verb, *arguments, exit_status=0, before=()):
-        done = subprocess.run([*before, *self.command(verb, *arguments)], capture_output=True, encoding="utf-8", timeout=PATIENCE)
-        if exit_status is not None:
-            self.assertEqual(exit_status, done.returncode, done.stdout + done.stderr)
-        return done
 
     def distil(self, budget, *arguments, exit_status=0, before=()):
         return self.tool("distil", self.model, "--text", self.text, "--budget", budget, *SMALL, *arguments,
@@ -102,11 +82,12 @@ class Budget(unittest.TestCase):
         self.assertIn("--resume goes on", errors)
         stopped = self.record()
         self.assertGreater(stopped["used_seconds"], 0)
-        # What is left of a budget that was all but used: an end at once, once a layer that had been begun is done, and with no
-        # layer an error that says so.
-        ended = self.distil("10ms", "--resume", exit_status=None)
-        self.assertEqual(0 if self.layers() else 1, ended.returncode, ended.stderr)
-        if not self.layers():
+        # What is left of a budget that was all but used: nothing. A layer that had been begun comes out with the steps it has; else
+        # there is none, which is an error that says so.
+        begun = stopped["decisions"].get("chained", {})
+        ended = self.distil("10ms", "--resume", exit_status=0 if begun else 1)
+        self.assertEqual(len(begun), self.layers())
+        if not begun:
             self.assertIn("--resume with --budget", ended.stderr)
         again = self.record()
         self.assertGreater(again["used_seconds"], stopped["used_seconds"])

@@ -6,38 +6,17 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
-MODEL_TOOL = pathlib.Path(os.environ["DSLAD_BIN"]) / "dslad-model"
-GOLDEN = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "tests/golden"
-PATIENCE = 300.0
-STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
-         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
+from distil_case import DistilCase, PATIENCE, STORY
+
 SHORT = ("--sequence", 64, "--batch-tokens", 128, "--layerwise-steps", 6, "--chained-steps", 4, "--threads", 1,
          "--held-out-tokens", 100)
 PAPER = ("--variant", "paper")  # a window as long as these sequences would leave nothing to learn
 
 
-class Distil(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.model = self.folder / "model"
-        shutil.copytree(GOLDEN / "stories260K", self.model)
-        self.text = self.folder / "story.txt"
-        self.text.write_text(STORY * 20)
-
-    def command(self, verb, *arguments):
-        return [str(part) for part in (MODEL_TOOL, verb, *arguments)]
-
-    def tool(self, verb, *arguments, exit_status=0):
-        done = subprocess.run(self.command(verb, *arguments), capture_output=True, encoding="utf-8", timeout=PATIENCE)
-        self.assertEqual(exit_status, done.returncode, done.stdout + done.stderr)
-        return done
-
+class Distil(DistilCase):
     def distil(self, out, *arguments, exit_status=0):
         return self.tool("distil", self.model, "--text", self.text, "--out", out, "--order", "index", *SHORT, *arguments,
                          exit_status=exit_status)

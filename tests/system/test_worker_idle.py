@@ -16,11 +16,10 @@ import unittest
 
 import harness
 import wire
+from distil_case import STORY
 from fake_daemon import Daemon
 from harness import until
 
-STORY = ("Once upon a time, there was a little girl named Lily. She had a big red ball. "
-         "One day a dog came and took the ball. Lily was sad. Her mom gave her a new one. ")
 # A window as long as the context: a converted layer is as good as the teacher's from the start.
 SHORT = "--order index --variant dslad,window=512 --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
 QUICK = SHORT + "--layerwise-steps 4 --chained-steps 2"

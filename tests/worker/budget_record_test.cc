@@ -23,6 +23,7 @@ BudgetRecord record_of_a_run() {
 
 TEST(BudgetRecord, IsReadAsItWasWritten) {
   const testing::TempDir folder;
+  EXPECT_FALSE(load_budget_record(folder.path())->has_value());
   const BudgetRecord written = record_of_a_run();
   ASSERT_TRUE(save_budget_record(folder.path(), written));
   const auto read = load_budget_record(folder.path());
@@ -32,8 +33,6 @@ TEST(BudgetRecord, IsReadAsItWasWritten) {
   EXPECT_EQ(61.5, (*read)->used);
   EXPECT_EQ(0.25, (*read)->joint_step);
   EXPECT_EQ(1e-6, (*read)->pass);
-  ASSERT_TRUE(remove_budget_record(folder.path()));
-  EXPECT_FALSE(load_budget_record(folder.path())->has_value());
 }
 
 TEST(BudgetRecord, WhatIsWrongInItIsNamed) {

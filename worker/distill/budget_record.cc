@@ -89,12 +89,4 @@ Result<std::optional<BudgetRecord>> load_budget_record(const std::filesystem::pa
   return std::optional(*std::move(record));
 }
 
-Status remove_budget_record(const std::filesystem::path& dir) {
-  std::error_code failed;
-  std::filesystem::remove(dir / kBudgetFile, failed);
-  if (!failed) return ok_status();
-  return Error{ErrorCode::kUnavailable,
-               fmt::format("{}: {}", (dir / kBudgetFile).string(), failed.message())};
-}
-
 }  // namespace dslad::worker

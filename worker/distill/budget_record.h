@@ -38,6 +38,4 @@ Status save_budget_record(const std::filesystem::path& dir, const BudgetRecord& 
 // Nothing when there is none. Errors: kCorrupt, kInvalidArgument (names the file and the field).
 Result<std::optional<BudgetRecord>> load_budget_record(const std::filesystem::path& dir);
 
-Status remove_budget_record(const std::filesystem::path& dir);
-
 }  // namespace dslad::worker

@@ -177,7 +177,7 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
     if (!removed) return removed;
   }
   ChainSetup setup;
-  setup.training.options = &arguments.options;
+  setup.training.options = &arguments.options;  // with the texts, what speed is measured on
   setup.training.training = session.data.training;
   setup.weights = session.weights.get();
   setup.layers =
