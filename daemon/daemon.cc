@@ -16,6 +16,7 @@
 #include "daemon/metrics/metrics.h"
 #include "daemon/net/connection_limit.h"
 #include "daemon/net/doors.h"
+#include "daemon/net/inflow.h"
 #include "daemon/net/passed_sockets.h"
 #include "daemon/net/publisher.h"
 #include "daemon/net/zap.h"
@@ -48,7 +49,13 @@ constexpr std::chrono::milliseconds kReceiveFor{
     5};                                  // of each socket in a turn, so that neither starves the other
 constexpr int kClientFramesIn = 16;      // of one client, that may wait in memory
 constexpr int kClientFramesOut = 4'096;  // replies come in bursts: one for each request of a commit
-constexpr int kWorkerFrames = 1'024;     // for one worker: its capacity bounds them
+constexpr std::size_t kLongestMessage = schema::kMaxFrameBytes + (std::size_t{1} << 20);  // all its frames
+constexpr std::size_t kHalfBytes = std::size_t{384} << 20;    // of all peers' messages that are not whole,
+constexpr std::size_t kUnreadBytes = std::size_t{128} << 20;  // and of those that are and wait to be read
+constexpr std::size_t kSubscriberBytes = std::size_t{64}
+                                         << 10;   // a name for each of a thousand subscriptions
+constexpr std::size_t kSubscriberBytesPerS = 64;  // pings
+constexpr int kWorkerFrames = 1'024;              // for one worker: its capacity bounds them
 
 policy::Settings policy_settings(const Config& config) {
   policy::Settings settings;
@@ -181,6 +188,11 @@ Result<Opened> open_all(const Config& config) {
   if (connections < config.max_connections) {
     process::log_info(fmt::format("the limit of open files allows {} connections", connections));
   }
+  limit_inflow({.message_bytes = kLongestMessage,
+                .half_bytes = kHalfBytes,
+                .unread_bytes = kUnreadBytes,
+                .subscriber_bytes = kSubscriberBytes,
+                .subscriber_bytes_per_s = kSubscriberBytesPerS});
   auto context = std::make_unique<zmq::context_t>();
   Result<std::unique_ptr<Zap>> zap = Zap::open(*context);
   if (!zap) return zap.error();
@@ -272,6 +284,7 @@ struct Daemon::Parts {
             {"damage_met", damage_met()},
             {"worker_messages_malformed", worker_port.malformed()},
             {"connections_refused", connections_refused()},
+            {"connections_cut", connections_cut()},
             {"jobs_forgotten", retention.forgotten()},
             {"database_bytes", bytes_of(database)},
             {"wal_bytes", bytes_of(database.string() + "-wal")},

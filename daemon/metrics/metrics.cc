@@ -38,6 +38,8 @@ constexpr std::array kNamed = {
     Named{"reply_bytes_unread", "dslad_reply_unread_bytes", "Replies that clients have not read", false},
     Named{"connections_refused", "dslad_connections_refused_total", "Connections that were turned away",
           true},
+    Named{"connections_cut", "dslad_connections_cut_total",
+          "Connections that were cut off because of what they sent of messages that were not whole", true},
     Named{"jobs_submitted", "dslad_jobs_submitted_total", "Jobs that were taken", true},
     Named{"jobs_duplicate", "dslad_jobs_duplicate_total", "Submits of jobs that were known by their keys",
           true},

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/net/inflow.h"
 #include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
@@ -62,7 +63,10 @@ std::uint64_t connections_refused() {
 extern "C" int accept4(int listener, sockaddr* address, socklen_t* size, int flags) {
   using namespace dslad::daemon;
   const int fd = static_cast<int>(::syscall(SYS_accept4, listener, address, size, flags));
-  if (fd < most_for_all || (fd < most_for_favoured && is_favoured(listener))) return fd;
+  if (fd < most_for_all || (fd < most_for_favoured && is_favoured(listener))) {
+    if (fd >= 0) measure_connection(fd, listener);
+    return fd;
+  }
   ::close(fd);
   ++refused;
   errno = ECONNABORTED;  // as if the peer had given up

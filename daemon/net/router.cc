@@ -10,6 +10,7 @@
 #include <zmq.hpp>
 
 #include "daemon/net/bind.h"
+#include "daemon/net/inflow.h"
 
 namespace dslad::daemon {
 namespace {
@@ -36,17 +37,23 @@ std::string text_of(const zmq::message_t& part) {
   return {static_cast<const char*>(part.data()), part.size()};
 }
 
-// The rest of the message whose first frame, the identity, was read.
-std::vector<zmq::message_t> read_rest(zmq::socket_t& socket, const zmq::message_t& first) {
+// The rest of the message whose first frame, the identity, was read, and what it counts for (inflow.h).
+struct Rest {
   std::vector<zmq::message_t> parts;
+  std::size_t counted = 0;
+};
+
+Rest read_rest(zmq::socket_t& socket, const zmq::message_t& first, bool by_key) {
+  Rest rest;
   bool more = first.more();
   while (more) {
     zmq::message_t part;
     if (!socket.recv(part, zmq::recv_flags::dontwait)) break;
     more = part.more();
-    if (parts.size() < 3) parts.push_back(std::move(part));  // three are too many already
+    rest.counted += by_key ? counted_bytes_by_curve(part.size()) : counted_bytes(part.size());
+    if (rest.parts.size() < 3) rest.parts.push_back(std::move(part));  // three are too many already
   }
-  return parts;
+  return rest;
 }
 
 // The connection that the message came by; -1 where libzmq does not say.
@@ -171,12 +178,14 @@ std::optional<Received> Router::receive() {
   try {
     zmq::message_t identity;
     if (!socket_->recv(identity, zmq::recv_flags::dontwait)) return std::nullopt;
-    std::vector<zmq::message_t> parts = read_rest(*socket_, identity);
+    auto [parts, counted] = read_rest(*socket_, identity, by_key_);
+    const int connection = connection_of(parts);
+    note_read(connection, counted);
     const bool req = parts.size() == 2 && parts[0].empty();
     const bool dealer = parts.size() == 1;
     const std::string frame = req || dealer ? text_of(parts.back()) : std::string();
     std::string peer = (req ? kReq : kDealer) + text_of(identity);
-    note_connection(connection_of(parts), peer);
+    note_connection(connection, peer);
     return Received{std::move(peer), frame, identity_of(parts, by_key_)};
   } catch (const zmq::error_t&) {  // interrupted by a signal: nothing was read
     return std::nullopt;

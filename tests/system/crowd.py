@@ -9,7 +9,8 @@ import wire
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
-COMMAND, LONG = 0x04, 0x02  # flags of a frame
+READY_TO_LISTEN = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+MORE, LONG, COMMAND = 0x01, 0x02, 0x04  # flags of a frame
 
 
 def command(body):
@@ -18,6 +19,11 @@ def command(body):
 
 def frame(body):
     return struct.pack(">BQ", LONG, len(body)) + body
+
+
+def part(body):
+    """A frame that another follows."""
+    return struct.pack(">BQ", LONG | MORE, len(body)) + body
 
 
 def await_command(one):
@@ -71,6 +77,19 @@ class Crowd:
         """Half of a message."""
         whole = frame(body)
         self.add(whole[: len(whole) // 2])
+
+    def pour(self, start, body, ready=READY):
+        """A message's beginning and then more than a socket holds; False where the other side has cut it off."""
+        one = self.mute()
+        one.settimeout(60)
+        try:
+            one.sendall(GREETING + command(ready))
+            await_command(one)
+            one.sendall(start)
+            one.sendall(body)
+        except ConnectionError:
+            return False
+        return True
 
     def asks(self, kind, body, times):
         """Asks and never reads an answer."""

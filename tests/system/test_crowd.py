@@ -3,14 +3,18 @@ mean well among them.
 
 DSLAD_CONNECTIONS: how many (1000); as many as the limit of open files allows, which is said."""
 
+import contextlib
 import os
+import struct
 import sys
+import threading
 import time
 import unittest
 
-from crowd import Crowd, raise_limit_of_files
+from crowd import LONG, READY_TO_LISTEN, Crowd, frame, part, raise_limit_of_files
 from harness import SANITIZED, resident_bytes, until
 from queue_case import QueueTest
+import wire
 from wire import generate
 
 MIB = 1 << 20
@@ -82,6 +86,72 @@ class CrowdTest(QueueTest):
     def tell(self, when, times, memory):
         print(f"{when}: {len(times)} jobs, each p50 {percentile(times, 0.5):.1f} ms, p99 {percentile(times, 0.99):.1f} ms, "
               f"longest {max(times):.1f} ms; {memory / MIB:.1f} MiB", file=sys.stderr)
+
+
+class Inflow(QueueTest):
+    kept = 384 * MIB  # of all connections' half messages
+    allowed = 10_000 * MIB if SANITIZED else kept + 256 * MIB
+    longest = 16 * MIB
+
+    def test_half_messages_take_little_memory_and_whole_ones_are_read(self):
+        before, most = resident_bytes(self.daemon), 0
+        almost_all = b"x" * (self.longest - MIB)
+        with Crowd(self.folder / "jobs.sock") as crowd:
+            for number in range(40):
+                crowd.pour(struct.pack(">BQ", LONG, self.longest), almost_all)
+                most = max(most, resident_bytes(self.daemon))
+                if number % 8 == 7:
+                    with self.peer() as client:
+                        client.submit(generate("y" * (8 * MIB)))
+            cut = self.cut()
+        self.assertLess(most - before, self.allowed)
+        self.assertGreaterEqual(cut, 40 - self.kept // len(almost_all))
+        self.assertLess(cut, 40)
+
+    def test_whole_messages_take_little_memory_until_they_are_read(self):
+        before, most = resident_bytes(self.daemon), 0
+        body = frame(wire.pack("submit", {"jobs": [generate("y" * (self.longest - MIB))]}, 1)) * 16
+        with Crowd(self.folder / "jobs.sock") as crowd:
+            floods = [threading.Thread(target=crowd.pour, args=(b"", body)) for _ in range(12)]
+            for flood in floods:
+                flood.start()
+            while any(flood.is_alive() for flood in floods):
+                most = max(most, resident_bytes(self.daemon))
+                self.client.request("ping")
+                time.sleep(0.02)
+        self.assertLess(most - before, self.allowed)
+
+    def test_a_message_whose_frames_do_not_end_is_cut_off(self):
+        before = resident_bytes(self.daemon)
+        with Crowd(self.folder / "jobs.sock") as crowd:
+            self.assertFalse(crowd.pour(b"", part(b"x" * MIB) * 64))
+            self.assertFalse(crowd.pour(b"", part(b"") * 8 * MIB))  # each costs memory although it carries nothing
+            until(lambda: self.cut() == 2, "both are cut off")
+        if not SANITIZED:
+            self.assertLess(resident_bytes(self.daemon) - before, 64 * MIB)
+
+    def test_who_does_not_speak_zmtp_3_is_cut_off(self):
+        with Crowd(self.folder / "jobs.sock") as crowd:
+            for greeting in (b"GET / HTTP/1.1\r\n", b"\x01\x00", b"\xff" + bytes(8) + b"\x7f\x01\x05"):
+                one = crowd.mute()
+                one.sendall(greeting)
+                with contextlib.suppress(ConnectionResetError):
+                    while one.recv(64):  # its greeting, and the end
+                        pass
+        self.assertEqual(3, self.cut())
+
+    def test_a_subscriber_that_says_too_much_is_cut_off(self):
+        names = b"".join(bytes((0, 33)) + b"\x01" + os.urandom(32) for _ in range(50_000))
+        with Crowd(self.folder / "events.sock") as crowd:
+            flood = threading.Thread(target=crowd.pour, args=(b"", names, READY_TO_LISTEN))
+            flood.start()
+            while flood.is_alive():  # with each event the daemon reads some
+                self.client.submit(generate())
+            self.assertTrue(crowd.pour(b"", names[: 35 * 1000], READY_TO_LISTEN))
+        self.assertEqual(1, self.cut())
+
+    def cut(self):
+        return self.client.request("stats")["counters"]["connections_cut"]
 
 
 class BoundTest(QueueTest):
