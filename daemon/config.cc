@@ -7,10 +7,10 @@
 #include <set>
 #include <utility>
 
+#include "base/process/local_socket.h"
+#include "base/process/toml_file.h"
 #include "daemon/config_keys.h"
 #include "schema/day_window.h"
-#include "schema/process/local_socket.h"
-#include "schema/process/toml_file.h"
 
 namespace dslad::daemon {
 

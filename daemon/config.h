@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "schema/endpoint.h"
 #include "schema/limits.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

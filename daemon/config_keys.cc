@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "schema/nearest.h"
+#include "base/nearest.h"
 
 namespace dslad::daemon {
 namespace {
@@ -14,8 +14,7 @@ constexpr std::int64_t kDayMs = 24 * 3600 * 1000;
 
 // A key may be misspelt, or named without its table.
 std::size_t strangeness(std::string_view name, std::string_view key) {
-  return std::min(schema::edit_distance(name, key),
-                  schema::edit_distance(name, key.substr(key.find('.') + 1)) + 1);
+  return std::min(edit_distance(name, key), edit_distance(name, key.substr(key.find('.') + 1)) + 1);
 }
 
 std::string range_of(const KeyEntry& key) {

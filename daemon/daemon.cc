@@ -8,6 +8,9 @@
 #include <utility>
 #include <zmq.hpp>
 
+#include "base/process/log.h"
+#include "base/process/service_manager.h"
+#include "base/process/stop_signals.h"
 #include "daemon/access/access.h"
 #include "daemon/dispatch/dispatcher.h"
 #include "daemon/dispatch/retention.h"
@@ -36,9 +39,6 @@
 #include "daemon/store/wal_check.h"
 #include "daemon/store/writer.h"
 #include "schema/endpoint.h"
-#include "schema/process/log.h"
-#include "schema/process/service_manager.h"
-#include "schema/process/stop_signals.h"
 
 namespace dslad::daemon {
 namespace {

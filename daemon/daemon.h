@@ -5,8 +5,8 @@
 #include <functional>
 #include <memory>
 
+#include "base/result.h"
 #include "daemon/config.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

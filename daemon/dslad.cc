@@ -9,9 +9,9 @@
 #include <unistd.h>
 #include <vector>
 
+#include "base/process/log.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <msgpack.hpp>
 
+#include "base/utf8.h"
 #include "schema/care_messages.h"
 #include "schema/codec_reader.h"
 #include "schema/codec_writer.h"
 #include "schema/event.h"
 #include "schema/frame_check.h"
 #include "schema/policy_messages.h"
-#include "schema/utf8.h"
 #include "schema/worker_messages.h"
 
 namespace dslad::schema {

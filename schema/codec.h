@@ -18,9 +18,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "schema/client_messages.h"
 #include "schema/limits.h"
-#include "schema/result.h"
 
 namespace dslad::schema {
 

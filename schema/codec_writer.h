@@ -9,10 +9,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/result.h"
+#include "base/utf8.h"
 #include "schema/bytes.h"
 #include "schema/limits.h"
-#include "schema/result.h"
-#include "schema/utf8.h"
 
 namespace dslad::schema::detail {
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "base/utf8.h"
 #include "schema/limits.h"
-#include "schema/utf8.h"
 
 namespace dslad::schema {
 namespace {

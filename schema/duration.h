@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::schema {
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "schema/job.h"
 #include "schema/reports.h"
-#include "schema/result.h"
 
 namespace dslad::schema {
 

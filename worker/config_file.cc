@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "schema/nearest.h"
-#include "schema/process/toml_file.h"
+#include "base/nearest.h"
+#include "base/process/toml_file.h"
 
 namespace dslad::worker {
 namespace {
@@ -56,7 +56,7 @@ std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& /*stream*/) c
     if (std::ranges::find(keys, value.key) == keys.end()) {
       const std::vector<std::string_view> known(keys.begin(), keys.end());
       unknown += fmt::format("{}{}:{}: unknown key '{}'; did you mean '{}'?", unknown.empty() ? "" : "\n",
-                             file(), value.line, value.key, schema::nearest(value.key, known));
+                             file(), value.line, value.key, nearest(value.key, known));
       return;
     }
     CLI::ConfigItem item;

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/process/allowance.h"
+#include "base/process/log.h"
 #include "schema/endpoint.h"
-#include "schema/process/allowance.h"
-#include "schema/process/log.h"
 #include "worker/config_file.h"
 #include "worker/model/device.h"
 #include "worker/service/worker.h"

@@ -4,9 +4,9 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/process/log.h"
 #include "schema/endpoint.h"
 #include "schema/keys/key_file.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -8,11 +8,11 @@
 #include <string>
 #include <utility>
 
+#include "base/result.h"
 #include "daemon/access/authorised_keys.h"
 #include "daemon/access/identity.h"
 #include "daemon/access/role.h"
 #include "daemon/access/user_list.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "daemon/access/identity.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

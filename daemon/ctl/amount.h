@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace CLI {
 class App;

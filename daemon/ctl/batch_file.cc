@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/utf8.h"
 #include "daemon/ctl/format.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -96,7 +96,7 @@ Status BatchRows::check_unique(NumberedRow& row) {
   if (row.row.custom_id.empty()) return ok_status();
   const auto [first, fresh] = file_.first_lines_.try_emplace(hash_of(row.row.custom_id), row.line);
   if (first->second == row.line) return ok_status();
-  const std::string_view shown_id = schema::utf8_prefix(row.row.custom_id, schema::kMaxShownBytes);
+  const std::string_view shown_id = utf8_prefix(row.row.custom_id, schema::kMaxShownBytes);
   return invalid_argument(
       fmt::format("custom_id '{}' is that of line {} already", one_line(shown_id), first->second));
 }

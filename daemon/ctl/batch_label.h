@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/digest.h"
 #include "schema/job.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 

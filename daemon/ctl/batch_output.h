@@ -11,8 +11,8 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "base/result.h"
 #include "daemon/digest.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 

@@ -11,9 +11,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/nearest.h"
+#include "base/utf8.h"
 #include "daemon/ctl/format.h"
-#include "schema/nearest.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -24,7 +24,7 @@ constexpr std::size_t kDeepestRow = 16;      // brackets within brackets
 constexpr std::size_t kMostValues = 65'536;  // of a row: a parsed value takes more memory than its text
 
 std::string shown(std::string_view text) {
-  return one_line(schema::utf8_prefix(text, schema::kMaxShownBytes));
+  return one_line(utf8_prefix(text, schema::kMaxShownBytes));
 }
 
 // Before anything is parsed: what the parser would need memory for.
@@ -53,7 +53,7 @@ Status check_extent(std::string_view text) {
 }
 
 Result<RowJson> parse_json(std::string_view text) {
-  const std::size_t at = schema::find_malformed_utf8(text);
+  const std::size_t at = find_malformed_utf8(text);
   if (at != std::string_view::npos) {
     return invalid_argument(
         fmt::format("it is not UTF-8: byte 0x{:02X} at offset {}", static_cast<unsigned char>(text[at]), at));
@@ -116,7 +116,7 @@ class RowReader {
     for (const auto& [key, value] : object_.items()) {
       if (value.is_null() || std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
       return invalid_argument(
-          fmt::format("unknown key '{}'; did you mean '{}'?", shown(key), schema::nearest(key, known_)));
+          fmt::format("unknown key '{}'; did you mean '{}'?", shown(key), nearest(key, known_)));
     }
     return ok_status();
   }

@@ -11,9 +11,9 @@
 #include <thread>
 #include <zmq.hpp>
 
+#include "base/process/local_socket.h"
 #include "daemon/ctl/interrupt.h"
 #include "schema/keys/handshakes.h"
-#include "schema/process/local_socket.h"
 
 namespace dslad::daemon::ctl {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <string_view>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -52,7 +52,7 @@ Result<bool> CsvReader::next_line(std::string& text) {
     if (line_ == 1 && text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
     if (text.ends_with('\r')) text.pop_back();
   } while (text.empty());
-  if (schema::find_malformed_utf8(text) == std::string_view::npos) return true;
+  if (find_malformed_utf8(text) == std::string_view::npos) return true;
   return error("it is not UTF-8; convert the file, e.g. with iconv -f LATIN1 -t UTF-8");
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::daemon::ctl {
 

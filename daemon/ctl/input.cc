@@ -9,9 +9,9 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "daemon/ctl/format.h"
 #include "schema/limits.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -69,7 +69,7 @@ Status check_utf8(const std::string& name, const std::string& text) {
     return invalid_argument(
         fmt::format("{} is {}; convert it, e.g. with iconv -f {} -t UTF-8", name, encoding, encoding));
   }
-  const std::size_t at = schema::find_malformed_utf8(bytes);
+  const std::size_t at = find_malformed_utf8(bytes);
   if (at == std::string_view::npos) return ok_status();
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n');
   return invalid_argument(fmt::format(

@@ -5,9 +5,9 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "daemon/ctl/terms.h"
 #include "schema/client_messages.h"
-#include "schema/result.h"
 
 namespace CLI {
 class App;

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/result.h"
 #include "daemon/digest.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 

@@ -6,8 +6,8 @@
 #include <functional>
 #include <optional>
 
+#include "base/result.h"
 #include "schema/client_messages.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 

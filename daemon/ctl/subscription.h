@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "schema/event.h"
 #include "schema/keys/client_keys.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::ctl {
 

@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "schema/client_messages.h"
-#include "schema/result.h"
 
 namespace CLI {
 class App;

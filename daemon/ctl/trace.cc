@@ -13,12 +13,12 @@
 #include <iostream>
 #include <system_error>
 
+#include "base/nearest.h"
+#include "base/utf8.h"
 #include "daemon/ctl/amount.h"
 #include "daemon/ctl/csv.h"
 #include "schema/duration.h"
 #include "schema/limits.h"
-#include "schema/nearest.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon::ctl {
 namespace {
@@ -184,8 +184,8 @@ Result<std::vector<const Column*>> columns_of(const CsvReader& reader) {
                                     [&name](const Column& column) { return column.name == name; });
     if (known == known_columns().end()) {
       return reader.error(fmt::format("column '{}' is not known; did you mean {}? Known are {}",
-                                      schema::utf8_prefix(name, schema::kMaxShownBytes),
-                                      schema::nearest(name, names_of({})), fmt::join(names_of({}), ", ")));
+                                      utf8_prefix(name, schema::kMaxShownBytes), nearest(name, names_of({})),
+                                      fmt::join(names_of({}), ", ")));
     }
     if (std::count(header.begin(), header.end(), name) > 1)
       return reader.error(fmt::format("column {} is there twice; remove one", name));
@@ -202,7 +202,7 @@ Result<TraceJob> job_of(const CsvReader& reader, const std::vector<const Column*
     if (fields[i].empty() && column.part == Part::kTerms) continue;
     if (column.parse(fields[i], job)) continue;
     return reader.error(fmt::format("{} is '{}' and must be {}", column.name,
-                                    schema::utf8_prefix(fields[i], schema::kMaxShownBytes), column.wanted));
+                                    utf8_prefix(fields[i], schema::kMaxShownBytes), column.wanted));
   }
   return job;
 }

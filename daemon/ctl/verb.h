@@ -6,8 +6,8 @@
 #include <functional>
 #include <string>
 
+#include "base/result.h"
 #include "schema/keys/client_keys.h"
-#include "schema/result.h"
 
 namespace CLI {
 class App;

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "base/process/log.h"
 #include "daemon/store/settings.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/store/executor.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

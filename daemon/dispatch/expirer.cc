@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/process/log.h"
 #include "daemon/store/job_writes.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

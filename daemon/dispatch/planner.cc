@@ -7,10 +7,10 @@
 #include <set>
 #include <utility>
 
+#include "base/process/log.h"
 #include "daemon/policy/admission.h"
 #include "daemon/policy/announced.h"
 #include "daemon/store/reruns.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "base/process/log.h"
 #include "daemon/dispatch/policy_settings.h"
 #include "daemon/store/policy_log.h"
 #include "daemon/store/settings.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 

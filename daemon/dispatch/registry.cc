@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 namespace dslad::daemon {
 namespace {

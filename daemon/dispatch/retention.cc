@@ -1,7 +1,7 @@
 #include "daemon/dispatch/retention.h"
 
+#include "base/process/log.h"
 #include "daemon/store/job_writes.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -71,8 +71,8 @@ Status WorkerPort::deliver(const std::string& peer, const schema::Envelope& enve
     return with<schema::Goodbye>(envelope,
                                  [&](const auto& message) { dispatcher_.on_goodbye(peer, message); });
   }
-  return Error{ErrorCode::kInvalidArgument, fmt::format("there is no worker message '{}'",
-                                                        schema::utf8_prefix(kind, schema::kMaxShownBytes))};
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("there is no worker message '{}'", utf8_prefix(kind, schema::kMaxShownBytes))};
 }
 
 }  // namespace dslad::daemon

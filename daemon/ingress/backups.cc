@@ -5,7 +5,7 @@
 #include <system_error>
 #include <utility>
 
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -11,11 +11,11 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "daemon/clock.h"
 #include "daemon/store/backup.h"
 #include "daemon/store/long_errand.h"
 #include "schema/care_messages.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

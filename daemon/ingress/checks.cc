@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "base/process/log.h"
 #include "daemon/dispatch/policy_settings.h"
 #include "daemon/store/settings.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

@@ -8,11 +8,11 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "daemon/clock.h"
 #include "daemon/store/integrity.h"
 #include "daemon/store/long_errand.h"
 #include "schema/care_messages.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -7,10 +7,10 @@
 #include <set>
 #include <utility>
 
+#include "base/utf8.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/queued_jobs.h"
 #include "schema/endpoint.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -184,15 +184,15 @@ void Clients::on_frame(const std::string& peer, std::string frame, const Identit
   if (found != handlers().end()) {
     found->second(*this, asker, *envelope);
   } else {
-    refuse(asker, {ErrorCode::kInvalidArgument,
-                   fmt::format("there is no request '{}'",
-                               schema::utf8_prefix(envelope->kind(), schema::kMaxShownBytes))});
+    refuse(asker,
+           {ErrorCode::kInvalidArgument,
+            fmt::format("there is no request '{}'", utf8_prefix(envelope->kind(), schema::kMaxShownBytes))});
   }
 }
 
 void Clients::refuse(const Asker& asker, const Error& error) {
-  reply(asker, schema::ErrorReply{error.code,
-                                  std::string(schema::utf8_prefix(error.message, schema::kMaxErrorBytes))});
+  reply(asker,
+        schema::ErrorReply{error.code, std::string(utf8_prefix(error.message, schema::kMaxErrorBytes))});
 }
 
 std::optional<Error> Clients::reason_to_refuse(const Asker& asker) const {

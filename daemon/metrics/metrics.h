@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/service/feed.h"
 #include "schema/reports.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -7,8 +7,8 @@
 #include <system_error>
 #include <zmq.hpp>
 
+#include "base/process/local_socket.h"
 #include "schema/endpoint.h"
-#include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
 namespace {

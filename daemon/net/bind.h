@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace zmq {
 class socket_t;

@@ -10,8 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/process/local_socket.h"
 #include "daemon/net/inflow.h"
-#include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <zmq.hpp>
 
-#include "schema/process/local_socket.h"
+#include "base/process/local_socket.h"
 
 namespace dslad::daemon {
 

@@ -143,7 +143,8 @@ void Inflow::read(int fd, std::size_t bytes) {
 }
 
 bool Inflow::has_room(Time now) {
-  for (; !left_behind_.empty() && left_behind_.front().first + kLeftBehindFor < now; left_behind_.pop_front()) {
+  for (; !left_behind_.empty() && left_behind_.front().first + kLeftBehindFor < now;
+       left_behind_.pop_front()) {
     unread_bytes_ -= left_behind_.front().second;
   }
   return unread_bytes_ <= limits_.unread_bytes;

@@ -68,9 +68,9 @@ class MessageMeter {
 };
 
 struct InflowLimits {
-  std::size_t message_bytes = std::size_t{1} << 40;  // of one that is not whole, all its frames
-  std::size_t half_bytes = std::size_t{1} << 40;     // of all that are not whole
-  std::size_t unread_bytes = std::size_t{1} << 40;   // of all that are whole and were not read
+  std::size_t message_bytes = std::size_t{1} << 40;     // of one that is not whole, all its frames
+  std::size_t half_bytes = std::size_t{1} << 40;        // of all that are not whole
+  std::size_t unread_bytes = std::size_t{1} << 40;      // of all that are whole and were not read
   std::size_t subscriber_bytes = std::size_t{1} << 40;  // of one, whatever it sends,
   std::size_t subscriber_bytes_per_s = 0;               // and as much more as time goes by
 };

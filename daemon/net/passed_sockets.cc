@@ -6,7 +6,7 @@
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
-#include "schema/process/local_socket.h"
+#include "base/process/local_socket.h"
 
 namespace dslad::daemon {
 namespace {

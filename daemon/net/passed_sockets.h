@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::daemon {
 

@@ -13,13 +13,13 @@
 #include <unistd.h>
 #include <unordered_set>
 
+#include "base/process/local_socket.h"
 #include "daemon/net/inflow.h"
-#include "schema/process/local_socket.h"
 
 namespace dslad::daemon {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Steady = std::chrono::steady_clock;
 
 // A daemon that reads nothing for so long does not read what waits.
 constexpr std::chrono::milliseconds kPatience{200};
@@ -42,7 +42,7 @@ Process& here() {
 }
 
 ino_t socket_number(int fd) {
-  struct stat status{};
+  struct stat status {};
   return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
@@ -73,10 +73,10 @@ bool await_room(int fd) {
   Process& all = here();
   std::unique_lock lock(all.mutex);
   if (!all.sockets.contains(fd)) return true;
-  while (all.inflow.has(fd) && !all.inflow.has_room(Clock::now())) {
+  while (all.inflow.has(fd) && !all.inflow.has_room(Steady::now())) {
     const std::uint64_t reads = all.reads;
     if (!all.was_read.wait_for(lock, kPatience, [&] { return all.reads > reads; })) {
-      cut_off(all, all.inflow.give_up(Clock::now()));
+      cut_off(all, all.inflow.give_up(Steady::now()));
     }
   }
   return all.inflow.has(fd);
@@ -85,14 +85,14 @@ bool await_room(int fd) {
 void note_end(int fd) {
   Process& all = here();
   const std::scoped_lock lock(all.mutex);
-  all.inflow.close(fd, Clock::now());
+  all.inflow.close(fd, Steady::now());
   all.sockets.erase(fd);
 }
 
 void note_arrived(int fd, std::span<const std::byte> bytes) {
   Process& all = here();
   const std::scoped_lock lock(all.mutex);
-  cut_off(all, all.inflow.arrived(fd, bytes, Clock::now()));
+  cut_off(all, all.inflow.arrived(fd, bytes, Steady::now()));
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ void expect_subscribers(const std::string& url) {
 void measure_connection(int fd, int listener) {
   Process& all = here();
   const std::scoped_lock lock(all.mutex);
-  all.inflow.open(fd, Clock::now(), all.subscribers_at.contains(door_of(listener)));
+  all.inflow.open(fd, Steady::now(), all.subscribers_at.contains(door_of(listener)));
   all.sockets[fd] = socket_number(fd);
 }
 

@@ -4,11 +4,11 @@
 #include <utility>
 #include <zmq.hpp>
 
+#include "base/process/log.h"
 #include "daemon/net/bind.h"
 #include "daemon/net/inflow.h"
 #include "schema/codec.h"
 #include "schema/endpoint.h"
-#include "schema/process/log.h"
 
 namespace dslad::daemon {
 namespace {

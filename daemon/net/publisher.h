@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/net/curve.h"
 #include "daemon/net/passed_sockets.h"
 #include "daemon/service/feed.h"
-#include "schema/result.h"
 
 namespace zmq {
 class context_t;

@@ -17,10 +17,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/access/identity.h"
 #include "daemon/net/curve.h"
 #include "daemon/outbox.h"
-#include "schema/result.h"
 
 namespace zmq {
 class context_t;

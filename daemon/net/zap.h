@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace zmq {
 class context_t;

@@ -5,11 +5,9 @@
 #include <fmt/format.h>
 #include <map>
 
-#include "schema/html.h"
+#include "base/html.h"
 
 namespace dslad::daemon::report {
-
-using schema::escape_html;
 
 namespace {
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/report/timeline.h"
-#include "schema/result.h"
 
 namespace dslad::daemon::report {
 

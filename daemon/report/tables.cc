@@ -5,12 +5,10 @@
 #include <limits>
 #include <string_view>
 
+#include "base/html.h"
 #include "daemon/report/chart.h"
-#include "schema/html.h"
 
 namespace dslad::daemon::report {
-
-using schema::escape_html;
 
 namespace {
 

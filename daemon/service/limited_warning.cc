@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 namespace dslad::daemon {
 namespace {

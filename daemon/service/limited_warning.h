@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "schema/process/known_message.h"
+#include "base/process/known_message.h"
 
 namespace dslad::daemon {
 

@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "schema/process/descriptor.h"
-#include "schema/result.h"
+#include "base/process/descriptor.h"
+#include "base/result.h"
 
 namespace dslad::daemon {
 

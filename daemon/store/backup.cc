@@ -8,8 +8,8 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "base/process/descriptor.h"
 #include "daemon/digest.h"
-#include "schema/process/descriptor.h"
 
 namespace dslad::daemon {
 namespace {

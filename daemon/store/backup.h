@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
 #include "schema/bytes.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -12,9 +12,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
 #include "daemon/store/work.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "base/utf8.h"
 #include "daemon/store/settings.h"
 #include "schema/limits.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -97,7 +97,7 @@ Status ask(Database& db, const char* sql, Integrity& integrity) {
 Status check_texts(Database& db, const char* sql, const std::atomic<bool>& stop, Integrity& integrity) {
   Query query(db, sql);
   while (!stop && query.next()) {
-    if (!schema::valid_utf8(query.text(1)))
+    if (!valid_utf8(query.text(1)))
       add_finding(integrity, fmt::format("{} is damaged: it is not UTF-8", query.text(0)));
   }
   if (query.status() || query.status().error().code == ErrorCode::kUnavailable) return query.status();

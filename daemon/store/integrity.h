@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -5,8 +5,8 @@
 #include <limits>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "daemon/store/job_writes.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -208,8 +208,8 @@ Result<schema::JobList> list_ended(Database& db, const schema::ListJobs& request
 
 // A damaged page may look like one of the file's; what was submitted was UTF-8.
 bool is_text(const schema::JobSpec& spec) {
-  return schema::valid_utf8(spec.document) && schema::valid_utf8(spec.prompt) &&
-         std::all_of(spec.questions.begin(), spec.questions.end(), schema::valid_utf8);
+  return valid_utf8(spec.document) && valid_utf8(spec.prompt) &&
+         std::all_of(spec.questions.begin(), spec.questions.end(), valid_utf8);
 }
 
 }  // namespace

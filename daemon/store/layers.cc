@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "base/utf8.h"
 #include "schema/limits.h"
-#include "schema/utf8.h"
 
 namespace dslad::daemon {
 namespace {
@@ -99,8 +99,7 @@ Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, const Ori
 
 std::string reason_of(const Origin& origin, const LayerInfo& layer, const std::string& fault) {
   if (layer.state != LayerState::kFailed) return fmt::format("announced by worker {}", origin.worker);
-  std::string why =
-      fault.empty() ? std::string(schema::utf8_prefix(layer.reason, schema::kMaxNameBytes)) : fault;
+  std::string why = fault.empty() ? std::string(utf8_prefix(layer.reason, schema::kMaxNameBytes)) : fault;
   if (why.empty()) why = "what is stored of it is missing or damaged; its log says more";
   return fmt::format("worker {} cannot use it: {}", origin.worker, why);
 }

@@ -10,9 +10,9 @@
 #include <functional>
 #include <thread>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
 #include "daemon/store/work.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

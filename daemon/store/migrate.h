@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <span>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
 #include "schema/migrations.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

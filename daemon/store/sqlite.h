@@ -14,7 +14,7 @@
 #include <type_traits>
 #include <unordered_map>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 struct sqlite3;
 struct sqlite3_stmt;

@@ -8,7 +8,7 @@
 #include <sqlite3.h>
 #include <string>
 
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 namespace dslad::daemon {
 namespace {

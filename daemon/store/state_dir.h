@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::daemon {
 

@@ -5,10 +5,10 @@
 #include <optional>
 #include <string_view>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
 #include "schema/job.h"
 #include "schema/reports.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

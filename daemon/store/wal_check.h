@@ -8,7 +8,7 @@
 
 #include <filesystem>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::daemon {
 

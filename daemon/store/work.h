@@ -15,8 +15,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/result.h"
 #include "daemon/store/sqlite.h"
-#include "schema/result.h"
 
 namespace dslad::daemon {
 

@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "schema/keys/key_file.h"
-#include "schema/result.h"
 
 namespace dslad::keys {
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "schema/process/descriptor.h"
+#include "base/process/descriptor.h"
 
 namespace dslad::keys {
 namespace {

@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::keys {
 

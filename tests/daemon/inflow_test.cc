@@ -39,11 +39,12 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 }
 
 TEST(MessageMeterTest, CountsWhatIsNotWholeByAnyCut) {
-  const std::string sent = greeting() + frame(5, kCommand) + frame(300) + frame(0) + frame(1'000, kMore) + frame(70, kMore) +
-                           frame(9, kCommand) + header(70'000);
+  const std::string sent = greeting() + frame(5, kCommand) + frame(300) + frame(0) + frame(1'000, kMore) +
+                           frame(70, kMore) + frame(9, kCommand) + header(70'000);
   for (std::size_t piece = 1; piece <= sent.size(); piece = piece * 3 + 1) {
     MessageMeter meter;
-    for (std::size_t at = 0; at < sent.size(); at += piece) meter.feed(bytes_of(std::string_view(sent).substr(at, piece)));
+    for (std::size_t at = 0; at < sent.size(); at += piece)
+      meter.feed(bytes_of(std::string_view(sent).substr(at, piece)));
     EXPECT_EQ(3 * kFrame + 1'070, meter.half_bytes()) << piece;
     EXPECT_EQ(2U, meter.whole()) << piece;
     meter.feed(bytes_of(std::string(69'999, 'x')));

@@ -9,10 +9,10 @@
 #include <unistd.h>
 #include <zmq.hpp>
 
+#include "base/process/descriptor.h"
+#include "base/process/local_socket.h"
 #include "daemon/net/bind.h"
 #include "daemon/net/router.h"
-#include "schema/process/descriptor.h"
-#include "schema/process/local_socket.h"
 #include "tests/daemon/fixture.h"
 
 namespace dslad::daemon {

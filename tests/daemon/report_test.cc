@@ -3,17 +3,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include "base/html.h"
 #include "daemon/report/chart.h"
 #include "daemon/report/facts.h"
 #include "daemon/report/page.h"
 #include "daemon/report/tables.h"
 #include "daemon/report/timeline.h"
-#include "schema/html.h"
 #include "tests/daemon/fixture.h"
 
 namespace dslad::daemon::report {
-
-using schema::escape_html;
 
 namespace {
 

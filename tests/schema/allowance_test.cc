@@ -1,5 +1,5 @@
 // What a process may use, by made-up control groups.
-#include "schema/process/allowance.h"
+#include "base/process/allowance.h"
 
 #include <cstdlib>
 #include <fstream>

@@ -23,7 +23,7 @@ def code(document, heading):
 
 class Catalog(unittest.TestCase):
     def test_each_known_message_is_explained_and_no_other(self):
-        header = (SOURCE / "schema/process/known_message.h").read_text()
+        header = (SOURCE / "base/process/known_message.h").read_text()
         known = re.findall(r'KnownMessage k\w+\{"(\w+)"\};', header)
         catalog = (SOURCE / "packaging/systemd/dslad.catalog").read_text()
         entries = re.findall(r"^-- (\w+)\nSubject: .+\nDefined-By: dslad\nDocumentation: (.+)\n\n(?=\S)", catalog, re.M)

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 #include "tests/worker/fake_tokenizer.h"
 #include "worker/text/text_check.h"
 
@@ -26,7 +26,7 @@ std::string decode_bytes(std::string_view bytes) {
   std::string text;
   for (const char byte : bytes) {
     const std::string piece = decoder.add(static_cast<unsigned char>(byte));
-    EXPECT_EQ(schema::find_malformed_utf8(piece), std::string::npos);
+    EXPECT_EQ(find_malformed_utf8(piece), std::string::npos);
     text += piece;
   }
   return text + decoder.finish();
@@ -77,9 +77,9 @@ TEST(StreamDecoder, UnknownIds_GiveNoText) {
 }
 
 TEST(Utf8, MalformedBytes_AreNamedByOffset) {
-  EXPECT_EQ(schema::find_malformed_utf8("plain ż 日本 🙂 \U0010FFFF"), std::string::npos);
-  EXPECT_EQ(schema::find_malformed_utf8("abc\xFF"), 3u);
-  EXPECT_EQ(schema::find_malformed_utf8("ab\xE2\x82"), 2u);
+  EXPECT_EQ(find_malformed_utf8("plain ż 日本 🙂 \U0010FFFF"), std::string::npos);
+  EXPECT_EQ(find_malformed_utf8("abc\xFF"), 3u);
+  EXPECT_EQ(find_malformed_utf8("ab\xE2\x82"), 2u);
   const Status status = check_utf8("abc\xFFz");
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kInvalidArgument);

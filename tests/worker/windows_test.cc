@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::worker {
 namespace {
@@ -13,7 +13,7 @@ constexpr std::int64_t kAround = 3;  // tokens of the prompt itself
 
 // A token a word or a piece of white space, and the prompt's.
 Result<std::vector<TokenId>> encode_words(std::string_view piece) {
-  EXPECT_TRUE(schema::valid_utf8(piece)) << "a character is cut";
+  EXPECT_TRUE(valid_utf8(piece)) << "a character is cut";
   std::vector<TokenId> ids(kAround, 0);
   for (std::size_t at = 0; at < piece.size(); ++at) {
     if (at == 0 || (piece[at] == ' ' || piece[at] == '\n') != (piece[at - 1] == ' ' || piece[at - 1] == '\n'))
@@ -92,7 +92,7 @@ TEST(Windows, OfTextWithoutASpace_AreCutBetweenCharacters) {
   std::string document;
   for (int i = 0; i < 3000; ++i) document += "漢";
   const auto encode = [](std::string_view piece) -> Result<std::vector<TokenId>> {
-    EXPECT_TRUE(schema::valid_utf8(piece));
+    EXPECT_TRUE(valid_utf8(piece));
     return std::vector<TokenId>(piece.size() / 3 + kAround);
   };
   const auto windows = windows_of(document, {3000 + kAround, 500, 30}, encode);

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

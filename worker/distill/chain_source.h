@@ -8,7 +8,7 @@
 #include <optional>
 #include <span>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/chain.h"
 
 namespace dslad::worker {

@@ -11,7 +11,7 @@
 #include <optional>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/layer_training.h"
 #include "worker/model/chain.h"
 #include "worker/model/weight_files.h"

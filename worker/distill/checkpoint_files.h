@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/safetensors.h"
 #include "worker/model/safetensors_writer.h"
 

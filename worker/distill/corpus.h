@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/batch.h"
 #include "worker/model/config.h"
 #include "worker/text/prompt.h"

@@ -6,8 +6,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
+#include "base/result.h"
 #include "kernels/tensor.h"
-#include "schema/result.h"
 #include "worker/distill/adamw.h"
 #include "worker/distill/network.h"
 

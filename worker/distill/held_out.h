@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/batch.h"
 #include "worker/distill/network.h"
 

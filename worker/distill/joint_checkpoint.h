@@ -14,7 +14,7 @@
 #include <span>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/batch_source.h"
 
 namespace dslad::worker {

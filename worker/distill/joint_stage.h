@@ -7,7 +7,7 @@
 
 #include <filesystem>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/joint_checkpoint.h"
 #include "worker/distill/layer_training.h"
 

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/adamw.h"
 #include "worker/distill/batch_source.h"
 #include "worker/distill/distil_options.h"

@@ -17,8 +17,8 @@
 #include <span>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/training_backend.h"
-#include "schema/result.h"
 #include "worker/distill/batch.h"
 #include "worker/distill/dsla_block.h"
 #include "worker/distill/mlp_block.h"

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/joint_training.h"
 #include "worker/model/chain.h"
 #include "worker/model/weight_files.h"

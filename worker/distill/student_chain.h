@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/sensitivity.h"
 #include "worker/model/chain.h"
 #include "worker/model/config.h"

@@ -10,8 +10,8 @@
 #include <memory>
 #include <span>
 
+#include "base/result.h"
 #include "kernels/training_backend.h"
-#include "schema/result.h"
 #include "worker/distill/adamw.h"
 #include "worker/distill/float_arena.h"
 #include "worker/model/config.h"

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/training_backend.h"
-#include "schema/result.h"
 #include "worker/model/config.h"
 
 namespace dslad::worker {

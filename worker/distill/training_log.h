@@ -9,7 +9,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -2,7 +2,7 @@
 // Safe from any thread.
 #pragma once
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {

@@ -13,8 +13,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/backend.h"
-#include "schema/result.h"
 #include "worker/engine/block_arena.h"
 #include "worker/engine/plan.h"
 

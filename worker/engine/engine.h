@@ -13,8 +13,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/backend.h"
-#include "schema/result.h"
 #include "worker/engine/cache_pool.h"
 #include "worker/engine/forward.h"
 #include "worker/engine/prefix_snapshots.h"

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/engine/engine.h"
 
 namespace dslad::worker {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/engine/plan.h"
 #include "worker/model/weights.h"
 

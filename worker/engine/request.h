@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/engine/plan.h"
 
 namespace dslad::worker {

@@ -4,7 +4,7 @@
 #include <cwctype>
 #include <locale.h>  // NOLINT(modernize-deprecated-headers): newlocale is POSIX, not C++
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::worker {
 namespace {
@@ -34,8 +34,8 @@ std::u32string characters_of(std::string_view text) {
   std::u32string characters;
   characters.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
-    const schema::Utf8Step step = schema::utf8_at(text, at);
-    const bool whole = step.form == schema::Utf8Form::kCharacter;
+    const Utf8Step step = utf8_at(text, at);
+    const bool whole = step.form == Utf8Form::kCharacter;
     characters += whole ? decode(text, at, step.length) : kReplacement;
     at += step.length;
   }

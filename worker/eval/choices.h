@@ -7,7 +7,7 @@
 // scoring). Score: "accuracy", 0 or 1; the first of equally likely choices counts.
 #pragma once
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/eval/eval_data.h"
 #include "worker/eval/evaluation.h"
 #include "worker/eval/results_log.h"

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/tasks/model_folder.h"
 
 namespace dslad::worker {

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "base/utf8.h"
 #include "schema/limits.h"
-#include "schema/utf8.h"
 #include "worker/files/json_fields.h"
 #include "worker/files/json_file.h"
 #include "worker/files/read_file.h"
@@ -148,7 +148,7 @@ bool is_text(std::string_view bytes, std::string_view name) {
 }
 
 Status read_text(std::string_view bytes, std::string_view name, EvalData& data) {
-  const std::size_t malformed = schema::find_malformed_utf8(bytes);
+  const std::size_t malformed = find_malformed_utf8(bytes);
   if (malformed != std::string_view::npos) {
     return Error{ErrorCode::kCorrupt, fmt::format("{}: byte {} is not UTF-8", name, malformed)};
   }

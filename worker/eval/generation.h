@@ -6,7 +6,7 @@
 // summarize files. A score does not depend on what else the engine runs.
 #pragma once
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/plan_set.h"
 #include "worker/eval/eval_data.h"

@@ -6,7 +6,7 @@
 // is exp(nats).
 #pragma once
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/eval/eval_data.h"
 #include "worker/eval/evaluation.h"
 #include "worker/eval/results_log.h"

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/eval/score_record.h"
 
 namespace dslad::worker {

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <tuple>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/backend.h"
-#include "schema/result.h"
 #include "worker/engine/cache_pool.h"
 #include "worker/engine/forward.h"
 #include "worker/engine/plan_set.h"

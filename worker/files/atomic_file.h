@@ -15,7 +15,7 @@
 #include <span>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

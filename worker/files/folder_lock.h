@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::worker {
 namespace {
@@ -149,7 +149,7 @@ class GgufParser {
 
   Status entry() {
     const std::string_view key = reader_.text();
-    if (key.empty() || !schema::valid_utf8(key)) return corrupt("an entry of the metadata has no proper key");
+    if (key.empty() || !valid_utf8(key)) return corrupt("an entry of the metadata has no proper key");
     const auto kind = static_cast<Kind>(reader_.value<std::uint32_t>());
     auto value = kind == Kind::kArray ? array(key) : scalar(key, kind);
     if (!value) return value.error();
@@ -227,7 +227,7 @@ class GgufParser {
   Status tensor() {
     GgufTensor tensor{};
     tensor.name = reader_.text();
-    if (!schema::valid_utf8(tensor.name)) return corrupt("the name of a tensor is not UTF-8");
+    if (!valid_utf8(tensor.name)) return corrupt("the name of a tensor is not UTF-8");
     const auto dimensions = reader_.value<std::uint32_t>();
     if (!reader_.failed() && (dimensions == 0 || dimensions > kMaxDimensions)) {
       return corrupt(fmt::format("tensor \"{}\" has {} dimensions, not 1 to {}", tensor.name, dimensions,

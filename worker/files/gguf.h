@@ -23,7 +23,7 @@
 #include <variant>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/mapped_file.h"
 
 namespace dslad::worker {

@@ -7,7 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <span>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

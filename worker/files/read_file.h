@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

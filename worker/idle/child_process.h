@@ -15,8 +15,8 @@
 #include <sys/types.h>
 #include <vector>
 
-#include "schema/process/descriptor.h"
-#include "schema/result.h"
+#include "base/process/descriptor.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

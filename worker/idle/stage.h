@@ -12,7 +12,7 @@
 #include <optional>
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/folder_lock.h"
 #include "worker/idle/next_step.h"
 

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {

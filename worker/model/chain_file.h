@@ -9,7 +9,7 @@
 #include <functional>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/chain.h"
 #include "worker/model/config.h"
 

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
+#include "base/result.h"
 #include "kernels/backend.h"
 #include "kernels/device.h"
-#include "schema/result.h"
 
 namespace dslad::worker {
 

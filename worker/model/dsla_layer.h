@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/tensor.h"
-#include "schema/result.h"
 #include "worker/files/mapped_file.h"
 #include "worker/model/chain.h"
 #include "worker/model/config.h"

@@ -16,8 +16,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "kernels/dsla/feature_map.h"
-#include "schema/result.h"
 
 namespace dslad::worker {
 

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/gguf.h"
 
 namespace dslad::worker {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/gguf.h"
 #include "worker/model/stored_tensor.h"
 

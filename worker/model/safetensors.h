@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/mapped_file.h"
 #include "worker/model/stored_tensor.h"
 

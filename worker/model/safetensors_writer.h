@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/tensor.h"
-#include "schema/result.h"
 
 namespace dslad::worker {
 

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/files/file_stamp.h"
 #include "worker/files/gguf.h"
 #include "worker/files/mapped_file.h"

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/device.h"
-#include "schema/result.h"
 #include "worker/model/config.h"
 #include "worker/model/weight_files.h"
 

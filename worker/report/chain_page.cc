@@ -5,12 +5,10 @@
 #include <fmt/format.h>
 #include <map>
 
-#include "schema/html.h"
+#include "base/html.h"
 #include "worker/report/line_chart.h"
 
 namespace dslad::worker {
-
-using schema::escape_html;
 
 namespace {
 

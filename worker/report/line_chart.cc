@@ -6,11 +6,9 @@
 #include <fmt/format.h>
 #include <limits>
 
-#include "schema/html.h"
+#include "base/html.h"
 
 namespace dslad::worker {
-
-using schema::escape_html;
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 namespace dslad::worker {
 

@@ -13,8 +13,8 @@
 #include <optional>
 #include <set>
 
-#include "schema/process/service_manager.h"
-#include "schema/process/stop_signals.h"
+#include "base/process/service_manager.h"
+#include "base/process/stop_signals.h"
 #include "worker/engine/engine.h"
 #include "worker/idle/idle_distiller.h"
 #include "worker/service/chain_watch.h"

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "kernels/tensor.h"
-#include "schema/result.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/model/weights.h"
 #include "worker/text/answer_ends.h"

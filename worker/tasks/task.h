@@ -16,8 +16,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "schema/job.h"
-#include "schema/result.h"
 #include "worker/engine/request.h"
 #include "worker/tasks/answer_texts.h"
 #include "worker/tasks/model_folder.h"

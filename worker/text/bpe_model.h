@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/tokenizer.h"
 
 namespace dslad::worker {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 #include "worker/files/gguf.h"
 #include "worker/text/named_pre_tokenizer.h"
 #include "worker/text/tokenizer_definition.h"
@@ -76,7 +76,7 @@ class GgufTokenizerReader {
       const std::int64_t type = types == nullptr ? 1 : (*types)[i];
       const std::string_view token = (*tokens_)[i];
       if (type == kUnused) continue;
-      if (!schema::valid_utf8(token)) return corrupt(fmt::format("{}: token {} is not UTF-8", kTokens, i));
+      if (!valid_utf8(token)) return corrupt(fmt::format("{}: token {} is not UTF-8", kTokens, i));
       const auto token_id = static_cast<TokenId>(i);
       const bool special = type == kControl || type == kUnknown;
       if (special || type == kUserDefined) {
@@ -100,7 +100,7 @@ class GgufTokenizerReader {
     const GgufValue::Texts* const merges = value == nullptr ? nullptr : value->texts();
     if (merges == nullptr) return corrupt(fmt::format("{} is no list of texts", kMerges));
     for (const std::string_view merge : *merges) {
-      if (!schema::valid_utf8(merge)) return corrupt(fmt::format("{} is not UTF-8", kMerges));
+      if (!valid_utf8(merge)) return corrupt(fmt::format("{} is not UTF-8", kMerges));
       Status read = read_merge(merge, definition_.bpe);
       if (!read) return read;
     }

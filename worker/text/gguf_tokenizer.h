@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/tokenizer.h"
 
 namespace dslad::worker {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/normalizer.h"
 #include "worker/text/pre_tokenizer.h"
 

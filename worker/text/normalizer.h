@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/regex.h"
 #include "worker/text/text_place.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

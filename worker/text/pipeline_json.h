@@ -6,7 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/tokenizer_definition.h"
 
 namespace dslad::worker {

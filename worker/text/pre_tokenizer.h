@@ -13,7 +13,7 @@
 #include <variant>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/regex.h"
 #include "worker/text/split.h"
 #include "worker/text/text_place.h"

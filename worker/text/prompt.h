@@ -23,8 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "schema/job.h"
-#include "schema/result.h"
 #include "worker/text/chat_template.h"
 #include "worker/text/prompt_sources.h"
 #include "worker/text/tokenizer.h"

@@ -6,7 +6,7 @@
 #include <toml++/toml.h>
 #include <utility>
 
-#include "schema/nearest.h"
+#include "base/nearest.h"
 #include "worker/text/prompt.h"
 
 namespace dslad::worker {
@@ -61,8 +61,8 @@ class PromptTemplate::Reader {
   [[nodiscard]] Status check_keys(const toml::table& table, std::span<const std::string_view> known) const {
     for (const auto& [key, value] : table) {
       if (std::ranges::find(known, key.str()) == known.end()) {
-        return problem(fmt::format("unknown key \"{}\"; did you mean \"{}\"?", key.str(),
-                                   schema::nearest(key.str(), known)));
+        return problem(
+            fmt::format("unknown key \"{}\"; did you mean \"{}\"?", key.str(), nearest(key.str(), known)));
       }
     }
     return ok_status();
@@ -97,7 +97,7 @@ class PromptTemplate::Reader {
     const std::span<const std::string_view> known(names.begin(), names.size());
     if (std::ranges::find(known, name) == known.end()) {
       return problem(fmt::format("{} has the unknown placeholder {{{}}}; did you mean {{{}}}?", key, name,
-                                 schema::nearest(name, known)));
+                                 nearest(name, known)));
     }
     return problem(
         fmt::format("{}: {{{}}} must stand there once, and {{document}} before {{question}}", key, name));

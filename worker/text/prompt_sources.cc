@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 #include "worker/files/gguf.h"
 #include "worker/files/json_file.h"
 #include "worker/files/model_path.h"
@@ -68,7 +68,7 @@ Result<std::optional<ChatTemplateText>> gguf_chat_template(const std::filesystem
   const GgufValue* const value = file->find(kKey);
   if (value == nullptr) return std::optional<ChatTemplateText>();
   const auto text = value->text();
-  if (!text || !schema::valid_utf8(*text)) {
+  if (!text || !valid_utf8(*text)) {
     return Error{ErrorCode::kCorrupt, fmt::format("{}: {} is no text", path.string(), kKey)};
   }
   return std::optional(ChatTemplateText{std::string(*text), kKey});

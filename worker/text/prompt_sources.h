@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -1,6 +1,6 @@
 #include "worker/text/stream_decoder.h"
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
 namespace dslad::worker {
 
@@ -19,10 +19,10 @@ std::string StreamDecoder::add(TokenId id) {
   std::string text;
   std::size_t at = 0;
   while (at < pending_.size()) {
-    const schema::Utf8Step step = schema::utf8_at(pending_, at);
-    if (step.form == schema::Utf8Form::kCut) break;
-    text += step.form == schema::Utf8Form::kCharacter ? std::string_view(pending_).substr(at, step.length)
-                                                      : schema::kReplacementCharacter;
+    const Utf8Step step = utf8_at(pending_, at);
+    if (step.form == Utf8Form::kCut) break;
+    text += step.form == Utf8Form::kCharacter ? std::string_view(pending_).substr(at, step.length)
+                                              : kReplacementCharacter;
     at += step.length;
   }
   pending_.erase(0, at);
@@ -33,7 +33,7 @@ std::string StreamDecoder::finish() {
   drop_space_ = false;
   const bool cut = !pending_.empty();
   pending_.clear();
-  return cut ? std::string(schema::kReplacementCharacter) : std::string{};
+  return cut ? std::string(kReplacementCharacter) : std::string{};
 }
 
 }  // namespace dslad::worker

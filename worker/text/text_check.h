@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad::worker {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/bpe_model.h"
 #include "worker/text/normalizer.h"
 #include "worker/text/pre_tokenizer.h"

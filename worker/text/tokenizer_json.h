@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/text/tokenizer_definition.h"
 
 namespace dslad::worker {

@@ -5,7 +5,7 @@
 #include <fmt/ranges.h>
 #include <vector>
 
-#include "schema/process/allowance.h"
+#include "base/process/allowance.h"
 #include "worker/model/device.h"
 
 namespace dslad::worker {

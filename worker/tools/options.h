@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/result.h"
 #include "kernels/tensor.h"
-#include "schema/result.h"
 #include "worker/engine/engine.h"
 #include "worker/model/loaded_chain.h"
 #include "worker/tasks/model_folder.h"

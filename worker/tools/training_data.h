@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/distill/batch.h"
 #include "worker/distill/corpus.h"
 #include "worker/model/config.h"

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <span>
 
-#include "schema/process/allowance.h"
+#include "base/process/allowance.h"
 #include "worker/files/json_file.h"
 #include "worker/tools/options.h"
 #include "worker/tools/status_line.h"

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "schema/result.h"
+#include "base/result.h"
 #include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {

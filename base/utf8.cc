@@ -1,6 +1,6 @@
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
-namespace dslad::schema {
+namespace dslad {
 namespace {
 
 // How many bytes a lead byte opens, and the range of the second; the others lie in 0x80 .. 0xBF.
@@ -51,4 +51,4 @@ std::string_view utf8_prefix(std::string_view text, std::size_t bytes) {
   return text.substr(0, bytes);
 }
 
-}  // namespace dslad::schema
+}  // namespace dslad

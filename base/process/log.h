@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "schema/process/known_message.h"
+#include "base/process/known_message.h"
 
 namespace dslad::process {
 

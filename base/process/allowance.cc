@@ -1,4 +1,4 @@
-#include "schema/process/allowance.h"
+#include "base/process/allowance.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,8 +1,8 @@
-#include "schema/html.h"
+#include "base/html.h"
 
-#include "schema/utf8.h"
+#include "base/utf8.h"
 
-namespace dslad::schema {
+namespace dslad {
 
 std::string escape_html(std::string_view text) {
   std::string out;
@@ -34,4 +34,4 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
-}  // namespace dslad::schema
+}  // namespace dslad

@@ -1,10 +1,10 @@
-#include "schema/process/service_manager.h"
+#include "base/process/service_manager.h"
 
 #include <cstdlib>
 #include <fmt/format.h>
 #include <systemd/sd-daemon.h>
 
-#include "schema/process/local_socket.h"
+#include "base/process/local_socket.h"
 
 namespace dslad::process {
 

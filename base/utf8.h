@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace dslad::schema {
+namespace dslad {
 
 enum class Utf8Form : std::uint8_t {
   kCharacter,  // `length` bytes are a character
@@ -35,4 +35,4 @@ std::string_view utf8_prefix(std::string_view text, std::size_t bytes);
 
 inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
-}  // namespace dslad::schema
+}  // namespace dslad

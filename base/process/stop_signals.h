@@ -7,8 +7,8 @@
 
 #include <initializer_list>
 
-#include "schema/process/descriptor.h"
-#include "schema/result.h"
+#include "base/process/descriptor.h"
+#include "base/result.h"
 
 namespace dslad::process {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-namespace dslad::schema {
+namespace dslad {
 
 // Letters to insert, drop or change to make one word the other. Of long words only the beginning counts: a
 // suggestion needs no more.
@@ -15,4 +15,4 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 // REQUIRES: `known` is not empty.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known);
 
-}  // namespace dslad::schema
+}  // namespace dslad

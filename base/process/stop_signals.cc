@@ -1,4 +1,4 @@
-#include "schema/process/stop_signals.h"
+#include "base/process/stop_signals.h"
 
 #include <cerrno>
 #include <csignal>

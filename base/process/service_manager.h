@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "schema/process/descriptor.h"
+#include "base/process/descriptor.h"
 
 namespace dslad::process {
 

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-namespace dslad::schema {
+namespace dslad {
 
 // The five special characters escaped; control characters that XML cannot hold become U+FFFD.
 std::string escape_html(std::string_view text);
 
-}  // namespace dslad::schema
+}  // namespace dslad

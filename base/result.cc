@@ -1,4 +1,4 @@
-#include "schema/result.h"
+#include "base/result.h"
 
 namespace dslad {
 

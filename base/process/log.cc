@@ -1,4 +1,4 @@
-#include "schema/process/log.h"
+#include "base/process/log.h"
 
 #include <cstdio>
 #include <cstdlib>

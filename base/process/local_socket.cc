@@ -1,11 +1,11 @@
-#include "schema/process/local_socket.h"
+#include "base/process/local_socket.h"
 
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <sys/stat.h>
 
-#include "schema/process/descriptor.h"
+#include "base/process/descriptor.h"
 
 namespace dslad::process {
 

@@ -1,9 +1,9 @@
-#include "schema/nearest.h"
+#include "base/nearest.h"
 
 #include <algorithm>
 #include <vector>
 
-namespace dslad::schema {
+namespace dslad {
 
 // Levenshtein's distance, a row at a time.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -29,4 +29,4 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
       known, {}, [&](std::string_view candidate) { return edit_distance(word, candidate); });
 }
 
-}  // namespace dslad::schema
+}  // namespace dslad

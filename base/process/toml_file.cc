@@ -1,4 +1,4 @@
-#include "schema/process/toml_file.h"
+#include "base/process/toml_file.h"
 
 #include <fmt/format.h>
 #include <fstream>
