@@ -9,7 +9,7 @@
 #include "schema/limits.h"
 #include "worker/eval/rouge.h"
 #include "worker/eval/squad.h"
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 
 namespace dslad::worker {
 namespace {
@@ -26,7 +26,7 @@ struct Part {
 // A part that the engine works on.
 struct Job {
   Part part;
-  Task task;
+  JobRequests requests;
   std::int64_t document_tokens;
 };
 
@@ -78,12 +78,12 @@ class GenerationRun : public EngineSink {
   }
 
   bool on_token(RequestId id, int tail, std::int32_t token) override {
-    return jobs_.at(id).task.add_token(id, tail, token);
+    return jobs_.at(id).requests.add_token(id, tail, token);
   }
   void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
     Job& job = jobs_.at(id);
-    job.task.end_answer(id, tail, end, mean_log_p);
-    const std::string& text = job.task.answer(id, tail).text;
+    job.requests.end_answer(id, tail, end, mean_log_p);
+    const std::string& text = job.requests.answer(id, tail).text;
     if (asks(job.part)) {
       record(job, job.part.items[static_cast<std::size_t>(tail)], text);
     } else {
@@ -139,15 +139,15 @@ class GenerationRun : public EngineSink {
     for (const int item : part.items) {
       if (asks(part)) spec.questions.push_back(*item_of(part, item).question);
     }
-    auto task = Task::create(model_, spec, 0);
-    if (!task) return failed(part, task.error());
-    EngineRequest request = **task->next(next_id_);  // the only one
+    auto requests = JobRequests::create(model_, spec, 0);
+    if (!requests) return failed(part, requests.error());
+    EngineRequest request = **requests->next(next_id_);  // the only one
     request.plan = plans_.plan(part.plan);
     if (drop_what_is_too_long(request, part)) return part.items.empty() ? ok_status() : start(part);
     const auto document_tokens = static_cast<std::int64_t>(request.head.size());
     const Status added = engine_.add(std::move(request));
     if (!added) return failed(part, added.error());
-    jobs_.try_emplace(next_id_++, Job{std::move(part), *std::move(task), document_tokens});
+    jobs_.try_emplace(next_id_++, Job{std::move(part), *std::move(requests), document_tokens});
     return ok_status();
   }
 

@@ -16,7 +16,7 @@
 
 namespace dslad::worker {
 
-// Generates and logs what the log lacks. Greedy decoding. Errors: those of Task, Engine and the log.
+// Generates and logs what the log lacks. Greedy decoding. Errors: those of JobRequests, Engine and the log.
 // REQUIRES: `data` is qa or summarize; the engine is idle and runs the model's weights, `plans` has those of
 // `settings`.
 Result<EvaluatedFile> score_generated(const ModelFolder& model, const PlanSet& plans, Engine& engine,

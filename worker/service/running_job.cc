@@ -3,7 +3,7 @@
 namespace dslad::worker {
 
 void RunningJob::note(RequestId id, const RequestProgress& progress) {
-  RequestProgress& known = requests.at(id);
+  RequestProgress& known = under_way.at(id);
   prefills_ = prefills_ || progress.prompt_done > known.prompt_done;
   decodes_ = decodes_ || progress.output_tokens > known.output_tokens;
   known = progress;
@@ -12,7 +12,7 @@ void RunningJob::note(RequestId id, const RequestProgress& progress) {
 void RunningJob::end(RequestId id, const RequestProgress& progress, const RequestTimes& spent) {
   note(id, progress);
   decodes_ = true;  // the token that ends an answer is not part of it
-  requests.erase(id);
+  under_way.erase(id);
   ended += progress;
   times += spent;
 }
@@ -24,8 +24,8 @@ void RunningJob::spend(double step_ms) {
 
 RequestProgress RunningJob::progress() const {
   RequestProgress all = ended;
-  for (const auto& [id, progress] : requests) all += progress;
-  all.prompt_total += task.tokens_to_come();
+  for (const auto& [id, progress] : under_way) all += progress;
+  all.prompt_total += requests.tokens_to_come();
   return all;
 }
 

@@ -7,22 +7,22 @@
 
 #include "schema/reports.h"
 #include "worker/engine/request.h"
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 
 namespace dslad::worker {
 
 struct RunningJob {
-  RunningJob(schema::Lease its_lease, Task its_task, std::shared_ptr<const Plan> its_plan)
-      : lease(its_lease), task(std::move(its_task)), plan(std::move(its_plan)) {}
+  RunningJob(schema::Lease its_lease, JobRequests its_requests, std::shared_ptr<const Plan> its_plan)
+      : lease(its_lease), requests(std::move(its_requests)), plan(std::move(its_plan)) {}
 
   schema::Lease lease;
-  Task task;
+  JobRequests requests;
   std::shared_ptr<const Plan> plan;
-  bool begun = false;                             // the engine has begun a request of it
-  std::map<RequestId, RequestProgress> requests;  // in the engine
-  RequestProgress ended;                          // requests that have ended, together
-  RequestTimes times;                             // of those
-  std::optional<Error> failure;                   // of one of them
+  bool begun = false;                              // the engine has begun a request of it
+  std::map<RequestId, RequestProgress> under_way;  // of these, in the engine
+  RequestProgress ended;                           // requests that have ended, together
+  RequestTimes times;                              // of those
+  std::optional<Error> failure;                    // of one of them
   // Wall time, which the times of requests that run side by side do not add up to: of the steps that
   // processed a part of its prompts, and of those that only wrote answers.
   double prefill_ms = 0, decode_ms = 0;

@@ -23,9 +23,10 @@ constexpr std::size_t kFailuresOnPlan0 = 3;
 constexpr std::size_t kRequestsAtOnce = 4;
 
 // What becomes of a document that is too long, where it is.
-std::string handling(const Task& task) {
-  if (task.document_parts() > 0) return fmt::format(", in {} parts", task.document_parts());
-  if (task.cut_tokens() > 0) return fmt::format(", without {} tokens of its middle", task.cut_tokens());
+std::string handling(const JobRequests& requests) {
+  if (requests.document_parts() > 0) return fmt::format(", in {} parts", requests.document_parts());
+  if (requests.cut_tokens() > 0)
+    return fmt::format(", without {} tokens of its middle", requests.cut_tokens());
   return "";
 }
 
@@ -40,8 +41,8 @@ schema::WorkerResult result_of(const RunningJob& job) {
   result.metrics.prompt_tokens = static_cast<std::uint64_t>(job.ended.prompt_total);
   result.metrics.output_tokens = static_cast<std::uint64_t>(job.ended.output_tokens);
   result.metrics.reused_tokens = static_cast<std::uint64_t>(job.ended.reused);
-  result.metrics.parts = job.task.document_parts();
-  result.metrics.cut_tokens = job.task.cut_tokens();
+  result.metrics.parts = job.requests.document_parts();
+  result.metrics.cut_tokens = job.requests.cut_tokens();
   describe(*job.plan, result.metrics);
   return result;
 }
@@ -126,24 +127,24 @@ void Worker::accept(schema::Assign assign) {
   maker_.add(std::move(assign));
 }
 
-void Worker::begin(TaskMaker::Made made) {
+void Worker::begin(RequestMaker::Made made) {
   const schema::Assign& assign = made.assign;
   const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan);
-  if (!made.task) {
+  if (!made.requests) {
     schema::WorkerResult failed;
     failed.lease = assign.lease;
-    return reject(std::move(failed), *plan, made.task.error());
+    return reject(std::move(failed), *plan, made.requests.error());
   }
   process::log_job(assign.lease.job, assign.lease.attempt,
                    fmt::format("{} accepted, plan {}{}", schema::to_string(assign.spec.task), plan->number(),
-                               handling(*made.task)));
-  jobs_.emplace_back(assign.lease, *std::move(made.task), plan);
+                               handling(*made.requests)));
+  jobs_.emplace_back(assign.lease, *std::move(made.requests), plan);
   mind(std::prev(jobs_.end()));
 }
 
 Status Worker::feed(Jobs::iterator job, schema::WorkerResult& needs) {
-  while (job->requests.size() < kRequestsAtOnce) {
-    auto request = job->task.next(next_id_);
+  while (job->under_way.size() < kRequestsAtOnce) {
+    auto request = job->requests.next(next_id_);
     if (!request) return request.error();
     if (!*request) break;
     (*request)->plan = job->plan;
@@ -159,7 +160,7 @@ Status Worker::feed(Jobs::iterator job, schema::WorkerResult& needs) {
       }
       return added;
     }
-    job->requests.try_emplace(next_id_);
+    job->under_way.try_emplace(next_id_);
     requests_.emplace(next_id_++, job);
   }
   return ok_status();
@@ -173,14 +174,14 @@ void Worker::mind(Jobs::iterator job) {
     fail(job, error);  // before the plans: it says why they are others
     return plan->number() > 0 ? withdraw(*plan, error) : doubt_weights(id, error);
   }
-  if (job->task.done()) return finish(job);
+  if (job->requests.done()) return finish(job);
   schema::WorkerResult needs;
   const Status fed = feed(job, needs);
   if (!fed) fail(job, fed.error(), needs);
 }
 
 void Worker::forget(Jobs::iterator job) {
-  for (const auto& [id, progress] : job->requests) {
+  for (const auto& [id, progress] : job->under_way) {
     engine_->cancel(id);
     requests_.erase(id);
   }
@@ -261,11 +262,11 @@ void Worker::report_room() {
 }
 
 bool Worker::on_token(RequestId id, int tail, std::int32_t token) {
-  return requests_.at(id)->task.add_token(id, tail, token);
+  return requests_.at(id)->requests.add_token(id, tail, token);
 }
 
 void Worker::on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) {
-  requests_.at(id)->task.end_answer(id, tail, end, mean_log_p);
+  requests_.at(id)->requests.end_answer(id, tail, end, mean_log_p);
 }
 
 void Worker::on_progress(RequestId id, const RequestProgress& progress) {
@@ -293,7 +294,7 @@ void Worker::on_failed(RequestId id, const RequestProgress& progress, const Requ
 
 void Worker::finish(Jobs::iterator job) {
   schema::WorkerResult result = result_of(*job);
-  result.outputs = job->task.outputs();
+  result.outputs = job->requests.outputs();
   process::log_job(
       result.lease.job, result.lease.attempt,
       fmt::format("done: {} prompt ({} reused) and {} output tokens, plan {}", result.metrics.prompt_tokens,

@@ -21,8 +21,8 @@
 #include "worker/service/daemon_link.h"
 #include "worker/service/plan_control.h"
 #include "worker/service/rates.h"
+#include "worker/service/request_maker.h"
 #include "worker/service/running_job.h"
-#include "worker/service/task_maker.h"
 
 namespace dslad::worker {
 
@@ -68,8 +68,8 @@ class Worker : private EngineSink {
   void accept(const schema::IdleWork& work) {
     if (idle_) idle_->allow(work.allowed);
   }
-  // Gives a task that is made to the engine.
-  void begin(TaskMaker::Made made);
+  // Gives the requests of a job to the engine.
+  void begin(RequestMaker::Made made);
   // Gives the engine what the job has for it now. Errors: the job's; with what a larger worker would have to
   // have.
   Status feed(Jobs::iterator job, schema::WorkerResult& needs);
@@ -119,7 +119,7 @@ class Worker : private EngineSink {
   int stops_ = 0;                             // signals that came
   bool draining_ = false;
   std::optional<std::chrono::steady_clock::time_point> drain_deadline_;  // none while retiring
-  TaskMaker maker_;  // last: its thread uses model and link
+  RequestMaker maker_;  // last: its thread uses model and link
 };
 
 }  // namespace dslad::worker

@@ -7,7 +7,7 @@
 
 #include "worker/engine/plan_set.h"
 #include "worker/model/device.h"
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 #include "worker/tools/verbs.h"
 
 namespace dslad::worker {
@@ -16,16 +16,16 @@ namespace {
 // Writes text as it comes, or keeps ids and text for the end.
 class Printer : public EngineSink {
  public:
-  Printer(Task& task, bool stream) : task_(task), stream_(stream) {}
+  Printer(JobRequests& requests, bool stream) : requests_(requests), stream_(stream) {}
 
   bool on_token(RequestId id, int tail, std::int32_t token) override {
     ids_.push_back(token);
-    const bool go_on = task_.add_token(id, tail, token);
+    const bool go_on = requests_.add_token(id, tail, token);
     flush();
     return go_on;
   }
   void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
-    task_.end_answer(id, tail, end, mean_log_p);
+    requests_.end_answer(id, tail, end, mean_log_p);
     flush();
   }
   void on_progress(RequestId, const RequestProgress&) override {}
@@ -36,18 +36,18 @@ class Printer : public EngineSink {
 
   [[nodiscard]] const Status& ended() const { return ended_; }
   [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
-  [[nodiscard]] const std::string& text() const { return task_.outputs().front().text; }
+  [[nodiscard]] const std::string& text() const { return requests_.outputs().front().text; }
 
  private:
   void flush() {
-    const std::string_view settled = task_.settled(0);
+    const std::string_view settled = requests_.settled(0);
     if (!stream_ || settled.size() <= shown_) return;
     std::fwrite(settled.data() + shown_, 1, settled.size() - shown_, stdout);
     std::fflush(stdout);
     shown_ = settled.size();
   }
 
-  Task& task_;
+  JobRequests& requests_;
   bool stream_;
   Status ended_ = ok_status();
   std::size_t shown_ = 0;
@@ -96,14 +96,14 @@ int generate(const ToolOptions& options, const GenerateOptions& generation) {
   const auto engine = make_engine(model->weights, options);
   if (!engine) return fail(engine.error());
   report_chain(model->chain, options.plan);
-  auto task = Task::create(*model, *spec, 0);
-  if (!task) return fail(task.error());
+  auto requests = JobRequests::create(*model, *spec, 0);
+  if (!requests) return fail(requests.error());
 
-  EngineRequest request = **task->next(1);  // the only one
+  EngineRequest request = **requests->next(1);  // the only one
   request.plan = plans->plan(options.plan);
   std::vector<std::int32_t> prompt_ids = request.head;
   prompt_ids.insert(prompt_ids.end(), request.tails.front().begin(), request.tails.front().end());
-  Printer printer(*task, !options.json);
+  Printer printer(*requests, !options.json);
   const Status ran = run(**engine, std::move(request), printer);
   if (!ran) return fail(ran.error());
   if (options.json) {

@@ -1,4 +1,4 @@
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -32,27 +32,28 @@ const std::string& text_of(const schema::JobSpec& spec) {
 
 }  // namespace
 
-Task::Task(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest)
+JobRequests::JobRequests(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest)
     : model_(&model), kind_(spec.task), options_(spec.options), longest_(longest) {}
 
-Result<Task> Task::create(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest) {
+Result<JobRequests> JobRequests::create(const ModelFolder& model, const schema::JobSpec& spec,
+                                        std::int64_t longest) {
   if (spec.task == schema::Task::kQa && spec.questions.empty())
     return Error{ErrorCode::kInvalidArgument, "the job asks no question"};
-  Task task(model, spec, longest);
+  JobRequests requests(model, spec, longest);
   PromptText text =
       render(model.prompt, spec.task, text_of(spec), spec.questions.empty() ? "" : spec.questions.front());
   auto head = worker::encode_head(*model.tokenizer, text);
   if (!head) return head.error();
-  task.answer_position_ = position_after(text);
+  requests.answer_position_ = position_after(text);
   const bool head_empty = text.head.text.empty();
   text.head = {};  // it holds the document
-  Status status = task.encode_tails(spec, std::move(text.tail), head_empty);
-  if (status) status = task.read(spec, *std::move(head));
+  Status status = requests.encode_tails(spec, std::move(text.tail), head_empty);
+  if (status) status = requests.read(spec, *std::move(head));
   if (!status) return status.error();
-  return task;
+  return requests;
 }
 
-Status Task::encode_tails(const schema::JobSpec& spec, PromptPiece first, bool head_empty) {
+Status JobRequests::encode_tails(const schema::JobSpec& spec, PromptPiece first, bool head_empty) {
   for (std::size_t i = 0; i < std::max<std::size_t>(spec.questions.size(), 1); ++i) {
     if (i > 0) first = model_->prompt.qa_tail(spec.questions[i]);
     auto tail = encode_tail(*model_->tokenizer, first, head_empty);
@@ -63,25 +64,25 @@ Status Task::encode_tails(const schema::JobSpec& spec, PromptPiece first, bool h
   return ok_status();
 }
 
-Result<std::vector<TokenId>> Task::encode_head(std::string_view document) const {
+Result<std::vector<TokenId>> JobRequests::encode_head(std::string_view document) const {
   return worker::encode_head(*model_->tokenizer, render(model_->prompt, kind_, document, ""));
 }
 
-std::int64_t Task::room_for_answer() const {
+std::int64_t JobRequests::room_for_answer() const {
   return std::clamp<std::int64_t>(options_.max_tokens, 1, std::max<std::int64_t>(longest_ / kAnswerShare, 1));
 }
 
-std::int64_t Task::head_limit() const {
+std::int64_t JobRequests::head_limit() const {
   return longest_ - longest_tail_ - room_for_answer();
 }
 
-std::int64_t Task::max_tokens(std::int64_t head) const {
+std::int64_t JobRequests::max_tokens(std::int64_t head) const {
   if (parts_.size() > 1) return room_for_answer();  // or summaries of summaries would not get shorter
   return fits_itself_ ? std::min<std::int64_t>(options_.max_tokens, longest_ - longest_tail_ - head)
                       : options_.max_tokens;
 }
 
-Status Task::read(const schema::JobSpec& spec, std::vector<TokenId> head) {
+Status JobRequests::read(const schema::JobSpec& spec, std::vector<TokenId> head) {
   const std::int64_t tokens = std::ssize(head);
   const schema::Overflow overflow = spec.overflow.value_or(schema::Overflow::kError);
   fits_itself_ = overflow != schema::Overflow::kError;
@@ -103,7 +104,7 @@ Status Task::read(const schema::JobSpec& spec, std::vector<TokenId> head) {
   return ok_status();
 }
 
-Status Task::read_in_parts(std::string_view document, std::int64_t tokens, std::int64_t overlap) {
+Status JobRequests::read_in_parts(std::string_view document, std::int64_t tokens, std::int64_t overlap) {
   auto windows = windows_of(document, {tokens, head_limit(), overlap},
                             [&](std::string_view piece) { return encode_head(piece); });
   if (!windows) return windows.error();
@@ -111,12 +112,12 @@ Status Task::read_in_parts(std::string_view document, std::int64_t tokens, std::
   return ok_status();
 }
 
-void Task::add_part(std::vector<TokenId> head) {
+void JobRequests::add_part(std::vector<TokenId> head) {
   parts_.push_back({std::move(head), AnswerTexts(*model_, kind_, tails_.size(), answer_position_)});
   open_ += tails_.size();
 }
 
-Result<std::optional<EngineRequest>> Task::next(RequestId id) {
+Result<std::optional<EngineRequest>> JobRequests::next(RequestId id) {
   if (done_) return std::optional<EngineRequest>();
   if (open_ == 0) {
     // All parts are summarized: what they say is the document now.
@@ -156,27 +157,27 @@ Result<std::optional<EngineRequest>> Task::next(RequestId id) {
   return std::optional(std::move(request));
 }
 
-std::int64_t Task::tokens_to_come() const {
+std::int64_t JobRequests::tokens_to_come() const {
   std::int64_t tails = 0, tokens = 0;
   for (const auto& tail : tails_) tails += std::ssize(tail);
   for (std::size_t i = given_; i < parts_.size(); ++i) tokens += std::ssize(parts_[i].head) + tails;
   return tokens;
 }
 
-std::size_t Task::place_of(RequestId id) const {
+std::size_t JobRequests::place_of(RequestId id) const {
   return static_cast<std::size_t>(std::ranges::find(parts_, id, &Part::id) - parts_.begin());
 }
 
-bool Task::add_token(RequestId id, int tail, std::int32_t token) {
+bool JobRequests::add_token(RequestId id, int tail, std::int32_t token) {
   return parts_[place_of(id)].answers.add_token(tail, token);
 }
 
-void Task::end_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) {
+void JobRequests::end_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) {
   parts_[place_of(id)].answers.end(tail, end, mean_log_p);
   if (--open_ == 0) conclude();
 }
 
-void Task::conclude() {
+void JobRequests::conclude() {
   if (kind_ == schema::Task::kQa) {
     choose_likeliest();
   } else if (parts_.size() == 1 || summaries().empty()) {
@@ -187,7 +188,7 @@ void Task::conclude() {
   done_ = true;
 }
 
-void Task::choose_likeliest() {
+void JobRequests::choose_likeliest() {
   for (std::size_t tail = 0; tail < tails_.size(); ++tail) {
     // An answer without a word is worth less than any other.
     const auto worth = [&](const Part& part) {
@@ -199,7 +200,7 @@ void Task::choose_likeliest() {
   }
 }
 
-std::string Task::summaries() const {
+std::string JobRequests::summaries() const {
   std::string text;
   for (const Part& part : parts_) {
     const std::string& summary = part.answers.output(0).text;

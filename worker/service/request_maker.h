@@ -13,20 +13,20 @@
 #include <thread>
 
 #include "schema/worker_messages.h"
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 
 namespace dslad::worker {
 
-class TaskMaker {
+class RequestMaker {
  public:
   struct Made {
-    schema::Assign assign;  // without its texts
-    Result<Task> task;      // the error is the job's
+    schema::Assign assign;         // without its texts
+    Result<JobRequests> requests;  // the error is the job's
   };
 
-  // `model` must outlive this. `longest`: as for Task::create. `on_made` is called on the maker's thread when
-  // there is something to take.
-  TaskMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made);
+  // `model` must outlive this. `longest`: as for JobRequests::create. `on_made` is called on the maker's
+  // thread when there is something to take.
+  RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made);
 
   void add(schema::Assign assign);
   // What is made, in the order of add().

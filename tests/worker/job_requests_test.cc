@@ -1,5 +1,5 @@
 // Jobs to engine requests, tokens to answers.
-#include "worker/tasks/task.h"
+#include "worker/tasks/job_requests.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -13,7 +13,7 @@ namespace dslad::worker {
 namespace {
 
 // The trained stories model, with a prompt template of the test's own.
-class TaskTest : public ::testing::Test {
+class JobRequestsTest : public ::testing::Test {
  protected:
   ModelFolder load(const std::string& toml) {
     const auto dir = folder_.path() / std::to_string(++loads_);
@@ -33,31 +33,31 @@ class TaskTest : public ::testing::Test {
     return spec;
   }
 
-  // Runs the task through a real engine, whose requests may be `longest` tokens long.
-  static Task run_task(const ModelFolder& model, const schema::JobSpec& spec,
-                       std::int64_t longest = 1 << 20) {
+  // Runs the job through a real engine, whose requests may be `longest` tokens long.
+  static JobRequests run_job(const ModelFolder& model, const schema::JobSpec& spec,
+                             std::int64_t longest = 1 << 20) {
     struct Sink : EngineSink {
-      explicit Sink(Task& t) : task(t) {}
+      explicit Sink(JobRequests& asked) : requests(asked) {}
       bool on_token(RequestId id, int tail, std::int32_t token) override {
-        return task.add_token(id, tail, token);
+        return requests.add_token(id, tail, token);
       }
       void on_answer(RequestId id, int tail, AnswerEnd end, double mean_log_p) override {
-        task.end_answer(id, tail, end, mean_log_p);
+        requests.end_answer(id, tail, end, mean_log_p);
       }
       void on_progress(RequestId, const RequestProgress&) override {}
       void on_done(RequestId, const RequestProgress&, const RequestTimes&) override {}
       void on_failed(RequestId, const RequestProgress&, const RequestTimes&, const Error& error) override {
         ADD_FAILURE() << error.message;
       }
-      Task& task;
+      JobRequests& requests;
     };
     const auto plan = undistilled_plans(*model.weights).plan(0);
     const auto engine = engine_over(model.weights);
-    auto task = Task::create(model, spec, std::min(longest, engine->longest(*plan)));
-    EXPECT_TRUE(task.ok()) << task.error().message;
-    Sink sink(*task);
-    for (RequestId id = 1; !task->done();) {
-      auto request = task->next(id);
+    auto requests = JobRequests::create(model, spec, std::min(longest, engine->longest(*plan)));
+    EXPECT_TRUE(requests.ok()) << requests.error().message;
+    Sink sink(*requests);
+    for (RequestId id = 1; !requests->done();) {
+      auto request = requests->next(id);
       EXPECT_TRUE(request.ok()) << request.error().message;
       if (!request.ok()) break;
       if (*request) {
@@ -70,11 +70,11 @@ class TaskTest : public ::testing::Test {
       EXPECT_TRUE(stepped.ok() && *stepped);
       if (!stepped.ok() || !*stepped) break;
     }
-    return *std::move(task);
+    return *std::move(requests);
   }
 
   static std::vector<schema::Output> run(const ModelFolder& model, const schema::JobSpec& spec) {
-    return run_task(model, spec).outputs();
+    return run_job(model, spec).outputs();
   }
 
  private:
@@ -82,26 +82,26 @@ class TaskTest : public ::testing::Test {
   int loads_ = 0;
 };
 
-TEST_F(TaskTest, QuestionsShareTheHeadAndKeepTheirOrder) {
+TEST_F(JobRequestsTest, QuestionsShareTheHeadAndKeepTheirOrder) {
   const auto model = load("[prompt]\nqa = \"{document}\\n{question} \"\n");
-  auto task = Task::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 0);
-  ASSERT_TRUE(task.ok());
-  const EngineRequest request = **task->next(7);
+  auto requests = JobRequests::create(model, qa("Lily had a red ball.", {"Who had it?", "What colour?"}), 0);
+  ASSERT_TRUE(requests.ok());
+  const EngineRequest request = **requests->next(7);
   EXPECT_EQ(request.id, 7u);
-  EXPECT_FALSE(task->next(8)->has_value()) << "there is one";
+  EXPECT_FALSE(requests->next(8)->has_value()) << "there is one";
   ASSERT_EQ(request.tails.size(), 2u);
   EXPECT_NE(request.tails[0], request.tails[1]);
 }
 
-TEST_F(TaskTest, APlaceholderInsideADocumentIsText) {
+TEST_F(JobRequestsTest, APlaceholderInsideADocumentIsText) {
   const auto model = load("[prompt]\nqa = \"{document} {question}\"\n");
-  auto plain = Task::create(model, qa("A {question} B", {"Q"}), 0);
+  auto plain = JobRequests::create(model, qa("A {question} B", {"Q"}), 0);
   ASSERT_TRUE(plain.ok());
   const auto head = (*plain->next(1))->head;
   EXPECT_EQ(model.tokenizer->decode(std::span(head).subspan(1), TextPosition::kBeginning), "A {question} B");
 }
 
-TEST_F(TaskTest, AnAnswerEndsBeforeAStopText) {
+TEST_F(JobRequestsTest, AnAnswerEndsBeforeAStopText) {
   const auto free = load("[prompt]\nsummarize = \"{document}\"\n");
   schema::JobSpec spec;
   spec.task = schema::Task::kSummarize;
@@ -116,14 +116,14 @@ TEST_F(TaskTest, AnAnswerEndsBeforeAStopText) {
   EXPECT_EQ(output.text + " ", text.substr(0, text.find("Lily"))) << "cut before the stop text, then trimmed";
 }
 
-TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
+TEST_F(JobRequestsTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
   const auto model = load("[prompt]\nstop = [\"Lily and\", \"Lily was\", \"!\"]\n");
   schema::JobSpec spec;
   spec.task = schema::Task::kGenerate;
   spec.prompt = "Once upon a time";
-  auto task = Task::create(model, spec, 0);
-  ASSERT_TRUE(task.ok());
-  ASSERT_TRUE(task->next(1)->has_value());
+  auto requests = JobRequests::create(model, spec, 0);
+  ASSERT_TRUE(requests.ok());
+  ASSERT_TRUE(requests->next(1)->has_value());
   std::string shown;
   bool ended = false;
   for (const std::string_view piece : {" there", " was", " Lily", " lived", " Lily", " was"}) {
@@ -131,26 +131,26 @@ TEST_F(TaskTest, WhatIsSettledStays_AndAStopTextIsNeverPartOfIt) {
     const auto ids = model.tokenizer->encode(piece, TextPosition::kContinuation);
     ASSERT_TRUE(ids.ok());
     for (const TokenId id : *ids) {
-      ended = !task->add_token(1, 0, id);
-      EXPECT_EQ(task->settled(0).substr(0, shown.size()), shown) << "it only grows";
-      shown = task->settled(0);
+      ended = !requests->add_token(1, 0, id);
+      EXPECT_EQ(requests->settled(0).substr(0, shown.size()), shown) << "it only grows";
+      shown = requests->settled(0);
       if (ended) break;
     }
   }
   EXPECT_TRUE(ended);
   EXPECT_EQ(shown, " there was Lily lived ");
-  task->end_answer(1, 0, AnswerEnd::kStop, 0);
-  EXPECT_EQ(task->outputs().front().text, shown) << "what is shown is what is kept";
+  requests->end_answer(1, 0, AnswerEnd::kStop, 0);
+  EXPECT_EQ(requests->outputs().front().text, shown) << "what is shown is what is kept";
 }
 
-TEST_F(TaskTest, TheNameOfAControlTokenAsAStopText_EndsAnAnswer) {
+TEST_F(JobRequestsTest, TheNameOfAControlTokenAsAStopText_EndsAnAnswer) {
   const auto model = load("[prompt]\nstop = [\"<s>\"]\n");
-  auto task = Task::create(model, qa("Lily had a red ball.", {"Who?"}), 0);
-  ASSERT_TRUE(task.ok());
-  EXPECT_EQ((*task->next(1))->ends, (std::vector<TokenId>{2, 1})) << "eos, then bos";
+  auto requests = JobRequests::create(model, qa("Lily had a red ball.", {"Who?"}), 0);
+  ASSERT_TRUE(requests.ok());
+  EXPECT_EQ((*requests->next(1))->ends, (std::vector<TokenId>{2, 1})) << "eos, then bos";
 }
 
-TEST_F(TaskTest, AnAnswerEndsAtTheRequestsOwnEnds) {
+TEST_F(JobRequestsTest, AnAnswerEndsAtTheRequestsOwnEnds) {
   const auto model = load("");
   const auto answer = [&](std::vector<TokenId> ends) {
     auto request = continuation(1, {1, 9038, 2501}, 8, undistilled_plans(*model.weights).plan(0));
@@ -168,22 +168,22 @@ TEST_F(TaskTest, AnAnswerEndsAtTheRequestsOwnEnds) {
   EXPECT_EQ(answer({whole[5]}), std::vector<TokenId>(whole.begin(), end));
 }
 
-TEST_F(TaskTest, ALengthEndIsReportedWithItsTokens) {
+TEST_F(JobRequestsTest, ALengthEndIsReportedWithItsTokens) {
   const auto model = load("");
   const auto outputs = run(model, qa("Lily had a red ball.", {"Who?"}));
   EXPECT_EQ(outputs.front().finish_reason, schema::FinishReason::kLength);
   EXPECT_EQ(outputs.front().output_tokens, 24u);
 }
 
-TEST_F(TaskTest, TextThatIsNoUtf8IsRefused) {
+TEST_F(JobRequestsTest, TextThatIsNoUtf8IsRefused) {
   const auto model = load("");
-  const auto task = Task::create(model, qa("bad \xff byte", {"Who?"}), 0);
-  ASSERT_FALSE(task.ok());
-  EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
+  const auto requests = JobRequests::create(model, qa("bad \xff byte", {"Who?"}), 0);
+  ASSERT_FALSE(requests.ok());
+  EXPECT_EQ(requests.error().code, ErrorCode::kInvalidArgument);
 }
 
 // Documents beyond the context. Each sentence names itself, so that a test sees where an answer comes from.
-class OverflowTest : public TaskTest {
+class OverflowTest : public JobRequestsTest {
  protected:
   static schema::JobSpec job(schema::Task kind, schema::Overflow overflow, int sentences = 60) {
     schema::JobSpec spec = qa("", {"Who had it?", "Where was the ball?"});
@@ -202,47 +202,48 @@ class OverflowTest : public TaskTest {
 TEST_F(OverflowTest, ADocumentThatFitsIsReadWhole) {
   const auto model = load("");
   for (const auto overflow : {schema::Overflow::kTruncate, schema::Overflow::kMapReduce}) {
-    const auto whole = run_task(model, job(schema::Task::kQa, schema::Overflow::kError, 4), 512);
-    const auto task = run_task(model, job(schema::Task::kQa, overflow, 4), 512);
-    EXPECT_EQ(task.document_parts(), 0u);
-    EXPECT_EQ(task.cut_tokens(), 0u);
-    ASSERT_EQ(task.outputs().size(), 2u);
+    const auto whole = run_job(model, job(schema::Task::kQa, schema::Overflow::kError, 4), 512);
+    const auto requests = run_job(model, job(schema::Task::kQa, overflow, 4), 512);
+    EXPECT_EQ(requests.document_parts(), 0u);
+    EXPECT_EQ(requests.cut_tokens(), 0u);
+    ASSERT_EQ(requests.outputs().size(), 2u);
     for (std::size_t i = 0; i < 2; ++i) {
-      EXPECT_EQ(task.outputs()[i].text, whole.outputs()[i].text);
-      EXPECT_EQ(task.outputs()[i].part, 0u);
+      EXPECT_EQ(requests.outputs()[i].text, whole.outputs()[i].text);
+      EXPECT_EQ(requests.outputs()[i].part, 0u);
     }
   }
 }
 
 TEST_F(OverflowTest, Error_LeavesItToTheEngineToRefuse) {
   const auto model = load("");
-  auto task = Task::create(model, job(schema::Task::kSummarize, schema::Overflow::kError), kLongest);
-  ASSERT_TRUE(task.ok());
-  EXPECT_GT((*task->next(1))->head.size(), 512u);
+  auto requests =
+      JobRequests::create(model, job(schema::Task::kSummarize, schema::Overflow::kError), kLongest);
+  ASSERT_TRUE(requests.ok());
+  EXPECT_GT((*requests->next(1))->head.size(), 512u);
 }
 
 TEST_F(OverflowTest, Truncate_LeavesOutTheMiddle_AndSaysHowMuch) {
   const auto model = load("");
-  auto whole = Task::create(model, job(schema::Task::kQa, schema::Overflow::kError), kLongest);
-  auto task = Task::create(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest);
-  ASSERT_TRUE(whole.ok() && task.ok());
+  auto whole = JobRequests::create(model, job(schema::Task::kQa, schema::Overflow::kError), kLongest);
+  auto requests = JobRequests::create(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest);
+  ASSERT_TRUE(whole.ok() && requests.ok());
   const std::size_t all = (*whole->next(1))->head.size();
-  const EngineRequest request = **task->next(1);
-  EXPECT_EQ(request.head.size() + task->cut_tokens(), all);
+  const EngineRequest request = **requests->next(1);
+  EXPECT_EQ(request.head.size() + requests->cut_tokens(), all);
   EXPECT_LE(std::ssize(request.head) + std::ssize(request.tails[1]) + request.max_tokens, kLongest);
   EXPECT_EQ(request.max_tokens, 20);
   const std::string text =
       model.tokenizer->decode(std::span(request.head).subspan(1), TextPosition::kBeginning);
   EXPECT_NE(text.find("[...]"), std::string::npos) << text;
   EXPECT_TRUE(text.ends_with("They were happy.\n\n")) << text;
-  EXPECT_EQ(run_task(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest).outputs().size(),
+  EXPECT_EQ(run_job(model, job(schema::Task::kQa, schema::Overflow::kTruncate), kLongest).outputs().size(),
             2u);
 }
 
 TEST_F(OverflowTest, Questions_AreAskedOfEachPart_AndTheLikeliestAnswerCounts) {
   const auto model = load("");
   const schema::JobSpec spec = job(schema::Task::kQa, schema::Overflow::kMapReduce);
-  auto asked = Task::create(model, spec, kLongest);
+  auto asked = JobRequests::create(model, spec, kLongest);
   ASSERT_TRUE(asked.ok());
   const std::uint32_t parts = asked->document_parts();
   ASSERT_GT(parts, 5u);
@@ -271,7 +272,7 @@ TEST_F(OverflowTest, Questions_AreAskedOfEachPart_AndTheLikeliestAnswerCounts) {
   EXPECT_EQ(asked->outputs()[1].part, 1u);
   EXPECT_FALSE(asked->next(100)->has_value());
 
-  const Task answered = run_task(model, spec, kLongest);
+  const JobRequests answered = run_job(model, spec, kLongest);
   EXPECT_EQ(answered.document_parts(), parts);
   for (const schema::Output& output : answered.outputs()) EXPECT_GE(output.part, 1u);
 }
@@ -279,14 +280,14 @@ TEST_F(OverflowTest, Questions_AreAskedOfEachPart_AndTheLikeliestAnswerCounts) {
 TEST_F(OverflowTest, Summaries_AreSummarizedUntilOneIsLeft) {
   const auto model = load("");
   schema::JobSpec spec = job(schema::Task::kSummarize, schema::Overflow::kMapReduce, 200);
-  auto task = Task::create(model, spec, kLongest);
-  ASSERT_TRUE(task.ok());
+  auto requests = JobRequests::create(model, spec, kLongest);
+  ASSERT_TRUE(requests.ok());
   std::vector<std::size_t> stages;
   RequestId id = 0;
   const auto words = *model.tokenizer->encode("a ball", TextPosition::kContinuation);
-  while (!task->done()) {
+  while (!requests->done()) {
     std::vector<RequestId> given;
-    while (auto request = *task->next(id + 1)) {
+    while (auto request = *requests->next(id + 1)) {
       EXPECT_LE(std::ssize(request->head) + std::ssize(request->tails[0]) + request->max_tokens, kLongest);
       EXPECT_FALSE(request->likelihoods);
       given.push_back(++id);
@@ -294,30 +295,32 @@ TEST_F(OverflowTest, Summaries_AreSummarizedUntilOneIsLeft) {
     ASSERT_FALSE(given.empty());
     stages.push_back(given.size());
     for (const RequestId one : given) {
-      for (int i = 0; i < 20; ++i) task->add_token(one, 0, words[static_cast<std::size_t>(i) % words.size()]);
-      task->end_answer(one, 0, AnswerEnd::kLength, 0);
+      for (int i = 0; i < 20; ++i)
+        requests->add_token(one, 0, words[static_cast<std::size_t>(i) % words.size()]);
+      requests->end_answer(one, 0, AnswerEnd::kLength, 0);
     }
   }
   EXPECT_GE(stages.size(), 3u);
-  EXPECT_EQ(stages.front(), task->document_parts());
+  EXPECT_EQ(stages.front(), requests->document_parts());
   EXPECT_EQ(stages.back(), 1u);
   EXPECT_TRUE(std::ranges::is_sorted(stages, std::greater<>{}));
-  ASSERT_EQ(task->outputs().size(), 1u);
-  EXPECT_EQ(task->outputs()[0].part, 0u);
+  ASSERT_EQ(requests->outputs().size(), 1u);
+  EXPECT_EQ(requests->outputs()[0].part, 0u);
 
-  const Task summarized = run_task(model, spec, kLongest);
+  const JobRequests summarized = run_job(model, spec, kLongest);
   EXPECT_FALSE(summarized.outputs()[0].text.empty());
 }
 
 TEST_F(OverflowTest, PartsThatSayNothing_GiveAnEmptySummary) {
   const auto model = load("");
-  auto task = Task::create(model, job(schema::Task::kSummarize, schema::Overflow::kMapReduce), kLongest);
-  ASSERT_TRUE(task.ok());
+  auto requests =
+      JobRequests::create(model, job(schema::Task::kSummarize, schema::Overflow::kMapReduce), kLongest);
+  ASSERT_TRUE(requests.ok());
   RequestId id = 0;
-  while (*task->next(id + 1)) ++id;
-  for (RequestId one = 1; one <= id; ++one) task->end_answer(one, 0, AnswerEnd::kStop, 0);
-  ASSERT_TRUE(task->done());
-  EXPECT_EQ(task->outputs()[0].text, "");
+  while (*requests->next(id + 1)) ++id;
+  for (RequestId one = 1; one <= id; ++one) requests->end_answer(one, 0, AnswerEnd::kStop, 0);
+  ASSERT_TRUE(requests->done());
+  EXPECT_EQ(requests->outputs()[0].text, "");
 }
 
 TEST_F(OverflowTest, AQuestionThatLeavesNoRoomForTheDocumentIsRefused) {
@@ -325,10 +328,10 @@ TEST_F(OverflowTest, AQuestionThatLeavesNoRoomForTheDocumentIsRefused) {
   for (const auto overflow : {schema::Overflow::kTruncate, schema::Overflow::kMapReduce}) {
     schema::JobSpec spec = job(schema::Task::kQa, overflow);
     for (int i = 0; i < 40; ++i) spec.questions[1] += " Where is the ball?";
-    const auto task = Task::create(model, spec, kLongest);
-    ASSERT_FALSE(task.ok());
-    EXPECT_EQ(task.error().code, ErrorCode::kInvalidArgument);
-    EXPECT_NE(task.error().message.find("context"), std::string::npos) << task.error().message;
+    const auto requests = JobRequests::create(model, spec, kLongest);
+    ASSERT_FALSE(requests.ok());
+    EXPECT_EQ(requests.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(requests.error().message.find("context"), std::string::npos) << requests.error().message;
   }
 }
 

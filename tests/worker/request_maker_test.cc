@@ -1,5 +1,5 @@
 // Jobs become tasks on a thread of their own, in their order; what is forgotten never comes.
-#include "worker/service/task_maker.h"
+#include "worker/service/request_maker.h"
 
 #include <condition_variable>
 #include <gtest/gtest.h>
@@ -10,9 +10,9 @@
 namespace dslad::worker {
 namespace {
 
-class TaskMakerTest : public ::testing::Test {
+class RequestMakerTest : public ::testing::Test {
  protected:
-  TaskMakerTest() : maker_(model(), 512, [this] { note_made(); }) {}
+  RequestMakerTest() : maker_(model(), 512, [this] { note_made(); }) {}
 
   static const ModelFolder& model() {
     static const ModelFolder loaded = *ModelFolder::load(golden("stories260K"), kernels::WeightFormat::kF32);
@@ -29,7 +29,7 @@ class TaskMakerTest : public ::testing::Test {
   }
 
   // Waits for the maker to say so.
-  TaskMaker::Made next() {
+  RequestMaker::Made next() {
     for (;;) {
       if (auto made = maker_.take()) return *std::move(made);
       std::unique_lock lock(mutex_);
@@ -47,24 +47,24 @@ class TaskMakerTest : public ::testing::Test {
   std::mutex mutex_;
   std::condition_variable made_;
   int told_ = 0;
-  TaskMaker maker_;
+  RequestMaker maker_;
 };
 
-TEST_F(TaskMakerTest, KeepsTheOrder_AndErrorsAreTheJobs) {
+TEST_F(RequestMakerTest, KeepsTheOrder_AndErrorsAreTheJobs) {
   maker_.add(assignment(1, "Once upon a time"));
   maker_.add(assignment(2, "bad \xff byte"));
   maker_.add(assignment(3, "there was"));
   auto first = next();
   EXPECT_EQ(first.assign.lease.job, 1u);
-  ASSERT_TRUE(first.task.ok());
-  EXPECT_GT((*first.task->next(1))->head.size(), 1u);
+  ASSERT_TRUE(first.requests.ok());
+  EXPECT_GT((*first.requests->next(1))->head.size(), 1u);
   EXPECT_TRUE(first.assign.spec.prompt.empty()) << "its text is gone";
-  EXPECT_FALSE(next().task.ok());
+  EXPECT_FALSE(next().requests.ok());
   EXPECT_EQ(next().assign.lease.job, 3);
   EXPECT_EQ(maker_.held(), 0u);
 }
 
-TEST_F(TaskMakerTest, ForgetsWhatWasNotTaken) {
+TEST_F(RequestMakerTest, ForgetsWhatWasNotTaken) {
   const auto large = assignment(1, std::string(200'000, 'a'));
   const auto other = assignment(2, "Once"), last = assignment(3, "upon");
   maker_.add(large);

@@ -1,17 +1,17 @@
-#include "worker/service/task_maker.h"
+#include "worker/service/request_maker.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace dslad::worker {
 
-TaskMaker::TaskMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made)
+RequestMaker::RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made)
     : model_(model),
       longest_(longest),
       on_made_(std::move(on_made)),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
-void TaskMaker::add(schema::Assign assign) {
+void RequestMaker::add(schema::Assign assign) {
   {
     const std::lock_guard lock(mutex_);
     wanted_.push_back(std::move(assign));
@@ -19,7 +19,7 @@ void TaskMaker::add(schema::Assign assign) {
   added_.notify_one();
 }
 
-std::optional<TaskMaker::Made> TaskMaker::take() {
+std::optional<RequestMaker::Made> RequestMaker::take() {
   const std::lock_guard lock(mutex_);
   if (made_.empty()) return std::nullopt;
   std::optional<Made> made(std::move(made_.front()));
@@ -27,7 +27,7 @@ std::optional<TaskMaker::Made> TaskMaker::take() {
   return made;
 }
 
-bool TaskMaker::forget(const schema::Lease& lease) {
+bool RequestMaker::forget(const schema::Lease& lease) {
   const std::lock_guard lock(mutex_);
   const auto waits = [&](const schema::Assign& job) { return job.lease == lease; };
   const auto is_made = [&](const Made& job) { return job.assign.lease == lease; };
@@ -37,12 +37,12 @@ bool TaskMaker::forget(const schema::Lease& lease) {
   return true;
 }
 
-std::size_t TaskMaker::held() const {
+std::size_t RequestMaker::held() const {
   const std::lock_guard lock(mutex_);
   return wanted_.size() + made_.size() + (in_work_ ? 1 : 0);
 }
 
-void TaskMaker::work(const std::stop_token& stop) {
+void RequestMaker::work(const std::stop_token& stop) {
   for (;;) {
     std::unique_lock lock(mutex_);
     if (!added_.wait(lock, stop, [this] { return !wanted_.empty(); }) || stop.stop_requested()) return;
@@ -51,14 +51,14 @@ void TaskMaker::work(const std::stop_token& stop) {
     in_work_ = assign.lease;
     lock.unlock();
 
-    auto task = Task::create(model_, assign.spec, longest_);
+    auto requests = JobRequests::create(model_, assign.spec, longest_);
     const schema::Task kind = std::exchange(assign.spec, {}).task;
     assign.spec.task = kind;
 
     lock.lock();
     if (!in_work_) continue;  // forgotten meanwhile
     in_work_.reset();
-    made_.push_back({std::move(assign), std::move(task)});
+    made_.push_back({std::move(assign), std::move(requests)});
     lock.unlock();
     on_made_();
   }

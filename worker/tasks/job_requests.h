@@ -24,13 +24,14 @@
 
 namespace dslad::worker {
 
-class Task {
+class JobRequests {
  public:
   // Renders the prompt template and encodes it. `longest`: tokens of prompt and answer that the engine can
   // run together; of no account where a document that is too long is the engine's to refuse. `model` must
-  // outlive the task. Errors: kInvalidArgument for text that is no UTF-8 or not a valid job, and where the
+  // outlive it. Errors: kInvalidArgument for text that is no UTF-8 or not a valid job, and where the
   // document must be cut but the rest of the prompt leaves no room for a piece of it.
-  static Result<Task> create(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest);
+  static Result<JobRequests> create(const ModelFolder& model, const schema::JobSpec& spec,
+                                    std::int64_t longest);
 
   // The next request, which is called `id` from then on and has no plan yet; nothing while that depends on
   // answers that have not ended, and in the end. kInvalidArgument where summaries do not get shorter.
@@ -49,7 +50,7 @@ class Task {
   [[nodiscard]] bool done() const { return done_; }
   // One, or one a question.
   [[nodiscard]] const std::vector<schema::Output>& outputs() const { return outputs_; }
-  // Of a task of one request, what is settled of the answer so far (AnswerTexts).
+  // Of a job of one request, what is settled of the answer so far (AnswerTexts).
   [[nodiscard]] std::string_view settled(int tail) const { return parts_.front().answers.settled(tail); }
 
   // Prompt tokens of the stage at work that were not given yet.
@@ -67,7 +68,7 @@ class Task {
     RequestId id = 0;
   };
 
-  Task(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest);
+  JobRequests(const ModelFolder& model, const schema::JobSpec& spec, std::int64_t longest);
   // `first`: the tail of the first question, or the only one.
   Status encode_tails(const schema::JobSpec& spec, PromptPiece first, bool head_empty);
   // The prompt's ids up to and including `document`, which takes the place of the job's.
