@@ -229,6 +229,7 @@ struct CostModelInfo {
   double error_p90 = 0;
   double bytes_per_token = 0;
   double output_share = 0;           // tokens of an answer, of those allowed
+  double batch = 0;                  // sequences in a step of decoding, of late; 0: not told
   std::vector<double> coefficients;  // docs/adaptive.md
 
   static void fields(auto& self, auto& field) {
@@ -238,6 +239,7 @@ struct CostModelInfo {
     field("error_p90", self.error_p90);
     field("bytes_per_token", self.bytes_per_token);
     field("output_share", self.output_share);
+    field("batch", self.batch);
     field("coefficients", self.coefficients);
   }
 };

@@ -76,9 +76,10 @@ Status add_workers(const schema::DaemonStatus& status, const schema::PolicyReply
       continue;
     }
     const std::uint32_t room = std::min(worker.capacity, kMostAtATime);
-    // The company of a job is not told by the daemon; where time is short, workers are full.
+    // The company that jobs had of late; where an older daemon does not tell it, that of a full worker.
+    const double batch = info->batch > 0 ? info->batch : room;
     const policy::CostModel truth =
-        policy::CostModel::recorded(info->coefficients, info->bytes_per_token, info->output_share, room);
+        policy::CostModel::recorded(info->coefficients, info->bytes_per_token, info->output_share, batch);
     const policy::WorkerFacts facts = policy::facts_of(worker);
     made.workers.push_back(worker.name);
     made.scenario.known[facts.speed_key] = truth;

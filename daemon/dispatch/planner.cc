@@ -484,7 +484,7 @@ std::vector<schema::CostModelInfo> Planner::cost_models() const {
   std::vector<schema::CostModelInfo> infos;
   for (const auto& [key, model] : costs_) {
     infos.push_back({key, model.jobs(), model.error(0.5), model.error(0.9), model.bytes_per_token(),
-                     model.output_share(), model.coefficients()});
+                     model.output_share(), model.batch(), model.coefficients()});
   }
   return infos;
 }

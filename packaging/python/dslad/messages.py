@@ -331,6 +331,7 @@ class CostModel:
     error_p90: float = 0.0
     bytes_per_token: float = 0.0
     output_share: float = 0.0
+    batch: float = 0.0
     coefficients: tuple[float, ...] = ()
 
 
