@@ -37,12 +37,16 @@ class Submitter(threading.Thread):
         self.number = number
         self.acknowledged = {}  # id -> key
         self.stop = threading.Event()
+        self.rest = threading.Event()  # submits nothing new while it is set
         self.failure = None
 
     def run(self):
         try:
             batch = 0
             while not self.stop.is_set():
+                if self.rest.is_set():
+                    time.sleep(0.05)
+                    continue
                 self.finish_batch(batch)
                 batch += 1
         except Exception as failure:  # noqa: BLE001: the test reports it
@@ -112,15 +116,18 @@ class LoadTest(SystemTest):
     def setUp(self):
         super().setUp()
         self.model = self.folder / "model"
+        self.make_model()
+        self.daemon = self.start_daemon()
+
+    def make_model(self):
         shutil.copytree(harness.MODEL, self.model)
         subprocess.run([harness.BIN / "make_chain", self.model, str(LAYERS)], check=True)
-        self.daemon = self.start_daemon()
 
     def check_under_load(self, disturb):
         """Calls `disturb` while there is load. What was acknowledged by its end must end exactly once."""
         changes = Changes(self.jobs_url)
         changes.start()
-        submitters = [Submitter(self.jobs_url, number) for number in range(SUBMITTERS)]
+        submitters = self.submitters = [Submitter(self.jobs_url, number) for number in range(SUBMITTERS)]
         for submitter in submitters:
             submitter.start()
         disturb(random.Random(SEED))
