@@ -117,7 +117,8 @@ class AppendedFile final : public Producer {
 ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& log) {
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));  // execvp's type
+  for (const std::string& word : words)
+    arguments.push_back(const_cast<char*>(word.c_str()));  // execvp's type
   arguments.push_back(nullptr);
   pid_ = ::fork();
   if (pid_ != 0) return;
@@ -146,7 +147,8 @@ Queue start_beanstalkd(const std::filesystem::path& folder) {
   std::filesystem::create_directory(folder);
   const std::string socket = folder / "socket";
   auto process = std::make_unique<ChildProcess>(
-      std::vector<std::string>{"beanstalkd", "-f", "0", "-b", folder, "-l", "unix:" + socket}, folder / "log");
+      std::vector<std::string>{"beanstalkd", "-f", "0", "-b", folder, "-l", "unix:" + socket},
+      folder / "log");
   return {"beanstalkd -f 0", std::move(process), [socket] { return std::make_unique<Beanstalk>(socket); }};
 }
 
@@ -154,8 +156,9 @@ Queue start_redis(const std::filesystem::path& folder) {
   std::filesystem::create_directory(folder);
   const std::string socket = folder / "socket";
   auto process = std::make_unique<ChildProcess>(
-      std::vector<std::string>{"redis-server", "--port", "0", "--unixsocket", socket, "--dir", folder, "--appendonly", "yes",
-                               "--appendfsync", "always", "--save", "", "--auto-aof-rewrite-percentage", "0"},
+      std::vector<std::string>{"redis-server", "--port", "0", "--unixsocket", socket, "--dir", folder,
+                               "--appendonly", "yes", "--appendfsync", "always", "--save", "",
+                               "--auto-aof-rewrite-percentage", "0"},
       folder / "log");
   return {"redis, always", std::move(process), [socket] { return std::make_unique<Redis>(socket); }};
 }

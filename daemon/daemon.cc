@@ -55,6 +55,7 @@ constexpr std::size_t kUnreadBytes = std::size_t{128} << 20;  // and of those th
 constexpr std::size_t kSubscriberBytes = std::size_t{64}
                                          << 10;   // a name for each of a thousand subscriptions
 constexpr std::size_t kSubscriberBytesPerS = 64;  // pings
+constexpr std::chrono::seconds kUnreadFor{20};    // a reply, while all that may lie unread does
 constexpr int kWorkerFrames = 1'024;              // for one worker: its capacity bounds them
 
 policy::Settings policy_settings(const Config& config) {
@@ -375,6 +376,9 @@ void Daemon::turn() {
   parts.events->tick(parts.clock.steady_ms());
   let_in();
   receive();
+  // Their replies take the place of others' who read.
+  if (parts.jobs->unsent() >= FlowLimits{}.unread_bytes_all)
+    parts.jobs->drop_who_does_not_read(std::chrono::steady_clock::now() - kUnreadFor);
   for (const std::string& peer : parts.jobs->take_departed()) parts.clients.on_departed(peer);
   parts.workers->take_departed();  // a worker that goes is silent
   parts.dispatcher.tick();

@@ -66,6 +66,10 @@ std::size_t Doors::unsent() const {
                          [](std::size_t sum, const auto& door) { return sum + door->unsent(); });
 }
 
+void Doors::drop_who_does_not_read(std::chrono::steady_clock::time_point since) {
+  for (const auto& door : doors_) door->drop_who_does_not_read(since);
+}
+
 std::vector<std::string> Doors::take_departed() {
   std::vector<std::string> departed;
   for (std::size_t door = 0; door < doors_.size(); ++door) {

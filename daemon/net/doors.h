@@ -3,6 +3,7 @@
 // its door.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ class Doors final : public Outbox {
   [[nodiscard]] bool gone(const std::string& peer) const override;
   [[nodiscard]] std::size_t unsent(const std::string& peer) const override;
   [[nodiscard]] std::size_t unsent() const override;
+  void drop_who_does_not_read(std::chrono::steady_clock::time_point since);
   std::vector<std::string> take_departed();
 
   [[nodiscard]] std::vector<void*> handles();  // for zmq_poll

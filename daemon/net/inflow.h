@@ -138,6 +138,9 @@ void measure_connection(int fd, int listener);
 // Inflow::read, of the process. Any thread.
 void note_read(int fd, std::size_t bytes);
 
+// Ends a connection of the process, as if its peer had: for whoever knows another reason. Any thread.
+void cut_connection(int fd);
+
 // Connections cut off so far.
 std::uint64_t connections_cut();
 

@@ -128,6 +128,14 @@ void note_read(int fd, std::size_t bytes) {
   all.was_read.notify_one();
 }
 
+void cut_connection(int fd) {
+  Process& all = here();
+  const std::scoped_lock lock(all.mutex);
+  if (!all.sockets.contains(fd)) return;
+  all.inflow.close(fd, Steady::now());
+  cut_off(all, {fd});
+}
+
 std::uint64_t connections_cut() {
   return here().cut;
 }

@@ -116,7 +116,9 @@ std::unique_ptr<zmq::socket_t> watch(zmq::context_t& context, zmq::socket_t& soc
 
 // Frames that libzmq holds, of one peer or of all.
 struct Router::Sent {
+  using Time = std::chrono::steady_clock::time_point;
   std::atomic<std::size_t> bytes{0};
+  std::atomic<Time> moved{Time{}};  // when the first of these was sent, or one of them left
   std::function<void()> on_sent;
 };
 
@@ -272,10 +274,12 @@ bool Router::send(const std::string& peer, std::string frame) {
       return socket_->send(zmq::buffer(frame), zmq::send_flags::dontwait).has_value();
     std::shared_ptr<Sent>& of_peer = unsent_[peer];
     if (!of_peer) of_peer = std::make_shared<Sent>();
+    if (of_peer->bytes == 0) of_peer->moved = std::chrono::steady_clock::now();
     of_peer->bytes += frame.size();
     sent_->bytes += frame.size();
     auto* const under_way = new Frame{std::move(frame), [all = sent_, one = of_peer](std::size_t bytes) {
                                         one->bytes -= bytes;
+                                        one->moved = std::chrono::steady_clock::now();
                                         all->bytes -= bytes;
                                         if (all->on_sent) all->on_sent();
                                       }};
@@ -284,6 +288,15 @@ bool Router::send(const std::string& peer, std::string frame) {
     return socket_->send(std::move(message), zmq::send_flags::dontwait).has_value();
   } catch (const zmq::error_t&) {  // the peer has gone
     return false;
+  }
+}
+
+void Router::drop_who_does_not_read(Sent::Time since) {
+  follow_connections();
+  for (const auto& [peer, fd] : connections_) {
+    const auto found = unsent_.find(peer);
+    if (found != unsent_.end() && found->second->bytes > 0 && found->second->moved.load() < since)
+      cut_connection(fd);
   }
 }
 

@@ -57,6 +57,10 @@ class Router final : public Outbox {
   [[nodiscard]] std::size_t unsent(const std::string& peer) const override;
   [[nodiscard]] std::size_t unsent() const override;
 
+  // Ends the connections of those that have taken no frame since then although some wait for them. Of others,
+  // too long a frame may be on its way.
+  void drop_who_does_not_read(std::chrono::steady_clock::time_point since);
+
   // Peers whose connections have ended since the last call, of those that anything was received from; once
   // more where the end came before the message, which is received all the same.
   std::vector<std::string> take_departed();

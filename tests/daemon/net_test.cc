@@ -12,6 +12,7 @@
 #include "base/process/descriptor.h"
 #include "base/process/local_socket.h"
 #include "daemon/net/bind.h"
+#include "daemon/net/connection_limit.h"
 #include "daemon/net/router.h"
 #include "tests/daemon/fixture.h"
 
@@ -49,6 +50,27 @@ class NetTest : public ::testing::Test {
   const std::string url_ = "ipc://" + file_;
   std::atomic<int> sent_{0};
 };
+
+TEST_F(NetTest, PeerThatDoesNotReadIsDroppedAndNoOther) {
+  limit_connections(1 << 20, {});
+  const auto router = bind();
+  zmq::socket_t deaf = connect(), hears = connect();
+  deaf.send(zmq::str_buffer("deaf"));
+  const std::string bad = await([&] { return router->receive(); })->peer;
+  hears.send(zmq::str_buffer("hears"));
+  const std::string good = await([&] { return router->receive(); })->peer;
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) router->send(bad, std::string(1 << 20, 'x'));
+  router->send(good, "short");
+  router->drop_who_does_not_read(begun);
+  EXPECT_THAT(router->take_departed(), ::testing::IsEmpty()) << "it has had no time yet";
+  router->drop_who_does_not_read(std::chrono::steady_clock::now() + std::chrono::hours(1));
+  EXPECT_TRUE(await([&] {
+    const std::vector<std::string> departed = router->take_departed();
+    return departed == std::vector{bad};
+  }));
+  EXPECT_FALSE(router->gone(good));
+}
 
 TEST_F(NetTest, PeerThatLeavesIsToldOnceAndNoOther) {
   const auto router = bind();

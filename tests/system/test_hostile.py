@@ -152,6 +152,20 @@ class Memory(QueueTest):
             self.assertEqual(8 * MIB, len(self.client.result(job)["outputs"][0]["text"]))
         until(lambda: self.client.request("stats")["counters"]["reply_bytes_unread"] < MIB, "their replies are dropped")
 
+    def test_clients_that_never_read_are_cut_off_where_they_keep_others_from_their_results(self):
+        job = self.client.submit(generate())[0]
+        worker = self.worker()
+        worker.finish(worker.take_job(), text="x" * (8 * MIB))
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):  # each may leave 16 MiB unread, and all 256
+                deaf = stack.enter_context(self.peer())
+                deaf.socket.setsockopt(zmq.RCVHWM, 1)
+                for number in range(8):
+                    deaf.send("result", {"id": job}, number)
+            until(lambda: self.client.request("stats")["counters"]["reply_bytes_unread"] >= 256 * MIB, "all that may lie unread does")
+            self.assertEqual(8 * MIB, len(self.client.request("result", {"id": job}, timeout=60)["outputs"][0]["text"]))
+            self.assertGreater(self.client.request("stats")["counters"]["connections_cut"], 0)
+
     def test_a_client_that_does_not_read_may_not_submit_until_it_does(self):
         job = self.client.submit(generate())[0]
         worker = self.worker()

@@ -18,11 +18,11 @@ from harness import leases_of, until
 from load_case import LEASE_MS, LoadTest
 
 ROUNDS = int(os.environ.get("DSLAD_KILL_DISTILLER_ROUNDS", "12"))
-LAYERS = 3  # to be distilled
+LAYERS = 4  # to be distilled
 # A window as long as the context: a converted layer is as good as the teacher's from the start.
 # More kills need more to kill.
 STEPS = ("--order index --variant dslad,window=512 --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
-         f"--checkpoint-seconds 1 --layerwise-steps {3 * ROUNDS} --chained-steps {2 * ROUNDS}")
+         f"--checkpoint-seconds 1 --layerwise-steps {ROUNDS} --chained-steps {max(4, ROUNDS // 2)}")
 NO_LIMIT = 1 << 28  # MiB: the address sanitizer takes more than any memory has
 
 
