@@ -143,22 +143,24 @@ void Inflow::read(int fd, std::size_t bytes) {
 }
 
 bool Inflow::has_room(Time now) {
-  for (; !left_behind_.empty() && left_behind_.front().first + kLeftBehindFor < now;
-       left_behind_.pop_front()) {
-    unread_bytes_ -= left_behind_.front().second;
-  }
+  forget_left_behind(now - kLeftBehindFor);
   return unread_bytes_ <= limits_.unread_bytes;
 }
 
 std::vector<int> Inflow::give_up(Time now) {
-  for (auto& [at, bytes] : left_behind_) unread_bytes_ -= bytes;
-  left_behind_.clear();
+  forget_left_behind(now);
   if (unread_bytes_ <= limits_.unread_bytes) return {};
-  const auto unread = [](const Connection& connection) { return connection.unread; };
-  std::vector<int> cut = cut_first(unread_bytes_ - limits_.unread_bytes / 4 * 3, unread, now);
-  for (auto& [at, bytes] : left_behind_) unread_bytes_ -= bytes;
-  left_behind_.clear();
+  const std::size_t too_many = unread_bytes_ - limits_.unread_bytes / 4 * 3;
+  std::vector<int> cut = cut_first(
+      too_many, [](const Connection& one) { return one.unread; }, now);
+  forget_left_behind(now);  // theirs
   return cut;
+}
+
+void Inflow::forget_left_behind(Time until) {
+  for (; !left_behind_.empty() && left_behind_.front().first <= until; left_behind_.pop_front()) {
+    unread_bytes_ -= left_behind_.front().second;
+  }
 }
 
 // Those that have not moved for longest, as many as take `too_many` bytes: more than must be, so that they

@@ -5,8 +5,7 @@
 // - messages that have not come whole: those that began first are cut off with their connections, since who
 //   means well is soon done;
 // - messages that are whole and were not read: nothing more is received while the daemon reads. Those that it
-//   does not read, because libzmq does not show them (a second peer of one name), are cut off likewise.
-//
+//   does not read, because libzmq does not show them (a second peer of one name), are cut off likewise;
 // - what subscribers send at all, since libzmq keeps each subscription.
 //
 // A peer that is cut off tries again by itself. With CURVE each frame looks like a message, so that a message
@@ -113,6 +112,7 @@ class Inflow {
     std::uint64_t moved = 0;  // counts up: when last a message of it began, came whole, or was read
     [[nodiscard]] std::size_t half() const { return meter.half_bytes(); }
   };
+  void forget_left_behind(Time until);
   [[nodiscard]] bool says_too_much(Connection& connection, std::size_t bytes, Time now) const;
   template <typename Bytes>
   std::vector<int> cut_first(std::size_t too_many, Bytes bytes, Time now);
