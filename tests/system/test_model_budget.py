@@ -57,7 +57,7 @@ class Budget(DistilCase):
         self.assertEqual(chain["order"]["layers"][:len(plans)], [plan["layer"] for plan in plans])
         self.assertEqual(record["decisions"], chain["recipe"]["budget"])
         self.assertEqual({str(plan["layer"]) for plan in plans}, set(record["decisions"]["chained"]))
-        self.assertTrue(all(layer["steps"] >= 4 for layer in record["decisions"]["chained"].values()))
+        self.assertTrue(all(layer["steps"] == 0 or layer["steps"] >= 12 for layer in record["decisions"]["chained"].values()))
         made = self.tool("generate", self.model, "--prompt", "Once", "--max-tokens", 8, "--plan", len(plans), "--json")
         self.assertEqual(8, len(json.loads(made.stdout)["ids"]))
 

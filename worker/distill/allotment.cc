@@ -15,15 +15,9 @@ std::int64_t times(double time, double seconds, std::int64_t most) {
   return static_cast<std::int64_t>(time / seconds);
 }
 
-double cost(const LayerCost& layer, std::int64_t steps) {
-  return layer.other + static_cast<double>(steps) * layer.chained_step;
-}
-
-// From the order to the first layer that is done, with the least of everything.
-double after_joint_stage(const FirstMeasures& measures, std::int64_t held_out,
-                         const AllotmentLimits& limits) {
-  return static_cast<double>(held_out) * (measures.order + measures.measure) +
-         static_cast<double>(limits.least_chained) * measures.chained_step;
+// From the order to the first layer that is done.
+double after_joint_stage(const FirstMeasures& measures, std::int64_t held_out) {
+  return static_cast<double>(held_out) * (measures.order + measures.measure);
 }
 
 }  // namespace
@@ -43,23 +37,21 @@ double PassCosts::alone() const {
 double least_budget(double used, const FirstMeasures& measures, std::int64_t held_out,
                     const AllotmentLimits& limits) {
   return used + static_cast<double>(limits.least_joint) * measures.joint_step +
-         after_joint_stage(measures, std::min(limits.least_held_out, held_out), limits);
+         after_joint_stage(measures, std::min(limits.least_held_out, held_out));
 }
 
 FirstAllotment first_allotment(double budget, double used, const FirstMeasures& measures, int layers,
                                std::int64_t held_out, const AllotmentLimits& limits) {
   FirstAllotment out;
   const std::int64_t fewest = std::min(limits.least_held_out, held_out);
-  const double fewest_steps = static_cast<double>(limits.least_chained) * measures.chained_step;
   const double for_layer =
-      std::max(limits.measuring_share * budget / layers, limits.measuring_part * fewest_steps);
+      std::max(limits.measuring_share * budget / layers, limits.measuring_steps * measures.chained_step);
   out.held_out = std::clamp(std::min(times(limits.order_share * budget, measures.order, held_out),
                                      times(for_layer, measures.measure, held_out)),
                             fewest, held_out);
   // What the shares leave of a small budget must still do for a layer.
   const auto joint_time = [&] {
-    return std::min(limits.joint_share * budget,
-                    budget - used - after_joint_stage(measures, out.held_out, limits));
+    return std::min(limits.joint_share * budget, budget - used - after_joint_stage(measures, out.held_out));
   };
   while (out.held_out > fewest &&
          times(joint_time(), measures.joint_step, limits.most_joint) < limits.least_joint)
@@ -69,19 +61,17 @@ FirstAllotment first_allotment(double budget, double used, const FirstMeasures& 
   return out;
 }
 
-std::int64_t chained_steps(double budget, double used, std::span<const LayerCost> to_come,
-                           const AllotmentLimits& limits) {
+std::optional<std::int64_t> chained_steps(double budget, double used, std::span<const LayerCost> to_come,
+                                          const AllotmentLimits& limits) {
   double spare = budget - used;
   std::size_t affordable = 0;
-  for (; affordable < to_come.size(); ++affordable) {
-    const double least = cost(to_come[affordable], limits.least_chained);
-    if (least > spare) break;
-    spare -= least;
+  for (; affordable < to_come.size() && to_come[affordable].other <= spare; ++affordable) {
+    spare -= to_come[affordable].other;
   }
-  if (affordable == 0) return 0;
+  if (affordable == 0) return std::nullopt;
   const double share = spare / static_cast<double>(affordable);
-  return limits.least_chained +
-         times(share, to_come.front().chained_step, limits.most_chained - limits.least_chained);
+  const std::int64_t steps = times(share, to_come.front().chained_step, limits.most_chained);
+  return steps < limits.least_chained ? 0 : steps;
 }
 
 double rate_share(std::int64_t steps, const AllotmentLimits& limits) {

@@ -4,9 +4,14 @@
 // how many held-out tokens to measure on at its beginning, and before each layer, the easiest first, how many
 // chained steps. What is measured later corrects what was foreseen, since each answer counts from the time
 // used so far. Pure; safe from any thread.
+//
+// Where time is short a layer goes without chained steps: what the layer-wise stage made of it, measured
+// behind the layers below. A few chained steps gain nothing, and in their time other layers come out
+// (docs/quality.md).
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace dslad::worker {
@@ -26,16 +31,15 @@ struct PassCosts {
 };
 
 struct AllotmentLimits {
-  std::int64_t least_joint = 2, most_joint = 200;       // layer-wise steps
-  std::int64_t least_chained = 4, most_chained = 1000;  // of a layer; with fewer it is not begun
-  double joint_share = 0.25;                            // of the budget, at most, for the layer-wise stage
+  std::int64_t least_joint = 2, most_joint = 200;        // layer-wise steps
+  std::int64_t least_chained = 12, most_chained = 1000;  // of a layer, where it has any
+  double joint_share = 0.4;                              // of the budget, at most, for the layer-wise stage
   // Chained steps with which the stage has its full learning rate. In fewer, full steps lead away from the
   // teacher and do not come back (docs/quality.md).
   std::int64_t full_rate_steps = 50;
   double order_share = 0.1;  // and for measuring the order
-  // For measuring layers: this much of the budget, or of a layer's fewest chained steps where few layers come
-  // out.
-  double measuring_share = 0.1, measuring_part = 1.0 / 3;
+  // For measuring layers: this much of the budget, or as many chained steps' time for each.
+  double measuring_share = 0.1, measuring_steps = 0.5;
   std::int64_t least_held_out = 512;  // tokens, or all there are
 };
 
@@ -68,9 +72,10 @@ struct LayerCost {
 };
 
 // Chained steps of the first of `to_come`, which are in the order of conversion: as many layers as come out
-// with the fewest steps share evenly what time remains. 0: there is no time for another layer.
-std::int64_t chained_steps(double budget, double used, std::span<const LayerCost> to_come,
-                           const AllotmentLimits& limits);
+// without any share evenly what time remains; 0 where that is too few. Nothing: there is no time for another
+// layer.
+std::optional<std::int64_t> chained_steps(double budget, double used, std::span<const LayerCost> to_come,
+                                          const AllotmentLimits& limits);
 
 // Of the full learning rate, for a chained stage of `steps`.
 double rate_share(std::int64_t steps, const AllotmentLimits& limits);

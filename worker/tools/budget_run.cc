@@ -148,8 +148,7 @@ Status BudgetRun::conclude() const {
   const ChainManifest& manifest = session_.manifest;
   if (manifest.distilled.empty()) {
     const auto costs = to_come();
-    const double more =
-        costs.front().other + static_cast<double>(limits_.least_chained) * costs.front().chained_step;
+    const double more = costs.front().other;
     return Error{
         ErrorCode::kRefused,
         fmt::format("the budget of {} does not suffice for a layer any more: it took {} until here, and a "
@@ -173,11 +172,7 @@ Status BudgetRun::save() {
 // Time that is needed after a stage's last step.
 double BudgetRun::closing(Stage stage) const {
   if (stage != Stage::kLayerwise) return measuring_seconds(first_) / 2;
-  const int middle = costs_.layers / 2;
-  return record_.pass *
-             (held_out_tokens_ * costs_.alone() +
-              static_cast<double>(limits_.least_chained) * step_tokens_ * costs_.chained(middle, middle)) +
-         measuring_seconds(middle);
+  return record_.pass * held_out_tokens_ * costs_.alone() + measuring_seconds(costs_.layers / 2);
 }
 
 double BudgetRun::step_seconds(Stage stage) const {
@@ -220,13 +215,13 @@ Result<std::optional<StageOptions>> BudgetRun::chained_stage(int layer) {
   const auto begun = record_.chained.find(layer);
   begun_here_ = begun == record_.chained.end();
   if (!begun_here_) return std::optional(stage_of(begun->second.steps));
-  const std::int64_t steps = chained_steps(seconds_, used(), to_come(), limits_);
-  if (steps == 0) return std::optional<StageOptions>();
-  record_.chained[layer].steps = steps;
+  const auto steps = chained_steps(seconds_, used(), to_come(), limits_);
+  if (!steps) return std::optional<StageOptions>();
+  record_.chained[layer].steps = *steps;
   note_decisions();
   const Status saved = save();
   if (!saved) return saved.error();
-  return std::optional(stage_of(steps));
+  return std::optional(stage_of(*steps));
 }
 
 Result<bool> BudgetRun::ends_early(Stage stage, std::int64_t done) {
