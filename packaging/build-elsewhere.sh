@@ -14,6 +14,7 @@ root="$folder/root"
   rm -rf "$root"
   mmdebstrap --quiet --variant=buildd --include=fakeroot,lintian "$suite" "$root"
 }
+rm -f "$folder/lintian.log" && touch "$folder/lintian.log"
 cat >"$folder/build.sh" <<'SCRIPT'
 set -e
 cd /build/dslad-source
@@ -26,6 +27,7 @@ SCRIPT
 systemd-nspawn --quiet --directory="$root" --register=no --keep-unit --console=pipe --resolv-conf=replace-host \
   --bind="$folder:/build" /bin/bash /build/build.sh </dev/null >"$folder/build.log" 2>&1 || {
   tail -n 40 "$folder/build.log" >&2
+  cat "$folder/lintian.log" >&2
   exit 1
 }
 cat "$folder/lintian.log"
