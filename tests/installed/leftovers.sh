@@ -27,7 +27,7 @@ mapfile -t files < <(find "$packages" -maxdepth 1 -name '*.deb' ! -name '*-dbgsy
 log="${base%.tar.gz}.log"
 # The folder that is ignored is debconf's own, in Debian 13.
 piuparts --distribution="$suite" --basetgz="$base" --keep-sources-list --no-eatmydata --no-upgrade-test --install-remove-install \
-  --pedantic-purge-test --ignore=/var/cache/debconf/tmp.ci --log-file="$log" "${files[@]}" >/dev/null || {
+  --pedantic-purge-test --ignore-regex='^/var/cache/debconf/tmp[.]ci/?$' --log-file="$log" "${files[@]}" >/dev/null || {
   grep -vE 'DEBUG|DUMP' "$log" | tail -n 30 >&2
   exit 1
 }
