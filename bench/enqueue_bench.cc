@@ -141,6 +141,7 @@ double median(std::vector<double> values) {
 template <typename Value>
 double median_of(const std::vector<Round>& rounds, Value value) {
   std::vector<double> values;
+  values.reserve(rounds.size());
   for (const Round& round : rounds) values.push_back(value(round));
   return median(std::move(values));
 }
