@@ -222,7 +222,9 @@ std::string ready_command(const std::vector<std::pair<std::string, std::string>>
   std::string body = "\5READY";
   for (const auto& [name, value] : properties) {
     body += static_cast<char>(name.size());
-    body += name + std::string(3, '\0') + static_cast<char>(value.size()) + value;
+    body.append(name).append(3, '\0');
+    body += static_cast<char>(value.size());
+    body += value;
   }
   return std::string("\4") + static_cast<char>(body.size()) + body;
 }
