@@ -129,7 +129,7 @@ class Inflow {
 // process_inflow.cc defines for the whole program and libzmq reads by. Call it before any socket is bound.
 void limit_inflow(const InflowLimits& limits);
 
-// Who connects to this URL is a subscriber. Call it before that is bound, or as soon as its port is known.
+// Who connects to this URL, as libzmq writes it once it is bound, is a subscriber.
 void expect_subscribers(const std::string& url);
 
 // Accepted just now from that listening socket. Any thread.

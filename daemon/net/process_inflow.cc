@@ -1,10 +1,11 @@
 // The process's connections, by what libzmq receives of them.
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <fmt/format.h>
 #include <mutex>
-#include <netinet/in.h>
+#include <netdb.h>
 #include <string>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -46,17 +47,20 @@ ino_t socket_number(int fd) {
   return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
-// Where a listening socket is: a path, or ":" and a port. Empty where the kernel does not say.
-std::string door_of(int listener) {
+// A listening socket's URL, as libzmq writes it. Empty where the kernel does not say.
+std::string url_of(int listener) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   if (::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
-  if (address.ss_family == AF_UNIX) return reinterpret_cast<const sockaddr_un&>(address).sun_path;
-  if (address.ss_family == AF_INET)
-    return fmt::format(":{}", ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port));
-  if (address.ss_family == AF_INET6)
-    return fmt::format(":{}", ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port));
-  return {};
+  if (address.ss_family == AF_UNIX)
+    return fmt::format("{}{}", process::kIpcScheme, reinterpret_cast<const sockaddr_un&>(address).sun_path);
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, NI_MAXSERV> port{};
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(), port.data(),
+                    port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return {};
+  const bool v6 = address.ss_family == AF_INET6;
+  return fmt::format("tcp://{}{}{}:{}", v6 ? "[" : "", host.data(), v6 ? "]" : "", port.data());
 }
 
 void cut_off(Process& all, const std::vector<int>& connections) {
@@ -106,14 +110,13 @@ void limit_inflow(const InflowLimits& limits) {
 void expect_subscribers(const std::string& url) {
   Process& all = here();
   const std::scoped_lock lock(all.mutex);
-  const std::string_view ipc = process::kIpcScheme;
-  all.subscribers_at.insert(url.starts_with(ipc) ? url.substr(ipc.size()) : url.substr(url.rfind(':')));
+  all.subscribers_at.insert(url);
 }
 
 void measure_connection(int fd, int listener) {
   Process& all = here();
   const std::scoped_lock lock(all.mutex);
-  all.inflow.open(fd, Steady::now(), all.subscribers_at.contains(door_of(listener)));
+  all.inflow.open(fd, Steady::now(), all.subscribers_at.contains(url_of(listener)));
   all.sockets[fd] = socket_number(fd);
 }
 

@@ -43,10 +43,10 @@ Status Publisher::open(Door& door, int listener) {
     zmq::socket_t socket(context_, zmq::socket_type::pub);
     socket.set(zmq::sockopt::linger, 0);
     if (Status status = secure(socket, door.url, curve_); !status) return status;
-    expect_subscribers(door.url);
     if (Status status = bind_socket(socket, door.url, listener); !status) return status;
-    if (schema::is_tcp(door.url)) door.url = socket.get(zmq::sockopt::last_endpoint);
-    expect_subscribers(door.url);
+    const std::string bound = socket.get(zmq::sockopt::last_endpoint);
+    expect_subscribers(bound);
+    if (schema::is_tcp(door.url)) door.url = bound;
     door.socket = std::move(socket);
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kUnavailable, door.url + ": " + error.what()};
