@@ -14,7 +14,7 @@ using ::testing::IsEmpty;
 constexpr int kMore = 1, kCommand = 4;
 constexpr std::size_t kFrame = 128;  // what a frame costs
 
-std::string greeting() {
+std::string hello_of_zmtp() {
   std::string text(64, '\0');
   text[0] = '\xFF';
   text[9] = '\x7F';
@@ -39,8 +39,8 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 }
 
 TEST(MessageMeterTest, CountsWhatIsNotWholeByAnyCut) {
-  const std::string sent = greeting() + frame(5, kCommand) + frame(300) + frame(0) + frame(1'000, kMore) +
-                           frame(70, kMore) + frame(9, kCommand) + header(70'000);
+  const std::string sent = hello_of_zmtp() + frame(5, kCommand) + frame(300) + frame(0) +
+                           frame(1'000, kMore) + frame(70, kMore) + frame(9, kCommand) + header(70'000);
   for (std::size_t piece = 1; piece <= sent.size(); piece = piece * 3 + 1) {
     MessageMeter meter;
     for (std::size_t at = 0; at < sent.size(); at += piece)
@@ -58,7 +58,7 @@ TEST(MessageMeterTest, CountsWhatIsNotWholeByAnyCut) {
 
 TEST(MessageMeterTest, KnowsWhatIsNoZmtp3) {
   for (const std::size_t wrong : {0U, 9U, 10U}) {
-    std::string text = greeting();
+    std::string text = hello_of_zmtp();
     text[wrong] = 1;
     MessageMeter meter;
     meter.feed(bytes_of(text));
@@ -72,7 +72,7 @@ class InflowTest : public ::testing::Test {
     inflow_.limit({10'000, 20'000, 20'000});
     for (int fd = 1; fd <= 9; ++fd) {
       inflow_.open(fd, now_);
-      say(fd, greeting());
+      say(fd, hello_of_zmtp());
     }
   }
   std::vector<int> say(int fd, const std::string& text) { return inflow_.arrived(fd, bytes_of(text), now_); }
