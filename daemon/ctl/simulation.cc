@@ -76,7 +76,8 @@ Status add_workers(const schema::DaemonStatus& status, const schema::PolicyReply
       continue;
     }
     const std::uint32_t room = std::min(worker.capacity, kMostAtATime);
-    // The company that jobs had of late; where an older daemon does not tell it, that of a full worker.
+    // What the policy takes for a job's company: what it was of late; where an older daemon does not tell it,
+    // that of a full worker.
     const double batch = info->batch > 0 ? info->batch : room;
     const policy::CostModel truth =
         policy::CostModel::recorded(info->coefficients, info->bytes_per_token, info->output_share, batch);

@@ -48,13 +48,6 @@ class Simulate(PolicyTest):
         self.assertLess(found["deadline"]["quality"], 1)
         self.assertGreaterEqual(found["deadline"]["took_ms"], 0)
 
-    def test_jobs_are_in_the_company_that_they_had(self):
-        trace = self.trace(["0,4000,20"] * 100)
-        for batch, seconds in ((2.0, 5), (1.0, 10), (0.0, 2.5)):  # 0: not told, so that a worker is taken to be full
-            self.daemon_has(models=({**self.MODEL, "batch": batch, "coefficients": [0, 0, 0, 0, 10, 0, 0]},))
-            found = self.outcomes(trace, "--policy", "static:0")
-            self.assertAlmostEqual(seconds * 1000, found["static:0"]["makespan_ms"], delta=1)
-
     def test_other_policies_can_be_named_and_the_daemons_settings_bind_them(self):
         trace = self.trace(["0,4000,10"] * 10)
         found = self.outcomes(trace, "--policy", "static:4", "--policy", "threshold", "--policy=static:0", "--policy", "static")
