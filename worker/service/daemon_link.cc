@@ -455,8 +455,9 @@ void DaemonLink::leave(const std::string& reason, const std::optional<Error>& er
   }
   state_->wake();
   state_->thread.join();
-  // The frame is in ZeroMQ's hands; give it a moment to reach the peer when the socket closes.
-  state_->socket.set(zmq::sockopt::linger, 500);
+  // The frame is in ZeroMQ's hands; give it time to reach the peer when the socket closes, on a busy machine
+  // too.
+  state_->socket.set(zmq::sockopt::linger, 2'000);
 }
 
 }  // namespace dslad::worker
