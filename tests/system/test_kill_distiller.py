@@ -20,9 +20,9 @@ from load_case import LEASE_MS, LoadTest
 ROUNDS = int(os.environ.get("DSLAD_KILL_DISTILLER_ROUNDS", "12"))
 LAYERS = 4  # to be distilled
 # A window as long as the context: a converted layer is as good as the teacher's from the start.
-# More kills need more to kill.
+# A layer takes a second or two, and more kills need more to kill.
 STEPS = ("--order index --variant dslad,window=512 --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
-         f"--checkpoint-seconds 1 --layerwise-steps {ROUNDS} --chained-steps {max(4, ROUNDS // 2)}")
+         f"--checkpoint-seconds 1 --layerwise-steps {20 * ROUNDS} --chained-steps {6 * ROUNDS}")
 NO_LIMIT = 1 << 28  # MiB: the address sanitizer takes more than any memory has
 
 
@@ -57,11 +57,14 @@ class KillDistiller(LoadTest):
             if rest:  # when the queue is empty there is time to distil
                 self.await_daemon(self.daemon)
                 until(lambda: not any(self.status()["jobs"][state] for state in ("queued", "running")), "no job waits")
-            time.sleep(dice.uniform(0.0, 1.5))
+                until(lambda: self.distillers() or self.complete(), "someone distils")
             fate = dice.random()
             if fate < 0.6:
+                time.sleep(dice.uniform(0.0, 0.5))
                 self.kill_distiller()
-            elif fate < 0.8:
+                continue
+            time.sleep(dice.uniform(0.0, 1.5))
+            if fate < 0.8:
                 self.kills["worker"] += 1
                 self.worker.kill()
                 self.worker = self.serve(ready=False)
@@ -73,18 +76,26 @@ class KillDistiller(LoadTest):
         self.await_worker(self.worker)
 
     def kill_distiller(self):
+        for pid in self.distillers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.kills["distiller"] += 1
+
+    def distillers(self):
+        pids = []
         for file in pathlib.Path(f"/proc/{self.worker.child.pid}/task").glob("*/children"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                for pid in file.read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-                    self.kills["distiller"] += 1
+                pids += [int(pid) for pid in file.read_text().split()]
+        return pids
+
+    def complete(self):
+        with contextlib.suppress(FileNotFoundError):
+            return len(json.loads((self.model / "dsla/chain.json").read_text())["layers"]) == LAYERS
 
     def check_plans(self):
         """The chain is completed now that nothing is killed."""
         self.set_policy(idle_after_ms=100)
-        manifest = self.model / "dsla/chain.json"
-        until(lambda: manifest.exists() and len(json.loads(manifest.read_text())["layers"]) == LAYERS,
-              f"{LAYERS} layers are distilled", patience=600)
+        until(self.complete, f"{LAYERS} layers are distilled", patience=600)
         super().check_plans()
 
 
