@@ -55,6 +55,7 @@ constexpr std::size_t kUnreadBytes = std::size_t{128} << 20;  // and of those th
 constexpr std::size_t kSubscriberBytes = std::size_t{64}
                                          << 10;   // a name for each of a thousand subscriptions
 constexpr std::size_t kSubscriberBytesPerS = 64;  // pings
+constexpr std::size_t kCurveBytesPerS = 256;      // likewise, and libzmq's memory for them
 constexpr std::chrono::seconds kUnreadFor{20};    // a reply, while all that may lie unread does
 constexpr int kWorkerFrames = 1'024;              // for one worker: its capacity bounds them
 
@@ -193,7 +194,8 @@ Result<Opened> open_all(const Config& config) {
                 .half_bytes = kHalfBytes,
                 .unread_bytes = kUnreadBytes,
                 .subscriber_bytes = kSubscriberBytes,
-                .subscriber_bytes_per_s = kSubscriberBytesPerS});
+                .subscriber_bytes_per_s = kSubscriberBytesPerS,
+                .curve_bytes_per_s = kCurveBytesPerS});
   auto context = std::make_unique<zmq::context_t>();
   Result<std::unique_ptr<Zap>> zap = Zap::open(*context);
   if (!zap) return zap.error();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <string_view>
+#include <utility>
 
 namespace dslad::daemon {
 namespace {
@@ -9,6 +11,8 @@ namespace {
 constexpr std::size_t kGreeting = 64;
 constexpr std::size_t kSignatureEnd = 9, kVersion = 10;  // of the greeting
 constexpr std::byte kSignatureStart{0xFF}, kSignatureLast{0x7F}, kZmtp3{3};
+constexpr std::size_t kMechanism = 12;
+constexpr std::string_view kCurve("CURVE\0", 6);
 constexpr std::byte kMore{1}, kLong{2}, kCommand{4};  // flags of a frame
 constexpr std::size_t kFrameCost = 128;               // of libzmq's memory, besides what it carries
 constexpr std::size_t kSmall = 512;
@@ -49,6 +53,8 @@ void MessageMeter::read_greeting(std::byte byte) {
   const std::size_t at = greeting_read_++;
   foreign_ = (at == 0 && byte != kSignatureStart) || (at == kSignatureEnd && byte != kSignatureLast) ||
              (at == kVersion && byte < kZmtp3);
+  if (at >= kMechanism && at < kMechanism + kCurve.size())
+    by_curve_ = by_curve_ && byte == static_cast<std::byte>(kCurve[at - kMechanism]);
 }
 
 void MessageMeter::read_header(std::byte byte) {
@@ -67,16 +73,19 @@ void MessageMeter::read_header(std::byte byte) {
 
 void MessageMeter::end_frame() {
   in_body_ = false;
-  if ((header_[0] & kCommand) == std::byte{}) {
-    message_ += frame_;
-    counted_ += counted_bytes(body_bytes_);
-    if ((header_[0] & kMore) == std::byte{}) {
-      ++whole_;
-      whole_bytes_ += counted_;
-      message_ = counted_ = 0;
-    }
+  const std::size_t bytes = std::exchange(frame_, 0), counted = counted_bytes(body_bytes_);
+  if ((header_[0] & kCommand) != std::byte{}) return;
+  if (by_curve_ && counted > 0) {
+    ++whole_;
+    whole_bytes_ += counted;
+    return;
   }
-  frame_ = 0;
+  message_ += bytes;
+  counted_ += counted;
+  if (by_curve_ || (header_[0] & kMore) != std::byte{}) return;
+  ++whole_;
+  whole_bytes_ += counted_;
+  message_ = counted_ = 0;
 }
 
 void Inflow::open(int fd, Time now, bool subscriber) {
@@ -112,6 +121,7 @@ std::vector<int> Inflow::arrived(int fd, std::span<const std::byte> bytes, Time 
   const std::size_t half = connection.half(), whole_bytes = connection.meter.whole_bytes();
   const std::uint64_t whole = connection.meter.whole();
   connection.meter.feed(bytes);
+  forgive_pings(connection, now);
   half_bytes_ = half_bytes_ - half + connection.half();
   connection.unread += connection.meter.whole_bytes() - whole_bytes;
   unread_bytes_ += connection.meter.whole_bytes() - whole_bytes;
@@ -124,8 +134,20 @@ std::vector<int> Inflow::arrived(int fd, std::span<const std::byte> bytes, Time 
   return cut_first(half_bytes_ - limits_.half_bytes / 4 * 3, &Connection::half, now);
 }
 
+void Inflow::forgive_pings(Connection& connection, Time now) const {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - connection.since);
+  if (!connection.meter.by_curve() || seconds.count() <= 0) return;
+  connection.meter.forgive(limits_.curve_bytes_per_s * static_cast<std::size_t>(seconds.count()));
+  connection.since += seconds;
+}
+
 void Inflow::read(int fd, std::size_t bytes) {
   const auto found = connections_.find(fd);
+  if (found != connections_.end() && found->second.meter.by_curve()) {
+    half_bytes_ -= found->second.half();
+    found->second.meter.message_read();
+    half_bytes_ += found->second.half();
+  }
   if (found != connections_.end() && found->second.unread >= bytes) {
     found->second.unread -= bytes;
     found->second.moved = ++last_moved_;

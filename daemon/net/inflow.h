@@ -8,8 +8,11 @@
 //   does not read, because libzmq does not show them (a second peer of one name), are cut off likewise;
 // - what subscribers send at all, since libzmq keeps each subscription.
 //
-// A peer that is cut off tries again by itself. With CURVE each frame looks like a message, so that a message
-// of many frames is bounded only without it, where peers need no key.
+// A peer that is cut off tries again by itself.
+//
+// With CURVE each frame looks like a message. Large ones are whole and unread until the daemon reads them;
+// small ones are of a message that is not whole until it reads any, but for as many as pings may be: those it
+// never reads.
 #pragma once
 
 #include <array>
@@ -36,6 +39,11 @@ namespace dslad::daemon {
 class MessageMeter {
  public:
   void feed(std::span<const std::byte> bytes);
+
+  // By CURVE: a message was read, and small frames until now were of it; or so many bytes of them were pings.
+  void message_read() { message_ = 0; }
+  void forgive(std::size_t bytes) { message_ -= bytes < message_ ? bytes : message_; }
+  [[nodiscard]] bool by_curve() const { return by_curve_; }
 
   // Messages that came whole, and what they count for.
   [[nodiscard]] std::uint64_t whole() const { return whole_; }
@@ -64,6 +72,7 @@ class MessageMeter {
   std::size_t counted_ = 0;  // what they count for,
   std::size_t frame_ = 0;    // and what has come of the next
   bool foreign_ = false;
+  bool by_curve_ = true;  // so far as the greeting has been read
 };
 
 struct InflowLimits {
@@ -72,6 +81,7 @@ struct InflowLimits {
   std::size_t unread_bytes = std::size_t{1} << 40;      // of all that are whole and were not read
   std::size_t subscriber_bytes = std::size_t{1} << 40;  // of one, whatever it sends,
   std::size_t subscriber_bytes_per_s = 0;               // and as much more as time goes by
+  std::size_t curve_bytes_per_s = 0;                    // of small frames that may be pings, by CURVE
 };
 
 // The connections by their descriptors. Pure bookkeeping.
@@ -107,11 +117,12 @@ class Inflow {
     MessageMeter meter;
     std::size_t unread = 0;
     bool subscriber = false;
-    Time since{};
+    Time since{};             // it was opened; by CURVE: pings have been forgiven up to then
     std::size_t said = 0;     // by a subscriber, since then
     std::uint64_t moved = 0;  // counts up: when last a message of it began, came whole, or was read
     [[nodiscard]] std::size_t half() const { return meter.half_bytes(); }
   };
+  void forgive_pings(Connection& connection, Time now) const;
   void forget_left_behind(Time until);
   [[nodiscard]] bool says_too_much(Connection& connection, std::size_t bytes, Time now) const;
   template <typename Bytes>

@@ -121,7 +121,6 @@ void measure_connection(int fd, int listener) {
 }
 
 void note_read(int fd, std::size_t bytes) {
-  if (bytes == 0) return;
   Process& all = here();
   {
     const std::scoped_lock lock(all.mutex);

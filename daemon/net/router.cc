@@ -182,7 +182,7 @@ std::optional<Received> Router::receive() {
     if (!socket_->recv(identity, zmq::recv_flags::dontwait)) return std::nullopt;
     auto [parts, counted] = read_rest(*socket_, identity, by_key_);
     const int connection = connection_of(parts);
-    note_read(connection, counted);
+    if (counted > 0 || by_key_) note_read(connection, counted);
     const bool req = parts.size() == 2 && parts[0].empty();
     const bool dealer = parts.size() == 1;
     const std::string frame = req || dealer ? text_of(parts.back()) : std::string();

@@ -22,6 +22,12 @@ std::string hello_of_zmtp() {
   return text;
 }
 
+std::string hello_by_curve() {
+  std::string text = hello_of_zmtp();
+  text.replace(12, 5, "CURVE");
+  return text;
+}
+
 std::string header(std::uint64_t bytes, int flags = 0) {
   if (bytes < 256) return {static_cast<char>(flags), static_cast<char>(bytes)};
   std::string text(9, '\0');
@@ -66,6 +72,21 @@ TEST(MessageMeterTest, KnowsWhatIsNoZmtp3) {
   }
 }
 
+TEST(MessageMeterTest, ByCurveSmallFramesAreOfAMessageUntilOneIsRead) {
+  MessageMeter meter;
+  meter.feed(
+      bytes_of(hello_by_curve() + frame(100, kCommand) + frame(100) + frame(2'000) + frame(50) + frame(40)));
+  EXPECT_EQ(1U, meter.whole());
+  EXPECT_EQ(counted_bytes(2'000), meter.whole_bytes());
+  EXPECT_EQ(3 * kFrame + 190, meter.half_bytes());
+  meter.forgive(90);
+  EXPECT_EQ(3 * kFrame + 100, meter.half_bytes());
+  meter.message_read();
+  EXPECT_EQ(0U, meter.half_bytes());
+  meter.forgive(1);
+  EXPECT_EQ(0U, meter.half_bytes());
+}
+
 class InflowTest : public ::testing::Test {
  protected:
   InflowTest() {
@@ -95,6 +116,25 @@ TEST_F(InflowTest, CutsAMessageThatIsTooLongByItself) {
   say(6, frame(4'000, kMore) + header(9'000));
   EXPECT_THAT(say(6, std::string(6'000, 'x')), ElementsAre(6));
   EXPECT_EQ(4'000 + kFrame, inflow_.half_bytes());
+}
+
+TEST_F(InflowTest, CutsByCurveWhoSendsSmallFramesOfWhichNoneIsRead) {
+  inflow_.limit({.message_bytes = 10'000, .curve_bytes_per_s = 200});
+  for (const int fd : {1, 2}) {
+    inflow_.open(fd, now_);
+    say(fd, hello_by_curve());
+  }
+  const std::string small = frame(122);
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_THAT(say(1, small), IsEmpty());
+    inflow_.read(1, 0);
+    EXPECT_THAT(say(2, small), IsEmpty());  // pings
+    now_ += std::chrono::seconds(1);
+  }
+  EXPECT_EQ(30 * 250 - 29 * 200, inflow_.half_bytes());
+  for (int i = 0; i < 34; ++i) EXPECT_THAT(say(2, small), IsEmpty());
+  EXPECT_THAT(say(2, small), ElementsAre(2));
+  EXPECT_EQ(0U, inflow_.half_bytes());
 }
 
 TEST_F(InflowTest, ForgetsWithTheConnection) {

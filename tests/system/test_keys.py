@@ -5,7 +5,7 @@ import unittest
 import wire
 import zmq
 from fake_worker import FakeWorker
-from harness import BIN, until
+from harness import BIN, SANITIZED, resident_bytes, until
 from keys_case import KeysTest
 from python_client_case import Asynchronous, Plain, dslad
 from wire import generate
@@ -189,6 +189,21 @@ class Clients(KeysTest):
             other.recv_multipart()
         until(lambda: sue.submit(generate()) and other.poll(100), "others are let in again")
         self.assertFalse(known.poll(0))
+
+    def test_a_message_of_endless_parts_is_cut_off(self):
+        before, sue, ada = resident_bytes(self.daemon), self.connected("sue"), self.connected("ada")
+
+        def cut():
+            return ada.request("stats")["counters"]["connections_cut"]
+
+        for so_far, (part, parts) in enumerate([(b"", 400_000), (bytes(64 << 10), 3_000)]):
+            for _ in range(parts):
+                sue.socket.send(part, zmq.SNDMORE)
+            sue.socket.send(b"")
+            until(lambda: cut() > so_far, "it is cut off")
+        if not SANITIZED:
+            self.assertLess(resident_bytes(self.daemon) - before, 192 << 20)
+        self.await_service("sue")
 
 
 class BothDoors(KeysTest):
