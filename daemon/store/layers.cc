@@ -153,10 +153,9 @@ Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view dig
 Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
                                                  std::int64_t now_ms, const std::string& fault) {
   Status status = db.run(
-      "INSERT INTO models (digest, name, layers, plan, seen_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
-      "SET "
-      "name = excluded.name, layers = excluded.layers, plan = excluded.plan, seen_ms = excluded.seen_ms",
-      hello.model_digest, hello.model, hello.layers, hello.plan, now_ms);
+      "INSERT INTO models (digest, name, layers, seen_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+      "SET name = excluded.name, layers = excluded.layers, seen_ms = excluded.seen_ms",
+      hello.model_digest, hello.model, hello.layers, now_ms);
   const Origin origin{hello.name, hello.instance, hello.model_digest, hello.plan, now_ms};
   if (status) status = save_worker(db, hello, now_ms);
   if (status) status = save_announced(db, origin, hello.layer_info, fault);
@@ -167,8 +166,7 @@ Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hel
 Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
   const schema::PlanResult& result = change.result;
   const Origin origin{change.worker, change.instance, change.model_digest, result.plan, now_ms};
-  Status status = db.run("UPDATE models SET plan = ? WHERE digest = ?", result.plan, change.model_digest);
-  if (status) status = db.run("UPDATE workers SET plan = ? WHERE instance = ?", result.plan, change.instance);
+  Status status = db.run("UPDATE workers SET plan = ? WHERE instance = ?", result.plan, change.instance);
   if (status && change.wanted) {
     const auto generation = static_cast<std::int64_t>(change.wanted->generation);
     status = db.run(

@@ -216,7 +216,7 @@ TEST_F(ReportTest, ReadsWhileSomebodyWrites_AndWritesNothing) {
 }
 
 TEST_F(ReportTest, LayersAndConversionsAreShownByModelAndWorker) {
-  sql("INSERT INTO models (digest, name, layers, plan, seen_ms) VALUES ('d', '<model>', 2, 0, 0)");
+  sql("INSERT INTO models (digest, name, layers, seen_ms) VALUES ('d', '<model>', 2, 0)");
   sql("INSERT INTO layers (model_digest, layer, conversion_order, state, distilled, quality) VALUES ('d', 0, "
       "1, "
       "'distilled', 1, 0.5), ('d', 1, 0, 'distilled', 1, 0.975)");

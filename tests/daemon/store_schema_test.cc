@@ -194,6 +194,14 @@ TEST_F(StoreSchema, JobsOfVersion7FailWhereTheirDocumentsAreTooLong) {
       << "nobody knows";
 }
 
+TEST_F(StoreSchema, NoDurationOfVersion8IsNegative) {
+  Database db = old_database("version_8.sql");  // its clock was set back
+  must(migrate(db));
+  EXPECT_EQ(test::query_text(db, "SELECT queue_ms || ' ' || total_ms FROM job_metrics WHERE id = 1"), "0 0");
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM pragma_table_info('models') WHERE name = 'plan'"),
+            "0");
+}
+
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
   must(db_.exec("PRAGMA user_version = 999"));
   const Status status = migrate(db_);
