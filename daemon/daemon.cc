@@ -44,7 +44,8 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::chrono::seconds kStoreTime{120};  // for migrating, recovering or emptying a large log
-constexpr long kTickMs = 50;                     // leases and waits are looked after at least this often
+// Leases and waits are looked after at least so often; the longer no peer says anything, the less.
+constexpr std::int64_t kTickMs = 50, kLongestTickMs = 500, kTicksOfSilence = 5;
 constexpr std::chrono::milliseconds kReceiveFor{
     5};                                  // of each socket in a turn, so that neither starves the other
 constexpr int kClientFramesIn = 16;      // of one client, that may wait in memory
@@ -321,7 +322,8 @@ struct Daemon::Parts {
   process::ServiceManager service_manager;
   Config config;  // what is in force
   Reread reread;
-  std::int64_t next_snapshot_ms = 0;  // steady; for the metrics
+  std::int64_t next_snapshot_ms = 0;          // steady; for the metrics
+  std::int64_t heard_ms = clock.steady_ms();  // when a peer said something last
   LogWatch log_watch{state_dir.database().string()};
   bool log_held_up = false;
   bool stopping = false;
@@ -365,8 +367,13 @@ void Daemon::turn() {
                                        {parts.zap->handle(), 0, ZMQ_POLLIN, 0}};
   for (void* const door : parts.workers->handles()) items.push_back({door, 0, ZMQ_POLLIN, 0});
   for (void* const door : parts.jobs->handles()) items.push_back({door, 0, jobs_events, 0});
-  if (zmq_poll(items.data(), static_cast<int>(items.size()), kTickMs) < 0 && zmq_errno() != EINTR)
-    throw zmq::error_t();
+  const std::int64_t silent_ms = parts.clock.steady_ms() - parts.heard_ms;
+  const long tick = static_cast<long>(std::clamp(silent_ms / kTicksOfSilence, kTickMs, kLongestTickMs));
+  const int ready = zmq_poll(items.data(), static_cast<int>(items.size()), tick);
+  if (ready < 0 && zmq_errno() != EINTR) throw zmq::error_t();
+  const bool heard =
+      std::any_of(items.begin() + 1, items.end(), [](const auto& item) { return item.revents != 0; });
+  if (ready > 0 && heard) parts.heard_ms = parts.clock.steady_ms();
   parts.wakeup.clear();
   parts.writer.finish_ready();
   parts.reader.finish_ready();
