@@ -21,6 +21,11 @@ install(FILES
     packaging/systemd/dslad.socket packaging/systemd/dslad-events.socket packaging/systemd/dslad-workers.socket
     packaging/systemd/dslad.target
   DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR} COMPONENT dslad)
+if(systemd_VERSION VERSION_GREATER_EQUAL 253)
+  configure_file(packaging/systemd/notify-reload.conf.in ${CMAKE_BINARY_DIR}/systemd/notify-reload.conf @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/systemd/notify-reload.conf
+    DESTINATION ${DSLAD_SYSTEMD_UNIT_DIR}/dslad.service.d COMPONENT dslad)
+endif()
 install(FILES packaging/systemd/dslad.catalog DESTINATION lib/systemd/catalog COMPONENT dslad)
 install(FILES packaging/systemd/dslad.sysusers DESTINATION lib/sysusers.d RENAME dslad.conf COMPONENT dslad)
 install(FILES packaging/systemd/dslad.tmpfiles DESTINATION lib/tmpfiles.d RENAME dslad.conf COMPONENT dslad)

@@ -16,6 +16,7 @@ import traceback
 
 SHARED = pathlib.Path("/shared")
 DATABASE = pathlib.Path("/var/lib/dslad/dslad.db")
+MODEL = pathlib.Path("/usr/share/dslad/models/demo")
 LOGBOOK = pathlib.Path("/usr/share/doc/dslad-model-demo/examples/logbook-1.txt")
 UNITS = ["dslad.service", "dslad.socket", "dslad-events.socket", "dslad-workers.socket", "dslad-worker@cpu.service"]
 PATIENCE_S = 120
@@ -63,6 +64,10 @@ def property_of(unit, name):
 
 def active(unit):
     return property_of(unit, "ActiveState") == "active"
+
+
+def systemd_version():
+    return int(run("systemctl", "--version").stdout.split()[1])
 
 
 def pid_of(unit):
@@ -219,10 +224,16 @@ def a_reload_takes_what_can_change_and_refuses_the_rest():
     configuration = pathlib.Path("/etc/dslad/dslad.toml")
     original = configuration.read_text()
     before = pid_of("dslad.service")
+    waits = property_of("dslad.service", "Type") == "notify-reload"
+    expect(waits == (systemd_version() >= 253), "reload waits for the service where systemd can")
     configuration.write_text("[queue]\nmax_queued_bytes = 10\n[log]\nlevel = \"debug\"\n")
     run("systemctl", "reload", "dslad.service")
-    done = until(lambda: (lambda d: d if d.returncode == 4 else None)(
-        run("dslactl", "submit", "summarize", "/home/member/report.txt", user="member", check=False)), "submits are refused")
+
+    def submits():
+        return run("dslactl", "submit", "summarize", "/home/member/report.txt", user="member", check=False)
+
+    done = submits() if waits else until(lambda: (lambda d: d if d.returncode == 4 else None)(submits()), "submits are refused")
+    expect(done.returncode == 4, f"submits are refused: {done.stderr}")
     print("   ", done.stderr.strip())
     configuration.write_text("[queue]\nmax_queud = 10\n")
     done = run("systemctl", "reload", "dslad.service", check=False)
@@ -231,8 +242,7 @@ def a_reload_takes_what_can_change_and_refuses_the_rest():
     expect("dslad.toml:2" in log, f"the journal names the line: {log}")
     configuration.write_text(original)
     run("systemctl", "reload", "dslad.service")
-    until(lambda: run("dslactl", "submit", "summarize", "/home/member/report.txt", user="member", check=False).returncode == 0,
-          "submits are taken again")
+    until(lambda: submits().returncode == 0, "submits are taken again")
     expect(pid_of("dslad.service") == before, "it is the same process")
 
 
@@ -313,13 +323,14 @@ def others_come_over_tcp_by_their_keys():
     shutil.copy("/etc/dslad/secret.key.pub", home / "server.pub")
     configuration = pathlib.Path("/etc/dslad/dslad.toml")
     original = configuration.read_text()
-    configuration.write_text('[listen]\njobs = "ipc:///run/dslad/jobs.sock, tcp://10.99.0.1:7401"\n')
+    configuration.write_text('[listen]\njobs = "ipc:///run/dslad/jobs.sock, tcp://10.99.0.1:7401"\n'
+                             'workers = "ipc:///run/dslad/workers.sock, tcp://10.99.0.1:7402"\n')
+    afar = "ip", "netns", "exec", "afar"
 
     def from_afar(*arguments, check=True):
-        return run("ip", "netns", "exec", "afar", "runuser", "-u", "outsider", "--", "env", "HOME=/home/outsider",
+        return run(*afar, "runuser", "-u", "outsider", "--", "env", "HOME=/home/outsider",
                    "dslactl", "--connect", "tcp://10.99.0.1:7401", *arguments, check=check)
 
-    shutil.copy(home / "key.pub", keys / "submit/anna.pub")
     example = pathlib.Path("/usr/share/doc/dslad/examples/tcp.conf").read_text()
     with drop_in("dslad.service", example.replace(" AF_NETLINK", "")):
         run("systemctl", "reset-failed", "dslad.service", check=False)  # earlier steps' restarts do not count
@@ -331,20 +342,30 @@ def others_come_over_tcp_by_their_keys():
         run("systemctl", "restart", "dslad.service")
         until(lambda: active("dslad.service"), "dslad is started with tcp")
         check_exposure("dslad.service", EXPOSURE_WITH_TCP)
+        refused = from_afar("status", check=False)
+        expect(refused.returncode == 4 and "authorise" in refused.stderr, f"a key that nobody knows lets in nobody: {refused.stderr}")
+        shutil.copy(home / "key.pub", keys / "submit/anna.pub")
+        until(lambda: from_afar("status", check=False).returncode == 0, "a key is let in once it is authorised")
+        refused = from_afar("--server-key", "/root/worker.key.pub", "--rpc-timeout", "1", "status", check=False)
+        expect(refused.returncode != 0, "a daemon without the expected key is none")
         done = from_afar("submit", "summarize", "/home/outsider/report.txt", "--wait")
         print("   ", done.stdout.strip().splitlines()[-1])
         owner = rows("SELECT owner FROM job_status ORDER BY id DESC LIMIT 1")
         expect(owner == [("key:anna",)], f"the job is anna's: {owner}")
         succeeded(submit())  # by the local door
+        worker = subprocess.Popen([*afar, "dslad-worker", "--connect", "tcp://10.99.0.1:7402", "--model", MODEL, "--server-key",
+                                   "/etc/dslad/secret.key.pub", "--key", "/root/worker.key", "--log-level", "warning"])
+        try:
+            until(lambda: len(json.loads(run("dslactl", "--json", "status").stdout)["workers"]) == 2, "a worker joins from afar")
+        finally:
+            worker.terminate()
+            worker.wait()
         (keys / "submit/anna.pub").unlink()
         refused = until(lambda: (lambda d: d if d.returncode == 4 else None)(from_afar("status", check=False)),
                         "a key that was removed lets in nobody")
         print("   ", refused.stderr.strip())
     configuration.write_text(original)
     run("systemctl", "restart", "dslad.service")
-    for path in ("/etc/dslad/secret.key", "/etc/dslad/secret.key.pub"):
-        pathlib.Path(path).unlink()
-    shutil.rmtree(keys)
     run("ip", "netns", "delete", "afar")
     succeeded(submit())
 
