@@ -334,27 +334,34 @@ class Kills(BatchTest):
         dice = random.Random(SEED)
         worker = self.answer(pause=0.005)
         follower = self.start_follower()
-        kills = collections.Counter()
+        kills, answers = collections.Counter(), 0
         for _ in range(ROUNDS):
             time.sleep(dice.uniform(0.0, 0.6))
             if follower.poll() is not None:  # it found no daemon when it began
                 follower = self.start_follower()
-            if dice.random() < 0.5:
+            fate = dice.random()
+            if fate < 0.4:
                 kills["dslactl"] += follower.poll() is None
                 follower.kill()
                 follower.wait()
                 follower = self.start_follower()
-            else:
+            elif fate < 0.8:
                 kills["dslad"] += 1
                 self.daemon.kill()
                 self.daemon = self.start_daemon(ready=False)
+            else:  # all that a daemon sees of a worker that was killed: silence
+                kills["worker"] += 1
+                worker.stop.set()
+                worker.join()
+                answers += worker.answers
+                worker = self.answer(pause=0.005)
         self.await_daemon(self.daemon)
         follower.kill()
         follower.wait()
         done = self.ctl("submit", "batch", self.rows, "--output", self.out, "--errors", self.err, "-q")
         self.assertEqual(FAILED, done.returncode, done.stderr)
         results, errors = self.lines(self.out), self.lines(self.err)
-        print(f"kills {dict(kills)}; {worker.answers} answers to {count} rows", file=sys.stderr)
+        print(f"kills {dict(kills)}; {answers + worker.answers} answers to {count} rows", file=sys.stderr)
         self.assertEqual({f"row-{n}" for n in range(count) if n % 7}, set(results))
         self.assertEqual({None, *(f"row-{n}" for n in range(0, count, 7))}, set(errors))
         self.assertEqual(count, self.jobs())
