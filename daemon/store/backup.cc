@@ -8,8 +8,8 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/process/descriptor.h"
-#include "daemon/digest.h"
 
 namespace dslad::daemon {
 namespace {

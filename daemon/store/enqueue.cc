@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "daemon/digest.h"
+#include "base/digest.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "schema/limits.h"

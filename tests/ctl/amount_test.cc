@@ -1,11 +1,11 @@
 // Shares: what people write is understood exactly, and nothing else is. Durations: tests/schema.
-#include "daemon/ctl/amount.h"
+#include "ctl/amount.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <random>
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 TEST(ParseShare, AnyBytes_AreTakenWithinBoundsOrRefused) {
@@ -47,4 +47,4 @@ TEST(ParseShare, PercentageWithoutItsSign_IsExplained) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

@@ -1,5 +1,5 @@
 // Rows of batch files: what becomes of each form, what is refused in which words, and that no text harms.
-#include "daemon/ctl/batch_file.h"
+#include "ctl/batch_file.h"
 
 #include <filesystem>
 #include <fmt/format.h>
@@ -8,7 +8,7 @@
 #include <random>
 #include <sys/resource.h>
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 using testing::ElementsAre;
@@ -283,4 +283,4 @@ TEST(BatchRowProperty, LongestRowsOfTheWorstKindTakeBoundedMemory) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

@@ -1,5 +1,5 @@
 // Files of results: what a death at any moment leaves of them, and what is let alone.
-#include "daemon/ctl/batch_output.h"
+#include "ctl/batch_output.h"
 
 #include <filesystem>
 #include <fstream>
@@ -8,10 +8,10 @@
 #include <random>
 #include <sstream>
 
-#include "daemon/ctl/batch_line.h"
-#include "daemon/ctl/batch_sink.h"
+#include "ctl/batch_line.h"
+#include "ctl/batch_sink.h"
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 using testing::ElementsAre;
@@ -192,4 +192,4 @@ TEST_F(Outputs, FailuresAreForgottenForJobsThatRunAgain) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

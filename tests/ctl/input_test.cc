@@ -1,11 +1,11 @@
 // Texts that dslactl reads: what is taken unchanged, and where the first wrong byte is said to be.
-#include "daemon/ctl/input.h"
+#include "ctl/input.h"
 
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 class ReadText : public ::testing::Test {
@@ -65,4 +65,4 @@ TEST(CheckUtf8Sound, TextIsTaken) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

@@ -3,12 +3,12 @@
 #include <ctime>
 #include <gtest/gtest.h>
 
-#include "daemon/ctl/format.h"
-#include "daemon/ctl/json.h"
-#include "daemon/ctl/progress.h"
-#include "daemon/ctl/table.h"
+#include "ctl/format.h"
+#include "ctl/json.h"
+#include "ctl/progress.h"
+#include "ctl/table.h"
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 TEST(FormatDuration, UsesTheUnitThatFits) {
@@ -147,4 +147,4 @@ TEST(Json, AbsentMembersAreLeftOutAndErrorsAreWords) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

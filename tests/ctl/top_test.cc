@@ -5,14 +5,14 @@
 #include <random>
 #include <set>
 
-#include "daemon/ctl/columns.h"
-#include "daemon/ctl/oldest_waiting.h"
-#include "daemon/ctl/sparkline.h"
-#include "daemon/ctl/table.h"
-#include "daemon/ctl/top_frame.h"
-#include "daemon/ctl/top_layout.h"
+#include "ctl/columns.h"
+#include "ctl/oldest_waiting.h"
+#include "ctl/sparkline.h"
+#include "ctl/table.h"
+#include "ctl/top_frame.h"
+#include "ctl/top_layout.h"
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 using schema::JobInfo;
@@ -332,4 +332,4 @@ TEST(OldestWaiting, IsFoundInALongQueue_AndFollowed) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

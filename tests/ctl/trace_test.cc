@@ -1,12 +1,12 @@
 // Traces for `policy simulate`: what is read of which columns, and which line is wrong in which way.
-#include "daemon/ctl/trace.h"
+#include "ctl/trace.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <random>
 #include <sstream>
 
-namespace dslad::daemon::ctl {
+namespace dslad::ctl {
 namespace {
 
 constexpr std::size_t kAll = kMostTraceJobs;
@@ -183,4 +183,4 @@ TEST(TraceFile, ThatCannotBeReadIsNamed) {
 }
 
 }  // namespace
-}  // namespace dslad::daemon::ctl
+}  // namespace dslad::ctl

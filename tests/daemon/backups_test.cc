@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <thread>
 
-#include "daemon/digest.h"
+#include "base/digest.h"
 #include "daemon/ingress/clients.h"
 #include "tests/daemon/dispatcher_fixture.h"
 

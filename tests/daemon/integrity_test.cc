@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <iterator>
 
-#include "daemon/digest.h"
+#include "base/digest.h"
 #include "daemon/store/backup.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/long_errand.h"

@@ -6,10 +6,10 @@
 #include <sstream>
 #include <sys/stat.h>
 
+#include "ctl/batch_file.h"
+#include "ctl/batch_line.h"
+#include "ctl/trace.h"
 #include "daemon/config.h"
-#include "daemon/ctl/batch_file.h"
-#include "daemon/ctl/batch_line.h"
-#include "daemon/ctl/trace.h"
 #include "schema/codec.h"
 #include "schema/keys/key_file.h"
 #include "tests/fuzz/fuzz.h"
@@ -25,7 +25,7 @@ void require(bool holds) {
 }
 
 // A sound row is a job that a daemon takes; what is wrong with another can be told.
-void check_row(const daemon::ctl::NumberedRow& row) {
+void check_row(const ctl::NumberedRow& row) {
   using namespace daemon::ctl;
   if (!row.sound) {
     const std::string batch(kNoBatch);
@@ -120,10 +120,10 @@ void read_worker_config(std::string_view text) {
 
 void read_trace(std::string_view text) {
   std::istringstream in{std::string(text)};
-  const auto jobs = daemon::ctl::read_trace(in, "'trace.csv'", daemon::ctl::kMostTraceJobs);
+  const auto jobs = ctl::read_trace(in, "'trace.csv'", ctl::kMostTraceJobs);
   if (!jobs) return;
   require(!jobs->empty());
-  for (const daemon::ctl::TraceJob& job : *jobs) {
+  for (const ctl::TraceJob& job : *jobs) {
     require(std::isfinite(job.arrived_s) && job.arrived_s >= 0);
     require((job.bytes > 0) != (job.prompt_tokens > 0));
     require((job.max_tokens > 0) != (job.output_tokens > 0));

@@ -1,0 +1,14 @@
+// The policy's answers as people read them.
+#pragma once
+
+#include <string>
+
+#include "schema/policy_messages.h"
+
+namespace dslad::ctl {
+
+std::string policy_text(const schema::PolicyReply& reply);
+std::string verdict_text(const schema::JobVerdict& verdict);
+std::string history_text(const schema::PolicyHistory& history);
+
+}  // namespace dslad::ctl

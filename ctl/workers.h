@@ -1,0 +1,15 @@
+// Tables of workers and of how fast they are, for status and stats.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "schema/reports.h"
+
+namespace dslad::ctl {
+
+std::string worker_table(const std::vector<schema::WorkerInfo>& workers);
+std::string engine_table(const std::vector<schema::WorkerInfo>& workers);
+std::string cost_table(const std::vector<schema::CostModelInfo>& models);
+
+}  // namespace dslad::ctl
