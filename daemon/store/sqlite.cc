@@ -1,14 +1,19 @@
 #include "daemon/store/sqlite.h"
 
+#include <cerrno>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <string>
 #include <sys/stat.h>
+#include <system_error>
 
 namespace dslad::daemon {
 namespace {
 
+constexpr int kPrimaryCode = 0xFF;  // the bits above say more
+
 ErrorCode code_of(int sqlite_code) {
-  switch (sqlite_code & 0xFF) {
+  switch (sqlite_code & kPrimaryCode) {
     case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_BUSY:
@@ -72,6 +77,7 @@ Result<Database> Database::open_copy(const std::filesystem::path& file) {
 }
 
 Status Database::exec(const char* sql) {
+  errno = 0;
   if (sqlite3_exec(connection_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK) return ok_status();
   return last_error("database");
 }
@@ -100,9 +106,12 @@ bool Database::in_transaction() const {
 }
 
 Error Database::last_error(std::string_view doing) const {
+  const int system = errno;  // sqlite3_system_errno(), which is the same, knows of no COMMIT in SQLite 3.40
   const int code = sqlite3_extended_errcode(connection_.get());
+  const bool by_system = (code & kPrimaryCode) == SQLITE_IOERR && system != 0;
+  const std::string cause = by_system ? ": " + std::generic_category().message(system) : "";
   return {code_of(code),
-          fmt::format("{}: {} (SQLite error {})", doing, sqlite3_errmsg(connection_.get()), code)};
+          fmt::format("{}: {}{} (SQLite error {})", doing, sqlite3_errmsg(connection_.get()), cause, code)};
 }
 
 Error error_of(int sqlite_code, std::string_view doing) {
@@ -140,6 +149,7 @@ Query::~Query() {
 
 bool Query::next() {
   if (!status_) return false;
+  errno = 0;
   const int code = sqlite3_step(statement_.get());
   if (code == SQLITE_ROW) return true;
   if (code != SQLITE_DONE) status_ = db_.last_error("database");

@@ -60,6 +60,14 @@ INSTANTIATE_TEST_SUITE_P(Texts, CheckUtf8,
                                                     "offset 4"},                          // a surrogate
                                            Utf8Case{"ab\xC0\xAF", "0xC0 at offset 2"}));  // overlong
 
+INSTANTIATE_TEST_SUITE_P(
+    OtherEncodings, CheckUtf8,
+    ::testing::Values(Utf8Case{{"\xFF\xFEh\0i\0", 6},
+                               "it is UTF-16; convert it, e.g. with iconv -f UTF-16 -t UTF-8"},
+                      Utf8Case{{"\xFE\xFF\0h\0i", 6}, "iconv -f UTF-16 -t UTF-8"},
+                      Utf8Case{{"\xFF\xFE\0\0h\0\0\0", 8}, "iconv -f UTF-32 -t UTF-8"},
+                      Utf8Case{{"\0\0\xFE\xFF\0\0\0h", 8}, "iconv -f UTF-32 -t UTF-8"}));
+
 TEST(CheckUtf8Sound, TextIsTaken) {
   EXPECT_TRUE(check_utf8("it", "Grüße \xF0\x9F\x98\x80"));
 }

@@ -1,8 +1,10 @@
 // Files that people write or bring, each through its reader. The first byte says which one it is, so that one
 // program and one corpus do for all: b, o: a batch and its output; k: a key; d, w: configuration of daemon
-// and worker; t: a trace.
+// and worker; t: a trace; e: exams, or what is distilled on; l: SQLite's log.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
+#include <set>
 #include <sstream>
 #include <sys/stat.h>
 
@@ -10,10 +12,12 @@
 #include "ctl/batch_line.h"
 #include "ctl/trace.h"
 #include "daemon/config.h"
+#include "daemon/store/wal_check.h"
 #include "schema/codec.h"
 #include "schema/keys/key_file.h"
 #include "tests/fuzz/fuzz.h"
 #include "worker/config_file.h"
+#include "worker/eval/eval_data.h"
 
 namespace {
 
@@ -130,6 +134,50 @@ void read_trace(std::string_view text) {
   }
 }
 
+void check_document(worker::DataKind kind, const worker::EvalDocument& document) {
+  require(!document.document.empty() && !document.items.empty());
+  for (const worker::EvalItem& item : document.items) {
+    if (kind == worker::DataKind::kQa) require(item.question.has_value());
+    if (kind == worker::DataKind::kSummarize) require(!item.references.empty());
+  }
+}
+
+void read_exam(std::string_view text) {
+  using namespace worker;
+  for (const char* const name : {"exam.jsonl", "exam.txt"}) {
+    const auto data = parse_eval_data(text, name);
+    if (!data) continue;
+    require((data->kind == DataKind::kText) == !data->text.empty());
+    std::set<std::string> ids;
+    for (const EvalDocument& document : data->documents) {
+      check_document(data->kind, document);
+      require(!document.id.empty() && ids.insert(document.id).second);
+    }
+    for (const EvalChoice& choice : data->choices) {
+      require(choice.choices.size() >= 2 && choice.answer < choice.choices.size());
+      require(!choice.id.empty() && ids.insert(choice.id).second);
+    }
+  }
+}
+
+// Where the log is damaged, the cut that the error advises makes it sound.
+void read_log(std::string_view text) {
+  const auto file = Folder::write("dslad.db-wal", text);
+  const auto database = Folder::path() / "dslad.db";
+  const auto end = daemon::check_log(database);
+  if (end.ok()) return;
+  require(end.error().code == ErrorCode::kCorrupt);
+  constexpr std::string_view kAdvice = "truncate -s ";
+  const std::string& message = end.error().message;
+  const std::size_t number = message.find(kAdvice) + kAdvice.size();
+  std::uintmax_t bytes = text.size();
+  std::from_chars(message.data() + number, message.data() + message.size(), bytes);
+  require(bytes < text.size());
+  std::filesystem::resize_file(file, bytes);
+  const auto cut = daemon::check_log(database);
+  require(cut.ok() && *cut == daemon::LogEnd::kWhole);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -155,6 +203,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 't':
       read_trace(text);
+      break;
+    case 'e':
+      read_exam(text);
+      break;
+    case 'l':
+      read_log(text);
       break;
     default:
       break;

@@ -3,6 +3,7 @@ on: a ping is answered and a job still completes."""
 
 import os
 import random
+import shutil
 import subprocess
 import unittest
 
@@ -209,6 +210,29 @@ class CommandLine(SystemTest):
         self.refused("--config", self.config("workers.lease_ms = 'soon'\n"), "--check-config", says=["lease_ms"])
         self.refused("--set", "workers.lease_ms=-1", "--check-config", says=["lease_ms"])
         self.refused("--set", "workers.lease_ms", "--check-config", says=["lease_ms"])
+
+    def as_nobody(self, *arguments):
+        """dslad as a user who may look nowhere, with an /etc whose dslad.toml lies in a folder closed to all but root."""
+        closed = self.folder / "etc/dslad"
+        closed.mkdir(parents=True)
+        (closed / "dslad.toml").touch()
+        closed.chmod(0o700)
+        self.folder.chmod(0o755)
+        program = shutil.copy(BIN / "dslad", self.folder)
+        mounted = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(self.folder / "etc")]
+        if os.geteuid() != 0 or subprocess.run([*mounted, "true"], capture_output=True).returncode != 0:
+            self.skipTest("another /etc needs root and CAP_SYS_ADMIN")
+        return subprocess.run([*mounted, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, *arguments],
+                              capture_output=True, text=True, timeout=PATIENCE, env=self.environment_of_another_user())
+
+    def test_a_configuration_that_is_closed_to_the_user_is_not_his(self):
+        done = self.as_nobody("--check-config")
+        self.assertEqual((0, "ok\n", ""), (done.returncode, done.stdout, done.stderr))
+
+    def test_a_configuration_that_is_closed_to_the_user_is_named_where_he_asks_for_it(self):
+        done = self.as_nobody("--config", "/etc/dslad/dslad.toml", "--check-config")
+        self.assertEqual((2, ""), (done.returncode, done.stdout))
+        self.assertRegex(done.stderr, r"\Adslad: /etc/dslad/dslad.toml: cannot be read\n\Z")
 
     def test_a_second_daemon_on_one_state_folder_is_refused_and_the_first_goes_on(self):
         self.start_daemon()

@@ -55,10 +55,12 @@ Status CheckpointFiles::remove() const {
   std::error_code error;
   std::filesystem::remove(state(), error);
   if (error) return Error{ErrorCode::kUnavailable, fmt::format("{}: {}", state().string(), error.message())};
-  for (const auto& entry : std::filesystem::directory_iterator(dir_, error)) {
-    const std::string name = entry.path().filename().string();
+  std::error_code ignored;  // without its state what is left costs space, not correctness
+  for (std::filesystem::directory_iterator entry(dir_, ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    const std::string name = entry->path().filename().string();
     const bool whole = name.ends_with(".safetensors"), begun = name.ends_with(".safetensors.tmp");
-    if (name.starts_with(prefix_) && (whole || begun)) std::filesystem::remove(entry.path(), error);
+    if (name.starts_with(prefix_) && (whole || begun)) std::filesystem::remove(entry->path(), error);
   }
   return ok_status();
 }

@@ -113,8 +113,13 @@ Status Stage::discard() const {
   Status removed = remove_whole(folder_ / kRecordFile);
   if (removed) removed = remove_whole(chain());
   std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_, failed)) {
-    if (removed && entry.path().extension() == ".jsonl") removed = remove_whole(entry.path());
+  for (std::filesystem::directory_iterator entry(folder_, failed), end; !failed && entry != end;
+       entry.increment(failed)) {
+    if (removed && entry->path().extension() == ".jsonl") removed = remove_whole(entry->path());
+  }
+  if (removed && failed && failed != std::errc::no_such_file_or_directory) {
+    return Error{ErrorCode::kUnavailable,
+                 fmt::format("{}: cannot be read: {}", folder_.string(), failed.message())};
   }
   return removed;
 }
