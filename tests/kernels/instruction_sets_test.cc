@@ -18,7 +18,6 @@
 #include "kernels/bias/bias_backward.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
-#include "kernels/dsla/gate_diversity.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
@@ -388,20 +387,6 @@ TEST_P(InstructionSet, SequenceDsla_MatchesReference) {
   testing::SequenceDslaWorld world({6, 2, 22, 10});
   world.add(30, world.add(110));
   testing::expect_close(world, world.run(2), world.run_ref());
-}
-
-TEST_P(InstructionSet, GateDiversity_EqualsReference) {
-  ThreadPool pool(2);
-  const std::vector<float> z = random_floats(5 * 2 * 2 * 21, 1, 5.0f), bias = random_floats(2 * 2 * 21, 2);
-  std::vector<float> actual(z.size()), expected(z.size());
-  std::vector<float> actual_bias(bias.size()), expected_bias(bias.size());
-  const auto args = [&](std::vector<float>& dz, std::vector<float>& d_bias) {
-    return GateDiversityArgs{z.data(), 84, bias.data(), 5, 2, 21, 1.0f, dz.data(), 84, d_bias.data()};
-  };
-  EXPECT_NEAR(gate_diversity_cpu(pool, args(actual, actual_bias)),
-              gate_diversity_ref(args(expected, expected_bias)), 1e-6);
-  EXPECT_TRUE(close(actual, expected, DType::kF32));
-  EXPECT_TRUE(close(actual_bias, expected_bias, DType::kF32));
 }
 
 INSTANTIATE_TEST_SUITE_P(Machine, InstructionSet, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),

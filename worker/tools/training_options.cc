@@ -140,8 +140,6 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
   verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
       ->capture_default_str();
-  verb.add_option("--diversity", a.options.losses.diversity, "weight of the gates' likeness")
-      ->capture_default_str();
   verb.add_option("--kl", a.options.losses.kl, "weight of KL(teacher || student)")->capture_default_str();
   verb.add_option("--accumulate", a.options.accumulation, "passes whose gradients make one step")
       ->check(CLI::Range(1, 4096))

@@ -73,8 +73,7 @@ EXPERIMENTS = {
     },
     "recipe": {
         "layer-wise": GREEDY + "--steps 30 --chained-steps 0",
-        "ce-align": GREEDY + "--weight-kl 0 --weight-diversity 0",
-        "ce-align-kl": GREEDY + "--weight-diversity 0",
+        "ce-align": GREEDY + "--weight-kl 0",
         "all": GREEDY,
         "all-4": GREEDY + "--steps 60 --chained-steps 60",
     },

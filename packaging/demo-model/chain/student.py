@@ -111,9 +111,3 @@ class DslaLayer(nn.Module):
             exact = segments.window(turned_q, turned_k, value, batch, v.window)
             o = exact + self.state_share[:, None] * o
         return F.linear(o.flatten(1), self.o_proj, getattr(self, "o_proj_bias", None))
-
-
-def gate_likeness(log_a):
-    """Mean over rows and KV heads of cos(a_1, a_2)."""
-    a = log_a.exp()
-    return F.cosine_similarity(a[:, 0], a[:, 1], dim=-1).mean()

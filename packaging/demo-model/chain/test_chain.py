@@ -209,7 +209,7 @@ class Batches(unittest.TestCase):
 class Stages(unittest.TestCase):
     def loss(self, network, converted, layer, batch, stage):
         if stage == "chained":
-            return chained(network, converted, layer, batch, ChainedWeights(1.0, 0.3, 0.2, 0.7))[0]
+            return chained(network, converted, layer, batch, ChainedWeights(1.0, 0.3, 0.7))[0]
         return layer_wise(network, converted, layer, batch, stage)
 
     def test_gradients_equal_finite_differences(self):
