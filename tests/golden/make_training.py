@@ -43,7 +43,7 @@ VOCAB, BATCHES, STEPS = 96, 4, 20
 TRAINED, CONVERTED = 2, (1, 4)
 VARIANTS = {
     "paper": PAPER,
-    "rich": Variant(True, "elu", True, True, history_bias=6.0, recency_bias=-6.0),
+    "rich": Variant(True, "softmax", True, True, history_bias=6.0, recency_bias=-6.0),
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),

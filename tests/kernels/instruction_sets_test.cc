@@ -314,15 +314,17 @@ TEST_P(InstructionSet, TokenLoss_EqualsReference) {
 
 TEST_P(InstructionSet, FeatureMaps_EqualReference) {
   ThreadPool pool(1);
-  const std::vector<float> x = random_floats(2 * 3 * 22, 1, 3.0f), dy = random_floats(2 * 3 * 22, 2);
-  for (const FeatureMap map : {FeatureMap::kElu, FeatureMap::kSoftmax, FeatureMap::kUnit}) {
-    std::vector<float> actual = poisoned(2 * 3 * 22), expected = actual;
-    feature_map_ref({map, x.data(), 66, expected.data(), 66, 2, 3, 22});
-    feature_map_cpu(pool, {map, x.data(), 66, actual.data(), 66, 2, 3, 22});
+  const std::vector<float> x = random_floats(2 * 3 * 22, 1, 3.0f), dy = random_floats(2 * 3 * 44, 2);
+  for (const FeatureMap map : {FeatureMap::kSoftmax, FeatureMap::kSoftmaxPair}) {
+    const std::int64_t width = std::int64_t{3} * feature_width(map, 22);
+    std::vector<float> actual = poisoned(2 * width), expected = actual;
+    feature_map_ref({map, x.data(), 66, expected.data(), width, 2, 3, 22});
+    feature_map_cpu(pool, {map, x.data(), 66, actual.data(), width, 2, 3, 22});
     EXPECT_TRUE(close(actual, expected, DType::kF32));
-    feature_map_backward_ref({map, x.data(), 66, dy.data(), 66, expected.data(), 66, 2, 3, 22});
-    feature_map_backward_cpu(pool, {map, x.data(), 66, dy.data(), 66, actual.data(), 66, 2, 3, 22});
-    EXPECT_TRUE(close(actual, expected, DType::kF32));
+    std::vector<float> actual_dx = poisoned(2 * 3 * 22), expected_dx = actual_dx;
+    feature_map_backward_ref({map, x.data(), 66, dy.data(), width, expected_dx.data(), 66, 2, 3, 22});
+    feature_map_backward_cpu(pool, {map, x.data(), 66, dy.data(), width, actual_dx.data(), 66, 2, 3, 22});
+    EXPECT_TRUE(close(actual_dx, expected_dx, DType::kF32));
   }
 }
 

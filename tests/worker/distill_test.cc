@@ -148,7 +148,7 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   options_.layerwise.steps = options_.chained.steps = 2;
   DslaVariant rich = *named_variant("paper");
   rich.rotary = rich.output_norm = rich.alpha_per_head = true;
-  rich.feature_map = kernels::FeatureMap::kElu;
+  rich.feature_map = kernels::FeatureMap::kSoftmax;
   rich.window = 5;
   DslaVariant wide = rich;
   wide.name = "wide";

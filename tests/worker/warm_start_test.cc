@@ -94,7 +94,7 @@ TEST_F(WarmStart, VariantsThatDoNotContinueOneAnotherAreNamed) {
   no_window.window = 0;
   no_window.name = "no window";
   for (const auto& [from, to] : {std::pair{variant(4), variant(2)},
-                                 {variant(1), variant(1, kernels::FeatureMap::kElu)},
+                                 {variant(1), variant(1, kernels::FeatureMap::kSoftmax)},
                                  {variant(1), no_window},
                                  {*named_variant("dslad"), variant(2)}}) {
     DslaLayerTensors tensors = initial(to);

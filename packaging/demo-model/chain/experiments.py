@@ -53,7 +53,6 @@ EXPERIMENTS = {
         "last-two": LAST_TWO + "--hard 4=600 1=1700",
         "pair": HARD + WIDE,
         "none": HARD + "--feature-map none",
-        "unit": HARD + "--feature-map unit",
     },
     "facts": {
         **{name: FACTS + parts for name, parts in SPLIT.items()},

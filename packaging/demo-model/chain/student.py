@@ -31,9 +31,7 @@ DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2")  # mat
 
 FEATURE_MAPS = {
     "none": lambda x: x,
-    "elu": lambda x: F.elu(x) + 1,
     "softmax": lambda x: x.softmax(dim=-1),
-    "unit": lambda x: x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt(),
     # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others.
     "softmax_pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }

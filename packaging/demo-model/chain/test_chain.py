@@ -29,8 +29,8 @@ from student import PAPER, DslaLayer, Variant
 
 MODEL = Path(__file__).parents[1] / "model"
 TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
-RICH = Variant(True, "elu", True, True, 0, 6.0, -6.0)
-VARIANTS = (PAPER, RICH, Variant(True, "unit", window=4), Variant(True, "softmax", True, states=1),
+RICH = Variant(True, "softmax", True, True, 0, 6.0, -6.0)
+VARIANTS = (PAPER, RICH, Variant(True, "softmax_pair", window=4), Variant(True, "softmax", True, states=1),
             Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3),
             Variant(False, "softmax_pair", window=3, expand_k=2))
 
