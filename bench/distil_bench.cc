@@ -218,7 +218,7 @@ int run(const std::string& model, DType compute, std::int64_t rows, int threads)
   const worker::TrainingBatch batch = random_batch(config, rows);
   const worker::StudentLayers none(static_cast<std::size_t>(config.layers));
   const auto step = [&] {
-    if (!network.train_chained(batch, none, **student, {1, 0.1, 0.01, 1}, 1.0)) throw std::bad_alloc();
+    if (!network.train_chained(batch, none, **student, {1, 0.1, 1}, 1.0)) throw std::bad_alloc();
   };
   step();
   const double seconds = best_step_seconds(threads, kRepeats, step);

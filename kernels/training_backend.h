@@ -14,7 +14,6 @@
 #include "kernels/bias/bias.h"
 #include "kernels/bias/bias_backward.h"
 #include "kernels/dsla/feature_map.h"
-#include "kernels/dsla/gate_diversity.h"
 #include "kernels/dsla/head_share.h"
 #include "kernels/dsla/sequence_dsla.h"
 #include "kernels/gemm/matmul.h"
@@ -45,7 +44,6 @@ class TrainingBackend {
   virtual void attention_backward(const SequenceAttentionBackwardArgs& args) = 0;
   virtual void dsla(const SequenceDslaArgs& args) = 0;
   virtual void dsla_backward(const SequenceDslaBackwardArgs& args) = 0;
-  virtual double gate_diversity(const GateDiversityArgs& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void feature_map_backward(const FeatureMapBackwardArgs& args) = 0;
   virtual void head_share(const HeadShareArgs& args) = 0;

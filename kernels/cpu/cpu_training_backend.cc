@@ -27,7 +27,6 @@ class CpuTrainingBackend final : public TrainingBackend {
   void dsla_backward(const SequenceDslaBackwardArgs& args) override {
     sequence_dsla_backward_cpu(pool_, args);
   }
-  double gate_diversity(const GateDiversityArgs& args) override { return gate_diversity_cpu(pool_, args); }
   void feature_map(const FeatureMapArgs& args) override { feature_map_cpu(pool_, args); }
   void feature_map_backward(const FeatureMapBackwardArgs& args) override {
     feature_map_backward_cpu(pool_, args);

@@ -1,10 +1,8 @@
 // Feature maps on queries and keys of linear attention, head by head, and their gradients: an option that the
 // paper's layer does not have.
 //
-//   kNone     y = x
-//   kElu      y = elu(x) + 1                       (Katharopoulos et al., arXiv 2006.16236)
-//   kSoftmax  y = softmax(x) over the head         (LoLCATs, arXiv 2410.10254, without its second half)
-//   kUnit     y = x / sqrt(|x|^2 + 1e-6)           (as delta-rule models normalise their keys)
+//   kNone         y = x
+//   kSoftmax      y = softmax(x) over the head     (LoLCATs, arXiv 2410.10254, without its second half)
 //   kSoftmaxPair  y = [softmax(x), softmax(-x)]    (Hedgehog, arXiv 2402.04347): twice as wide
 //   x [rows, heads, d], y [rows, heads, feature_width(map, d)] f32, row stride.
 // y may be x where it is as wide. Backward reads x, not y: dx is overwritten, may be dy where that is as
@@ -17,7 +15,7 @@ namespace dslad::kernels {
 
 class ThreadPool;
 
-enum class FeatureMap : std::uint8_t { kNone, kElu, kSoftmax, kUnit, kSoftmaxPair };
+enum class FeatureMap : std::uint8_t { kNone, kSoftmax, kSoftmaxPair };
 
 // Elements that the map makes of a head of d.
 constexpr int feature_width(FeatureMap map, int d) {

@@ -18,8 +18,6 @@ HWY_BEFORE_NAMESPACE();
 namespace dslad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr float kUnitEps = 1e-6f;
-
 // The sum of value(d, i) over [0, n), in an order that n alone decides.
 template <class Value>
 HWY_INLINE float sum_over(std::int64_t n, const Value& value) {
@@ -29,26 +27,6 @@ HWY_INLINE float sum_over(std::int64_t n, const Value& value) {
   float sum = 0;
   for (const float lane : lanes) sum += lane;
   return sum;
-}
-
-// exp(min(x, 0)): nothing overflows for elements that do not use it.
-template <class D>
-HWY_INLINE hn::Vec<D> exp_of_negative(D d, hn::Vec<D> x) {
-  return hn::Exp(d, hn::Min(x, hn::Zero(d)));
-}
-
-void elu(const float* x, float* y, std::int64_t n) {
-  for_lanes(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    const auto value = hn::LoadU(d, x + i);
-    const auto line = hn::Add(value, hn::Set(d, 1.0f));
-    hn::StoreU(hn::IfThenElse(hn::Le(value, hn::Zero(d)), exp_of_negative(d, value), line), d, y + i);
-  });
-}
-
-void elu_gradient(const float* x, const float* dy, float* dx, std::int64_t n) {
-  for_lanes(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), exp_of_negative(d, hn::LoadU(d, x + i))), d, dx + i);
-  });
 }
 
 // exp(sign x - largest) of one head; NaN for NaN, where Highway's exponential is 0.
@@ -88,39 +66,13 @@ void softmax_gradient(const float* x, float sign, const float* dy, bool added, f
   });
 }
 
-float sum_of_products(const float* a, const float* b, std::int64_t n) {
-  return sum_over(
-      n, [&](auto d, std::int64_t i) HWY_ATTR { return hn::Mul(hn::LoadU(d, a + i), hn::LoadU(d, b + i)); });
-}
-
-void unit(const float* x, float* y, std::int64_t n) {
-  const float r = 1.0f / std::sqrt(sum_of_products(x, x, n) + kUnitEps);
-  for_lanes(n, [&](auto d, std::int64_t i)
-                   HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, r)), d, y + i); });
-}
-
-void unit_gradient(const float* x, const float* dy, float* dx, std::int64_t n) {
-  const float r = 1.0f / std::sqrt(sum_of_products(x, x, n) + kUnitEps);
-  const float along = sum_of_products(x, dy, n) * r * r;
-  for_lanes(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    const auto across = hn::NegMulAdd(hn::LoadU(d, x + i), hn::Set(d, along), hn::LoadU(d, dy + i));
-    hn::StoreU(hn::Mul(across, hn::Set(d, r)), d, dx + i);
-  });
-}
-
 void map_head(FeatureMap map, const float* x, float* y, std::int64_t d) {
   switch (map) {
     case FeatureMap::kNone:
       if (y != x) std::copy_n(x, d, y);
       break;
-    case FeatureMap::kElu:
-      elu(x, y, d);
-      break;
     case FeatureMap::kSoftmax:
       softmax(x, 1, y, d);
-      break;
-    case FeatureMap::kUnit:
-      unit(x, y, d);
       break;
     case FeatureMap::kSoftmaxPair:
       softmax(x, 1, y, d);
@@ -134,14 +86,8 @@ void map_head_backward(FeatureMap map, const float* x, const float* dy, float* d
     case FeatureMap::kNone:
       if (dx != dy) std::copy_n(dy, d, dx);
       break;
-    case FeatureMap::kElu:
-      elu_gradient(x, dy, dx, d);
-      break;
     case FeatureMap::kSoftmax:
       softmax_gradient(x, 1, dy, false, dx, d);
-      break;
-    case FeatureMap::kUnit:
-      unit_gradient(x, dy, dx, d);
       break;
     case FeatureMap::kSoftmaxPair:
       softmax_gradient(x, 1, dy, false, dx, d);

@@ -7,14 +7,6 @@
 namespace dslad::kernels {
 namespace {
 
-constexpr double kUnitEps = 1e-6;
-
-double inverse_length(const float* x, int d) {
-  double squares = kUnitEps;
-  for (int i = 0; i < d; ++i) squares += double{x[i]} * x[i];
-  return 1.0 / std::sqrt(squares);
-}
-
 std::vector<double> softmax(const float* x, double sign, int d) {
   std::vector<double> y(x, x + d);
   for (double& value : y) value *= sign;
@@ -26,15 +18,9 @@ std::vector<double> softmax(const float* x, double sign, int d) {
 }
 
 std::vector<double> mapped(FeatureMap map, const float* x, int d) {
-  if (map == FeatureMap::kSoftmax) return softmax(x, 1, d);
-  std::vector<double> y(x, x + d);
-  if (map == FeatureMap::kElu) {
-    for (double& value : y) value = value > 0 ? value + 1.0 : std::exp(value);
-  } else if (map == FeatureMap::kUnit) {
-    const double r = inverse_length(x, d);
-    for (double& value : y) value *= r;
-  } else if (map == FeatureMap::kSoftmaxPair) {
-    y = softmax(x, 1, d);
+  if (map == FeatureMap::kNone) return {x, x + d};
+  std::vector<double> y = softmax(x, 1, d);
+  if (map == FeatureMap::kSoftmaxPair) {
     const std::vector<double> other = softmax(x, -1, d);
     y.insert(y.end(), other.begin(), other.end());
   }
@@ -51,20 +37,11 @@ std::vector<double> softmax_gradient(const float* x, double sign, const float* d
 }
 
 std::vector<double> gradient(FeatureMap map, const float* x, const float* dy, int d) {
-  if (map == FeatureMap::kSoftmax) return softmax_gradient(x, 1, dy, d);
+  if (map == FeatureMap::kNone) return {dy, dy + d};
+  std::vector<double> dx = softmax_gradient(x, 1, dy, d);
   if (map == FeatureMap::kSoftmaxPair) {
-    std::vector<double> dx = softmax_gradient(x, 1, dy, d);
     const std::vector<double> other = softmax_gradient(x, -1, dy + d, d);
     for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += other[i];
-    return dx;
-  }
-  const std::vector<double> y = mapped(map, x, d);
-  std::vector<double> dx(dy, dy + d);
-  double products = 0;  // sum dy y
-  for (int i = 0; i < d; ++i) products += dy[i] * y[static_cast<std::size_t>(i)];
-  for (std::size_t i = 0; i < dx.size(); ++i) {
-    if (map == FeatureMap::kElu) dx[i] *= x[i] > 0 ? 1.0 : y[i];
-    if (map == FeatureMap::kUnit) dx[i] = (dx[i] - y[i] * products) * inverse_length(x, d);
   }
   return dx;
 }

@@ -43,7 +43,7 @@ VOCAB, BATCHES, STEPS = 96, 4, 20
 TRAINED, CONVERTED = 2, (1, 4)
 VARIANTS = {
     "paper": PAPER,
-    "rich": Variant(True, "elu", True, True, history_bias=6.0, recency_bias=-6.0),
+    "rich": Variant(True, "softmax", True, True, history_bias=6.0, recency_bias=-6.0),
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
@@ -54,7 +54,7 @@ OF_QWEN3 = {
     "qwen3_expanded": VARIANTS["expanded"],
 }
 OF_SMOLLM3 = {"smollm3_rotary": OF_QWEN3["qwen3_rotary"], "smollm3_unrotated": VARIANTS["unrotated"]}
-WEIGHTS = ChainedWeights(ce=1.0, align=0.1, diversity=0.05, kl=0.5)
+WEIGHTS = ChainedWeights(ce=1.0, align=0.1, kl=0.5)
 PROJECTION_RATE = 0.3  # of the learning rate, for q, k, v and o
 RATES = {"attention": (1e-2, 1e-3, 4), "hidden": (1e-2, 1e-3, 4), "chained": (3e-3, 3e-4, 4)}  # peak, lowest, warm-up
 

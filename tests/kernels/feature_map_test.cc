@@ -29,12 +29,8 @@ std::string name_of(FeatureMap map) {
   switch (map) {
     case FeatureMap::kNone:
       return "none";
-    case FeatureMap::kElu:
-      return "elu";
     case FeatureMap::kSoftmax:
       return "softmax";
-    case FeatureMap::kUnit:
-      return "unit";
     case FeatureMap::kSoftmaxPair:
       return "softmax_pair";
   }
@@ -105,8 +101,7 @@ TEST_P(FeatureMaps, ExtremeElements_GiveFiniteResults) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, FeatureMaps,
-                         ::testing::Combine(::testing::Values(FeatureMap::kNone, FeatureMap::kElu,
-                                                              FeatureMap::kSoftmax, FeatureMap::kUnit,
+                         ::testing::Combine(::testing::Values(FeatureMap::kNone, FeatureMap::kSoftmax,
                                                               FeatureMap::kSoftmaxPair),
                                             ::testing::Values(HeadsShape{1, 1, 1}, HeadsShape{3, 2, 10},
                                                               HeadsShape{200, 3, 64}, HeadsShape{5, 2, 96})),
@@ -117,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, FeatureMaps,
                          });
 
 std::vector<double> mapped(FeatureMap map, std::vector<double> x) {
-  const double squares = std::inner_product(x.begin(), x.end(), x.begin(), 1e-6);
+  if (map == FeatureMap::kNone) return x;
   double sum = 0, other_sum = 0;
   for (const double value : x) sum += std::exp(value), other_sum += std::exp(-value);
   if (map == FeatureMap::kSoftmaxPair) {
@@ -127,19 +122,14 @@ std::vector<double> mapped(FeatureMap map, std::vector<double> x) {
     for (const double value : x) y.push_back(std::exp(-value) / other_sum);
     return y;
   }
-  for (double& value : x) {
-    if (map == FeatureMap::kElu) value = value > 0 ? value + 1 : std::exp(value);
-    if (map == FeatureMap::kSoftmax) value = std::exp(value) / sum;
-    if (map == FeatureMap::kUnit) value /= std::sqrt(squares);
-  }
+  for (double& value : x) value = std::exp(value) / sum;
   return x;
 }
 
 TEST(FeatureMapReference, EqualsFormulaAndFiniteDifferences) {
   constexpr int kDim = 9;
   const std::vector<float> x = random_floats(kDim, 1), dy = random_floats(2 * kDim, 2);
-  for (const FeatureMap map : {FeatureMap::kNone, FeatureMap::kElu, FeatureMap::kSoftmax, FeatureMap::kUnit,
-                               FeatureMap::kSoftmaxPair}) {
+  for (const FeatureMap map : {FeatureMap::kNone, FeatureMap::kSoftmax, FeatureMap::kSoftmaxPair}) {
     const int width = feature_width(map, kDim);
     std::vector<float> y = poisoned(width), dx = poisoned(kDim);
     feature_map_ref({map, x.data(), kDim, y.data(), width, 1, 1, kDim});

@@ -18,7 +18,6 @@
 #include "kernels/bias/bias_backward.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/feature_map.h"
-#include "kernels/dsla/gate_diversity.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/operand.h"
 #include "kernels/gemm/pack_lines.h"
@@ -315,15 +314,17 @@ TEST_P(InstructionSet, TokenLoss_EqualsReference) {
 
 TEST_P(InstructionSet, FeatureMaps_EqualReference) {
   ThreadPool pool(1);
-  const std::vector<float> x = random_floats(2 * 3 * 22, 1, 3.0f), dy = random_floats(2 * 3 * 22, 2);
-  for (const FeatureMap map : {FeatureMap::kElu, FeatureMap::kSoftmax, FeatureMap::kUnit}) {
-    std::vector<float> actual = poisoned(2 * 3 * 22), expected = actual;
-    feature_map_ref({map, x.data(), 66, expected.data(), 66, 2, 3, 22});
-    feature_map_cpu(pool, {map, x.data(), 66, actual.data(), 66, 2, 3, 22});
+  const std::vector<float> x = random_floats(2 * 3 * 22, 1, 3.0f), dy = random_floats(2 * 3 * 44, 2);
+  for (const FeatureMap map : {FeatureMap::kSoftmax, FeatureMap::kSoftmaxPair}) {
+    const std::int64_t width = std::int64_t{3} * feature_width(map, 22);
+    std::vector<float> actual = poisoned(2 * width), expected = actual;
+    feature_map_ref({map, x.data(), 66, expected.data(), width, 2, 3, 22});
+    feature_map_cpu(pool, {map, x.data(), 66, actual.data(), width, 2, 3, 22});
     EXPECT_TRUE(close(actual, expected, DType::kF32));
-    feature_map_backward_ref({map, x.data(), 66, dy.data(), 66, expected.data(), 66, 2, 3, 22});
-    feature_map_backward_cpu(pool, {map, x.data(), 66, dy.data(), 66, actual.data(), 66, 2, 3, 22});
-    EXPECT_TRUE(close(actual, expected, DType::kF32));
+    std::vector<float> actual_dx = poisoned(2 * 3 * 22), expected_dx = actual_dx;
+    feature_map_backward_ref({map, x.data(), 66, dy.data(), width, expected_dx.data(), 66, 2, 3, 22});
+    feature_map_backward_cpu(pool, {map, x.data(), 66, dy.data(), width, actual_dx.data(), 66, 2, 3, 22});
+    EXPECT_TRUE(close(actual_dx, expected_dx, DType::kF32));
   }
 }
 
@@ -388,20 +389,6 @@ TEST_P(InstructionSet, SequenceDsla_MatchesReference) {
   testing::SequenceDslaWorld world({6, 2, 22, 10});
   world.add(30, world.add(110));
   testing::expect_close(world, world.run(2), world.run_ref());
-}
-
-TEST_P(InstructionSet, GateDiversity_EqualsReference) {
-  ThreadPool pool(2);
-  const std::vector<float> z = random_floats(5 * 2 * 2 * 21, 1, 5.0f), bias = random_floats(2 * 2 * 21, 2);
-  std::vector<float> actual(z.size()), expected(z.size());
-  std::vector<float> actual_bias(bias.size()), expected_bias(bias.size());
-  const auto args = [&](std::vector<float>& dz, std::vector<float>& d_bias) {
-    return GateDiversityArgs{z.data(), 84, bias.data(), 5, 2, 21, 1.0f, dz.data(), 84, d_bias.data()};
-  };
-  EXPECT_NEAR(gate_diversity_cpu(pool, args(actual, actual_bias)),
-              gate_diversity_ref(args(expected, expected_bias)), 1e-6);
-  EXPECT_TRUE(close(actual, expected, DType::kF32));
-  EXPECT_TRUE(close(actual_bias, expected_bias, DType::kF32));
 }
 
 INSTANTIATE_TEST_SUITE_P(Machine, InstructionSet, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),

@@ -359,12 +359,12 @@ class WithTheTool(IdleCase):
         self.await_table(2)
         self.worker.signal(signal.SIGTERM)
         self.worker.wait()
-        other = QUICK + " --layer-variant 1=dslad,window=512,feature_map=elu"
+        other = QUICK + " --layer-variant 1=dslad,window=512,feature_map=softmax_pair"
         self.serve(*self.options(other), "--distil-layers", 3)
         self.await_table(4)
         manifest = self.manifest()
         self.assertEqual(1, manifest["recipe"]["from"]["keep"])
-        self.assertIn("elu", manifest["layers"][1]["variant"]["name"])
+        self.assertIn("softmax_pair", manifest["layers"][1]["variant"]["name"])
 
     def test_its_memory_has_a_limit_of_its_own(self):
         self.serve(*self.options()[:-1], 8)

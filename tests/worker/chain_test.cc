@@ -30,7 +30,7 @@ ChainManifest full_manifest() {
   manifest.program = "a test";
   manifest.version = "1.2";
   manifest.variant = *named_variant("dslad");
-  manifest.variant.feature_map = kernels::FeatureMap::kElu;
+  manifest.variant.feature_map = kernels::FeatureMap::kNone;
   manifest.order_method = "kl";
   manifest.order = {2, 0, 1};
   manifest.evidence = {{0, AttentionEntropy{1.5, 0.25, 1.75, {1.0, 2.0}}, 0.1},
@@ -226,6 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/variant", nullptr, "variant is absent"}, BadValue{"/variant/name", "", "name is \"\""},
         BadValue{"/variant/rotary", 1, "rotary is 1"},
         BadValue{"/variant/feature_map", "relu", "feature_map is \"relu\": feature map 'relu' is unknown"},
+        BadValue{"/variant/feature_map", "elu", "'elu' is unknown; use none, softmax or softmax_pair"},
         BadValue{"/variant/output_norm", "yes", "output_norm is \"yes\""},
         BadValue{"/variant/alpha_per_head", 0, "alpha_per_head is 0"},
         BadValue{"/variant/window", -1, "window is -1"}, BadValue{"/variant/window", 1.5, "window is 1.5"},

@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(Types, ChainOfTheTeachersOwnWeights,
 TEST(ChainWithAWindowOfTheWholeText, GivesTheTeachersGreedyText) {
   DslaVariant variant = *named_variant("dslad");
   variant.window = 512;
-  variant.feature_map = FeatureMap::kUnit;
+  variant.feature_map = FeatureMap::kSoftmaxPair;
   const ChainedModel model("stories260K", kOrder, 5, variant);
   const auto weights = *load_weights(model.path(), WeightFormat::kF32);
   const LoadedChain chain = load_chain(model.path(), *weights);

@@ -103,7 +103,7 @@ class World {
     if (which == "chained") {
       const auto& w = expected["chained_weights"];
       const auto result = network->train_chained(batch, converted, *trained,
-                                                 {w["ce"], w["align"], w["diversity"], w["kl"]}, scale);
+                                                 {w["ce"], w["align"], w["kl"]}, scale);
       EXPECT_TRUE(result.ok());
       return *result;
     }
@@ -161,7 +161,6 @@ TEST_P(Training, GivesTheLossAndEveryGradientOfPyTorch) {
     near(losses.ce, "ce");
     near(losses.kl, "kl");
     near(losses.align, "align");
-    near(losses.diversity, "diversity");
   }
   const DslaLayerTensors expected = layer_tensors(world.gradients, which + ".");
   const StudentTensors& actual = world.trained->gradients();
@@ -261,18 +260,18 @@ TEST(TrainingVocabulary, IsAskedForRowsThatCountAlone) {
   }
   ASSERT_LT(labelled, counted);
   ASSERT_LT(counted, batch.rows());
-  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 1}, 1.0).ok());
+  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 1}, 1.0).ok());
   EXPECT_EQ(backend.forward, 2 * counted);
   EXPECT_EQ(backend.backward, counted);
 
   backend.forward = backend.backward = 0;  // without the divergence its weights ask for nothing
-  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 0}, 1.0).ok());
+  ASSERT_TRUE(network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0}, 1.0).ok());
   EXPECT_EQ(backend.forward, labelled);
   EXPECT_EQ(backend.backward, labelled);
 
   std::ranges::fill(batch.labels, kernels::kNoLabel);
   std::ranges::fill(batch.kl_weight, 0.0f);
-  const auto nothing = network.train_chained(batch, StudentLayers(5), **student, {1, 0, 0, 1}, 1.0);
+  const auto nothing = network.train_chained(batch, StudentLayers(5), **student, {1, 0, 1}, 1.0);
   ASSERT_TRUE(nothing.ok());
   EXPECT_EQ(nothing->total, 0.0);
 }

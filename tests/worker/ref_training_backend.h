@@ -31,9 +31,6 @@ class RefTrainingBackend : public kernels::TrainingBackend {
   void dsla_backward(const kernels::SequenceDslaBackwardArgs& args) override {
     kernels::sequence_dsla_backward_ref(args);
   }
-  double gate_diversity(const kernels::GateDiversityArgs& args) override {
-    return kernels::gate_diversity_ref(args);
-  }
   void feature_map(const kernels::FeatureMapArgs& args) override { kernels::feature_map_ref(args); }
   void feature_map_backward(const kernels::FeatureMapBackwardArgs& args) override {
     kernels::feature_map_backward_ref(args);

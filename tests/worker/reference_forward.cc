@@ -112,15 +112,11 @@ void ReferenceForward::map_features(const DslaVariant& variant, Vector& x) const
     x = softmax_pairs(x, size(d));
     return;
   }
+  if (map == kernels::FeatureMap::kNone) return;
   for (double* head = x.data(); head < x.data() + x.size(); head += d) {
-    const double norm = std::sqrt(dot(head, head, d) + 1e-6);
     double sum = 0;
     for (int i = 0; i < d; ++i) sum += std::exp(head[i]);
-    for (int i = 0; i < d; ++i) {
-      if (map == kernels::FeatureMap::kElu) head[i] = head[i] > 0 ? head[i] + 1 : std::exp(head[i]);
-      if (map == kernels::FeatureMap::kSoftmax) head[i] = std::exp(head[i]) / sum;
-      if (map == kernels::FeatureMap::kUnit) head[i] /= norm;
-    }
+    for (int i = 0; i < d; ++i) head[i] = std::exp(head[i]) / sum;
   }
 }
 

@@ -96,9 +96,7 @@ inline const std::vector<Variants>& variants() {
       variant("paper", [](DslaVariant&) {}),
       variant("rotary", [](DslaVariant& v) { v.rotary = true; }),
       variant("gates apart", [](DslaVariant& v) { v.history_bias = 6, v.recency_bias = -6; }),
-      variant("elu", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kElu; }),
       variant("softmax", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kSoftmax; }),
-      variant("unit", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kUnit; }),
       variant("softmax pair", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kSoftmaxPair; }),
       variant("norm", [](DslaVariant& v) { v.output_norm = true; }),
       variant("alpha per head", [](DslaVariant& v) { v.alpha_per_head = true; }),
@@ -114,7 +112,7 @@ inline const std::vector<Variants>& variants() {
               [](DslaVariant& v) {
                 v.window = 40;
                 v.rotary = v.output_norm = v.alpha_per_head = true;
-                v.feature_map = kernels::FeatureMap::kUnit;
+                v.feature_map = kernels::FeatureMap::kSoftmax;
                 v.history_bias = 6;
                 v.recency_bias = -6;
               }),
@@ -126,7 +124,7 @@ inline const std::vector<Variants>& variants() {
               }),
       variant("wider keys", [](DslaVariant& v) { v.expand_k = 2; }),
       variant("wider keys and a map",
-              [](DslaVariant& v) { v.expand_k = 3, v.feature_map = kernels::FeatureMap::kUnit; }),
+              [](DslaVariant& v) { v.expand_k = 3, v.feature_map = kernels::FeatureMap::kSoftmax; }),
       variant("window beside wider keys", [](DslaVariant& v) { v.window = 40, v.expand_k = 2; }),
       variant("window beside pairs of wider keys",
               [](DslaVariant& v) {

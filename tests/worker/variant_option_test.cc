@@ -11,14 +11,15 @@ using ::testing::HasSubstr;
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
   const auto changed = parse_variant_option(
-      "dslad,rotary=0,expand_k=2,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0");
+      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair,history_bias=2.5,alpha_per_head=0");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
-  expected.name = "dslad,rotary=0,expand_k=2,window=0,feature_map=elu,history_bias=2.5,alpha_per_head=0";
+  expected.name =
+      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair,history_bias=2.5,alpha_per_head=0";
   expected.rotary = false;
   expected.expand_k = 2;
   expected.window = 0;
-  expected.feature_map = kernels::FeatureMap::kElu;
+  expected.feature_map = kernels::FeatureMap::kSoftmaxPair;
   expected.history_bias = 2.5f;
   expected.alpha_per_head = false;
   EXPECT_EQ(*changed, expected);

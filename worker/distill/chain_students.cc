@@ -16,16 +16,14 @@ namespace {
 // that was trained.
 Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig& config, int layer,
                                       const DslaVariant& variant, nlohmann::json& started_from) {
-  auto initial = initial_dsla_layer(*setup.weights, config, layer, variant);
   const DistilledLayer* start = setup.warm_start == nullptr ? nullptr : setup.warm_start->layer(layer);
-  if (!initial || start == nullptr) return initial;
+  if (start == nullptr) return initial_dsla_layer(*setup.weights, config, layer, variant);
   const DslaVariant& learned_variant = setup.warm_start->manifest.variant_of(*start);
-  const auto learned = load_dsla_layer(setup.warm_start->dir, *start, config, learned_variant);
-  if (!learned) return learned.error();
-  const Status started = start_warm(config, learned_variant, *learned, variant, *initial);
-  if (!started) return started.error().with_context(fmt::format("layer {}", layer));
-  started_from = start->losses;
-  return initial;
+  const Status fits = check_warm_start(learned_variant, variant);
+  if (!fits) return fits.error().with_context(fmt::format("layer {}", layer));
+  auto learned = load_dsla_layer(setup.warm_start->dir, *start, config, learned_variant);
+  if (learned) started_from = start->losses;
+  return learned;
 }
 
 // The layer-wise stage of `students`, beside each other.

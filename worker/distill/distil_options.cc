@@ -45,8 +45,7 @@ nlohmann::ordered_json DistilOptions::to_json() const {
   // Chains of before these were possible have no such keys.
   if (joint_layerwise) out["joint_layerwise"] = true;
   if (undo_worse) out["undo_worse"] = true;
-  out["losses"] = {
-      {"ce", losses.ce}, {"align", losses.align}, {"diversity", losses.diversity}, {"kl", losses.kl}};
+  out["losses"] = {{"ce", losses.ce}, {"align", losses.align}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},
                       {"betas", {optimizer.beta1, optimizer.beta2}},
                       {"epsilon", optimizer.epsilon},

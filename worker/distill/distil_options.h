@@ -46,7 +46,7 @@ struct DistilOptions {
   double hard_kl = 0.05;  // nats a token
   // A stage that leaves the held-out divergence higher than it found it is undone.
   bool undo_worse = true;
-  LossWeights losses{1.0, 0.1, 0.01, 1.0};
+  LossWeights losses{1.0, 0.1, 1.0};
   AdamWOptions optimizer;
   double projection_rate = 1.0;      // learning rate of q, k, v and o relative to the other parameters'
   std::int64_t batch_tokens = 4096;  // of one pass, about

@@ -281,7 +281,7 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
 }
 
 void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, const DslaTape& tape,
-                              const float* dy, const DslaScratch& scratch, GateDiversity* diversity) {
+                              const float* dy, const DslaScratch& scratch) {
   const StudentShape& s = layer.shape();
   const StudentTensors& gradients = layer.gradients();
   const std::int64_t rows = context.rows();
@@ -296,13 +296,7 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
       context, layer, tape, dy, scratch,
       {gradients.gate_bias, gradients.norm, gradients.share, gradients.q_norm, gradients.k_norm});
   layer.add_alpha_gradient(scratch.d_mix);
-  float* d_projected = scratch.tape.projected;
-  if (diversity != nullptr) {
-    diversity->mean_cosine = context.backend->gate_diversity(
-        {tape.projected + s.gates_column(), s.input_width, layer.values().gate_bias, rows,
-         static_cast<int>(s.kv_heads), static_cast<int>(s.d_k), diversity->scale,
-         d_projected + s.gates_column(), s.input_width, gradients.gate_bias});
-  }
+  const float* d_projected = scratch.tape.projected;
   gradient_product(d_projected, s.input_width, tape.normed, s.hidden, gradients.input);
   if (s.qkv_bias > 0) {
     context.backend->bias_backward({d_projected, s.input_width, gradients.qkv_bias, rows, s.qkv_bias});

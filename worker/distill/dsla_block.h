@@ -48,15 +48,9 @@ struct DslaScratch {
 void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
                   float* y, bool accumulate, const DslaTape& tape);
 
-// How much the gates' likeness counts; the mean cosine comes back (arXiv 2506.09316, third term of the loss).
-struct GateDiversity {
-  float scale = 0;
-  double mean_cosine = 0;
-};
-
 // Adds the gradients of the layer's parameters for dy [rows, hidden], the gradient by the attention's output.
 void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, const DslaTape& tape,
-                              const float* dy, const DslaScratch& scratch, GateDiversity* diversity);
+                              const float* dy, const DslaScratch& scratch);
 
 // dx [rows, hidden]: gradient by the block's output, replaced by the gradient by its input. The layer is
 // frozen.

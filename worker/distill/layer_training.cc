@@ -152,7 +152,7 @@ class LayerTraining {
       tokens += batch.rows();
       const auto losses = pass_losses(stage, batch, scale);
       if (!losses) return losses.error();
-      for (auto part : {&Losses::ce, &Losses::kl, &Losses::align, &Losses::diversity, &Losses::total}) {
+      for (auto part : {&Losses::ce, &Losses::kl, &Losses::align, &Losses::total}) {
         report.losses.*part += (*losses).*part * scale;
       }
     }
@@ -197,7 +197,6 @@ class LayerTraining {
       line["ce"] = report.losses.ce;
       line["kl"] = report.losses.kl;
       line["align"] = report.losses.align;
-      line["diversity"] = report.losses.diversity;
     }
     line["rate"] = report.rate;
     line["gradient_norm"] = report.gradient_norm;

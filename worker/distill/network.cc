@@ -187,11 +187,8 @@ Result<Losses> Network::train_chained(const TrainingBatch& batch, const StudentL
   for (std::int64_t i = 0; i < floats; ++i) s.gradient[i] += s.target[i];
   const LayerTape& tape = tapes_[static_cast<std::size_t>(layer.layer())];
   mlp_backward(context, this->weights(layer.layer()), tape.mlp, s.gradient, s.mlp);
-  GateDiversity diversity{static_cast<float>(weights.diversity * scale)};
-  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, &diversity);
-  losses.diversity = diversity.mean_cosine;
-  losses.total = weights.ce * losses.ce + weights.kl * losses.kl + weights.align * losses.align +
-                 weights.diversity * losses.diversity;
+  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla);
+  losses.total = weights.ce * losses.ce + weights.kl * losses.kl + weights.align * losses.align;
   return losses;
 }
 
@@ -200,7 +197,7 @@ Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers
   if (!ready) return ready.error();
   const BlockContext context = this->context(batch);
   run_below(context, converted, teacher_->config.layers);
-  return vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+  return vocabulary_losses(context, {1, 0, 1}, true, 0, false);
 }
 
 Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
@@ -235,7 +232,7 @@ Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
       forward_layer(context, layer, layer == first ? student : nullptr, s.student, nullptr);
     }
     std::copy_n(input(layers), floats, s.teacher);
-    losses[static_cast<std::size_t>(first)] = vocabulary_losses(context, {1, 0, 0, 1}, true, 0, false);
+    losses[static_cast<std::size_t>(first)] = vocabulary_losses(context, {1, 0, 1}, true, 0, false);
   }
   return losses;
 }

@@ -3,12 +3,13 @@
 //
 //   layer-wise stage   mean squared error between the student layer's output and the teacher's, the layer's
 //                      input coming through the layers converted so far, or being the teacher's own
-//   chained stage      ce * CE(labels) + align * MSE(hidden_l, teacher hidden_l) + diversity * mean cos(a_1,
-//   a_2)
-//                      + kl * KL(teacher || student), through the whole network
-// (arXiv 2506.09316, section 3.3; the last term is ours). Only a trained layer's attention has gradients;
-// whatever lies below it runs without a tape. Logits exist for a piece of the rows at a time. Thread safety:
-// one caller at a time; results do not depend on the number of threads.
+//   chained stage      ce * CE(labels) + align * MSE(hidden_l, teacher hidden_l) + kl * KL(teacher ||
+//   student),
+//                      through the whole network
+// (arXiv 2506.09316, section 3.3, without its term for gates that differ; the last one is ours). Only a
+// trained layer's attention has gradients; whatever lies below it runs without a tape. Logits exist for a
+// piece of the rows at a time. Thread safety: one caller at a time; results do not depend on the number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -39,15 +40,14 @@ enum class LayerTarget : std::uint8_t {
 };
 
 struct LossWeights {
-  double ce = 1, align = 0, diversity = 0, kl = 0;
+  double ce = 1, align = 0, kl = 0;
 };
 
 struct Losses {
-  double ce = 0;         // nats, mean over labelled rows
-  double kl = 0;         // nats, mean over rows by kl_weight
-  double align = 0;      // mean squared error of the hidden state after the trained layer
-  double diversity = 0;  // mean cosine of the two gates
-  double total = 0;      // weighted sum
+  double ce = 0;     // nats, mean over labelled rows
+  double kl = 0;     // nats, mean over rows by kl_weight
+  double align = 0;  // mean squared error of the hidden state after the trained layer
+  double total = 0;  // weighted sum
 };
 
 class Network {

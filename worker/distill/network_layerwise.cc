@@ -22,7 +22,7 @@ double Network::learn_layer(const BlockContext& context, StudentLayer& layer, co
     loss = squared_error(s.output, goal.y, floats, scale, s.gradient);
     mlp_backward(context, weights, tape.mlp, s.gradient, s.mlp);
   }
-  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla, nullptr);
+  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla);
   return loss;
 }
 

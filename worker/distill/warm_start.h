@@ -1,18 +1,13 @@
-// A layer that begins from what another one has learned, also from one whose q and k have fewer channels.
-// Safe from any thread.
+// A layer that begins from what another one has learned. Safe from any thread.
 #pragma once
 
 #include "base/result.h"
-#include "worker/model/dsla_layer.h"
+#include "worker/model/dsla_variant.h"
 
 namespace dslad::worker {
 
-// Replaces the `initial` tensors of a layer of `variant` by the `learned` ones of `learned_variant`. Where
-// expand_k has grown, what learned_variant lacks keeps its initial values, those of q and k times three:
-// trained channels outweigh a softmax's others (docs/quality.md). Errors: kInvalidArgument where the variants
-// differ in more than expand_k and the biases, or expand_k has shrunk. REQUIRES: the tensors are the
-// variants'.
-Status start_warm(const LlamaConfig& config, const DslaVariant& learned_variant,
-                  const DslaLayerTensors& learned, const DslaVariant& variant, DslaLayerTensors& initial);
+// Whether a layer of `variant` can begin with the tensors of one of `learned`: kInvalidArgument where they
+// differ in more than their names and the biases that gates start from.
+Status check_warm_start(const DslaVariant& learned, const DslaVariant& variant);
 
 }  // namespace dslad::worker

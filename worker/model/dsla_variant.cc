@@ -10,11 +10,9 @@ namespace {
 
 using kernels::FeatureMap;
 
-constexpr std::array<std::pair<FeatureMap, std::string_view>, 5> kFeatureMaps = {
+constexpr std::array<std::pair<FeatureMap, std::string_view>, 3> kFeatureMaps = {
     {{FeatureMap::kNone, "none"},
-     {FeatureMap::kElu, "elu"},
      {FeatureMap::kSoftmax, "softmax"},
-     {FeatureMap::kUnit, "unit"},
      {FeatureMap::kSoftmaxPair, "softmax_pair"}}};
 
 DslaVariant default_variant() {
@@ -69,9 +67,8 @@ Result<FeatureMap> parse_feature_map(std::string_view name) {
   const auto* const found =
       std::ranges::find(kFeatureMaps, name, &decltype(kFeatureMaps)::value_type::second);
   if (found != kFeatureMaps.end()) return found->first;
-  return Error{
-      ErrorCode::kInvalidArgument,
-      fmt::format("feature map '{}' is unknown; use none, elu, softmax, softmax_pair or unit", name)};
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("feature map '{}' is unknown; use none, softmax or softmax_pair", name)};
 }
 
 }  // namespace dslad::worker

@@ -60,7 +60,7 @@ DslaVariant widest(const DslaVariant& a, const DslaVariant& b);
 // for another name; says which there are.
 Result<DslaVariant> named_variant(std::string_view name);
 
-// "none", "elu", "softmax", "unit", "softmax_pair", as chain.json spells them.
+// "none", "softmax", "softmax_pair", as chain.json spells them.
 std::string_view to_string(kernels::FeatureMap map);
 Result<kernels::FeatureMap> parse_feature_map(std::string_view name);
 

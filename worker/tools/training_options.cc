@@ -97,9 +97,8 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--keep", a.keep, "layers of --from that stay as they are; default: all")
       ->check(CLI::NonNegativeNumber)
       ->needs(from);
-  verb.add_option(
-      "--warm-start", a.warm_start,
-      "folder of a chain: layers start from what it has of them, perhaps with a smaller expand_k");
+  verb.add_option("--warm-start", a.warm_start,
+                  "folder of a chain: layers start from what it has of them, in the same variant");
   verb.add_option("--tasks", a.tasks, "more files, of the same kinds as those of --text");
   verb.add_option("--layers", a.layers, "to distil in all; 0: every layer")
       ->check(CLI::NonNegativeNumber)
@@ -139,8 +138,6 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       ->check(CLI::Range(16, 1 << 20));
   verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
   verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
-      ->capture_default_str();
-  verb.add_option("--diversity", a.options.losses.diversity, "weight of the gates' likeness")
       ->capture_default_str();
   verb.add_option("--kl", a.options.losses.kl, "weight of KL(teacher || student)")->capture_default_str();
   verb.add_option("--accumulate", a.options.accumulation, "passes whose gradients make one step")

@@ -13,7 +13,6 @@ struct MapFeatures {
   using Args = FeatureMapArgs;
   static constexpr int kThreads = 256;
   static constexpr int kHeads = kThreads / kWarp;  // of a block
-  static constexpr float kUnitEps = 1e-6f;
 
   static Grid grid(const Args& args) { return {(args.rows * args.heads + kHeads - 1) / kHeads}; }
 
@@ -29,14 +28,6 @@ struct MapFeatures {
     switch (args.map) {
       case FeatureMap::kNone:
         return each([&](int j) { y[j] = x[j]; });
-      case FeatureMap::kElu:
-        return each([&](int j) { y[j] = x[j] > 0 ? x[j] + 1.0f : expf(x[j]); });
-      case FeatureMap::kUnit: {
-        float squares = 0;
-        each([&](int j) { squares += x[j] * x[j]; });
-        const float scale = 1.0f / sqrtf(warp_sum(squares) + kUnitEps);
-        return each([&](int j) { y[j] = x[j] * scale; });
-      }
       case FeatureMap::kSoftmax:
         return softmax(x, 1.0f, y, each);
       case FeatureMap::kSoftmaxPair:

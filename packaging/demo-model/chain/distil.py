@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import dsla
-from layer_file import load_layer, save_layer, start_layer
+from layer_file import load_layer, save_layer
 from logbooks import Loaders, Logbooks, TrainingData
 from measure import compare
 from network import Network
@@ -63,7 +63,7 @@ def convert(network, loaders, converted, index, options):
     variant = variant_of(vars(options), index)
     layer = DslaLayer(network.config, variant, network.attention_parameters(index), options.seed + index)
     if options.start:
-        start_layer(layer, options.start / f"layer-{index:02}.safetensors")
+        load_layer(layer, options.start / f"layer-{index:02}.safetensors")
     converted[index] = layer
     weights = from_options(options, ChainedWeights, "weight_")
     done, began = {}, time.time()
@@ -130,7 +130,7 @@ def parse_options(arguments=None):
     parser.add_argument("--order", required=True, help="layers in the order of conversion, by commas")
     parser.add_argument("--chain", type=Path, help="folder of a chain whose first layers come before --order")
     parser.add_argument("--keep", type=int, default=0, help="how many of them")
-    parser.add_argument("--start", type=Path, help="folder of layers, perhaps of a smaller expand_k, to go on from")
+    parser.add_argument("--start", type=Path, help="folder of layers to go on from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

@@ -53,7 +53,6 @@ EXPERIMENTS = {
         "last-two": LAST_TWO + "--hard 4=600 1=1700",
         "pair": HARD + WIDE,
         "none": HARD + "--feature-map none",
-        "unit": HARD + "--feature-map unit",
     },
     "facts": {
         **{name: FACTS + parts for name, parts in SPLIT.items()},
@@ -73,8 +72,7 @@ EXPERIMENTS = {
     },
     "recipe": {
         "layer-wise": GREEDY + "--steps 30 --chained-steps 0",
-        "ce-align": GREEDY + "--weight-kl 0 --weight-diversity 0",
-        "ce-align-kl": GREEDY + "--weight-diversity 0",
+        "ce-align": GREEDY + "--weight-kl 0",
         "all": GREEDY,
         "all-4": GREEDY + "--steps 60 --chained-steps 60",
     },

@@ -23,8 +23,6 @@ NAMES = {
     "k_norm": "k_norm.weight",
 }
 
-FURTHER = 0.5  # times the start of further channels of q and k, which whole would outweigh trained ones in a softmax
-
 
 def tensors_of(layer, dtype, of=lambda parameter: parameter):
     """{name in the file: tensor}, of each parameter or of what `of` takes from it."""
@@ -44,22 +42,4 @@ def load_layer(layer, path):
     with torch.no_grad():
         for name, p in layer.named_parameters():
             p.copy_(stored[NAMES[name]])
-    return layer
-
-
-def start_layer(layer, path):
-    """As load_layer; where the file has fewer channels of q and k, the further ones and their gates stay as they are."""
-    stored, kv_heads = load_file(path), layer.config.kv_heads
-    parts = {"q_proj": layer.config.heads, "k_proj": kv_heads}  # of as many channels; the gates': each map of each head
-    parts |= {f"{name}_bias": count for name, count in parts.items()}
-    with torch.no_grad():
-        for name, p in layer.named_parameters():
-            old = stored[NAMES[name]]
-            if old.shape != p.shape:
-                count = parts.get(name, kv_heads * layer.widening)
-                p, old = (tensor.unflatten(0, (count, -1)) for tensor in (p, old))
-                if name in parts:
-                    p *= FURTHER
-                p = p[:, : old.shape[1]]
-            p.copy_(old)
     return layer

@@ -1,7 +1,7 @@
 """The losses of the two stages that convert a layer.
 
     layer-wise   mean over rows and channels of (student - teacher)^2 of the attention's output (or the hidden state)
-    chained      CE + align * MSE(hidden, teacher's) + diversity * mean cos(a_1, a_2) + kl * KL(teacher || student)
+    chained      CE + align * MSE(hidden, teacher's) + kl * KL(teacher || student)
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from batch import NO_LABEL
-from student import gate_likeness
 
 
 @dataclass(frozen=True)
 class ChainedWeights:
     ce: float = 1.0
     align: float = 0.1
-    diversity: float = 0.01
     kl: float = 1.0
 
 
@@ -44,7 +42,7 @@ def token_losses(logits, teacher_logits, labels, kl_weight):
 
 
 def chained(network, converted, layer, batch, weights):
-    """Returns the loss and its parts {"ce", "align", "diversity", "kl"}."""
+    """Returns the loss and its parts {"ce", "align", "kl"}."""
     with torch.no_grad():
         teacher = network.run(batch)
         x = network.run(batch, converted, end=layer).hidden[layer - 1] if layer else None
@@ -57,8 +55,4 @@ def chained(network, converted, layer, batch, weights):
         batch.kl_weight[rows].to(student.hidden[last].dtype),
     )
     parts = {"ce": ce, "align": F.mse_loss(student.hidden[layer], teacher.hidden[layer]), "kl": kl}
-    parts["diversity"] = torch.zeros_like(ce)
-    if converted[layer].variant.states == 2 and weights.diversity:
-        normed = network.norm(f"layers.{layer}.input_layernorm.weight", student.inputs[layer])
-        parts["diversity"] = gate_likeness(converted[layer].log_gates(normed))
     return sum(getattr(weights, name) * part for name, part in parts.items()), parts

@@ -31,9 +31,7 @@ DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2")  # mat
 
 FEATURE_MAPS = {
     "none": lambda x: x,
-    "elu": lambda x: F.elu(x) + 1,
     "softmax": lambda x: x.softmax(dim=-1),
-    "unit": lambda x: x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt(),
     # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others.
     "softmax_pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }
@@ -111,9 +109,3 @@ class DslaLayer(nn.Module):
             exact = segments.window(turned_q, turned_k, value, batch, v.window)
             o = exact + self.state_share[:, None] * o
         return F.linear(o.flatten(1), self.o_proj, getattr(self, "o_proj_bias", None))
-
-
-def gate_likeness(log_a):
-    """Mean over rows and KV heads of cos(a_1, a_2)."""
-    a = log_a.exp()
-    return F.cosine_similarity(a[:, 0], a[:, 1], dim=-1).mean()
