@@ -30,7 +30,7 @@ void require(bool holds) {
 
 // A sound row is a job that a daemon takes; what is wrong with another can be told.
 void check_row(const ctl::NumberedRow& row) {
-  using namespace daemon::ctl;
+  using namespace ctl;
   if (!row.sound) {
     const std::string batch(kNoBatch);
     const std::string told = bad_row_line(batch, row.line, row.row.custom_id, row.sound.error());
@@ -46,7 +46,7 @@ void check_row(const ctl::NumberedRow& row) {
 }
 
 void read_batch(std::string_view text) {
-  using namespace daemon::ctl;
+  using namespace ctl;
   Result<BatchFile> file = BatchFile::open(Folder::write("rows.jsonl", text));
   require(file.ok());
   for (const bool use_model : {false, true}) {
@@ -65,7 +65,7 @@ void read_batch(std::string_view text) {
 
 // What is taken once is taken again, with a line more if that is new.
 void read_batch_output(std::string_view text) {
-  using namespace daemon::ctl;
+  using namespace ctl;
   const std::string path = Folder::write("out.jsonl", text);
   const std::string batch(kNoBatch);
   const LineForm form = form_of(batch);
