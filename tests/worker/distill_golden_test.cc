@@ -102,8 +102,8 @@ class World {
   Losses losses(const std::string& which, const TrainingBatch& batch, double scale) {
     if (which == "chained") {
       const auto& w = expected["chained_weights"];
-      const auto result = network->train_chained(batch, converted, *trained,
-                                                 {w["ce"], w["align"], w["kl"]}, scale);
+      const auto result =
+          network->train_chained(batch, converted, *trained, {w["ce"], w["align"], w["kl"]}, scale);
       EXPECT_TRUE(result.ok());
       return *result;
     }
