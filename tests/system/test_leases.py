@@ -1,5 +1,6 @@
 """Leases against workers that commit faults on purpose: silence, late and repeated results, restarts of either side."""
 
+import time
 import unittest
 
 import wire
@@ -127,6 +128,31 @@ class Leases(QueueTest):
                 return False
 
         until(asked, "the daemon asks")
+
+
+class Idle(QueueTest):
+    daemon_options = leases_of(LEASE_MS)
+
+    def test_a_worker_without_jobs_makes_the_daemon_write_nothing(self):
+        worker = self.worker()
+        self.client.submit(generate())
+        self.assertTrue(worker.finish(worker.take_job()))
+        log = self.state_dir / "dslad.db-wal"
+
+        def at_rest():
+            worker.heartbeat()
+            time.sleep(0.4)
+            return log.stat().st_size == 0
+
+        until(at_rest, "what was written is in the database")
+        before = self.files()
+        for _ in range(15):  # two leases long
+            at_rest()
+        self.assertEqual(before, self.files())
+        self.assertEqual(1, len(self.client.request("status")["workers"]))
+
+    def files(self):
+        return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in self.state_dir.iterdir()}
 
 
 if __name__ == "__main__":
