@@ -53,7 +53,10 @@ class Mounted(SystemTest):
     def find_error(self):
         """Has the kernel find an error in the file system, which makes it read-only to all from then on."""
         device = subprocess.check_output(["findmnt", "-no", "SOURCE", str(self.state_dir)], text=True).strip()
-        pathlib.Path("/sys/fs/ext4", os.path.basename(device), "trigger_fs_error").write_text("by a test")
+        try:
+            pathlib.Path("/sys/fs/ext4", os.path.basename(device), "trigger_fs_error").write_text("by a test")
+        except OSError as error:
+            self.skipTest(f"the kernel's errors cannot be made here: {error}")
 
     def test_nothing_is_lost_by_a_file_system_that_became_read_only(self):
         image = self.folder / "disk"
