@@ -57,7 +57,7 @@ class KillDistiller(LoadTest):
             if rest:  # when the queue is empty there is time to distil
                 self.await_daemon(self.daemon)
                 until(lambda: not any(self.status()["jobs"][state] for state in ("queued", "running")), "no job waits")
-                until(lambda: self.distillers() or self.complete(), "someone distils")
+                until(lambda: self.distillers() or self.complete(), "someone distils", patience=900)  # later after each kill
             fate = dice.random()
             if fate < 0.6:
                 time.sleep(dice.uniform(0.0, 0.5))
