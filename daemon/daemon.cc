@@ -44,7 +44,8 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::chrono::seconds kStoreTime{120};  // for migrating, recovering or emptying a large log
-// Leases and waits are looked after at least so often; the longer no peer says anything, the less.
+// Leases and waits are looked after at least so often; the longer no peer says anything, the less,
+// but sooner than the expirer takes for a daemon that stood still.
 constexpr std::int64_t kTickMs = 50, kLongestTickMs = 500, kTicksOfSilence = 5;
 constexpr std::chrono::milliseconds kReceiveFor{
     5};                                  // of each socket in a turn, so that neither starves the other

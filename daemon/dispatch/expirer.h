@@ -18,7 +18,7 @@ class Expirer {
   Expirer(const Surroundings& around, Registry& registry, OpenLeases& leases, Assigner& assigner)
       : around_(around), registry_(registry), leases_(leases), assigner_(assigner) {}
 
-  // Workers and their leases. Call several times a second.
+  // Workers and their leases. Call at least twice a second: more than a second later, the daemon stood still.
   void tick();
   // Jobs that wait or run, whose times are in the database. Call every second.
   void look_at_jobs();

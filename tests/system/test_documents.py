@@ -53,6 +53,14 @@ class Arrows(unittest.TestCase):
             allowed = set(re.findall(r"`(\w+)`", cell))
             self.assertEqual((allowed, allowed), (included, linked), folder)
 
+    def test_the_tool_includes_of_the_daemon_what_the_design_says_and_no_more(self):
+        cell = re.search(r"^\| `ctl/` \|.*of `daemon/` (.+) \|$", section("design.md", "Folders and their arrows"), re.M).group(1)
+        text = "".join(path.read_text() for path in (SOURCE / "ctl").iterdir() if path.suffix in (".h", ".cc"))
+        self.assertEqual({f"{folder}/" for folder in re.findall(r"`(\w+)`", cell)}, set(re.findall(r'#include "daemon/(\w+/|\w+)', text)))
+        library = re.search(r"LINK ([^)]*)", (SOURCE / "ctl/CMakeLists.txt").read_text()).group(1)
+        self.assertEqual({"schema", "digest", "keys", "process", "policy_simulation", "service_report"},
+                         set(re.findall(r"dslad_(\w+)", library)))
+
 
 class Documents(SystemTest):
     def run_jobs(self):

@@ -151,6 +151,18 @@ class Idle(QueueTest):
         self.assertEqual(before, self.files())
         self.assertEqual(1, len(self.client.request("status")["workers"]))
 
+    def test_the_daemon_hardly_wakes_while_nobody_speaks(self):
+        time.sleep(4)
+        before = self.wake_ups()
+        time.sleep(5)
+        self.assertLess(self.wake_ups() - before, 50, "twice a second, and when its database answers")
+
+    def wake_ups(self):
+        """Of the loop: how often it has waited."""
+        pid = self.daemon.child.pid
+        with open(f"/proc/{pid}/task/{pid}/status", encoding="ascii") as status:
+            return int(next(line for line in status if line.startswith("voluntary")).split()[1])
+
     def files(self):
         return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in self.state_dir.iterdir()}
 
