@@ -218,6 +218,7 @@ int run(const std::filesystem::path& folder, const Settings& settings) {
   if (is_installed("beanstalkd")) queues.push_back(start_beanstalkd(folder / "beanstalkd"));
   if (is_installed("redis-server")) queues.push_back(start_redis(folder / "redis"));
   queues.push_back(append_and_sync(folder / "append"));
+  queues.push_back(rewrite_pages_and_sync(folder / "pages"));
   const Results results = take_turns(queues, settings);
   print(queues, results);
   return judge(queues.front(), results);

@@ -112,6 +112,41 @@ class AppendedFile final : public Producer {
   int fd_;
 };
 
+class RewrittenPages final : public Producer {
+ public:
+  explicit RewrittenPages(const std::string& path)
+      : fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) {
+    if (fd_ < 0) fail(path);
+    for (int i = 0; i < kPages; i += kAtOnce) write_pages();
+    if (::fsync(fd_) != 0) fail("fsync");
+  }
+  ~RewrittenPages() override { ::close(fd_); }
+  RewrittenPages(const RewrittenPages&) = delete;
+  RewrittenPages& operator=(const RewrittenPages&) = delete;
+  void enqueue(const std::string& /*text*/) override {
+    write_pages();
+    if (::fdatasync(fd_) != 0) fail("fdatasync");
+  }
+
+ private:
+  static constexpr int kPages = 1'000, kAtOnce = 10;  // as long as SQLite's log grows
+  static constexpr std::size_t kHeader = 24, kPage = 4'096;
+
+  void write_pages() {
+    for (int i = 0; i < kAtOnce; ++i) {
+      for (const std::size_t bytes : {kHeader, kPage}) {
+        if (::pwrite(fd_, page_.data(), bytes, at_) != static_cast<ssize_t>(bytes)) fail("pwrite");
+        at_ += static_cast<off_t>(bytes);
+      }
+    }
+    if (at_ >= static_cast<off_t>(kPages * (kHeader + kPage))) at_ = 0;
+  }
+
+  int fd_;
+  off_t at_ = 0;
+  std::string page_ = std::string(kPage, 'x');
+};
+
 }  // namespace
 
 ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& log) {
@@ -167,6 +202,12 @@ Queue append_and_sync(const std::filesystem::path& folder) {
   std::filesystem::create_directory(folder);
   return {"append, fdatasync", nullptr,
           [file = folder / "file"] { return std::make_unique<AppendedFile>(file); }, 1};
+}
+
+Queue rewrite_pages_and_sync(const std::filesystem::path& folder) {
+  std::filesystem::create_directory(folder);
+  return {"ten pages, fdatasync", nullptr,
+          [file = folder / "file"] { return std::make_unique<RewrittenPages>(file); }, 1};
 }
 
 }  // namespace dslad::bench

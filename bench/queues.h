@@ -52,4 +52,8 @@ Queue start_redis(const std::filesystem::path& folder);
 // No queue: appends to a file and calls fdatasync, in this process. What the disk allows one client.
 Queue append_and_sync(const std::filesystem::path& folder);
 
+// No queue either: what SQLite writes into its log for one insert of dslad's, ten pages and their headers one
+// by one, over what was there before. What the disk allows a queue that is a database.
+Queue rewrite_pages_and_sync(const std::filesystem::path& folder);
+
 }  // namespace dslad::bench
