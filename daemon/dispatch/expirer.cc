@@ -21,6 +21,7 @@ constexpr std::int64_t kClockJumpMs = 1'000;
 struct Due {
   std::vector<Ended> expired;
   bool woken = false;
+  Expirer::NextDue next;
 };
 
 Result<Due> take_due(Database& db, std::int64_t now_ms) {
@@ -28,7 +29,9 @@ Result<Due> take_due(Database& db, std::int64_t now_ms) {
   if (!expired) return expired.error();
   const Result<bool> woken = wake(db, now_ms);
   if (!woken) return woken.error();
-  return Due{std::move(expired).value(), *woken};
+  const Result<std::optional<std::int64_t>> next_ms = next_due(db);
+  if (!next_ms) return next_ms.error();
+  return Due{std::move(expired).value(), *woken, {*next_ms, db.rows_changed()}};
 }
 
 }  // namespace
@@ -56,10 +59,15 @@ void Expirer::follow_wall_clock() {
   around_.durable.post(Work(shift_open_jobs, jump_ms), [](const Status&) {});
 }
 
+// Every look costs a transaction and two threads' waking, so there is none while nothing can be due.
 void Expirer::look_at_jobs() {
-  around_.store.post(Work(take_due, around_.clock.wall_ms()),
+  const std::int64_t now_ms = around_.clock.wall_ms();
+  const bool none_due = !next_.at_ms || now_ms < *next_.at_ms;
+  if (next_.rows_changed == around_.store.rows_changed() && none_due) return;
+  around_.store.post(Work(take_due, now_ms),
                      [this](const Result<Due>& due) {  // an error: the next second tries again
                        if (!due) return;
+                       next_ = due->next;
                        leases_.jobs_ended(due->expired, schema::JobState::kExpired);
                        if (due->woken) assigner_.jobs_queued();
                      });

@@ -23,6 +23,11 @@ class Expirer {
   // Jobs that wait or run, whose times are in the database. Call every second.
   void look_at_jobs();
 
+  struct NextDue {
+    std::optional<std::int64_t> at_ms;  // wall clock; nothing: no job has a time
+    std::int64_t rows_changed = -1;     // Executor's, when that was so
+  };
+
  private:
   void follow_wall_clock();
 
@@ -32,6 +37,7 @@ class Expirer {
   Assigner& assigner_;
   std::optional<std::int64_t> wall_offset_ms_;  // of the wall clock from the steady one
   std::int64_t last_tick_ms_ = 0;               // steady
+  NextDue next_;
 };
 
 }  // namespace dslad::daemon

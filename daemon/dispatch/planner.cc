@@ -117,9 +117,19 @@ void Planner::tick() {
   const std::int64_t since_ms = clock_.steady_ms() - decided_at_;
   const std::int64_t soonest_ms = std::max(kSoonestMs, kShareOfTime * (decided_at_ - began_at_));
   if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? soonest_ms : kLatestMs))) return;
+  began_at_ = clock_.steady_ms();
+  if (decided_at_ != 0 && !stale_ && snapshot_.rows_changed == store_.rows_changed()) {
+    decided_at_ = began_at_;
+    decide();  // only the time went on
+    listener_.decided();
+  } else {
+    look();
+  }
+}
+
+void Planner::look() {
   stale_ = false;
   reading_ = true;
-  began_at_ = clock_.steady_ms();
   std::vector<ServedBy> served;
   for (const WorkerState* worker : table_.connected()) {
     const schema::Hello& hello = worker->hello;
@@ -131,7 +141,10 @@ void Planner::tick() {
   store_.post(Work(read_snapshot, served, clock_.wall_ms()), [this](Result<Snapshot> snapshot) {
     reading_ = false;
     decided_at_ = clock_.steady_ms();
-    if (snapshot) decide(std::move(snapshot).value());  // an error: claims go by what was decided before
+    if (snapshot) {  // an error: claims go by what was decided before
+      snapshot_ = std::move(snapshot).value();
+      decide();
+    }
     listener_.decided();
   });
 }
@@ -152,6 +165,7 @@ Result<Planner::Snapshot> Planner::read_snapshot(Database& db, const std::vector
   const Result<std::uint64_t> delayed = count_delayed(db);
   if (!delayed) return delayed.error();
   snapshot.queued = (*counts)["queued"] - std::min((*counts)["queued"], *delayed);  // they are no load yet
+  snapshot.rows_changed = db.rows_changed();
   return snapshot;
 }
 
@@ -222,8 +236,7 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
   return policy::decide(settings, history_, all, workers(), costs_, clock_.steady_ms());
 }
 
-void Planner::decide(Snapshot snapshot) {
-  snapshot_ = std::move(snapshot);
+void Planner::decide() {
   verdict_ = run(snapshot_.jobs);
   admitted_ms_ = 0;
   if (snapshot_.queued > snapshot_.jobs.size() && !snapshot_.jobs.empty()) {

@@ -61,7 +61,7 @@ class Planner {
 
   // Something changed: the next tick() may decide anew.
   void look_again() { stale_ = true; }
-  void tick();
+  void tick();  // reads the store where something was written, else decides of what it read before
   // Whether claims should wait for a decision that is being made. It takes as long as one read of the store,
   // and decisions take but a small share of the time: so late, a job that has just come is seen with those
   // that came with it.
@@ -98,8 +98,9 @@ class Planner {
 
  private:
   struct Snapshot {
-    std::vector<QueuedJob> jobs;  // the first of each model's queue
-    std::uint64_t queued = 0;     // all that wait
+    std::vector<QueuedJob> jobs;     // the first of each model's queue
+    std::uint64_t queued = 0;        // all that wait
+    std::int64_t rows_changed = -1;  // Executor's, when it was read
   };
   using Forecasts = std::map<schema::JobId, Forecast>;
 
@@ -121,7 +122,8 @@ class Planner {
                     std::vector<Admission>& admissions);
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                      schema::Overflow overflow, std::vector<Admission>& admissions);
-  void decide(Snapshot snapshot);
+  void look();    // and decide
+  void decide();  // of the snapshot
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
   void note_level(const policy::Verdict& verdict);
   [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;

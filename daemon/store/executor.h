@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <type_traits>
@@ -31,6 +32,10 @@ class Executor {
  public:
   virtual ~Executor() = default;
   virtual void post(std::unique_ptr<Errand> errand) = 0;
+
+  // Database::rows_changed() after the latest work that has finished: where a look found the same number, the
+  // database is as it saw it.
+  [[nodiscard]] virtual std::int64_t rows_changed() const = 0;
 
   // `done`, on the poster's thread, takes the work's reply, or the error of the commit. It must own what it
   // uses, but for what outlives the executor.

@@ -376,9 +376,9 @@ Result<schema::JobList> list_jobs(Database& db, const schema::ListJobs& request,
 }
 
 Result<std::uint64_t> count_delayed(Database& db) {
-  Query query(
-      db,
-      "SELECT count(*) FROM jobs WHERE state = 'queued' AND not_before_ms IS NOT NULL AND rerun_of IS NULL");
+  Query query(db,
+              "SELECT count(*) FROM jobs INDEXED BY jobs_not_before WHERE state = 'queued' AND not_before_ms "
+              "IS NOT NULL AND rerun_of IS NULL");
   const std::int64_t jobs = query.next() ? query.integer(0) : 0;
   if (!query.status()) return query.status().error();
   return static_cast<std::uint64_t>(jobs);

@@ -1,5 +1,6 @@
 #include "daemon/store/job_writes.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "daemon/store/transitions.h"
@@ -49,15 +50,22 @@ Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::i
   return outcome;
 }
 
+// In what follows the indexes are named, since SQLite would else read the states of all jobs that wait.
+
 Result<bool> wake(Database& db, std::int64_t now_ms) {
   {
-    Query due(db, "SELECT 1 FROM jobs WHERE state = 'queued' AND not_before_ms <= ? LIMIT 1", now_ms);
+    Query due(db,
+              "SELECT 1 FROM jobs INDEXED BY jobs_not_before WHERE state = 'queued' AND not_before_ms IS NOT "
+              "NULL AND not_before_ms <= ? LIMIT 1",
+              now_ms);
     const bool any = due.next();
     if (!due.status()) return due.status().error();
     if (!any) return false;  // nothing is written while nothing happens
   }
-  const Status status =
-      db.run("UPDATE jobs SET not_before_ms = NULL WHERE state = 'queued' AND not_before_ms <= ?", now_ms);
+  const Status status = db.run(
+      "UPDATE jobs INDEXED BY jobs_not_before SET not_before_ms = NULL WHERE state = 'queued' AND "
+      "not_before_ms IS NOT NULL AND not_before_ms <= ?",
+      now_ms);
   if (!status) return status.error();
   return true;
 }
@@ -74,11 +82,29 @@ Status shift_open_jobs(Database& db, std::int64_t by_ms) {
       by_ms);
 }
 
+Result<std::optional<std::int64_t>> next_due(Database& db) {
+  Query query(
+      db,
+      "SELECT (SELECT min(expires_ms) FROM jobs INDEXED BY jobs_expiry WHERE expires_ms IS NOT NULL AND "
+      "state IN ('queued', 'running')), (SELECT min(not_before_ms) FROM jobs INDEXED BY jobs_not_before "
+      "WHERE not_before_ms IS NOT NULL AND state = 'queued')");
+  std::optional<std::int64_t> next;
+  if (query.next()) {
+    for (const int column : {0, 1}) {
+      if (query.is_null(column)) continue;
+      next = std::min(next.value_or(query.integer(column)), query.integer(column));
+    }
+  }
+  if (!query.status()) return query.status().error();
+  return next;
+}
+
 Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms) {
   std::vector<Ended> expired;
   {
     Query query(db,
-                "SELECT id, state, attempt FROM jobs WHERE expires_ms IS NOT NULL AND expires_ms <= ? "
+                "SELECT id, state, attempt FROM jobs INDEXED BY jobs_expiry WHERE expires_ms IS NOT NULL AND "
+                "expires_ms <= ? "
                 "AND state IN ('queued', 'running') LIMIT 1000",
                 now_ms);
     while (query.next()) {

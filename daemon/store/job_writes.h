@@ -84,6 +84,9 @@ Result<bool> wake(Database& db, std::int64_t now_ms);
 // much: what was promised was time that passes.
 Status shift_open_jobs(Database& db, std::int64_t by_ms);
 
+// When the next job expires or may have its turn; nothing where none has such a time.
+Result<std::optional<std::int64_t>> next_due(Database& db);
+
 // Ends the jobs whose expiry has passed, queued or running; at most 1,000 a call.
 Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms);
 

@@ -28,6 +28,7 @@ class Reader final : public Executor {
 
   using Executor::post;
   void post(std::unique_ptr<Errand> errand) override;
+  [[nodiscard]] std::int64_t rows_changed() const override { return 0; }  // it only reads
 
   // Calls `finish` of what has been done.
   void finish_ready();

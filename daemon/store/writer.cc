@@ -52,6 +52,7 @@ void Writer::finish_ready() {
     ended.swap(ended_);
   }
   for (Ended& one : ended) {
+    rows_finished_ = one.rows_changed;
     for (const std::unique_ptr<Errand>& errand : one.batch) errand->finish(one.committed);
   }
 }
@@ -169,7 +170,7 @@ void Writer::hand_over(Batch batch, Status committed) {
   {
     const std::lock_guard lock(mutex_);
     expected_ = batch.size() + waiting_.size();
-    ended_.push_back({std::move(batch), std::move(committed)});
+    ended_.push_back({std::move(batch), std::move(committed), db_.rows_changed()});
     if (times_.size() < kMaxTimes) times_.push_back(last_commit_);
   }
   wake_();

@@ -39,6 +39,7 @@ class Writer final : public Executor {
 
   using Executor::post;
   void post(std::unique_ptr<Errand> errand) override;
+  [[nodiscard]] std::int64_t rows_changed() const override { return rows_finished_; }
 
   // Calls `finish` of all work whose transaction has ended.
   void finish_ready();
@@ -62,6 +63,7 @@ class Writer final : public Executor {
   struct Ended {
     Batch batch;
     Status committed;
+    std::int64_t rows_changed;
   };
 
   void loop();
@@ -82,6 +84,7 @@ class Writer final : public Executor {
   std::chrono::steady_clock::time_point last_write_{}, last_checkpoint_{};
   std::chrono::nanoseconds last_commit_{0};  // how long it took
   std::function<void()> wake_;
+  std::int64_t rows_finished_ = 0;  // of the poster's thread
 
   mutable std::mutex mutex_;
   std::condition_variable posted_;

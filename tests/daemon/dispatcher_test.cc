@@ -367,6 +367,25 @@ TEST_F(Dispatch, JobPastItsDeadlineExpiresAndItsWorkerIsTold) {
   EXPECT_EQ(outbox_.take<schema::CancelLease>("w").size(), 1U);
 }
 
+TEST_F(Dispatch, TheStoreIsLeftAloneUntilTheNextJobIsDue) {
+  schema::JobRequest job = test::summarize();
+  job.expires_in_ms = 30'000;
+  const JobId first = submit(job);
+  pass(3'000);
+  const std::size_t before = store_.posted();
+  pass(26'000);
+  EXPECT_EQ(store_.posted(), before);  // nothing was written, and nothing is due
+  pass(2'500);
+  EXPECT_EQ(state(first), JobState::kExpired);
+  const JobId later = submit(job);
+  pass(3'000);
+  job.expires_in_ms = 5'000;
+  const JobId sooner = submit(job);  // than what was last seen to be due next
+  pass(7'000);
+  EXPECT_EQ(state(sooner), JobState::kExpired);
+  EXPECT_EQ(state(later), JobState::kQueued);
+}
+
 TEST_F(Dispatch, LeasesOfBeforeARestartAreAdopted) {
   connect("w");
   const JobId back = submit();

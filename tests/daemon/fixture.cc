@@ -29,6 +29,7 @@ std::string query_text(Database& db, const char* sql) {
 }
 
 void InlineExecutor::post(std::unique_ptr<Errand> errand) {
+  ++posted_;
   posted_bytes_ += errand->bytes();
   waiting_.push_back(std::move(errand));
   work_off();

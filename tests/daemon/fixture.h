@@ -48,6 +48,7 @@ class InlineExecutor final : public Executor {
   explicit InlineExecutor(Database& db) : db_(db) {}
   using Executor::post;
   void post(std::unique_ptr<Errand> errand) override;
+  [[nodiscard]] std::int64_t rows_changed() const override { return db_.rows_changed(); }
 
   void fail_next(Error error) { failure_ = std::move(error); }  // the next transaction's commit
 
@@ -58,6 +59,7 @@ class InlineExecutor final : public Executor {
   // Goes on with what was held, in order.
   void let_go();
 
+  [[nodiscard]] std::size_t posted() const { return posted_; }              // pieces of work
   [[nodiscard]] std::size_t posted_bytes() const { return posted_bytes_; }  // as the work says, all together
 
  private:
@@ -67,6 +69,7 @@ class InlineExecutor final : public Executor {
   Database& db_;
   std::vector<std::unique_ptr<Errand>> waiting_;
   bool running_ = false;
+  std::size_t posted_ = 0;
   std::size_t posted_bytes_ = 0;
   std::optional<Error> failure_;
   Hold hold_ = Hold::kNothing;
