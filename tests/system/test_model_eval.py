@@ -10,12 +10,14 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import time
 import unittest
 
 MODEL_TOOL = pathlib.Path(os.environ["DSLAD_BIN"]) / "dslad-model"
+PLANTED_FACTS = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "bench/planted_facts"
 GOLDEN = pathlib.Path(os.environ["DSLAD_SOURCE"]) / "tests/golden"
 PATIENCE = 300.0
 STORY = "Once upon a time, there was a little girl named Lily. She had a big red ball and she loved it very much. "
@@ -95,7 +97,7 @@ class Eval(unittest.TestCase):
         qa, summaries, choices, text = out["files"]
         self.assertEqual(["qa", "summarize", "choice", "text"], [file["kind"] for file in out["files"]])
         self.assertEqual((12, 4), (qa["items"], qa["documents"]))
-        for name in ("exact_match", "f1"):
+        for name in ("exact_match", "f1", "contains"):
             self.assertLessEqual(qa["plans"][0][name]["low"], qa["plans"][0][name]["mean"])
         self.assertEqual(["early", "late"], [group["group"] for group in qa["plans"][0]["by_kind"]])
         self.assertEqual([12], [group["items"] for group in qa["plans"][1]["by_length"]])
@@ -105,6 +107,39 @@ class Eval(unittest.TestCase):
         self.assertIn(choices["plans"][0]["accuracy"]["mean"], (0, 1))
         self.assertGreater(text["plans"][0]["perplexity"], 1)
         self.assertGreater(text["plans"][1]["nats"]["mean"], text["plans"][0]["nats"]["mean"])
+
+    def plant(self, *arguments):
+        command = [sys.executable, "-B", PLANTED_FACTS, *arguments]
+        return subprocess.run([str(part) for part in command], capture_output=True, encoding="utf-8", timeout=PATIENCE)
+
+    def test_planted_facts_stand_once_in_the_quarter_that_they_are_of(self):
+        text = self.folder / "long.txt"
+        text.write_text(STORY * 40)
+        done = self.plant(text, "--words", 60, 400, "--documents", 3)
+        self.assertEqual("", done.stderr)
+        documents = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(6, len(documents))
+        for document in documents:
+            words = document["document"].split()
+            for quarter, item in enumerate(document["items"]):
+                self.assertEqual(1, document["document"].count(item["evidence"]))
+                place = document["document"][:document["document"].index(item["evidence"])].count(" ")
+                self.assertAlmostEqual((quarter + 0.5) / 4, place / len(words), delta=0.25)
+        self.assertEqual(done.stdout, self.plant(text, "--words", 60, 400, "--documents", 3).stdout)
+        self.assertNotEqual(done.stdout, self.plant(text, "--words", 60, 400, "--documents", 3, "--seed", 2).stdout)
+
+        facts = self.folder / "facts.jsonl"
+        facts.write_text(self.plant(text, "--words", 60, "--documents", 2).stdout)
+        out = json.loads(self.run_eval(facts, "--max-tokens", 8, "--json").stdout)["files"][0]
+        self.assertEqual(8, sum(group["items"] for group in out["plans"][0]["by_distance"]))
+        self.assertEqual(["first quarter", "second quarter", "third quarter", "last quarter"],
+                         [group["group"] for group in out["plans"][0]["by_kind"]])
+
+    def test_facts_cannot_be_planted_in_a_text_that_is_too_short(self):
+        done = self.plant(self.text, "--words", 100_000)
+        self.assertEqual(2, done.returncode)
+        self.assertIn("name a longer one", done.stderr)
+        self.assertIn("absent.txt", self.plant(self.folder / "absent.txt").stderr)
 
     def test_the_distance_of_a_fact_is_that_of_its_evidence(self):
         results = self.folder / "results.jsonl"

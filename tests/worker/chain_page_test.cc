@@ -27,6 +27,14 @@ TEST(ChainPageTest, ShowsWhatEachPlanRetainsByDistance) {
   const std::string page = chain_page(manifest, {});
   EXPECT_THAT(page, HasSubstr("Retention by fact distance"));
   EXPECT_THAT(page, HasSubstr("Exact answers by distance"));
+  EXPECT_THAT(page, Not(HasSubstr("contain a right one")));
+}
+
+TEST(ChainPageTest, ShowsAnswersInWholeSentencesByDistance) {
+  const nlohmann::json far = {{"group", "<=2k"}, {"items", 4}, {"contains", {{"mean", 0.5}}}};
+  ChainManifest manifest;
+  manifest.plans = {plan_with({{"qa.jsonl", {{"by_distance", {far}}}}})};
+  EXPECT_THAT(chain_page(manifest, {}), HasSubstr("Answers that contain a right one by distance"));
 }
 
 TEST(ChainPageTest, LeavesOutWhatWasNotMeasured) {

@@ -410,10 +410,14 @@ struct Made {
 
 TEST(Summary, GivesMeansRatiosAndGroups) {
   Made made(DataKind::kQa);
-  made.add("a", 0, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 0}, {"f1", 0.5}});
-  made.add("a", 1, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 1}, {"f1", 1}});
-  made.add("b", 0, {{"exact_match", 0}, {"f1", 0}}, {{"exact_match", 0}, {"f1", 0}});
-  made.add("b", 1, {{"exact_match", 1}, {"f1", 1}}, {{"exact_match", 0}, {"f1", 0}});
+  made.add("a", 0, {{"exact_match", 1}, {"f1", 1}, {"contains", 1}},
+           {{"exact_match", 0}, {"f1", 0.5}, {"contains", 1}});
+  made.add("a", 1, {{"exact_match", 1}, {"f1", 1}, {"contains", 1}},
+           {{"exact_match", 1}, {"f1", 1}, {"contains", 1}});
+  made.add("b", 0, {{"exact_match", 0}, {"f1", 0}, {"contains", 0}},
+           {{"exact_match", 0}, {"f1", 0}, {"contains", 0}});
+  made.add("b", 1, {{"exact_match", 1}, {"f1", 1}, {"contains", 1}},
+           {{"exact_match", 0}, {"f1", 0}, {"contains", 0}});
   const FileSummary summary = made.summary();
   EXPECT_EQ(summary.documents, 2);
   EXPECT_EQ(summary.plans[0].scores.at("f1").mean, 0.75);
@@ -431,6 +435,7 @@ TEST(Summary, GivesMeansRatiosAndGroups) {
   EXPECT_EQ(summary.plans[1].by_distance[0].scores.at("f1").mean, 0.25);
   EXPECT_EQ(summary.plans[1].by_kind[1].name, "late");
   EXPECT_EQ(summary.plans[1].by_kind[1].scores.at("exact_match").mean, 0.5);
+  EXPECT_EQ(summary.plans[1].scores.at("contains").mean, 0.5);
   EXPECT_EQ(headlines({&summary, 1}, std::vector<int>{0, 1})[1].quality, 0.5);
   EXPECT_THAT(to_table(summary), HasSubstr("made (qa): 4 items of 2 documents"));
 }

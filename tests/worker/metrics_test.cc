@@ -38,6 +38,17 @@ TEST(Metrics, TakeMalformedTextAsText) {
   EXPECT_EQ(rouge_score("\xc3", references).rouge1, 0);
 }
 
+TEST(Metrics, AnAnswerContainsAReferenceWhoseWordsStandSideBySide) {
+  const std::vector<std::string> references = {"The Red Fox", "18,271"};
+  EXPECT_EQ(squad_score("It was a red fox, I think.", references).contains, 1);
+  EXPECT_EQ(squad_score("red and fox", references).contains, 0);
+  EXPECT_EQ(squad_score("a red foxglove", references).contains, 0);
+  EXPECT_EQ(squad_score("The number is 18271.", references).contains, 1);
+  EXPECT_EQ(squad_score("", references).contains, 0);
+  EXPECT_EQ(squad_score("", {}).contains, 1);  // the document does not answer it
+  EXPECT_EQ(squad_score("red fox", {}).contains, 0);
+}
+
 // Clusters of one item each whose scores are 0 and 1 in turn.
 std::vector<ClusterSums> coin(std::size_t count, double baseline) {
   std::vector<ClusterSums> clusters;

@@ -177,7 +177,7 @@ class GenerationRun : public EngineSink {
     record.text = text;
     if (data_.kind == DataKind::kQa) {
       const SquadScore score = squad_score(text, asked.references);
-      record.scores = {{"exact_match", score.exact_match}, {"f1", score.f1}};
+      record.scores = {{"exact_match", score.exact_match}, {"f1", score.f1}, {"contains", score.contains}};
     } else {
       const RougeScore score = rouge_score(text, asked.references);
       record.scores = {{"rouge1", score.rouge1}, {"rouge2", score.rouge2}, {"rougeL", score.rouge_l}};

@@ -2,8 +2,8 @@
 // engine with continuous batching, as the worker runs them.
 //
 // A summarize item without a question is the task `summarize`; one with a question is asked as `qa` and
-// scored as a summary. Scores: "exact_match" and "f1" of qa files, "rouge1", "rouge2" and "rougeL" of
-// summarize files. A score does not depend on what else the engine runs.
+// scored as a summary. Scores: "exact_match", "f1" and "contains" of qa files, "rouge1", "rouge2" and
+// "rougeL" of summarize files. A score does not depend on what else the engine runs.
 #pragma once
 
 #include "base/result.h"

@@ -35,8 +35,10 @@ Words normalized_words(std::string_view text) {
 
 SquadScore score_one(const Words& answer, const Words& reference) {
   const double same = answer == reference ? 1 : 0;
-  if (answer.empty() || reference.empty()) return {same, same};
-  return {same, overlap_f1(shared_words(answer, reference), answer.size(), reference.size())};
+  if (answer.empty() || reference.empty()) return {same, same, same};
+  const auto found = std::search(answer.begin(), answer.end(), reference.begin(), reference.end());
+  return {same, overlap_f1(shared_words(answer, reference), answer.size(), reference.size()),
+          found == answer.end() ? 0.0 : 1.0};
 }
 
 }  // namespace
@@ -59,7 +61,8 @@ SquadScore squad_score(std::string_view answer, std::span<const std::string> ref
     if (expected.empty()) continue;
     answerable = true;
     const SquadScore score = score_one(found, expected);
-    best = {std::max(best.exact_match, score.exact_match), std::max(best.f1, score.f1)};
+    best = {std::max(best.exact_match, score.exact_match), std::max(best.f1, score.f1),
+            std::max(best.contains, score.contains)};
   }
   return answerable ? best : score_one(found, {});
 }

@@ -1,4 +1,5 @@
-// SQuAD's scores of an answer: exact match and F1 of the words that answer and reference share.
+// SQuAD's scores of an answer: exact match and F1 of the words that answer and reference share; and whether
+// the answer contains a reference, which is right where a model answers in whole sentences.
 //
 // Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text" (arXiv 1606.05250), section
 // 6.1; questions without an answer as in "Know What You Don't Know" (arXiv 1806.03822). The definitions are
@@ -14,6 +15,7 @@ namespace dslad::worker {
 struct SquadScore {
   double exact_match = 0;  // 0 or 1
   double f1 = 0;           // [0, 1]
+  double contains = 0;     // 0 or 1: a reference's words stand in the answer, in their order, side by side
 };
 
 // Lower case, without ASCII punctuation, without the words "a", "an" and "the", single spaces between words.

@@ -17,7 +17,7 @@ struct Column {
 std::vector<Column> columns_of(DataKind kind) {
   switch (kind) {
     case DataKind::kQa:
-      return {{"exact_match", "exact match"}, {"f1", "F1"}};
+      return {{"exact_match", "exact match"}, {"f1", "F1"}, {"contains", "contains"}};
     case DataKind::kSummarize:
       return {{"rouge1", "ROUGE-1"}, {"rouge2", "ROUGE-2"}, {"rougeL", "ROUGE-L"}};
     case DataKind::kChoice:
@@ -82,13 +82,13 @@ std::string group_table(const FileSummary& file, const char* title,
                         const std::vector<GroupSummary> PlanSummary::*groups) {
   if ((file.plans.front().*groups).empty()) return "";
   std::vector<Column> columns = columns_of(file.kind);
-  if (columns.size() > 2) columns.erase(columns.begin(), columns.end() - 1);  // ROUGE-L alone
+  if (file.kind == DataKind::kSummarize) columns.erase(columns.begin(), columns.end() - 1);  // ROUGE-L alone
   std::string heading;
   for (const Column& column : columns)
     heading += fmt::format("{}{}", heading.empty() ? "" : " / ", column.title);
   std::string out = fmt::format("  by {}: {}\n{:>6}", title, heading, "plan");
   for (const GroupSummary& group : file.plans.front().*groups) {
-    out += fmt::format("  {:>20}", fmt::format("{} ({})", group.name, group.items));
+    out += fmt::format("  {:>21}", fmt::format("{} ({})", group.name, group.items));
   }
   out += '\n';
   for (const PlanSummary& plan : file.plans) {
@@ -98,7 +98,7 @@ std::string group_table(const FileSummary& file, const char* title,
       for (const Column& column : columns) {
         scores += fmt::format("{}{:.3f}", scores.empty() ? "" : " / ", group.scores.at(column.score).mean);
       }
-      out += fmt::format("  {:>20}", scores);
+      out += fmt::format("  {:>21}", scores);
     }
     out += '\n';
   }

@@ -128,19 +128,15 @@ std::optional<double> upper_end(const nlohmann::json& group) {
   return unit == 'k' ? tokens * 1024 : tokens;
 }
 
-// Exact answers by the distance of what they rest on, all question files together.
-std::string retention_section(const ChainManifest& m) {
-  LineChart chart{"Exact answers by distance of the fact from the document's end",
-                  "log2 of tokens, at most",
-                  "exact match",
-                  false,
-                  {}};
+// An answer's score by the distance of what it rests on, all question files together.
+LineChart retention_chart(const ChainManifest& m, const char* score, std::string title) {
+  LineChart chart{std::move(title), "log2 of tokens, at most", "share of the answers", false, {}};
   for (const PlanQuality& plan : m.plans) {
     std::map<double, std::pair<double, double>> sums;  // by upper end: right answers, items
     for (const auto& [file, scores] : plan.scores.items()) {
       if (!scores.is_object() || !scores.contains("by_distance")) continue;
       for (const auto& group : scores["by_distance"]) {
-        const auto mean = at(group, {"exact_match", "mean"}), items = at(group, {"items"});
+        const auto mean = at(group, {score, "mean"}), items = at(group, {"items"});
         const auto end = upper_end(group);
         if (!mean || !items || !end) continue;
         sums[*end].first += *mean * *items;
@@ -151,7 +147,18 @@ std::string retention_section(const ChainManifest& m) {
     for (const auto& [end, sum] : sums) line.points.emplace_back(std::log2(end), sum.first / sum.second);
     if (!line.points.empty()) chart.lines.push_back(std::move(line));
   }
-  return chart.lines.empty() ? "" : "<h2>Retention by fact distance</h2>\n" + to_svg(chart);
+  return chart;
+}
+
+std::string retention_section(const ChainManifest& m) {
+  std::string charts;
+  for (const auto& [score, title] : {std::pair{"exact_match", "Exact answers"},
+                                     std::pair{"contains", "Answers that contain a right one"}}) {
+    const LineChart chart =
+        retention_chart(m, score, fmt::format("{} by distance of the fact from the document's end", title));
+    if (!chart.lines.empty()) charts += to_svg(chart);
+  }
+  return charts.empty() ? "" : "<h2>Retention by fact distance</h2>\n" + charts;
 }
 
 std::string losses_section(const std::vector<nlohmann::json>& log) {

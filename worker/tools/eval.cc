@@ -19,6 +19,9 @@
 namespace dslad::worker {
 namespace {
 
+// Of what a record in the results holds: raised when a kind of file is scored in another way.
+constexpr const char* kScores = "2";
+
 Result<std::vector<EvalData>> load_files(const std::vector<std::string>& paths) {
   std::vector<EvalData> files;
   for (const std::string& path : paths) {
@@ -176,6 +179,7 @@ class Evaluation {
                                {"chain", chain_digest(model_.chain)},
                                {"settings", settings_digest(options_.model)},
                                {"dtype", options_.dtype},
+                               {"scores", kScores},
                                {"max_tokens", std::to_string(settings_.max_tokens)},
                                {"window", std::to_string(settings_.window)},
                                {"stride", std::to_string(settings_.stride)}};
