@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 
 #include "ctl/amount.h"
 #include "ctl/ask.h"
@@ -78,13 +79,16 @@ void add_set(CLI::App& policy, Action& action) {
 }
 
 void add_explain(CLI::App& policy, Action& action) {
-  CLI::App* verb = policy.add_subcommand("explain", "Which plan a job has, or would get now, and why");
-  auto request = std::make_shared<schema::ExplainJob>();
+  CLI::App* verb = policy.add_subcommand(
+      "explain",
+      "Why the plan in force is what it is; of a job: which plan it has, or would get now, and why");
+  auto job = std::make_shared<std::optional<schema::JobId>>();
   verb->fallthrough();
-  verb->add_option("JOB", request->id, "Id of a job")->required();
-  verb->callback([request, &action] {
-    action = [request](const Globals& globals) {
-      return ask<schema::JobVerdict>(globals, *request, verdict_text);
+  verb->add_option("JOB", *job, "Id of a job; without it, the plan in force");
+  verb->callback([job, &action] {
+    action = [job](const Globals& globals) {
+      return *job ? ask<schema::JobVerdict>(globals, schema::ExplainJob{**job}, verdict_text)
+                  : ask<schema::PolicyReply>(globals, schema::ShowPolicy{}, explanation_text);
     };
   });
 }

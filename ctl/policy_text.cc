@@ -121,13 +121,57 @@ std::string deadline_text(const JobVerdict& verdict, std::int64_t now_ms) {
   return text + "\n";
 }
 
+std::string since_text(const schema::PolicyReply& reply) {
+  return reply.since_ms == 0 ? "since the daemon's start"
+                             : "since " + format_moment(reply.since_ms, wall_ms());
+}
+
+// What would make the plan in force another.
+std::string next_text(const schema::PolicyReply& reply) {
+  switch (reply.policy) {
+    case PolicyKind::kManual:
+      return "it stays until a person sets another: dslactl plan set";
+    case PolicyKind::kStatic:
+      return "it stays until a person sets another: dslactl policy set";
+    case PolicyKind::kThreshold:
+      return "it rises and falls by a layer with the longest prompt and the number of jobs";
+    case PolicyKind::kDeadline:
+      break;
+  }
+  return fmt::format(
+      "it rises where what waits would not be done in time, and falls once a smaller one has done it for {}",
+      exact(reply.dwell_ms));
+}
+
+std::string predictions_text(const schema::PolicyReply& reply) {
+  if (reply.cost_models.empty())
+    return "predictions: none yet, as no job has shown how fast the workers are\n";
+  std::string text;
+  for (const schema::CostModelInfo& one : reply.cost_models) {
+    text += fmt::format("predictions for {}: off by {} at most in half of {} {}, by {} in nine of ten\n",
+                        one_line(one.workers), format_share(one.error_p50), format_count(one.jobs),
+                        one.jobs == 1 ? "job" : "jobs", format_share(one.error_p90));
+  }
+  return text;
+}
+
 }  // namespace
+
+std::string explanation_text(const schema::PolicyReply& reply) {
+  std::string text = fmt::format("plan {} is in force, {}\n", reply.plan, since_text(reply));
+  if (!reply.why.empty()) text += fmt::format("why: {}\n", one_line(reply.why));
+  text += fmt::format("policy {}: {}\n", to_string(reply.policy), meaning(reply.policy));
+  text += next_text(reply) + "\n";
+  if (reply.policy != PolicyKind::kManual)
+    text +=
+        fmt::format("no job is given a plan below {} of plan 0's quality\n", format_share(reply.min_quality));
+  text += fmt::format("waiting: {}\n", waiting_text(reply));
+  return text + predictions_text(reply) + agreements_text(reply);
+}
 
 std::string policy_text(const schema::PolicyReply& reply) {
   std::string text = fmt::format("policy: {} ({})\n", to_string(reply.policy), meaning(reply.policy));
-  const std::string since =
-      reply.since_ms == 0 ? "since the daemon's start" : "since " + format_moment(reply.since_ms, wall_ms());
-  text += fmt::format("plan: {} in force, {}{}\n", reply.plan, since, because(reply.why));
+  text += fmt::format("plan: {} in force, {}{}\n", reply.plan, since_text(reply), because(reply.why));
   if (reply.policy == PolicyKind::kStatic) text += fmt::format("static plan: {}\n", reply.static_plan);
   text += fmt::format("least quality: {} of plan 0's\n", format_share(reply.min_quality));
   text +=

@@ -8,6 +8,7 @@
 namespace dslad::ctl {
 
 std::string policy_text(const schema::PolicyReply& reply);
+std::string explanation_text(const schema::PolicyReply& reply);  // of the plan in force
 std::string verdict_text(const schema::JobVerdict& verdict);
 std::string history_text(const schema::PolicyHistory& history);
 
