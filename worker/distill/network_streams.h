@@ -7,11 +7,13 @@
 
 namespace dslad::worker {
 
-// Logits of this many numbers at a time, for teacher and student each.
+// Logits of this many numbers at a time, for teacher and student each, or of so many rows where a vocabulary
+// is large: every piece reads the whole output projection, which few rows do not repay.
 inline constexpr std::int64_t kLogitFloats = std::int64_t{1} << 21;
+inline constexpr std::int64_t kLogitRows = 256;
 
 inline std::int64_t logit_rows(const LlamaConfig& config, std::int64_t rows) {
-  return std::clamp<std::int64_t>(kLogitFloats / config.vocab_size, 1, rows);
+  return std::min(std::max(kLogitFloats / config.vocab_size, kLogitRows), rows);
 }
 
 struct Network::Streams {
