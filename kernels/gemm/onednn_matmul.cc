@@ -5,10 +5,12 @@
 #include <mutex>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <shared_mutex>
 #include <string_view>
 
 #include "kernels/cpu/workspace.h"
+#include "kernels/gemm/panel_product.h"
 
 namespace dslad::kernels {
 namespace {
@@ -65,16 +67,37 @@ bool is_tuned(std::string_view implementation) {
   return implementation.starts_with("brg");
 }
 
+std::optional<dnnl::matmul::primitive_desc> describe_tuned(const MatmulShape& shape) {
+  try {
+    dnnl::matmul::primitive_desc description = describe(shape);
+    if (is_tuned(description.impl_info_str())) return description;
+  } catch (const std::exception&) {
+    // Not supported here.
+  }
+  return std::nullopt;
+}
+
+// The same product in rows that lie close together.
+MatmulShape compact(MatmulShape shape) {
+  shape.ldy = shape.columns;
+  shape.accumulate = false;
+  return shape;
+}
+
 }  // namespace
 
 struct OneDnnMatmul::Impl {
-  explicit Impl(const dnnl::matmul::primitive_desc& description)
-      : x(description.src_desc()),
+  Impl(const dnnl::matmul::primitive_desc& description, const MatmulShape& of, bool by_tile)
+      : shape(of),
+        through_tile(by_tile),
+        x(description.src_desc()),
         w(description.weights_desc()),
         y(description.dst_desc()),
         scratch(description.scratchpad_desc()),
         primitive(description) {}
 
+  MatmulShape shape;
+  bool through_tile;  // the product is made in rows of `columns`, and goes from there into y
   memory::desc x, w, y, scratch;
   dnnl::matmul primitive;
 };
@@ -93,16 +116,19 @@ const OneDnnMatmul* OneDnnMatmul::find(const MatmulShape& shape) {
   const std::unique_lock lock(mutex);
   const auto [entry, added] = prepared.try_emplace(shape);
   if (!added) return entry->second.get();
+  // Version 3.7 (Debian 13) gives wrong values in a single column of a wider result: kernels_test has the
+  // case.
+  if (shape.columns == 1) return nullptr;
+  // Its AMX code of version 2.6 takes no y whose rows lie apart; a copy costs little beside what AMX gains.
   try {
-    const dnnl::matmul::primitive_desc description = describe(shape);
-    // Version 3.7 (Debian 13) gives wrong values in a single column of a wider result: kernels_test has the
-    // case.
-    const bool trusted = shape.columns > 1;
-    if (trusted && is_tuned(description.impl_info_str())) {
-      entry->second.reset(new OneDnnMatmul(std::make_unique<Impl>(description)));
+    for (const MatmulShape& made : {shape, compact(shape)}) {
+      const auto description = describe_tuned(made);
+      if (!description) continue;
+      entry->second.reset(new OneDnnMatmul(std::make_unique<Impl>(*description, shape, made != shape)));
+      break;
     }
   } catch (const std::exception&) {
-    // Not supported here: the entry stays null.
+    // No memory for its code: the entry stays null.
   }
   return entry->second.get();
 }
@@ -112,9 +138,12 @@ bool OneDnnMatmul::run(const std::byte* x, const std::byte* w, float* y) const {
   const auto handle = [](const std::byte* data) { return const_cast<std::byte*>(data); };  // oneDNN's API
   try {
     thread_local dnnl::stream stream(cpu_engine());
-    thread_local Workspace scratchpad;
+    thread_local Workspace scratchpad, tile;
+    const MatmulShape& shape = impl_->shape;
+    float* const out =
+        impl_->through_tile ? tile.floats(static_cast<std::size_t>(shape.rows * shape.columns)) : y;
     const memory source(impl_->x, cpu_engine(), handle(x)), weights(impl_->w, cpu_engine(), handle(w));
-    const memory result(impl_->y, cpu_engine(), y);
+    const memory result(impl_->y, cpu_engine(), out);
     const memory scratch(impl_->scratch, cpu_engine(),
                          scratchpad.floats(impl_->scratch.get_size() / sizeof(float) + 1));
     impl_->primitive.execute(stream, {{DNNL_ARG_SRC, source},
@@ -122,6 +151,8 @@ bool OneDnnMatmul::run(const std::byte* x, const std::byte* w, float* y) const {
                                       {DNNL_ARG_DST, result},
                                       {DNNL_ARG_SCRATCHPAD, scratch}});
     stream.wait();
+    if (impl_->through_tile)
+      store_tile(out, shape.columns, shape.rows, shape.columns, y, shape.ldy, shape.accumulate);
     return true;
   } catch (const std::exception&) {  // dnnl::error, or no memory
     return false;
