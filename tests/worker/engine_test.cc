@@ -141,6 +141,32 @@ TEST(Engine, ASmallJobIsNotHeldUpByAnothersManyQuestions_ForWantOfMemory) {
   expect_small_job_between({.cache_bytes = bytes(200) + 8 * bytes(60)});
 }
 
+TEST(Engine, ARequestThatWaitsForMemoryIsTriedAgainOnlyWhenMemoryHasChanged) {
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 12);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto roomy = engine_over(weights);
+  const auto most = static_cast<std::size_t>(roomy->caches().pages_needed(*plans.plan(2), 600));
+  const auto engine = engine_over(weights, {.cache_bytes = most * roomy->caches().page_bytes()});
+  ASSERT_TRUE(engine->add(continuation(1, noise(100, 1), 300, plans.plan(2))).ok());
+  ASSERT_TRUE(engine->add(continuation(2, noise(100, 2), 300, plans.plan(2))).ok());
+  Collector sink;
+  while ((sink.answers[{1, 0}].size()) < 10) ASSERT_TRUE(engine->step(sink).ok());
+  const std::uint64_t before = engine->counters().refused;
+  EXPECT_GT(before, 0u);
+  while ((sink.answers[{1, 0}].size()) < 290) ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_EQ(engine->counters().refused, before);
+  EXPECT_TRUE(engine->cancel(1));
+  ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_TRUE(engine->running(2));
+  ASSERT_TRUE(engine->add(continuation(3, noise(100, 3), 300, plans.plan(2))).ok());
+  ASSERT_TRUE(engine->add(continuation(4, noise(20, 4), 10, plans.plan(0))).ok());
+  ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_TRUE(engine->cancel(3));  // which waited: another is the first
+  ASSERT_TRUE(engine->step(sink).ok());
+  EXPECT_TRUE(engine->running(4));
+  run_to_end(*engine, sink);
+}
+
 TEST(Engine, ConvertedLayersNeedMemoryThatDoesNotGrowWithTheDocument) {
   const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights, 4);

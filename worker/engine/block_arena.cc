@@ -39,6 +39,7 @@ void BlockArena::forget(std::int32_t page) {
 }
 
 void BlockArena::change(std::int32_t number, std::int32_t references, std::int32_t keepers) {
+  ++changes_;
   Page& page = pages_[static_cast<std::size_t>(number)];
   if (page.free()) --free_;
   if (page.spare()) --spare_;

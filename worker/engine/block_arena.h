@@ -38,6 +38,8 @@ class BlockArena {
   [[nodiscard]] std::int32_t free_pages() const { return free_; }
   [[nodiscard]] std::int32_t spare_pages() const { return spare_; }
   [[nodiscard]] bool spare(std::int32_t page) const { return at(page).spare(); }
+  // How many references and keepers have come and gone: where it stands as it did, so does every page.
+  [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
  private:
   struct Page {
@@ -52,6 +54,7 @@ class BlockArena {
   std::vector<Page> pages_;
   std::int32_t free_, spare_ = 0;
   std::int32_t low_hint_ = 0;  // no page below is free
+  std::uint64_t changes_ = 0;
 };
 
 }  // namespace dslad::worker

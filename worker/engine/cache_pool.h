@@ -118,6 +118,7 @@ class CachePool {
   [[nodiscard]] std::size_t page_bytes() const { return kv_.page_bytes(); }
   [[nodiscard]] std::int64_t total_pages() const { return arena_.size(); }
   // Those that only snapshots have included.
+  [[nodiscard]] std::uint64_t changes() const { return arena_.changes(); }  // BlockArena's
   [[nodiscard]] std::int64_t free_pages() const { return arena_.free_pages() + arena_.spare_pages(); }
   // By sequences.
   [[nodiscard]] std::size_t kv_bytes_used() const;

@@ -161,9 +161,17 @@ int Engine::sequences_in_work() const {
 void Engine::admit() {
   start_tails();
   while (!waiting_.empty() && sequences_in_work() < limits_.max_sequences) {
+    // Where memory is as it was, the answer would be, too: an attempt reads the whole arena and may empty
+    // states.
+    const RequestId first = waiting_.front().id;
+    if (refused_ == Refused{first, caches_->changes()}) return;
     auto running =
         RunningRequest::admit(waiting_.front(), weights_->config.context, *caches_, snapshots_.get());
-    if (!running) return;
+    if (!running) {
+      ++counters_.refused;
+      refused_ = Refused{first, caches_->changes()};
+      return;
+    }
     waiting_.pop_front();
     ++counters_.admitted;
     running_.push_back(std::move(running));

@@ -32,6 +32,7 @@ struct EngineLimits {
 
 struct EngineCounters {
   std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0, begun = 0;  // since the start
+  std::uint64_t refused = 0;                     // attempts to admit a request that found no memory
   std::uint64_t reused_tokens = 0, reusing = 0;  // prompt tokens that snapshots spared, requests that had any
   double busy_ms = 0;                            // in steps
 };
@@ -114,6 +115,14 @@ class Engine {
   std::unique_ptr<PrefixSnapshots> snapshots_;  // null: none are wanted
   Forward forward_;
   std::deque<EngineRequest> waiting_;
+  // The first that waited when it was refused, and CachePool::changes() behind that.
+  struct Refused {
+    RequestId id;
+    std::uint64_t changes;
+    // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
+    bool operator==(const Refused&) const = default;
+  };
+  std::optional<Refused> refused_;
   std::vector<std::unique_ptr<RunningRequest>> running_;  // by admission
   EngineCounters counters_;
   // Of a request: what it takes, and how much of its head was to be read.
