@@ -20,12 +20,18 @@ class Daemon:
     def receive(self, *kinds):
         """The next message of one of these kinds; others on the way are dropped."""
         deadline = time.monotonic() + harness.PATIENCE
-        while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            self.worker, frame = self.socket.recv_multipart()
-            message = wire.Message(frame)
-            if message.kind in kinds:
+        while time.monotonic() < deadline:
+            message = self.next(max(0.0, deadline - time.monotonic()))
+            if message and message.kind in kinds:
                 return message
         raise wire.Silence(f"no {' or '.join(kinds)}")
+
+    def next(self, seconds):
+        """The next message; None where none comes within that time."""
+        if not self.socket.poll(int(seconds * 1000)):
+            return None
+        self.worker, frame = self.socket.recv_multipart()
+        return wire.Message(frame)
 
     def send(self, kind, **body):
         self.socket.send_multipart([self.worker, wire.pack(kind, body)])
