@@ -1,6 +1,7 @@
 // The policy over whole traces: what must hold of any, and what it makes of those that policies are judged
 // by.
 #include <gmock/gmock.h>
+#include <limits>
 
 #include "tests/daemon/policy_world.h"
 #include "tests/sanitized.h"
@@ -289,6 +290,40 @@ TEST_P(AnyTrace, KeepsWhatIsPromised) {
       ASSERT_EQ(again.jobs[i].finish_ms, outcome_.jobs[i].finish_ms);
     }
   }
+}
+
+// How much later than its target the last job ends, at worst.
+double lateness_ms(const Scenario& scenario, const Outcome& outcome) {
+  double worst_ms = std::numeric_limits<double>::lowest();
+  for (const JobOutcome& one : outcome.jobs) {
+    const auto due_ms =
+        static_cast<double>(scenario.jobs[one.index].job.submitted_ms + scenario.settings.target_drain_ms);
+    worst_ms = std::max(worst_ms, one.finish_ms - due_ms);
+  }
+  return worst_ms;
+}
+
+// What comes at once: where the cheapest plan for all has it done in time, so has the policy.
+TEST_P(AnyTrace, ABurstIsDrainedInTimeWhereAPlanDrainsIt) {
+  const unsigned rounds = dslad::testing::kSanitized ? 10 : 100;
+  unsigned drained = 0;
+  for (unsigned round = 0; round < rounds; ++round) {
+    SCOPED_TRACE(round);
+    Trace trace(scenario_, static_cast<unsigned>(GetParam()) * 100 + round);
+    scenario_.jobs.clear();
+    scenario_.settings.target_drain_ms = trace.draw(5, 60) * 1'000;
+    scenario_.workers[0].room = static_cast<std::size_t>(trace.draw(1, 4));
+    for (int i = trace.draw(1, 60); i > 0; --i)
+      trace.add(0, trace.draw(200, 6'000), "client " + std::to_string(trace.draw(0, 3)));
+    Scenario cheapest = scenario_;
+    cheapest.settings.kind = PolicyKind::kStatic;
+    cheapest.settings.static_plan = scenario_.workers[0].facts.plans.back().plan;
+    if (lateness_ms(cheapest, simulate(cheapest)) > 0) continue;
+    ++drained;
+    run();
+    ASSERT_LE(lateness_ms(scenario_, outcome_), 0);
+  }
+  EXPECT_GT(drained, rounds / 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, AnyTrace, ::testing::Range(0, 12));
