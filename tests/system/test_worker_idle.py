@@ -326,6 +326,26 @@ class WithTheTool(IdleCase):
         self.assertEqual([], [file.name for file in (self.chain / "idle").iterdir()])
         self.assertEqual([], self.children())
 
+    def small_disk(self, size):
+        """Where the chain comes to lie."""
+        self.chain.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.chain)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+            self.skipTest("mounting a tmpfs needs root and CAP_SYS_ADMIN")
+        self.addCleanup(lambda: (self.finish_processes(), subprocess.run(["umount", str(self.chain)], check=True)))
+
+    def test_a_full_disk_is_said_jobs_go_on_and_so_does_it_once_there_is_room(self):
+        self.small_disk("32k")
+        self.serve(*self.options(), "--distil-layers", 1)
+        self.await_log("No space left on device; tried again in")
+        self.assign()
+        self.assertNotIn("error", self.result())
+        subprocess.run(["mount", "-o", "remount,size=64m", str(self.chain)], check=True)
+        self.await_table(2)
+        self.assign(plan=1)
+        self.assertEqual(1, self.result()["metrics"]["plan"])
+        self.await_log("all 1 layers are converted")
+
     def test_killed_at_any_moment_it_goes_on(self):
         self.serve(*self.options(LONG.replace("100000", "120")), "--distil-layers", 2)
         killed = []
