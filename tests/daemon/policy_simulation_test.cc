@@ -323,7 +323,7 @@ TEST_P(AnyTrace, ABurstIsDrainedInTimeWhereAPlanDrainsIt) {
     run();
     ASSERT_LE(lateness_ms(scenario_, outcome_), 0);
   }
-  EXPECT_GT(drained, rounds / 5);  // or the property would say little
+  EXPECT_GT(drained, dslad::testing::kSanitized ? 3U : rounds / 2);  // or the property would say little
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, AnyTrace, ::testing::Range(0, 12));
