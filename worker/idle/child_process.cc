@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -19,7 +21,7 @@ namespace dslad::worker {
 namespace {
 
 // linux/ioprio.h, which not every system has.
-constexpr int kIoprioWhoProcess = 1, kIoprioClassIdle = 3, kIoprioClassShift = 13;
+constexpr int kIoprioWhoProcess = 1, kIoprioClassNone = 0, kIoprioClassIdle = 3, kIoprioClassShift = 13;
 
 // All that the child needs between vfork() and exec, made before: it shares this process's memory until then,
 // and must not change it.
@@ -77,6 +79,20 @@ __attribute__((noinline)) pid_t start_child(const Launch& launch) {
   const pid_t pid = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork)
   if (pid == 0) become(launch);
   return pid;
+}
+
+// Takes all threads of the process out of the idle classes: what is asked to end would else wait for a busy
+// machine longer than anybody waits for it. The kernel lets those do this whose RLIMIT_NICE allows their
+// niceness, or root; for others it is a courtesy that fails.
+void leave_idle_classes(pid_t pid) {
+  std::error_code gone;
+  std::filesystem::directory_iterator task(fmt::format("/proc/{}/task", pid), gone);
+  for (const std::filesystem::directory_iterator end; !gone && task != end; task.increment(gone)) {
+    const pid_t thread = static_cast<pid_t>(std::atoi(task->path().filename().c_str()));
+    const sched_param any = {};
+    sched_setscheduler(thread, SCHED_OTHER, &any);
+    syscall(SYS_ioprio_set, kIoprioWhoProcess, thread, kIoprioClassNone << kIoprioClassShift);
+  }
 }
 
 struct Pipe {
@@ -160,6 +176,7 @@ void ChildProcess::end(std::chrono::milliseconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   std::unique_lock lock(mutex_);
   if (pid_ <= 0) return;
+  if (patience.count() > 0) leave_idle_classes(pid_);
   kill(pid_, SIGTERM);
   kill(pid_, SIGCONT);  // else it would not hear of it
   while (!wait_locked(WNOHANG)) {

@@ -46,7 +46,8 @@ class ChildProcess {
   // How it ended, as waitpid() says it; nothing while it runs.
   std::optional<int> ended();
 
-  // Asks it to end, and makes it after `patience`.
+  // Asks it to end, and makes it after `patience`. Until then it runs as others do, where this process may
+  // grant that (RLIMIT_NICE): what it has to write down must not wait for a busy machine.
   void end(std::chrono::milliseconds patience);
 
  private:

@@ -20,7 +20,7 @@ namespace {
 constexpr seconds kLookAgain{10};    // where there is nothing to do: the chain or the options may change
 constexpr seconds kFirstBackOff{1};  // doubled with each failure in a row
 constexpr seconds kLongestBackOff{3600};
-constexpr seconds kTimeToCheckpoint{5};
+constexpr seconds kTimeToCheckpoint{10};
 constexpr milliseconds kPoll{100};
 constexpr std::size_t kCacheMib = 1024;  // of `eval`, as by default
 constexpr int kWrongUsage = 2;           // exit status of dslad-model
