@@ -29,7 +29,7 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
 
 AttentionStep::AttentionStep(const Shape& shape, int sequences, std::int64_t context, std::int64_t rows)
     : shape_(shape),
-      layout_{kernels::DType::kBf16, shape.n_kv, shape.d},
+      layout_(kernels::layout_for_attention_cpu({kernels::DType::kBf16, shape.n_kv, shape.d})),
       pages_per_sequence_((context + rows + kPageTokens - 1) / kPageTokens),
       memory_(kernels::allocate_aligned(static_cast<std::size_t>(sequences * pages_per_sequence_) *
                                         layout_.page_bytes())),

@@ -41,6 +41,9 @@ class Backend {
   // any more, and what it gives is worthless.
   [[nodiscard]] virtual std::string_view error() const = 0;
 
+  // How this backend keeps such pages; their size does not change.
+  [[nodiscard]] virtual KvLayout kv_layout(const KvLayout& of) const { return of; }
+
   // out [ids.size(), K] f32: row ids[i] of the table [V, K]. REQUIRES: 0 <= ids[i] < V.
   virtual void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;

@@ -20,11 +20,12 @@ void append(const AttentionArgs& args, const AttentionPiece& piece, int head) {
     const std::int64_t token = piece.context + r;
     const auto page = static_cast<std::size_t>(piece.pages[token / kPageTokens]);
     T* base = reinterpret_cast<T*>(static_cast<std::byte*>(args.pool) + page * layout.page_bytes());
-    T* k = base + layout.k_offset(head, token % kPageTokens, 0);
-    T* v = base + layout.v_offset(head, token % kPageTokens);
     const std::int64_t source = (piece.first_row + r) * args.kv_stride + std::int64_t{head} * layout.head_dim;
-    for (int j = 0; j < layout.head_dim; ++j) store(args.k[source + j], k + j * kPageTokens);
-    for (int j = 0; j < layout.head_dim; ++j) store(args.v[source + j], v + j);
+    const std::int64_t slot = token % kPageTokens;
+    for (int j = 0; j < layout.head_dim; ++j) {
+      store(args.k[source + j], base + layout.k_offset(head, slot, j));
+      store(args.v[source + j], base + layout.v_offset(head, slot, j));
+    }
   }
 }
 

@@ -4,9 +4,10 @@
 // With a window only the latest `window` tokens count, the own one included: t - u < window.
 //
 // A page holds kPageTokens tokens of ONE layer: K [n_kv, d, kPageTokens] (transposed, so that scores need no
-// horizontal sums) then V [n_kv, kPageTokens, d], f32 or bf16. Token u of a sequence lies in page
-// pages[u / kPageTokens], slot u % kPageTokens. Pages may be shared by sequences (a document read by many
-// questions); only the sequence that appends writes. A query's result depends on its own row and its
+// horizontal sums) then V [n_kv, kPageTokens, d], f32 or bf16. A backend may want bf16 in pairs, as products
+// of bf16 tiles take them: K [n_kv, d / 2, kPageTokens, 2], V [n_kv, kPageTokens / 2, d, 2]. Token u lies in
+// page pages[u / kPageTokens], slot u % kPageTokens. Pages may be shared by sequences (a document read by
+// many questions); only the sequence that appends writes. A query's result depends on its own row and its
 // sequence's tokens alone, bit for bit: keys are visited in fixed partitions of kPartitionTokens, merged in
 // order, whatever the piece, the batch or the number of threads. Slots beyond a sequence's last token are
 // never used, whatever they hold.
@@ -26,17 +27,20 @@ inline constexpr std::int64_t kPartitionTokens = 512;
 
 struct KvLayout {
   DType dtype;
-  int n_kv;      // KV heads
-  int head_dim;  // 8..256, even
+  int n_kv;            // KV heads
+  int head_dim;        // 8..256, even
+  bool pairs = false;  // of bf16; head_dim is even
   [[nodiscard]] std::size_t page_bytes() const {
     return 2 * static_cast<std::size_t>(n_kv) * kPageTokens * head_dim * size_of(dtype);
   }
   // Offsets within a page, in elements.
   [[nodiscard]] std::int64_t k_offset(int head, std::int64_t slot, int channel) const {
-    return (std::int64_t{head} * head_dim + channel) * kPageTokens + slot;
+    const std::int64_t row = std::int64_t{head} * head_dim + channel;
+    return pairs ? (row / 2 * kPageTokens + slot) * 2 + row % 2 : row * kPageTokens + slot;
   }
-  [[nodiscard]] std::int64_t v_offset(int head, std::int64_t slot) const {
-    return ((std::int64_t{n_kv} + head) * kPageTokens + slot) * head_dim;
+  [[nodiscard]] std::int64_t v_offset(int head, std::int64_t slot, int channel) const {
+    const std::int64_t row = (std::int64_t{n_kv} + head) * kPageTokens + slot;
+    return pairs ? (row / 2 * head_dim + channel) * 2 + row % 2 : row * head_dim + channel;
   }
 };
 
@@ -65,9 +69,12 @@ struct AttentionArgs {
   std::int64_t window = 0;  // tokens that a query sees; 0: all
 };
 
+// The layout with its pairs as attention_cpu is fastest with on this machine: where there is AMX.
+KvLayout layout_for_attention_cpu(KvLayout layout);
+
 // Writes k and v of every piece's rows into its pages, rounded to layout.dtype, then attends. k and v are
 // read before o is written. The probabilities use the rounded keys and values, so a token sees what a later
-// one will see.
+// one will see. attention_cpu REQUIRES: the layout has pairs only where layout_for_attention_cpu gives them.
 void attention_ref(const AttentionArgs& args);
 void attention_cpu(ThreadPool& pool, const AttentionArgs& args);
 

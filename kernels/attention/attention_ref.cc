@@ -41,7 +41,7 @@ PageElement key(const AttentionArgs& args, const AttentionPiece& piece, int head
 
 PageElement value(const AttentionArgs& args, const AttentionPiece& piece, int head, std::int64_t token,
                   int j) {
-  return {args, piece.pages[token / kPageTokens], args.layout.v_offset(head, token % kPageTokens) + j};
+  return {args, piece.pages[token / kPageTokens], args.layout.v_offset(head, token % kPageTokens, j)};
 }
 
 void append(const AttentionArgs& args, const AttentionPiece& piece) {

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <limits>
 
+#include "kernels/attention/attention_tile_amx.h"
+
 // clang-format off
 #include "kernels/cpu/simd_targets.h"
 #undef HWY_TARGET_INCLUDE
@@ -19,7 +21,7 @@ HWY_BEFORE_NAMESPACE();
 namespace dslad::kernels::HWY_NAMESPACE {
 
 // The tile's keys [d, kPageTokens] and values [kPageTokens, d] of the page that holds `token`: both are one
-// contiguous block of the same size.
+// contiguous block of the same size, of elements or of pairs of rows.
 template <class T>
 struct PageBlocks {
   const T* keys;
@@ -32,7 +34,8 @@ PageBlocks<T> page_blocks(const AttentionTile& tile, std::int64_t token) {
   const auto page = static_cast<std::size_t>(tile.piece->pages[token / kPageTokens]);
   const T* base =
       reinterpret_cast<const T*>(static_cast<const std::byte*>(tile.args->pool) + page * layout.page_bytes());
-  return {base + layout.k_offset(tile.kv_head, 0, 0), base + layout.v_offset(tile.kv_head, 0)};
+  return {base + layout.k_offset(tile.kv_head, 0, 0) / kRowsTogether<T>,
+          base + layout.v_offset(tile.kv_head, 0, 0) / kRowsTogether<T>};
 }
 
 // Scores of all queries against the keys of [begin, end); whole pages, so the last columns may be rubbish.
@@ -131,29 +134,24 @@ void merge(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later)
 }
 
 template <class T>
-void attend_typed(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
-                  float* workspace) {
+void attend_typed(const AttentionTile& tile, std::int64_t partition, SoftmaxPartial out, float* workspace) {
   const std::int64_t d = tile.args->layout.head_dim;
   float* queries = workspace;
   float* scores = queries + kTileQueries * d;
-  const SoftmaxPartial next = SoftmaxPartial::at(scores + kTileQueries * kPartitionTokens, tile.count);
   for (std::int64_t i = 0; i < tile.count; ++i) {
     std::transform(tile.query(i), tile.query(i) + d, queries + i * d,
                    [&](float x) { return x * tile.args->scale; });
   }
-  attend_partition<T>(tile, first, queries, scores, out);
-  for (std::int64_t partition = first + 1; partition < last; ++partition) {
-    attend_partition<T>(tile, partition, queries, scores, next);
-    merge(tile, out, next);
-  }
+  attend_partition<T>(tile, partition, queries, scores, out);
 }
 
-void attend(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
-            float* workspace) {
+void attend(const AttentionTile& tile, std::int64_t partition, SoftmaxPartial out, float* workspace) {
   if (tile.args->layout.dtype == DType::kF32) {
-    attend_typed<float>(tile, first, last, out, workspace);
+    attend_typed<float>(tile, partition, out, workspace);
+  } else if (tile.args->layout.pairs) {
+    attend_typed<Bf16Pair>(tile, partition, out, workspace);
   } else {
-    attend_typed<bf16>(tile, first, last, out, workspace);
+    attend_typed<bf16>(tile, partition, out, workspace);
   }
 }
 
@@ -172,17 +170,32 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dslad::kernels {
 
+namespace {
+
+// With few queries a tile register is mostly empty and waits for memory longer than vectors do.
+bool by_amx(const AttentionArgs& args, const AttentionPiece& piece) {
+  constexpr std::int64_t kFewest = 8;
+  return args.layout.pairs && piece.rows * (args.n_heads / args.layout.n_kv) >= kFewest;
+}
+
+}  // namespace
+
 HWY_EXPORT(attend);
 HWY_EXPORT(merge);
 HWY_EXPORT(write);
 
-std::int64_t attend_tile_workspace(int d) {
-  return kTileQueries * (d + kPartitionTokens) + SoftmaxPartial::floats(kTileQueries, d);
+std::int64_t tile_queries(const AttentionArgs& args, const AttentionPiece& piece) {
+  return by_amx(args, piece) ? kAmxTileQueries : kTileQueries;
 }
 
-void attend_tile(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
-                 float* workspace) {
-  HWY_DYNAMIC_DISPATCH(attend)(tile, first, last, out, workspace);
+std::int64_t attend_tile_workspace(const KvLayout& layout) {
+  const std::int64_t floats = kTileQueries * (layout.head_dim + kPartitionTokens);
+  return layout.pairs ? std::max(floats, attend_tile_amx_workspace(layout.head_dim)) : floats;
+}
+
+void attend_tile(const AttentionTile& tile, std::int64_t partition, SoftmaxPartial out, float* workspace) {
+  if (by_amx(*tile.args, *tile.piece)) return attend_tile_amx(tile, partition, out, workspace);
+  HWY_DYNAMIC_DISPATCH(attend)(tile, partition, out, workspace);
 }
 
 void merge_partial(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later) {

@@ -1,7 +1,7 @@
-// The unit of attention's work on the CPU: some query rows of one KV head against a run of key partitions.
+// The unit of attention's work on the CPU: some query rows of one KV head against one partition of keys.
 //
-// A result is unnormalised, so that partial ones can be merged in the order of their partitions. Merging
-// inside attend_tile or outside of it is the same arithmetic: how work is split never shows in the output.
+// A result is unnormalised, so that partial ones can be merged in the order of their partitions. Merging is
+// the same arithmetic whoever does it when: how work is split never shows in the output.
 // Internal to kernels/attention. Thread safety: functions of their arguments alone.
 #pragma once
 
@@ -17,7 +17,7 @@ struct AttentionTile {
   const AttentionArgs* args;
   const AttentionPiece* piece;
   int kv_head;
-  std::int64_t first, count;  // count <= kTileQueries
+  std::int64_t first, count;  // count <= tile_queries()
 
   [[nodiscard]] int group() const { return args->n_heads / args->layout.n_kv; }
   // Tokens that query i of the tile may read, [oldest, visible): all up to its own, or the latest of them.
@@ -45,8 +45,6 @@ struct AttentionTile {
   }
 };
 
-inline constexpr std::int64_t kTileQueries = 48;
-
 // Online softmax of `count` queries over some keys; sum 0 where none of them was visible.
 struct SoftmaxPartial {
   float* sums;     // [count] of exp(score - largest)
@@ -59,12 +57,16 @@ struct SoftmaxPartial {
   }
 };
 
-// Floats of workspace that attend_tile needs for heads of d channels.
-std::int64_t attend_tile_workspace(int d);
+// Queries of a tile, at most, and of the tiles of one piece.
+inline constexpr std::int64_t kTileQueries = 48;
+std::int64_t tile_queries(const AttentionArgs& args, const AttentionPiece& piece);
 
-// Attends to partitions [first, last) of the tile's sequence; out is overwritten. REQUIRES: first < last.
-void attend_tile(const AttentionTile& tile, std::int64_t first, std::int64_t last, SoftmaxPartial out,
-                 float* workspace);
+// Floats of workspace that attend_tile needs for pages of that layout; 64-byte aligned.
+std::int64_t attend_tile_workspace(const KvLayout& layout);
+
+// Attends to one partition of the tile's sequence; out is overwritten. REQUIRES: it is in
+// [first_partition, end_partition).
+void attend_tile(const AttentionTile& tile, std::int64_t partition, SoftmaxPartial out, float* workspace);
 
 // into <- into merged with the partial result of later keys.
 void merge_partial(const AttentionTile& tile, SoftmaxPartial into, SoftmaxPartial later);

@@ -35,6 +35,8 @@ class CpuBackend final : public Backend {
   [[nodiscard]] Device& device() override { return *device_; }
   [[nodiscard]] std::string_view error() const override { return {}; }
 
+  [[nodiscard]] KvLayout kv_layout(const KvLayout& of) const override { return layout_for_attention_cpu(of); }
+
   void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) override {
     const auto& rows = static_cast<const PackedMatrix&>(table);
     parallel_rows(pool_, std::ssize(ids), rows.k(), [&](std::int64_t first, std::int64_t last) {

@@ -1,6 +1,7 @@
 // Products of small float32 blocks, C = A B or C += A B, for code that is compiled once per instruction set.
 //
 //   A [m, k] f32, any strides      B [k, n] f32 or bf16, rows contiguous      C [m, n] f32, rows contiguous
+// B's rows may also lie in pairs of bf16, as products of bf16 tiles take them: [k / 2, n, 2], rounded up.
 // Register tiles of 6 rows; B's strip of columns stays in the first-level cache while A's rows pass by.
 // An element is one chain of multiply-adds in the order of k, whatever its place in the block: a row's
 // result does not depend on m, n or the other rows. Nothing beyond the stated extents is read or written.
@@ -26,10 +27,21 @@ struct LeftBlock {
   std::int64_t row_stride, column_stride;  // floats
 };
 
+// Elements of two consecutive rows of B.
+struct Bf16Pair {
+  bf16 of[2];
+};
+
+// Rows of B that lie side by side.
+template <class T>
+constexpr std::int64_t kRowsTogether = 1;
+template <>
+constexpr std::int64_t kRowsTogether<Bf16Pair> = 2;
+
 template <class T>
 struct RightBlock {
   const T* data;
-  std::int64_t row_stride;  // elements
+  std::int64_t row_stride;  // elements, or pairs
   const T* next = nullptr;  // a block of the same layout that is wanted soon: fetched while this one is used
 };
 
@@ -61,6 +73,19 @@ HWY_INLINE hn::Vec<D> load_f32(D d, const bf16* p) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, &p->bits))));
 }
 
+// Row `which` of those together.
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load_row(D d, const T* p, std::int64_t /*which*/) {
+  return load_f32(d, p);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_row(D d, const Bf16Pair* p, std::int64_t which) {
+  const hn::RebindToUnsigned<D> d32;
+  const auto pairs = hn::LoadU(d32, reinterpret_cast<const std::uint32_t*>(p));
+  return hn::BitCast(d, which == 0 ? hn::ShiftLeft<16>(pairs) : hn::And(pairs, hn::Set(d32, 0xffff0000u)));
+}
+
 template <int kRows, int kVectors, class D, class T>
 HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, OutBlock c, GemmMode mode) {
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -75,18 +100,23 @@ HWY_INLINE void gemm_tile(D d, std::int64_t k, LeftBlock a, RightBlock<T> b, Out
   // bandwidth on Zen 4).
   constexpr int kSecondLevel = 2;
   constexpr auto kLineElements = static_cast<std::int64_t>(64 / sizeof(T));
-  for (std::int64_t x = 0; x < k; ++x) {
+  const auto add_row = [&](std::int64_t x, std::int64_t which) HWY_ATTR {
+    const T* from = b.data + x / kRowsTogether<T> * b.row_stride;
     hn::Vec<D> row[kVectors];
-    for (int j = 0; j < kVectors; ++j) row[j] = load_f32(d, b.data + x * b.row_stride + j * lanes);
-    if (b.next != nullptr) {
-      for (std::int64_t j = 0; j < kVectors * lanes; j += kLineElements) {
-        __builtin_prefetch(b.next + x * b.row_stride + j, 0, kSecondLevel);
-      }
-    }
+    for (int j = 0; j < kVectors; ++j) row[j] = load_row(d, from + j * lanes, which);
     for (int i = 0; i < kRows; ++i) {
       const auto scalar = hn::Set(d, a.data[i * a.row_stride + x * a.column_stride]);
       for (int j = 0; j < kVectors; ++j) sums[i][j] = hn::MulAdd(scalar, row[j], sums[i][j]);
     }
+  };
+  for (std::int64_t x = 0; x < k; x += kRowsTogether<T>) {
+    if (b.next != nullptr) {
+      for (std::int64_t j = 0; j < kVectors * lanes; j += kLineElements) {
+        __builtin_prefetch(b.next + x / kRowsTogether<T> * b.row_stride + j, 0, kSecondLevel);
+      }
+    }
+    add_row(x, 0);
+    if (kRowsTogether<T> == 2 && x + 1 < k) add_row(x + 1, 1);
   }
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) hn::StoreU(sums[i][j], d, c.data + i * c.row_stride + j * lanes);

@@ -23,6 +23,14 @@ using testing::same_bits;
 
 constexpr AttentionShape kSmallAttention{6, 2, 16, DType::kF32};
 
+// bf16 pages as this machine likes them best.
+AttentionShape favoured(AttentionShape shape) {
+  shape.pairs = layout_for_attention_cpu({shape.dtype, shape.n_kv, shape.d}).pairs;
+  return shape;
+}
+
+const AttentionShape kFavoured = favoured({6, 2, 32, DType::kBf16});
+
 // Rows that no piece owns must still be poison: only the pieces' rows are compared.
 void expect_pieces_close(const AttentionWorld& world, const std::vector<float>& actual,
                          const std::vector<float>& expected) {
@@ -32,9 +40,17 @@ void expect_pieces_close(const AttentionWorld& world, const std::vector<float>& 
   }
 }
 
+// Whether attention_cpu takes such pages on this machine.
+bool serves(const AttentionShape& shape) {
+  return !shape.pairs || layout_for_attention_cpu({shape.dtype, shape.n_kv, shape.d}).pairs;
+}
+
+constexpr const char* kNoPairs = "skipped: no AMX, so pages have no pairs";
+
 class AttentionShapes : public ::testing::TestWithParam<AttentionShape> {};
 
 TEST_P(AttentionShapes, MixedStepMatchesReference) {
+  if (!serves(GetParam())) GTEST_SKIP() << kNoPairs;
   AttentionWorld world(GetParam());
   for (const std::int64_t context : {0, 1, 63, 64, 511, 512, 700, 1100}) world.add(context, 1);
   world.add(0, 70);
@@ -52,16 +68,21 @@ TEST_P(AttentionShapes, MixedStepMatchesReference) {
 
 INSTANTIATE_TEST_SUITE_P(
     HeadSizesAndGroups, AttentionShapes,
-    ::testing::Values(AttentionShape{1, 1, 8, DType::kF32}, AttentionShape{1, 1, 8, DType::kBf16},
-                      AttentionShape{6, 2, 10, DType::kBf16}, AttentionShape{5, 1, 22, DType::kF32},
-                      AttentionShape{9, 3, 64, DType::kBf16}, AttentionShape{9, 3, 64, DType::kF32},
-                      AttentionShape{4, 4, 80, DType::kBf16}, AttentionShape{7, 1, 96, DType::kF32},
-                      AttentionShape{71, 1, 12, DType::kBf16}, AttentionShape{32, 4, 64, DType::kBf16},
-                      AttentionShape{2, 1, 128, DType::kBf16}, AttentionShape{4, 2, 256, DType::kBf16},
-                      AttentionShape{3, 1, 254, DType::kF32}),
+    ::testing::Values(
+        AttentionShape{1, 1, 8, DType::kF32}, AttentionShape{1, 1, 8, DType::kBf16},
+        AttentionShape{6, 2, 10, DType::kBf16}, AttentionShape{5, 1, 22, DType::kF32},
+        AttentionShape{9, 3, 64, DType::kBf16}, AttentionShape{9, 3, 64, DType::kF32},
+        AttentionShape{4, 4, 80, DType::kBf16}, AttentionShape{7, 1, 96, DType::kF32},
+        AttentionShape{71, 1, 12, DType::kBf16}, AttentionShape{32, 4, 64, DType::kBf16},
+        AttentionShape{2, 1, 128, DType::kBf16}, AttentionShape{4, 2, 256, DType::kBf16},
+        AttentionShape{3, 1, 254, DType::kF32}, AttentionShape{1, 1, 32, DType::kBf16, true},
+        AttentionShape{6, 2, 32, DType::kBf16, true}, AttentionShape{9, 3, 64, DType::kBf16, true},
+        AttentionShape{20, 1, 64, DType::kBf16, true}, AttentionShape{71, 1, 96, DType::kBf16, true},
+        AttentionShape{32, 4, 128, DType::kBf16, true}, AttentionShape{4, 2, 256, DType::kBf16, true}),
     [](const auto& test) {
       const AttentionShape& s = test.param;
-      return fmt::format("h{}kv{}d{}{}", s.n_heads, s.n_kv, s.d, s.dtype == DType::kF32 ? "f32" : "bf16");
+      return fmt::format("h{}kv{}d{}{}{}", s.n_heads, s.n_kv, s.d, s.dtype == DType::kF32 ? "f32" : "bf16",
+                         s.pairs ? "pairs" : "");
     });
 
 // Softmax attention of row r of a piece that starts its sequence, from the unpaged inputs.
@@ -134,8 +155,9 @@ std::vector<AttentionPiece> cut(const AttentionPiece& whole, const std::vector<s
   return pieces;
 }
 
-void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts, std::int64_t window = 0) {
-  AttentionWorld world({6, 2, 32, DType::kBf16});
+void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts, std::int64_t window = 0,
+                             bool pairs = false) {
+  AttentionWorld world({6, 2, 32, DType::kBf16, pairs});
   world.see(window);
   AttentionWorld twin = world;
   world.add(0, cuts.back());
@@ -156,7 +178,9 @@ void expect_cut_equals_whole(const std::vector<std::int64_t>& cuts, std::int64_t
 class AttentionWindows : public ::testing::TestWithParam<std::int64_t> {};
 
 TEST_P(AttentionWindows, MixedStepMatchesReference) {
-  for (const AttentionShape shape : {kSmallAttention, AttentionShape{6, 2, 10, DType::kBf16}}) {
+  for (const AttentionShape shape : {kSmallAttention, AttentionShape{6, 2, 10, DType::kBf16},
+                                     AttentionShape{6, 2, 32, DType::kBf16, true}}) {
+    if (!serves(shape)) continue;
     AttentionWorld world(shape);
     world.see(GetParam());
     for (const std::int64_t context : {0, 1, 62, 63, 64, 65, 511, 512, 574, 575, 576, 1100})
@@ -176,7 +200,7 @@ TEST_P(AttentionWindows, MixedStepMatchesReference) {
 }
 
 TEST_P(AttentionWindows, ResultsDoNotDependOnThreadsOrOtherPieces) {
-  AttentionWorld world({6, 2, 32, DType::kBf16});
+  AttentionWorld world(kFavoured);
   world.see(GetParam());
   for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
   world.add(450, 128);
@@ -193,6 +217,7 @@ TEST_P(AttentionWindows, PrefillInPiecesAndTokenByTokenEqualPrefillAtOnce) {
   std::vector<std::int64_t> cuts(700);
   std::iota(cuts.begin(), cuts.end(), 1);
   expect_cut_equals_whole(cuts, GetParam());
+  if (kFavoured.pairs) expect_cut_equals_whole({4, 64, 100, 228, 500, 530, 640}, GetParam(), true);
 }
 
 // What has left the window is not looked at: its pages may hold anything.
@@ -216,7 +241,7 @@ TEST_P(AttentionWindows, PagesBeforeTheWindowNeverCount) {
 INSTANTIATE_TEST_SUITE_P(Borders, AttentionWindows, ::testing::Values(1, 7, 63, 64, 65, 512, 513, 5000));
 
 TEST(Attention, ResultsDoNotDependOnThreads) {
-  AttentionWorld world({9, 3, 64, DType::kBf16});
+  AttentionWorld world(favoured({9, 3, 64, DType::kBf16}));
   for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
   world.add(300, 64);
   const std::vector<float> one = world.run(1);
@@ -225,7 +250,7 @@ TEST(Attention, ResultsDoNotDependOnThreads) {
 }
 
 TEST(Attention, ResultsDoNotDependOnOtherPieces) {
-  AttentionWorld world({9, 3, 64, DType::kBf16});
+  AttentionWorld world(favoured({9, 3, 64, DType::kBf16}));
   for (const std::int64_t context : {5, 600, 2100}) world.add(context, 1);
   world.add(300, 64);
   const std::vector<float> together = world.run(2);
@@ -238,6 +263,7 @@ TEST(Attention, ResultsDoNotDependOnOtherPieces) {
 
 TEST(Attention, PrefillInPiecesEqualsPrefillAtOnce) {
   expect_cut_equals_whole({1, 64, 100, 228, 500, 530});
+  if (kFavoured.pairs) expect_cut_equals_whole({4, 64, 100, 228, 500, 530}, 0, true);
 }
 
 TEST(Attention, TokenByTokenEqualsPrefillAtOnce) {
@@ -252,7 +278,7 @@ TEST(Attention, SilentRowsOnlyFillTheCache) {
   constexpr std::int64_t kRows = 130;
   for (const std::int64_t silent : {std::int64_t{1}, std::int64_t{47}, std::int64_t{129}, kRows}) {
     SCOPED_TRACE(silent);
-    AttentionWorld world({6, 2, 32, DType::kBf16}), twin = world;
+    AttentionWorld world(kFavoured), twin = world;
     world.add(600, kRows);
     twin.add(600, kRows);
     AttentionPiece piece = world.pieces()[0];
@@ -305,7 +331,7 @@ TEST(Attention, StaleSlotsNeverCount) {
 }
 
 TEST(Attention, LongContextMatchesReference) {
-  AttentionWorld world({3, 1, 64, DType::kBf16});
+  AttentionWorld world(favoured({3, 1, 64, DType::kBf16}));
   world.add(4096, 1);
   world.add(4000, 20);
   AttentionWorld twin = world;
@@ -313,11 +339,25 @@ TEST(Attention, LongContextMatchesReference) {
 }
 
 TEST(Attention, ExtremeScoresStayFinite) {
-  AttentionWorld world({4, 2, 16, DType::kF32});
-  world.add(1000, 1, {}, 3000.0f);
-  world.add(0, 90, {}, 3000.0f);
-  AttentionWorld twin = world;
-  expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+  for (const AttentionShape shape : {AttentionShape{4, 2, 16, DType::kF32}, kFavoured}) {
+    AttentionWorld world(shape);
+    world.add(1000, 1, {}, 3000.0f);
+    world.add(0, 90, {}, 3000.0f);
+    AttentionWorld twin = world;
+    expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+  }
+}
+
+// Scores that rise from page to page, so that a row's sums are scaled anew all along, by a little and by
+// much.
+TEST(Attention, RisingScoresMatchReference) {
+  for (const float step : {0.01f, 0.1f, 0.7f}) {
+    AttentionWorld world(kFavoured);
+    world.add(0, 700);
+    world.raise_keys(step);
+    AttentionWorld twin = world;
+    expect_pieces_close(world, world.run(2), twin.run_ref(world.pieces()));
+  }
 }
 
 TEST(Attention, ReachesPagesBeyondTwoGibibytes) {

@@ -22,12 +22,16 @@ namespace dslad::kernels::testing {
 struct AttentionShape {
   int n_heads, n_kv, d;
   DType dtype;
+  bool pairs = false;
 };
 
 class AttentionWorld {
  public:
   explicit AttentionWorld(AttentionShape shape, std::uint64_t seed = 1, int pages = 400)
-      : shape_(shape), layout_{shape.dtype, shape.n_kv, shape.d}, generator_(seed), free_(pages) {
+      : shape_(shape),
+        layout_{shape.dtype, shape.n_kv, shape.d, shape.pairs},
+        generator_(seed),
+        free_(pages) {
     std::iota(free_.begin(), free_.end(), 0);
     std::ranges::shuffle(free_, generator_);
     pool_.assign(static_cast<std::size_t>(pages) * layout_.page_bytes(), std::byte{0xff});
@@ -61,6 +65,16 @@ class AttentionWorld {
                 k_.begin() + to.first_row * kv_stride());
     std::copy_n(from.v_.begin() + from_row * kv_stride(), to.rows * kv_stride(),
                 v_.begin() + to.first_row * kv_stride());
+  }
+
+  // Gives keys of later rows larger scores with any query of positive sum: by `step` a row.
+  void raise_keys(float step) {
+    for (float& x : q_) x = std::abs(x);
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      float* const k = k_.data() + row * kv_stride();
+      for (std::int64_t j = 0; j < std::int64_t{shape_.n_kv} * shape_.d; ++j)
+        k[j] += step * static_cast<float>(row) / 100;
+    }
   }
 
   // Runs attention over the given pieces only; o is fresh poison.
@@ -140,7 +154,7 @@ class AttentionWorld {
     for (int head = 0; head < shape_.n_kv; ++head) {
       for (int j = 0; j < shape_.d; ++j) {
         set(page, layout_.k_offset(head, token % kPageTokens, j), normal(generator_));
-        set(page, layout_.v_offset(head, token % kPageTokens) + j, normal(generator_));
+        set(page, layout_.v_offset(head, token % kPageTokens, j), normal(generator_));
       }
     }
   }

@@ -359,6 +359,20 @@ TEST_P(InstructionSet, Attention_MatchesReference) {
   }
 }
 
+// Few queries take the vectors' way over pages of pairs, too.
+TEST_P(InstructionSet, Attention_OverPairs_MatchesReference) {
+  for (const std::int64_t window : {0, 5, 77}) {
+    testing::AttentionWorld world({6, 2, 22, DType::kBf16, true});
+    world.see(window);
+    for (const std::int64_t context : {0, 5, 63, 500}) world.add(context, 1 + context % 2);
+    testing::AttentionWorld twin = world;
+    const std::vector<float> actual = world.run(2), expected = twin.run_ref(world.pieces());
+    for (const AttentionPiece& piece : world.pieces()) {
+      EXPECT_TRUE(close(world.rows_of(actual, piece), world.rows_of(expected, piece), DType::kF32));
+    }
+  }
+}
+
 TEST_P(InstructionSet, SequenceAttention_MatchesReference) {
   testing::SequenceWorld world({6, 2, 22, 90});
   world.add(30, world.add(110));

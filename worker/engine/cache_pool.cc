@@ -94,7 +94,7 @@ Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, 
 
 CachePool::CachePool(kernels::Backend& backend, kernels::Device::Buffer memory, const kernels::KvLayout& kv,
                      std::int32_t pages)
-    : backend_(backend), memory_(std::move(memory)), kv_(kv), arena_(pages) {}
+    : backend_(backend), memory_(std::move(memory)), kv_(backend.kv_layout(kv)), arena_(pages) {}
 
 std::byte* CachePool::page(std::int32_t number) const {
   return memory_.get() + static_cast<std::size_t>(number) * page_bytes();
