@@ -12,8 +12,7 @@
 #include <utility>
 
 // Intrinsics for the same reason as in kernels/gemm/tile_kernel_avx512_bf16.cc.
-#define DSLAD_AMX \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
+#define DSLAD_AMX __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
 
 // GCC's own headers name values that are undefined on purpose (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
@@ -39,10 +38,11 @@ static_assert(kAmxTileQueries == 2 * kTileRows && kPageTiles == kWeightParts * k
 struct Half {
   std::int64_t first, count;  // queries of the tile
   float* queries;             // [d / 32, kQueryParts] of bf16
-  float* scores;   // [kPageTiles] of a page; weights take their place as [kWeightParts, kPageTokens / 32] of bf16
-  float* values;   // [d / 16], not normalised
-  float* sums;     // [16, 16] of the weights, by lanes
-  float* shifts;   // [16] what is taken from scores, at most kSlack below the largest
+  float*
+      scores;  // [kPageTiles] of a page; weights take their place as [kWeightParts, kPageTokens / 32] of bf16
+  float* values;  // [d / 16], not normalised
+  float* sums;    // [16, 16] of the weights, by lanes
+  float* shifts;  // [16] what is taken from scores, at most kSlack below the largest
 
   static constexpr std::int64_t floats(std::int64_t d) {
     return (d / kTileDepth * kQueryParts + kPageTiles + d / kTileRows + 1) * kTileFloats;
@@ -236,8 +236,8 @@ DSLAD_AMX inline void soften_row(const Half& half, std::int64_t row, std::int64_
   }
 }
 
-// The first `tokens` values of a page, zeros behind them: the weights there are zeros, but what lies there need
-// not be finite.
+// The first `tokens` values of a page, zeros behind them: the weights there are zeros, but what lies there
+// need not be finite.
 void copy_tail(const bf16* page, std::int64_t tokens, std::int64_t d, bf16* tail) {
   const std::int64_t whole = tokens / 2 * 2 * d;
   std::copy_n(page, whole, tail);
@@ -257,7 +257,8 @@ class Attending {
         out_(out),
         tail_(reinterpret_cast<bf16*>(workspace + 2 * Half::floats(d_))) {
     for (std::int64_t i = 0; i < 2; ++i) {
-      const std::int64_t first = i * kTileRows, count = std::clamp<std::int64_t>(tile.count - first, 0, kTileRows);
+      const std::int64_t first = i * kTileRows,
+                         count = std::clamp<std::int64_t>(tile.count - first, 0, kTileRows);
       halves_[i] = Half::at(workspace + i * Half::floats(d_), d_, first, count, out.largest + first);
     }
   }
