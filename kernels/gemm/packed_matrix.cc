@@ -49,8 +49,10 @@ float value_of(const std::byte* step, WeightFormat format, std::int64_t column, 
   const auto* u = reinterpret_cast<const std::uint8_t*>(step) + column * 4;
   const auto* scales = reinterpret_cast<const f16*>(step + value_bytes(format));
   const float scale = to_float(scales[column]);
-  if (format == WeightFormat::kInt8)
-    return scale * (static_cast<float>(u[i / 4 * kPanel * 4 + i % 4]) - 128.0f);
+  if (format == WeightFormat::kInt8) {
+    const std::int64_t at = i / 4 * kPanel * 4 + i % 4;
+    return scale * (static_cast<float>(u[at]) - 128.0f);
+  }
   const std::uint8_t pair = u[i % (kGroup / 2) / 4 * kPanel * 4 + i % 4];
   return scale * static_cast<float>(i < kGroup / 2 ? pair & 15 : pair >> 4) +
          to_float(scales[kPanel + column]);

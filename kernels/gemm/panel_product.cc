@@ -17,9 +17,9 @@ void multiply_panel(const std::byte* x, std::int64_t rows, std::int64_t stride, 
                     WeightFormat format, float* tile) {
   const TileKernels& kernels = tile_kernels(format);
   const StepLayout layout = step_layout(format);
-  const std::int64_t block = block_steps(format);
+  const std::int64_t block = kernels.block;
   const std::int64_t steps = stride / layout.row_bytes;
-  const std::int64_t groups = (rows + kMaxTileRows - 1) / kMaxTileRows;
+  const std::int64_t groups = (rows + kernels.most_rows - 1) / kernels.most_rows;
   const std::int64_t chunk =
       groups == 1 ? steps : std::min(steps, kChunkBytes / layout.panel_bytes / block * block);
   const std::int64_t distance = groups == 1 ? kernels.stream_ahead : chunk * layout.panel_bytes;

@@ -1,9 +1,9 @@
 // The inner kernel of our own GEMM: a few rows of x times one panel of W.
 //
 // Both advance in the steps of W's format (weight_format.h). Every element of the tile is ONE running float32
-// sum over the steps in ascending order, whatever the number of rows beside it and wherever the steps are
-// cut: a row's result is the same alone and in any batch. Within a group of quantized weights the sum is of
-// integers, and exact. Thread-safe.
+// sum over the steps, or over blocks of them, in ascending order, whatever the number of rows beside it and
+// wherever the steps are cut: a row's result is the same alone and in any batch. Within a group of quantized
+// weights the sum is of integers, and exact. Thread-safe.
 #pragma once
 
 #include <array>
@@ -15,12 +15,7 @@
 namespace dslad::kernels {
 
 inline constexpr int kPanelColumns = 64;
-inline constexpr int kMaxTileRows = 6;
-
-// REQUIRES: a call makes a multiple of these.
-constexpr std::int64_t block_steps(WeightFormat format) {
-  return is_quantized(format) ? 1 : 4;
-}
+inline constexpr int kMaxTileRows = 16;
 
 struct TileArgs {
   const std::byte* x;     // first step of the first row
@@ -30,7 +25,7 @@ struct TileArgs {
   float* tile;               // [rows, 64], 64-byte aligned
   bool resume;               // true: the sums in `tile` go on; false: they start at zero
   const std::byte* ahead;    // weights that will be needed next, fetched evenly over this call
-  std::int64_t ahead_lines;  // cache lines of them per block_steps steps
+  std::int64_t ahead_lines;  // cache lines of them per block of steps
 };
 
 // Into the second-level cache: the first is full of what is being multiplied.
@@ -42,16 +37,19 @@ inline const std::byte* fetch_ahead(const std::byte* ahead, std::int64_t lines) 
 struct TileKernels {
   using Kernel = void (*)(const TileArgs&);
   std::array<Kernel, kMaxTileRows> by_rows;  // by_rows[r - 1] for r rows
+  int most_rows;                             // that one call takes
+  std::int64_t block;                        // steps; a call makes a multiple of these
   std::int64_t stream_ahead;                 // bytes from use to fetch where rows read a panel once
 };
 
 // The best kernels for this machine, chosen once.
 const TileKernels& tile_kernels(WeightFormat format);
 
-// Of the above: portable ones by Highway; and those of AVX-512's BF16 and VNNI instructions (null where
-// compiler or machine lacks them), the latter for int8 and int4.
+// Of the above: portable ones by Highway; and those of AMX's and of AVX-512's BF16 and VNNI instructions
+// (null where compiler or machine lacks them), the last for int8 and int4.
 const TileKernels& portable_tile_kernels(WeightFormat format);
 const TileKernels& portable_group_kernels(WeightFormat format);
+const TileKernels* amx_bf16_tile_kernels();
 const TileKernels* avx512_bf16_tile_kernels();
 const TileKernels* avx512_vnni_tile_kernels(WeightFormat format);
 

@@ -14,7 +14,7 @@ namespace {
 constexpr int kVectors = 4;  // of 16 columns in a panel
 constexpr std::int64_t kStreamAhead = 4096;
 constexpr StepLayout kStep = step_layout(WeightFormat::kBf16);
-constexpr std::int64_t kBlockSteps = block_steps(WeightFormat::kBf16);
+constexpr std::int64_t kBlockSteps = 4;
 
 // The sums of a tile, in registers: 24 of the 32 for six rows.
 template <int kRows>
@@ -76,7 +76,10 @@ DSLAD_AVX512_BF16 void run_tile(const TileArgs& args) {
 
 const TileKernels* avx512_bf16_tile_kernels() {
   static const TileKernels kernels = {
-      {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>, run_tile<5>, run_tile<6>}, kStreamAhead};
+      {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>, run_tile<5>, run_tile<6>},
+      6,
+      kBlockSteps,
+      kStreamAhead};
   const bool supported = __builtin_cpu_supports("avx512bf16") != 0 &&
                          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bw") != 0;
   return supported ? &kernels : nullptr;

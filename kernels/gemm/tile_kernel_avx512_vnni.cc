@@ -127,6 +127,8 @@ DSLAD_AVX512_VNNI void run_tile(const TileArgs& args) {
 template <WeightFormat kFormat>
 constexpr TileKernels kKernels = {{run_tile<kFormat, 1>, run_tile<kFormat, 2>, run_tile<kFormat, 3>,
                                    run_tile<kFormat, 4>, run_tile<kFormat, 5>, run_tile<kFormat, 6>},
+                                  6,
+                                  1,
                                   kGroupsAhead};
 
 }  // namespace

@@ -99,6 +99,8 @@ const TileKernels& group_kernels_of() {
   static const TileKernels kernels = {
       {run_groups<kFormat, 1>, run_groups<kFormat, 2>, run_groups<kFormat, 3>, run_groups<kFormat, 4>,
        run_groups<kFormat, 5>, run_groups<kFormat, 6>},
+      6,
+      1,
       4096};
   return kernels;
 }

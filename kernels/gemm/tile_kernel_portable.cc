@@ -18,8 +18,7 @@ using Floats = hn::CappedTag<float, 16>;
 using Vector = hn::Vec<Floats>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(Floats()));
 constexpr std::int64_t kStepBytes = 4, kPanelStepBytes = 256;  // of both formats
-constexpr std::int64_t kBlockSteps = block_steps(WeightFormat::kF32);
-static_assert(kBlockSteps == block_steps(WeightFormat::kBf16));
+constexpr std::int64_t kBlockSteps = 4;
 constexpr std::int64_t kPassSteps = 64;  // of W, 16 KiB: all columns and rows pass while they are cached
 
 // Vectors of columns side by side, whose sums must fit the registers beside the operands. With AVX-512 they
@@ -142,6 +141,8 @@ template <class Step>
 const TileKernels& kernels_of() {
   static const TileKernels kernels = {{run_tile<Step, 1>, run_tile<Step, 2>, run_tile<Step, 3>,
                                        run_tile<Step, 4>, run_tile<Step, 5>, run_tile<Step, 6>},
+                                      6,
+                                      kBlockSteps,
                                       kPassSteps * kPanelStepBytes};
   return kernels;
 }

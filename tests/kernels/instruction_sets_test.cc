@@ -46,9 +46,9 @@ using testing::poisoned;
 using testing::random_floats;
 using testing::same_bits;
 
-constexpr std::int64_t kSteps = 20;
+constexpr std::int64_t kSteps = 48;
 
-// One panel of weights and six rows of x, as packed bytes, with the products computed in double.
+// One panel of weights and some rows of x, as packed bytes, with the products computed in double.
 struct Tile {
   explicit Tile(WeightFormat of)
       : format(of), k(kSteps * step_layout(of).values), row_bytes(operand_bytes(of, k)), w(64, k, of) {
@@ -93,15 +93,21 @@ struct Tile {
 
 void expect_exact_rows(const TileKernels& kernels, WeightFormat format) {
   const Tile tile(format);
-  for (std::int64_t rows = 1; rows <= kMaxTileRows; ++rows) {
+  for (std::int64_t rows = 1; rows <= kernels.most_rows; ++rows) {
     const std::vector<float> together = tile.run(kernels, 0, rows, kSteps);
     EXPECT_TRUE(close(together, {tile.expected.data(), together.size()}, DType::kF32)) << rows << " rows";
-    EXPECT_TRUE(same_bits(tile.run(kernels, 0, rows, 8), together)) << "cut at 8 steps, " << rows << " rows";
+    EXPECT_TRUE(same_bits(tile.run(kernels, 0, rows, 16), together))
+        << "cut at 16 steps, " << rows << " rows";
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::span<const float> of_row(together.data() + row * 64, 64);
       EXPECT_TRUE(same_bits(tile.run(kernels, row, 1, kSteps), of_row)) << "row " << row << " of " << rows;
     }
   }
+}
+
+TEST(AmxBf16Tile, EqualsReferenceForEveryRowCount) {
+  if (amx_bf16_tile_kernels() == nullptr) GTEST_SKIP() << "skipped: no AMX";
+  expect_exact_rows(*amx_bf16_tile_kernels(), WeightFormat::kBf16);
 }
 
 TEST(Avx512Bf16Tile, EqualsReferenceForEveryRowCount) {
