@@ -40,6 +40,9 @@ struct Admission {
   std::optional<Error> refusal;  // its deadline cannot be met
 };
 
+// What of a job costs time.
+policy::JobSize size_of(const QueuedJob& job);
+
 // What Planner::chooser() gives: it has copies of its own, and decisions that do not change any more.
 template <>
 inline constexpr bool kIsOwned<ChoosePlan> = true;
@@ -118,6 +121,8 @@ class Planner {
   [[nodiscard]] std::int64_t wall(std::optional<std::int64_t> steady_ms) const;
   [[nodiscard]] policy::WaitingJob waiting(const QueuedJob& job) const;
   [[nodiscard]] policy::Verdict run(const std::vector<QueuedJob>& jobs) const;
+  // With what is predicted of jobs.
+  [[nodiscard]] policy::Settings predicting() const;
   void admit_behind(const std::vector<schema::JobRequest>& jobs, schema::Overflow overflow,
                     std::vector<Admission>& admissions);
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
