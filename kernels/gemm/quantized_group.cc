@@ -188,6 +188,10 @@ void widen_groups(const std::byte* panel, std::int64_t groups, std::uint32_t* ou
   constexpr std::int64_t kRows = kInt8 ? kGroup / 4 : kGroup / 8;  // of 64 columns' bytes
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t g = 0; g < groups; ++g, panel += kLayout.panel_bytes, out += kGroup / 2 * 64) {
+    // A column's lines lie 256 bytes apart: no processor sees by itself that all are wanted.
+    constexpr std::int64_t kAhead = 4;  // groups
+    for (std::int64_t line = 0; line < kLayout.panel_bytes; line += 64)
+      __builtin_prefetch(panel + kAhead * kLayout.panel_bytes + line, 0, 3);
     const auto* u = reinterpret_cast<const std::uint32_t*>(panel);
     const auto* scales = reinterpret_cast<const hwy::float16_t*>(panel + kRows * 256);
     for (std::int64_t column = 0; column < 64; column += lanes) {
