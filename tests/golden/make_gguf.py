@@ -6,7 +6,8 @@
     gqa3_f32.gguf     tiny_llama/gqa3_f32 once more, as llama.cpp's converter writes a Llama: its names, sizes turned
                       round, the rows of q and k in its rotary order
     parts-*.gguf      the same in two parts
-    qwen2.gguf, qwen3.gguf, llama3_rope.gguf, biases.gguf, smollm3.gguf    tiny_llama's, as each family is written there
+    qwen2.gguf, qwen3.gguf, llama3_rope.gguf, biases.gguf, smollm3.gguf, mistral_window.gguf    tiny_llama's, as each
+                      family is written there; a Mistral is a Llama with a window
     bytes.gguf        the tokenizer of tokenizers/smollm
     stories260K.gguf  stories260K in Q8_0, with its sentencepiece tokenizer
 """
@@ -78,6 +79,7 @@ def interleaved(rows, heads):
 # What llama.cpp calls the families; it rotates neighbouring channels in those that are True.
 FAMILIES = {
     "LlamaForCausalLM": ("llama", True),
+    "MistralForCausalLM": ("llama", True),
     "Qwen2ForCausalLM": ("qwen2", False),
     "Qwen3ForCausalLM": ("qwen3", False),
     "SmolLM3ForCausalLM": ("smollm3", True),
@@ -112,6 +114,8 @@ def write_family(path, name):
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])
     writer.add_key_length(config["head_dim"])
+    if family == "llama" and config.get("sliding_window"):
+        writer.add_sliding_window(config["sliding_window"])
     if (config.get("rope_parameters") or {}).get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_factors(config))
     add_tensors(writer, tensors_of(config, load_file(folder / "model.safetensors")))
@@ -223,7 +227,7 @@ def main():
     config = json.loads((model / "config.json").read_text())
     tensors = list(tensors_of(config, load_file(model / "model.safetensors")))
     write_model(OUT / "gqa3_f32.gguf", config, tensors)
-    for name in ["qwen2", "qwen3", "llama3_rope", "biases", "smollm3"]:
+    for name in ["qwen2", "qwen3", "llama3_rope", "biases", "smollm3", "mistral_window"]:
         write_family(OUT / f"{name}.gguf", name)
     half = len(tensors) // 2
     write_model(OUT / "parts-00001-of-00002.gguf", config, tensors[:half], (0, 2))

@@ -194,6 +194,7 @@ void expect_same_model(const std::filesystem::path& gguf, const std::filesystem:
   EXPECT_EQ(ours->architecture, theirs->architecture);
   EXPECT_EQ(ours->optional_parts(), theirs->optional_parts());
   expect_same_rope(*ours, *theirs);
+  for (int layer = 0; layer < ours->layers; ++layer) EXPECT_EQ(ours->window(layer), theirs->window(layer));
   EXPECT_EQ(ours->tie_word_embeddings, theirs->tie_word_embeddings);
   EXPECT_EQ(ours->eos_token_ids, theirs->eos_token_ids);
   EXPECT_EQ(ours->bos_token_id, theirs->bos_token_id);
@@ -217,7 +218,7 @@ TEST(GgufModel, IsTheFolderItWasMadeFrom) {
 }
 
 TEST(GgufModel, EachFamilyIsTheFolderItWasMadeFrom) {
-  for (const std::string name : {"qwen2", "qwen3", "llama3_rope", "biases", "smollm3"}) {
+  for (const std::string name : {"qwen2", "qwen3", "llama3_rope", "biases", "smollm3", "mistral_window"}) {
     SCOPED_TRACE(name);
     expect_same_model(testing::golden_path("gguf/" + name + ".gguf"),
                       testing::golden_path("tiny_llama/" + name));
