@@ -124,7 +124,20 @@ class ModelFiles(harness.SystemTest):
         def without_head(header):
             header["unused"] = header.pop("lm_head.weight", None) or header.pop("model.norm.weight")
 
-        for model in (untied(changed(without_head)), changed(as_integers), changed(without_prefix)):
+        def as_doubles(model):
+            header, data = read_safetensors(model / "model.safetensors")
+            wide = bytearray()
+            for entry in (entry for entry in header.values() if entry.get("dtype") == "F32"):
+                begin, end = entry["data_offsets"]
+                numbers = struct.unpack(f"<{(end - begin) // 4}f", data[begin:end])
+                entry.update(dtype="F64", data_offsets=[len(wide), len(wide) + 2 * (end - begin)])
+                wide += struct.pack(f"<{len(numbers)}d", *numbers)
+            write_safetensors(model / "model.safetensors", header, wide)
+            return model
+
+        doubles = as_doubles(self.copy("doubles"))
+        self.assertIn("F64", self.refusal("inspect", doubles))
+        for model in (untied(changed(without_head)), changed(as_integers), changed(without_prefix), doubles):
             error = self.refusal("generate", model, "--prompt", "Once")
             self.assertEqual(error, self.refusal("inspect", model))
 
