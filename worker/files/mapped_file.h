@@ -12,6 +12,10 @@
 
 namespace dslad::worker {
 
+// Gives back the memory that reading part of a mapping took. What it holds stays the file's, and is paged in
+// again where it is read again. Thread-safe.
+void release_pages(std::span<const std::byte> part);
+
 class MappedFile {
  public:
   // Errors: kNotFound, kInvalidArgument (not a regular file), kUnavailable.

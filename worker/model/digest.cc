@@ -1,8 +1,11 @@
 #include "worker/model/digest.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <new>
 #include <xxhash.h>
+
+#include "worker/files/mapped_file.h"
 
 namespace dslad::worker {
 
@@ -34,7 +37,12 @@ std::string weights_digest(const WeightFiles& files) {
   Digest digest;
   for (const TensorView& tensor : files.tensors()) {
     digest.add(fmt::format("{}|{}|{}|", tensor.name, to_string(tensor.type), fmt::join(tensor.shape, ",")));
-    digest.add(tensor.bytes);
+    constexpr std::size_t kPart = std::size_t{16} << 20;
+    for (std::size_t at = 0; at < tensor.bytes.size(); at += kPart) {
+      const auto part = tensor.bytes.subspan(at, std::min(kPart, tensor.bytes.size() - at));
+      digest.add(part);
+      release_pages(part);
+    }
   }
   return digest.hex();
 }

@@ -137,7 +137,11 @@ bool WeightFiles::ties(bool configured) const {
   const TensorView* const head = find("lm_head.weight");
   const TensorView* const embedding = find("model.embed_tokens.weight");
   if (head == nullptr || embedding == nullptr) return head == nullptr;
-  return head->type == embedding->type && std::ranges::equal(head->bytes, embedding->bytes);
+  if (head->type != embedding->type) return false;
+  const bool equal = std::ranges::equal(head->bytes, embedding->bytes);
+  release_pages(head->bytes);
+  release_pages(embedding->bytes);
+  return equal;
 }
 
 Result<const TensorView*> WeightFiles::require(std::string_view name,

@@ -10,6 +10,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "worker/files/mapped_file.h"
 #include "worker/model/digest.h"
 #include "worker/model/weight_roles.h"
 
@@ -150,6 +151,8 @@ class Packer final : public Loader {
       Status read = read_weights(view, row, count, slice_.data());
       if (!read) return read;
       out.pack_rows(first + row, count, slice_.data());
+      release_pages(view.bytes.subspan(static_cast<std::size_t>(row) * row_bytes,
+                                       static_cast<std::size_t>(count) * row_bytes));
       report(static_cast<std::size_t>(count) * row_bytes);
     }
     return ok_status();
