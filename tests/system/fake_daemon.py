@@ -14,6 +14,8 @@ class Daemon:
     def __init__(self, url):
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        # No bound: a test may wait long for something else, and what the worker says meanwhile must not be lost.
+        self.socket.setsockopt(zmq.RCVHWM, 0)
         self.socket.bind(url)
         self.worker = None
 

@@ -42,7 +42,7 @@ class GgufText {
   GgufText& words(std::string_view key, std::string_view value) {
     return text(key).put(std::uint32_t{8}).text(value);
   }
-  GgufText& tensor(std::string_view name, std::vector<std::uint64_t> sizes, std::uint32_t type,
+  GgufText& tensor(std::string_view name, const std::vector<std::uint64_t>& sizes, std::uint32_t type,
                    std::uint64_t offset) {
     text(name).put(static_cast<std::uint32_t>(sizes.size()));
     for (const std::uint64_t size : sizes) put(size);

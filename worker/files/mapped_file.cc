@@ -40,10 +40,10 @@ void unmap(std::span<const std::byte> bytes) {
 
 void release_pages(std::span<const std::byte> part) {
   static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size());
   // Whole pages, the neighbours' parts of the outer ones too: those are only read anew.
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(part.data()) % page;
+  if (part.empty()) return;
+  madvise(const_cast<std::byte*>(part.data()) - before, part.size() + before, MADV_DONTNEED);
 }
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
