@@ -38,11 +38,10 @@ static_assert(kAmxTileQueries == 2 * kTileRows && kPageTiles == kWeightParts * k
 struct Half {
   std::int64_t first, count;  // queries of the tile
   float* queries;             // [d / 32, kQueryParts] of bf16
-  float*
-      scores;  // [kPageTiles] of a page; weights take their place as [kWeightParts, kPageTokens / 32] of bf16
-  float* values;  // [d / 16], not normalised
-  float* sums;    // [16, 16] of the weights, by lanes
-  float* shifts;  // [16] what is taken from scores, at most kSlack below the largest
+  float* scores;              // [kPageTiles]; then weights, [kWeightParts, kPageTokens / 32] of bf16
+  float* values;              // [d / 16], not normalised
+  float* sums;                // [16, 16] of the weights, by lanes
+  float* shifts;              // [16] what is taken from scores, at most kSlack below the largest
 
   static constexpr std::int64_t floats(std::int64_t d) {
     return (d / kTileDepth * kQueryParts + kPageTiles + d / kTileRows + 1) * kTileFloats;
@@ -53,14 +52,6 @@ struct Half {
     return {first, count, memory, scores, values, values + d / kTileRows * kTileFloats, shifts};
   }
 };
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
 
 // The compiler does not know that a tile's load reads memory: what was stored before must be there.
 void publish() {

@@ -111,19 +111,10 @@ DSLAD_AMX void run_vectors(const TileArgs& args) {
   }
 }
 
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
-
 // Registers 0 to 3 are the sums of the panel's columns, 4 has the rows of x, 5 and 6 have weights.
 constexpr TileConfig config_for(int rows) {
   TileConfig config;
   for (int i = 0; i < 5; ++i) config.rows[i] = static_cast<std::uint8_t>(rows);
-  config.rows[5] = config.rows[6] = 16;
   return config;
 }
 
