@@ -34,9 +34,9 @@ struct Bf16Pair {
 
 // Rows of B that lie side by side.
 template <class T>
-constexpr std::int64_t kRowsTogether = 1;
+inline constexpr std::int64_t kRowsTogether = 1;
 template <>
-constexpr std::int64_t kRowsTogether<Bf16Pair> = 2;
+inline constexpr std::int64_t kRowsTogether<Bf16Pair> = 2;
 
 template <class T>
 struct RightBlock {
