@@ -9,8 +9,9 @@
 // page pages[u / kPageTokens], slot u % kPageTokens. Pages may be shared by sequences (a document read by
 // many questions); only the sequence that appends writes. A query's result depends on its own row and its
 // sequence's tokens alone, bit for bit: keys are visited in fixed partitions of kPartitionTokens, merged in
-// order, whatever the piece, the batch or the number of threads. Slots beyond a sequence's last token are
-// never used, whatever they hold.
+// order, whatever the batch or the number of threads, and whatever the piece but for pairs: there a piece
+// with fewer than 8 query rows a KV head is worked out otherwise, to the same accuracy. Slots beyond a
+// sequence's last token are never used, whatever they hold.
 #pragma once
 
 #include <cstdint>
