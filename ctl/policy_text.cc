@@ -47,6 +47,12 @@ std::string waiting_text(const schema::PolicyReply& reply) {
                                      : fmt::format(", done in about {}", rough(reply.drain_ms)));
 }
 
+std::string change_text(const schema::PolicyReply& reply) {
+  if (reply.change_cost_ms == 0) return "";
+  return fmt::format("; longer where a change is dear, which now costs {} of reading documents again",
+                     exact(reply.change_cost_ms));
+}
+
 std::string idle_text(const schema::PolicyReply& reply) {
   if (reply.idle_after_ms == 0) return "idle work: never\n";
   return fmt::format("idle work: after {} without jobs, {}; {} of jobs on plans above 0 are run again; {}\n",
@@ -176,7 +182,7 @@ std::string policy_text(const schema::PolicyReply& reply) {
   text += fmt::format("least quality: {} of plan 0's\n", format_share(reply.min_quality));
   text +=
       fmt::format("target: a job without a deadline should end within {}\n", exact(reply.target_drain_ms));
-  text += fmt::format("dwell: {} before a smaller plan\n", exact(reply.dwell_ms));
+  text += fmt::format("dwell: {} before a smaller plan{}\n", exact(reply.dwell_ms), change_text(reply));
   text += fmt::format("waiting: {}\n", waiting_text(reply));
   return text + idle_text(reply) + agreements_text(reply);
 }

@@ -74,6 +74,9 @@ struct PolicyReply {
   std::uint64_t waiting_jobs = 0;
   std::uint64_t waiting_tokens = 0;  // of prompts, predicted
   std::uint64_t drain_ms = 0;        // predicted
+  // Engine time that leaving the plan would cost: documents that would be read again. A plan is kept for
+  // dwell_ms, and for twenty times this.
+  std::uint64_t change_cost_ms = 0;
   std::vector<CostModelInfo> cost_models;
   std::uint64_t idle_after_ms = 0;  // time without jobs after which idle work begins; 0: never
   std::string idle_window;          // hours of the day in which it may, "22:00-06:00"; empty: all
@@ -94,6 +97,7 @@ struct PolicyReply {
     field("waiting_jobs", self.waiting_jobs);
     field("waiting_tokens", self.waiting_tokens);
     field("drain_ms", self.drain_ms);
+    field("change_cost_ms", self.change_cost_ms);
     field("cost_models", self.cost_models);
     field("idle_after_ms", self.idle_after_ms);
     field("idle_window", self.idle_window);

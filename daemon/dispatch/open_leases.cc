@@ -48,7 +48,7 @@ bool OpenLeases::hand_over(const std::string& instance, Claimed claimed) {
   held = {lease.attempt, next_end(), {}};
   held.job = std::move(claimed.job);
   held.plan = claimed.choice.plan;
-  worker->note_document(held.job.document);
+  worker->documents.given(held.job.document);
   if (held.job.rerun) return true;
   around_.feed.measure(
       Measured::kQueueWaitS,
@@ -80,6 +80,7 @@ void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   renew(held);
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
   if (!result.error) {
+    worker.documents.read(held.job.document, result.metrics);
     planner_.finished(worker, held.job, result.metrics);
     around_.feed.measure(Measured::kPrefillS, result.metrics.prefill_ms / 1'000);
     around_.feed.measure(Measured::kDecodeS, result.metrics.decode_ms / 1'000);

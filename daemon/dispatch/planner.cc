@@ -130,6 +130,7 @@ bool Planner::deciding() {
 
 policy::WorkerFacts Planner::facts(const WorkerState& worker) const {
   policy::WorkerFacts offered = facts_of(worker);
+  offered.read = worker.documents.on_plans_of(worker.hello.edition);
   for (const schema::PlanAgreement& one : agreements_) {
     if (!one.withdrawn || one.model_digest != worker.hello.model_digest ||
         one.edition != worker.hello.edition)
@@ -178,6 +179,7 @@ policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
       std::nullopt, job.min_quality, job.max_plan, size_of(job)};
   if (job.deadline_ms) made.deadline_ms = steady(*job.deadline_ms);
   made.best_effort = job.best_effort;
+  made.document = job.document;
   return made;
 }
 
@@ -383,6 +385,7 @@ schema::PolicyReply Planner::report() const {
   reply.waiting_jobs = snapshot_.queued;
   reply.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict_.waiting_tokens));
   reply.drain_ms = static_cast<std::uint64_t>(std::llround(verdict_.drain_ms));
+  reply.change_cost_ms = static_cast<std::uint64_t>(std::llround(verdict_.change_cost_ms));
   reply.cost_models = cost_models();
   reply.idle_after_ms = static_cast<std::uint64_t>(settings_.idle.after_ms);
   reply.idle_window = settings_.idle.window;

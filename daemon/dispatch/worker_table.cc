@@ -26,14 +26,6 @@ std::uint32_t WorkerState::begun() const {
   return static_cast<std::uint32_t>(begun);
 }
 
-void WorkerState::note_document(std::int64_t document) {
-  constexpr std::size_t kMost = 8;
-  if (document == 0) return;
-  std::erase(documents, document);
-  documents.push_back(document);
-  if (documents.size() > kMost) documents.erase(documents.begin());
-}
-
 bool WorkerState::holds(const Lease& lease) const {
   const auto found = jobs.find(lease.job);
   return found != jobs.end() && found->second.attempt == lease.attempt;
@@ -46,7 +38,7 @@ Claimant WorkerState::claimant() const {
           hello.context,
           hello.cache_bytes,
           jobs.empty(),
-          documents};
+          documents.names()};
 }
 
 WorkerState* WorkerTable::by_peer(const std::string& peer) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/dispatch/known_documents.h"
 #include "daemon/store/leases.h"
 #include "daemon/store/queued_jobs.h"
 #include "schema/client_messages.h"
@@ -34,8 +35,8 @@ struct WorkerState {
   schema::Hello hello;  // as announced last; its leases are not kept here
   schema::EngineStats engine;
   std::map<schema::JobId, HeldJob> jobs;
-  std::vector<std::int64_t> documents = {};  // that it was given of late, the latest last
-  std::uint32_t claiming = 0;                // jobs asked of the store for it, not yet assigned
+  KnownDocuments documents;
+  std::uint32_t claiming = 0;    // jobs asked of the store for it, not yet assigned
   std::uint64_t emptied_at = 0;  // the assigner's count of queued jobs when it last found none for it
   std::optional<std::uint32_t> asked_plan = {};  // by the policy, last
   bool announcing = false;                       // what it says of its model is on its way to the disk
@@ -51,7 +52,6 @@ struct WorkerState {
   // Jobs that it wants now: what it has room for beyond what it has begun, within its capacity.
   [[nodiscard]] std::uint32_t free_slots() const;
   [[nodiscard]] std::uint32_t begun() const;  // of its jobs
-  void note_document(std::int64_t document);  // 0: there is none
   [[nodiscard]] bool holds(const schema::Lease& lease) const;
   [[nodiscard]] Claimant claimant() const;
 };

@@ -87,7 +87,9 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   for (const PlanFacts& plan : plans) {
     if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
     const PlanShape& shape = shapes_[worker][static_cast<std::size_t>(&plan - plans.data())];
-    options.push_back({plan.plan, model == nullptr ? 0 : model->of(job.size, shape, facts.context).total_ms(),
+    const double known = facts.knows(job.document, plan.plan);
+    options.push_back({plan.plan,
+                       model == nullptr ? 0 : model->of(job.size, shape, facts.context, known).total_ms(),
                        loss_of(plan)});
   }
 }

@@ -10,8 +10,9 @@ constexpr double kForget = 0.98;  // an observation counts for about the 50 afte
 constexpr double kRidge = 1e-3;   // of a term's own weight: decides where observations do not
 constexpr double kFarOff = 8;     // times the prediction: beyond it a job tells nothing but "more"
 constexpr std::uint64_t kJobsToTrust = 8;
-constexpr double kNewShare = 0.05;  // of a new value in a running mean
-constexpr double kMost = 0.95;      // of the jobs, by which most_prompt_tokens() goes
+constexpr double kNewShare = 0.05;   // of a new value in a running mean
+constexpr double kMost = 0.95;       // of the jobs, by which most_prompt_tokens() goes
+constexpr double kMostKnown = 0.95;  // of a prompt: its question at least is its own
 
 bool is_amount(double value) {
   return std::isfinite(value) && value >= 0;
@@ -216,10 +217,13 @@ Work CostModel::of_tokens(double prompt, double output, const PlanShape& plan, d
           decode_.predict(decode_row(prompt, output, plan, batch))};
 }
 
-Work CostModel::of(const JobSize& size, const PlanShape& plan, std::uint32_t context) const {
+Work CostModel::of(const JobSize& size, const PlanShape& plan, std::uint32_t context, double known) const {
   const double tokens = prompt_tokens(size);
   const bool whole = context == 0 || tokens <= context || size.overflow == schema::Overflow::kError;
-  const Work work = of_tokens(whole ? tokens : context, output_tokens(size), plan, batch_);
+  Work work = of_tokens(whole ? tokens : context, output_tokens(size), plan, batch_);
+  if (whole && known > 0) {
+    work.prefill_ms -= prefill_.predict(prefill_row(std::min(known, kMostKnown * tokens), plan));
+  }
   if (whole || size.overflow == schema::Overflow::kTruncate) return work;
   const double parts = tokens / context;
   return {parts * work.prefill_ms, parts * work.decode_ms};

@@ -9,8 +9,8 @@
 // so that plans that never ran are predicted from those that did. The coefficients are never negative. They
 // are the least squares of the relative error, old jobs forgotten by and by. A first guess of how the first
 // job's time divides among the terms is forgotten likewise. A job whose first R tokens had been read before
-// has taken what L tokens take less what R do; predictions know nothing of that. Pure; one user at a time;
-// cheap to copy.
+// has taken what L tokens take less what R do, and is predicted so where it is known beforehand. Pure; one
+// user at a time; cheap to copy.
 #pragma once
 
 #include <array>
@@ -67,8 +67,10 @@ class CostModel {
   // Of a job with these tokens.
   [[nodiscard]] Work of_tokens(double prompt, double output, const PlanShape& plan, double batch) const;
   // Of a job that waits, in the company that is usual of late, at a worker with a context of so many tokens
-  // (0: not known). A document that is expected to be longer is cut or read in parts, as the job says.
-  [[nodiscard]] Work of(const JobSize& size, const PlanShape& plan, std::uint32_t context = 0) const;
+  // (0: not known). A document that is expected to be longer is cut or read in parts, as the job says. Its
+  // first `known` tokens were read before; that counts for a document that is read whole.
+  [[nodiscard]] Work of(const JobSize& size, const PlanShape& plan, std::uint32_t context = 0,
+                        double known = 0) const;
 
   [[nodiscard]] double prompt_tokens(const JobSize& size) const;       // expected
   [[nodiscard]] double most_prompt_tokens(const JobSize& size) const;  // of 95 jobs in a hundred, or less

@@ -19,4 +19,12 @@ PlanShape WorkerFacts::shape(std::uint32_t plan) const {
   return {std::clamp(shape.attention, 0.0, 1.0), shape.states};
 }
 
+double WorkerFacts::knows(std::int64_t document, std::uint32_t plan) const {
+  if (document == 0) return 0;
+  const auto found = std::find_if(read.begin(), read.end(), [&](const ReadDocument& one) {
+    return one.document == document && one.plan == plan;
+  });
+  return found == read.end() ? 0 : found->tokens;
+}
+
 }  // namespace dslad::daemon::policy

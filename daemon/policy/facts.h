@@ -24,6 +24,15 @@ struct PlanShape {
   double states = 0;     // sizes of the states, of the largest plan's
 };
 
+// A document that a worker has read on a plan: what it keeps of it spares the next job the same work, on that
+// plan alone.
+struct ReadDocument {
+  std::int64_t document = 0;  // WaitingJob's
+  std::uint32_t plan = 0;
+  double tokens = 0;   // that are expected to be there still
+  bool again = false;  // another job has used it
+};
+
 struct WorkerFacts {
   std::string instance;
   std::string speed_key;  // workers that are equally fast have the same
@@ -34,7 +43,10 @@ struct WorkerFacts {
   std::uint64_t cache_bytes = 0;  // 0: not known
   std::vector<PlanFacts> plans;   // that it can run, ascending from plan 0; empty: plan 0 alone
   double busy_ms = 0;             // work left in the jobs that it has begun, predicted
+  std::vector<ReadDocument> read = {};
 
+  // Tokens of the document that it need not read again on the plan.
+  [[nodiscard]] double knows(std::int64_t document, std::uint32_t plan) const;
   // Of one that is not in the table (a person can set such): by the number of layers.
   [[nodiscard]] PlanShape shape(std::uint32_t plan) const;
 };
@@ -60,7 +72,8 @@ struct WaitingJob {
   std::optional<double> min_quality;
   std::optional<std::uint32_t> max_plan;
   JobSize size;
-  bool best_effort = false;  // it was taken whether or not its deadline can be met: nobody relies on it
+  bool best_effort = false;   // it was taken whether or not its deadline can be met: nobody relies on it
+  std::int64_t document = 0;  // a name for its content; 0: it has none
 };
 
 }  // namespace dslad::daemon::policy

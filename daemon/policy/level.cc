@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "daemon/policy/change_cost.h"
+
 namespace dslad::daemon::policy {
 namespace {
 
@@ -59,7 +61,8 @@ void follow_level(const Settings& settings, std::int64_t now_ms, Verdict& verdic
     return;
   }
   const std::uint32_t needed = largest_needed(verdict);
-  if (needed >= history.needed || now_ms - history.needed_at >= settings.dwell_ms) {
+  const std::int64_t dwell_ms = dwell_for(verdict.change_cost_ms, settings.dwell_ms);
+  if (needed >= history.needed || now_ms - history.needed_at >= dwell_ms) {
     history.needed = needed;
     history.needed_at = now_ms;
   }
@@ -69,11 +72,11 @@ void follow_level(const Settings& settings, std::int64_t now_ms, Verdict& verdic
                           verdict.drain_at_plan_0_ms / 1000, verdict.drain_ms / 1000,
                           for_expected(needed, verdict)),
               verdict);
-  } else if (history.needed < history.level && now_ms - history.level_since >= settings.dwell_ms) {
-    set_level(history.needed, now_ms,
-              fmt::format("for {:.0f} s plan {} was enough", static_cast<double>(settings.dwell_ms) / 1000,
-                          history.needed),
-              verdict);
+  } else if (history.needed < history.level && now_ms - history.level_since >= dwell_ms) {
+    set_level(
+        history.needed, now_ms,
+        fmt::format("for {:.0f} s plan {} was enough", static_cast<double>(dwell_ms) / 1000, history.needed),
+        verdict);
   }
 }
 

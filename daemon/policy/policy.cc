@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <iterator>
 
+#include "daemon/policy/change_cost.h"
 #include "daemon/policy/level.h"
 #include "daemon/policy/relief.h"
 #include "daemon/policy/schedule.h"
@@ -19,6 +20,7 @@ class Deciding {
            const std::vector<WorkerFacts>& workers, const CostModels& costs, std::int64_t now_ms)
       : settings_(settings),
         workers_(workers),
+        models_(costs),
         now_ms_(now_ms),
         maker_(workers, costs, settings.min_quality, settings.target_drain_ms, now_ms) {
     verdict_.history = history;
@@ -45,6 +47,7 @@ class Deciding {
     verdict_.decisions.reserve(candidates_.size());
     for (std::size_t i = 0; i < candidates_.size(); ++i)
       verdict_.decisions.push_back(decision(candidates_[i], slots[i], at_plan_0[i]));
+    verdict_.change_cost_ms = change_cost_ms(workers_, models_, verdict_.history.level);
     follow_level(settings_, now_ms_, verdict_);
     return std::move(verdict_);
   }
@@ -176,6 +179,7 @@ class Deciding {
 
   const Settings& settings_;
   const std::vector<WorkerFacts>& workers_;
+  const CostModels& models_;
   std::int64_t now_ms_;
   Candidates maker_;
   std::vector<double> free_ms_;

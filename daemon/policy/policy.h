@@ -41,7 +41,7 @@ struct Settings {
   std::uint32_t static_plan = 0;
   double min_quality = 0.95;  // relative to plan 0; plans that were not measured need a floor of 0
   std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
-  std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one
+  std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one, at least
   bool anticipate = true;                 // jobs that are expected count, too; false for comparison
   ThresholdRules threshold = {};
   IdleRules idle = {};
@@ -91,6 +91,7 @@ struct Verdict {
   double waiting_tokens = 0;        // of prompts
   double drain_ms = 0;              // until all is done, as decided; 0 where nothing is known
   double drain_at_plan_0_ms = 0;
+  double change_cost_ms = 0;  // engine time, if the level in force were left
   Expectation expected;
 };
 

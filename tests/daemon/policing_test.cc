@@ -315,6 +315,25 @@ TEST_F(Policing, ADeadlineThatBreaksAPromisedOneIsRefusedAndNamesTheJob) {
   EXPECT_FALSE(refusal_with(soonest_ms + 5'000).has_value());
 }
 
+TEST_F(Policing, WhatAChangeOfThePlanCostsIsWhatTheWorkerHasReadAndIsAskedAbout) {
+  connect_worker();
+  teach();
+  EXPECT_EQ(dispatcher_.planner().report().change_cost_ms, 0U);
+  // The same document again, of which the worker still knows most.
+  submit(document());
+  for (const schema::Assign& assign : outbox_.take<schema::Assign>("w")) {
+    dispatcher_.on_room("w", {{assign.lease}, 1});
+    schema::WorkerResult result = done(assign.lease, 100);
+    result.metrics.reused_tokens = 896;
+    result.metrics.edition = "e1";
+    dispatcher_.on_result("w", result);
+  }
+  pass(300);
+  const schema::PolicyReply reply = dispatcher_.planner().report();
+  EXPECT_GT(reply.change_cost_ms, 10U);
+  EXPECT_LT(reply.change_cost_ms, 2'000U);
+}
+
 TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
   connect_worker();
   EXPECT_TRUE(dispatcher_.planner().cost_models().empty());

@@ -161,6 +161,38 @@ TEST_F(PolicyTest, TheLevelRisesAtOnceAndFallsAfterTheDwell) {
   EXPECT_EQ(decide_at(kNow + 2 * settings_.dwell_ms, {}).history.level, 0U);
 }
 
+// Another plan would have to read it again.
+TEST_F(PolicyTest, ADocumentThatWasReadStaysOnItsPlanWhereThatIsSooner) {
+  workers_[0].read = {{7, 0, 950, true}};
+  std::vector<WaitingJob> waiting = jobs(14);  // 14 s on plan 0, and 10 s are allowed
+  for (std::size_t i = 0; i < 4; ++i) waiting[i].document = 7;
+  const Verdict known = decide_now(waiting);
+  EXPECT_LE(known.drain_at_plan_0_ms, 10'200 + 4 * 50 + 1);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(known.decisions[i].plan, 0U) << i;
+}
+
+TEST_F(PolicyTest, ADocumentThatWasReadOnALargerPlanIsNoReasonForIt) {
+  workers_[0].read = {{7, 8, 950, true}};
+  std::vector<WaitingJob> waiting = jobs(3);
+  for (WaitingJob& one : waiting) one.document = 7;
+  EXPECT_EQ(plans(decide_now(waiting)), (std::vector<std::uint32_t>{0, 0, 0}));
+  // But where jobs are late it is the first to be used: no step saves more.
+  waiting = jobs(12);
+  waiting.back().document = 7;
+  const std::vector<std::uint32_t> late = plans(decide_now(waiting));
+  EXPECT_EQ(late.back(), 8U);
+}
+
+TEST_F(PolicyTest, TheDwellIsInProportionToWhatAChangeCosts) {
+  settings_.dwell_ms = 1'000;
+  workers_[0].read = {{7, 8, 1'000, true}, {8, 8, 1'000, true}, {9, 8, 1'000, false}, {7, 0, 1'000, true}};
+  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level, 8U);
+  // Two documents that were asked about again, 0.2 s each on plan 8: twenty times that is 8 s.
+  EXPECT_NEAR(decide_at(kNow + 100, {}).change_cost_ms, 400, 10);
+  EXPECT_EQ(decide_at(kNow + 7'500, {}).history.level, 8U);
+  EXPECT_EQ(decide_at(kNow + 16'500, {}).history.level, 0U);
+}
+
 TEST_F(PolicyTest, JobsGoToWorkersOfTheirModelAndSize) {
   workers_.push_back(worker("other"));
   workers_[1].model = "huge";

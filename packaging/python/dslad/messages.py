@@ -411,6 +411,7 @@ class Policy:
     waiting_jobs: int = 0
     waiting_tokens: int = 0
     drain_ms: int = 0
+    change_cost_ms: int = 0
     cost_models: tuple[CostModel, ...] = ()
     idle: bool = False
     agreements: tuple[Agreement, ...] = ()
