@@ -1,24 +1,15 @@
 #include "kernels/attention/attention_tile_amx.h"
 
 #include "kernels/cpu/amx.h"
+#include "kernels/cpu/amx_vectors.h"
 
 #if defined(__x86_64__)
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <immintrin.h>
 #include <limits>
 #include <utility>
-
-// Intrinsics for the same reason as in kernels/gemm/tile_kernel_avx512_bf16.cc.
-#define DSLAD_AMX __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
-
-// GCC's own headers name values that are undefined on purpose (its bug 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 
 namespace dslad::kernels {
 namespace {
@@ -53,11 +44,6 @@ struct Half {
   }
 };
 
-// The compiler does not know that a tile's load reads memory: what was stored before must be there.
-void publish() {
-  asm volatile("" ::: "memory");
-}
-
 // The pages of one KV head.
 class Pages {
  public:
@@ -79,21 +65,6 @@ class Pages {
   const AttentionTile& tile_;
   std::size_t keys_, values_;
 };
-
-// The leading 8 bits of each mantissa, exact as bf16.
-DSLAD_AMX inline __m512 leading(__m512 x) {
-  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(-0x10000)));
-}
-
-// The nearest number that is exact as bf16; halves go up. REQUIRES: x is finite.
-DSLAD_AMX inline __m512 nearest(__m512 x) {
-  const __m512i half_way = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-  return leading(_mm512_castsi512_ps(half_way));
-}
-
-DSLAD_AMX inline void store_bf16(void* to, __m512 low, __m512 high) {
-  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
-}
 
 // Scaled queries in three parts; rows that fill up the tiles are zeros.
 DSLAD_AMX void split_queries(const AttentionTile& tile, const Half& half) {
@@ -153,20 +124,6 @@ DSLAD_AMX inline void add_values(const Half& half, const bf16* page, std::int64_
   }
   _tile_stored(2, values, 64);
   _tile_stored(3, values + kTileFloats, 64);
-}
-
-// e^x for x <= kSlack: 2^n times a polynomial in the rest, fitted to a relative error of 1e-7; 1 at 0.
-DSLAD_AMX inline __m512 exp_of(__m512 x) {
-  const __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(0x1.715476p+0f));  // log2 e
-  const __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(t, n);
-  __m512 p = _mm512_set1_ps(0x1.5bba08p-10f);
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.3cea88p-7f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c6b752p-5f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebf9bcp-3f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e42ap-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, n);
 }
 
 // Columns [at, at + 16) that lie in [first, last).

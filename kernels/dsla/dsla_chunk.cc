@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "kernels/dsla/chunk_workspace.h"
+#include "kernels/dsla/dsla_chunk_amx.h"
 #include "kernels/dsla/dsla_head.h"
 
 // clang-format off
@@ -77,10 +78,22 @@ namespace dslad::kernels {
 HWY_EXPORT(chunks);
 
 void dsla_chunks(const DslaHead& head, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(chunks)(head, workspace);
+  if (amx_chunks(head.args->shape)) {
+    dsla_chunks_amx(head, workspace);
+  } else {
+    dsla_chunks_vectors(head, workspace);
+  }
 }
 
 std::int64_t dsla_workspace(const DslaShape& shape) {
+  return amx_chunks(shape) ? dsla_chunks_amx_workspace(shape) : dsla_chunks_vectors_workspace(shape);
+}
+
+void dsla_chunks_vectors(const DslaHead& head, float* workspace) {
+  HWY_DYNAMIC_DISPATCH(chunks)(head, workspace);
+}
+
+std::int64_t dsla_chunks_vectors_workspace(const DslaShape& shape) {
   return ChunkWorkspace::floats(shape);
 }
 

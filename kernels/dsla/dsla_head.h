@@ -56,4 +56,8 @@ void dsla_step(const DslaHead& head, float* workspace);
 // The chunk form, any number of rows.
 void dsla_chunks(const DslaHead& head, float* workspace);
 
+// It by vectors of whatever length the machine has; dsla_chunks() takes AMX where it may.
+std::int64_t dsla_chunks_vectors_workspace(const DslaShape& shape);
+void dsla_chunks_vectors(const DslaHead& head, float* workspace);
+
 }  // namespace dslad::kernels

@@ -19,6 +19,8 @@ using testing::kTolerance;
 using testing::same_bits;
 
 constexpr DslaShape kSmallDsla{6, 2, 16, 16};
+// As small as AMX takes it, where the processor has it.
+constexpr DslaShape kSmallTiles{6, 2, 32, 32};
 
 void expect_close(const DslaWorld& world, const DslaOutcome& actual, const DslaOutcome& expected) {
   for (std::size_t i = 0; i < world.size(); ++i) {
@@ -55,15 +57,19 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, DslaShapes,
 class DslaGates : public ::testing::TestWithParam<GateLogits> {};
 
 TEST_P(DslaGates, MatchReference) {
-  DslaWorld world(kSmallDsla, 3, GetParam());
-  for (const std::int64_t rows : {1, 63, 64, 65, 90}) world.add(rows);
-  expect_close(world, world.run(2), world.run_ref());
+  for (const DslaShape& shape : {kSmallDsla, kSmallTiles}) {
+    DslaWorld world(shape, 3, GetParam());
+    for (const std::int64_t rows : {1, 7, 63, 64, 65, 90, 260}) world.add(rows);
+    expect_close(world, world.run(2), world.run_ref());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Extremes, DslaGates,
                          ::testing::Values(GateLogits{0, {800, 800}}, GateLogits{0, {-800, -800}},
                                            GateLogits{0, {800, -800}}, GateLogits{800, {0, 0}},
-                                           GateLogits{40, {-30, -100}}, GateLogits{1, {12, 0}}));
+                                           GateLogits{40, {-30, -100}}, GateLogits{1, {12, 0}},
+                                           GateLogits{3, {9, -40}}, GateLogits{3, {-20, -75}},
+                                           GateLogits{20, {5, -90}}, GateLogits{2, {6, -120}}));
 
 // With every gate open nothing is forgotten: o_t = s q_t^T (S_0 + sum of k v^T), whatever the mixture.
 TEST(Dsla, OpenGatesKeepEverything) {
@@ -102,10 +108,15 @@ TEST(Dsla, ClosedGatesForgetEverything) {
   EXPECT_TRUE(close(world.rows_of(world.run(1), 0), expected, kTolerance));
 }
 
+// By vectors, and by AMX where there is some.
+class DslaForms : public ::testing::TestWithParam<DslaShape> {};
+
+INSTANTIATE_TEST_SUITE_P(VectorsAndTiles, DslaForms, ::testing::Values(kSmallDsla, kSmallTiles));
+
 // A diverged gate must show, not pass for an open or a closed one.
-TEST(Dsla, GateThatIsNotANumberShows) {
+TEST_P(DslaForms, GateThatIsNotANumberShows) {
   for (const std::int64_t rows : {1, 20}) {
-    DslaWorld world(kSmallDsla, 7);
+    DslaWorld world(GetParam(), 7);
     world.add(rows);
     world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
     EXPECT_TRUE(std::isnan(world.rows_of(world.run(1), 0).front()));
@@ -113,8 +124,8 @@ TEST(Dsla, GateThatIsNotANumberShows) {
   }
 }
 
-TEST(Dsla, TwoSingleStatesAddUpByTheMixingRule) {
-  DslaWorld world(kSmallDsla, 7);
+TEST_P(DslaForms, TwoSingleStatesAddUpByTheMixingRule) {
+  DslaWorld world(GetParam(), 7);
   world.add(100);
   world.add(1);
   world.set_mix(1, 0);
@@ -132,8 +143,8 @@ TEST(Dsla, TwoSingleStatesAddUpByTheMixingRule) {
   }
 }
 
-TEST(Dsla, AnyCutGivesOutputAndStateOfOnePiece) {
-  DslaWorld world(kSmallDsla, 8);
+TEST_P(DslaForms, AnyCutGivesOutputAndStateOfOnePiece) {
+  DslaWorld world(GetParam(), 8);
   world.add(200);
   const DslaOutcome whole = world.run(1);
   expect_close(world, world.run_cut({1, 2, 17, 64, 65, 130, 199, 200}), whole);
@@ -151,20 +162,20 @@ TEST(Dsla, LongSequencesKeepTheHistoryState) {
   expect_close(world, world.run_cut(ends), world.run_ref());
 }
 
-TEST(Dsla, LaterTokensDoNotReachBack) {
-  DslaWorld world(kSmallDsla, 10);
+TEST_P(DslaForms, LaterTokensDoNotReachBack) {
+  DslaWorld world(GetParam(), 10);
   world.add(80);
   const std::vector<float> before = world.rows_of(world.run(1), 0);
   const std::int64_t changed = 50;
   for (std::int64_t t = changed; t < 80; ++t) world.scale_row(world.span(0).first_row + t, -5.0f);
   const std::vector<float> after = world.rows_of(world.run(1), 0);
-  const std::size_t boundary = changed * kSmallDsla.n_heads * kSmallDsla.d_v;
+  const std::size_t boundary = changed * GetParam().n_heads * GetParam().d_v;
   EXPECT_TRUE(same_bits({after.data(), boundary}, {before.data(), boundary}));
   EXPECT_FALSE(same_bits(after, before));
 }
 
-TEST(Dsla, PackedSequencesDoNotLeak) {
-  DslaWorld world(kSmallDsla, 11);
+TEST_P(DslaForms, PackedSequencesDoNotLeak) {
+  DslaWorld world(GetParam(), 11);
   for (const std::int64_t rows : {1, 70, 1, 128, 16}) world.add(rows);
   const DslaOutcome together = world.run(2);
   for (std::size_t i = 0; i < world.size(); ++i) {

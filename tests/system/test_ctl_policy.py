@@ -232,7 +232,7 @@ class Overviews(PolicyTest):
 class Policy(PolicyTest):
     REPLY = {"policy": "deadline", "static_plan": 2, "min_quality": 0.95, "target_drain_ms": MINUTE, "dwell_ms": 10_000,
              "plan": 4, "why": "what waits would take 70 s on plan 0, and 55 s now", "waiting_jobs": 12,
-             "waiting_tokens": 34_567, "drain_ms": 187_000, "cost_models": [], "idle_after_ms": MINUTE,
+             "waiting_tokens": 34_567, "drain_ms": 187_000, "change_cost_ms": 0, "cost_models": [], "idle_after_ms": MINUTE,
              "idle_window": "22:00-06:00", "canary_share": 0.02, "min_agreement": 0.5, "idle": False, "agreements": []}
 
     def reply_is(self, **members):
