@@ -42,6 +42,7 @@ int colour_of(schema::JobState state) {
 int colour_of(schema::LayerState state) {
   switch (state) {
     case schema::LayerState::kTransformer:
+    case schema::LayerState::kPlanned:
       return 0;
     case schema::LayerState::kDistilling:
     case schema::LayerState::kDistilled:

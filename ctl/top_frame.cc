@@ -160,6 +160,8 @@ const char* glyph(LayerState state, bool unicode) {
   switch (state) {
     case LayerState::kTransformer:
       return unicode ? "·" : ".";
+    case LayerState::kPlanned:
+      return unicode ? "○" : "-";
     case LayerState::kDistilling:
       return unicode ? "░" : "~";
     case LayerState::kDistilled:
@@ -203,6 +205,23 @@ void add_strip(std::vector<std::string>& lines, const schema::ModelLayers& model
   if (!strip.empty()) lines.push_back(beside ? strip + "  " + heading : strip);
 }
 
+// Of the glyphs; those of layers that are yet to be made only where there are such.
+std::string legend(const TopView& view, const Paper& paper) {
+  const auto any = [&](LayerState state) {
+    return std::ranges::any_of(view.models, [&](const schema::ModelLayers& model) {
+      return std::ranges::any_of(model.layers, [&](const auto& layer) { return layer.state == state; });
+    });
+  };
+  const auto entry = [&](LayerState state, const char* name) {
+    return fmt::format("  {} {}", glyph(state, paper.style.unicode), name);
+  };
+  std::string text = "layers:" + entry(LayerState::kTransformer, "attention").substr(1);
+  if (any(LayerState::kPlanned)) text += entry(LayerState::kPlanned, "planned");
+  if (any(LayerState::kDistilling)) text += entry(LayerState::kDistilling, "distilling");
+  return text + entry(LayerState::kDistilled, "distilled") + entry(LayerState::kActive, "DSLA") +
+         entry(LayerState::kFailed, "failed");
+}
+
 Section layers(const TopView& view, const Paper& paper) {
   Section section{{}, kLayers, 2, true};
   for (const schema::ModelLayers& model : view.models) {
@@ -213,11 +232,8 @@ Section layers(const TopView& view, const Paper& paper) {
     for (const auto& [plan, count] : workers) add_strip(section.lines, model, plan, count, paper);
   }
   if (section.lines.empty()) return section;
-  const bool u = paper.style.unicode;
-  const std::string legend = fmt::format("layers: {} attention  {} distilled  {} DSLA  {} failed",
-                                         glyph(LayerState::kTransformer, u), glyph(LayerState::kDistilled, u),
-                                         glyph(LayerState::kActive, u), glyph(LayerState::kFailed, u));
-  section.lines.insert(section.lines.begin(), bold_if(paper.style.colour, fit(legend, paper.columns)));
+  section.lines.insert(section.lines.begin(),
+                       bold_if(paper.style.colour, fit(legend(view, paper), paper.columns)));
   return section;
 }
 

@@ -16,8 +16,8 @@ constexpr std::array<std::string_view, 6> kJobStates = {"queued", "running",   "
 constexpr std::array<std::string_view, 3> kPhases = {"waiting", "prefill", "decode"};
 constexpr std::array<std::string_view, 2> kFinishReasons = {"stop", "length"};
 constexpr std::array<std::string_view, 3> kOverflows = {"error", "truncate", "map-reduce"};
-constexpr std::array<std::string_view, 6> kLayerStates = {"transformer", "distilling", "distilled",
-                                                          "active",      "reverted",   "failed"};
+constexpr std::array<std::string_view, 7> kLayerStates = {
+    "transformer", "planned", "distilling", "distilled", "active", "reverted", "failed"};
 constexpr std::array<std::string_view, 4> kPolicies = {"manual", "static", "threshold", "deadline"};
 constexpr std::array<std::string_view, 3> kQueueModes = {"open", "paused", "draining"};
 

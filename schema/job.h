@@ -30,6 +30,7 @@ enum class Overflow : std::uint8_t {
 };
 enum class LayerState : std::uint8_t {
   kTransformer,  // attention, no DSLA weights
+  kPlanned,      // attention runs; a worker is to train DSLA weights and has not begun
   kDistilling,   // DSLA weights being trained
   kDistilled,    // attention runs; DSLA weights are ready
   kActive,       // DSLA runs

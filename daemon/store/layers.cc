@@ -37,6 +37,13 @@ LayerState of_chain(const LayerInfo& layer) {
   return layer.distilled ? LayerState::kDistilled : LayerState::kTransformer;
 }
 
+// Of a row l of `layers`: another worker, one that is connected, says of it what is known, that it plans or
+// makes it. One worker alone distils for a model, so whoever knows nothing of that takes nothing back.
+#define DSLAD_IN_OTHER_HANDS                                                                           \
+  "l.state IN ('planned', 'distilling') AND EXISTS (SELECT 1 FROM workers o JOIN worker_layers x ON "  \
+  "x.instance = o.instance WHERE o.model_digest = l.model_digest AND o.connected AND o.instance <> ? " \
+  "AND x.layer = l.layer AND x.state = l.state)"
+
 Status save_worker_layer(Database& db, std::string_view instance, const LayerInfo& layer) {
   return db.run(
       "INSERT INTO worker_layers (instance, layer, state) VALUES (?, ?, ?) "
@@ -50,13 +57,16 @@ Status save_layer(Database& db, const Origin& origin, const LayerInfo& layer) {
   Status status = save_worker_layer(db, origin.instance, layer);
   if (!status) return status;
   return db.run(
-      "INSERT INTO layers (model_digest, layer, conversion_order, state, distilled, entropy, kl, quality) "
+      "INSERT INTO layers AS l (model_digest, layer, conversion_order, state, distilled, entropy, kl, "
+      "quality) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-      "ON CONFLICT DO UPDATE SET conversion_order = excluded.conversion_order, state = excluded.state, "
+      "ON CONFLICT DO UPDATE SET conversion_order = excluded.conversion_order, "
+      "state = iif(excluded.state = 'transformer' AND " DSLAD_IN_OTHER_HANDS
+      ", l.state, excluded.state), "
       "distilled = excluded.distilled, entropy = excluded.entropy, kl = excluded.kl, "
       "quality = excluded.quality",
       origin.model_digest, layer.layer, order, schema::to_string(of_chain(layer)), layer.distilled ? 1 : 0,
-      layer.entropy, layer.kl, layer.quality);
+      layer.entropy, layer.kl, layer.quality, origin.instance);
 }
 
 constexpr const char* kLayersOfModel =
@@ -81,17 +91,26 @@ LayerInfo read_layer(const Query& row) {
   return layer;
 }
 
-// As this worker said last, or as the chain was when others spoke of it.
-Result<std::map<std::uint32_t, LayerState>> known_states(Database& db, const Origin& origin) {
-  std::map<std::uint32_t, LayerState> states;
-  Query query(db,
-              "SELECT l.layer, coalesce(w.state, l.state) FROM layers l "
-              "LEFT JOIN worker_layers w ON w.instance = ? AND w.layer = l.layer WHERE l.model_digest = ?",
-              origin.instance, origin.model_digest);
+struct Known {
+  // As this worker said last, or as the chain was when others spoke of it. What others planned or made is so
+  // where this one knows nothing of it.
+  LayerState state = LayerState::kTransformer;
+  bool in_other_hands = false;
+};
+
+Result<std::map<std::uint32_t, Known>> known_states(Database& db, const Origin& origin) {
+  std::map<std::uint32_t, Known> states;
+  Query query(
+      db,
+      "SELECT l.layer, iif(l.state IN ('planned', 'distilling') AND w.state = 'transformer', l.state, "
+      "coalesce(w.state, l.state)), " DSLAD_IN_OTHER_HANDS
+      " FROM layers l LEFT JOIN worker_layers w ON w.instance = ? AND w.layer = l.layer "
+      "WHERE l.model_digest = ?",
+      origin.instance, origin.instance, origin.model_digest);
   while (query.next()) {
-    LayerState state = LayerState::kTransformer;
-    schema::parse_word(query.text(1), state);
-    states[static_cast<std::uint32_t>(query.integer(0))] = state;
+    Known& known = states[static_cast<std::uint32_t>(query.integer(0))];
+    schema::parse_word(query.text(1), known.state);
+    known.in_other_hands = query.integer(2) != 0;
   }
   if (!query.status()) return query.status().error();
   return states;
@@ -107,15 +126,17 @@ std::string reason_of(const Origin& origin, const LayerInfo& layer, const std::s
 // A layer never heard of was a transformer.
 Status save_announced(Database& db, const Origin& origin, const std::vector<LayerInfo>& layers,
                       const std::string& fault) {
-  const Result<std::map<std::uint32_t, LayerState>> known = known_states(db, origin);
-  if (!known) return known.error();
+  const Result<std::map<std::uint32_t, Known>> states = known_states(db, origin);
+  if (!states) return states.error();
   Status status = ok_status();
   for (const LayerInfo& layer : layers) {
-    const auto found = known->find(layer.layer);
-    const LayerState before = found == known->end() ? LayerState::kTransformer : found->second;
+    const auto found = states->find(layer.layer);
+    const Known known = found == states->end() ? Known{} : found->second;
+    const bool says_nothing = known.in_other_hands && layer.state == LayerState::kTransformer;
     if (status) status = save_layer(db, origin, layer);
-    if (status && before != layer.state) {
-      status = record_change(db, origin, {layer.layer, before, layer.state, reason_of(origin, layer, fault)});
+    if (status && !says_nothing && known.state != layer.state) {
+      status =
+          record_change(db, origin, {layer.layer, known.state, layer.state, reason_of(origin, layer, fault)});
     }
   }
   return status;

@@ -188,6 +188,17 @@ TEST(TopFrame, LayersAreThoseOfTheWorkersPlan) {
   const std::string text = frame_text(full_view(), {120, 0});
   EXPECT_NE(text.find("xooo  plan 0 of stories260K, 1 worker"), std::string::npos) << text;
   EXPECT_NE(text.find("xoo#  plan 1 of stories260K, 1 worker"), std::string::npos) << text;
+  EXPECT_NE(text.find("layers: . attention  o distilled  # DSLA  x failed\n"), std::string::npos) << text;
+}
+
+TEST(TopFrame, LayersThatAreYetToBeDistilledHaveGlyphsOfTheirOwn) {
+  TopView view = full_view();
+  view.models[0].layers[1].state = LayerState::kPlanned;
+  view.models[0].layers[2].state = LayerState::kDistilling;
+  const std::string text = frame_text(view, {120, 0});
+  EXPECT_NE(text.find("x-~o  plan 0 of stories260K, 1 worker"), std::string::npos) << text;
+  EXPECT_NE(text.find("layers: . attention  - planned  ~ distilling  o distilled"), std::string::npos)
+      << text;
 }
 
 TEST(TopFrame, ADaemonThatIsAway_IsSaidAboveWhatItSaidLast) {

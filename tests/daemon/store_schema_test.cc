@@ -202,6 +202,23 @@ TEST_F(StoreSchema, NoDurationOfVersion8IsNegative) {
             "0");
 }
 
+TEST_F(StoreSchema, LayersOfVersion9StayAsTheyAreAndCanBePlanned) {
+  Database db = old_database("version_9.sql");
+  must(migrate(db));
+  constexpr const char* kStates =
+      "SELECT group_concat(state) FROM (SELECT state FROM layer_status ORDER BY layer)";
+  EXPECT_EQ(test::query_text(db, kStates), "distilled,distilling");
+  EXPECT_EQ(
+      test::query_text(db, "SELECT entropy || ' ' || kl || ' ' || quality FROM layer_status WHERE layer = 0"),
+      "4.25 0.005 0.98");
+  EXPECT_EQ(test::query_text(db, "SELECT group_concat(state) FROM worker_layers"), "distilled,distilling");
+  must(db.exec(
+      "UPDATE layers SET state = 'planned' WHERE layer = 1; UPDATE worker_layers SET state = 'planned'"));
+  EXPECT_EQ(test::query_text(db, kStates), "distilled,planned");
+  must(db.exec("DELETE FROM workers"));
+  EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM worker_layers"), "0") << "they go with their worker";
+}
+
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {
   must(db_.exec("PRAGMA user_version = 999"));
   const Status status = migrate(db_);
@@ -314,6 +331,67 @@ TEST_F(StoreLayers, LayerThatFailedIsAnEventThatSaysWhy) {
   hello_.layer_info[0].state = schema::LayerState::kDistilled;
   must(announce_model(db_, hello_, 4, "plan 2 gave no numbers"));
   EXPECT_EQ(test::query_text(db_, kLatest), "failed>distilled:announced by worker host:1:cpu");
+}
+
+TEST_F(StoreLayers, LayerIsPlannedUntilAWorkerThatDoesNotPlanItTakesThePlace) {
+  constexpr const char* kState = "SELECT state FROM layer_status WHERE layer = 1";
+  constexpr const char* kLatest =
+      "SELECT from_state || '>' || to_state FROM conversion_events WHERE layer = 1 ORDER BY id DESC LIMIT 1";
+  hello_.layer_info[1].state = schema::LayerState::kPlanned;
+  must(announce_model(db_, hello_, 1));
+  EXPECT_EQ(test::query_text(db_, kState), "planned");
+  EXPECT_EQ(test::query_text(db_, kLatest), "transformer>planned");
+  EXPECT_EQ(must(read_layers(db_)).at(0).layers.at(1).state, schema::LayerState::kPlanned);
+  hello_.layer_info[1].state = schema::LayerState::kDistilling;
+  must(announce_model(db_, hello_, 2));
+  EXPECT_EQ(test::query_text(db_, kLatest), "planned>distilling");
+  hello_.layer_info[1].state = schema::LayerState::kPlanned;
+  must(announce_model(db_, hello_, 3));
+  must(worker_gone(db_, hello_.instance, 4));
+  EXPECT_EQ(test::query_text(db_, kState), "planned") << "nobody has said anything else";
+  hello_.instance = "i2";
+  hello_.layer_info[1].state = schema::LayerState::kTransformer;
+  must(announce_model(db_, hello_, 5));
+  EXPECT_EQ(test::query_text(db_, kState), "transformer");
+  EXPECT_EQ(test::query_text(db_, kLatest), "planned>transformer");
+}
+
+TEST_F(StoreLayers, WhatOneWorkerPlansOrMakesIsSoThoughAnotherOneKnowsNothingOfIt) {
+  constexpr const char* kState = "SELECT state FROM layer_status WHERE layer = 1";
+  schema::Hello other = hello_;
+  other.instance = "i2";
+  for (const auto state : {schema::LayerState::kPlanned, schema::LayerState::kDistilling}) {
+    hello_.layer_info[1].state = state;
+    must(announce_model(db_, hello_, 1));
+    const std::string events = test::query_text(db_, "SELECT count(*) FROM conversion_events");
+    must(announce_model(db_, other, 2));
+    EXPECT_EQ(test::query_text(db_, kState), schema::to_string(state));
+    schema::Hello anew = hello_;
+    anew.instance += "'";  // it was killed, which nobody has noticed yet
+    must(announce_model(db_, anew, 2));
+    EXPECT_EQ(test::query_text(db_, "SELECT count(*) FROM conversion_events"), events)
+        << "nothing has changed";
+  }
+  hello_.layer_info[1].state = schema::LayerState::kPlanned;
+  must(announce_model(db_, hello_, 3));
+  other.layer_info[1].state = schema::LayerState::kDistilled;
+  must(announce_model(db_, other, 4));
+  EXPECT_EQ(test::query_text(db_, kState), "distilled") << "it has read the chain first";
+}
+
+TEST_F(StoreLayers, WhatAWorkerThatIsGonePlannedIsTakenBackByWhoeverSpeaksNext) {
+  schema::Hello other = hello_;
+  other.instance = "i2";
+  hello_.layer_info[1].state = schema::LayerState::kPlanned;
+  must(announce_model(db_, hello_, 1));
+  must(announce_model(db_, other, 2));
+  must(worker_gone(db_, hello_.instance, 3));
+  must(announce_model(db_, other, 4));
+  EXPECT_EQ(test::query_text(db_, "SELECT state FROM layer_status WHERE layer = 1"), "transformer");
+  EXPECT_EQ(
+      test::query_text(
+          db_, "SELECT group_concat(from_state || '>' || to_state) FROM conversion_events WHERE layer = 1"),
+      "transformer>planned,planned>transformer");
 }
 
 TEST_F(StoreLayers, PlanChangeIsAnEventWithItsReason) {

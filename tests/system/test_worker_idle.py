@@ -314,7 +314,8 @@ class WithTheTool(IdleCase):
         offered = self.await_table(3, seen)
         self.assertEqual([1.0, 1.0, 1.0], [plan["quality"] for plan in offered["plans"]])
         self.assertEqual(["distilling", "distilled"], seen[0][-2:])
-        self.assertEqual(["transformer", "distilling", "distilled"], seen[1])
+        self.assertEqual(["planned", "distilling", "distilled"], seen[1])
+        self.assertEqual([["transformer"]] * 3, [seen[layer] for layer in (2, 3, 4)], "nobody asked for them")
         self.assertNotIn("failed", str(seen))
         self.assign(plan=2)
         metrics = self.result()["metrics"]
@@ -387,6 +388,7 @@ class WithTheTool(IdleCase):
         begun = (self.chain / "idle/record.json").stat().st_mtime_ns
         hello = self.serve(*self.options(BAD))
         self.assertEqual(failed, hello["layer_info"][0])
+        self.assertEqual({"transformer"}, {layer["state"] for layer in hello["layer_info"][1:]}, "nothing will come of them")
         self.await_log("layer 0 has failed: plan 1 has quality 0.")  # and is not tried again
         self.assertEqual([], self.children())
         self.assertEqual(begun, (self.chain / "idle/record.json").stat().st_mtime_ns)
@@ -394,6 +396,15 @@ class WithTheTool(IdleCase):
         self.worker.wait()
         self.serve(*self.options(BAD), "--distil-min-quality", 0, "--distil-layers", 1)
         self.assertEqual(failed["quality"], self.await_table(2)["plans"][1]["quality"], "it need not be distilled again")
+
+    def test_a_layer_is_in_work_and_others_are_planned_as_soon_as_the_order_is_decided(self):
+        hello = self.serve(*self.options(LONG.replace("--order index", "--order entropy-ascending")), "--distil-layers", 3)
+        self.assertEqual({"transformer"}, {layer["state"] for layer in hello["layer_info"]}, "who is first is not known")
+        while True:
+            states = [layer["state"] for layer in self.daemon.receive("plans").body["layer_info"]]
+            if "distilling" in states:
+                break
+        self.assertEqual(["distilling", "planned", "planned", "transformer", "transformer"], sorted(states))
 
     def test_other_options_go_on_from_the_layers_that_are_there(self):
         self.serve(*self.options(), "--distil-layers", 1)
@@ -460,6 +471,61 @@ class WithTheTool(IdleCase):
         checkpoint = json.loads((self.chain / "idle/chain/checkpoint.json").read_text())
         self.assertGreater(checkpoint["step"], 0)
         self.assertIn("dslad-model distil: ", self.worker.text())
+
+
+@unittest.skipUnless(TOOL.exists(), "dslad-model is not built")
+class WithARealDaemon(harness.SystemTest):
+    """What users see of it."""
+
+    def states(self):
+        layers = json.loads(self.ctl_ok("--json", "layers"))
+        return [layer["state"] for model in layers["models"] for layer in model["layers"]]
+
+    def await_states(self, *states):
+        until(lambda: self.states() == list(states), f"layers are {states}, not {self.states()}")
+
+    def events(self, layer):
+        return [tuple(row) for row in self.sql(
+            f"SELECT from_state, to_state FROM conversion_events WHERE layer = {layer} ORDER BY id")]  # fmt: skip
+
+    def start_daemon(self, idle_after_ms):
+        return super().start_daemon("--set", "policy.kind=static", "--set", "policy.static_plan=0", "--set",
+                                    f"policy.idle_after_ms={idle_after_ms}")  # fmt: skip
+
+    def test_layers_are_planned_then_distilling_then_distilled(self):
+        model, text, exam = self.folder / "model", self.folder / "story.txt", self.folder / "exam.jsonl"
+        shutil.copytree(harness.MODEL, model)
+        text.write_text(STORY * 20)
+        item = {"id": "1", "task": "summarize", "document": "Lily had a red ball.", "items": [{"summaries": ["A ball."]}]}
+        exam.write_text(json.dumps(item) + "\n")
+        subprocess.run([TOOL, "distil", model, "--text", text, "--layers", "1", *QUICK.split()], check=True, capture_output=True)
+        distils = ("--distil-text", text, "--distil-eval", exam, f"--distil-options= {QUICK}", "--distil-layers", 3,
+                   "--distil-min-quality", 0, "--idle-memory-mib", NO_LIMIT)  # fmt: skip
+        daemon = self.start_daemon(3600000)
+        worker = self.start_worker(*distils, model=model)
+        planned = ["distilled", "planned", "planned", "transformer", "transformer"]
+        self.assertEqual(planned, self.states())
+        self.assertEqual(2, self.ctl_ok("layers").count("planned"))
+        other = self.start_worker(model=model)
+        self.assertEqual(planned, self.states(), "one of them will distil these layers")
+        for each in (worker, other):
+            each.signal(signal.SIGTERM)
+            self.assertEqual(0, each.wait())
+        other = self.start_worker(model=model)
+        self.await_states("distilled", *["transformer"] * 4)
+        self.assertEqual([("transformer", "planned"), ("planned", "transformer")], self.events(2))
+        other.signal(signal.SIGTERM)
+        self.assertEqual(0, other.wait())
+        self.start_worker(*distils, model=model)
+        self.await_states(*planned)
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(0, daemon.wait())
+        self.start_daemon(100)
+        self.await_states(*["distilled"] * 3, *["transformer"] * 2)
+        steps = [("transformer", "planned"), ("planned", "distilling"), ("distilling", "distilled")]
+        self.assertEqual(steps, self.events(1)[-3:])
+        self.assertEqual(steps, self.events(2)[-3:])
+        self.assertEqual([], self.events(4))
 
 
 if __name__ == "__main__":

@@ -147,5 +147,41 @@ TEST_F(NextStep, AChainThatWasReplacedIsBegunFromAnew) {
   EXPECT_TRUE(begins_with(0)) << "there was none, and now there is an order";
 }
 
+TEST_F(NextStep, LayersToComeAreThoseOfTheOrderUpToTheNumberThatIsWanted) {
+  const auto to_come = [&] { return layers_to_come(facts_, next()); };
+  using Layers = std::vector<int>;
+  EXPECT_EQ(to_come(), Layers{}) << "nothing has begun";
+  begun(std::nullopt);
+  EXPECT_EQ(to_come(), Layers{}) << "the order is not decided yet";
+  facts_.staged = chain(0);
+  EXPECT_EQ(to_come(), (Layers{2, 0, 1}));
+  facts_.layers = 2;
+  EXPECT_EQ(to_come(), (Layers{2, 0}));
+  facts_.staged = chain(1);
+  EXPECT_EQ(to_come(), (Layers{2, 0})) << "it is still to be measured";
+  facts_.published = facts_.staged = chain(1, {0.97});
+  EXPECT_EQ(to_come(), Layers{0});
+  facts_.published = chain(2);
+  EXPECT_EQ(to_come(), Layers{}) << "all are distilled";
+}
+
+TEST_F(NextStep, LayersToComeOfAStageThatIsBegunAnewFollowTheChainThatServes) {
+  facts_.recipe = "another";
+  begun(std::nullopt);
+  facts_.staged = chain(0);
+  facts_.record->recipe = "recipe";
+  EXPECT_EQ(layers_to_come(facts_, next_is<BeginStage>()), std::vector<int>{})
+      << "they may come in another order";
+  facts_.published = chain(1);
+  facts_.record.reset();
+  EXPECT_EQ(layers_to_come(facts_, next_is<BeginStage>()), (std::vector<int>{0, 1}));
+}
+
+TEST_F(NextStep, NoLayerIsToComeBehindOneThatIsNotGoodEnough) {
+  begun(std::nullopt);
+  facts_.staged = chain(1, {0.5});
+  EXPECT_EQ(layers_to_come(facts_, next_is<RejectPlan>()), std::vector<int>{});
+}
+
 }  // namespace
 }  // namespace dslad::worker

@@ -128,6 +128,8 @@ TEST_F(PlanControlOverAChain, SaysOfLayersThatItLacksWhatItIsTold) {
   EXPECT_EQ(layers[3].quality, 0.8);
   EXPECT_FALSE(layers[3].distilled);
   EXPECT_EQ(layers[0].state, LayerState::kDistilled);
+  control_->mark({4, LayerState::kPlanned, std::nullopt, ""});
+  EXPECT_EQ(control_->layers()[4].state, LayerState::kFailed) << "what is known of it says more";
   model_.damage(2);  // and so repairs it
   ASSERT_TRUE(control_->replace(load_chain(model_.path(), *weights_)));
   EXPECT_EQ(control_->layers()[1].state, LayerState::kDistilling) << "another chain without it";

@@ -18,6 +18,7 @@ using std::chrono::seconds;
 namespace {
 
 constexpr seconds kLookAgain{10};    // where there is nothing to do: the chain or the options may change
+constexpr seconds kLookForOrder{1};  // until the child has decided it
 constexpr seconds kFirstBackOff{1};  // doubled with each failure in a row
 constexpr seconds kLongestBackOff{3600};
 constexpr seconds kTimeToCheckpoint{10};
@@ -166,7 +167,9 @@ Result<IdleStep> IdleDistiller::decide() {
   auto measurement = measurement_of(settings_);
   if (!measurement) return measurement.error();
   facts.measurement = *std::move(measurement);
-  return next_step(facts);
+  IdleStep next = next_step(facts);
+  tell_planned(layers_to_come(facts, next));
+  return next;
 }
 
 Status IdleDistiller::carry_out(const IdleStep& step, const std::stop_token& stop) {
@@ -212,23 +215,24 @@ Status IdleDistiller::carry_out(const MeasurePlan& measure, const std::stop_toke
          {"--chain", stage_.chain().string(), "--plans", std::to_string(measure.plan), "--out",
           stage_.results(measure.plan).string(), "--resume", "--cache-mib", cache_mib(settings_.memory_bytes),
           "--write-chain", "--dtype", settings_.dtype, "--threads", std::to_string(settings_.cpus)});
-  const Status measured = run_tool(command, stop);
+  Status measured = run_tool(command, stop);
   if (stop.stop_requested()) return measured;
   stage_.forget_results(measure.plan);  // those of a run that failed may be what is wrong
   if (!measured) return measured;
   IdleFacts facts;
-  const Status looked = stage_.look(facts);
+  Status looked = stage_.look(facts);
   if (!looked) return looked;
   facts.record->measured = *std::move(measurement);
   return stage_.set_record(*facts.record);
 }
 
 Status IdleDistiller::carry_out(const PublishPlan& publish) {
-  const Status published = stage_.publish(publish.plan);
+  Status published = stage_.publish(publish.plan);
   if (!published) return published;
   spdlog::info("idle distilling: plan {} is published, layer {}{}", publish.plan, publish.layer,
                publish.quality ? fmt::format(", quality {:.3f}", *publish.quality) : "");
   told_.reset();  // the chain tells the rest
+  std::erase(planned_, publish.layer);
   return ok_status();
 }
 
@@ -244,6 +248,7 @@ Status IdleDistiller::run_tool(const std::vector<std::string>& arguments, const 
   while (!stop.stop_requested() && !status) {
     status = child_.ended();
     log.add(child_.output(kPoll));
+    notice_order();
   }
   if (!status) return ok_status();  // work() ends it
   for (std::string rest = child_.output(milliseconds{0}); !rest.empty();
@@ -257,6 +262,7 @@ Status IdleDistiller::run_tool(const std::vector<std::string>& arguments, const 
 }
 
 milliseconds IdleDistiller::back_off(const Error& error) {
+  if (hopeless_) tell_planned({});
   forget_layer();
   last_.reset();
   if (hopeless_) {
@@ -281,10 +287,34 @@ void IdleDistiller::tell_failed(const RejectPlan& reject) {
   tell({reject.layer, LayerState::kFailed, reject.quality, reject.why});
 }
 
+void IdleDistiller::tell_planned(std::vector<int> layers) {
+  const auto among = [](const std::vector<int>& all, int layer) {
+    return std::ranges::find(all, layer) != all.end();
+  };
+  const auto in_work = [&](int layer) { return told_ && told_->layer == layer; };
+  const std::lock_guard lock(mutex_);
+  for (const int layer : planned_) {
+    if (!among(layers, layer) && !in_work(layer)) news_.push_back({layer, LayerState::kTransformer, {}, {}});
+  }
+  for (const int layer : layers) {
+    if (!among(planned_, layer) && !in_work(layer)) news_.push_back({layer, LayerState::kPlanned, {}, {}});
+  }
+  planned_ = std::move(layers);
+}
+
+void IdleDistiller::notice_order() {
+  if (told_ || Clock::now() < look_for_order_) return;
+  look_for_order_ = Clock::now() + kLookForOrder;
+  const auto next = decide();
+  const auto* distil = next ? std::get_if<DistilLayer>(&*next) : nullptr;
+  if (distil != nullptr && distil->layer) tell({*distil->layer, LayerState::kDistilling, {}, {}});
+}
+
 void IdleDistiller::forget_layer() {
   if (!told_) return;
+  const bool to_come = std::ranges::find(planned_, told_->layer) != planned_.end();
   const std::lock_guard lock(mutex_);
-  news_.push_back({told_->layer, LayerState::kTransformer, {}, {}});
+  news_.push_back({told_->layer, to_come ? LayerState::kPlanned : LayerState::kTransformer, {}, {}});
   told_.reset();
 }
 

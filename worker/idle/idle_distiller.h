@@ -55,6 +55,8 @@ class IdleDistiller {
   std::chrono::milliseconds back_off(const Error& error);
   void tell(LayerNews news);
   void tell_failed(const RejectPlan& reject);
+  void tell_planned(std::vector<int> layers);  // these and no others are to come
+  void notice_order();  // that the child has decided, with which layers begin to have a turn
   void forget_layer();  // what was told of the layer that was in work is no longer so
   bool wait(const std::stop_token& stop, std::chrono::milliseconds time);  // false: stop
   void set_going();
@@ -66,9 +68,11 @@ class IdleDistiller {
 
   // The thread's own.
   std::optional<IdleStep> last_;   // that was carried out
-  std::optional<LayerNews> told_;  // last
-  int failures_ = 0;               // in a row
-  bool hopeless_ = false;          // the command line is wrong
+  std::optional<LayerNews> told_;  // last, of the layer in work
+  std::vector<int> planned_;       // layers that are to come, with the one in work
+  Clock::time_point look_for_order_{};
+  int failures_ = 0;       // in a row
+  bool hopeless_ = false;  // the command line is wrong
 
   std::mutex mutex_;
   std::condition_variable_any changed_;

@@ -10,8 +10,8 @@ namespace dslad::worker {
 
 struct LayerNews {
   int layer = 0;
-  // kDistilling; kFailed: its plan is not good enough; kTransformer: neither, until the next news. That it is
-  // distilled shows in the chain.
+  // kPlanned: its turn comes; kDistilling; kFailed: its plan is not good enough; kTransformer: none of these,
+  // until the next news. That it is distilled shows in the chain.
   schema::LayerState state = schema::LayerState::kTransformer;
   std::optional<double> quality;  // of the plan that ends with it, where that was measured
   std::string reason;             // of kFailed

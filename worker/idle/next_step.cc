@@ -77,4 +77,16 @@ IdleStep next_step(const IdleFacts& facts) {
   return DistilLayer{facts.record->keep, plan, layer_at(ordered, published)};
 }
 
+std::vector<int> layers_to_come(const IdleFacts& facts, const IdleStep& next) {
+  if (std::holds_alternative<NothingLeft>(next) || std::holds_alternative<RejectPlan>(next)) return {};
+  // A stage that is begun anew has the order of the chain that serves, or decides one.
+  const bool discarded = std::holds_alternative<BeginStage>(next);
+  const auto& ordered = facts.staged && !discarded ? facts.staged : facts.published;
+  std::vector<int> layers;
+  for (int position = distilled(facts.published); position < facts.layers; ++position) {
+    if (const std::optional<int> layer = layer_at(ordered, position)) layers.push_back(*layer);
+  }
+  return layers;
+}
+
 }  // namespace dslad::worker

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "worker/model/chain.h"
 
@@ -64,6 +65,10 @@ struct NothingLeft {
 using IdleStep = std::variant<BeginStage, DistilLayer, MeasurePlan, PublishPlan, RejectPlan, NothingLeft>;
 
 IdleStep next_step(const IdleFacts& facts);
+
+// The layers that are still to be distilled, in that order, where `next` is what next_step() says: from the
+// one that is next on. None where nothing follows, or where the order is not decided yet.
+std::vector<int> layers_to_come(const IdleFacts& facts, const IdleStep& next);
 
 // Whether `chain` begins with all layers of `first`, the same files in the same order of conversion.
 bool continues(const ChainManifest& chain, const ChainManifest& first);

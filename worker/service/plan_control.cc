@@ -185,7 +185,7 @@ std::vector<schema::LayerChange> PlanControl::switch_to(int plan, const std::str
     const bool active = chain_.order.converted(layer, plan);
     if (active == (state == LayerState::kActive)) continue;
     const LayerState to = active ? LayerState::kActive : LayerState::kReverted;
-    changes.push_back({static_cast<std::uint32_t>(layer), state, to, reason});
+    changes.push_back({static_cast<std::uint32_t>(layer), info(layer).state, to, reason});
     state = to;
   }
   plan_ = plan;

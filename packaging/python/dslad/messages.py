@@ -16,7 +16,7 @@ State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expire
 Phase = Literal["waiting", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
 Overflow = Literal["error", "truncate", "map-reduce"]
-LayerState = Literal["transformer", "distilling", "distilled", "active", "reverted", "failed"]
+LayerState = Literal["transformer", "planned", "distilling", "distilled", "active", "reverted", "failed"]
 PolicyKind = Literal["manual", "static", "threshold", "deadline"]
 QueueMode = Literal["open", "paused", "draining"]
 
