@@ -82,6 +82,25 @@ def waiting_tokens(run: RunRecord) -> list[tuple[float, int]]:
     return steps
 
 
+def jobs_at_work(run: RunRecord) -> list[tuple[float, int]]:
+    """Steps (seconds, jobs that engines work on from then on): their begin to their end. A job that waits with its worker for
+    memory is none of them."""
+    events = []
+    for job in run.done:
+        if job.begun_s is not None:
+            events += [(job.begun_s, 1), (job.ended_s, -1)]
+    steps, level = [(0.0, 0)], 0
+    for at, change in sorted(events):  # where one ends as another begins, they were not at work together
+        level += change
+        steps.append((at, level))
+    return steps
+
+
+def most_at_once(run: RunRecord) -> float | None:
+    steps = jobs_at_work(run)
+    return float(max(jobs for _, jobs in steps)) if len(steps) > 1 else None
+
+
 def plan_in_force(run: RunRecord) -> list[tuple[float, int]]:
     """Steps (seconds, plan of the policy from then on)."""
     return [(0.0, run.first_plan)] + [(change.at_s, change.after) for change in run.changes]
@@ -108,6 +127,7 @@ def columns(table: dict[int, float]) -> list[Column]:
         Column("p50_s", "p50 s", latency_at(0.50)),
         Column("p95_s", "p95 s", latency_at(0.95)),
         Column("p99_s", "p99 s", latency_at(0.99)),
+        Column("at_once", "at once", most_at_once, 1),
         Column("missed", "missed", missed_deadlines, 1, percent=True),
         Column("exact", "exact", lambda run: weighted(run.done, lambda job: job.exact), 3),
         Column("f1", "F1", lambda run: weighted(run.done, lambda job: job.f1), 3),

@@ -64,4 +64,4 @@ def model_error(run: RunRecord, workers: int, p95) -> float | None:
 
 def _moved(source: JobRecord, created_s: float, ended_s: float) -> JobRecord:
     missed = None if source.deadline_s is None else ended_s - created_s > source.deadline_s
-    return replace(source, created_s=created_s, started_s=created_s, ended_s=ended_s, missed=missed)
+    return replace(source, created_s=created_s, started_s=created_s, ended_s=ended_s, missed=missed, begun_s=None)

@@ -1,5 +1,5 @@
-"""All results on one page that needs nothing but itself: the table, and load, plan, quality and completion over time of
-each configuration for one seed. It looks like the pages of `dslad-model report`, and follows the reader's choice of
+"""All results on one page that needs nothing but itself: the table, and load, plan, jobs at work, quality and completion
+over time of each configuration for one seed. It looks like the pages of `dslad-model report`, and follows the reader's choice of
 light or dark."""
 
 from html import escape
@@ -75,17 +75,18 @@ def _runs(results):
     highest_latency = max((job.latency_s for run in shown for job in run.done), default=1.0)
     highest_plan = max((job.plan for run in shown for job in run.done), default=1)
     highest_wait = max(tokens for run in shown for _, tokens in measures.waiting_tokens(run))
+    most_at_work = max(jobs for run in shown for _, jobs in measures.jobs_at_work(run))
     parts = [f"<h2>Over time, seed {seed}</h2>\n<p class='note'>All configurations have the same axes. Shaded: bursts.</p>\n"]
     for run in shown:
         detail = f" <span class='note'>({escape(run.detail)})</span>" if run.detail else ""
-        charts = _charts(run, end_s, highest_latency, highest_plan, highest_wait)
+        charts = _charts(run, end_s, highest_latency, highest_plan, highest_wait, most_at_work)
         parts.append(f"<h3>{escape(run.configuration)}{detail}</h3>\n<div class='panels'>\n")
         parts += [to_svg(chart) for chart in charts]
         parts.append("</div>\n")
     return "".join(parts)
 
 
-def _charts(run, end_s, highest_latency, highest_plan, highest_wait):
+def _charts(run, end_s, highest_latency, highest_plan, highest_wait, most_at_work):
     ended = sorted(run.done, key=lambda job: job.ended_s)
     missed = [job for job in ended if job.missed]
     common = {"end_s": end_s, "shades": run.bursts}
@@ -95,6 +96,7 @@ def _charts(run, end_s, highest_latency, highest_plan, highest_wait):
               steps=[("blue", measures.waiting_tokens(run))], high=max([highest_wait, *(v for _, v in arrivals)]), **common),
         Chart("Plan: in force (line), of each job at its start (dots)", "plan", steps=[("blue", measures.plan_in_force(run))],
               dots=[("blue", [(job.started_s, job.plan) for job in ended])], high=max(1, highest_plan), **common),
+        Chart("Jobs at work at once", "jobs", steps=[("blue", measures.jobs_at_work(run))], high=max(1, most_at_work), **common),
         Chart(f"Quality: F1 of each job, mean of {MEAN_OVER} (line)", "F1", high=1.0,
               dots=[("blue", [(job.ended_s, job.f1) for job in ended if job.f1 is not None])],
               lines=[("green", _moving_mean(ended))], **common),

@@ -12,7 +12,7 @@ class JobRecord:
     id: int
     planned_s: float  # when the trace wanted it
     created_s: float
-    started_s: float | None  # of the latest attempt
+    started_s: float | None  # of the latest attempt: when a worker got it, where it may wait for memory
     ended_s: float | None
     state: str
     attempts: int
@@ -28,6 +28,7 @@ class JobRecord:
     deadline_s: float | None  # from the submit; None: none
     missed: bool | None  # its deadline; None: it has none
     why: str = ""
+    begun_s: float | None = None  # when a worker's step first took in some of it, to some ms; None: not measured
 
     @property
     def cost(self) -> Cost | None:

@@ -126,7 +126,14 @@ def _record(peer, number, job_id, job, start_ms):
         deadline_s=(deadline_ms - info["created_ms"]) / 1000 if deadline_ms else None,
         missed=(not done or ended_ms > deadline_ms) if deadline_ms else None,
         why=metrics.get("why", ""),
+        begun_s=_begun_s(ended_ms - start_ms, metrics) if done else None,
     )
+
+
+def _begun_s(ended_ms, metrics):
+    """A job that a worker holds and has not begun has no steps, so those that it had go back from its end to its begin."""
+    stepped_ms = metrics.get("prefill_ms", 0) + metrics.get("decode_ms", 0)
+    return (ended_ms - stepped_ms) / 1000 if stepped_ms > 0 else None
 
 
 def _changes(peer, configuration, start_ms):

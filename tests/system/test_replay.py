@@ -204,6 +204,7 @@ class Measures(unittest.TestCase):
         found = {column.key: column.measure(self.run_) for column in measures.columns(QUALITY)}
         self.assertEqual(16, found["makespan_s"])
         self.assertEqual((2, 3), (found["p50_s"], found["p95_s"]))
+        self.assertIsNone(found["at_once"])
         self.assertEqual(0.5, found["missed"])
         self.assertAlmostEqual((400 + 150) / 700, found["f1"])
         self.assertAlmostEqual((100 + 270 + 240) / 700, found["table_quality"])
@@ -221,6 +222,16 @@ class Measures(unittest.TestCase):
         steps = measures.waiting_tokens(self.run_)
         self.assertEqual(0, steps[-1][1])
         self.assertEqual(300, max(tokens for _, tokens in steps))
+
+    def test_jobs_are_at_work_from_their_begin_and_not_from_their_lease(self):
+        begun = [job(0, 0, 0, 4, begun_s=1.0), job(1, 0, 0, 3, begun_s=2.0), job(2, 0, 0, 6, begun_s=3.0), job(3, 0, 0, 9)]
+        run = records.RunRecord("static 0", 1, begun)
+        self.assertEqual([(0, 0), (1, 1), (2, 2), (3, 1), (3, 2), (4, 1), (6, 0)], measures.jobs_at_work(run))
+        self.assertEqual(2, measures.most_at_once(run))
+
+    def test_a_job_has_begun_before_the_steps_that_it_was_in(self):
+        self.assertAlmostEqual(7.5, replay._begun_s(10_000, {"prefill_ms": 2000.0, "decode_ms": 500.0}))
+        self.assertIsNone(replay._begun_s(10_000, {}))
 
     def test_plans_between_two_measured_ones_lie_on_the_line(self):
         filled = replay.interpolated({0: 1.0, 1: None, 2: 0.9, 3: None})
@@ -382,7 +393,7 @@ class Shown(unittest.TestCase):
     def test_the_page_is_well_formed_and_needs_nothing_else(self):
         text = page.page(self.results)
         document = parse_page(text)
-        self.assertEqual(8, len(document.getElementsByTagName("svg")))
+        self.assertEqual(10, len(document.getElementsByTagName("svg")))
         self.assertIn("prefers-color-scheme", text)
         for outside in ("http:", "https:", "<script", "@import", "url("):
             self.assertNotIn(outside, text)
@@ -442,6 +453,8 @@ class RealRun(Folder):
         for run in found["runs"]:
             self.assertGreater(run["measured"]["f1"], 0.8)
             self.assertTrue(all(each["prefill_s"] > 0 and each["ended_s"] > each["created_s"] for each in run["jobs"]))
+            self.assertTrue(all(each["started_s"] - 0.1 < each["begun_s"] < each["ended_s"] for each in run["jobs"]))
+            self.assertGreaterEqual(run["measured"]["at_once"], 1)
             self.assertTrue(all(abs(each["created_s"] - each["planned_s"]) < 30 for each in run["jobs"]))
         parse_page(html.read_text())
         self.assertEqual([], list(self.short.iterdir()))

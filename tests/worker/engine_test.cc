@@ -192,6 +192,33 @@ TEST(Engine, MemoryThatAPlanDoesNotNeedAdmitsMoreRequests) {
   EXPECT_GE(admitted(4), 2 * admitted(3));
 }
 
+TEST(Engine, MemoryThatTheNextPlanDoesNotNeedIsThereAtOnce) {
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
+  const PlanSet plans = undistilled_plans(*weights, 4);
+  const auto engine = engine_over(weights, {.cache_bytes = std::size_t{4} << 20});
+  RequestId next = 0;
+  const auto fill = [&](int plan) {  // until one waits; how many run on this plan
+    int running = 0;
+    for (;; ++next, ++running) {
+      EXPECT_TRUE(engine->add(continuation(next, noise(900, 1), 100, plans.plan(plan))).ok());
+      if (!engine->running(next)) break;
+    }
+    EXPECT_TRUE(engine->cancel(next++));
+    return running;
+  };
+  const int before = fill(0);
+  ASSERT_GE(before, 2);
+  EXPECT_EQ(fill(0), 0) << "it is full";
+  ASSERT_TRUE(engine->cancel(0));
+  const int in_place_of_one = fill(3);  // the plan in force is another
+  EXPECT_GE(in_place_of_one, 2) << "where one fitted, without a step, while others run on";
+  for (RequestId id = 1; id < static_cast<RequestId>(before); ++id) EXPECT_TRUE(engine->cancel(id));
+  EXPECT_GE(in_place_of_one + fill(3), 2 * before);
+  Collector sink;
+  run_to_end(*engine, sink);
+  EXPECT_TRUE(sink.failed.empty());
+}
+
 TEST(Engine, AdmitsAtOnceAndSaysHowManyMoreItWould) {
   const auto weights = random_weights(company_config(), WeightFormat::kF32, 13);
   const PlanSet plans = undistilled_plans(*weights);
