@@ -14,6 +14,7 @@
 #include "schema/endpoint.h"
 #include "worker/config_file.h"
 #include "worker/model/device.h"
+#include "worker/service/cache_budget.h"
 #include "worker/service/worker.h"
 #include "worker/tasks/prompt_notes.h"
 
@@ -167,17 +168,29 @@ void report_chain(const LoadedChain& chain) {
                chain.layers.size(), chain.order.layers(), chain.bytes() >> 20);
 }
 
-// What there is for caches, and how much of it they take where nobody says.
-struct CacheMemory {
-  std::size_t available, budget;
-  std::string source;
-};
-
-CacheMemory cache_memory(const kernels::Device& device) {
-  // A device's own memory is for nothing else: a tenth is left for the activations of large steps.
-  if (const auto free = device.free_bytes()) return {*free, *free / 10 * 9, "free on the device"};
+MemoryUse memory_use(const ModelFolder& model, const kernels::Device& device, const EngineLimits& limits) {
+  MemoryUse use;
+  use.steps = Engine::bytes_beside(model.weights->config, limits,
+                                   *PlanSet(*model.weights, model.chain).largest_plan());
+  if (const auto free = device.free_bytes()) {  // weights are there already
+    use.available = *free;
+    use.source = "free on the device";
+    use.shared = false;
+    return use;
+  }
   const process::MemoryAllowance machine = process::memory_allowance();
-  return {machine.bytes, machine.bytes / 4, machine.source};
+  use.available = machine.bytes;
+  use.source = machine.source;
+  use.weights = model.weights->bytes() + model.chain.bytes();
+  return use;
+}
+
+Result<std::size_t> cache_bytes_of(const Options& options, const MemoryUse& memory) {
+  if (options.cache_mib == 0) return default_cache_bytes(memory);
+  const std::size_t bytes = static_cast<std::size_t>(options.cache_mib) << 20;
+  const std::string warning = cache_warning(memory, bytes);
+  if (!warning.empty()) spdlog::warn("{}", warning);
+  return bytes;
 }
 
 IdleSettings idle_settings(const Options& options) {
@@ -208,17 +221,20 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   const int threads = options.threads > 0 ? options.threads : process::processor_allowance();
   auto backend = make_backend(**device, threads);
   if (!backend) return backend.error();
-  const CacheMemory memory = cache_memory(**device);
-  const std::size_t cache_bytes =
-      options.cache_mib > 0 ? static_cast<std::size_t>(options.cache_mib) << 20 : memory.budget;
   EngineLimits limits;
-  limits.cache_bytes = cache_bytes;
+  const MemoryUse memory = memory_use(*model, **device, limits);
+  const Result<std::size_t> cache_bytes = cache_bytes_of(options, memory);
+  if (!cache_bytes) return cache_bytes.error();
+  limits.cache_bytes = *cache_bytes;
   limits.prefix_snapshots = options.prefix_cache == "on";
   auto engine = Engine::create(*std::move(backend), model->weights, limits);
   if (!engine) return engine.error();
-  spdlog::info("model {} ({} layers, {} MiB as {}) on {}, {} threads, {} MiB of caches of {} MiB ({})",
-               model->name, model->weights->config.layers, model->weights->bytes() >> 20, options.dtype,
-               (*device)->name(), threads, cache_bytes >> 20, memory.available >> 20, memory.source);
+  spdlog::info(
+      "model {} ({} layers, {} MiB as {}) on {}, {} threads, {} MiB of caches and {} MiB for steps of {} MiB "
+      "({})",
+      model->name, model->weights->config.layers, model->weights->bytes() >> 20, options.dtype,
+      (*device)->name(), threads, *cache_bytes >> 20, memory.steps >> 20, memory.available >> 20,
+      memory.source);
   spdlog::info("{}", prompt_line(model->prompt, model->ends));
   for (const std::string& warning : model->prompt.warnings()) spdlog::warn("{}", warning);
   report_chain(model->chain);

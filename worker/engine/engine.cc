@@ -20,6 +20,12 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend>
       new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));
 }
 
+std::size_t Engine::bytes_beside(const LlamaConfig& config, const EngineLimits& limits, const Plan& widest) {
+  // The last prompt that a step takes in may be longer than what is left of the budget.
+  const std::int64_t rows = limits.prefill_rows + kernels::kMaxPrefillRows + limits.max_sequences;
+  return Forward::bytes(config, widest.widths(), rows, limits.max_sequences);
+}
+
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
                const EngineLimits& limits, std::unique_ptr<CachePool> caches)
     : backend_(std::move(backend)),

@@ -39,6 +39,10 @@ struct EngineCounters {
 
 class Engine {
  public:
+  // Bytes of device memory that it takes beside weights and caches, of any step that these limits allow and
+  // any plan up to `widest`.
+  static std::size_t bytes_beside(const LlamaConfig& config, const EngineLimits& limits, const Plan& widest);
+
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const EngineLimits& limits);

@@ -124,6 +124,34 @@ Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> 
   static_cast<void>(make_rope());  // run() tries again, and can say that there is no memory
 }
 
+std::array<std::int64_t, Forward::kRowBuffers> Forward::row_floats(const LlamaConfig& c,
+                                                                   const RowWidths& widths) {
+  const std::int64_t heads = std::int64_t{c.heads} * c.head_dim;
+  return {c.hidden_size,
+          c.hidden_size,
+          widths.qkv,
+          2 * c.kv_heads * widths.d_k,
+          (c.heads + c.kv_heads) * widths.d_k,
+          heads,
+          2 * std::int64_t{c.intermediate_size},
+          widths.window ? heads : 0};
+}
+
+std::array<std::int64_t, Forward::kLogitBuffers> Forward::logit_row_floats(const LlamaConfig& c) {
+  return {c.hidden_size, std::int64_t{c.heads} * c.head_dim, c.vocab_size};
+}
+
+std::size_t Forward::bytes(const LlamaConfig& config, const RowWidths& widths, std::int64_t rows,
+                           std::int64_t logit_rows) {
+  const auto sum = [](const auto& floats) {
+    return std::accumulate(floats.begin(), floats.end(), std::int64_t{0});
+  };
+  const auto rope = 2 * std::ssize(config.inverse_frequencies()) * config.context;
+  return static_cast<std::size_t>(rows * sum(row_floats(config, widths)) +
+                                  logit_rows * sum(logit_row_floats(config)) + rope) *
+         sizeof(float);
+}
+
 Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths) {
   const LlamaConfig& c = weights_->config;
   const auto grow = [&](kernels::Device::Buffer& buffer, std::int64_t row_count, std::int64_t width) {
@@ -132,23 +160,27 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWid
     buffer = backend_.device().allocate(static_cast<std::size_t>(row_count * width) * sizeof(float));
     return buffer != nullptr;
   };
-  const std::int64_t heads_width = std::int64_t{c.heads} * c.head_dim;
+  const auto grow_all = [&](const auto& buffers, const auto& widths_of, std::int64_t row_count) {
+    bool enough = true;
+    for (std::size_t i = 0; i < buffers.size(); ++i)
+      enough = enough && grow(*buffers[i], row_count, widths_of[i]);
+    return enough;
+  };
   bool enough = true;
   RowWidths wider = widths_;
   wider.cover(widths);
   if (rows > capacity_ || wider != widths_) {
     rows = std::max(rows, capacity_);
     widths_ = wider;
-    enough = grow(x_, rows, c.hidden_size) && grow(h_, rows, c.hidden_size) &&
-             grow(qkv_, rows, widths_.qkv) && grow(gates_, rows, 2 * c.kv_heads * widths_.d_k) &&
-             grow(mapped_, rows, (c.heads + c.kv_heads) * widths_.d_k) && grow(heads_, rows, heads_width) &&
-             grow(gate_up_, rows, 2 * std::int64_t{c.intermediate_size}) &&
-             grow(state_heads_, rows, widths_.window ? heads_width : 0);
+    const std::array<kernels::Device::Buffer*, kRowBuffers> buffers = {
+        &x_, &h_, &qkv_, &gates_, &mapped_, &heads_, &gate_up_, &state_heads_};
+    enough = grow_all(buffers, row_floats(c, widths_), rows);
     capacity_ = enough ? rows : 0;
   }
   if (enough && logit_rows > logit_capacity_) {
-    enough = grow(selected_, logit_rows, c.hidden_size) && grow(selected_heads_, logit_rows, heads_width) &&
-             grow(logits_, logit_rows, c.vocab_size);
+    const std::array<kernels::Device::Buffer*, kLogitBuffers> buffers = {&selected_, &selected_heads_,
+                                                                         &logits_};
+    enough = grow_all(buffers, logit_row_floats(c), logit_rows);
     logit_capacity_ = enough ? logit_rows : 0;
   }
   return enough ? ok_status() : no_memory();

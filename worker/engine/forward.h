@@ -12,6 +12,7 @@
 // safety: one caller at a time. The buffers grow to the largest step and the widest plan seen.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -42,6 +43,11 @@ class Forward {
   // REQUIRES: weights and caches are of the backend's device.
   Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, const CachePool& caches);
 
+  // Bytes of device memory that steps of up to so many rows take beside weights and caches: activations and
+  // the rotary table. The CPU's threads have a few hundred KiB each on top.
+  static std::size_t bytes(const LlamaConfig& config, const RowWidths& widths, std::int64_t rows,
+                           std::int64_t logit_rows);
+
   // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted, in the device's memory: by
   // sequence of `step`, then by token; valid until the next run. A row is the same whichever others are
   // wanted. REQUIRES: tokens are below the vocabulary's size, caches have room. kResourceExhausted: no
@@ -52,6 +58,10 @@ class Forward {
  private:
   struct Rows;  // where each sequence of the step lies in the activation matrix
   bool make_rope();
+  static constexpr std::size_t kRowBuffers = 8, kLogitBuffers = 3;
+  // Floats of a row in each of them, in the order in which reserve() names them; 0: it is not needed.
+  static std::array<std::int64_t, kRowBuffers> row_floats(const LlamaConfig& config, const RowWidths& widths);
+  static std::array<std::int64_t, kLogitBuffers> logit_row_floats(const LlamaConfig& config);
   Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
   // Rows side by side in a matrix that one converted form of a layer serves.
   struct DslaRows {
