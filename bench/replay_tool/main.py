@@ -11,6 +11,7 @@ from .complaint import Complaint
 from .experiment import P95, Experiment
 from .page import page
 from .places import wire
+from .predicted import comparison
 from .processes import new_folder
 from .progress import Progress
 from .results import Results, write_json
@@ -66,6 +67,7 @@ def _report(options, results: Results, model_errors: list[float]):
         results.verdicts.append(
             f"the simulated engine's p95 is x{min(model_errors):.2f} to x{max(model_errors):.2f} of the measured one (static runs)"
         )
+    results.verdicts += comparison(results.runs)
     print("\n" + "\n".join(results.summary) + "\n")
     print(show(rows_of(results.runs, columns), columns))
     for line in (*results.verdicts, *results.clairvoyant):

@@ -32,7 +32,7 @@ class ServiceOptions:
     settings: tuple[str, ...]  # KEY=VALUE of the daemon
 
     def check(self):
-        for program in ("dslad", "dslad-worker"):
+        for program in ("dslad", "dslad-worker", "dslactl"):
             if not os.access(self.bin / program, os.X_OK):
                 raise Complaint(f"{self.bin} has no {program}; run ./run build first, or name the folder with --bin")
         if not (self.model / "config.json").is_file():

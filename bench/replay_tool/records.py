@@ -51,6 +51,17 @@ class PlanChange:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """Of a run, by the policy's simulator."""
+
+    makespan_s: float
+    p50_s: float
+    p95_s: float
+    missed: float | None  # share of the deadlines
+    quality: float | None  # mean by the plan table
+
+
 @dataclass
 class RunRecord:
     configuration: str  # its label in the table
@@ -63,6 +74,7 @@ class RunRecord:
     bursts: list[tuple[float, float]] = field(default_factory=list)
     offered_load: float = 0.0  # share of the capacity at plan 0
     detail: str = ""  # of a mix: the share of each plan
+    predicted: Prediction | None = None  # not of a plan set by hand, which is no policy
 
     @property
     def done(self) -> list[JobRecord]:

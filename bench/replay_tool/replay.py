@@ -9,6 +9,7 @@ from .complaint import Complaint
 from .configurations import Configuration
 from .documents import Work
 from .places import wire
+from .predicted import predict
 from .processes import Service
 from .records import JobRecord, PlanChange, RunRecord
 from .scores import exact_match, f1, mean_score
@@ -47,6 +48,8 @@ def replay(service: Service, jobs: list[TimedWork], configuration: Configuration
         record = RunRecord(configuration.label, seed, [], first_plan=first_plan)
         record.jobs = [_record(peer, number, ids[number], job, start_ms) for number, job in enumerate(jobs)]
         record.changes = _changes(peer, configuration, start_ms)
+        if configuration.policy != "manual":
+            record.predicted = predict(service, jobs, record, settings.deadline_s, plans)
     record.lost = sum(job.state != "succeeded" for job in record.jobs)
     if configuration.mix is not None:
         record.detail = f"{configuration.share:.0%} of the tokens on plan {configuration.mix[1]}"

@@ -21,7 +21,7 @@ DATA = pathlib.Path(os.environ.get("DSLAD_DATA", SOURCE.parent / "shared/data"))
 sys.path.insert(0, str(SOURCE / "bench"))
 
 from replay_tool import (  # noqa: E402
-    clairvoyant, configurations, documents, generators, intervals, measures, mixes, page, records, replay, results, scaling,
+    clairvoyant, configurations, documents, generators, intervals, measures, mixes, page, predicted, records, replay, results, scaling,
     scores, simulator, table, trace_files,
 )
 from replay_tool.arrivals import Arrival, total_tokens  # noqa: E402
@@ -411,6 +411,13 @@ class Shown(unittest.TestCase):
         [line] = table.verdicts(self.results.runs, ["deadline"], self.judged_by)
         self.assertIn("x0.50 [0.50, 0.50]", line)
         self.assertIn("it missed 5.0% of the deadlines, the best of those 5.0% (2 seeds)", line)
+
+    def test_predictions_are_compared_by_configuration(self):
+        for run in self.results.runs:
+            if run.configuration == "deadline":  # made of 2 s, from 0 to 21
+                run.predicted = records.Prediction(10.5 * run.seed, 2.0, 2.0, None, 0.9)
+        [line] = predicted.comparison(self.results.runs)
+        self.assertIn("deadline: makespan x0.75 (0.50 to 1.00), p50 x1.00", line)
 
     def test_a_static_plan_of_more_quality_is_a_rival_too_and_one_of_less_is_not(self):
         for plan, says in ((0, "x2.00"), (4, "x0.50")):
