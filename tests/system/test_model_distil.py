@@ -170,6 +170,23 @@ class Distil(DistilCase):
             self.tool("distil", self.model, "--text", self.text, "--out", out, "--from", first, *SHORT, "--layers", 1)
             self.assertEqual(recipe, json.loads((out / "chain.json").read_text())["recipe"]["from"]["recipe"])
 
+    def test_a_chain_that_grew_in_many_runs_tells_of_the_last_ones(self):
+        first = self.folder / "first"
+        self.distil(first, "--layers", 1)
+        chain = json.loads((first / "chain.json").read_text())
+        recipe = {"run": 0}
+        for run in range(1, 20):
+            recipe = {"run": run, "from": {"keep": 0, "recipe": recipe}}
+        (first / "chain.json").write_text(json.dumps({**chain, "recipe": recipe}))
+        out = self.folder / "new"
+        self.tool("distil", self.model, "--text", self.text, "--out", out, "--from", first, *SHORT, "--layers", 1)
+        told, runs = json.loads((out / "chain.json").read_text())["recipe"], []
+        while "recipe" in told.get("from", {}):
+            told = told["from"]["recipe"]
+            runs.append(told["run"])
+        self.assertEqual(list(range(19, 11, -1)), runs)
+        self.assertEqual({"keep": 0}, told["from"])
+
     def test_what_cannot_begin_a_chain_is_named(self):
         first = self.folder / "first"
         self.distil(first, "--layers", 1)

@@ -14,6 +14,9 @@ namespace dslad::worker {
 namespace {
 
 constexpr int kMostLayers = 1024;  // of a chain
+// Recipes within recipes that a new one tells of. A chain that grew in many runs would else nest them deeper
+// than JSON is read, or larger than anybody reads.
+constexpr int kMostEarlier = 8;
 
 // Of a recipe, which may be any JSON as other programs write it too, whose chain came from a chain: what made
 // the first `layers` layers where those are from there; null: they are not.
@@ -23,6 +26,20 @@ const nlohmann::json* earlier_recipe(const nlohmann::json& recipe, int layers) {
   JsonFields from(*found, "from");
   const std::int64_t keep = from.integer("keep", 0, kMostLayers, -1);
   return from.status() && keep >= layers ? from.find("recipe") : nullptr;
+}
+
+// Leaves out what made the layers of chains more than kMostEarlier runs back; how many those were stays.
+void forget_distant(nlohmann::json& recipe) {
+  nlohmann::json* at = &recipe;
+  for (int runs = 1; at->is_object() && at->contains("from"); ++runs) {
+    nlohmann::json& from = at->at("from");
+    if (!from.is_object() || !from.contains("recipe")) return;
+    if (runs >= kMostEarlier) {
+      from.erase("recipe");
+      return;
+    }
+    at = &from.at("recipe");
+  }
 }
 
 Status copy_layer(const std::filesystem::path& from, const DistilledLayer& layer,
@@ -68,7 +85,9 @@ std::span<const DistilledLayer> ChainSource::kept() const {
 nlohmann::json ChainSource::description() const {
   const nlohmann::json* recipe = &manifest_.recipe;
   while (const nlohmann::json* earlier = earlier_recipe(*recipe, keep_)) recipe = earlier;
-  return {{"keep", keep_}, {"recipe", *recipe}};
+  nlohmann::json told = *recipe;
+  forget_distant(told);
+  return {{"keep", keep_}, {"recipe", std::move(told)}};
 }
 
 Result<ChainManifest> ChainSource::begin(const std::filesystem::path& dir, const DslaVariant& variant) const {

@@ -22,7 +22,8 @@ class ChainSource {
   [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
   [[nodiscard]] const ChainManifest& manifest() const { return manifest_; }
   [[nodiscard]] std::span<const DistilledLayer> kept() const;
-  // What a new chain's recipe says of it: {"keep", "recipe": what made the kept layers}.
+  // What a new chain's recipe says of it: {"keep", "recipe": what made the kept layers}. Of a chain that grew
+  // in many runs the recipes of the last eight.
   [[nodiscard]] nlohmann::json description() const;
 
   // Copies the kept layers' files and log into the folder `dir` and returns the manifest that a chain
