@@ -64,8 +64,19 @@ TEST(EvalData, TakesAnythingElseAsText) {
     const auto data = parse_eval_data(bytes, name);
     ASSERT_TRUE(data.ok());
     EXPECT_EQ(data->kind, DataKind::kText);
-    EXPECT_EQ(data->text, bytes);
+    EXPECT_THAT(data->texts, ElementsAre(bytes));
   }
+}
+
+TEST(EvalData, ReadsManyTextsEachByItself) {
+  const std::string first = R"({"id": "a", "task": "text", "document": "One.\n{"})";
+  const auto data =
+      parse_eval_data(first + "\n" + R"({"id": "b", "task": "text", "document": "Two."})", "d.jsonl");
+  ASSERT_TRUE(data.ok()) << data.error().message;
+  EXPECT_EQ(data->kind, DataKind::kText);
+  EXPECT_THAT(data->texts, ElementsAre("One.\n{", "Two."));
+  EXPECT_THAT(error_of(first + "\n" + kQa), HasSubstr("line 2: task is \"qa\": must be \"text\" as in"));
+  EXPECT_THAT(error_of(R"({"id": "a", "task": "text"})"), HasSubstr("line 1: document is absent"));
 }
 
 TEST(EvalData, NamesFileLineAndField) {

@@ -192,6 +192,26 @@ TEST_F(EvalTest, PerplexityCountsEachTokenOnce) {
   EXPECT_GT(evaluated->items.size(), 2u);
 }
 
+TEST_F(EvalTest, OfManyTextsInOneFileEachBeginsByItself) {
+  const auto scorer_of_plans = scorer();
+  const auto nats_of = [&](const EvalData& text) {
+    ResultsLog log;
+    const auto evaluated = score_text(model(), *scorer_of_plans, text, settings({0}), log);
+    EXPECT_TRUE(evaluated.ok()) << evaluated.error().message;
+    double nats = 0;
+    for (const ItemKey& item : evaluated->items) {
+      const ScoreRecord* record = log.find(item, 0);
+      nats += record->weight * record->scores.at("nats");
+    }
+    return nats;
+  };
+  const std::string other = "Lily had a red ball.";
+  const std::string lines = nlohmann::json{{"id", "a"}, {"task", "text"}, {"document", kStory}}.dump() +
+                            "\n" + nlohmann::json{{"id", "b"}, {"task", "text"}, {"document", other}}.dump();
+  const double apart = nats_of(data("story.txt", kStory)) + nats_of(data("other.txt", other));
+  EXPECT_NEAR(nats_of(data("texts.jsonl", lines)), apart, 1e-9 * apart);
+}
+
 TEST_F(EvalTest, PerplexityOfOneWindowIsThatOfThePlainComputation) {
   const auto ids = story_ids();
   const auto rows = plain_log_p(ids, 0);

@@ -60,6 +60,7 @@ class LineReader {
     if (!fields.status()) return fields.status();
     Status known = read_kind(fields);
     if (!known) return known;
+    if (data_.kind == DataKind::kText) return read_one_text(fields);
     return data_.kind == DataKind::kChoice ? read_choice(fields) : read_document(fields, where);
   }
 
@@ -68,13 +69,16 @@ class LineReader {
   Status read_kind(JsonFields& fields) {
     const bool has_choices = fields.find("choices") != nullptr;
     const std::string task = fields.text("task", has_choices ? "choice" : "");
+    bool known = decided_;
     if (!decided_) {
-      for (const DataKind kind : {DataKind::kQa, DataKind::kSummarize, DataKind::kChoice}) {
-        if (task == to_string(kind)) data_.kind = kind;
+      for (const DataKind kind : {DataKind::kText, DataKind::kQa, DataKind::kSummarize, DataKind::kChoice}) {
+        if (task != to_string(kind)) continue;
+        data_.kind = kind;
+        known = true;
       }
     }
-    if (data_.kind == DataKind::kText) {
-      fields.refuse("task", "must be \"qa\", \"summarize\" or \"choice\"");
+    if (!known) {
+      fields.refuse("task", "must be \"qa\", \"summarize\", \"choice\" or \"text\"");
     } else if (task != to_string(data_.kind)) {
       fields.refuse("task", fmt::format("must be \"{}\" as in the file's first line", to_string(data_.kind)));
     }
@@ -87,6 +91,13 @@ class LineReader {
     const auto [earlier, is_new] = line_of_id_.emplace(id, line_);
     if (!is_new) fields.refuse("id", fmt::format("line {} has it already", earlier->second));
     return id;
+  }
+
+  Status read_one_text(JsonFields& fields) {
+    read_id(fields);
+    std::string text = required_text(fields, "document", schema::kMaxDocumentBytes);
+    if (fields.status()) data_.texts.push_back(std::move(text));
+    return fields.status();
   }
 
   Status read_choice(JsonFields& fields) {
@@ -155,7 +166,7 @@ Status read_text(std::string_view bytes, std::string_view name, EvalData& data) 
   if (bytes.find_first_not_of(kSpace) == std::string_view::npos) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("{}: the file holds no text", name)};
   }
-  data.text = bytes;
+  data.texts.emplace_back(bytes);
   return ok_status();
 }
 

@@ -2,6 +2,7 @@
 //
 //   text       a file named *.txt, or whose first character but white space is not "{": perplexity
 //   otherwise JSONL, one object a line, empty lines skipped, unknown keys ignored; the first line says which:
+//   text       {"id", "task": "text", "document"}: many texts in one file, each by itself
 //   qa         {"id", "task": "qa", "document",
 //               "items": [{"question", "answers": [...], "kind"?, "evidence"?}]}
 //   summarize  {"id", "task": "summarize", "document", "items": [{"question"?, "summaries": [...], "kind"?}]}
@@ -51,7 +52,7 @@ struct EvalData {
   std::string file;    // as given
   std::string digest;  // of its bytes
   DataKind kind = DataKind::kText;
-  std::string text;                     // kText
+  std::vector<std::string> texts;       // kText; one where the file is plain text
   std::vector<EvalDocument> documents;  // kQa, kSummarize
   std::vector<EvalChoice> choices;      // kChoice
 };

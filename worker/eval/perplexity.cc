@@ -9,7 +9,13 @@
 namespace dslad::worker {
 namespace {
 
-// The windows over `tokens` tokens of text, as far as the limit goes.
+// A window of one of the texts.
+struct Passage {
+  std::vector<TokenId> ids;  // bos included, where prompts have one
+  std::size_t first = 0;     // of them, that is scored
+};
+
+// The windows over `tokens` tokens of text.
 Result<std::vector<TextWindow>> windows_of(const ModelFolder& model, const EvalSettings& settings,
                                            std::size_t tokens) {
   const std::int64_t context = model.weights->config.context;
@@ -24,10 +30,28 @@ Result<std::vector<TextWindow>> windows_of(const ModelFolder& model, const EvalS
                     window, stride, context)};
   }
   const std::int64_t bos = begins_with_bos(model) ? 1 : 0;
-  auto windows =
-      cut_windows(tokens, static_cast<std::size_t>(window - bos), static_cast<std::size_t>(stride));
-  if (std::ssize(windows) > settings.limit) windows.resize(static_cast<std::size_t>(settings.limit));
-  return windows;
+  return cut_windows(tokens, static_cast<std::size_t>(window - bos), static_cast<std::size_t>(stride));
+}
+
+// Adds the text's windows, as far as the limit of all goes. A text of which nothing can be scored has none.
+Status cut(const ModelFolder& model, const EvalSettings& settings, std::string_view text,
+           std::vector<Passage>& passages) {
+  const auto ids = encode_beginning(model, text);
+  if (!ids) return ids.error();
+  if (ids->size() < 2) return ok_status();
+  const std::size_t bos = begins_with_bos(model) ? 1 : 0;
+  const auto tokens = std::span(*ids).subspan(bos);
+  const auto windows = windows_of(model, settings, tokens.size());
+  if (!windows) return windows.error();
+  for (const TextWindow& window : *windows) {
+    if (std::ssize(passages) >= settings.limit) break;
+    Passage passage{{ids->begin(), ids->begin() + static_cast<std::ptrdiff_t>(bos)},
+                    std::max<std::size_t>(1, bos + window.counted - window.begin)};
+    const auto part = tokens.subspan(window.begin, window.end - window.begin);
+    passage.ids.insert(passage.ids.end(), part.begin(), part.end());
+    passages.push_back(std::move(passage));
+  }
+  return ok_status();
 }
 
 Status score_window(TokenScorer& scorer, std::span<const TokenId> ids, std::size_t first, const ItemKey& item,
@@ -51,32 +75,28 @@ Status score_window(TokenScorer& scorer, std::span<const TokenId> ids, std::size
 
 Result<EvaluatedFile> score_text(const ModelFolder& model, TokenScorer& scorer, const EvalData& data,
                                  const EvalSettings& settings, ResultsLog& log) {
-  const auto ids = encode_beginning(model, data.text);
-  if (!ids) return ids.error().with_context(data.file);
-  if (ids->size() < 2) {
+  std::vector<Passage> passages;
+  for (const std::string& text : data.texts) {
+    const Status done = cut(model, settings, text, passages);
+    if (!done) return done.error().with_context(data.file);
+  }
+  if (passages.empty()) {
     return Error{ErrorCode::kInvalidArgument,
                  data.file + ": the text is too short: no token has one before it"};
   }
-  const std::size_t bos = begins_with_bos(model) ? 1 : 0;
-  const auto text = std::span(*ids).subspan(bos);
-  const auto windows = windows_of(model, settings, text.size());
-  if (!windows) return windows.error();
   const std::int64_t plans_a_window = std::ssize(settings.plans);
   EvaluatedFile evaluated;
-  for (const TextWindow& window : *windows) {
+  for (const Passage& passage : passages) {
     const std::int64_t index = std::ssize(evaluated.items);
-    settings.progress(index * plans_a_window, std::ssize(*windows) * plans_a_window);
+    settings.progress(index * plans_a_window, std::ssize(passages) * plans_a_window);
     evaluated.items.push_back({data.file, "", static_cast<int>(index)});
     const std::vector<int> plans = log.plans_without(evaluated.items.back(), settings.plans);
     if (plans.empty()) continue;
-    std::vector<TokenId> sequence(ids->begin(), ids->begin() + static_cast<std::ptrdiff_t>(bos));
-    const auto part = text.subspan(window.begin, window.end - window.begin);
-    sequence.insert(sequence.end(), part.begin(), part.end());
-    const std::size_t first = std::max<std::size_t>(1, bos + window.counted - window.begin);
-    const Status scored = score_window(scorer, sequence, first, evaluated.items.back(), plans, log);
+    const Status scored =
+        score_window(scorer, passage.ids, passage.first, evaluated.items.back(), plans, log);
     if (!scored) return scored.error();
   }
-  settings.progress(std::ssize(*windows) * plans_a_window, std::ssize(*windows) * plans_a_window);
+  settings.progress(std::ssize(passages) * plans_a_window, std::ssize(passages) * plans_a_window);
   return evaluated;
 }
 

@@ -27,7 +27,10 @@ Status add_file(Corpus& corpus, const PromptTemplate& prompt, const EvalData& da
     return Error{ErrorCode::kInvalidArgument,
                  data.file + ": a file of choices cannot be trained on; name text, qa or summarize files"};
   }
-  if (data.kind == DataKind::kText) return corpus.add_text(data.text);
+  for (const std::string& text : data.texts) {
+    Status added = corpus.add_text(text);
+    if (!added) return added;
+  }
   for (const EvalDocument& document : data.documents) {
     const Status added = add_document(corpus, prompt, document);
     if (!added) return added.error().with_context(fmt::format("{}: document '{}'", data.file, document.id));
