@@ -39,9 +39,9 @@ bool is_named(int descriptor, const std::filesystem::path& path) {
 // The file, made where there is none, once nobody else holds it; -1 with errno. While one waits for it the
 // other writer renames or removes it: then the name belongs to nobody, or already to a third. Where the file
 // system has no locks nobody waits.
-int open_alone(const std::filesystem::path& path) {
+int open_alone(const std::filesystem::path& path, mode_t mode) {
   while (true) {
-    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, mode);
     if (descriptor < 0) return -1;
     while (flock(descriptor, LOCK_EX) != 0 && errno == EINTR) {
     }
@@ -52,9 +52,9 @@ int open_alone(const std::filesystem::path& path) {
 
 }  // namespace
 
-Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode) {
   AtomicFile file(path, -1);
-  file.descriptor_ = open_alone(file.temporary_);
+  file.descriptor_ = open_alone(file.temporary_, mode);
   if (file.descriptor_ < 0 || ftruncate(file.descriptor_, 0) != 0) return file.failed("create the file");
   return file;
 }

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <sys/types.h>
 
 #include "base/result.h"
 
@@ -21,9 +22,10 @@ namespace dslad::worker {
 
 class AtomicFile {
  public:
-  // Errors: kNotFound when the folder is missing; kResourceExhausted; kUnavailable.
+  // `mode`: of the file, less the umask. Errors: kNotFound when the folder is missing; kResourceExhausted;
+  // kUnavailable.
   // REQUIRES: this thread writes no other AtomicFile of the same path, which it would wait for.
-  static Result<AtomicFile> create(const std::filesystem::path& path);
+  static Result<AtomicFile> create(const std::filesystem::path& path, mode_t mode = 0666);
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
