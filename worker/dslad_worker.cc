@@ -13,6 +13,7 @@
 #include "base/process/log.h"
 #include "schema/endpoint.h"
 #include "worker/config_file.h"
+#include "worker/idle/stage.h"
 #include "worker/model/device.h"
 #include "worker/service/cache_budget.h"
 #include "worker/service/worker.h"
@@ -24,6 +25,8 @@ using namespace dslad;
 using namespace dslad::worker;
 
 constexpr int kWrongUsage = 2;  // systemd does not try again after it
+// Of documents to distil on: what `dslad-model distil` makes of them takes some twenty times as much memory.
+constexpr std::uint64_t kMostRecentMib = 128;
 
 struct Options {
   std::string connect = schema::kDefaultWorkersUrl;
@@ -37,7 +40,8 @@ struct Options {
   std::string prefix_cache = "on";
   int drain_s = 20;
   std::string log_level = "info";
-  IdleSettings idle;  // without texts: none
+  IdleSettings idle;  // without texts and recent documents: none
+  std::uint64_t distil_recent_mib = 0;
   std::string distil_options;
   std::int64_t idle_memory_mib = 0;
   bool check_config = false;
@@ -99,33 +103,45 @@ void add_options(CLI::App& app, Options& options) {
 void add_idle_options(CLI::App& app, Options& options) {
   IdleSettings& idle = options.idle;
   idle.cpus = std::max(1, process::processor_allowance() / 2);
-  auto* texts =
-      app.add_option("--distil-text", idle.texts,
-                     "distil the chain's next layer on these files when the daemon has nothing to do");
-  auto* measured = app.add_option("--distil-eval", idle.measured_on,
-                                  "questions or summaries on which each new plan is measured");
-  texts->needs(measured);
-  measured->needs(texts);
+  app.add_option("--distil-text", idle.texts,
+                 "distil the chain's next layer on these files when the daemon has nothing to do");
+  app.add_option(
+         "--distil-recent", options.distil_recent_mib,
+         "keep so many MiB of the latest jobs' documents beside the model, and distil on them; 0: none, "
+         "and those that were kept are removed")
+      ->check(CLI::Range(std::uint64_t{0}, kMostRecentMib))
+      ->capture_default_str();
+  app.add_option("--distil-eval", idle.measured_on,
+                 "questions or summaries on which each new plan is measured");
   app.add_option("--distil-options", options.distil_options,
-                 "more options of dslad-model distil, as one argument")
-      ->needs(texts);
+                 "more options of dslad-model distil, as one argument");
   app.add_option("--distil-layers", idle.layers, "to distil in all; 0: every layer")
-      ->needs(texts)
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--distil-min-quality", idle.min_quality,
                  "of a plan, relative to plan 0, below which it is not published")
-      ->needs(texts)
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--idle-cpus", idle.cpus, "processors that distilling may use; default: half of them")
-      ->needs(texts)
       ->check(CLI::Range(1, 1024));
   app.add_option("--idle-memory-mib", options.idle_memory_mib,
                  "memory that distilling may use; 0: a quarter of what the worker may use")
-      ->needs(texts)
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30))
       ->capture_default_str();
+}
+
+// What the options of distilling need of each other. Throws as parsing does.
+void check_idle_options(const CLI::App& app, const Options& options) {
+  const bool recent = options.distil_recent_mib > 0;
+  if ((recent || !options.idle.texts.empty()) && options.idle.measured_on.empty()) {
+    throw CLI::RequiresError(recent ? "--distil-recent" : "--distil-text", "--distil-eval");
+  }
+  // Where somebody has put it to 0, the rest may stay as it is.
+  if (!options.idle.texts.empty() || app.count("--distil-recent") > 0) return;
+  for (const char* option : {"--distil-eval", "--distil-options", "--distil-layers", "--distil-min-quality",
+                             "--idle-cpus", "--idle-memory-mib"}) {
+    if (app.count(option) > 0) throw CLI::RequiresError(option, "--distil-text or --distil-recent");
+  }
 }
 
 // Loading can take minutes: the service manager hears every second that it goes on.
@@ -200,14 +216,27 @@ IdleSettings idle_settings(const Options& options) {
   settings.tool = std::filesystem::read_symlink("/proc/self/exe", unknown).replace_filename("dslad-model");
   settings.dtype = options.dtype;
   settings.options = split_words(options.distil_options);
+  settings.recent_budget = options.distil_recent_mib << 20;
   settings.memory_bytes = options.idle_memory_mib > 0
                               ? static_cast<std::size_t>(options.idle_memory_mib) << 20
                               : process::memory_allowance().bytes / 4;
   return settings;
 }
 
+// Documents are kept as long as somebody wants that, and no longer.
+void remove_unwanted_documents(const Options& options) {
+  if (options.distil_recent_mib > 0) return;
+  const auto removed = erase_documents(options.model);
+  if (!removed) {
+    spdlog::warn("documents that --distil-recent has kept stay there: {}", removed.error().message);
+  } else if (*removed) {
+    spdlog::info("removed the documents that --distil-recent had kept beside the model");
+  }
+}
+
 Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceManager& manager) {
-  const bool distils = !options.idle.texts.empty();
+  remove_unwanted_documents(options);
+  const bool distils = !options.idle.texts.empty() || options.distil_recent_mib > 0;
   const IdleSettings settings = idle_settings(options);
   const Status sound = distils ? check_settings(settings) : ok_status();  // before gigabytes are read
   if (!sound) return sound.error();
@@ -274,6 +303,7 @@ int main(int argc, char** argv) {
   app.footer("Example: dslad-worker --connect ipc:///run/dslad/workers.sock --model ./my-llama --dtype bf16");
   try {
     app.parse(argc, argv);
+    check_idle_options(app, options);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // help and version
     fmt::print(stderr, "dslad-worker: {}\n", file->explain(error));

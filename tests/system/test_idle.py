@@ -1,4 +1,5 @@
-"""What the built programs do when no user's job waits or runs: jobs that are run again on plan 0."""
+"""What the built programs do when no user's job waits or runs: jobs that are run again on plan 0, layers that are distilled
+on what users sent."""
 
 import json
 import shutil
@@ -71,6 +72,27 @@ class Idle(harness.SystemTest):
         until(lambda: [row[1] for row in self.reruns()] == ["succeeded"], "the rerun's end")
         attempts = self.sql("SELECT attempt, failed_attempts FROM jobs WHERE rerun_of IS NOT NULL")
         self.assertEqual([(2, 0)], [tuple(row) for row in attempts])
+
+    @unittest.skipUnless((harness.BIN / "dslad-model").exists(), "dslad-model is not built")
+    def test_layers_are_distilled_on_the_documents_of_jobs_where_that_was_asked_for(self):
+        exam = self.folder / "exam.jsonl"
+        exam.write_text(json.dumps({"id": "1", "task": "summarize", "document": STORY, "items": [{"summaries": [STORY]}]}) + "\n")
+        steps = ("--variant paper --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
+                 "--layerwise-steps 2 --chained-steps 1")
+        self.start_daemon()
+        self.start_worker("--distil-recent", 1, "--distil-eval", exam, "--distil-layers", 4, "--distil-min-quality", 0,
+                          "--idle-memory-mib", 1 << 28, f"--distil-options= {steps}", model=self.model)
+        for index in range(9):
+            file = self.folder / f"{index}.txt"
+            file.write_text(f"{index}. " + f"{STORY} " * 140)
+            self.ctl_ok("submit", "summarize", file, "--overflow", "truncate", "--max-tokens", 4, "--wait", "--upgrade")
+        chain = self.model / "dsla/chain.json"
+        until(lambda: len(json.loads(chain.read_text())["layers"]) == 4, "a fourth layer")
+        self.assertEqual({"succeeded"}, {row["state"] for row in self.reruns()}, "they were answered twice")
+        self.assertEqual(9, len(self.reruns()))
+        until(lambda: len(json.loads(self.ctl_ok("--json", "status"))["workers"][0]["plans"]) == 5, "it is offered")
+        kept = sorted(file.read_text() for file in (self.model / "dsla/idle/recent").iterdir())
+        self.assertEqual(sorted((self.folder / f"{index}.txt").read_text() for index in range(9)), kept)
 
     def test_kills_neither_lose_nor_double_a_rerun(self):
         daemon = self.start_daemon()

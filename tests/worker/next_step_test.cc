@@ -183,5 +183,55 @@ TEST_F(NextStep, NoLayerIsToComeBehindOneThatIsNotGoodEnough) {
   EXPECT_EQ(layers_to_come(facts_, next_is<RejectPlan>()), std::vector<int>{});
 }
 
+TEST_F(NextStep, OnDocumentsAloneALayerIsBegunOnceThereAreSome) {
+  facts_.has_texts = false;
+  facts_.recent_bytes = kLeastRecentBytes - 1;
+  EXPECT_EQ(next(), IdleStep(AwaitDocuments{}));
+  facts_.has_texts = true;
+  EXPECT_EQ(next(), IdleStep(BeginStage{std::nullopt, ""})) << "there are others";
+  facts_.has_texts = false;
+  facts_.recent_bytes = kLeastRecentBytes;
+  EXPECT_EQ(next(), IdleStep(BeginStage{std::nullopt, ""}));
+}
+
+TEST_F(NextStep, DocumentsThatComeLaterAreForTheNextLayer) {
+  facts_.has_texts = false;
+  facts_.recent_bytes = 100 * kLeastRecentBytes;
+  facts_.frozen = true;
+  begun(std::nullopt);
+  facts_.record->recent_bytes = kLeastRecentBytes;
+  facts_.staged = chain(0);
+  EXPECT_EQ(next(), IdleStep(DistilLayer{std::nullopt, 1, 2}));
+  facts_.staged = chain(1, {0.97});
+  EXPECT_EQ(next(), IdleStep(PublishPlan{1, 2, 0.97}));
+  facts_.published = facts_.staged;
+  EXPECT_EQ(next(), IdleStep(BeginStage{1, ""}));
+  facts_.recent_bytes = 0;
+  EXPECT_EQ(next(), IdleStep(AwaitDocuments{}));
+  EXPECT_EQ(layers_to_come(facts_, next()), (std::vector<int>{0, 1})) << "once there are documents";
+  begun(1);
+  EXPECT_EQ(next(), IdleStep(DistilLayer{1, 2, 0})) << "on those that it has";
+}
+
+TEST_F(NextStep, ALayerWhoseDocumentsAreGoneIsBegunAnewButAFinishedOneCounts) {
+  begun(std::nullopt);
+  facts_.record->recent_bytes = kLeastRecentBytes;
+  facts_.staged = chain(0);
+  EXPECT_EQ(next(), IdleStep(BeginStage{std::nullopt, "its documents are gone"}));
+  facts_.staged = chain(1, {0.97});
+  next_is<PublishPlan>();
+}
+
+TEST_F(NextStep, ALayerThatFailedIsTriedAgainOnTwiceAsManyDocuments) {
+  facts_.frozen = true;
+  begun(std::nullopt);
+  facts_.record->recent_bytes = kLeastRecentBytes;
+  facts_.staged = chain(1, {0.9});
+  facts_.recent_bytes = 2 * kLeastRecentBytes - 1;
+  next_is<RejectPlan>();
+  facts_.recent_bytes = 2 * kLeastRecentBytes;
+  EXPECT_EQ(next(), IdleStep(BeginStage{std::nullopt, "there are twice as many recent documents"}));
+}
+
 }  // namespace
 }  // namespace dslad::worker

@@ -4,6 +4,8 @@
 #include <condition_variable>
 #include <gtest/gtest.h>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "tests/worker/engine_world.h"
 
@@ -76,6 +78,24 @@ TEST_F(RequestMakerTest, ForgetsWhatWasNotTaken) {
   EXPECT_EQ(next().assign.lease.job, 3);
   EXPECT_FALSE(maker_.forget(last.lease)) << "it was taken";
   EXPECT_EQ(maker_.held(), 0u);
+}
+
+TEST_F(RequestMakerTest, GivesWhatIsWantedOfAText) {
+  EXPECT_TRUE((maker_.add(assignment(1, "Once upon a time")), next().text.empty())) << "nothing is";
+  RequestMaker wants(
+      model(), 512, [this] { note_made(); }, 5);
+  schema::Assign summary = assignment(3, "");
+  summary.spec.task = schema::Task::kSummarize;
+  summary.spec.document = "Tom";
+  for (const schema::Assign& job :
+       {assignment(1, "Once\xe2\x82\xac"), assignment(2, "bad \xff byte"), summary}) {
+    wants.add(job);
+  }
+  std::vector<std::string> texts;
+  while (texts.size() < 3) {
+    if (auto made = wants.take()) texts.push_back(made->text);
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"Once", "", "Tom"}));
 }
 
 }  // namespace

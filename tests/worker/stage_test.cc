@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/chained_model.h"
+#include "worker/idle/recent_documents.h"
 
 namespace dslad::worker {
 namespace {
@@ -83,6 +84,39 @@ TEST_F(StageTest, BeginsAnewWithNothing) {
   EXPECT_FALSE(std::filesystem::exists(stage_.results(3)));
   ASSERT_TRUE(stage_.clear());
   EXPECT_FALSE(look().record.has_value());
+}
+
+TEST_F(StageTest, KeepsTheDocumentsThatItBeganWith) {
+  {
+    auto documents = RecentDocuments::open(stage_.recent(), 1 << 20);
+    ASSERT_TRUE(documents.ok());
+    ASSERT_TRUE(documents->add("Once upon a time"));
+  }
+  ASSERT_TRUE(stage_.begin({2, "recipe", ""}, true));
+  EXPECT_EQ(look().record, (StageRecord{2, "recipe", "", 16}));
+  EXPECT_TRUE(look().frozen);
+  ASSERT_TRUE(stage_.begin({2, "recipe", ""}));
+  EXPECT_EQ(look().record, (StageRecord{2, "recipe", ""}));
+  EXPECT_FALSE(look().frozen);
+  EXPECT_EQ(recent_bytes(stage_.recent()), 16u);
+}
+
+TEST(EraseDocuments, LeavesNoneUnlessAnotherProcessWorksWithThem) {
+  const testing::TempDir dir;
+  EXPECT_FALSE(*erase_documents(dir.path())) << "there is nothing";
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  const std::filesystem::path idle = dir.path() / "dsla/idle";
+  {
+    auto documents = RecentDocuments::open(idle / "recent", 1 << 20);
+    ASSERT_TRUE(documents.ok());
+    ASSERT_TRUE(documents->add("Once"));
+    for (const char* name : {"texts.jsonl", "texts.jsonl.tmp", "record.json"})
+      std::ofstream(idle / name) << "{}";
+    EXPECT_EQ(erase_documents(dir.path()).error().code, ErrorCode::kRefused);
+    EXPECT_EQ(recent_bytes(idle / "recent"), 4u);
+  }
+  EXPECT_TRUE(*erase_documents(dir.path()));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(idle), {}), 1) << "record.json";
 }
 
 TEST_F(StageTest, IsOneWorkersAtATime) {

@@ -60,7 +60,7 @@ Result<std::unique_ptr<IdleDistiller>> IdleDistiller::open(IdleSettings settings
   Stage stage(settings.model, std::move(teacher_digest));
   const Status taken = stage.take();
   if (!taken && taken.error().code != ErrorCode::kRefused) {  // another worker may end
-    return taken.error().with_context("--distil-text: layers are written beside the model");
+    return taken.error().with_context("layers that are distilled in idle time are written beside the model");
   }
   if (settings.layers > 0) layers = std::min(layers, settings.layers);
   return std::unique_ptr<IdleDistiller>(new IdleDistiller(std::move(settings), std::move(stage), layers));
@@ -68,6 +68,9 @@ Result<std::unique_ptr<IdleDistiller>> IdleDistiller::open(IdleSettings settings
 
 IdleDistiller::IdleDistiller(IdleSettings settings, Stage stage, int layers)
     : settings_(std::move(settings)), stage_(std::move(stage)), layers_(layers) {
+  if (settings_.recent_budget > 0) {
+    keeper_ = std::make_unique<DocumentKeeper>(stage_.recent(), settings_.recent_budget);
+  }
   // What failed before this worker began is so from its first word on.
   const auto next = decide();
   if (const auto* reject = next ? std::get_if<RejectPlan>(&*next) : nullptr) tell_failed(*reject);
@@ -99,6 +102,14 @@ void IdleDistiller::set_going() {
 std::vector<LayerNews> IdleDistiller::news() {
   const std::lock_guard lock(mutex_);
   return std::exchange(news_, {});
+}
+
+std::size_t IdleDistiller::wanted_bytes() const {
+  return keeper_ ? RecentDocuments::longest(settings_.recent_budget) : 0;
+}
+
+void IdleDistiller::keep(std::string text) {
+  if (keeper_ && !text.empty()) keeper_->keep(std::move(text));
 }
 
 void IdleDistiller::work(const std::stop_token& stop) {
@@ -140,6 +151,14 @@ milliseconds IdleDistiller::step(const std::stop_token& stop) {
     last_ = *next;
     return kLookAgain;
   }
+  if (std::holds_alternative<AwaitDocuments>(*next)) {
+    if (last_ != *next) {
+      spdlog::info("idle distilling: waits for documents of jobs: {} KiB are there, {} KiB are needed",
+                   recent_bytes(stage_.recent()) >> 10, kLeastRecentBytes >> 10);
+    }
+    last_ = *next;
+    return kLookAgain;
+  }
   if (last_ == *next) {
     last_.reset();
     return back_off({ErrorCode::kInternal,
@@ -161,6 +180,8 @@ Result<IdleStep> IdleDistiller::decide() {
   if (!looked) return looked.error();
   facts.layers = layers_;
   facts.min_quality = settings_.min_quality;
+  facts.has_texts = !settings_.texts.empty();
+  if (keeper_) facts.recent_bytes = recent_bytes(stage_.recent());
   auto recipe = recipe_of(settings_);
   if (!recipe) return recipe.error();
   facts.recipe = *std::move(recipe);
@@ -185,7 +206,7 @@ Status IdleDistiller::carry_out(const BeginStage& begin) {
   if (!begin.why.empty()) spdlog::info("idle distilling: begins anew; {}", begin.why);
   auto recipe = recipe_of(settings_);
   if (!recipe) return recipe.error();
-  return stage_.begin({begin.keep, *std::move(recipe), ""});
+  return stage_.begin({begin.keep, *std::move(recipe), "", 0}, keeper_ != nullptr);
 }
 
 Status IdleDistiller::carry_out(const DistilLayer& distil, const std::stop_token& stop) {
@@ -194,6 +215,8 @@ Status IdleDistiller::carry_out(const DistilLayer& distil, const std::stop_token
   if (distil.layer) tell({*distil.layer, LayerState::kDistilling, {}, {}});
   std::vector<std::string> command = {"distil", settings_.model.string(), "--text"};
   append(command, settings_.texts);
+  std::error_code missing;
+  if (std::filesystem::exists(stage_.texts(), missing)) command.push_back(stage_.texts().string());
   append(command, {"--out", stage_.chain().string(), "--layers", std::to_string(distil.plan), "--threads",
                    std::to_string(settings_.cpus), "--resume"});
   if (distil.keep) {

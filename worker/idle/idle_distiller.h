@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "worker/idle/child_process.h"
+#include "worker/idle/document_keeper.h"
 #include "worker/idle/idle_settings.h"
 #include "worker/idle/layer_news.h"
 #include "worker/idle/next_step.h"
@@ -36,6 +37,11 @@ class IdleDistiller {
   void busy(bool busy);      // there are jobs
   // What was learnt of layers since the last call, in order.
   std::vector<LayerNews> news();
+
+  // Bytes of a job's text that are wanted once it is answered, its first ones; 0: none is.
+  [[nodiscard]] std::size_t wanted_bytes() const;
+  // A job was answered: its text may be trained on. Returns at once. REQUIRES: UTF-8.
+  void keep(std::string text);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -65,6 +71,7 @@ class IdleDistiller {
   Stage stage_;
   int layers_;
   ChildProcess child_;
+  std::unique_ptr<DocumentKeeper> keeper_;  // null: no documents are to be kept
 
   // The thread's own.
   std::optional<IdleStep> last_;   // that was carried out

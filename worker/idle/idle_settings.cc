@@ -49,7 +49,7 @@ Status check_measured_on(const IdleSettings& settings) {
   return Error{
       ErrorCode::kInvalidArgument,
       "--distil-eval: a plan's quality is measured on answers; name a file of questions or summaries "
-      "that is not among those of --distil-text"};
+      "that is not among those it is distilled on"};
 }
 
 Result<std::string> fingerprint(const std::vector<std::string>& words, const std::vector<std::string>& files,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct IdleSettings {
   std::filesystem::path tool;            // dslad-model
   std::string dtype;                     // that the worker serves with, and plans are measured with
   std::vector<std::string> texts;        // to train on, as `distil --text` reads them
+  std::uint64_t recent_budget = 0;       // bytes of jobs' documents to keep and to train on; 0: none
   std::vector<std::string> measured_on;  // as `eval` reads them
   std::vector<std::string> options;      // more of `distil`
   int layers = 0;                        // to distil in all; 0: every layer

@@ -23,6 +23,16 @@ bool replaced(const IdleFacts& facts) {
   return keep.has_value() != facts.published.has_value() || keep.value_or(0) != distilled(facts.published);
 }
 
+// Whether the recent documents that the stage is distilled on are there no more, or were none.
+bool lost_texts(const IdleFacts& facts) {
+  return !facts.frozen && (facts.record->recent_bytes > 0 || !facts.has_texts);
+}
+
+// Whether so many more documents have come that a layer which failed deserves another try.
+bool many_more_documents(const IdleFacts& facts) {
+  return facts.recent_bytes.value_or(0) >= std::max(2 * facts.record->recent_bytes, kLeastRecentBytes);
+}
+
 IdleStep judge(const IdleFacts& facts, int plan) {
   const int layer = facts.staged->distilled[static_cast<std::size_t>(plan - 1)].layer;
   const PlanQuality* measured = facts.staged->quality_of(plan);
@@ -61,7 +71,8 @@ bool continues(const ChainManifest& chain, const ChainManifest& first) {
 IdleStep next_step(const IdleFacts& facts) {
   const int published = distilled(facts.published);
   if (published >= facts.layers) return NothingLeft{};
-  const auto begin = [&](std::string why) {
+  const auto begin = [&](std::string why) -> IdleStep {
+    if (!facts.has_texts && facts.recent_bytes.value_or(0) < kLeastRecentBytes) return AwaitDocuments{};
     return BeginStage{facts.published ? std::optional(published) : std::nullopt, std::move(why)};
   };
   if (!facts.record) return begin("");
@@ -72,7 +83,9 @@ IdleStep next_step(const IdleFacts& facts) {
   IdleStep next = finished ? judge(facts, plan) : NothingLeft{};
   if (finished && !std::holds_alternative<RejectPlan>(next)) return next;
   if (facts.record->recipe != facts.recipe) return begin("the options or texts are others");
-  if (finished) return next;
+  if (finished) return many_more_documents(facts) ? begin("there are twice as many recent documents") : next;
+  if (lost_texts(facts)) return begin("its documents are gone");
+  if (facts.recent_bytes && facts.record->keep.value_or(0) != published) return begin("");
   const auto& ordered = facts.staged ? facts.staged : facts.published;
   return DistilLayer{facts.record->keep, plan, layer_at(ordered, published)};
 }
@@ -80,7 +93,8 @@ IdleStep next_step(const IdleFacts& facts) {
 std::vector<int> layers_to_come(const IdleFacts& facts, const IdleStep& next) {
   if (std::holds_alternative<NothingLeft>(next) || std::holds_alternative<RejectPlan>(next)) return {};
   // A stage that is begun anew has the order of the chain that serves, or decides one.
-  const bool discarded = std::holds_alternative<BeginStage>(next);
+  const bool discarded =
+      std::holds_alternative<BeginStage>(next) || std::holds_alternative<AwaitDocuments>(next);
   const auto& ordered = facts.staged && !discarded ? facts.staged : facts.published;
   std::vector<int> layers;
   for (int position = distilled(facts.published); position < facts.layers; ++position) {

@@ -3,8 +3,12 @@
 // A chain grows in a folder of its own, the stage (stage.h), which begins as a copy of the chain that serves.
 // There the next layer is distilled, then measured, and only then published into the chain that serves. Each
 // step is repeated as long as its result is not on disk, so a kill at any moment costs no more than the step.
+//
+// Of layers that are distilled on recent documents each has a stage of its own, which holds the documents
+// that there were when it began: those that come later are for the next one.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -16,20 +20,28 @@ namespace dslad::worker {
 
 // How a stage was begun, and what was measured in it.
 struct StageRecord {
-  std::optional<int> keep;  // layers that it began with; absent: there was no chain to begin with
-  std::string recipe;       // fingerprint of what training depended on
-  std::string measured;     // of what its last plan was measured with; empty: it was not
+  std::optional<int> keep;         // layers that it began with; absent: there was no chain to begin with
+  std::string recipe;              // fingerprint of what training depended on
+  std::string measured;            // of what its last plan was measured with; empty: it was not
+  std::uint64_t recent_bytes = 0;  // of the recent documents among what it trains on
   bool operator==(const StageRecord&) const = default;
 };
+
+// Bytes of recent documents without which no layer is begun on them alone: 16 sequences of 1,024 tokens or
+// so.
+inline constexpr std::uint64_t kLeastRecentBytes = 64 << 10;
 
 // What next_step() decides by.
 struct IdleFacts {
   std::optional<ChainManifest> published;  // of this teacher; absent: there is none
   std::optional<ChainManifest> staged;     // absent: none yet, or of another teacher
   std::optional<StageRecord> record;
-  std::string recipe, measurement;  // fingerprints as things are now
-  int layers = 0;                   // to distil in all
-  double min_quality = 0;           // below which a plan is not published
+  std::string recipe, measurement;            // fingerprints as things are now
+  int layers = 0;                             // to distil in all
+  double min_quality = 0;                     // below which a plan is not published
+  bool has_texts = true;                      // to train on, whatever jobs come
+  std::optional<std::uint64_t> recent_bytes;  // of documents as they are now; absent: none are trained on
+  bool frozen = false;                        // the stage has those that it began with
 };
 
 struct BeginStage {  // discard what the stage holds
@@ -59,10 +71,15 @@ struct RejectPlan {
   std::string why;
   bool operator==(const RejectPlan&) const = default;
 };
+// Too few documents have come to begin a layer on.
+struct AwaitDocuments {
+  bool operator==(const AwaitDocuments&) const = default;
+};
 struct NothingLeft {
   bool operator==(const NothingLeft&) const = default;
 };
-using IdleStep = std::variant<BeginStage, DistilLayer, MeasurePlan, PublishPlan, RejectPlan, NothingLeft>;
+using IdleStep =
+    std::variant<BeginStage, DistilLayer, MeasurePlan, PublishPlan, RejectPlan, AwaitDocuments, NothingLeft>;
 
 IdleStep next_step(const IdleFacts& facts);
 

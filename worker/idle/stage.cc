@@ -10,6 +10,7 @@
 #include "worker/files/json_file.h"
 #include "worker/files/mapped_file.h"
 #include "worker/files/read_file.h"
+#include "worker/idle/recent_documents.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -18,6 +19,7 @@ namespace {
 constexpr const char* kRecordFile = "record.json";
 constexpr const char* kLogFile = "log.jsonl";
 constexpr std::size_t kMaxRecordBytes = 1 << 16;
+constexpr std::int64_t kMaxRecentBytes = std::int64_t{1} << 40;
 constexpr std::size_t kMaxLogBytes = 64 << 20;
 constexpr int kMostLayers = 1024;
 
@@ -27,6 +29,11 @@ Status remove_whole(const std::filesystem::path& path) {
   if (!failed) return ok_status();
   return Error{ErrorCode::kUnavailable,
                fmt::format("{}: cannot remove it: {}", path.string(), failed.message())};
+}
+
+// What a kill leaves of a file that is written whole or not at all.
+std::filesystem::path unfinished(std::filesystem::path file) {
+  return file += ".tmp";
 }
 
 Result<std::optional<StageRecord>> load_record(const std::filesystem::path& path) {
@@ -41,6 +48,7 @@ Result<std::optional<StageRecord>> load_record(const std::filesystem::path& path
   if (fields.find("keep") != nullptr) record.keep = static_cast<int>(fields.integer("keep", 0, kMostLayers));
   record.recipe = fields.text("recipe");
   record.measured = fields.text("measured", "");
+  record.recent_bytes = static_cast<std::uint64_t>(fields.integer("recent_bytes", 0, kMaxRecentBytes, 0));
   if (!fields.status()) return fields.status().error();
   return std::optional(std::move(record));
 }
@@ -105,6 +113,8 @@ Status Stage::look(IdleFacts& facts) const {
         fmt::format("remove {} to distil the layer anew", (folder_ / kRecordFile).string()));
   facts.staged = *std::move(staged);
   if (facts.staged && facts.staged->teacher_digest != teacher_digest_) facts.staged.reset();
+  std::error_code missing;
+  facts.frozen = std::filesystem::exists(texts(), missing);
   return ok_status();
 }
 
@@ -112,6 +122,7 @@ Status Stage::discard() const {
   // The record first: what is left without it is removed before the next one is written.
   Status removed = remove_whole(folder_ / kRecordFile);
   if (removed) removed = remove_whole(chain());
+  if (removed) removed = remove_whole(unfinished(texts()));
   std::error_code failed;
   for (std::filesystem::directory_iterator entry(folder_, failed), end; !failed && entry != end;
        entry.increment(failed)) {
@@ -124,14 +135,21 @@ Status Stage::discard() const {
   return removed;
 }
 
-Status Stage::begin(const StageRecord& record) {
-  const Status discarded = discard();
-  return discarded ? set_record(record) : discarded;
+Status Stage::begin(StageRecord record, bool freeze) {
+  Status discarded = discard();
+  if (!discarded) return discarded;
+  if (freeze) {
+    const auto frozen = freeze_recent(recent(), texts());
+    if (!frozen) return frozen.error();
+    record.recent_bytes = *frozen;
+  }
+  return set_record(record);
 }
 
 Status Stage::set_record(const StageRecord& record) const {
   nlohmann::ordered_json json = {{"format", 1}, {"recipe", record.recipe}, {"measured", record.measured}};
   if (record.keep) json["keep"] = *record.keep;
+  if (record.recent_bytes > 0) json["recent_bytes"] = record.recent_bytes;
   std::error_code failed;  // shows in writing
   std::filesystem::create_directories(folder_, failed);
   return write_file(folder_ / kRecordFile, json.dump(1) + "\n");
@@ -174,6 +192,24 @@ std::filesystem::path Stage::results(int plan) const {
 void Stage::forget_results(int plan) const {
   std::error_code ignored;  // then `eval` says what is wrong with them
   std::filesystem::remove(results(plan), ignored);
+}
+
+Result<bool> erase_documents(const std::filesystem::path& model) {
+  const Stage stage(model, "");
+  const std::filesystem::path recent = stage.recent(), texts = stage.texts();
+  std::error_code missing;
+  bool found = false;
+  // Who keeps documents has locked the one folder, who distils on them the other.
+  for (const auto& [folder, path] :
+       {std::pair(recent, recent), {texts.parent_path(), texts}, {texts.parent_path(), unfinished(texts)}}) {
+    if (!std::filesystem::exists(path, missing)) continue;
+    const auto alone = FolderLock::take(folder);
+    if (!alone) return alone.error();
+    const Status removed = remove_whole(path);
+    if (!removed) return removed.error();
+    found = true;
+  }
+  return found;
 }
 
 }  // namespace dslad::worker

@@ -2,8 +2,10 @@
 //
 //   MODEL/dsla/idle/          locked by the worker that distils here
 //     record.json             StageRecord; a stage without it is no stage
+//     texts.jsonl             recent documents as they were when it began, where it is distilled on them
 //     chain/                  what `dslad-model distil --out` writes
 //     eval-N.jsonl            what `dslad-model eval --out` has measured of plan N so far
+//     recent/                 documents of the latest jobs (recent_documents.h); no part of the stage
 // Every change is a transaction: a kill at any moment leaves the state before it or after it. Thread safety:
 // one thread.
 #pragma once
@@ -30,8 +32,9 @@ class Stage {
   // Fills in what lies on disk. Errors: the chain that serves cannot be read, or is of other weights.
   Status look(IdleFacts& facts) const;
 
-  // Discards what there is, and begins anew.
-  Status begin(const StageRecord& record);
+  // Discards what there is, and begins anew: with the recent documents of now where `freeze` says so, whose
+  // size the record then tells.
+  Status begin(StageRecord record, bool freeze = false);
   Status set_record(const StageRecord& record) const;
   // Puts the stage's layer into the chain that serves: its file, the log, then chain.json, which new jobs are
   // told apart by. kRefused when the chain is no longer the one that the stage continues, or someone distils
@@ -42,6 +45,8 @@ class Stage {
 
   [[nodiscard]] const std::filesystem::path& served() const { return served_; }  // MODEL/dsla
   [[nodiscard]] std::filesystem::path chain() const { return folder_ / "chain"; }
+  [[nodiscard]] std::filesystem::path texts() const { return folder_ / "texts.jsonl"; }
+  [[nodiscard]] std::filesystem::path recent() const { return folder_ / "recent"; }
   [[nodiscard]] std::filesystem::path results(int plan) const;
   void forget_results(int plan) const;
 
@@ -52,5 +57,10 @@ class Stage {
   std::string teacher_digest_;
   std::optional<FolderLock> lock_;
 };
+
+// Removes what documents were kept beside the model, and what was made of them to distil on: for a worker
+// that keeps none. Whether there was anything. kRefused: another process works with them; kUnavailable: they
+// cannot be removed. REQUIRES: this process has no stage of the model.
+Result<bool> erase_documents(const std::filesystem::path& model);
 
 }  // namespace dslad::worker

@@ -3,12 +3,25 @@
 #include <algorithm>
 #include <utility>
 
-namespace dslad::worker {
+#include "base/utf8.h"
 
-RequestMaker::RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made)
+namespace dslad::worker {
+namespace {
+
+// REQUIRES: UTF-8.
+std::string beginning_of_text(schema::JobSpec& spec, std::size_t bytes) {
+  std::string text = std::move(spec.task == schema::Task::kGenerate ? spec.prompt : spec.document);
+  return text.size() <= bytes ? text : std::string(utf8_prefix(text, bytes));
+}
+
+}  // namespace
+
+RequestMaker::RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made,
+                           std::size_t wanted_bytes)
     : model_(model),
       longest_(longest),
       on_made_(std::move(on_made)),
+      wanted_bytes_(wanted_bytes),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 void RequestMaker::add(schema::Assign assign) {
@@ -52,13 +65,15 @@ void RequestMaker::work(const std::stop_token& stop) {
     lock.unlock();
 
     auto requests = JobRequests::create(model_, assign.spec, longest_);
+    std::string text;
+    if (wanted_bytes_ > 0 && requests) text = beginning_of_text(assign.spec, wanted_bytes_);
     const schema::Task kind = std::exchange(assign.spec, {}).task;
     assign.spec.task = kind;
 
     lock.lock();
     if (!in_work_) continue;  // forgotten meanwhile
     in_work_.reset();
-    made_.push_back({std::move(assign), std::move(requests)});
+    made_.push_back({std::move(assign), std::move(requests), std::move(text)});
     lock.unlock();
     on_made_();
   }

@@ -2,7 +2,8 @@
 // the engine decodes on meanwhile.
 //
 // One job at a time, in the order in which they came, so the memory is that of one document's work beside the
-// texts that wait. A job's texts are gone once its task is made. Thread safety: all members from one thread.
+// texts that wait. A job's texts are gone once its task is made, but for what is wanted of them. Thread
+// safety: all members from one thread.
 #pragma once
 
 #include <condition_variable>
@@ -10,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "schema/worker_messages.h"
@@ -22,11 +24,13 @@ class RequestMaker {
   struct Made {
     schema::Assign assign;         // without its texts
     Result<JobRequests> requests;  // the error is the job's
+    std::string text;              // what is wanted of its document, or of the prompt to continue
   };
 
   // `model` must outlive this. `longest`: as for JobRequests::create. `on_made` is called on the maker's
-  // thread when there is something to take.
-  RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made);
+  // thread when there is something to take. `wanted_bytes`: of each job's text, its first ones.
+  RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made,
+               std::size_t wanted_bytes = 0);
 
   void add(schema::Assign assign);
   // What is made, in the order of add().
@@ -42,6 +46,7 @@ class RequestMaker {
   const ModelFolder& model_;
   std::int64_t longest_;
   std::function<void()> on_made_;
+  std::size_t wanted_bytes_;
 
   mutable std::mutex mutex_;
   std::condition_variable_any added_;

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "schema/reports.h"
 #include "worker/engine/request.h"
@@ -18,6 +19,7 @@ struct RunningJob {
   schema::Lease lease;
   JobRequests requests;
   std::shared_ptr<const Plan> plan;
+  std::string text;                                // what is wanted of its own once it is answered
   bool begun = false;                              // the engine has begun a request of it
   std::map<RequestId, RequestProgress> under_way;  // of these, in the engine
   RequestProgress ended;                           // requests that have ended, together

@@ -67,7 +67,9 @@ Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch>
       signals_(std::move(signals)),
       manager_(manager),
       limits_(limits),
-      maker_(model_, engine_->longest(*plans_.plans().plan(0)), [this] { link_->rouse(); }) {}
+      maker_(
+          model_, engine_->longest(*plans_.plans().plan(0)), [this] { link_->rouse(); },
+          idle_ ? idle_->wanted_bytes() : 0) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -138,7 +140,7 @@ void Worker::begin(RequestMaker::Made made) {
   process::log_job(assign.lease.job, assign.lease.attempt,
                    fmt::format("{} accepted, plan {}{}", schema::to_string(assign.spec.task), plan->number(),
                                handling(*made.requests)));
-  jobs_.emplace_back(assign.lease, *std::move(made.requests), plan);
+  jobs_.emplace_back(assign.lease, *std::move(made.requests), plan).text = std::move(made.text);
   mind(std::prev(jobs_.end()));
 }
 
@@ -300,8 +302,10 @@ void Worker::finish(Jobs::iterator job) {
       fmt::format("done: {} prompt ({} reused) and {} output tokens, plan {}", result.metrics.prompt_tokens,
                   result.metrics.reused_tokens, result.metrics.output_tokens, result.metrics.plan));
   if (job->plan->number() == 0) failed_on_plan_0_.clear();
+  std::string text = std::move(job->text);
   forget(job);
   link_->finish(std::move(result));
+  if (idle_) idle_->keep(std::move(text));
 }
 
 void Worker::fail(Jobs::iterator job, const Error& error, const schema::WorkerResult& needs) {
