@@ -79,10 +79,7 @@ Status Worker::run() {
       obey(*std::move(order));
       idle = false;
     }
-    while (auto made = maker_.take()) {
-      begin(*std::move(made));
-      idle = false;
-    }
+    while (auto made = maker_.take()) begin(*std::move(made));
     if (auto chain = watch_->take()) replace_chain(*std::move(chain));
     if (const int signal = signals_.take(); signal == SIGUSR2) {
       retire();
@@ -151,7 +148,7 @@ Status Worker::feed(Jobs::iterator job, schema::WorkerResult& needs) {
     if (!*request) break;
     (*request)->plan = job->plan;
     const RequestNeeds needed = engine_->needs(**request);
-    const Status added = engine_->add(**std::move(request));
+    Status added = engine_->add(**std::move(request));
     if (!added) {
       // A larger worker may not have this error.
       const CachePool& caches = engine_->caches();
