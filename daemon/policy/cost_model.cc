@@ -160,7 +160,7 @@ void CostModel::Recent::add(double value) {
 double CostModel::Recent::quantile(double share) const {
   if (values.empty()) return 0;
   std::vector<double> sorted = values;
-  const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(sorted.size() - 1) + 0.5);
+  const std::ptrdiff_t at = std::lround(share * static_cast<double>(sorted.size() - 1));
   std::nth_element(sorted.begin(), sorted.begin() + at, sorted.end());
   return sorted[static_cast<std::size_t>(at)];
 }

@@ -31,7 +31,8 @@ class Policing : public test::DispatcherTest {
 
   schema::PolicyReply set(const schema::SetPolicy& request) {
     std::optional<schema::PolicyReply> reply;
-    dispatcher_.set_policy(request, [&](Result<schema::PolicyReply> done) { reply = test::must(done); });
+    dispatcher_.set_policy(request,
+                           [&](Result<schema::PolicyReply> done) { reply = test::must(std::move(done)); });
     return reply.value();
   }
 

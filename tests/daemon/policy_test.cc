@@ -39,6 +39,7 @@ class PolicyTest : public ::testing::Test {
 
   std::vector<WaitingJob> jobs(int count, const std::string& client = "ada") {
     std::vector<WaitingJob> all;
+    all.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) all.push_back(job(client));
     return all;
   }

@@ -147,7 +147,8 @@ void read_exam(std::string_view text) {
   for (const char* const name : {"exam.jsonl", "exam.txt"}) {
     const auto data = parse_eval_data(text, name);
     if (!data) continue;
-    require((data->kind == DataKind::kText) == !data->text.empty());
+    require((data->kind == DataKind::kText) == !data->texts.empty());
+    for (const std::string& one : data->texts) require(!one.empty());
     std::set<std::string> ids;
     for (const EvalDocument& document : data->documents) {
       check_document(data->kind, document);
