@@ -92,21 +92,21 @@ LayerInfo read_layer(const Query& row) {
 }
 
 struct Known {
-  // As this worker said last, or as the chain was when others spoke of it. What others planned or made is so
-  // where this one knows nothing of it.
+  // As this worker said last, or as the chain was when others spoke of it. What is planned or being made is
+  // as whoever spoke last had it: it is the model's, and not a worker's.
   LayerState state = LayerState::kTransformer;
   bool in_other_hands = false;
 };
 
 Result<std::map<std::uint32_t, Known>> known_states(Database& db, const Origin& origin) {
   std::map<std::uint32_t, Known> states;
-  Query query(
-      db,
-      "SELECT l.layer, iif(l.state IN ('planned', 'distilling') AND w.state = 'transformer', l.state, "
-      "coalesce(w.state, l.state)), " DSLAD_IN_OTHER_HANDS
-      " FROM layers l LEFT JOIN worker_layers w ON w.instance = ? AND w.layer = l.layer "
-      "WHERE l.model_digest = ?",
-      origin.instance, origin.instance, origin.model_digest);
+  Query query(db,
+              "SELECT l.layer, iif(l.state IN ('planned', 'distilling') "
+              "AND w.state IN ('transformer', 'planned', 'distilling'), l.state, coalesce(w.state, "
+              "l.state)), " DSLAD_IN_OTHER_HANDS
+              " FROM layers l LEFT JOIN worker_layers w ON w.instance = ? AND w.layer = l.layer "
+              "WHERE l.model_digest = ?",
+              origin.instance, origin.instance, origin.model_digest);
   while (query.next()) {
     Known& known = states[static_cast<std::uint32_t>(query.integer(0))];
     schema::parse_word(query.text(1), known.state);
