@@ -29,7 +29,7 @@ def predict(service: Service, jobs: list, record: RunRecord, deadline_s: float, 
         raise Complaint(f"dslactl policy simulate: {done.stderr.strip()}")
     own = json.loads(done.stdout)["policies"][0]  # then plan 0 for all
     missed = own["missed"] / own["with_deadline"] if own["with_deadline"] else None
-    return Prediction(own["makespan_ms"] / 1000, own["p50_ms"] / 1000, own["p95_ms"] / 1000, missed, own["quality"])
+    return Prediction(own["makespan_ms"] / 1000, own["p50_ms"] / 1000, own["p95_ms"] / 1000, missed, own.get("quality"))
 
 
 def comparison(runs: list[RunRecord]) -> list[str]:

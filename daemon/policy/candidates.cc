@@ -18,10 +18,29 @@ bool fits_cache(const WorkerFacts& worker, const PlanFacts& plan, double tokens)
   return bytes <= static_cast<double>(worker.cache_bytes);
 }
 
-double loss_of(const PlanFacts& plan) {
-  constexpr double kGuess = 1e-3;  // of a layer, where nothing was measured
-  if (plan.plan == 0) return 0;
-  return plan.quality ? 1 - *plan.quality : kGuess * plan.plan;
+// Of each plan. One that was not measured lies on the line between its neighbours that were, so that it is no
+// bargain for want of a measurement; behind the last of them each layer costs a guess.
+std::vector<double> losses_of(const std::vector<PlanFacts>& plans) {
+  constexpr double kGuess = 1e-3;  // of a layer
+  const auto measured = [](const PlanFacts& plan) { return plan.plan == 0 || plan.quality.has_value(); };
+  const auto loss = [](const PlanFacts& plan) { return plan.plan == 0 ? 0 : 1 - *plan.quality; };
+  std::vector<double> losses;
+  losses.reserve(plans.size());
+  const PlanFacts none{0, 1.0, 0, 0};
+  const PlanFacts* below = &none;
+  for (auto plan = plans.begin(); plan != plans.end(); ++plan) {
+    if (measured(*plan)) {
+      below = &*plan;
+      losses.push_back(loss(*plan));
+      continue;
+    }
+    const double layers = plan->plan - below->plan;
+    const auto above = std::find_if(plan, plans.end(), measured);
+    const double a_layer =
+        above == plans.end() ? kGuess : (loss(*above) - loss(*below)) / (above->plan - below->plan);
+    losses.push_back(loss(*below) + a_layer * layers);
+  }
+  return losses;
 }
 
 const CostModel* learnt(const CostModels& costs, const std::string& speed_key) {
@@ -56,6 +75,7 @@ Candidates::Candidates(const std::vector<WorkerFacts>& workers, const CostModels
     costs_.push_back(cost_of(worker, workers, costs));
     std::vector<PlanShape>& shapes = shapes_.emplace_back();
     for (const PlanFacts& plan : plans_of(worker)) shapes.push_back(worker.shape(plan.plan));
+    losses_.push_back(losses_of(plans_of(worker)));
   }
 }
 
@@ -86,11 +106,12 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   const std::vector<PlanFacts>& plans = plans_of(facts);
   for (const PlanFacts& plan : plans) {
     if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
-    const PlanShape& shape = shapes_[worker][static_cast<std::size_t>(&plan - plans.data())];
+    const auto index = static_cast<std::size_t>(&plan - plans.data());
+    const PlanShape& shape = shapes_[worker][index];
     const double known = facts.knows(job.document, plan.plan);
     options.push_back({plan.plan,
                        model == nullptr ? 0 : model->of(job.size, shape, facts.context, known).total_ms(),
-                       loss_of(plan)});
+                       losses_[worker][index]});
   }
 }
 

@@ -50,7 +50,8 @@ class Candidates {
 
   const std::vector<WorkerFacts>& workers_;
   std::vector<Cost> costs_;                     // by worker
-  std::vector<std::vector<PlanShape>> shapes_;  // by worker, of its plans_of()
+  std::vector<std::vector<PlanShape>> shapes_;  // by worker, of its plans_of(), as are the next
+  std::vector<std::vector<double>> losses_;
   double min_quality_;
   std::int64_t target_drain_ms_;
   std::int64_t now_ms_;

@@ -112,6 +112,20 @@ TEST_F(PolicyTest, PlansThatWereNotMeasuredNeedAFloorOfZero) {
   EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(8U));
 }
 
+// With plan 4 measured at 0.99 and plan 6 at 0.9, plan 5 once seemed to cost 0.005.
+TEST_F(PolicyTest, APlanThatWasNotMeasuredIsNoBargainBesideThoseThatWere) {
+  settings_.min_quality = 0;
+  std::erase_if(workers_[0].plans,
+                [](const PlanFacts& plan) { return plan.plan % 2 == 1 && plan.plan != 5; });
+  for (PlanFacts& plan : workers_[0].plans) {
+    if (plan.plan == 5) plan.quality.reset();
+    if (plan.plan == 4) plan.quality = 0.99;
+    if (plan.plan >= 6) plan.quality = 0.9;
+  }
+  // 0.6 s each on plan 4: enough, and the cheapest step by far.
+  EXPECT_THAT(plans(decide_now(jobs(16))), testing::Each(testing::Le(4U)));
+}
+
 TEST_F(PolicyTest, ADeadlineIsMetAtThePriceOfTheClientWhoseTokensAreTheBacklog) {
   settings_.target_drain_ms = 3'600'000;
   std::vector<WaitingJob> waiting = jobs(20, "bulk");
