@@ -44,7 +44,7 @@ class Forward {
   Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights, const CachePool& caches);
 
   // Bytes of device memory that steps of up to so many rows take beside weights and caches: activations and
-  // the rotary table. The CPU's threads have a few hundred KiB each on top.
+  // the rotary table. What kernels work in, by thread, comes on top.
   static std::size_t bytes(const LlamaConfig& config, const RowWidths& widths, std::int64_t rows,
                            std::int64_t logit_rows);
 

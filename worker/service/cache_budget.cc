@@ -21,9 +21,7 @@ Result<std::size_t> default_cache_bytes(const MemoryUse& use) {
   const std::size_t taken = use.weights + use.steps;
   if (taken + kMib > usable) {
     return Error{ErrorCode::kResourceExhausted,
-                 uses(use) +
-                     ", which leaves none for caches; give it more, take a smaller --dtype, or say with "
-                     "--cache-mib that the rest may be swapped out"};
+                 uses(use) + ", which leaves none for caches; give it more, or take a smaller --dtype"};
   }
   const std::size_t share = use.shared ? use.available / 4 : use.available / 10 * 9;
   return std::min(share, usable - taken);
