@@ -8,7 +8,6 @@ import statistics
 import subprocess
 
 from . import measures
-from .complaint import Complaint
 from .processes import Service
 from .records import Prediction, RunRecord
 
@@ -19,16 +18,24 @@ _COMPARED = (  # name, of the prediction, of the run
 )
 
 
-def predict(service: Service, jobs: list, record: RunRecord, deadline_s: float, plans: list) -> Prediction:
-    """`jobs` as they were sent (replay.TimedWork), `plans` the largest that each allows."""
+def predict(service: Service, jobs: list, record: RunRecord, deadline_s: float, plans: list, say) -> Prediction | None:
+    """`jobs` as they were sent (replay.TimedWork), `plans` the largest that each allows. None where dslactl refuses, which
+    is said: a run that was made is worth more than what is said beside it."""
     trace = service.folder / "trace.csv"
     _write_trace(trace, jobs, record, deadline_s, plans)
     command = [service.options.bin / "dslactl", "--connect", service.jobs_url, "--json", "policy", "simulate", trace]
     done = subprocess.run([str(part) for part in command], capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
-        raise Complaint(f"dslactl policy simulate: {done.stderr.strip()}")
-    own = json.loads(done.stdout)["policies"][0]  # then plan 0 for all
+        say(f"no prediction: dslactl policy simulate: {done.stderr.strip()}")
+        return None
+    return prediction_of(json.loads(done.stdout))
+
+
+def prediction_of(report: dict) -> Prediction:
+    """Of what dslactl prints: the daemon's own policy stands first, before plan 0 for all."""
+    own = report["policies"][0]
     missed = own["missed"] / own["with_deadline"] if own["with_deadline"] else None
+    # It has no quality where jobs ran on plans that were not measured.
     return Prediction(own["makespan_ms"] / 1000, own["p50_ms"] / 1000, own["p95_ms"] / 1000, missed, own.get("quality"))
 
 

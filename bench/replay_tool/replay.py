@@ -49,7 +49,7 @@ def replay(service: Service, jobs: list[TimedWork], configuration: Configuration
         record.jobs = [_record(peer, number, ids[number], job, start_ms) for number, job in enumerate(jobs)]
         record.changes = _changes(peer, configuration, start_ms)
         if configuration.policy != "manual":
-            record.predicted = predict(service, jobs, record, settings.deadline_s, plans)
+            record.predicted = predict(service, jobs, record, settings.deadline_s, plans, say)
     record.lost = sum(job.state != "succeeded" for job in record.jobs)
     if configuration.mix is not None:
         record.detail = f"{configuration.share:.0%} of the tokens on plan {configuration.mix[1]}"

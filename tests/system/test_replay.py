@@ -412,6 +412,11 @@ class Shown(unittest.TestCase):
         self.assertIn("x0.50 [0.50, 0.50]", line)
         self.assertIn("it missed 5.0% of the deadlines, the best of those 5.0% (2 seeds)", line)
 
+    def test_a_prediction_of_plans_that_were_not_measured_has_no_quality(self):
+        report = {"policies": [{"makespan_ms": 4000, "p50_ms": 1000, "p95_ms": 2000, "missed": 1, "with_deadline": 4},
+                               {"makespan_ms": 9000, "p50_ms": 9000, "p95_ms": 9000, "missed": 4, "with_deadline": 4}]}  # fmt: skip
+        self.assertEqual(records.Prediction(4.0, 1.0, 2.0, 0.25, None), predicted.prediction_of(report))
+
     def test_predictions_are_compared_by_configuration(self):
         for run in self.results.runs:
             if run.configuration == "deadline":  # made of 2 s, from 0 to 21
@@ -463,6 +468,9 @@ class RealRun(Folder):
             self.assertTrue(all(each["started_s"] - 0.1 < each["begun_s"] < each["ended_s"] for each in run["jobs"]))
             self.assertGreaterEqual(run["measured"]["at_once"], 1)
             self.assertTrue(all(abs(each["created_s"] - each["planned_s"]) < 30 for each in run["jobs"]))
+        for run in found["runs"][:3]:
+            self.assertGreater(run["predicted"]["makespan_s"], 0)
+            self.assertIn(f"simulated with the costs of its run, {run['configuration']}: makespan x", out)
         parse_page(html.read_text())
         self.assertEqual([], list(self.short.iterdir()))
 
