@@ -53,5 +53,11 @@ DSLAD_AMX inline __m512 exp_of(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
+// 1 / x to float32's accuracy. REQUIRES: x and its reciprocal are normal numbers.
+DSLAD_AMX inline __m512 reciprocal(__m512 x) {
+  const __m512 about = _mm512_rcp14_ps(x);
+  return _mm512_mul_ps(about, _mm512_fnmadd_ps(x, about, _mm512_set1_ps(2.0f)));
+}
+
 }  // namespace dslad::kernels
 #endif
