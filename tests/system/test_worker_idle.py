@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,180 +15,13 @@ import time
 import unittest
 
 import harness
-import wire
 from distil_case import STORY
-from fake_daemon import Daemon
 from harness import until
-
-# A window as long as the context: a converted layer is as good as the teacher's from the start.
-SHORT = "--order index --variant dslad,window=512 --sequence 64 --batch-tokens 128 --held-out-tokens 100 "
-QUICK = SHORT + "--layerwise-steps 4 --chained-steps 2"
-LONG = SHORT + "--layerwise-steps 100000 --chained-steps 10"
-BAD = QUICK.replace("dslad,window=512", "paper")
-NO_LIMIT = 1 << 28  # MiB: the address sanitizer takes more than any memory has
-TOOL = harness.BIN / "dslad-model"
-
-# Says once that it runs, then works on.
-SCRIPT = """
-import os, pathlib, sys, time
-with open(pathlib.Path(__file__).parent / "runs", "a") as runs:
-    print(os.getpid(), *sys.argv[1:], file=runs)
-{body}
-"""
+from idle_case import BAD, LONG, NO_LIMIT, QUICK, TOOL, ScriptCase, ToolCase, state_of, status_of
 
 
-def stat_of(pid):
-    """Fields of /proc/PID/stat behind the name: [0] is the state."""
-    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def state_of(pid):
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return stat_of(pid)[0]
-    return None  # gone
-
-
-def status_of(pid, key):
-    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return next(line.split()[1] for line in text.splitlines() if line.startswith(key + ":"))
-
-
-class IdleCase(harness.SystemTest):
-    def setUp(self):
-        self.addCleanup(lambda: self.daemon.socket.close())  # after the worker's end: it waits for what was answered
-        super().setUp()
-        self.model = self.folder / "model"
-        shutil.copytree(harness.MODEL, self.model)
-        self.chain = self.model / "dsla"
-        self.text = self.folder / "story.txt"
-        self.text.write_text(STORY * 20)
-        self.exam = self.folder / "exam.jsonl"
-        self.write_exam("She had a big red ball and played with it all day.")
-        self.daemon = Daemon(self.workers_url)
-        self.jobs = 0
-
-    def write_exam(self, summary):
-        item = {"id": "1", "task": "summarize", "document": "Lily had a red ball.", "items": [{"summaries": [summary]}]}
-        self.exam.write_text(json.dumps(item) + "\n")
-
-    def options(self, distil=QUICK):
-        return ("--distil-text", self.text, "--distil-eval", self.exam, f"--distil-options= {distil}", "--idle-memory-mib", NO_LIMIT)
-
-    @property
-    def recent(self):
-        return self.chain / "idle/recent"
-
-    def recent_options(self, mib=1, distil=QUICK):
-        return ("--distil-recent", mib, *self.options(distil)[2:])
-
-    @staticmethod
-    def document(index):
-        """One of 8 KiB, like no other."""
-        return (f"CLASSIFIED {index}. " + STORY * 60)[:8 << 10]
-
-    def answer(self, count, first=0):
-        """Runs jobs on so many documents."""
-        for index in range(first, first + count):
-            self.assign(task="summarize", prompt="", document=self.document(index), overflow="truncate")
-            self.assertNotIn("error", self.result())
-
-    def serve(self, *options, allowed=True):
-        self.worker = self.start_worker(*options, model=self.model, ready=False)
-        while True:  # one that drains says hello, too
-            hello = self.daemon.receive("hello").body
-            if f":{self.worker.child.pid}:" in hello["name"]:
-                break
-        # A long lease: the test is silent while it waits for what runs below everything.
-        self.daemon.send("welcome", lease_ms=600000, heartbeat_ms=20)
-        if allowed:
-            self.allow()
-        return hello
-
-    def allow(self, allowed=True):
-        self.daemon.send("idle_work", allowed=allowed)
-
-    def assign(self, tokens=8, **body):
-        self.jobs += 1
-        options = {"max_tokens": tokens, "temperature": 0.0, "top_p": 1.0, "seed": 0}
-        job = {"task": "generate", "prompt": "Once upon a time", "questions": [], "document": "", "options": options, **body}
-        self.daemon.send("assign", job=self.jobs, attempt=1, **job)
-
-    def result(self):
-        return self.acknowledge(self.daemon.receive("result").body)
-
-    def acknowledge(self, body):
-        self.daemon.send("result_ack", job=body["job"], attempt=body["attempt"], accepted=True)
-        return body
-
-    def children(self, verb=""):
-        """Processes that the worker has started and that are not gone."""
-        listed = pathlib.Path(f"/proc/{self.worker.child.pid}/task").glob("*/children")
-        pids = []
-        for file in listed:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                pids += file.read_text().split()
-        return [int(pid) for pid in pids if state_of(pid) not in (None, "Z") and verb in self.command_of(pid)]
-
-    @staticmethod
-    def command_of(pid):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        return []
-
-    def child(self, verb="distil"):
-        return until(lambda: self.children(verb), f"dslad-model {verb} runs")[0]
-
-    def await_state(self, pid, *states):
-        until(lambda: state_of(pid) in states, f"process {pid} is in a state of {states}, not {state_of(pid)}")
-
-    def await_stop_by_jobs(self, pid):
-        """Gives jobs, one after the other, until the process is stopped: where processors are scarce one of SCHED_IDLE hears of a
-        signal long after it was sent, and a job may end before."""
-        answered = True
-
-        def stopped():
-            nonlocal answered
-            if answered:
-                self.assign(tokens=200)
-            message = self.daemon.next(seconds=0.01)
-            answered = message is not None and message.kind == "result"
-            if answered:
-                self.acknowledge(message.body)
-            return state_of(pid) == "T"
-
-        until(stopped, f"process {pid} is stopped while jobs run")
-        if not answered:
-            self.result()
-
-    def await_log(self, text):
-        until(lambda: text in self.worker.text(), f"the worker logs: {text}")
-
-
-class WithAScript(IdleCase):
+class WithAScript(ScriptCase):
     """Processes, signals and failures, whatever the child does."""
-
-    def setUp(self):
-        super().setUp()
-        self.bin = self.folder / "bin"
-        self.bin.mkdir()
-        try:
-            os.link(harness.BIN / "dslad-worker", self.bin / "dslad-worker")
-        except OSError:  # another file system
-            shutil.copy2(harness.BIN / "dslad-worker", self.bin)
-        real = harness.BIN
-        harness.BIN = self.bin
-        self.addCleanup(setattr, harness, "BIN", real)
-        self.tool("while True: time.sleep(0.01)")
-
-    def tool(self, body):
-        script = self.bin / "dslad-model"
-        script.with_suffix(".new").write_text(f"#!{sys.executable} -BES\n" + SCRIPT.format(body=body))
-        script.with_suffix(".new").chmod(0o755)
-        script.with_suffix(".new").rename(script)
-
-    def runs(self):
-        file = self.bin / "runs"
-        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
     def test_it_runs_when_allowed_yields_to_jobs_and_ends_with_the_worker(self):
         self.serve(*self.options(), "--idle-cpus", 1, allowed=False)
@@ -281,98 +113,6 @@ class WithAScript(IdleCase):
         self.assertEqual(0, first.wait())
         until(lambda: len(self.runs()) == 2, "the second one takes over")
 
-    def test_nothing_is_written_of_jobs_unless_that_was_asked_for(self):
-        for options in ((), self.options()):
-            self.serve(*options, allowed=False)
-            self.answer(3)
-            self.worker.signal(signal.SIGTERM)
-            self.assertEqual(0, self.worker.wait())
-            files = [file for file in self.model.rglob("*") if file.is_file()]
-            self.assertEqual([], [file for file in files if b"CLASSIFIED" in file.read_bytes()])
-            self.assertFalse(self.recent.exists())
-
-    def test_documents_of_answered_jobs_are_kept_once_and_are_the_workers_alone(self):
-        self.serve(*self.recent_options(), allowed=False)
-        self.answer(2)
-        self.jobs = 0
-        self.answer(2)  # reruns, say
-        self.assign(prompt="Lily had a ball.")
-        self.result()
-        self.assign(prompt="Once", plan=0, options={"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0})
-        self.result()
-        self.assign(tokens=400, prompt="It is cancelled.")
-        self.daemon.send("cancel", job=self.jobs, attempt=1, reason="a test")
-        self.assign(prompt="x" * 100000, options={"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0})  # beyond the context
-        self.assertIn("error", self.result())
-        self.worker.signal(signal.SIGTERM)
-        self.assertEqual(0, self.worker.wait())
-        kept = {file.read_text(): file for file in self.recent.iterdir()}
-        self.assertEqual({self.document(0), self.document(1), "Lily had a ball.", "Once"}, set(kept))
-        self.assertEqual(4, len(list(self.recent.iterdir())))
-        self.assertEqual({0o600}, {file.stat().st_mode & 0o777 for file in kept.values()})
-        self.assertEqual(0o700, self.recent.stat().st_mode & 0o777)
-        self.assertEqual([], self.runs(), "nothing was allowed")
-
-    def test_it_waits_for_documents_and_later_ones_do_not_disturb_the_layer_in_work(self):
-        self.serve(*self.recent_options())
-        self.await_log("idle distilling: waits for documents of jobs: 0 KiB are there, 64 KiB are needed")
-        self.answer(9)
-        pid = self.child()
-        command = self.command_of(pid)
-        frozen = self.chain / "idle/texts.jsonl"
-        self.assertEqual(str(frozen), command[command.index("--text") + 1])
-        lines = [json.loads(line) for line in frozen.read_text().splitlines()]
-        self.assertEqual([self.document(index) for index in range(9)], [line["document"] for line in lines])
-        self.assertEqual(0o600, frozen.stat().st_mode & 0o777)
-        self.answer(9, first=9)
-        self.worker.kill()
-        until(lambda: state_of(pid) in (None, "Z"), "the child is gone")
-        self.serve(*self.recent_options())
-        self.assertEqual(command, self.command_of(self.child()))
-        self.assertEqual(9, len(frozen.read_text().splitlines()))
-        self.assertNotIn("begins anew", self.worker.text())
-
-    def test_documents_that_somebody_erased_are_not_trained_on(self):
-        self.serve(*self.recent_options())
-        self.answer(9)
-        pid = self.child()
-        (self.chain / "idle/texts.jsonl").unlink()
-        shutil.rmtree(self.recent)
-        os.kill(pid, signal.SIGKILL)
-        self.await_log("waits for documents of jobs: 0 KiB are there")
-        self.answer(9, first=9)
-        self.child()
-        self.assertIn("begins anew; its documents are gone", self.worker.text())
-        self.assertNotIn(self.document(0), (self.chain / "idle/texts.jsonl").read_text())
-
-    def test_switched_off_it_removes_what_it_has_kept(self):
-        self.serve(*self.recent_options())
-        self.answer(9)
-        self.child()
-        self.serve(*self.options(), allowed=False)  # beside the one that keeps them: they are its own
-        self.assertTrue(self.recent.exists())
-        self.await_log("documents that --distil-recent has kept stay there: ")
-        for options in (self.recent_options(0), ()):
-            with self.subTest(options=options):
-                self.finish_processes()
-                (self.chain / "idle/texts.jsonl").write_text("{}")
-                self.recent.mkdir(exist_ok=True)
-                self.serve(*options, allowed=False)
-                self.assertFalse(self.recent.exists())
-                self.assertFalse((self.chain / "idle/texts.jsonl").exists())
-                self.assertIn("removed the documents that --distil-recent had kept", self.worker.text())
-
-    def test_documents_that_cannot_be_kept_are_said_once_and_jobs_go_on(self):
-        self.recent.parent.mkdir(parents=True)
-        self.recent.write_text("no folder")
-        self.serve(*self.recent_options())
-        self.answer(5)
-        self.await_log("--distil-recent: documents are not kept: ")
-        self.assertEqual(1, self.worker.text().count("documents are not kept"))
-        self.recent.unlink()
-        self.answer(9)
-        self.child()
-
     def test_what_cannot_be_is_refused_at_the_start(self):
         questions = ("--distil-eval", self.exam)
         for options, status, says in (
@@ -394,31 +134,8 @@ class WithAScript(IdleCase):
                 self.assertIn(says, worker.text())
 
 
-@unittest.skipUnless(TOOL.exists(), "dslad-model is not built")
-class WithTheTool(IdleCase):
+class WithTheTool(ToolCase):
     """Chains that grow, in the end."""
-
-    def manifest(self):
-        return json.loads((self.chain / "chain.json").read_text())
-
-    def await_table(self, plans, seen=None):
-        """The worker's next offer of so many plans; `seen` collects each layer's states on the way."""
-        while True:
-            body = self.daemon.receive("plans").body
-            for layer in body["layer_info"] if seen is not None else ():
-                states = seen.setdefault(layer["layer"], [])
-                if layer["state"] != (states[-1] if states else None):
-                    states.append(layer["state"])
-            if len(body["plans"]) == plans:
-                return body
-            for plan in body["plans"]:
-                self.assertIsNotNone(plan["quality"], "it is measured before it is offered")
-
-    def await_layer(self, layer, state):
-        while True:
-            info = self.daemon.receive("plans").body["layer_info"][layer]
-            if info["state"] == state:
-                return info
 
     def test_layer_after_layer_is_distilled_measured_and_offered(self):
         hello = self.serve(*self.options(), "--distil-layers", 2)
@@ -442,14 +159,6 @@ class WithTheTool(IdleCase):
         self.assertEqual([], [file.name for file in (self.chain / "idle").iterdir()])
         self.assertEqual([], self.children())
 
-    def small_disk(self, size):
-        """Where the chain comes to lie."""
-        self.chain.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.chain)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-            self.skipTest("mounting a tmpfs needs root and CAP_SYS_ADMIN")
-        self.addCleanup(lambda: (self.finish_processes(), subprocess.run(["umount", str(self.chain)], check=True)))
-
     def test_a_full_disk_is_said_jobs_go_on_and_so_does_it_once_there_is_room(self):
         self.small_disk("32k")
         self.serve(*self.options(), "--distil-layers", 1)
@@ -461,37 +170,6 @@ class WithTheTool(IdleCase):
         self.assign(plan=1)
         self.assertEqual(1, self.result()["metrics"]["plan"])
         self.await_log("all 1 layers are converted")
-
-    def test_layers_are_distilled_on_the_documents_of_jobs(self):
-        self.serve(*self.recent_options(), "--distil-layers", 2)
-        self.answer(9)
-        offered = self.await_table(3)
-        self.assertEqual([1.0, 1.0, 1.0], [plan["quality"] for plan in offered["plans"]])
-        self.await_log("all 2 layers are converted")
-        recipe = self.manifest()["recipe"]
-        self.assertEqual(["texts.jsonl"], [file["file"] for file in recipe["data"]["files"]])
-        self.assertEqual(1, recipe["from"]["keep"], "a stage for each layer")
-        until(lambda: ["recent"] == [file.name for file in (self.chain / "idle").iterdir()], "nothing else is left")
-        self.assertEqual(9, len(list(self.recent.iterdir())))
-        self.assign(plan=2)
-        self.assertEqual(2, self.result()["metrics"]["plan"])
-
-    def test_a_layer_takes_the_documents_that_there_are_when_it_is_begun(self):
-        self.serve(*self.recent_options(), "--distil-layers", 1)
-        self.answer(9)
-        self.await_table(2)
-        self.worker.signal(signal.SIGTERM)
-        self.worker.wait()
-        self.serve(*self.recent_options(), "--distil-text", self.text, "--distil-layers", 2, allowed=False)
-        self.answer(3, first=9)
-        until(lambda: len(list(self.recent.glob("*.txt"))) == 12, "they are written")
-        self.allow()
-        self.await_table(3)
-        recipes = [self.manifest()["recipe"], self.manifest()["recipe"]["from"]["recipe"]]
-        files = [[file["file"] for file in recipe["data"]["files"]] for recipe in recipes]
-        self.assertEqual([["story.txt", "texts.jsonl"], ["texts.jsonl"]], files)
-        digests = [recipe["data"]["files"][-1]["digest"] for recipe in recipes]
-        self.assertNotEqual(*digests)
 
     def test_killed_at_any_moment_it_goes_on(self):
         self.serve(*self.options(LONG.replace("100000", "120")), "--distil-layers", 2)
@@ -568,17 +246,6 @@ class WithTheTool(IdleCase):
         self.assign()
         self.assertNotIn("error", self.result())
 
-    def latencies(self, jobs):
-        """Seconds from assignment to result of short jobs that come one by one, sorted."""
-        times = []
-        for _ in range(jobs):
-            time.sleep(0.02)  # so that the child has gone on
-            begin = time.monotonic()
-            self.assign()
-            self.result()
-            times.append(time.monotonic() - begin)
-        return sorted(times)
-
     def test_short_jobs_beside_it_are_answered(self):
         # How long they take is printed and not asserted: docs/adaptive.md has figures.
         jobs = int(os.environ.get("DSLAD_LATENCY_JOBS", 20))
@@ -591,15 +258,6 @@ class WithTheTool(IdleCase):
             times = self.latencies(jobs)
             p50, p95, slowest = (1e3 * times[index] for index in (jobs // 2, jobs * 95 // 100, -1))
             print(f"{what}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, slowest {slowest:.2f} ms", flush=True)
-
-    def busy(self):
-        """Gives every processor more to do than it can. Whether what is idle may come back beside that is the kernel's to say."""
-        if os.geteuid() != 0 and resource.getrlimit(resource.RLIMIT_NICE)[0] < 20:
-            return
-        for _ in range(8 * os.cpu_count()):
-            spinning = subprocess.Popen([sys.executable, "-BSc", "while True: pass"])
-            self.addCleanup(spinning.wait)
-            self.addCleanup(spinning.kill)
 
     def test_sigterm_writes_a_checkpoint_and_leaves_no_orphan(self):
         self.serve(*self.options(LONG))
