@@ -272,6 +272,29 @@ TEST(CudaEngine, ADeviceThatFailsIsNotMeasured) {
   }
 }
 
+// A device that counts: the default budget of a worker's caches rests on it.
+TEST(CudaEngine, AStepTakesTheMemoryThatIsSaidBeforehand) {
+  constexpr std::size_t kRounding = 2 * 4096;  // of each buffer, of which there are a dozen
+  const auto device = host_device();
+  const auto weights = golden_weights("stories260K", WeightFormat::kF32, device);
+  const auto plan = undistilled_plans(*weights, 2).largest_plan();
+  const auto backend = device->make_backend(2);
+  const auto caches = *CachePool::create(*backend, plan->kv(), std::size_t{8} << 20);
+  const std::vector<std::int32_t> ids(70, 5);
+  const auto taken = [&] {
+    const auto cache = caches->allocate(plan, std::ssize(ids));
+    const std::size_t before = *device->free_bytes();
+    Forward forward(*backend, weights, *caches);
+    const StepSequence step{&*cache, 0, ids, RowKind::kPrefill, LogitRows::kAll};
+    EXPECT_TRUE(forward.run({&step, 1}).ok());
+    return before - *device->free_bytes();
+  };
+  taken();  // the backend's own scratch memory stays
+  const std::size_t said = Forward::bytes(weights->config, plan->widths(), std::ssize(ids), std::ssize(ids));
+  EXPECT_GE(taken(), said);
+  EXPECT_LE(taken(), said + 12 * kRounding);
+}
+
 // A device with room for what an operation needs, and not for the twice as much that would spare the next
 // one.
 TEST(CudaEngine, ScratchMemoryIsNoLargerThanWhatTheDeviceHas) {
