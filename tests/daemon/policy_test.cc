@@ -123,7 +123,7 @@ TEST_F(PolicyTest, APlanThatWasNotMeasuredIsNoBargainBesideThoseThatWere) {
     if (plan.plan >= 6) plan.quality = 0.9;
   }
   // 0.6 s each on plan 4: enough, and the cheapest step by far.
-  EXPECT_THAT(plans(decide_now(jobs(16))), testing::Each(testing::Le(4U)));
+  EXPECT_THAT(plans(decide_now(jobs(16))), ::testing::Each(::testing::Le(4U)));
 }
 
 TEST_F(PolicyTest, ADeadlineIsMetAtThePriceOfTheClientWhoseTokensAreTheBacklog) {
