@@ -34,11 +34,23 @@ Contender of_static(const policy::Settings& own, std::uint32_t plan) {
   return made;
 }
 
+bool is_amount(double value) {
+  return std::isfinite(value) && value >= 0;
+}
+
 // Whether a model of workers' speed can be run: one that nothing was learnt for has no coefficients.
 bool is_learnt(const schema::CostModelInfo& info) {
-  const auto is_amount = [](double value) { return std::isfinite(value) && value >= 0; };
   return info.jobs > 0 && std::all_of(info.coefficients.begin(), info.coefficients.end(), is_amount) &&
          std::any_of(info.coefficients.begin(), info.coefficients.end(), [](double one) { return one > 0; });
+}
+
+std::vector<policy::PlanSpeed> plan_speeds(const schema::CostModelInfo& info) {
+  std::vector<policy::PlanSpeed> speeds;
+  for (const schema::PlanSpeed& one : info.plan_speeds) {
+    if (is_amount(one.prefill) && is_amount(one.decode) && is_amount(one.attention) && is_amount(one.states))
+      speeds.push_back({{one.attention, one.states}, one.prefill, one.decode});
+  }
+  return speeds;
 }
 
 // The spread of a job's work around the model: half of the predictions were off by no more than the median
@@ -79,8 +91,8 @@ Status add_workers(const schema::DaemonStatus& status, const schema::PolicyReply
     // What the policy takes for a job's company: what it was of late; where an older daemon does not tell it,
     // that of a full worker.
     const double batch = info->batch > 0 ? info->batch : room;
-    const policy::CostModel truth =
-        policy::CostModel::recorded(info->coefficients, info->bytes_per_token, info->output_share, batch);
+    const policy::CostModel truth = policy::CostModel::recorded(
+        info->coefficients, info->bytes_per_token, info->output_share, batch, plan_speeds(*info));
     const policy::WorkerFacts facts = policy::facts_of(worker);
     made.workers.push_back(worker.name);
     made.scenario.known[facts.speed_key] = truth;

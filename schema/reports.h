@@ -221,6 +221,21 @@ struct WorkerPlan {
   }
 };
 
+// What jobs on a plan took, of what the cost model's coefficients say.
+struct PlanSpeed {
+  double attention = 1;  // keys and values that the plan keeps of a token, of plan 0's
+  double states = 0;     // sizes of its states, of the largest plan's
+  double prefill = 1;
+  double decode = 1;
+
+  static void fields(auto& self, auto& field) {
+    field("attention", self.attention);
+    field("states", self.states);
+    field("prefill", self.prefill);
+    field("decode", self.decode);
+  }
+};
+
 // What the daemon has learnt of how fast a kind of worker is.
 struct CostModelInfo {
   std::string workers;     // model, device and host of the kind
@@ -231,6 +246,7 @@ struct CostModelInfo {
   double output_share = 0;           // tokens of an answer, of those allowed
   double batch = 0;                  // sequences in a step of decoding, of late; 0: not told
   std::vector<double> coefficients;  // docs/adaptive.md
+  std::vector<PlanSpeed> plan_speeds;
 
   static void fields(auto& self, auto& field) {
     field("workers", self.workers);
@@ -241,6 +257,7 @@ struct CostModelInfo {
     field("output_share", self.output_share);
     field("batch", self.batch);
     field("coefficients", self.coefficients);
+    field("plan_speeds", self.plan_speeds);
   }
 };
 

@@ -399,8 +399,17 @@ schema::PolicyReply Planner::report() const {
 std::vector<schema::CostModelInfo> Planner::cost_models() const {
   std::vector<schema::CostModelInfo> infos;
   for (const auto& [key, model] : costs_) {
-    infos.push_back({key, model.jobs(), model.error(0.5), model.error(0.9), model.bytes_per_token(),
-                     model.output_share(), model.batch(), model.coefficients()});
+    schema::CostModelInfo& info = infos.emplace_back(schema::CostModelInfo{key,
+                                                                           model.jobs(),
+                                                                           model.error(0.5),
+                                                                           model.error(0.9),
+                                                                           model.bytes_per_token(),
+                                                                           model.output_share(),
+                                                                           model.batch(),
+                                                                           model.coefficients(),
+                                                                           {}});
+    for (const policy::PlanSpeed& one : model.plan_speeds())
+      info.plan_speeds.push_back({one.plan.attention, one.plan.states, one.prefill, one.decode});
   }
   return infos;
 }

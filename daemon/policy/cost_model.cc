@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
 namespace dslad::daemon::policy {
 namespace {
@@ -10,6 +12,10 @@ constexpr double kForget = 0.98;  // an observation counts for about the 50 afte
 constexpr double kRidge = 1e-3;   // of a term's own weight: decides where observations do not
 constexpr double kFarOff = 8;     // times the prediction: beyond it a job tells nothing but "more"
 constexpr std::uint64_t kJobsToTrust = 8;
+constexpr double kForgetOwn = 0.95;      // what a plan's factor goes by: its latest 20 jobs,
+constexpr double kForgetOthers = 0.998;  // for about 500 of other plans
+constexpr double kOne = 0.5;             // jobs for which it counts that a factor is 1 as a rule
+constexpr std::size_t kMostPlans = 128;
 constexpr double kNewShare = 0.05;   // of a new value in a running mean
 constexpr double kMost = 0.95;       // of the jobs, by which most_prompt_tokens() goes
 constexpr double kMostKnown = 0.95;  // of a prompt: its question at least is its own
@@ -148,6 +154,87 @@ double StreamFit<N>::predict(const Row& x) const {
 template class StreamFit<3>;
 template class StreamFit<4>;
 
+namespace {
+
+// Larger plans first keep less of a token.
+bool converts_less(const PlanShape& a, const PlanShape& b) {
+  return std::pair(-a.attention, a.states) < std::pair(-b.attention, b.states);
+}
+
+}  // namespace
+
+template <std::size_t N>
+typename PlanFactors<N>::Plan& PlanFactors<N>::plan_of(const PlanShape& shape) {
+  const auto at = std::lower_bound(
+      plans_.begin(), plans_.end(), shape,
+      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
+  if (at != plans_.end() && !converts_less(shape, at->shape)) return *at;
+  return *plans_.insert(at, Plan{.shape = shape});
+}
+
+template <std::size_t N>
+void PlanFactors<N>::add(const PlanShape& plan, const Row& x, double y, double predicted) {
+  if (!(y > 0)) return;
+  for (Plan& one : plans_) fade(one, kForgetOthers);
+  Plan& own = plan_of(plan);
+  fade(own, kForgetOwn);
+  const double scale = std::max(y, predicted);
+  for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t k = 0; k < N; ++k) own.products[i][k] += (x[i] / scale) * (x[k] / scale);
+    own.targets[i] += (x[i] / scale) * (y / scale);
+  }
+  ++own.jobs;
+  if (plans_.size() <= kMostPlans) return;
+  plans_.erase(std::min_element(plans_.begin(), plans_.end(),
+                                [](const Plan& a, const Plan& b) { return a.jobs < b.jobs; }));
+}
+
+template <std::size_t N>
+void PlanFactors<N>::fade(Plan& plan, double kept) {
+  plan.jobs *= kept;
+  for (std::size_t i = 0; i < N; ++i) {
+    for (double& product : plan.products[i]) product *= kept;
+    plan.targets[i] *= kept;
+  }
+}
+
+// Of the plan's jobs with the sums P and t the factor f of the prediction w.x with the least (f w.x - y)^2 is
+// w't / w'Pw.
+template <std::size_t N>
+void PlanFactors<N>::follow(const Row& weights) {
+  for (Plan& plan : plans_) {
+    double seen = kOne;
+    double predicted = kOne;
+    for (std::size_t i = 0; i < N; ++i) {
+      seen += weights[i] * plan.targets[i];
+      for (std::size_t k = 0; k < N; ++k) predicted += weights[i] * plan.products[i][k] * weights[k];
+    }
+    plan.factor = seen / predicted;
+  }
+}
+
+template <std::size_t N>
+double PlanFactors<N>::of(const PlanShape& plan) const {
+  if (plans_.empty()) return 1;
+  const auto above = std::lower_bound(
+      plans_.begin(), plans_.end(), plan,
+      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
+  if (above == plans_.end()) return plans_.back().factor;
+  if (above == plans_.begin() || !converts_less(plan, above->shape)) return above->factor;
+  const Plan& below = *std::prev(above);
+  const double apart = below.shape.attention - above->shape.attention;
+  const double share = apart > 0 ? (below.shape.attention - plan.attention) / apart : 0.5;
+  return below.factor + share * (above->factor - below.factor);
+}
+
+template <std::size_t N>
+void PlanFactors<N>::set(const PlanShape& plan, double factor) {
+  plan_of(plan).factor = factor;
+}
+
+template class PlanFactors<3>;
+template class PlanFactors<4>;
+
 void CostModel::Recent::add(double value) {
   if (values.size() < kLatest) {
     values.push_back(value);
@@ -177,11 +264,19 @@ void CostModel::learn(const Observation& seen) {
     errors_.add(std::abs(of(seen.size, seen.plan).total_ms() / seen.work.total_ms() - 1));
   }
   const std::array<double, 3> read = prefill_row(seen, seen.plan);
-  prefill_.add(read, within_reason(seen.work.prefill_ms, prefill_.predict(read), jobs_));
+  const double reading_ms = prefill_of_plan_.of(seen.plan) * prefill_.predict(read);
+  const double read_ms = within_reason(seen.work.prefill_ms, reading_ms, jobs_);
+  prefill_.add(read, read_ms);
+  prefill_of_plan_.add(seen.plan, read, read_ms, reading_ms);
+  prefill_of_plan_.follow(prefill_.weights());
   if (seen.output_tokens > 0) {
     const std::array<double, 4> written =
         decode_row(seen.prompt_tokens, seen.output_tokens, seen.plan, seen.batch);
-    decode_.add(written, within_reason(seen.work.decode_ms, decode_.predict(written), jobs_));
+    const double writing_ms = decode_of_plan_.of(seen.plan) * decode_.predict(written);
+    const double written_ms = within_reason(seen.work.decode_ms, writing_ms, jobs_);
+    decode_.add(written, written_ms);
+    decode_of_plan_.add(seen.plan, written, written_ms, writing_ms);
+    decode_of_plan_.follow(decode_.weights());
     move_mean(batch_, std::max(1.0, seen.batch), jobs_);
   }
   if (seen.size.bytes > 0) {
@@ -213,8 +308,8 @@ void CostModel::guess(const Observation& first) {
 }
 
 Work CostModel::of_tokens(double prompt, double output, const PlanShape& plan, double batch) const {
-  return {prefill_.predict(prefill_row(prompt, plan)),
-          decode_.predict(decode_row(prompt, output, plan, batch))};
+  return {prefill_of_plan_.of(plan) * prefill_.predict(prefill_row(prompt, plan)),
+          decode_of_plan_.of(plan) * decode_.predict(decode_row(prompt, output, plan, batch))};
 }
 
 Work CostModel::of(const JobSize& size, const PlanShape& plan, std::uint32_t context, double known) const {
@@ -222,7 +317,7 @@ Work CostModel::of(const JobSize& size, const PlanShape& plan, std::uint32_t con
   const bool whole = context == 0 || tokens <= context || size.overflow == schema::Overflow::kError;
   Work work = of_tokens(whole ? tokens : context, output_tokens(size), plan, batch_);
   if (whole && known > 0) {
-    work.prefill_ms -= prefill_.predict(prefill_row(std::min(known, kMostKnown * tokens), plan));
+    work.prefill_ms -= of_tokens(std::min(known, kMostKnown * tokens), 0, plan, batch_).prefill_ms;
   }
   if (whole || size.overflow == schema::Overflow::kTruncate) return work;
   const double parts = tokens / context;
@@ -247,12 +342,16 @@ double CostModel::error(double share) const {
 }
 
 CostModel CostModel::recorded(const std::vector<double>& coefficients, double bytes_per_token,
-                              double output_share, double batch) {
+                              double output_share, double batch, const std::vector<PlanSpeed>& plans) {
   CostModel model;
   std::array<double, 7> all{};
   std::copy_n(coefficients.begin(), std::min(coefficients.size(), all.size()), all.begin());
   model.prefill_.set({all[0], all[1], all[2]});
   model.decode_.set({all[3], all[4], all[5], all[6]});
+  for (const PlanSpeed& one : plans) {
+    model.prefill_of_plan_.set(one.plan, one.prefill);
+    model.decode_of_plan_.set(one.plan, one.decode);
+  }
   if (bytes_per_token > 0) model.bytes_per_token_ = bytes_per_token;
   if (output_share > 0) model.output_share_ = output_share;
   model.batch_ = std::max(1.0, batch);
@@ -264,6 +363,13 @@ std::vector<double> CostModel::coefficients() const {
   std::vector<double> all(prefill_.weights().begin(), prefill_.weights().end());
   all.insert(all.end(), decode_.weights().begin(), decode_.weights().end());
   return all;
+}
+
+std::vector<PlanSpeed> CostModel::plan_speeds() const {
+  std::vector<PlanSpeed> speeds;
+  for (const auto& one : prefill_of_plan_.plans())
+    speeds.push_back({one.shape, one.factor, decode_of_plan_.of(one.shape)});
+  return speeds;
 }
 
 }  // namespace dslad::daemon::policy

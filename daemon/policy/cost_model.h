@@ -8,7 +8,8 @@
 //
 // so that plans that never ran are predicted from those that did. The coefficients are never negative. They
 // are the least squares of the relative error, old jobs forgotten by and by. A first guess of how the first
-// job's time divides among the terms is forgotten likewise. A job whose first R tokens had been read before
+// job's time divides among the terms is forgotten likewise. A plan on which jobs ran has a factor beside it:
+// what its own jobs took, of what the coefficients say. A job whose first R tokens had been read before
 // has taken what L tokens take less what R do, and is predicted so where it is known beforehand. Pure; one
 // user at a time; cheap to copy.
 #pragma once
@@ -59,6 +60,43 @@ class StreamFit {
   Row weights_{};
 };
 
+// What the jobs of a plan take, of what a StreamFit of the jobs of all plans says: the least squares of the
+// relative error once more, for each plan by itself. A plan that is not used keeps its factor for long: it
+// must not become unknown, and be tried again, because others were used. One that never ran lies between its
+// neighbours.
+template <std::size_t N>
+class PlanFactors {
+ public:
+  using Row = typename StreamFit<N>::Row;
+  void add(const PlanShape& plan, const Row& x, double y, double predicted);
+  // The coefficients have changed.
+  void follow(const Row& weights);
+  [[nodiscard]] double of(const PlanShape& plan) const;
+
+  struct Plan {
+    PlanShape shape;
+    double factor = 1;
+    std::array<Row, N> products{};  // as in StreamFit
+    Row targets{};
+    double jobs = 0;  // that are not forgotten
+  };
+  [[nodiscard]] const std::vector<Plan>& plans() const { return plans_; }  // ascending
+  void set(const PlanShape& plan, double factor);                          // until the next follow()
+
+ private:
+  Plan& plan_of(const PlanShape& shape);
+  static void fade(Plan& plan, double kept);
+
+  std::vector<Plan> plans_;
+};
+
+// Of a plan on which jobs ran: what they took, of what the coefficients say.
+struct PlanSpeed {
+  PlanShape plan;
+  double prefill = 1;
+  double decode = 1;
+};
+
 class CostModel {
  public:
   // Learns from it; absurd numbers (not finite, negative, without tokens) are passed over.
@@ -84,11 +122,12 @@ class CostModel {
   [[nodiscard]] double output_share() const { return output_share_; }
   [[nodiscard]] double batch() const { return batch_; }    // sequences in a step, of late
   [[nodiscard]] std::vector<double> coefficients() const;  // a, b, c, d, e, f, g
+  [[nodiscard]] std::vector<PlanSpeed> plan_speeds() const;
 
   // As coefficients() and the others gave them: a model that predicts the same until it learns. For
   // simulation.
   static CostModel recorded(const std::vector<double>& coefficients, double bytes_per_token,
-                            double output_share, double batch);
+                            double output_share, double batch, const std::vector<PlanSpeed>& plans = {});
 
  private:
   static constexpr std::size_t kLatest = 200;
@@ -104,6 +143,8 @@ class CostModel {
 
   StreamFit<3> prefill_;
   StreamFit<4> decode_;
+  PlanFactors<3> prefill_of_plan_;
+  PlanFactors<4> decode_of_plan_;
   double bytes_per_token_ = 4;  // a guess, as is the next, until the first job has ended
   double output_share_ = 1;
   double batch_ = 1;

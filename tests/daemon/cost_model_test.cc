@@ -88,6 +88,30 @@ TEST_F(CostModelTest, PredictsAPlanThatNeverRan) {
   expect_near(2'000, 50, 0.0, 2, 0.2);
 }
 
+// The last layers of a chain may be wider, and slower than their size says: found out once, it is not tried
+// again because other plans were used meanwhile.
+TEST_F(CostModelTest, RemembersThatAPlanIsSlowerThanItsSizeSays) {
+  const auto slow_job = [&] {
+    Observation seen = job(0);
+    seen.work.prefill_ms *= 2;
+    seen.work.decode_ms *= 2;
+    return seen;
+  };
+  for (int i = 0; i < 6; ++i) model_.learn(slow_job());
+  for (int i = 0; i < 150; ++i) model_.learn(job(i % 2 == 0 ? 1.0 : 0.5));
+  const auto of_truth = [&](double share) {
+    const PlanShape plan{share, 1 - share};
+    return model_.of_tokens(4'000, 100, plan, 2).total_ms() / machine_.work(4'000, 100, plan, 2).total_ms();
+  };
+  EXPECT_GT(of_truth(0), 1.6);
+  EXPECT_LT(of_truth(0), 2.2);
+  EXPECT_NEAR(of_truth(0.5), 1, 0.1);
+  EXPECT_NEAR(of_truth(1), 1, 0.1);
+  EXPECT_GT(of_truth(0.1), of_truth(0.4)) << "what lies between is between";
+  for (int i = 0; i < 40; ++i) model_.learn(job(0));
+  EXPECT_NEAR(of_truth(0), 1, 0.15) << "it is no longer slow";
+}
+
 TEST_F(CostModelTest, IsOfUseFromTheFirstJobOn) {
   const Observation first = job(1, 0);
   model_.learn(first);
@@ -158,10 +182,12 @@ TEST_F(CostModelTest, ADocumentBeyondTheContextCostsWhatIsReadOfIt) {
 
 TEST_F(CostModelTest, OneThatWasRecordedPredictsTheSame) {
   for (int i = 0; i < 100; ++i) model_.learn(job(i % 2));
-  const CostModel same =
-      CostModel::recorded(model_.coefficients(), model_.bytes_per_token(), model_.output_share(), 3);
-  EXPECT_DOUBLE_EQ(same.of_tokens(3'000, 90, {0.5, 0.5}, 3).total_ms(),
-                   model_.of_tokens(3'000, 90, {0.5, 0.5}, 3).total_ms());
+  const CostModel same = CostModel::recorded(model_.coefficients(), model_.bytes_per_token(),
+                                             model_.output_share(), 3, model_.plan_speeds());
+  for (const double share : {1.0, 0.5, 0.0}) {
+    EXPECT_DOUBLE_EQ(same.of_tokens(3'000, 90, {share, 1 - share}, 3).total_ms(),
+                     model_.of_tokens(3'000, 90, {share, 1 - share}, 3).total_ms());
+  }
   EXPECT_DOUBLE_EQ(same.prompt_tokens({9'000, 0, 10}), model_.prompt_tokens({9'000, 0, 10}));
 }
 

@@ -344,6 +344,7 @@ TEST_F(Policing, TheErrorOfItsPredictionsIsPublished) {
   EXPECT_EQ(models[0].jobs, 6U);
   EXPECT_NEAR(models[0].bytes_per_token, 1, 0.01);
   EXPECT_EQ(models[0].coefficients.size(), 7U);
+  EXPECT_EQ(models[0].plan_speeds.size(), 2U) << "plans 0 and 4";
 }
 
 // dslactl simulates workers by what `status` says of them.

@@ -324,6 +324,14 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanSpeed:
+    attention: float = 1.0
+    states: float = 0.0
+    prefill: float = 1.0
+    decode: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class CostModel:
     workers: str = ""
     jobs: int = 0
@@ -333,6 +341,7 @@ class CostModel:
     output_share: float = 0.0
     batch: float = 0.0
     coefficients: tuple[float, ...] = ()
+    plan_speeds: tuple[PlanSpeed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
