@@ -27,10 +27,6 @@ constexpr std::uint64_t kStates[] = {0, 1, 2, 3, 4, 5, 6, 10, 14};
 constexpr std::int64_t kDeadline_ms = 10'000;
 constexpr double kNoise = 0.2;
 
-CostModel truth() {
-  return CostModel::recorded({0.08, 4.2e-5, 0.093, 2.7, 0, 0, 0}, 4, 1, 1);
-}
-
 WorkerFacts demo_worker() {
   WorkerFacts facts;
   facts.instance = "w";
@@ -39,6 +35,12 @@ WorkerFacts demo_worker() {
   for (std::uint32_t plan = 0; plan <= 8; ++plan)
     facts.plans.push_back({plan, kQuality[plan], kAttention[plan], kStates[plan]});
   return facts;
+}
+
+CostModel truth() {
+  const WorkerFacts facts = demo_worker();
+  return CostModel::recorded({0.02, 7.6e-6, 0.019, 0.05, 0, 0, 0}, 4, 1, 1,
+                             {{facts.shape(6), 1, 1}, {facts.shape(7), 1.4, 1}, {facts.shape(8), 2.2, 1}});
 }
 
 class Documents {
@@ -116,10 +118,13 @@ Scenario scenario_of(const std::vector<Phase>& phases, unsigned seed, std::int64
   return made;
 }
 
-std::vector<Phase> waves(int times, double on_ms, double off_ms, double load) {
+std::vector<Phase> waves(int times, double on_ms, double off_ms, double load, double off_load = 0) {
   std::vector<Phase> phases;
-  for (int i = 0; i < times; ++i)
-    phases.push_back({i * (on_ms + off_ms), i * (on_ms + off_ms) + on_ms, load});
+  for (int i = 0; i < times; ++i) {
+    const double from_ms = i * (on_ms + off_ms);
+    phases.push_back({from_ms, from_ms + on_ms, load});
+    phases.push_back({from_ms + on_ms, from_ms + on_ms + off_ms, off_load});
+  }
   return phases;
 }
 
@@ -169,7 +174,7 @@ void compare(const std::string& title, const std::vector<Phase>& phases, unsigne
     jobs += scenario.jobs.size();
     rows[0].add(run(scenario, PolicyKind::kStatic, 0, false));
     rows[1].add(run(scenario, PolicyKind::kStatic, 4, false));
-    rows[2].add(run(scenario, PolicyKind::kStatic, 8, false));
+    rows[2].add(run(scenario, PolicyKind::kStatic, 6, false));
     rows[3].add(run(scenario, PolicyKind::kDeadline, 0, false));
     const Summary own = run(scenario, PolicyKind::kDeadline, 0, true);
     rows[4].add(own);
@@ -178,7 +183,7 @@ void compare(const std::string& title, const std::vector<Phase>& phases, unsigne
   }
   fmt::print("{}, {} jobs\n  {:<12} {:>7} {:>7} {:>7} {:>8} {:>8} {:>9}\n", title, jobs / seeds, "policy",
              "p50 s", "p95 s", "p99 s", "missed", "quality", "changes/h");
-  const char* names[] = {"static 0", "static 4", "static 8", "waits", "deadline", "mix"};
+  const char* names[] = {"static 0", "static 4", "static 6", "waits", "deadline", "mix"};
   for (std::size_t i = 0; i < std::size(rows); ++i) rows[i].print(names[i]);
 }
 
@@ -227,6 +232,9 @@ int main(int count, char** arguments) {
           seeds);
   compare("Ten such waves", waves(10, 15e3, 15e3, 1.8), seeds);
   compare("Ten such waves of 1.4", waves(10, 15e3, 15e3, 1.4), seeds);
+  compare("Two such waves of 2, and 0.5 between", waves(2, 15e3, 15e3, 2, 0.5), seeds);
+  compare("Ten such waves of 1.6, and 0.4 between", waves(10, 15e3, 15e3, 1.6, 0.4), seeds);
+  compare("Ten waves of 1.6 for 15 s, and 0.4 for 45 s", waves(10, 15e3, 45e3, 1.6, 0.4), seeds);
   compare("Waves of 5 s, the dwell", waves(60, 2.5e3, 2.5e3, 1.8), seeds);
   for (const double load : {0.5, 0.7, 0.8, 0.9})
     compare(fmt::format("Half an hour of noise at {}", load), {{0, 1.8e6, load}}, seeds);

@@ -9,11 +9,13 @@ namespace {
 
 constexpr std::size_t kLatest = 32;  // jobs that are remembered, and that are expected at most
 constexpr double kLeastUsual_ms = 100;
-constexpr double kPause = 0.2;        // the next are of the usual time: a longer pause counts as so much
-constexpr double kTogether = 0.01;    // what comes closer than that came together
-constexpr double kRemembered = 20;    // time after which a third is left of what was counted
-constexpr double kDoubt = 1;          // standard deviations that are taken off
-constexpr double kGroupsMissing = 3;  // that should have come: they have stopped
+constexpr double kPause = 0.2;            // the next are of the usual time: a longer pause counts as so much
+constexpr double kTogether = 0.01;        // what comes closer than that came together
+constexpr double kRemembered = 20;        // time after which a third is left of what was counted
+constexpr double kDoubt = 1;              // standard deviations that are taken off
+constexpr double kGroupsMissing = 3;      // that should have come: they have stopped
+constexpr std::size_t kFewestRecent = 8;  // groups that tell how many come of late
+constexpr std::size_t kMostRecent = 64;
 
 double time_it_has_ms(const WaitingJob& job, std::int64_t target_ms) {
   return std::max(kLeastUsual_ms, static_cast<double>(job.deadline_ms.value_or(job.submitted_ms + target_ms) -
@@ -57,7 +59,7 @@ void count(double gap_ms, Arrivals& arrivals) {
 }
 
 bool together(std::int64_t at_ms, const Arrivals& arrivals) {
-  return static_cast<double>(at_ms - arrivals.group_ms) < kTogether * arrivals.usual_ms;
+  return static_cast<double>(at_ms - arrivals.recent.back().at_ms) < kTogether * arrivals.usual_ms;
 }
 
 void note(const WaitingJob& job, std::int64_t target_ms, std::int64_t now_ms, Arrivals& arrivals) {
@@ -67,31 +69,69 @@ void note(const WaitingJob& job, std::int64_t target_ms, std::int64_t now_ms, Ar
   const auto gap_ms = static_cast<double>(at_ms - arrivals.last_ms);
   if (!first && gap_ms >= 0) count(gap_ms, arrivals);  // else it came long ago, and was behind many others
   if (first || gap_ms >= kPause * arrivals.usual_ms) {
-    arrivals.since_ms = arrivals.group_ms = at_ms;
+    arrivals.since_ms = at_ms;
     arrivals.in_a_row = first || gap_ms >= arrivals.usual_ms ? 1 : arrivals.in_a_row + 1;
+    arrivals.recent = {{at_ms, 0}};
   } else if (!together(at_ms, arrivals)) {
-    arrivals.group_ms = at_ms;
     ++arrivals.groups;
     ++arrivals.in_a_row;
+    if (arrivals.recent.size() == kMostRecent) arrivals.recent.erase(arrivals.recent.begin());
+    arrivals.recent.push_back({at_ms, 0});
   }
+  ++arrivals.recent.back().jobs;
   arrivals.last_ms = first ? at_ms : std::max(arrivals.last_ms, at_ms);
   arrivals.newest_id = job.id;
   remember(job, arrivals);
 }
 
-// Jobs a millisecond; 0: they do not come, or too few have come to tell.
-double rate(const Arrivals& arrivals, std::int64_t now_ms) {
-  const double silent_ms = std::max(0.0, static_cast<double>(now_ms - arrivals.last_ms));
-  if (arrivals.groups <= 0 || arrivals.in_a_row < 2 || silent_ms >= kPause * arrivals.usual_ms) return 0;
-  const double time_ms = arrivals.time_ms + silent_ms;
-  if (silent_ms * arrivals.groups > kGroupsMissing * time_ms) return 0;
-  return std::max(0.0, 1 - kDoubt / std::sqrt(arrivals.groups)) * arrivals.jobs / time_ms;
+double silence_ms(const Arrivals& arrivals, std::int64_t now_ms) {
+  return std::max(0.0, static_cast<double>(now_ms - arrivals.last_ms));
 }
 
-// As long as they came until now, or come as a rule, and no longer than a job has.
-double goes_on_ms(const Arrivals& arrivals, std::int64_t now_ms) {
+// Jobs that come at a steady rate for some time.
+struct Flow {
+  double a_ms = 0;  // 0: they do not come, or too few have come to tell
+  double for_ms = 0;
+  [[nodiscard]] double jobs() const { return a_ms * for_ms; }
+};
+
+// `jobs` came in so many groups and so much time.
+double rate(double jobs, double groups, double time_ms, double silent_ms) {
+  if (groups <= 0 || silent_ms * groups > kGroupsMissing * time_ms) return 0;
+  return std::max(0.0, 1 - kDoubt / std::sqrt(groups)) * jobs / time_ms;
+}
+
+// As many as come as a rule; as long as they came until now, or come as a rule, and no longer than a job has.
+Flow usual_flow(const Arrivals& arrivals, std::int64_t now_ms) {
+  const double silent_ms = silence_ms(arrivals, now_ms);
+  if (arrivals.in_a_row < 2 || silent_ms >= kPause * arrivals.usual_ms) return {};
   const double as_a_rule_ms = arrivals.pauses > 0 ? arrivals.time_ms / arrivals.pauses : 0;
-  return std::min(arrivals.usual_ms, std::max(as_a_rule_ms, static_cast<double>(now_ms - arrivals.since_ms)));
+  const auto until_now_ms = static_cast<double>(now_ms - arrivals.since_ms);
+  return {rate(arrivals.jobs, arrivals.groups, arrivals.time_ms + silent_ms, silent_ms),
+          std::min(arrivals.usual_ms, std::max(as_a_rule_ms, until_now_ms))};
+}
+
+// Of late, by the latest groups, eight or more: whichever number of them makes most, with what is usual for
+// the rest of the time.
+Flow recent_flow(const Arrivals& arrivals, const Flow& usual, std::int64_t now_ms) {
+  const double silent_ms = silence_ms(arrivals, now_ms);
+  Flow most;
+  double most_jobs = usual.jobs();
+  double jobs = 0;
+  for (std::size_t groups = 1; groups < arrivals.recent.size(); ++groups) {
+    jobs += arrivals.recent[arrivals.recent.size() - groups].jobs;
+    if (groups < kFewestRecent) continue;
+    // The one before begins the time.
+    const auto time_ms =
+        static_cast<double>(now_ms - arrivals.recent[arrivals.recent.size() - groups - 1].at_ms);
+    const Flow flow{rate(jobs, static_cast<double>(groups), time_ms, silent_ms),
+                    std::min(time_ms, arrivals.usual_ms)};
+    const double all = flow.jobs() + usual.a_ms * std::max(0.0, usual.for_ms - flow.for_ms);
+    if (all <= most_jobs) continue;
+    most_jobs = all;
+    most = flow;
+  }
+  return most;
 }
 
 }  // namespace
@@ -109,17 +149,22 @@ void note_arrivals(const std::vector<WaitingJob>& waiting, std::int64_t target_m
 
 Expected expected_jobs(const Arrivals& arrivals, std::int64_t now_ms) {
   Expected expected;
-  const double a_ms = rate(arrivals, now_ms);
-  const double for_ms = goes_on_ms(arrivals, now_ms);
-  const double jobs = std::floor(a_ms * for_ms);
+  Flow then = usual_flow(arrivals, now_ms);
+  if (then.a_ms <= 0) return expected;
+  const Flow first = recent_flow(arrivals, then, now_ms);
+  then.for_ms = std::max(0.0, then.for_ms - first.for_ms);
+  const double jobs = std::floor(first.jobs() + then.jobs());
   if (jobs < 1) return expected;
-  expected.what = {a_ms * 1'000, for_ms};
+  const Flow& told = first.a_ms > 0 ? first : then;
+  expected.what = {told.a_ms * 1'000, told.for_ms};
   const std::size_t made = static_cast<std::size_t>(std::min<double>(jobs, kLatest));
   expected.each = jobs / static_cast<double>(made);
   for (std::size_t i = 0; i < made; ++i) {
     WaitingJob& job = expected.jobs.emplace_back(latest(arrivals, i % arrivals.latest.size()));
-    const auto comes_ms = now_ms + std::llround(static_cast<double>(i + 1) * expected.each / a_ms);
-    const std::int64_t later_ms = comes_ms - job.submitted_ms;
+    const double place = static_cast<double>(i + 1) * expected.each;
+    const double in_ms =
+        place <= first.jobs() ? place / first.a_ms : first.for_ms + (place - first.jobs()) / then.a_ms;
+    const std::int64_t later_ms = now_ms + std::llround(in_ms) - job.submitted_ms;
     job.id = -1 - static_cast<std::int64_t>(i);
     job.submitted_ms += later_ms;
     job.turn_ms += later_ms;

@@ -96,6 +96,22 @@ TEST_F(ArrivalsTest, ABurstThatHasJustBegunIsNotExpectedToLast) {
   EXPECT_NEAR(expected().what.for_ms, 2'000, 1);
 }
 
+// Where jobs always come, a burst is not thinned by what comes between bursts.
+TEST_F(ArrivalsTest, MoreThanUsualAreExpectedForAsLongAsTheyHaveCome) {
+  come(0, 200, 1'000);
+  EXPECT_LT(expected().what.a_second, 1);
+  come(200'000, 31, 100);
+  const Expected burst = expected();
+  EXPECT_GT(burst.what.a_second, 7);
+  EXPECT_LT(burst.what.a_second, 10);
+  EXPECT_NEAR(burst.what.for_ms, 3'000, 500);
+  const double then = static_cast<double>(burst.jobs.size()) * burst.each;
+  EXPECT_NEAR(then, burst.what.a_second * 3 + 0.9 * 7, 4) << "and as usual after that";
+  EXPECT_GT(burst.jobs.back().submitted_ms, now_ms_ + 8'000);
+  come(204'000, 20, 1'000);
+  EXPECT_LT(expected().what.a_second, 2) << "it has ended";
+}
+
 TEST_F(ArrivalsTest, JobsThatAreSentTogetherTellNothingOfOthers) {
   come(0, 1'000, 0);
   EXPECT_THAT(expected().jobs, ::testing::IsEmpty());
@@ -195,6 +211,17 @@ TEST_F(AnticipationTest, ASquareWaveIsAnsweredSoonerAndMissesLess) {
   EXPECT_LT(expects.p95_ms, waits.p95_ms);
   EXPECT_GE(expects.quality, waits.quality - 1e-3);
   EXPECT_LT(expects_ms, waits_ms);
+}
+
+// Equal jobs, and one step that all could take: each takes its share of it.
+TEST_F(AnticipationTest, ThoseThatWaitDoNotPayForAllThatAreExpected) {
+  std::erase_if(scenario_.workers[0].facts.plans,
+                [](const PlanFacts& plan) { return plan.plan > 0 && plan.plan < 28; });
+  Trace(scenario_, 25).waves(10, 90'000, 90'000, 1.8);
+  set_deadlines(30'000);
+  const Summary expects = run(true);
+  EXPECT_EQ(expects.missed, 0U);
+  EXPECT_GT(expects.quality, 0.945);
 }
 
 // From idle, in the very decision that sees it.
