@@ -1,8 +1,9 @@
 // How the rows (tokens) of one engine step are divided.
 //
-// A step is a matrix of R activation rows: decode tokens of many sequences and prefill pieces of some.
-// A kernel may choose its algorithm by a block's kind and its own row count, never by what else is in
-// the step: that is what makes a request's text the same alone and in any batch.
+// A step is a matrix of R activation rows: decode tokens of many sequences and prefill pieces of some, of one
+// sequence perhaps several. A kernel may choose its algorithm by a block's kind and its own row count, never
+// by what else is in the step, pieces of the same prompt included: that is what makes a request's text the
+// same alone and in any batch, however many of its pieces a step takes in.
 #pragma once
 
 #include <cstdint>

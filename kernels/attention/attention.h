@@ -45,11 +45,12 @@ struct KvLayout {
   }
 };
 
-// Consecutive rows of the step that are consecutive tokens of one sequence.
+// Consecutive rows of the step that are consecutive tokens of one sequence. The next tokens of the sequence
+// may be another piece of the same call: all pieces write before any attends.
 struct AttentionPiece {
   std::int64_t first_row;
   std::int64_t rows;          // 1 for a decode token
-  std::int64_t context;       // tokens of the sequence before this piece, already in the cache
+  std::int64_t context;       // tokens of the sequence before this piece, in the cache or in earlier pieces
   const std::int32_t* pages;  // page numbers, ceil((context + rows) / kPageTokens) of them
   std::int64_t silent = 0;    // first rows that only leave their keys and values: no row of o is theirs
 };

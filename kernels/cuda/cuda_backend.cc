@@ -5,6 +5,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/rows.h"
+
 namespace dslad::kernels::cuda {
 namespace {
 
@@ -137,16 +139,30 @@ void CudaBackend::window_attention(const WindowAttentionArgs& args) {
   operations_->window_attention(step);
 }
 
+// Single rows go by the recurrence, and so does a long piece's last part where it is a single row: they are
+// pieces of a second call. What the first one works in is then for pieces of several rows alone, too.
 void CudaBackend::dsla(const DslaArgs& args) {
-  if (args.pieces.empty()) return;
-  DslaOnDevice step{args, most_rows(args.pieces), nullptr};
-  const DslaPiece* pieces = stage(args.pieces);
+  std::vector<DslaPiece> several, single;
+  for (const DslaPiece& piece : args.pieces) {
+    const std::int64_t alone = piece.rows % kMaxPrefillRows == 1 ? 1 : 0, before = piece.rows - alone;
+    if (before > 0) several.push_back({piece.first_row, before, piece.state});
+    if (alone > 0) single.push_back({piece.first_row + before, alone, piece.state});
+  }
+  dsla_pieces(args, several);
+  dsla_pieces(args, single);
+}
+
+void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args) {
+  if (of_args.empty()) return;
+  DslaOnDevice step{args, most_rows(of_args), nullptr};
+  step.args.pieces = of_args;
+  const DslaPiece* pieces = stage(of_args);
   if (!found(pieces)) return;
-  if (const std::size_t bytes = dsla_workspace_bytes(args, step.most_rows); bytes > 0) {
+  if (const std::size_t bytes = dsla_workspace_bytes(step.args, step.most_rows); bytes > 0) {
     step.workspace = workspace(bytes);
     if (!found(step.workspace)) return;
   }
-  step.args.pieces = {pieces, args.pieces.size()};
+  step.args.pieces = {pieces, of_args.size()};
   operations_->dsla(step);
 }
 

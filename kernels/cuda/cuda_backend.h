@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -54,6 +55,7 @@ class CudaBackend final : public Backend {
   // An operation's arrays, copied to the device: null when it has no memory.
   template <class T>
   const T* stage(std::span<const T> values);
+  void dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args);  // in the place of its own
   const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces);
   float* workspace(std::size_t bytes);
   void* results(std::size_t bytes);

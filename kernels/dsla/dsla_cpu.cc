@@ -1,9 +1,29 @@
+#include <algorithm>
+
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/dsla/dsla.h"
 #include "kernels/dsla/dsla_head.h"
+#include "kernels/rows.h"
 
 namespace dslad::kernels {
+namespace {
+
+// The chunk form begins anew with every part: where its blocks lie depends on the prompt's cuts alone.
+void run_parts(const DslaHead& head, float* memory) {
+  for (std::int64_t done = 0; done < head.rows; done += kMaxPrefillRows) {
+    DslaHead part = head;
+    part.first_row += done;
+    part.rows = std::min(kMaxPrefillRows, head.rows - done);
+    if (part.rows == 1) {
+      dsla_step(part, memory);
+    } else {
+      dsla_chunks(part, memory);
+    }
+  }
+}
+
+}  // namespace
 
 void dsla_cpu(ThreadPool& pool, const DslaArgs& args) {
   const int n_kv = args.shape.n_kv;
@@ -19,11 +39,7 @@ void dsla_cpu(ThreadPool& pool, const DslaArgs& args) {
                         piece.rows,
                         index,
                         {piece.state + index * size, piece.state + (n_kv + index) * size}};
-    if (head.rows == 1) {
-      dsla_step(head, memory);
-    } else {
-      dsla_chunks(head, memory);
-    }
+    run_parts(head, memory);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/rows.h"
 #include "tests/kernels/dsla_world.h"
 
 namespace dslad::kernels {
@@ -152,6 +153,22 @@ TEST_P(DslaForms, AnyCutGivesOutputAndStateOfOnePiece) {
   std::vector<std::int64_t> every(200);
   std::iota(every.begin(), every.end(), 1);
   expect_close(world, world.run_cut(every), whole);
+}
+
+// Also where gates close so far that blocks are shorter, and where one row is left.
+TEST_P(DslaForms, ALongPieceIsThoseOfAPromptBitForBit) {
+  for (const GateLogits gates : {GateLogits{}, GateLogits{60, {0, -100}}}) {
+    for (const std::int64_t rows : {129, 136, 256, 300, 641}) {
+      DslaWorld world(GetParam(), 8, gates);
+      world.add(rows);
+      std::vector<std::int64_t> ends;
+      for (std::int64_t end = kMaxPrefillRows; end < rows; end += kMaxPrefillRows) ends.push_back(end);
+      ends.push_back(rows);
+      const DslaOutcome whole = world.run(2), cut = world.run_cut(ends);
+      EXPECT_TRUE(same_bits(whole.o, cut.o)) << rows << " rows";
+      EXPECT_TRUE(same_bits(whole.states[0], cut.states[0])) << rows << " rows";
+    }
+  }
 }
 
 TEST(Dsla, LongSequencesKeepTheHistoryState) {

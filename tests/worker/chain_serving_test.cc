@@ -64,6 +64,32 @@ TEST_P(Variant, QuestionsOfOneDocumentAnswerAsIfAskedAlone) {
   }
 }
 
+// How many of a prompt's pieces a step takes in changes no bit, whatever a layer keeps: pages, states, rings
+// that a piece is longer than. The last piece is a single row, a few, or whole.
+TEST_P(Variant, PiecesThatAStepTakesInTogetherGiveTheLogitsOfStepsOfTheirOwn) {
+  LlamaConfig wider = small_config();  // to where AMX multiplies states and pages of bf16
+  wider.head_dim = 32;
+  LlamaConfig with_parts = small_config_with_optional_parts();
+  for (auto [config, format] :
+       {std::pair(wider, WeightFormat::kBf16), std::pair(with_parts, WeightFormat::kF32)}) {
+    config.context = 1'100;
+    layers_ = layers_of(config);
+    const auto weights = random_weights(config, format, 6);
+    const PlanSet all = plans(*weights);
+    for (const std::size_t length : {1u, 127u, 128u, 129u, 130u, 300u, 512u, 641u, 1'000u}) {
+      const auto prompt = noise_ids(length, static_cast<unsigned>(length));
+      for (const int plan : {0, 2, 3}) {
+        const auto expected = logits_by_steps_of(1, weights, all.plan(plan), prompt);
+        for (const std::int64_t pieces : {2, 3, 8}) {
+          if (pieces > 2 && length <= 128u * 2) break;
+          const auto actual = logits_by_steps_of(pieces, weights, all.plan(plan), prompt);
+          EXPECT_TRUE(actual == expected) << length << " tokens, " << pieces << " pieces, plan " << plan;
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Variant, ::testing::ValuesIn(dslad::testing::sample(variants(), 4)), name_of);
 
 // Serves requests of two editions of a chain, the first of which nobody but they hold.

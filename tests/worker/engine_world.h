@@ -1,16 +1,20 @@
 // An engine over a golden or random model on its device, and a sink that collects what it says.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <map>
 #include <memory>
 #include <random>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/rows.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/plan_set.h"
 
@@ -100,6 +104,34 @@ inline EngineRequest continuation(RequestId id, std::vector<std::int32_t> head, 
   request.max_tokens = max_tokens;
   request.plan = std::move(plan);
   return request;
+}
+
+// Every row's logits of a prompt that is read by steps of so many pieces, and of four tokens behind it.
+inline std::vector<float> logits_by_steps_of(std::int64_t pieces,
+                                             const std::shared_ptr<const ModelWeights>& weights,
+                                             const std::shared_ptr<const Plan>& plan,
+                                             std::span<const std::int32_t> prompt) {
+  constexpr std::size_t kBehind = 4;
+  const auto backend = weights->device->make_backend(2);
+  const auto caches = *CachePool::create(*backend, plan->kv(), std::size_t{8} << 20);
+  const auto cache = caches->allocate(plan, std::ssize(prompt) + std::int64_t{kBehind});
+  if (!cache) throw std::runtime_error("the pool is too small");
+  Forward forward(*backend, weights, *caches);
+  std::vector<float> logits;
+  const auto take = [&](std::size_t context, std::span<const std::int32_t> ids, kernels::RowKind kind) {
+    const StepSequence step{&*cache, static_cast<std::int64_t>(context), ids, kind, LogitRows::kAll};
+    if (!forward.run({&step, 1})) throw std::runtime_error("the step failed");
+    const std::size_t before = logits.size();
+    logits.resize(before + ids.size() * static_cast<std::size_t>(weights->config.vocab_size));
+    backend->read(logits.data() + before, forward.logits(0).data(), (logits.size() - before) * sizeof(float));
+  };
+  const auto most = static_cast<std::size_t>(pieces * kernels::kMaxPrefillRows);
+  for (std::size_t done = 0; done < prompt.size(); done += most) {
+    take(done, prompt.subspan(done, std::min(most, prompt.size() - done)), kernels::RowKind::kPrefill);
+  }
+  for (std::size_t i = 0; i < kBehind; ++i)
+    take(prompt.size() + i, prompt.subspan(i % prompt.size(), 1), kernels::RowKind::kDecode);
+  return logits;
 }
 
 // A small model without trained weights.

@@ -9,6 +9,7 @@
 
 namespace dslad::worker {
 
+using kernels::kMaxPrefillRows;
 using kernels::RowBlock;
 using kernels::RowKind;
 
@@ -48,16 +49,19 @@ bool precedes(const Plan& a, const Plan& b) {
   return std::less<>{}(&a, &b);
 }
 
-// Adds rows to blocks that end before them; decode rows that lie side by side become one block.
+// Adds rows to blocks that end before them; decode rows that lie side by side become one block, and a
+// prompt's pieces one each.
 void append(std::vector<RowBlock>& blocks, const RowBlock& rows) {
   const bool extends = rows.kind == RowKind::kDecode && !blocks.empty() &&
                        blocks.back().kind == RowKind::kDecode &&
                        blocks.back().first + blocks.back().rows == rows.first;
   if (extends) {
     blocks.back().rows += rows.rows;
-  } else {
-    blocks.push_back(rows);
+    return;
   }
+  const std::int64_t most = rows.kind == RowKind::kPrefill ? kMaxPrefillRows : rows.rows;
+  for (std::int64_t done = 0; done < rows.rows; done += most)
+    blocks.push_back({rows.first + done, std::min(most, rows.rows - done), rows.kind});
 }
 
 }  // namespace
@@ -87,6 +91,7 @@ struct Forward::Rows {
   [[nodiscard]] std::int64_t rows_of(std::size_t i) const {
     return static_cast<std::int64_t>(step[i].tokens.size());
   }
+  // All of the sequence's; append() divides them.
   [[nodiscard]] RowBlock block_of(std::size_t i) const { return {first_row[i], rows_of(i), step[i].kind}; }
   // The form that the sequence's plan gives the layer; null: attention.
   [[nodiscard]] const DslaWeights* dsla(std::size_t i, int layer) const {
@@ -351,8 +356,12 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
     if (rows.dsla(i, layer) != nullptr) continue;
-    const std::int64_t silent = last ? rows.rows_of(i) - wanted_rows(s) : 0;
-    pieces.push_back({rows.first_row[i], rows.rows_of(i), s.context, s.cache->pages(layer), silent});
+    const std::int64_t all = rows.rows_of(i), silent = last ? all - wanted_rows(s) : 0;
+    for (std::int64_t done = 0; done < all; done += kMaxPrefillRows) {
+      const std::int64_t count = std::min(kMaxPrefillRows, all - done);
+      pieces.push_back({rows.first_row[i] + done, count, s.context + done, s.cache->pages(layer),
+                        std::clamp<std::int64_t>(silent - done, 0, count)});
+    }
   }
   const Qkv x = qkv();
   backend_.attention({x.q, x.stride, x.k, x.v, x.stride, floats(heads_), std::int64_t{c.heads} * c.head_dim,

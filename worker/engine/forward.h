@@ -28,12 +28,12 @@ namespace dslad::worker {
 // Which rows of a sequence's part get logits.
 enum class LogitRows : std::uint8_t { kNone, kLast, kAll };
 
-// One sequence's part of a step.
+// One sequence's part of a step. Prefill may take in several pieces of a prompt at once: they are cut every
+// kMaxPrefillRows tokens from the first on, and give bit for bit what they give in steps of their own.
 struct StepSequence {
   const SequenceCache* cache;
-  std::int64_t context;  // tokens of it that earlier steps have processed
-  std::span<const std::int32_t>
-      tokens;  // one (decode) or up to kMaxPrefillRows (prefill), the next of the sequence
+  std::int64_t context;                  // tokens of it that earlier steps have processed
+  std::span<const std::int32_t> tokens;  // one (decode) or any number (prefill), the next of the sequence
   kernels::RowKind kind;
   LogitRows logits;
 };

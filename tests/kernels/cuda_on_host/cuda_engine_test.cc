@@ -196,6 +196,23 @@ TEST_P(CudaEngineOn, GivesTheSameTextAloneAndInCompany) {
   for (int tail = 0; tail < 3; ++tail) EXPECT_EQ((again.answers[{3, tail}]), (expected[{3, tail}]));
 }
 
+// A last piece of one row, which goes by forms of its own, and of several; windows and states beside pages.
+TEST_P(CudaEngineOn, PiecesThatAStepTakesInTogetherGiveTheLogitsOfStepsOfTheirOwn) {
+  DslaVariant variant = *named_variant("dslad");
+  variant.window = 150;
+  const ChainedModel model("stories260K", {2, 0, 4, 1, 3}, 2, variant);
+  const auto weights = *load_weights(model.path(), WeightFormat::kF32, {}, device());
+  const PlanSet plans(*weights, load_chain(model.path(), *weights));
+  for (const std::size_t length : {129u, 300u}) {
+    const auto prompt = noise(length, 3);
+    for (const int plan : {0, 2}) {
+      EXPECT_TRUE(logits_by_steps_of(3, weights, plans.plan(plan), prompt) ==
+                  logits_by_steps_of(1, weights, plans.plan(plan), prompt))
+          << length << " tokens, plan " << plan;
+    }
+  }
+}
+
 TEST(CudaEngine, MemoryThatTheDeviceHasNotIsAnErrorThatNamesIt) {
   const auto weights = load_weights(golden("stories260K"), WeightFormat::kF32, {}, host_device(512));
   ASSERT_FALSE(weights.ok());
