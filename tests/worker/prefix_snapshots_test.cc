@@ -175,7 +175,7 @@ TEST_P(Variant, QuestionsThatComeAtOnceWaitForTheFirstToReadTheirDocument) {
   const PlanSet all = plans(*weights);
   for (int number = 0; number <= 3; ++number) {
     for (const bool cancelled : {false, true}) {
-      const auto engine = engine_over(weights);
+      const auto engine = engine_over(weights, {.prefill_rows = 256});  // a piece of each document a step
       const auto document = noise_ids(430, 4);
       std::map<RequestId, EngineRequest> asked;
       for (RequestId id = 0; id < 6; ++id) {
@@ -212,7 +212,7 @@ TEST(PrefixSnapshots, OutliveACancelledRequestFromTheCutOn) {
   const auto weights = random_weights(company_config(), WeightFormat::kF32, 7);
   const PlanSet plans = undistilled_plans(*weights, 4);
   for (const int number : {0, 2, 4}) {
-    const auto engine = engine_over(weights);
+    const auto engine = engine_over(weights, {.prefill_rows = 128});
     const auto& plan = plans.plan(number);
     Collector ignored;
     for (const auto& [steps, reused] : std::vector<std::pair<int, std::int64_t>>{{2, 0}, {3, 384}}) {

@@ -98,8 +98,8 @@ class CachePool {
   // Makes `child`, which came from fork() with the same arguments, a fresh continuation again.
   void refork(const SequenceCache& prefix, std::int64_t prefix_tokens, SequenceCache& child);
 
-  // Of all `tokens` tokens that the sequence has taken in, which are whole pages; they are shared, states and
-  // rings copied. Null when that does not fit now.
+  // Of the first `tokens` tokens that the sequence has taken in, which are whole pages, and all where its
+  // plan has states; pages are shared, states and rings copied. Null when that does not fit now.
   std::shared_ptr<const CacheSnapshot> snapshot(const SequenceCache& sequence, std::int64_t tokens);
   // As fork(), of a snapshot's first `prefix_tokens` tokens. REQUIRES: they are all of its tokens, or whole
   // pages of a plan without states; `plan` is the snapshot's.

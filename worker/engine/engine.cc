@@ -21,7 +21,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend>
 }
 
 std::size_t Engine::bytes_beside(const LlamaConfig& config, const EngineLimits& limits, const Plan& widest) {
-  // The last prompt that a step takes in may be longer than what is left of the budget.
+  // The last piece that a step takes in may be longer than what is left of the budget.
   const std::int64_t rows = limits.prefill_rows + kernels::kMaxPrefillRows + limits.max_sequences;
   return Forward::bytes(config, widest.widths(), rows, limits.max_sequences);
 }
@@ -205,23 +205,39 @@ bool Engine::could_make_room() const {
 
 std::vector<Engine::Part> Engine::choose() const {
   std::vector<Part> parts;
-  std::int64_t prefill_rows = 0;
   for (auto mine = running_.begin(); mine != running_.end(); ++mine) {
     const auto& running = *mine;
     // What an older request reads is read once, for both.
     if (std::any_of(running_.begin(), mine, [&](const auto& older) { return running->follows(*older); }))
       continue;
-    for (const auto& sequence : running->sequences()) {
-      if (!sequence->in_prefill()) {
-        parts.push_back({running.get(), sequence.get(), 0});
-      } else if (prefill_rows < limits_.prefill_rows) {
-        const std::size_t tokens = running->next_piece(*sequence).size();
-        prefill_rows += static_cast<std::int64_t>(tokens);
-        parts.push_back({running.get(), sequence.get(), tokens});
-      }
-    }
+    for (const auto& sequence : running->sequences()) parts.push_back({running.get(), sequence.get(), {}});
   }
+  std::vector<Part*> reading;
+  for (Part& part : parts) {
+    if (part.sequence->in_prefill()) reading.push_back(&part);
+  }
+  share_rows(reading);
+  std::erase_if(parts, [](const Part& part) { return part.sequence->in_prefill() && !part.prefill(); });
   return parts;
+}
+
+// The oldest first, as many pieces as there are rows for; but where there are rows for more than one, a piece
+// is kept for the request with the least left. The last one's rows may be more than were left.
+void Engine::share_rows(std::span<Part* const> reading) const {
+  constexpr std::int64_t kPiece = kernels::kMaxPrefillRows;
+  if (reading.empty()) return;
+  std::int64_t left = limits_.prefill_rows;
+  const auto give = [&](Part& part, std::int64_t rows) {
+    left += std::ssize(part.prompt);  // which are among those that it gets now
+    part.prompt = part.request->next_pieces(*part.sequence, (rows + kPiece - 1) / kPiece);
+    left -= std::ssize(part.prompt);
+  };
+  Part& shortest =
+      **std::ranges::min_element(reading, {}, [](const Part* part) { return part->request->prompt_left(); });
+  if (left > kPiece) give(shortest, kPiece);
+  for (Part* const part : reading) {
+    if (left > 0) give(*part, left + std::ssize(part->prompt));
+  }
 }
 
 Result<bool> Engine::step(EngineSink& sink) {
@@ -235,11 +251,10 @@ Result<bool> Engine::step(EngineSink& sink) {
   step.reserve(parts.size());
   for (const Part& part : parts) {
     const Sequence& s = *part.sequence;
-    const bool prefill = part.tokens > 0;
     step.push_back({&s.cache, s.length,
-                    prefill ? part.request->next_piece(s) : std::span<const std::int32_t>(&s.next_token, 1),
-                    prefill ? RowKind::kPrefill : RowKind::kDecode,
-                    part.request->wants_logits(s, part.tokens) ? LogitRows::kLast : LogitRows::kNone});
+                    part.prefill() ? part.prompt : std::span<const std::int32_t>(&s.next_token, 1),
+                    part.prefill() ? RowKind::kPrefill : RowKind::kDecode,
+                    part.wants_logits() ? LogitRows::kLast : LogitRows::kNone});
   }
   const Status ran = forward_.run(step);
   if (!ran) return ran.error();
@@ -256,15 +271,15 @@ void Engine::account(const std::vector<Part>& parts, double ms) {
   ++counters_.steps;
   counters_.busy_ms += ms;
   std::size_t rows = 0;
-  for (const Part& part : parts) rows += rows_of(part);
+  for (const Part& part : parts) rows += part.rows();
   const double ms_per_row = ms / static_cast<double>(rows);
   for (auto part = parts.begin(); part != parts.end();) {
     RunningRequest& request = *part->request;
     bool prefill = false, decode = false;
     for (; part != parts.end() && part->request == &request; ++part) {
-      const double share = ms_per_row * static_cast<double>(rows_of(*part));
-      (part->tokens > 0 ? request.times.prefill_work_ms : request.times.decode_work_ms) += share;
-      (part->tokens > 0 ? prefill : decode) = true;
+      const double share = ms_per_row * static_cast<double>(part->rows());
+      (part->prefill() ? request.times.prefill_work_ms : request.times.decode_work_ms) += share;
+      (part->prefill() ? prefill : decode) = true;
     }
     (prefill ? request.times.prefill_ms : request.times.decode_ms) += ms;
     if (!decode) continue;
@@ -275,9 +290,9 @@ void Engine::account(const std::vector<Part>& parts, double ms) {
 
 void Engine::settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink) {
   for (const Part& part : parts) {
-    counters_.prompt_tokens += part.tokens;
+    counters_.prompt_tokens += part.prompt.size();
     if (!part.request->begun()) count_begun(part.request->progress);
-    part.request->advance(*part.sequence, rows_of(part));
+    part.request->advance(*part.sequence, part.rows());
   }
   for (const Drawn& next : drawn) {
     const Part& part = *next.part;
@@ -297,12 +312,12 @@ std::vector<Engine::Drawn> Engine::draw(const std::vector<Part>& parts) {
   std::vector<Drawn> drawn;
   std::vector<kernels::SampleArgs> rows;
   for (const Part& part : parts) {
-    if (!part.request->wants_logits(*part.sequence, part.tokens)) continue;
+    if (!part.wants_logits()) continue;
     const EngineRequest& request = part.request->request();
     // Questions of one document draw apart.
     const std::uint64_t seed =
         request.seed + 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(part.sequence->tail);
-    const auto position = static_cast<std::uint64_t>(part.sequence->length) + rows_of(part);
+    const auto position = static_cast<std::uint64_t>(part.sequence->length) + part.rows();
     rows.push_back({forward_.logits(rows.size()), request.temperature, request.top_p, seed, position});
     drawn.push_back({&part});
   }

@@ -2,7 +2,9 @@
 // at once.
 //
 // Requests are admitted in the order they came, as soon as memory for all they may need is free: in add() or
-// in the step after others have ended. Between
+// in the step after others have ended. Their prompts are read in that order, too: a step takes in as much as
+// it may of the oldest, so that its answer comes early and few caches are held for prompts half read. But one
+// piece of each step is for the prompt with the least left: a short one does not wait for a long one. Between
 // requests nothing is shared but time, and beginnings of documents that were read before: the same request
 // under the same plan gives the same greedy tokens alone or in company, first or last. The engine knows no
 // plan but those that its requests bring along. Thread safety: one caller at a time. Fails soft: a bad
@@ -11,6 +13,7 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -71,7 +74,9 @@ class Engine {
   // allows while there were none.
   [[nodiscard]] std::int64_t room(const Plan& plan) const;
   // How many requests that have not begun it has a use for: what memory allows, but no more than fill the
-  // next steps with their prompts. More would wait here, in the order in which they came.
+  // next steps with their prompts. More would wait here, in the order in which they came. None while a prompt
+  // that has begun fills them: whoever keeps one more at hand (worker.h) has one for the piece that is kept
+  // for the shortest.
   [[nodiscard]] std::int64_t wants(const Plan& plan) const;
 
   [[nodiscard]] const ModelWeights& weights() const { return *weights_; }
@@ -90,9 +95,12 @@ class Engine {
   struct Part {
     RunningRequest* request;
     Sequence* sequence;
-    std::size_t tokens;  // prompt tokens of its piece; 0 in decode
+    std::span<const std::int32_t> prompt;  // its tokens that the step takes in; none in decode
+
+    [[nodiscard]] bool prefill() const { return !prompt.empty(); }
+    [[nodiscard]] std::size_t rows() const { return prefill() ? prompt.size() : 1; }
+    [[nodiscard]] bool wants_logits() const { return request->wants_logits(*sequence, prompt.size()); }
   };
-  static std::size_t rows_of(const Part& part) { return part.tokens > 0 ? part.tokens : 1; }
   struct Drawn {
     const Part* part;
     std::int32_t token = kernels::kNoToken;
@@ -103,7 +111,8 @@ class Engine {
   void start_tails();
   // Whether the first that waits could be admitted if no other had more than one question at work.
   [[nodiscard]] bool could_make_room() const;
-  std::vector<Part> choose() const;
+  [[nodiscard]] std::vector<Part> choose() const;
+  void share_rows(std::span<Part* const> reading) const;
   std::vector<Drawn> draw(const std::vector<Part>& parts);
   void settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink);
   void count_begun(const RequestProgress& progress);

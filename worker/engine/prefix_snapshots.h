@@ -41,8 +41,8 @@ class PrefixSnapshots {
   // Somebody began with it.
   void used(const CacheSnapshot& snapshot);
 
-  // Takes a snapshot of a sequence that has taken in `tokens` and no more, unless there is one. REQUIRES:
-  // their number is cut() of something.
+  // Takes a snapshot of a sequence that has taken in `tokens`, and no more where its plan has states, unless
+  // there is one. REQUIRES: their number is cut() of something.
   void keep(std::span<const std::int32_t> tokens, const SequenceCache& sequence);
 
  private:

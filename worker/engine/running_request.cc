@@ -142,16 +142,23 @@ std::int64_t RunningRequest::spare_pages() const {
   return (lanes - 1) * caches_.pages_to_fork(*request_.plan, head_->length, size_.longest);
 }
 
-std::span<const std::int32_t> RunningRequest::next_piece(const Sequence& sequence) const {
+std::span<const std::int32_t> RunningRequest::next_pieces(const Sequence& sequence,
+                                                          std::int64_t pieces) const {
   // Head and tail are cut apart, each at multiples of kMaxPrefillRows, so that a tail gives the same numbers
   // whether its head was processed for it alone or for others too.
-  const auto cut = [](const std::vector<std::int32_t>& part, std::size_t left) {
-    const std::size_t length = std::min(left, static_cast<std::size_t>(kernels::kMaxPrefillRows));
-    return std::span(part).subspan(part.size() - left, length);
+  const auto first_of = [](const std::vector<std::int32_t>& part, std::size_t left, std::int64_t most) {
+    return std::span(part).subspan(part.size() - left, std::min(left, static_cast<std::size_t>(most)));
   };
-  if (sequence.head_left > 0) return cut(request_.head, sequence.head_left);
+  std::int64_t most = pieces * kernels::kMaxPrefillRows;
+  if (sequence.head_left > 0) {
+    // Keys and values stay as they are; states are those of the last token taken in.
+    const std::int64_t before_cut = cut() - sequence.length;
+    const bool stops = snapshots_ != nullptr && request_.plan->slots_pages() > 0 && before_cut > 0;
+    if (stops) most = std::min(most, before_cut);
+    return first_of(request_.head, sequence.head_left, most);
+  }
   if (sequence.tail_left > 0)
-    return cut(request_.tails[static_cast<std::size_t>(sequence.tail)], sequence.tail_left);
+    return first_of(request_.tails[static_cast<std::size_t>(sequence.tail)], sequence.tail_left, most);
   return {};
 }
 
@@ -161,14 +168,13 @@ bool RunningRequest::wants_logits(const Sequence& sequence, std::size_t tokens) 
 }
 
 void RunningRequest::advance(Sequence& sequence, std::size_t tokens) {
+  const std::int64_t before = sequence.length;
   sequence.length += static_cast<std::int64_t>(tokens);
   if (!sequence.in_prefill()) return;
   progress.prompt_done += static_cast<std::int64_t>(tokens);
   (sequence.head_left > 0 ? sequence.head_left : sequence.tail_left) -= tokens;
-  if (snapshots_ != nullptr && sequence.length == cut()) {
-    const auto length = static_cast<std::size_t>(sequence.length);
-    snapshots_->keep(std::span(request_.head).first(length), sequence.cache);
-  }
+  if (snapshots_ != nullptr && before < cut() && sequence.length >= cut())
+    snapshots_->keep(std::span(request_.head).first(static_cast<std::size_t>(cut())), sequence.cache);
   if (sequence.tail != Sequence::kHeadOnly || sequence.in_prefill()) return;
   head_ = std::move(sequence);
   sequences_.clear();  // a head is alone until it is complete

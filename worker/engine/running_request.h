@@ -66,8 +66,11 @@ class RunningRequest {
   // Pages of its lanes but one: it could go on without them.
   [[nodiscard]] std::int64_t spare_pages() const;
 
-  // The prompt tokens that the sequence's next piece consists of, cut by its prompt alone; empty in decode.
-  [[nodiscard]] std::span<const std::int32_t> next_piece(const Sequence& sequence) const;
+  // The prompt tokens of the sequence's next pieces, at most so many, for one step; empty in decode. Where
+  // pieces end is the prompt's alone: after every kMaxPrefillRows tokens, and where its head does. No step
+  // goes beyond a head's end, nor beyond where a snapshot needs the states as they are there.
+  [[nodiscard]] std::span<const std::int32_t> next_pieces(const Sequence& sequence,
+                                                          std::int64_t pieces) const;
   // Whether logits are wanted after the next `tokens` tokens of the sequence: at the end of a prompt, and in
   // decode.
   [[nodiscard]] bool wants_logits(const Sequence& sequence, std::size_t tokens) const;
@@ -78,6 +81,7 @@ class RunningRequest {
   void finish(Sequence& sequence);
 
   [[nodiscard]] std::int64_t max_tokens(const Sequence& sequence) const;  // of its answer, within the context
+  [[nodiscard]] std::int64_t prompt_left() const { return progress.prompt_total - progress.prompt_done; }
   // Whether a step has taken in a part of its prompt.
   [[nodiscard]] bool begun() const { return progress.prompt_done > progress.reused; }
   [[nodiscard]] bool done() const { return answered_ == request_.tails.size(); }

@@ -32,7 +32,7 @@ struct WorkerLimits {
 };
 
 // Jobs that a worker wants to hold beyond those that have begun: what the engine could admit now and one
-// more, so that it never waits for the daemon.
+// more, so that it never waits for the daemon, and a short job that comes is read beside a long one.
 std::uint32_t room_of(const Engine& engine, const Plan& plan, std::uint32_t capacity, std::uint32_t begun);
 
 class Worker : private EngineSink {
