@@ -1,5 +1,5 @@
 // What the policy gains by expecting jobs, on the demo model's worker: speeds and lengths as bench/replay
-// measured them, four jobs at a time, 20% noise, taught by three jobs on each of four plans. Deadlines of 10
+// measured them, 20% noise, taught by three jobs on each of four plans. Deadlines of 10
 // s, a target and a dwell of 5 s. Every row is the mean over seeds; `waits` is the policy that looks at
 // nothing but what waits, `mix` gives static plans to a random part of the jobs so that the quality is that
 // of `deadline`.
@@ -55,6 +55,7 @@ class Documents {
   std::mt19937 random_;
 };
 
+constexpr std::uint32_t kAnswers = 4;
 constexpr double kOutput = 36;  // tokens
 
 double work_ms(double tokens) {
@@ -86,8 +87,12 @@ void teach(Scenario& scenario, Documents& documents) {
       const double factor = std::exp(kNoise * noise(documents.random()));
       work.prefill_ms *= factor;
       work.decode_ms *= factor;
-      scenario.known["cpu"].learn(
-          {{static_cast<std::uint64_t>(4 * tokens), 1, 36}, facts.shape(plan), tokens, kOutput, work, 4});
+      scenario.known["cpu"].learn({{static_cast<std::uint64_t>(4 * tokens), kAnswers, 9},
+                                   facts.shape(plan),
+                                   tokens,
+                                   kOutput,
+                                   work,
+                                   4});
     }
   }
 }
@@ -95,7 +100,7 @@ void teach(Scenario& scenario, Documents& documents) {
 Scenario scenario_of(const std::vector<Phase>& phases, unsigned seed, std::int64_t deadline_ms) {
   Documents documents(seed);
   Scenario made;
-  made.workers = {{demo_worker(), truth(), 4, kNoise}};
+  made.workers = {{demo_worker(), truth(), 16, kNoise}};
   made.settings.min_quality = 0;
   made.settings.target_drain_ms = made.settings.dwell_ms = deadline_ms / 2;
   made.decide_every_ms = 50;
@@ -112,7 +117,7 @@ Scenario scenario_of(const std::vector<Phase>& phases, unsigned seed, std::int64
       job.job.submitted_ms = std::llround(at_ms);
       job.job.deadline_ms = job.job.turn_ms = job.job.submitted_ms + deadline_ms;
       job.job.best_effort = true;
-      job.job.size = {static_cast<std::uint64_t>(4 * job.prompt_tokens), 1, 36};
+      job.job.size = {static_cast<std::uint64_t>(4 * job.prompt_tokens), kAnswers, 9};
     }
   }
   return made;

@@ -12,8 +12,6 @@
 namespace dslad::ctl {
 namespace {
 
-// A worker begins what it has a use for, a few jobs at a time however many it may hold.
-constexpr std::uint32_t kMostAtATime = 4;
 constexpr std::int64_t kSeldom_ms = 3'600'000;
 constexpr std::int64_t kTurnWithoutDeadline_ms = 24 * 3'600'000;  // as in the daemon's queue
 
@@ -87,16 +85,15 @@ Status add_workers(const schema::DaemonStatus& status, const schema::PolicyReply
       made.left_out.push_back(worker.name);
       continue;
     }
-    const std::uint32_t room = std::min(worker.capacity, kMostAtATime);
     // What the policy takes for a job's company: what it was of late; where an older daemon does not tell it,
     // that of a full worker.
-    const double batch = info->batch > 0 ? info->batch : room;
+    const double batch = info->batch > 0 ? info->batch : worker.capacity;
     const policy::CostModel truth = policy::CostModel::recorded(
         info->coefficients, info->bytes_per_token, info->output_share, batch, plan_speeds(*info));
     const policy::WorkerFacts facts = policy::facts_of(worker);
     made.workers.push_back(worker.name);
     made.scenario.known[facts.speed_key] = truth;
-    made.scenario.workers.push_back({facts, truth, room, noise_of(*info)});
+    made.scenario.workers.push_back({facts, truth, worker.capacity, noise_of(*info)});
   }
   if (!made.workers.empty()) return ok_status();
   if (made.left_out.empty())

@@ -8,11 +8,12 @@
 #include <random>
 #include <set>
 
+#include "daemon/policy/simulated_engine.h"
+
 namespace dslad::daemon::policy {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr double kNothing = 1e-4;        // milliseconds; more than rounding errors of days
 constexpr double kLookAgain_ms = 1'000;  // though nothing changed but the time
 
 class Simulation {
@@ -22,8 +23,8 @@ class Simulation {
         costs_(scenario.known),
         random_(scenario.seed),
         queue_(InTurn{&scenario.jobs}),
-        arrivals_(scenario.jobs.size()),
-        running_(scenario.workers.size()) {
+        arrivals_(scenario.jobs.size()) {
+    for (const SimulatedWorker& worker : scenario.workers) engines_.emplace_back(worker.room);
     std::iota(arrivals_.begin(), arrivals_.end(), 0);
     std::stable_sort(arrivals_.begin(), arrivals_.end(), [&](std::size_t a, std::size_t b) {
       return scenario.jobs[a].job.submitted_ms < scenario.jobs[b].job.submitted_ms;
@@ -53,7 +54,6 @@ class Simulation {
   struct Running {
     JobOutcome outcome;
     Work work;
-    double left_ms = 0;
     double batch = 1;
   };
 
@@ -61,18 +61,13 @@ class Simulation {
     return static_cast<double>(scenario_.jobs[arrivals_[number]].job.submitted_ms);
   }
 
-  [[nodiscard]] bool idle() const {
-    return std::all_of(running_.begin(), running_.end(), [](const auto& jobs) { return jobs.empty(); });
-  }
+  [[nodiscard]] bool idle() const { return running_.empty(); }
 
   [[nodiscard]] double next_event() const {
     const bool all_came = arrived_ == arrivals_.size();
     if (all_came && idle()) return kNever;  // what still waits nobody can take
     double next_ms = all_came ? kNever : arrival(arrived_);
-    for (const std::vector<Running>& jobs : running_) {
-      for (const Running& one : jobs)
-        next_ms = std::min(next_ms, now_ms_ + one.left_ms * static_cast<double>(jobs.size()));
-    }
+    for (const SimulatedEngine& engine : engines_) next_ms = std::min(next_ms, now_ms_ + engine.next_ms());
     if (stale_) next_ms = std::min(next_ms, next_decision_ms_);
     if (history_.level > 0 || !queue_.empty())
       next_ms = std::min(next_ms, std::max(decided_ms_ + kLookAgain_ms, next_decision_ms_));
@@ -80,9 +75,7 @@ class Simulation {
   }
 
   void pass_time(double to_ms) {
-    for (std::vector<Running>& jobs : running_) {
-      for (Running& one : jobs) one.left_ms -= (to_ms - now_ms_) / static_cast<double>(jobs.size());
-    }
+    for (SimulatedEngine& engine : engines_) engine.pass(to_ms - now_ms_);
     now_ms_ = to_ms;
   }
 
@@ -94,16 +87,13 @@ class Simulation {
   }
 
   void end_jobs() {
-    for (std::vector<Running>& jobs : running_) {
-      for (std::size_t i = 0; i < jobs.size();) {
-        if (jobs[i].left_ms > kNothing) {
-          ++i;
-          continue;
-        }
-        jobs[i].outcome.finish_ms = now_ms_;
-        if (scenario_.learns) learn_from(jobs[i]);
-        outcome_.jobs.push_back(jobs[i].outcome);
-        jobs.erase(jobs.begin() + static_cast<std::ptrdiff_t>(i));
+    for (SimulatedEngine& engine : engines_) {
+      for (const std::size_t index : engine.take_done()) {
+        Running& one = running_.at(index);
+        one.outcome.finish_ms = now_ms_;
+        if (scenario_.learns) learn_from(one);
+        outcome_.jobs.push_back(one.outcome);
+        running_.erase(index);
         stale_ = true;
       }
     }
@@ -118,14 +108,14 @@ class Simulation {
 
   [[nodiscard]] std::vector<WorkerFacts> facts() const {
     std::vector<WorkerFacts> all;
-    for (std::size_t w = 0; w < running_.size(); ++w) {
+    for (std::size_t w = 0; w < engines_.size(); ++w) {
       WorkerFacts& facts = all.emplace_back(scenario_.workers[w].facts);
       const auto model = costs_.find(facts.speed_key);
       if (model == costs_.end()) continue;
-      for (const Running& one : running_[w]) {
-        const Work all_of_it = model->second.of(scenario_.jobs[one.outcome.index].job.size,
-                                                facts.shape(one.outcome.plan), facts.context);
-        facts.busy_ms += all_of_it.total_ms() * one.left_ms / one.work.total_ms();
+      for (const SimulatedEngine::Left& left : engines_[w].left()) {
+        const Work all_of_it = model->second.of(
+            scenario_.jobs[left.id].job.size, facts.shape(running_.at(left.id).outcome.plan), facts.context);
+        facts.busy_ms += all_of_it.total_ms() * left.share;
       }
     }
     return all;
@@ -154,10 +144,10 @@ class Simulation {
   // The worker with the fewest jobs takes first, until nobody has room or what they would take.
   void begin_jobs() {
     while (true) {
-      std::vector<std::size_t> order(running_.size());
+      std::vector<std::size_t> order(engines_.size());
       std::iota(order.begin(), order.end(), 0);
       std::stable_sort(order.begin(), order.end(),
-                       [&](std::size_t a, std::size_t b) { return running_[a].size() < running_[b].size(); });
+                       [&](std::size_t a, std::size_t b) { return engines_[a].jobs() < engines_[b].jobs(); });
       if (std::none_of(order.begin(), order.end(), [&](std::size_t worker) { return begin_one(worker); }))
         return;
     }
@@ -165,7 +155,7 @@ class Simulation {
 
   bool begin_one(std::size_t worker) {
     const SimulatedWorker& own = scenario_.workers[worker];
-    if (running_[worker].size() >= own.room) return false;
+    if (!engines_[worker].has_room()) return false;
     const auto next = std::find_if(queue_.begin(), queue_.end(), [&](std::size_t index) {
       return serves(own.facts, scenario_.jobs[index]);
     });
@@ -193,14 +183,15 @@ class Simulation {
     for (const PlanFacts& one : plans_of(own.facts)) {
       if (one.plan == plan) started.outcome.quality = plan == 0 ? 1 : one.quality.value_or(0);
     }
-    started.batch = static_cast<double>(running_[worker].size() + 1);
+    started.batch = static_cast<double>(engines_[worker].jobs() + 1);
     started.work =
         own.truth.of_tokens(job.prompt_tokens, job.output_tokens, own.facts.shape(plan), started.batch);
     const double factor = std::exp(own.noise * std::normal_distribution<double>()(random_));
     started.work.prefill_ms *= factor;
     started.work.decode_ms *= factor;
-    started.left_ms = started.work.total_ms();
-    running_[worker].push_back(started);
+    engines_[worker].begin(
+        {index, started.work, job.prompt_tokens, job.output_tokens / job.job.size.answers()});
+    running_.emplace(index, started);
   }
 
   const Scenario& scenario_;
@@ -209,7 +200,8 @@ class Simulation {
   std::set<std::size_t, InTurn> queue_;
   std::vector<std::size_t> arrivals_;  // indices of jobs, as they come
   std::size_t arrived_ = 0;
-  std::vector<std::vector<Running>> running_;    // by worker
+  std::vector<SimulatedEngine> engines_;         // by worker
+  std::map<std::size_t, Running> running_;       // by job
   std::map<std::int64_t, std::uint32_t> plans_;  // of the latest decision, by job
   History history_;
   bool stale_ = false;  // something has changed since the latest decision

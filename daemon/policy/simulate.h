@@ -1,9 +1,9 @@
 // What a policy would have made of a trace of jobs: the very decisions of decide(), made for workers that are
 // simulated.
 //
-// A worker has room for some jobs at a time and shares its time evenly among those it has; each takes the
-// work that the worker's true cost says. It takes the next job when it has room, and the job's plan is what
-// the latest decision says. The policy sees sizes in bytes and what it learns from jobs that ended, as the
+// A worker divides its time among its jobs as its engine does (simulated_engine.h); each takes the work that
+// the worker's true cost says. It takes the next job when it has a use for it, and the job's plan is what the
+// latest decision says. The policy sees sizes in bytes and what it learns from jobs that ended, as the
 // daemon does. Events are exact, so that days take seconds. Pure: the same scenario gives the same outcome.
 #pragma once
 
@@ -25,8 +25,8 @@ struct SimulatedJob {
 struct SimulatedWorker {
   WorkerFacts facts;
   CostModel truth;
-  std::size_t room = 4;  // jobs at a time
-  double noise = 0;      // of a job's work: the standard deviation of its logarithm
+  std::size_t room = 16;  // jobs at a time
+  double noise = 0;       // of a job's work: the standard deviation of its logarithm
 };
 
 struct Scenario {

@@ -199,6 +199,7 @@ TEST_F(AnticipationTest, NoiseCausesNoChange) {
 TEST_F(AnticipationTest, ASquareWaveIsAnsweredSoonerAndMissesLess) {
   make_first_layers_cheap();
   scenario_.settings.dwell_ms = 5'000;
+  scenario_.workers[0].noise = 0.3;
   Trace(scenario_, 22).waves(20, 15'000, 15'000, 1.6);
   set_deadlines(10'000);
   const Summary waits = run(false);

@@ -2,7 +2,9 @@
 // by.
 #include <gmock/gmock.h>
 #include <limits>
+#include <map>
 
+#include "daemon/policy/simulated_engine.h"
 #include "tests/daemon/policy_world.h"
 #include "tests/sanitized.h"
 
@@ -327,6 +329,48 @@ TEST_P(AnyTrace, ABurstIsDrainedInTimeWhereAPlanDrainsIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, AnyTrace, ::testing::Range(0, 12));
+
+// Until each job is done.
+std::map<std::size_t, double> ends(SimulatedEngine engine) {
+  std::map<std::size_t, double> ends;
+  double now_ms = 0;
+  while (engine.jobs() > 0) {
+    const double next_ms = engine.next_ms();
+    engine.pass(next_ms);
+    now_ms += next_ms;
+    for (const std::size_t id : engine.take_done()) ends[id] = now_ms;
+  }
+  return ends;
+}
+
+TEST(SimulatedEngine, PromptsAreReadInTurnButAShortOneBesideALongOne) {
+  SimulatedEngine engine(16);
+  engine.begin({1, {1'000, 0}, 1'000, 0});
+  engine.begin({2, {1'000, 0}, 1'000, 0});
+  auto done = ends(engine);
+  EXPECT_NEAR(done[2], 2'000, 1e-6) << "works add up";
+  EXPECT_LT(done[1], 1'400);
+  EXPECT_FALSE(engine.has_room());
+  SimulatedEngine mixed(16);
+  mixed.begin({1, {1'000, 0}, 1'000, 0});
+  mixed.begin({2, {10, 0}, 10, 0});
+  done = ends(mixed);
+  EXPECT_NEAR(done[2], 40, 1e-6) << "a quarter of the time";
+  EXPECT_NEAR(done[1], 1'010, 1e-6);
+}
+
+TEST(SimulatedEngine, AnAnswerTakesItsStepsHoweverLittleItsShareIs) {
+  SimulatedEngine alone(16);
+  alone.begin({1, {0, 20}, 1, 10});
+  EXPECT_NEAR(ends(alone)[1], 20, 1e-6);
+  SimulatedEngine engine(16);
+  engine.begin({1, {0, 20}, 1, 10});
+  engine.begin({2, {5'120, 0}, 5'120, 0});  // 512 ms a step
+  EXPECT_TRUE(engine.has_room()) << "one prompt is being read";
+  const auto done = ends(engine);
+  EXPECT_NEAR(done.at(1), 10 * (512 + 2), 1e-6);
+  EXPECT_NEAR(done.at(2), 5'120 + 20, 1e-6);
+}
 
 }  // namespace
 }  // namespace dslad::daemon::policy

@@ -195,7 +195,8 @@ class Overviews(PolicyTest):
 
     def test_stats_tells_what_was_learnt_of_speeds(self):
         model = {"workers": "demo 3f2a91b0c4de f32 cpu host", "jobs": 1234, "error_p50": 0.071, "error_p90": 0.2345,
-                 "bytes_per_token": 3.917, "output_share": 0.8, "batch": 2.5, "coefficients": [0.1, 0.2, 0.3]}
+                 "bytes_per_token": 3.917, "output_share": 0.8, "batch": 2.5, "coefficients": [0.1, 0.2, 0.3],
+                 "plan_speeds": [{"attention": 0.5, "states": 1.0, "prefill": 1.2, "decode": 0.9}]}
         self.daemon.answers["stats"] = ("stats_reply", {"uptime_ms": 1, "cost_models": [model]})
         self.says("stats", lines=[r"SPEED OF +JOBS  ERROR P50  ERROR P90  BYTES/TOKEN",
                                   r"demo 3f2a91b0c4de f32 cpu host  1,234 +7.1% +23.4% +3.92"])
