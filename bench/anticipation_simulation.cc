@@ -1,8 +1,7 @@
 // What the policy gains by expecting jobs, on the demo model's worker: speeds and lengths as bench/replay
-// measured them, 20% noise, taught by three jobs on each of four plans. Deadlines of 10
-// s, a target and a dwell of 5 s. Every row is the mean over seeds; `waits` is the policy that looks at
-// nothing but what waits, `mix` gives static plans to a random part of the jobs so that the quality is that
-// of `deadline`.
+// measured them, 20% noise, taught by three jobs on each of four plans. Deadlines of 10 s, a target and a
+// dwell of 5 s. Every row is the mean over seeds; `waits` is the policy that looks at nothing but what waits,
+// `mix` gives static plans to a random part of the jobs so that the quality is that of `deadline`.
 //
 // anticipation_simulation [SEEDS]
 #include <algorithm>

@@ -2,20 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <utility>
 
 namespace dslad::daemon::policy {
 namespace {
 
-constexpr double kForget = 0.98;  // an observation counts for about the 50 after it
-constexpr double kRidge = 1e-3;   // of a term's own weight: decides where observations do not
-constexpr double kFarOff = 8;     // times the prediction: beyond it a job tells nothing but "more"
+constexpr double kFarOff = 8;  // times the prediction: beyond it a job tells nothing but "more"
 constexpr std::uint64_t kJobsToTrust = 8;
-constexpr double kForgetOwn = 0.95;      // what a plan's factor goes by: its latest 20 jobs,
-constexpr double kForgetOthers = 0.998;  // for about 500 of other plans
-constexpr double kOne = 0.5;             // jobs for which it counts that a factor is 1 as a rule
-constexpr std::size_t kMostPlans = 128;
 constexpr double kNewShare = 0.05;   // of a new value in a running mean
 constexpr double kMost = 0.95;       // of the jobs, by which most_prompt_tokens() goes
 constexpr double kMostKnown = 0.95;  // of a prompt: its question at least is its own
@@ -63,177 +55,7 @@ double guess_weight(double part) {
   return kGuessWeight * part * part;
 }
 
-// Solves the terms of `chosen` (bits) alone; the others are 0. False where they cannot be told apart.
-template <std::size_t N>
-bool solve_chosen(std::array<std::array<double, N>, N> products, std::array<double, N> targets,
-                  unsigned chosen, std::array<double, N>& weights) {
-  for (std::size_t i = 0; i < N; ++i) {
-    if ((chosen >> i & 1U) != 0) continue;
-    products[i].fill(0);
-    for (auto& row : products) row[i] = 0;
-    products[i][i] = 1;
-    targets[i] = 0;
-  }
-  for (std::size_t pivot = 0; pivot < N; ++pivot) {  // symmetric and positive: no need to look for pivots
-    const double own = products[pivot][pivot];
-    if (!(own > 0)) return false;
-    for (std::size_t row = pivot + 1; row < N; ++row) {
-      const double factor = products[row][pivot] / own;
-      for (std::size_t column = pivot; column < N; ++column)
-        products[row][column] -= factor * products[pivot][column];
-      targets[row] -= factor * targets[pivot];
-    }
-  }
-  for (std::size_t i = N; i-- > 0;) {
-    double value = targets[i];
-    for (std::size_t column = i + 1; column < N; ++column) value -= products[i][column] * weights[column];
-    weights[i] = value / products[i][i];
-  }
-  return std::all_of(weights.begin(), weights.end(),
-                     [](double weight) { return std::isfinite(weight) && weight >= 0; });
-}
-
-template <std::size_t N>
-double squared_error(const std::array<std::array<double, N>, N>& products,
-                     const std::array<double, N>& targets, const std::array<double, N>& weights) {
-  double error = 0;  // up to a constant
-  for (std::size_t i = 0; i < N; ++i) {
-    error -= 2 * weights[i] * targets[i];
-    for (std::size_t k = 0; k < N; ++k) error += weights[i] * products[i][k] * weights[k];
-  }
-  return error;
-}
-
 }  // namespace
-
-template <std::size_t N>
-void StreamFit<N>::add(const Row& x, double y, double weight) {
-  if (!(y > 0)) return;
-  const double scale = std::max(y, predict(x));
-  for (std::size_t i = 0; i < N; ++i) {
-    for (std::size_t k = 0; k < N; ++k) {
-      products_[i][k] = kForget * products_[i][k] + weight * (x[i] / scale) * (x[k] / scale);
-    }
-    targets_[i] = kForget * targets_[i] + weight * (x[i] / scale) * (y / scale);
-  }
-  solve();
-}
-
-// Few terms: every choice of those that are not 0 is tried.
-template <std::size_t N>
-void StreamFit<N>::solve() {
-  std::array<Row, N> products = products_;
-  Row scale{};
-  Row targets{};
-  for (std::size_t i = 0; i < N; ++i) scale[i] = products_[i][i] > 0 ? 1 / std::sqrt(products_[i][i]) : 0;
-  for (std::size_t i = 0; i < N; ++i) {
-    for (std::size_t k = 0; k < N; ++k) products[i][k] = products_[i][k] * scale[i] * scale[k];
-    products[i][i] += kRidge;
-    targets[i] = targets_[i] * scale[i];
-  }
-  Row best{};
-  double least = 0;
-  for (unsigned chosen = 1; chosen < 1U << N; ++chosen) {
-    Row weights{};
-    if (!solve_chosen<N>(products, targets, chosen, weights)) continue;
-    const double error = squared_error<N>(products, targets, weights);
-    if (error >= least) continue;
-    least = error;
-    best = weights;
-  }
-  for (std::size_t i = 0; i < N; ++i) weights_[i] = best[i] * scale[i];
-}
-
-template <std::size_t N>
-double StreamFit<N>::predict(const Row& x) const {
-  double sum = 0;
-  for (std::size_t i = 0; i < N; ++i) sum += weights_[i] * x[i];
-  return sum;
-}
-
-template class StreamFit<3>;
-template class StreamFit<4>;
-
-namespace {
-
-// Larger plans first keep less of a token.
-bool converts_less(const PlanShape& a, const PlanShape& b) {
-  return std::pair(-a.attention, a.states) < std::pair(-b.attention, b.states);
-}
-
-}  // namespace
-
-template <std::size_t N>
-typename PlanFactors<N>::Plan& PlanFactors<N>::plan_of(const PlanShape& shape) {
-  const auto at = std::lower_bound(
-      plans_.begin(), plans_.end(), shape,
-      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
-  if (at != plans_.end() && !converts_less(shape, at->shape)) return *at;
-  return *plans_.insert(at, Plan{.shape = shape});
-}
-
-template <std::size_t N>
-void PlanFactors<N>::add(const PlanShape& plan, const Row& x, double y, double predicted) {
-  if (!(y > 0)) return;
-  for (Plan& one : plans_) fade(one, kForgetOthers);
-  Plan& own = plan_of(plan);
-  fade(own, kForgetOwn);
-  const double scale = std::max(y, predicted);
-  for (std::size_t i = 0; i < N; ++i) {
-    for (std::size_t k = 0; k < N; ++k) own.products[i][k] += (x[i] / scale) * (x[k] / scale);
-    own.targets[i] += (x[i] / scale) * (y / scale);
-  }
-  ++own.jobs;
-  if (plans_.size() <= kMostPlans) return;
-  plans_.erase(std::min_element(plans_.begin(), plans_.end(),
-                                [](const Plan& a, const Plan& b) { return a.jobs < b.jobs; }));
-}
-
-template <std::size_t N>
-void PlanFactors<N>::fade(Plan& plan, double kept) {
-  plan.jobs *= kept;
-  for (std::size_t i = 0; i < N; ++i) {
-    for (double& product : plan.products[i]) product *= kept;
-    plan.targets[i] *= kept;
-  }
-}
-
-// Of the plan's jobs with the sums P and t the factor f of the prediction w.x with the least (f w.x - y)^2 is
-// w't / w'Pw.
-template <std::size_t N>
-void PlanFactors<N>::follow(const Row& weights) {
-  for (Plan& plan : plans_) {
-    double seen = kOne;
-    double predicted = kOne;
-    for (std::size_t i = 0; i < N; ++i) {
-      seen += weights[i] * plan.targets[i];
-      for (std::size_t k = 0; k < N; ++k) predicted += weights[i] * plan.products[i][k] * weights[k];
-    }
-    plan.factor = seen / predicted;
-  }
-}
-
-template <std::size_t N>
-double PlanFactors<N>::of(const PlanShape& plan) const {
-  if (plans_.empty()) return 1;
-  const auto above = std::lower_bound(
-      plans_.begin(), plans_.end(), plan,
-      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
-  if (above == plans_.end()) return plans_.back().factor;
-  if (above == plans_.begin() || !converts_less(plan, above->shape)) return above->factor;
-  const Plan& below = *std::prev(above);
-  const double apart = below.shape.attention - above->shape.attention;
-  const double share = apart > 0 ? (below.shape.attention - plan.attention) / apart : 0.5;
-  return below.factor + share * (above->factor - below.factor);
-}
-
-template <std::size_t N>
-void PlanFactors<N>::set(const PlanShape& plan, double factor) {
-  plan_of(plan).factor = factor;
-}
-
-template class PlanFactors<3>;
-template class PlanFactors<4>;
 
 void CostModel::Recent::add(double value) {
   if (values.size() < kLatest) {

@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "daemon/policy/facts.h"
+#include "daemon/policy/plan_factors.h"
+#include "daemon/policy/stream_fit.h"
 
 namespace dslad::daemon::policy {
 
@@ -38,56 +40,6 @@ struct Observation {
   Work work;
   double batch = 1;          // sequences in a step of its decoding, on average
   double reused_tokens = 0;  // the prompt's first, which cost nothing: they had been read before
-};
-
-// Non-negative least squares of a few terms over a stream of rows (x, y): minimises the forgetting sum of
-// ((w.x - y) / y)^2, where y, if it is less than predicted, counts by the prediction: one row that is far too
-// small must not outweigh all others.
-template <std::size_t N>
-class StreamFit {
- public:
-  using Row = std::array<double, N>;
-  void add(const Row& x, double y, double weight = 1);
-  void set(const Row& weights) { weights_ = weights; }  // until the next add()
-  [[nodiscard]] double predict(const Row& x) const;
-  [[nodiscard]] const Row& weights() const { return weights_; }
-
- private:
-  void solve();
-
-  std::array<Row, N> products_{};  // sums of x x' / scale^2
-  Row targets_{};                  // sums of x y / scale^2
-  Row weights_{};
-};
-
-// What the jobs of a plan take, of what a StreamFit of the jobs of all plans says: the least squares of the
-// relative error once more, for each plan by itself. A plan that is not used keeps its factor for long: it
-// must not become unknown, and be tried again, because others were used. One that never ran lies between its
-// neighbours.
-template <std::size_t N>
-class PlanFactors {
- public:
-  using Row = typename StreamFit<N>::Row;
-  void add(const PlanShape& plan, const Row& x, double y, double predicted);
-  // The coefficients have changed.
-  void follow(const Row& weights);
-  [[nodiscard]] double of(const PlanShape& plan) const;
-
-  struct Plan {
-    PlanShape shape;
-    double factor = 1;
-    std::array<Row, N> products{};  // as in StreamFit
-    Row targets{};
-    double jobs = 0;  // that are not forgotten
-  };
-  [[nodiscard]] const std::vector<Plan>& plans() const { return plans_; }  // ascending
-  void set(const PlanShape& plan, double factor);                          // until the next follow()
-
- private:
-  Plan& plan_of(const PlanShape& shape);
-  static void fade(Plan& plan, double kept);
-
-  std::vector<Plan> plans_;
 };
 
 // Of a plan on which jobs ran: what they took, of what the coefficients say.

@@ -103,7 +103,8 @@ std::vector<SimulatedEngine::Left> SimulatedEngine::left() const {
   for (const Running& job : jobs_) {
     const double decode_ms = job.steps_left > 0 ? job.job.work.decode_ms * job.steps_left / job.job.steps : 0;
     const double left_ms = std::max(0.0, job.prefill_left_ms) + decode_ms;
-    all.push_back({job.job.id, std::clamp(left_ms / job.job.work.total_ms(), 0.0, 1.0)});
+    const double all_ms = job.job.work.total_ms();
+    all.push_back({job.job.id, all_ms > 0 ? std::clamp(left_ms / all_ms, 0.0, 1.0) : 0});
   }
   return all;
 }
