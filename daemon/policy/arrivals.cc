@@ -120,10 +120,10 @@ Flow recent_flow(const Arrivals& arrivals, const Flow& usual, std::int64_t now_m
   double jobs = 0;
   for (std::size_t groups = 1; groups < arrivals.recent.size(); ++groups) {
     jobs += arrivals.recent[arrivals.recent.size() - groups].jobs;
-    if (groups < kFewestRecent) continue;
     // The one before begins the time.
     const auto time_ms =
         static_cast<double>(now_ms - arrivals.recent[arrivals.recent.size() - groups - 1].at_ms);
+    if (groups < kFewestRecent || time_ms <= 0) continue;  // the clock may have been set back
     const Flow flow{rate(jobs, static_cast<double>(groups), time_ms, silent_ms),
                     std::min(time_ms, arrivals.usual_ms)};
     const double all = flow.jobs() + usual.a_ms * std::max(0.0, usual.for_ms - flow.for_ms);

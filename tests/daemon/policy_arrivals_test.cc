@@ -1,4 +1,6 @@
 // Jobs that have not come yet: when they are expected, and what is done for them.
+#include <cmath>
+#include <cstdlib>
 #include <gmock/gmock.h>
 
 #include "daemon/policy/arrivals.h"
@@ -147,6 +149,17 @@ TEST_F(ArrivalsTest, JobsOutOfOrderDoNoHarm) {
   SimulatedJob& later = trace_.add(9'000'000);
   note_arrivals({later.job, old.job}, kTarget_ms, now_ms_, arrivals_);
   EXPECT_NEAR(expected().what.a_second, before, 0.1 * before);
+}
+
+// All that came seems to lie ahead then: nothing can be said of rates, and nothing absurd is.
+TEST_F(ArrivalsTest, AClockThatIsSetBackExpectsNothingAbsurd) {
+  come(100'000, 40, 100);
+  for (const std::int64_t back_ms : {1, 1'000, 3'900, 3'901, 50'000}) {
+    const Expected more = expected(-back_ms);
+    EXPECT_TRUE(std::isfinite(more.what.a_second) && std::isfinite(more.each)) << back_ms;
+    EXPECT_LT(more.what.a_second, 40) << back_ms;
+    for (const WaitingJob& job : more.jobs) EXPECT_LT(std::abs(job.submitted_ms), 200'000) << back_ms;
+  }
 }
 
 class AnticipationTest : public ::testing::Test {
