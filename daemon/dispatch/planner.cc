@@ -399,15 +399,15 @@ schema::PolicyReply Planner::report() const {
 std::vector<schema::CostModelInfo> Planner::cost_models() const {
   std::vector<schema::CostModelInfo> infos;
   for (const auto& [key, model] : costs_) {
-    schema::CostModelInfo& info = infos.emplace_back(schema::CostModelInfo{key,
-                                                                           model.jobs(),
-                                                                           model.error(0.5),
-                                                                           model.error(0.9),
-                                                                           model.bytes_per_token(),
-                                                                           model.output_share(),
-                                                                           model.batch(),
-                                                                           model.coefficients(),
-                                                                           {}});
+    schema::CostModelInfo& info = infos.emplace_back();
+    info.workers = key;
+    info.jobs = model.jobs();
+    info.error_p50 = model.error(0.5);
+    info.error_p90 = model.error(0.9);
+    info.bytes_per_token = model.bytes_per_token();
+    info.output_share = model.output_share();
+    info.batch = model.batch();
+    info.coefficients = model.coefficients();
     for (const policy::PlanSpeed& one : model.plan_speeds())
       info.plan_speeds.push_back({one.plan.attention, one.plan.states, one.prefill, one.decode});
   }

@@ -115,8 +115,8 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   }
 }
 
-// A schedule has jobs run one after the other. Those that share a worker's time end later than so: a job
-// among B by the work of (B - 1) / 2 of them.
+// A schedule has jobs run one after the other. But an answer is written while the prompts behind it are read:
+// a job among B ends later than so, by about the work of (B - 1) / 2 like it.
 double Candidates::margin(const Candidate& candidate) const {
   constexpr double kMostOfTime = 0.25;
   double batch = 1;

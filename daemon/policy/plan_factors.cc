@@ -17,13 +17,19 @@ bool converts_less(const PlanShape& a, const PlanShape& b) {
   return std::pair(-a.attention, a.states) < std::pair(-b.attention, b.states);
 }
 
+// The first that converts no less.
+template <typename Plans>
+auto place_of(Plans& plans, const PlanShape& shape) {
+  return std::lower_bound(plans.begin(), plans.end(), shape, [](const auto& one, const PlanShape& wanted) {
+    return converts_less(one.shape, wanted);
+  });
+}
+
 }  // namespace
 
 template <std::size_t N>
 typename PlanFactors<N>::Plan& PlanFactors<N>::plan_of(const PlanShape& shape) {
-  const auto at = std::lower_bound(
-      plans_.begin(), plans_.end(), shape,
-      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
+  const auto at = place_of(plans_, shape);
   if (at != plans_.end() && !converts_less(shape, at->shape)) return *at;
   return *plans_.insert(at, Plan{.shape = shape});
 }
@@ -72,9 +78,7 @@ void PlanFactors<N>::follow(const Row& weights) {
 template <std::size_t N>
 double PlanFactors<N>::of(const PlanShape& plan) const {
   if (plans_.empty()) return 1;
-  const auto above = std::lower_bound(
-      plans_.begin(), plans_.end(), plan,
-      [](const Plan& one, const PlanShape& wanted) { return converts_less(one.shape, wanted); });
+  const auto above = place_of(plans_, plan);
   if (above == plans_.end()) return plans_.back().factor;
   if (above == plans_.begin() || !converts_less(plan, above->shape)) return above->factor;
   const Plan& below = *std::prev(above);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <tuple>
 
+#include "base/share.h"
+
 namespace dslad::daemon::policy {
 namespace {
 
@@ -14,15 +16,6 @@ constexpr double kPerSame = 1'000.0;  // classes of equal prices in a factor of 
 std::int64_t price_class(double price) {
   constexpr double kLeast = 1e-30;
   return std::llround(std::log(std::max(price, kLeast)) * kPerSame);
-}
-
-// Where jobs are expected, equal ones are taken in an order that says nothing of when they come: else those
-// that wait would pay for all, at every decision anew.
-std::uint64_t lot(const WaitingJob& job) {
-  std::uint64_t x = static_cast<std::uint64_t>(job.id) + 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
 }
 
 // The next step from `from`: of the plans that save work the one with the least price, the nearest of equals.
@@ -58,13 +51,15 @@ std::vector<Step> steps_of(const std::vector<Candidate>& candidates, const std::
       steps.push_back(step);
     }
   }
-  std::vector<std::tuple<std::int64_t, std::uint32_t, std::uint64_t, std::size_t>> order;
+  std::vector<std::tuple<std::int64_t, std::uint32_t, double, std::size_t>> order;
   order.reserve(steps.size());
+  // Where jobs are expected, equal ones are taken in an order that says nothing of when they come: else those
+  // that wait would pay for all, at every decision anew.
   const bool drawn =
       std::any_of(chosen.begin(), chosen.end(), [&](std::size_t i) { return candidates[i].expected(); });
   for (std::size_t k = 0; k < steps.size(); ++k)
     order.emplace_back(price_class(steps[k].price), steps[k].plan,
-                       drawn ? lot(*candidates[steps[k].candidate].job) : 0, k);
+                       drawn ? share_of(candidates[steps[k].candidate].job->id) : 0, k);
   std::sort(order.begin(), order.end());
   std::vector<Step> sorted;
   sorted.reserve(steps.size());

@@ -20,7 +20,8 @@ struct Step {
 
 // Steps of these candidates, from what is decided of each to the plan with the least work. Each job's are in
 // order, and their prices rise: a plan that costs more than its way is long is passed by. Of all of them the
-// least price is first, then the smallest plan, so that equal jobs go up together.
+// least price is first, then the smallest plan, so that equal jobs go up together; then who comes first, or,
+// where some of them are expected, whom the lot names.
 std::vector<Step> steps_of(const std::vector<Candidate>& candidates, const std::vector<std::size_t>& chosen);
 
 }  // namespace dslad::daemon::policy

@@ -5,10 +5,10 @@
 #include <string_view>
 #include <utility>
 
+#include "base/share.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
 #include "daemon/store/reruns.h"
-#include "daemon/store/share.h"
 #include "daemon/store/transitions.h"
 
 namespace dslad::daemon {

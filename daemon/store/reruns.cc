@@ -2,9 +2,9 @@
 
 #include <string>
 
+#include "base/share.h"
 #include "daemon/store/agreement.h"
 #include "daemon/store/job_reads.h"
-#include "daemon/store/share.h"
 #include "daemon/store/transitions.h"
 
 namespace dslad::daemon {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace dslad::daemon {
+namespace dslad {
 
 inline double share_of(std::int64_t key) {
   auto bits = static_cast<std::uint64_t>(key) + 0x9e3779b97f4a7c15U;
@@ -15,4 +15,4 @@ inline double share_of(std::int64_t key) {
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }
 
-}  // namespace dslad::daemon
+}  // namespace dslad
