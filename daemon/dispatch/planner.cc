@@ -14,10 +14,9 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr std::uint32_t kLooksAhead = 1'000;  // jobs of a queue that a decision sees
-constexpr std::int64_t kSoonestMs = 20;       // between two decisions
-constexpr std::int64_t kShareOfTime = 20;     // at most so many times as long as a decision takes
-constexpr std::int64_t kLatestMs = 1'000;     // between two decisions, though nothing changed but the time
+constexpr std::int64_t kSoonestMs = 20;    // between two decisions
+constexpr std::int64_t kShareOfTime = 20;  // at most so many times as long as a decision takes
+constexpr std::int64_t kLatestMs = 1'000;  // between two decisions, though nothing changed but the time
 constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
 constexpr std::uint64_t kFewestCompared = 8;    // jobs of a plan, before its agreement counts
 constexpr std::uint32_t kLatestCompared = 20;   // jobs of a plan, that its agreement is of
@@ -71,7 +70,7 @@ void Planner::tick() {
   const std::int64_t soonest_ms = std::max(kSoonestMs, kShareOfTime * (decided_at_ - began_at_));
   if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? soonest_ms : kLatestMs))) return;
   began_at_ = clock_.steady_ms();
-  if (decided_at_ != 0 && !stale_ && snapshot_.rows_changed == store_.rows_changed()) {
+  if (decided_at_ != 0 && !stale_ && admitted_.empty() && snapshot_.rows_changed == store_.rows_changed()) {
     decided_at_ = began_at_;
     decide();  // only the time went on
     listener_.decided();
@@ -91,15 +90,18 @@ void Planner::look() {
     });
     if (!known) served.push_back({hello.model, hello.model_digest, 0, 0});
   }
-  store_.post(Work(read_snapshot, served, clock_.wall_ms()), [this](Result<Snapshot> snapshot) {
-    reading_ = false;
-    decided_at_ = clock_.steady_ms();
-    if (snapshot) {  // an error: claims go by what was decided before
-      snapshot_ = std::move(snapshot).value();
-      decide();
-    }
-    listener_.decided();
-  });
+  // Those that were admitted until now are stored before this is read.
+  store_.post(Work(read_snapshot, served, clock_.wall_ms()),
+              [this, seen = std::ssize(admitted_)](Result<Snapshot> snapshot) {
+                reading_ = false;
+                decided_at_ = clock_.steady_ms();
+                if (snapshot) {  // an error: claims go by what was decided before
+                  snapshot_ = std::move(snapshot).value();
+                  admitted_.erase(admitted_.begin(), admitted_.begin() + seen);
+                  decide();
+                }
+                listener_.decided();
+              });
 }
 
 Result<Planner::Snapshot> Planner::read_snapshot(Database& db, const std::vector<ServedBy>& served,

@@ -74,6 +74,8 @@ class Planner {
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
   // Of a job that comes, predicted; what is not known of workers' speed is guessed from its size.
   [[nodiscard]] double work_ms(const schema::JobRequest& job) const;
+  // Those that it takes are counted on from then on; whoever does not store them at once has promised too
+  // little to others until the queue is read anew.
   std::vector<Admission> admit(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                                schema::Overflow overflow = schema::Overflow::kError);
   void finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics);
@@ -106,6 +108,9 @@ class Planner {
     std::int64_t rows_changed = -1;  // Executor's, when it was read
   };
   using Forecasts = std::map<schema::JobId, Forecast>;
+  static constexpr std::uint32_t kLooksAhead = 1'000;  // jobs of a queue that a decision sees
+  // Jobs that have no number yet come behind all that have one.
+  static constexpr schema::JobId kFirstUnnumbered = schema::JobId{1} << 62;
 
   static Result<Snapshot> read_snapshot(Database& db, const std::vector<ServedBy>& served,
                                         std::int64_t now_ms);
@@ -123,10 +128,11 @@ class Planner {
   [[nodiscard]] policy::Verdict run(const std::vector<QueuedJob>& jobs) const;
   // With what is predicted of jobs.
   [[nodiscard]] policy::Settings predicting() const;
-  void admit_behind(const std::vector<schema::JobRequest>& jobs, schema::Overflow overflow,
-                    std::vector<Admission>& admissions);
+  void admit_behind(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                    schema::Overflow overflow, std::vector<Admission>& admissions);
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                      schema::Overflow overflow, std::vector<Admission>& admissions);
+  void note_admitted(std::vector<policy::WaitingJob> fresh);
   void look();    // and decide
   void decide();  // of the snapshot
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
@@ -151,7 +157,9 @@ class Planner {
   bool reading_ = false;
   std::int64_t began_at_ = 0;  // steady; the last decision, read and all, as is the next
   std::int64_t decided_at_ = 0;
-  double admitted_ms_ = 0;  // work of jobs that came since
+  double admitted_ms_ = 0;                    // work of jobs that came since
+  std::vector<policy::WaitingJob> admitted_;  // the latest of them, which the snapshot lacks
+  schema::JobId next_unnumbered_ = kFirstUnnumbered;
   std::vector<schema::PlanAgreement> agreements_;
   bool idle_ = false;
 };

@@ -65,40 +65,43 @@ std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& job
   if (promised) {
     admit_exactly(jobs, client, overflow, admissions);
   } else {
-    admit_behind(jobs, overflow, admissions);
+    admit_behind(jobs, client, overflow, admissions);
   }
   return admissions;
 }
 
 // Behind what waits: cheap enough for a flood of submits.
-void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, schema::Overflow overflow,
-                           std::vector<Admission>& admissions) {
+void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, const std::string& client,
+                           schema::Overflow overflow, std::vector<Admission>& admissions) {
   const std::vector<policy::WorkerFacts> all = workers();
   if (all.empty()) return;
   const auto model = costs_.find(all.front().speed_key);
   if (model == costs_.end()) return;
   const policy::PlanShape shape = all.front().shape(history_.level);
+  std::vector<policy::WaitingJob> fresh;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const policy::JobSize size = size_of(queued(jobs[i], {}, overflow, 0));
+    const QueuedJob job = queued(jobs[i], client, overflow, clock_.wall_ms());
+    const policy::JobSize size = size_of(job);
+    fresh.push_back(waiting(job));
     admitted_ms_ +=
         model->second.of(size, shape, all.front().context).total_ms() / static_cast<double>(all.size());
     const double done_ms = static_cast<double>(decided_at_) + verdict_.drain_ms + admitted_ms_;
     admissions[i].finish_ms =
         wall(std::max(std::llround(done_ms), static_cast<long long>(clock_.steady_ms())));
   }
+  note_admitted(std::move(fresh));
 }
 
 void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                             schema::Overflow overflow, std::vector<Admission>& admissions) {
-  // Those that have no number yet come behind all that have one.
-  constexpr schema::JobId kUnnumbered = schema::JobId{1} << 62;
   const std::int64_t now_ms = clock_.wall_ms();
   std::vector<policy::WaitingJob> before;
   for (const QueuedJob& job : snapshot_.jobs) before.push_back(waiting(job));
+  before.insert(before.end(), admitted_.begin(), admitted_.end());
   std::vector<policy::WaitingJob> fresh;
   for (const schema::JobRequest& request : jobs) {
     policy::WaitingJob job = waiting(queued(request, client, overflow, now_ms));
-    job.id = kUnnumbered + static_cast<schema::JobId>(fresh.size());
+    job.id = next_unnumbered_++;
     fresh.push_back(std::move(job));
   }
   const std::vector<policy::Admission> made =
@@ -107,6 +110,17 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
     admissions[i].finish_ms = wall(made[i].finish_ms);
     if (!made[i].taken)
       admissions[i].refusal = refusal_of(made[i], jobs[i].terms.deadline_in_ms, clock_.steady_ms());
+  }
+  if (std::ranges::all_of(made, &policy::Admission::taken)) note_admitted(std::move(fresh));
+}
+
+// So that what is promised next counts on them, though the queue has not been read since. Only as many as
+// that reads.
+void Planner::note_admitted(std::vector<policy::WaitingJob> fresh) {
+  for (policy::WaitingJob& job : fresh) {
+    if (admitted_.size() >= kLooksAhead) return;
+    job.id = next_unnumbered_++;
+    admitted_.push_back(std::move(job));
   }
 }
 
