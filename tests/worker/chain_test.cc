@@ -303,7 +303,7 @@ class DslaLayerFile : public ::testing::Test {
     return *initial_dsla_layer(teacher_, config_, 1, variant);
   }
   [[nodiscard]] DistilledLayer saved(const DslaLayerTensors& tensors, DType dtype) const {
-    const auto result = save_dsla_layer(folder_.path(), 1, config_, tensors, dtype);
+    const auto result = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, dtype);
     EXPECT_TRUE(result.ok()) << result.error().message;
     return {1, result->file, result->checksum, nlohmann::json::object()};
   }
@@ -473,11 +473,11 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
 TEST_F(DslaLayerFile, WhatIsOfTheWrongSizeOrNotFiniteIsNotSaved) {
   DslaLayerTensors tensors = initial({});
   tensors.c2.pop_back();
-  const auto small = save_dsla_layer(folder_.path(), 1, config_, tensors, DType::kF32);
+  const auto small = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, DType::kF32);
   ASSERT_FALSE(small.ok());
   EXPECT_THAT(small.error().message, HasSubstr("gk_proj2.bias"));
   tensors.c2.push_back(std::numeric_limits<float>::quiet_NaN());
-  const auto poisoned = save_dsla_layer(folder_.path(), 1, config_, tensors, DType::kF32);
+  const auto poisoned = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, DType::kF32);
   ASSERT_FALSE(poisoned.ok());
   EXPECT_THAT(poisoned.error().message, HasSubstr("not finite"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));

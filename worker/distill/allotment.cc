@@ -74,6 +74,12 @@ std::optional<std::int64_t> chained_steps(double budget, double used, std::span<
   return steps < limits.least_chained ? 0 : steps;
 }
 
+std::int64_t joint_chained_steps(double budget, double used, double step, double closing,
+                                 const AllotmentLimits& limits) {
+  const std::int64_t steps = times(budget - used - closing, step, limits.most_chained);
+  return steps < limits.least_chained ? 0 : steps;
+}
+
 double rate_share(std::int64_t steps, const AllotmentLimits& limits) {
   return std::min(1.0, static_cast<double>(steps) / static_cast<double>(limits.full_rate_steps));
 }

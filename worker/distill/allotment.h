@@ -24,6 +24,8 @@ struct PassCosts {
 
   // Of a chained step of `layer`, `first` being the lowest converted one (itself or one below).
   [[nodiscard]] double chained(int first, int layer) const;
+  // Of a chained step of all layers of a plan, `first` being the lowest.
+  [[nodiscard]] double joint_chained(int first) const { return chained(first, first); }
   // Of a forward pass of student and teacher.
   [[nodiscard]] double held_out(int first) const;
   // Of measuring every layer converted alone.
@@ -76,6 +78,11 @@ struct LayerCost {
 // layer.
 std::optional<std::int64_t> chained_steps(double budget, double used, std::span<const LayerCost> to_come,
                                           const AllotmentLimits& limits);
+
+// Chained steps of all layers at once, of `step` seconds each, where `closing` seconds must follow; 0: too
+// few.
+std::int64_t joint_chained_steps(double budget, double used, double step, double closing,
+                                 const AllotmentLimits& limits);
 
 // Of the full learning rate, for a chained stage of `steps`.
 double rate_share(std::int64_t steps, const AllotmentLimits& limits);

@@ -57,6 +57,9 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
   record.layerwise = read_steps(decisions.object("layerwise"));
   if (const nlohmann::json* chained = decisions.find("chained"))
     record.chained = read_layers(decisions.object("chained"), *chained);
+  if (decisions.find("joint_chained") != nullptr) {
+    record.joint_chained = read_steps(decisions.object("joint_chained"));
+  }
   if (const nlohmann::json* recipe = fields.find("recipe")) record.recipe = *recipe;
   if (!fields.status()) return fields.status().error();
   return record;
@@ -67,6 +70,7 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
 nlohmann::json BudgetRecord::decisions() const {
   nlohmann::json out = {{"layerwise", steps_json(layerwise)}, {"held_out_tokens", held_out}};
   for (const auto& [layer, decided] : chained) out["chained"][std::to_string(layer)] = steps_json(decided);
+  if (joint_chained) out["joint_chained"] = steps_json(*joint_chained);
   return out;
 }
 

@@ -26,8 +26,9 @@ struct BudgetRecord {
   // Measured, in seconds: a layer-wise step, and a layer's forward pass over one token (allotment.h).
   double joint_step = 0, pass = 0;
   DecidedSteps layerwise;
-  std::int64_t held_out = 0;            // tokens to measure on
-  std::map<int, DecidedSteps> chained;  // by layer, of those that were begun
+  std::int64_t held_out = 0;                  // tokens to measure on
+  std::map<int, DecidedSteps> chained;        // by layer, of those that were begun
+  std::optional<DecidedSteps> joint_chained;  // of all layers at once, where it was begun
 
   // The decisions, for the chain's recipe.
   [[nodiscard]] nlohmann::json decisions() const;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "worker/files/atomic_file.h"
 #include "worker/files/json_fields.h"
@@ -97,6 +98,10 @@ Result<ChainManifest> ChainSource::begin(const std::filesystem::path& dir, const
   for (DistilledLayer& layer : manifest.distilled) {
     const Status copied = copy_layer(dir_, layer, dir);
     if (!copied) return copied.error();
+    if (layer.losses.contains("joint_chained")) {  // of that chain: this one may have the stage again
+      layer.losses["joint_chained_before"] = std::exchange(layer.losses["joint_chained"], nullptr);
+      layer.losses.erase("joint_chained");
+    }
     const DslaVariant own = manifest_.variant_of(layer);
     layer.variant = own == variant ? std::nullopt : std::optional(own);
   }

@@ -28,7 +28,8 @@ Result<DslaLayerTensors> first_values(const ChainSetup& setup, const LlamaConfig
 
 // The layer-wise stage of `students`, beside each other.
 Status learn_together(Network& network, const ChainSetup& setup, const Students& students) {
-  return train_jointly(network, by_layer(students, network.teacher().config.layers), setup.training);
+  return train_jointly(network, Stage::kLayerwise, {{0, by_layer(students, network.teacher().config.layers)}},
+                       setup.training);
 }
 
 }  // namespace
@@ -78,7 +79,8 @@ Result<LayerwiseResult> joint_result(kernels::TrainingBackend& backend, Network&
   const std::filesystem::path& dir = setup.training.dir;
   auto state = load_joint_state(dir);
   if (!state) return state.error();
-  const bool begun = state->has_value() && (*state)->has(student.layer());
+  const bool begun =
+      state->has_value() && (*state)->stage == Stage::kLayerwise && (*state)->has(student.layer());
   if (!begun || !(*state)->done) {
     const std::size_t made = manifest.distilled.size();
     const auto to_come =

@@ -12,8 +12,6 @@
 
 namespace dslad::worker {
 
-using Students = std::vector<std::unique_ptr<StudentLayer>>;
-
 struct FirstStudent {
   std::unique_ptr<StudentLayer> student;
   nlohmann::json started_from;  // null: the teacher

@@ -3,21 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <span>
 
 #include "worker/distill/chain_students.h"
 #include "worker/distill/held_out.h"
+#include "worker/distill/joint_chained.h"
 #include "worker/distill/joint_checkpoint.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
 namespace {
-
-StudentLayers borrowed(const Students& students) {
-  StudentLayers out;
-  out.reserve(students.size());
-  for (const auto& student : students) out.push_back(student.get());
-  return out;
-}
 
 // 10%, 50% and 90% of the channels' mean gates lie below these.
 nlohmann::json quantiles(std::vector<double> gates) {
@@ -26,16 +21,6 @@ nlohmann::json quantiles(std::vector<double> gates) {
     return gates[static_cast<std::size_t>(share * static_cast<double>(gates.size() - 1))];
   };
   return {{"low", at(0.1)}, {"median", at(0.5)}, {"high", at(0.9)}};
-}
-
-// What the layer's gates have become, on the first held-out sequence.
-Result<nlohmann::json> gates_json(Network& network, const TrainingSetup& setup, const Students& students,
-                                  int layer) {
-  const auto gates = network.mean_gates(setup.held_out.front(), borrowed(students), layer);
-  if (!gates) return gates.error();
-  const auto half = gates->begin() + static_cast<std::ptrdiff_t>(gates->size() / 2);
-  return nlohmann::json{{"history", quantiles({gates->begin(), half})},
-                        {"recency", quantiles({half, gates->end()})}};
 }
 
 nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& options) {
@@ -51,19 +36,6 @@ nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& opt
   }
   out["tokens"] = outcome.tokens;
   return out;
-}
-
-// How far the network with `students` is from the teacher.
-Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, int plan,
-                                 const Students& students, double teacher_ce) {
-  const auto losses =
-      held_out_losses(network, setup.held_out, setup.options->batch_tokens, borrowed(students));
-  if (!losses) return losses.error();
-  PlanQuality quality;
-  quality.plan = plan;
-  quality.kl = std::max(0.0, losses->kl);
-  quality.perplexity_ratio = std::exp(losses->ce - teacher_ce);
-  return quality;
 }
 
 Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& network,
@@ -82,10 +54,13 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
     if (!joint) return joint.error();
     layerwise = *std::move(joint);
   }
+  const StudentLayers converted =
+      first_layers(manifest, students, static_cast<int>(manifest.distilled.size()));
   const auto outcome =
-      train_layer(network, student, borrowed(students), setup.training, layerwise ? &*layerwise : nullptr);
+      train_layer(network, student, converted, setup.training, layerwise ? &*layerwise : nullptr);
   if (!outcome) return outcome.error();
-  const auto saved = save_dsla_layer(setup.training.dir, layer, config, student.tensors(), setup.stored);
+  const auto saved =
+      save_dsla_layer(setup.training.dir, layer_file_name(layer), config, student.tensors(), setup.stored);
   if (!saved) return saved.error();
   DistilledLayer made = planned(setup, layer);
   made.file = saved->file;
@@ -102,6 +77,7 @@ Result<std::optional<DistilOptions>> options_of(const ChainSetup& setup, int lay
   const Status unchanged = setup.weights->check_unchanged();
   if (!unchanged) return unchanged.error();
   DistilOptions options = *setup.training.options;
+  if (options.joint_chained) options.chained.set_steps(0);  // which is to come, of all layers at once
   if (!setup.chained_stage) return std::optional(options);
   const auto stage = setup.chained_stage(layer);
   if (!stage) return stage.error();
@@ -110,11 +86,30 @@ Result<std::optional<DistilOptions>> options_of(const ChainSetup& setup, int lay
   return std::optional(options);
 }
 
+// The chained stage of all layers at once, where there is one and it has not been run.
+Status finish_jointly(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
+                      double teacher_ce, ChainManifest& manifest) {
+  DistilOptions options = *setup.training.options;
+  if (!options.joint_chained || manifest.distilled.empty()) return ok_status();
+  if (is_trained_jointly(manifest)) return drop_joint_chained(setup.training.dir, manifest);
+  if (setup.joint_chained_stage) {
+    const auto stage = setup.joint_chained_stage();
+    if (!stage) return stage.error();
+    if (!stage->has_value()) return ok_status();
+    options.chained = **stage;
+  }
+  if (options.chained.steps == 0) return ok_status();
+  ChainSetup its = setup;
+  its.training.options = &options;
+  return train_chain_jointly(backend, network, its, teacher_ce, manifest);
+}
+
 // Removes what a joint layer-wise stage left once every one of its layers is a layer of the chain.
 Status drop_joint_stage(const std::filesystem::path& dir, const ChainManifest& manifest) {
   const auto state = load_joint_state(dir);
   if (!state) return state.error();
   if (!state->has_value()) return remove_joint_checkpoint(dir);  // what a kill has left of one
+  if ((*state)->stage != Stage::kLayerwise) return ok_status();
   const bool to_come = std::ranges::any_of((*state)->layers, [&](int layer) {
     return std::ranges::find(manifest.distilled, layer, &DistilledLayer::layer) == manifest.distilled.end();
   });
@@ -165,6 +160,35 @@ Result<Students> load_students(kernels::TrainingBackend& backend, const std::fil
   return students;
 }
 
+StudentLayers first_layers(const ChainManifest& manifest, const Students& students, int plan) {
+  StudentLayers out(students.size());
+  for (const DistilledLayer& layer : std::span(manifest.distilled).first(static_cast<std::size_t>(plan))) {
+    const auto at = static_cast<std::size_t>(layer.layer);
+    out[at] = students[at].get();
+  }
+  return out;
+}
+
+Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, int plan,
+                                 const StudentLayers& converted, double teacher_ce) {
+  const auto losses = held_out_losses(network, setup.held_out, setup.options->batch_tokens, converted);
+  if (!losses) return losses.error();
+  PlanQuality quality;
+  quality.plan = plan;
+  quality.kl = std::max(0.0, losses->kl);
+  quality.perplexity_ratio = std::exp(losses->ce - teacher_ce);
+  return quality;
+}
+
+Result<nlohmann::json> gates_json(Network& network, const TrainingSetup& setup,
+                                  const StudentLayers& converted, int layer) {
+  const auto gates = network.mean_gates(setup.held_out.front(), converted, layer);
+  if (!gates) return gates.error();
+  const auto half = gates->begin() + static_cast<std::ptrdiff_t>(gates->size() / 2);
+  return nlohmann::json{{"history", quantiles({gates->begin(), half})},
+                        {"recency", quantiles({half, gates->end()})}};
+}
+
 Status distil_chain(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
                     ChainManifest& manifest) {
   const LlamaConfig& config = network.teacher().config;
@@ -190,9 +214,10 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     auto reloaded = load_students(backend, dir, manifest, config);
     if (!reloaded) return reloaded.error();
     *students = *std::move(reloaded);
-    auto quality = plan_quality(network, setup.training, position + 1, *students, teacher->ce);
+    const StudentLayers converted = first_layers(manifest, *students, position + 1);
+    auto quality = plan_quality(network, setup.training, position + 1, converted, teacher->ce);
     if (!quality) return quality.error();
-    const auto gates = gates_json(network, setup.training, *students, layer);
+    const auto gates = gates_json(network, setup.training, converted, layer);
     if (!gates) return gates.error();
     manifest.distilled.back().losses["gates"] = *gates;
     manifest.plans.push_back(*quality);
@@ -201,7 +226,8 @@ Status distil_chain(kernels::TrainingBackend& backend, Network& network, const C
     if (!status) return status;
     if (setup.on_layer) setup.on_layer({layer, position, *std::move(outcome), *std::move(quality)});
   }
-  return drop_joint_stage(dir, manifest);
+  const Status dropped = drop_joint_stage(dir, manifest);
+  return dropped ? finish_jointly(backend, network, setup, teacher->ce, manifest) : dropped;
 }
 
 }  // namespace dslad::worker

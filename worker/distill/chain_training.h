@@ -24,6 +24,14 @@ struct LayerReport {
   PlanQuality quality;  // of the plan that ends with this layer, on the held-out sequences
 };
 
+// What the chained stage of all layers at once came to.
+struct PlansReport {
+  std::vector<int> plans;             // that learned
+  std::vector<double> before, after;  // their divergence, held out, nats
+  bool undone = false;                // it was worse, and the layers are those of before
+  std::int64_t steps = 0, tokens = 0;
+};
+
 // A chain whose layers are where training starts instead of the teacher's, where it has them.
 struct LearnedChain {
   std::filesystem::path dir;
@@ -43,13 +51,28 @@ struct ChainSetup {
   // Asked before a layer is begun, or gone on with: its chained stage; nothing: the chain ends here for now.
   // Empty: that of the options.
   std::function<Result<std::optional<StageOptions>>(int layer)> chained_stage;
+  // The same before the chained stage of all layers at once, where the options have one; nothing: it is left
+  // out.
+  std::function<Result<std::optional<StageOptions>>()> joint_chained_stage;
+  std::function<void(const PlansReport&)> on_plans;
 };
 
+using Students = std::vector<std::unique_ptr<StudentLayer>>;
+
 // The distilled layers of a manifest as students, by layer. Errors: those of load_dsla_layer.
-Result<std::vector<std::unique_ptr<StudentLayer>>> load_students(kernels::TrainingBackend& backend,
-                                                                 const std::filesystem::path& dir,
-                                                                 const ChainManifest& manifest,
-                                                                 const LlamaConfig& config);
+Result<Students> load_students(kernels::TrainingBackend& backend, const std::filesystem::path& dir,
+                               const ChainManifest& manifest, const LlamaConfig& config);
+
+// Those of plan `plan`, the first of the manifest's layers; `students` by layer.
+StudentLayers first_layers(const ChainManifest& manifest, const Students& students, int plan);
+
+// How far the network with `converted` is from the teacher, whose held-out cross entropy is `teacher_ce`.
+Result<PlanQuality> plan_quality(Network& network, const TrainingSetup& setup, int plan,
+                                 const StudentLayers& converted, double teacher_ce);
+
+// What the gates of `layer`, one of `converted`, have become, on the first held-out sequence: for its losses.
+Result<nlohmann::json> gates_json(Network& network, const TrainingSetup& setup,
+                                  const StudentLayers& converted, int layer);
 
 // Replaces `dir`/chain.json by `manifest`, which takes over what `dslad-model eval --write-chain` has stored
 // of plans since it was read. Errors: those of update_chain_manifest.

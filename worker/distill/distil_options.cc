@@ -44,6 +44,7 @@ nlohmann::ordered_json DistilOptions::to_json() const {
   }
   // Chains of before these were possible have no such keys.
   if (joint_layerwise) out["joint_layerwise"] = true;
+  if (joint_chained) out["joint_chained"] = {{"plans", joint_plans}};
   if (undo_worse) out["undo_worse"] = true;
   out["losses"] = {{"ce", losses.ce}, {"align", losses.align}, {"kl", losses.kl}};
   out["optimizer"] = {{"name", "adamw"},

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "kernels/tensor.h"
@@ -39,6 +40,10 @@ struct DistilOptions {
   // The layer-wise stage trains the chain's layers beside each other, on the teacher's own hidden states.
   bool joint_layerwise = false;
   StageOptions chained{200, 1e-3, 1e-5, 20};
+  // The chained stage trains the chain's layers at once, after the last of them, by these plans in turn;
+  // empty: by quarters of the layers. Then its steps are those of all layers.
+  bool joint_chained = false;
+  std::vector<int> joint_plans;
   StageOptions long_context{0, 3e-4, 3e-6, 0};
   // Layers that look things up need many more steps than those that do not: of the chained stage where the
   // held-out KL before it is above `hard_kl`; steps 0: no layer is treated so.

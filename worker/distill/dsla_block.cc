@@ -220,6 +220,17 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   if (s.qk_norm > 0) norm_backward(context, layer, tape, scratch, small);
 }
 
+// What backward_to_projections left, on to the block's input: dx, which holds the gradient by its output.
+void backward_to_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
+                       const DslaTape& tape, float* dx, const DslaScratch& scratch) {
+  const StudentShape& s = layer.shape();
+  context.product(scratch.tape.projected, s.input_width, operand(layer.values().input, s.hidden, false),
+                  scratch.d_input, s.hidden);
+  context.backend->rms_norm_backward({tape.x, s.hidden, norm, scratch.d_input, s.hidden, dx, s.hidden,
+                                      nullptr, context.rows(), s.hidden,
+                                      static_cast<float>(context.config->rms_norm_eps)});
+}
+
 }  // namespace
 
 DslaTape::DslaTape(const StudentShape& s, std::int64_t rows, FloatArena& arena)
@@ -308,15 +319,15 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
 
 void dsla_backward_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
                          const DslaTape& tape, float* dx, const DslaScratch& scratch) {
-  const StudentShape& s = layer.shape();
   backward_to_projections(context, layer, tape, dx, scratch,
                           {scratch.unread, nullptr, scratch.unread, nullptr, nullptr});
-  float* d_projected = scratch.tape.projected;
-  context.product(d_projected, s.input_width, operand(layer.values().input, s.hidden, false), scratch.d_input,
-                  s.hidden);
-  context.backend->rms_norm_backward({tape.x, s.hidden, norm, scratch.d_input, s.hidden, dx, s.hidden,
-                                      nullptr, context.rows(), s.hidden,
-                                      static_cast<float>(context.config->rms_norm_eps)});
+  backward_to_input(context, layer, norm, tape, dx, scratch);
+}
+
+void dsla_backward(const BlockContext& context, StudentLayer& layer, const float* norm, const DslaTape& tape,
+                   float* dx, const DslaScratch& scratch) {
+  dsla_backward_parameters(context, layer, tape, dx, scratch);
+  backward_to_input(context, layer, norm, tape, dx, scratch);
 }
 
 }  // namespace dslad::worker

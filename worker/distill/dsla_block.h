@@ -57,4 +57,8 @@ void dsla_backward_parameters(const BlockContext& context, StudentLayer& layer, 
 void dsla_backward_input(const BlockContext& context, const StudentLayer& layer, const float* norm,
                          const DslaTape& tape, float* dx, const DslaScratch& scratch);
 
+// Both in one pass: the layer learns, and others below it do, too.
+void dsla_backward(const BlockContext& context, StudentLayer& layer, const float* norm, const DslaTape& tape,
+                   float* dx, const DslaScratch& scratch);
+
 }  // namespace dslad::worker

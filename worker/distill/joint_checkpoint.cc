@@ -22,6 +22,12 @@ std::string part_name(int layer, std::string_view part) {
 Result<JointState> parse_joint_state(const nlohmann::json& json, const std::string& name) {
   JsonFields fields(json, name);
   JointState state;
+  const std::string stage = fields.text("stage", std::string(to_string(Stage::kLayerwise)));
+  if (stage == to_string(Stage::kChained)) {
+    state.stage = Stage::kChained;
+  } else if (stage != to_string(Stage::kLayerwise)) {
+    fields.refuse("stage", "must be layerwise or chained");
+  }
   for (const std::int64_t layer : fields.integers("layers", 0, 1023)) {
     state.layers.push_back(static_cast<int>(layer));
   }
@@ -54,10 +60,15 @@ Status save_joint_checkpoint(const std::filesystem::path& dir, const JointState&
     add(layer, "first_moment", its.first_moment);
     add(layer, "second_moment", its.second_moment);
   }
-  const nlohmann::ordered_json json = {{"layers", state.layers},    {"done", state.done},
-                                       {"step", state.step},        {"epoch", state.cursor.epoch},
-                                       {"next", state.cursor.next}, {"log_bytes", state.log_bytes},
-                                       {"number", state.number},    {"tokens", state.tokens}};
+  const nlohmann::ordered_json json = {{"stage", to_string(state.stage)},
+                                       {"layers", state.layers},
+                                       {"done", state.done},
+                                       {"step", state.step},
+                                       {"epoch", state.cursor.epoch},
+                                       {"next", state.cursor.next},
+                                       {"log_bytes", state.log_bytes},
+                                       {"number", state.number},
+                                       {"tokens", state.tokens}};
   return joint_files_in(dir).replace(state.number, json, tensors);
 }
 
@@ -80,12 +91,11 @@ Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, cons
   const auto read = [&](std::string_view part, std::vector<float>& out) -> Status {
     Status done = files.read_tensor(*file, state.number, part_name(layer, part), out);
     if (!done || out.size() == parameters) return done;
-    return Error{
-        ErrorCode::kInvalidArgument,
-        fmt::format("{}: the layer-wise stage holds {} parameters of layer {}, which has {}; remove {} "
-                    "to begin the stage anew",
-                    files.tensors(state.number).string(), out.size(), layer, parameters,
-                    files.state().filename().string())};
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{}: the {} stage holds {} parameters of layer {}, which has {}; remove {} "
+                             "to begin the stage anew",
+                             files.tensors(state.number).string(), to_string(state.stage), out.size(), layer,
+                             parameters, files.state().filename().string())};
   };
   Status status = read("values", loaded.values);
   if (status && !state.done) status = read("first_moment", loaded.first_moment);

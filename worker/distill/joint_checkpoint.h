@@ -1,4 +1,4 @@
-// Where the layer-wise stage of several layers stands, on disk, and when it is done what they have learned.
+// Where a stage of several layers at once stands, on disk, and when it is done what they have learned.
 //
 //   DIR/joint.json                   the state, and the name of
 //   DIR/joint-<number>.safetensors   by layer <l>.values and, until all is done, <l>.first_moment and
@@ -16,17 +16,19 @@
 
 #include "base/result.h"
 #include "worker/distill/batch_source.h"
+#include "worker/distill/distil_options.h"
 
 namespace dslad::worker {
 
 struct JointState {
-  std::vector<int> layers;  // that learn; not empty
+  Stage stage = Stage::kLayerwise;  // or chained
+  std::vector<int> layers;          // that learn; not empty
   bool done = false;
   std::int64_t step = 0;  // the next to be done
   BatchCursor cursor;
   std::int64_t log_bytes = 0;  // of the log when this was written
   std::int64_t number = 0;     // of the checkpoint; grows
-  std::int64_t tokens = 0;     // that each layer was trained on so far
+  std::int64_t tokens = 0;     // trained on so far, by all steps
 
   [[nodiscard]] bool has(int layer) const;
 };

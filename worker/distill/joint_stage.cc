@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "worker/distill/stopwatch.h"
@@ -9,19 +10,12 @@
 namespace dslad::worker {
 namespace {
 
-std::vector<int> layers_of(const TrainedLayers& students) {
-  std::vector<int> layers;
-  for (const StudentLayer* student : students) {
-    if (student != nullptr) layers.push_back(student->layer());
-  }
-  return layers;
-}
-
 class JointStage {
  public:
-  JointStage(Network& network, const TrainedLayers& students, const TrainingSetup& setup)
-      : students_(students), setup_(setup), training_(network, students, *setup.options, setup.training) {
-    state_.layers = layers_of(students);
+  JointStage(Network& network, Stage stage, std::vector<JointTurn> turns, const TrainingSetup& setup)
+      : setup_(setup), training_(network, stage, std::move(turns), *setup.options, setup.training) {
+    state_.stage = stage;
+    for (const auto& [layer, student] : training_.students()) state_.layers.push_back(layer);
   }
 
   Status run() {
@@ -33,7 +27,7 @@ class JointStage {
                       : status;
       }
       if (setup_.ends_early) {
-        const auto ends = setup_.ends_early(Stage::kLayerwise, training_.steps_done());
+        const auto ends = setup_.ends_early(training_.stage(), training_.steps_done());
         if (!ends) return ends.error();
         if ((ended_ = *ends)) break;
       }
@@ -52,7 +46,8 @@ class JointStage {
   Status begin() {
     auto found = load_joint_state(setup_.dir);
     if (!found) return found.error();
-    const bool mine = found->has_value() && (*found)->layers == state_.layers;
+    const bool mine =
+        found->has_value() && (*found)->stage == state_.stage && (*found)->layers == state_.layers;
     if (mine) {
       Status restored = restore(**found);
       if (!restored || state_.done) return restored;
@@ -72,8 +67,8 @@ class JointStage {
     if (state.done) return ok_status();  // what was learned stays in the folder
     training_.seek(state.step, state.tokens, state.cursor);
     for (const int layer : state.layers) {
-      const StudentLayer& student = *students_[static_cast<std::size_t>(layer)];
-      const auto loaded = load_joint_layer(setup_.dir, state, layer, student.value_array().size());
+      const std::size_t parameters = training_.students().at(layer)->value_array().size();
+      const auto loaded = load_joint_layer(setup_.dir, state, layer, parameters);
       if (!loaded) return loaded.error();
       training_.restore_layer(layer, loaded->values, loaded->first_moment, loaded->second_moment);
     }
@@ -84,20 +79,23 @@ class JointStage {
     const Stopwatch watch;
     const auto step = training_.step();
     if (!step) {
-      return step.error().with_context("stage layerwise stopped, its last good checkpoint stays");
+      return step.error().with_context(
+          fmt::format("stage {} stopped, its last good checkpoint stays", to_string(training_.stage())));
     }
     const double rate = static_cast<double>(step->tokens) / std::max(1e-9, watch.seconds());
     if (setup_.on_joint_step) setup_.on_joint_step(*step, rate);
+    const auto line = [&](nlohmann::ordered_json of, nlohmann::ordered_json losses) {
+      of.update({{"stage", to_string(step->stage)}, {"step", step->step}, {"steps", step->steps}});
+      of.update(losses);
+      of.update({{"rate", step->rate}, {"tokens", step->tokens}, {"tokens_per_second", std::round(rate)}});
+      return log_->append(of);
+    };
+    if (step->stage == Stage::kChained) {
+      const Losses& of_plan = step->losses;
+      return line({{"plan", step->plan}}, {{"loss", of_plan.total}, {"ce", of_plan.ce}, {"kl", of_plan.kl}});
+    }
     for (const auto& [layer, its] : step->layers) {
-      Status logged = log_->append({{"layer", layer},
-                                    {"stage", to_string(Stage::kLayerwise)},
-                                    {"step", step->step},
-                                    {"steps", step->steps},
-                                    {"loss", its.loss},
-                                    {"rate", step->rate},
-                                    {"gradient_norm", its.gradient_norm},
-                                    {"tokens", step->tokens},
-                                    {"tokens_per_second", std::round(rate)}});
+      Status logged = line({{"layer", layer}}, {{"loss", its.loss}, {"gradient_norm", its.gradient_norm}});
       if (!logged) return logged;
     }
     return ok_status();
@@ -114,7 +112,7 @@ class JointStage {
     std::map<int, JointLayer> layers;
     for (const auto& [layer, optimizer] : training_.optimizers()) {
       JointLayer& its = layers[layer];
-      its.values = students_[static_cast<std::size_t>(layer)]->value_array();
+      its.values = training_.students().at(layer)->value_array();
       if (state_.done) continue;
       its.first_moment = optimizer.first_moment();
       its.second_moment = optimizer.second_moment();
@@ -125,7 +123,6 @@ class JointStage {
     return saved;
   }
 
-  const TrainedLayers& students_;
   const TrainingSetup& setup_;
   JointTraining training_;
   JointState state_;
@@ -137,20 +134,22 @@ class JointStage {
 
 }  // namespace
 
-Status train_jointly(Network& network, const TrainedLayers& students, const TrainingSetup& setup) {
-  return JointStage(network, students, setup).run();
+Status train_jointly(Network& network, Stage stage, std::vector<JointTurn> turns,
+                     const TrainingSetup& setup) {
+  return JointStage(network, stage, std::move(turns), setup).run();
 }
 
 Status keep_joint_students(const std::filesystem::path& dir, const TrainedLayers& students,
                            std::int64_t tokens) {
   JointState state;
-  state.layers = layers_of(students);
   state.done = true;
   state.tokens = tokens;
   state.number = 1;
   std::map<int, JointLayer> layers;
-  for (const int layer : state.layers) {
-    layers[layer].values = students[static_cast<std::size_t>(layer)]->value_array();
+  for (const StudentLayer* const student : students) {
+    if (student == nullptr) continue;
+    state.layers.push_back(student->layer());
+    layers[student->layer()].values = student->value_array();
   }
   return save_joint_checkpoint(dir, state, layers);
 }

@@ -58,14 +58,17 @@ Status Network::reserve_tape(int layer, bool converted) {
   };
   FloatArena measure;
   place(measure);
-  tape = LayerTape();
-  tape.memory = backend_.allocate(measure.bytes());
-  if (tape.memory == nullptr) {
-    return Error{ErrorCode::kResourceExhausted,
-                 fmt::format("no memory for the activations of layer {} ({} MiB); lower --batch-tokens",
-                             layer, measure.bytes() >> 20)};
+  // Where plans take turns a layer is now converted and now not: the larger of the two serves both.
+  if (tape.bytes < measure.bytes()) {
+    tape = LayerTape();
+    tape.memory = backend_.allocate(measure.bytes());
+    if (tape.memory == nullptr) {
+      return Error{ErrorCode::kResourceExhausted,
+                   fmt::format("no memory for the activations of layer {} ({} MiB); lower --batch-tokens",
+                               layer, measure.bytes() >> 20)};
+    }
+    tape.bytes = measure.bytes();
   }
-  tape.bytes = measure.bytes();
   tape.converted = converted;
   FloatArena arena(tape.memory.get());
   place(arena);
@@ -150,46 +153,6 @@ const TeacherLayer& Network::weights(int layer) const {
 
 std::int64_t Network::stream_floats(const BlockContext& context) const {
   return context.rows() * teacher_->config.hidden_size;
-}
-
-Result<Losses> Network::train_chained(const TrainingBatch& batch, const StudentLayers& converted,
-                                      StudentLayer& layer, const LossWeights& weights, double scale) {
-  StudentLayers all = converted;
-  all[static_cast<std::size_t>(layer.layer())] = &layer;
-  const int layers = teacher_->config.layers;
-  Status ready = reserve(batch.rows());
-  for (int i = layer.layer(); ready && i < layers; ++i) {
-    ready = reserve_tape(i, all[static_cast<std::size_t>(i)] != nullptr);
-  }
-  if (!ready) return ready.error();
-  const BlockContext context = this->context(batch);
-  const std::int64_t floats = stream_floats(context);
-  const bool divergence = weights.kl > 0;
-  Streams& s = *streams_;
-
-  run_below(context, converted, layer.layer());
-  double align = 0;
-  for (int i = layer.layer(); i < layers; ++i) {
-    forward_layer(context, i, all[static_cast<std::size_t>(i)], s.student,
-                  &tapes_[static_cast<std::size_t>(i)]);
-    // Nothing above the trained layer asks for the teacher but the divergence.
-    if (i == layer.layer() || divergence) forward_layer(context, i, nullptr, s.teacher, nullptr);
-    if (i == layer.layer()) {
-      // The error and its gradient are kept until the backward pass arrives here.
-      align = squared_error(s.student, s.teacher, floats, weights.align * scale, s.target);
-    }
-  }
-  Losses losses = vocabulary_losses(context, weights, divergence, scale, true);
-  losses.align = align;
-  for (int i = layers - 1; i > layer.layer(); --i)
-    backward_layer(context, i, all[static_cast<std::size_t>(i)]);
-
-  for (std::int64_t i = 0; i < floats; ++i) s.gradient[i] += s.target[i];
-  const LayerTape& tape = tapes_[static_cast<std::size_t>(layer.layer())];
-  mlp_backward(context, this->weights(layer.layer()), tape.mlp, s.gradient, s.mlp);
-  dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla);
-  losses.total = weights.ce * losses.ce + weights.kl * losses.kl + weights.align * losses.align;
-  return losses;
 }
 
 Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers& converted) {

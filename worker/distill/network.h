@@ -1,5 +1,5 @@
 // A teacher and its partly converted student, side by side over one batch: losses, and gradients for one
-// layer.
+// layer, or for several.
 //
 //   layer-wise stage   mean squared error between the student layer's output and the teacher's, the layer's
 //                      input coming through the layers converted so far, or being the teacher's own
@@ -7,9 +7,9 @@
 //   student),
 //                      through the whole network
 // (arXiv 2506.09316, section 3.3, without its term for gates that differ; the last one is ours). Only a
-// trained layer's attention has gradients; whatever lies below it runs without a tape. Logits exist for a
-// piece of the rows at a time. Thread safety: one caller at a time; results do not depend on the number of
-// threads.
+// trained layer's attention has gradients; whatever lies below the lowest one runs without a tape. Logits
+// exist for a piece of the rows at a time. Thread safety: one caller at a time; results do not depend on the
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -70,6 +70,10 @@ class Network {
   // The same as train_layerwise for the chained loss.
   Result<Losses> train_chained(const TrainingBatch& batch, const StudentLayers& converted,
                                StudentLayer& layer, const LossWeights& weights, double scale);
+  // The chained loss, without its term for one layer's hidden state, of the network with `layers` converted,
+  // each of which gets its gradient from one pass. REQUIRES: a layer.
+  Result<Losses> train_plan(const TrainingBatch& batch, const TrainedLayers& layers,
+                            const LossWeights& weights, double scale);
   // Cross entropy and divergence of the network with `converted`, without gradients.
   Result<Losses> evaluate(const TrainingBatch& batch, const StudentLayers& converted);
   // The same with each of `students` converted alone, by layer: the teacher runs once, and holds every

@@ -129,7 +129,7 @@ Result<ConvertedAlone> convert_alone(kernels::TrainingBackend& backend, Network&
     out.students.push_back(*std::move(student));
   }
   {  // the optimizers' memory is not needed beside the measurement's
-    JointTraining training(network, learning, *setup.options, setup.training);
+    JointTraining training(network, Stage::kLayerwise, {{0, learning}}, *setup.options, setup.training);
     const Status trained = train_alone(training, setup);
     if (!trained) return trained.error();
     out.tokens = training.tokens();

@@ -212,9 +212,12 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
   return tensors;
 }
 
-Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
-                                   const DslaLayerTensors& tensors, DType dtype) {
-  const std::string name = fmt::format("layer-{:02}.safetensors", layer);
+std::string layer_file_name(int layer) {
+  return fmt::format("layer-{:02}.safetensors", layer);
+}
+
+Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, const std::string& name,
+                                   const LlamaConfig& config, const DslaLayerTensors& tensors, DType dtype) {
   std::vector<TensorToWrite> out;
   for (const Slot& slot : slots_of(config, options_of(config, tensors))) {
     const std::vector<float>& values = tensors.*slot.values;

@@ -48,17 +48,21 @@ void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vecto
                    std::vector<float>& recency);
 
 struct SavedLayer {
-  std::string file;      // its name in `dir`: "layer-07.safetensors"
+  std::string file;      // its name in `dir`
   std::string checksum;  // XXH3-128 of its bytes, hex
 };
 
-// Writes the layer's file into `dir` (the folder of chain.json, made when missing), replacing an older one
-// atomically. Matrices are stored as `dtype`; biases, alpha and o_norm as float32. chain.json is written
+// A layer's file, where it has no other name.
+std::string layer_file_name(int layer);  // "layer-07.safetensors"
+
+// Writes the layer's file `name` into `dir` (the folder of chain.json, made when missing), replacing an older
+// one atomically. Matrices are stored as `dtype`; biases, alpha and o_norm as float32. chain.json is written
 // after it, so that it never names what is not there.
 // Errors: kInvalidArgument for a tensor of the wrong size or with numbers that are not finite (names it);
 // those of write_safetensors.
-Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, int layer, const LlamaConfig& config,
-                                   const DslaLayerTensors& tensors, kernels::DType dtype);
+Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, const std::string& name,
+                                   const LlamaConfig& config, const DslaLayerTensors& tensors,
+                                   kernels::DType dtype);
 
 // The bytes of the file that `layer` of a manifest names. Errors: kNotFound, kUnavailable; kCorrupt
 // (checksum).

@@ -163,18 +163,20 @@ std::string retention_section(const ChainManifest& m) {
 
 std::string losses_section(const std::vector<nlohmann::json>& log) {
   std::map<std::string, LineChart> by_stage;
-  std::map<std::pair<std::string, int>, ChartLine> lines;
+  std::map<std::tuple<std::string, std::string, int>, ChartLine> lines;
   for (const nlohmann::json& line : log) {
     if (!line.contains("stage") || !line.contains("step") || !line.contains("loss")) continue;
     const std::string stage = line["stage"];
-    const int layer = line.value("layer", -1);
-    ChartLine& curve = lines[{stage, layer}];
-    curve.name = fmt::format("layer {}", layer);
+    const std::string of = line.contains("plan") ? "plan" : "layer";  // what learned in the step
+    const int number = line.value(of, -1);
+    ChartLine& curve = lines[{stage, of, number}];
+    curve.name = fmt::format("{} {}", of, number);
     curve.points.emplace_back(line["step"].get<double>(), line["loss"].get<double>());
   }
   for (auto& [key, line] : lines) {
-    LineChart& chart = by_stage[key.first];
-    chart.title = fmt::format("Training loss, stage {}", key.first);
+    const std::string& stage = std::get<0>(key);
+    LineChart& chart = by_stage[stage];
+    chart.title = fmt::format("Training loss, stage {}", stage);
     chart.x_label = "step";
     chart.y_label = "loss";
     chart.logarithmic = true;

@@ -15,6 +15,8 @@ namespace {
 constexpr double kMeasurements = 4;
 constexpr double kLeastFactor = 0.1;  // a coarse clock's zero would stay one
 constexpr double kSafety = 1.25;      // of a budget that is proposed
+// Of the budget, at most, for the layer-wise stage, where all layers then learn at once: that gains more.
+constexpr double kJointShare = 0.25;
 
 // As the option takes it: "0.4s", "55s" or "12m", not less than `seconds`.
 std::string proposed(double seconds) {
@@ -55,7 +57,9 @@ BudgetRun::BudgetRun(TrainingSession& session, int layers, double seconds, const
       costs_(pass_costs(session.network->teacher().config)),
       layers_(layers),
       step_tokens_(static_cast<double>(session.arguments.options.batch_tokens *
-                                       session.arguments.options.accumulation)) {}
+                                       session.arguments.options.accumulation)) {
+  if (is_joint()) limits_.joint_share = kJointShare;
+}
 
 Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, const ChainSetup& setup,
                                                    double seconds, const Stopwatch& watch,
@@ -114,6 +118,7 @@ FirstMeasures BudgetRun::foreseen() const {
 
 void BudgetRun::attach(ChainSetup& setup) {
   setup.chained_stage = [this](int layer) { return chained_stage(layer); };
+  setup.joint_chained_stage = [this] { return joint_chained_stage(); };
   setup.training.ends_early = [this](Stage stage, std::int64_t done) { return ends_early(stage, done); };
   setup.training.on_step = [this, next = std::move(setup.training.on_step)](const StepReport& report) {
     heard(report);
@@ -171,6 +176,7 @@ Status BudgetRun::save() {
 
 // Time that is needed after a stage's last step.
 double BudgetRun::closing(Stage stage) const {
+  if (at_once_) return joint_measuring_seconds();
   if (stage != Stage::kLayerwise) return measuring_seconds(first_) / 2;
   return record_.pass * held_out_tokens_ * costs_.alone() + measuring_seconds(costs_.layers / 2);
 }
@@ -182,6 +188,13 @@ double BudgetRun::step_seconds(Stage stage) const {
 
 double BudgetRun::measuring_seconds(int first) const {
   return measuring_factor_ * kMeasurements * record_.pass * held_out_tokens_ * costs_.held_out(first);
+}
+
+// After the chained stage of all layers at once: every plan, and those that learned once more.
+double BudgetRun::joint_measuring_seconds() const {
+  constexpr double kPlansThatLearn = 4;
+  const auto plans = static_cast<double>(session_.manifest.distilled.size());
+  return (plans + kPlansThatLearn) / kMeasurements * measuring_seconds(first_);
 }
 
 std::vector<LayerCost> BudgetRun::to_come() const {
@@ -215,8 +228,9 @@ Result<std::optional<StageOptions>> BudgetRun::chained_stage(int layer) {
   const auto begun = record_.chained.find(layer);
   begun_here_ = begun == record_.chained.end();
   if (!begun_here_) return std::optional(stage_of(begun->second.steps));
-  const auto steps = chained_steps(seconds_, used(), to_come(), limits_);
+  auto steps = chained_steps(seconds_, used(), to_come(), limits_);
   if (!steps) return std::optional<StageOptions>();
+  if (is_joint()) steps = 0;  // to come, of all layers at once
   record_.chained[layer].steps = *steps;
   note_decisions();
   const Status saved = save();
@@ -224,8 +238,30 @@ Result<std::optional<StageOptions>> BudgetRun::chained_stage(int layer) {
   return std::optional(stage_of(*steps));
 }
 
+Result<std::optional<StageOptions>> BudgetRun::joint_chained_stage() {
+  at_once_ = true;
+  first_ = costs_.layers;
+  for (const DistilledLayer& made : session_.manifest.distilled) first_ = std::min(first_, made.layer);
+  layer_ = first_;
+  if (!record_.joint_chained) {
+    const std::int64_t steps = joint_chained_steps(seconds_, used(), step_seconds(Stage::kChained),
+                                                   joint_measuring_seconds(), limits_);
+    if (steps == 0) return std::optional<StageOptions>();
+    record_.joint_chained = DecidedSteps{steps, {}};
+    note_decisions();
+    const Status saved = save();
+    if (!saved) return saved.error();
+  }
+  return std::optional(stage_of(record_.joint_chained->steps));
+}
+
+DecidedSteps& BudgetRun::decided(Stage stage) {
+  if (stage == Stage::kLayerwise) return record_.layerwise;
+  return at_once_ ? *record_.joint_chained : record_.chained[layer_];
+}
+
 Result<bool> BudgetRun::ends_early(Stage stage, std::int64_t done) {
-  DecidedSteps& decided = stage == Stage::kLayerwise ? record_.layerwise : record_.chained[layer_];
+  DecidedSteps& decided = this->decided(stage);
   if (decided.ended_at) return done >= *decided.ended_at;
   const bool ends = !time_for_step(seconds_, used(), step_seconds(stage), closing(stage));
   if (ends) {
@@ -248,6 +284,12 @@ void BudgetRun::heard(const StepReport& report) {
 }
 
 void BudgetRun::heard(const JointStep& step, double tokens_per_second) {
+  if (step.stage == Stage::kChained) {
+    const int lowest = step.layers.begin()->first;
+    record_.pass = 1 / std::max(1e-9, tokens_per_second) / costs_.joint_chained(lowest);
+    heard_tokens(step.tokens);
+    return;
+  }
   const double before = record_.joint_step;
   record_.joint_step = static_cast<double>(step.tokens) / std::max(1e-9, tokens_per_second);
   if (before > 0) record_.pass *= record_.joint_step / before;  // what slows one kind of step slows all

@@ -46,9 +46,13 @@ class BudgetRun {
   [[nodiscard]] double closing(Stage stage) const;
   [[nodiscard]] double step_seconds(Stage stage) const;
   [[nodiscard]] double measuring_seconds(int first) const;
+  [[nodiscard]] double joint_measuring_seconds() const;
   [[nodiscard]] std::vector<LayerCost> to_come() const;
   [[nodiscard]] StageOptions stage_of(std::int64_t steps) const;
+  [[nodiscard]] bool is_joint() const { return session_.arguments.options.joint_chained; }
   Result<std::optional<StageOptions>> chained_stage(int layer);
+  Result<std::optional<StageOptions>> joint_chained_stage();
+  DecidedSteps& decided(Stage stage);
   Result<bool> ends_early(Stage stage, std::int64_t done);
   void heard(const JointStep& step, double tokens_per_second);
   void heard(const StepReport& report);
@@ -69,8 +73,9 @@ class BudgetRun {
   BudgetRecord record_;
   Stopwatch since_saved_, since_joint_;  // the last layer-wise step
 
-  // Of the layer that is being trained.
+  // Of the layer that is being trained; of all layers at once: the lowest.
   int layer_ = 0, first_ = 0;  // and the lowest converted one, itself or one below
+  bool at_once_ = false;
   Stopwatch since_begun_;
   double in_steps_ = 0;  // seconds
   bool begun_here_ = false;

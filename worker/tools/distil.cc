@@ -182,6 +182,11 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
   setup.weights = session.weights.get();
   setup.layers =
       arguments.layers == 0 ? session.manifest.layers : std::min(arguments.layers, session.manifest.layers);
+  if (!arguments.options.joint_plans.empty() && arguments.options.joint_plans.back() > setup.layers) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("--joint-plans: plan {} has more layers than are to be distilled, which is {}",
+                             arguments.options.joint_plans.back(), setup.layers)};
+  }
   setup.stored = *stored;
   setup.layer_variants = session.layer_variants;
   setup.warm_start = session.warm_start ? &*session.warm_start : nullptr;
@@ -209,6 +214,7 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
                     [&](const JointStep& step, double rate) { progress.joint_step(step, rate); },
                     {}};
   setup.on_layer = [&](const LayerReport& report) { progress.layer(report); };
+  setup.on_plans = [&](const PlansReport& report) { progress.plans(report); };
   if (run) {
     run->attach(setup);
     return train_within(*run, session, setup);
@@ -220,7 +226,10 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
 
 int distil(TrainingArguments arguments) {
   const Stopwatch watch;
-  arguments.options.joint_layerwise |= arguments.budget_ms.has_value();
+  if (arguments.budget_ms) {
+    arguments.options.joint_layerwise = true;
+    if (arguments.joint_chained == 0) arguments.joint_chained = 1;
+  }
   auto opened = TrainingSession::open(std::move(arguments));
   if (!opened) return fail(opened.error());
   const Status status = make_chain(**opened, watch);

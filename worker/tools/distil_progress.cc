@@ -27,9 +27,31 @@ void DistilProgress::step(const StepReport& report, int position) {
 void DistilProgress::joint_step(const JointStep& step, double tokens_per_second) {
   const double in_stage = static_cast<double>(step.steps - step.step) * static_cast<double>(step.tokens) /
                           std::max(1e-9, tokens_per_second);
-  line_.show(fmt::format("{} layers at once, layerwise: step {} of {}, mean loss {:.5g}, {:.0f} tokens/s, {}",
-                         step.layers.size(), step.step, step.steps, step.mean_loss(), tokens_per_second,
-                         left(in_stage)));
+  const Losses& losses = step.losses;
+  const std::string what =
+      step.stage == Stage::kChained
+          ? fmt::format("plan {} at once, chained: step {} of {}, loss {:.5g} (ce {:.4f} kl {:.4f})",
+                        step.plan, step.step, step.steps, losses.total, losses.ce, losses.kl)
+          : fmt::format("{} layers at once, layerwise: step {} of {}, mean loss {:.5g}", step.layers.size(),
+                        step.step, step.steps, losses.total);
+  line_.show(fmt::format("{}, {:.0f} tokens/s, {}", what, tokens_per_second, left(in_stage)));
+}
+
+void DistilProgress::plans(const PlansReport& report) {
+  line_.clear();
+  if (json_) {
+    const nlohmann::ordered_json out = {{"plans", report.plans}, {"kl_before", report.before},
+                                        {"kl", report.after},    {"undone", report.undone},
+                                        {"steps", report.steps}, {"tokens", report.tokens}};
+    fmt::print("{}\n", out.dump());
+    std::fflush(stdout);
+    return;
+  }
+  for (std::size_t i = 0; i < report.plans.size(); ++i) {
+    fmt::print("plan {}: kl {:.5f} -> {:.5f} by {} steps of all layers at once{}\n", report.plans[i],
+               report.before[i], report.after[i], report.steps, report.undone ? "; undone" : "");
+  }
+  std::fflush(stdout);
 }
 
 void DistilProgress::layer(const LayerReport& report) {

@@ -23,6 +23,7 @@ class DistilProgress {
   void step(const StepReport& report, int position);
   void joint_step(const JointStep& step, double tokens_per_second);
   void layer(const LayerReport& report);
+  void plans(const PlansReport& report);
 
  private:
   double seconds_per_step(const StepReport& report);

@@ -46,7 +46,8 @@ Result<TrainingSpeed> measure_speed(kernels::TrainingBackend& backend, Network& 
   options.accumulation = 1;
   const double enough = 0.005 * seconds;
 
-  JointTraining training(network, by_layer(*students, config.layers), options, setup.training.training);
+  JointTraining training(network, Stage::kLayerwise, {{0, by_layer(*students, config.layers)}}, options,
+                         setup.training.training);
   const auto joint = token_seconds(enough, [&]() -> Result<std::int64_t> {
     const auto step = training.step();
     if (!step) return step.error();

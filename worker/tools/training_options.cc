@@ -121,6 +121,13 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       "--joint-layerwise", a.options.joint_layerwise,
       "train the layer-wise stage of all layers at once, on the teacher's own hidden states: one pass "
       "of the teacher serves them all");
+  verb.add_flag("--joint-chained,!--no-joint-chained", a.joint_chained,
+                "train the chained stage of all layers at once, after the last of them, each step one of "
+                "--joint-plans in turn; --chained-steps is then of all");
+  verb.add_option("--joint-plans", a.options.joint_plans,
+                  "plans that learn so, as in 8,15,22,30; default: quarters of the layers")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
   verb.add_flag("!--keep-worse", a.options.undo_worse,
                 "keep what a stage did even where held-out KL rose in it; by default it is undone");
   verb.add_option("--long-text", a.long_text, "files of the long-context stage, of the same kinds");

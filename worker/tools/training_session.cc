@@ -1,5 +1,6 @@
 #include "worker/tools/training_session.h"
 
+#include <algorithm>
 #include <csignal>
 #include <fmt/format.h>
 #include <span>
@@ -107,6 +108,8 @@ Status TrainingSession::load() {
     return Error{ErrorCode::kInvalidArgument,
                  "--joint-layerwise is of the layer-wise stage, which --layerwise-steps 0 leaves out"};
   }
+  const Status joint = check_joint_chained();
+  if (!joint) return joint;
   options.hard.rate = options.chained.rate;
   for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
     stage->lowest_rate = stage->rate * kLowestRate;
@@ -145,6 +148,25 @@ Status TrainingSession::load() {
                                : "");
   Status longer = load_long_context((*teacher)->config);
   return longer ? read_manifest() : longer;
+}
+
+Status TrainingSession::check_joint_chained() {
+  DistilOptions& options = arguments.options;
+  options.joint_chained = arguments.joint_chained > 0;
+  if (!options.joint_chained) {
+    if (options.joint_plans.empty()) return ok_status();
+    return Error{ErrorCode::kInvalidArgument,
+                 "--joint-plans are of the chained stage of all layers at once; add --joint-chained"};
+  }
+  if (options.chained.steps == 0 || options.hard.steps > 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("--joint-chained is of the chained stage, of all layers alike; leave {} out",
+                             options.hard.steps > 0 ? "--hard-steps" : "--chained-steps 0")};
+  }
+  std::ranges::sort(options.joint_plans);
+  const auto [same, end] = std::ranges::unique(options.joint_plans);
+  options.joint_plans.erase(same, end);
+  return ok_status();
 }
 
 // Whether the folder that `option` names is another than the chain's own.
@@ -314,7 +336,7 @@ Status TrainingSession::measure(bool with_divergence) {
   SensitivitySetup setup = sensitivity_setup();
   setup.on_step = [&](const JointStep& step) {
     progress.show(fmt::format("each of {} layers alone: step {} of {}, mean loss {:.5g}", manifest.layers,
-                              step.step, step.steps, step.mean_loss()));
+                              step.step, step.steps, step.losses.total));
   };
   auto alone = convert_alone(*backend, *network, *weights, setup);
   progress.clear();

@@ -57,6 +57,7 @@ class TrainingSession {
  private:
   explicit TrainingSession(TrainingArguments given) : arguments(std::move(given)) {}
   Status load();
+  Status check_joint_chained();
   [[nodiscard]] Status check_apart(std::string_view option, const std::string& folder) const;
   Status open_source();
   Status open_warm_start();

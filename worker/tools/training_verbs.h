@@ -37,6 +37,7 @@ struct TrainingArguments {
   int threads = 0;                        // 0: one for each processor
   double checkpoint_seconds = 60;
   std::optional<std::uint64_t> budget_ms;  // for all of the run, which then decides its steps itself
+  int joint_chained = 0;                   // 1 and -1: yes and no; 0: with a budget alone
   bool resume = false;
   bool json = false;
 };
