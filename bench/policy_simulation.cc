@@ -155,7 +155,8 @@ void believe(Scenario& scenario, double slower) {
 constexpr Ablation kAblations[] = {
     {"waits only", [](Scenario& scenario) { scenario.settings.anticipate = false; }},
     {"no dwell", [](Scenario& scenario) { scenario.settings.dwell_ms = 0; }},
-    {"one plan", [](Scenario& scenario) { scenario.one_plan_for_all = true; }},
+    {"one plan", [](Scenario& scenario) { scenario.settings.without.own_plans = true; }},
+    {"jobs counted", [](Scenario& scenario) { scenario.settings.without.lengths = true; }},
     {"believes 3x", [](Scenario& scenario) { believe(scenario, 3); }},
     {"believes 1/3", [](Scenario& scenario) { believe(scenario, 1.0 / 3); }},
 };

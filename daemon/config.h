@@ -48,6 +48,9 @@ struct Config {
   double min_quality = 0.95;  // relative to plan 0
   std::int64_t target_drain_ms = 60'000;
   std::int64_t dwell_ms = 10'000;
+  std::int64_t threshold_check_ms = 5'000;
+  std::int64_t threshold_cooldown_ms = 60'000;
+  std::string policy_without = "nothing";  // expectation, own_plans or lengths
   std::int64_t idle_after_ms = 60'000;
   std::string idle_window = "00:00-24:00";
   double canary_share = 0.02;

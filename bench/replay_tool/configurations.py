@@ -4,7 +4,8 @@ command line and in the table:
     static:PLAN | manual:PLAN | threshold | deadline | NAME:KEY=VALUE,...
 
 PLAN is a number or one of half, three-quarters, all. `static` is the policy, `manual` a plan that a person sets
-(`dslactl plan set`). KEYs are those of the request policy_set (docs/protocol.md)."""
+(`dslactl plan set`). KEYs are those of the request policy_set (docs/protocol.md), and of the table `policy` of dslad.toml those
+that a daemon is started with: `without` and the times of `threshold`."""
 
 import random
 from dataclasses import dataclass, field
@@ -13,7 +14,18 @@ from .complaint import Complaint
 
 SHARES = {"zero": 0.0, "half": 0.5, "three-quarters": 0.75, "all": 1.0}
 ADAPTIVE = ("threshold", "deadline")
+THRESHOLD_MS = {"threshold_check_ms": 5_000, "threshold_cooldown_ms": 60_000}
 _KEYS = {"min_quality": float, "target_drain_ms": int, "dwell_ms": int, "static_plan": int}
+_PARTS = ("nothing", "expectation", "own_plans", "lengths")
+
+
+def _part(text: str) -> str:
+    if text not in _PARTS:
+        raise ValueError
+    return text
+
+
+_START_KEYS = {"without": _part, "threshold_check_ms": int, "threshold_cooldown_ms": int}
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,7 @@ class Configuration:
     policy: str  # manual, static, threshold, deadline
     plan: int = 0  # of manual and static
     settings: dict = field(default_factory=dict, hash=False)  # for policy_set
+    start: dict = field(default_factory=dict, hash=False)  # keys of the table `policy` that the daemon is started with
     mix: tuple[int, int] | None = None  # a random part of the jobs has the second plan, the rest the first
     share: float = 0.0  # that part, of the prompt tokens
 
@@ -33,6 +46,14 @@ class Configuration:
     def is_static(self) -> bool:
         """One plan for all jobs."""
         return not self.adaptive and self.mix is None
+
+    def daemon_settings(self, time_scale: float) -> list[str]:
+        """KEY=VALUE for the daemon. The times of `threshold` that nobody names are divided by the scale, as all are."""
+        start = dict(self.start)
+        if self.policy == "threshold":
+            for key, ms in THRESHOLD_MS.items():
+                start.setdefault(key, max(1, round(ms / time_scale)))
+        return [f"policy.{key}={value}" for key, value in start.items()]
 
     def apply(self, peer, defaults: dict):
         """Puts it in force; `defaults` are settings that the configuration does not name itself."""
@@ -71,10 +92,10 @@ def parse(text: str, layers: int) -> Configuration:
     if name in ("static", "manual"):
         plan, _, rest = rest.partition(",")
         number = _plan(plan, layers, text)
-        return Configuration(f"{name} {number}" + (f" {rest}" if rest else ""), name, number, _settings(rest, text))
+        return Configuration(f"{name} {number}" + (f" {rest}" if rest else ""), name, number, *_settings(rest, text))
     if name not in ADAPTIVE:
         raise Complaint(f"--policy {text}: no such policy; there are static:PLAN, manual:PLAN, {', '.join(ADAPTIVE)}")
-    return Configuration(f"{name} {rest}".strip(), name, 0, _settings(rest, text))
+    return Configuration(f"{name} {rest}".strip(), name, 0, *_settings(rest, text))
 
 
 def mix_of(policy: str, first: int, second: int, share: float) -> Configuration:
@@ -92,13 +113,16 @@ def _plan(text, layers, whole):
 
 
 def _settings(text, whole):
-    settings = {}
+    """Those for policy_set, and those that the daemon is started with."""
+    settings, start = {}, {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
-        if key not in _KEYS:
-            raise Complaint(f"--policy {whole}: no setting '{key}'; there are {', '.join(_KEYS)}")
+        kinds, into = (_KEYS, settings) if key in _KEYS else (_START_KEYS, start)
+        if key not in kinds:
+            raise Complaint(f"--policy {whole}: no setting '{key}'; there are {', '.join(_KEYS | _START_KEYS)}")
         try:
-            settings[key] = _KEYS[key](value)
+            into[key] = kinds[key](value)
         except ValueError:
-            raise Complaint(f"--policy {whole}: '{value}' is no number") from None
-    return settings
+            wanted = f"none of {', '.join(_PARTS)}" if key == "without" else "no number"
+            raise Complaint(f"--policy {whole}: '{value}' is {wanted}") from None
+    return settings, start

@@ -1,6 +1,7 @@
 """The order of things: calibrate, then for each seed every configuration, each with a daemon and workers of its own that
 are shown the same jobs first; then the mixes, which depend on what the adaptive runs did."""
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -103,7 +104,9 @@ class Experiment:
     def _run(self, configuration: Configuration, trace, jobs: list[TimedWork], seed: int) -> RunRecord:
         self.progress.step(f"seed {seed}, {configuration.label}")
         self.runs_done += 1
-        service = Service(self.service_options, self.folder / f"run-{self.runs_done}")
+        own = configuration.daemon_settings(scale_of_terms(self.options))
+        options = dataclasses.replace(self.service_options, settings=(*own, *self.service_options.settings))
+        service = Service(options, self.folder / f"run-{self.runs_done}")
         with service:
             self._teach(service)
             record = replay(service, jobs, configuration, seed, self.settings, self.progress.say)

@@ -28,7 +28,8 @@ class Deciding {
     for (const WorkerFacts& worker : workers_) free_ms_.push_back(std::max(0.0, worker.busy_ms));
     std::vector<const WaitingJob*> order;
     order.reserve(jobs.size());
-    for (const WaitingJob& job : jobs) order.push_back(&job);
+    if (settings.without.lengths) alike_ = alike(jobs);
+    for (const WaitingJob& job : settings.without.lengths ? alike_ : jobs) order.push_back(&job);
     std::sort(order.begin(), order.end(),
               [](const WaitingJob* a, const WaitingJob* b) { return runs_before(*a, *b); });
     candidates_.reserve(order.size());
@@ -42,17 +43,42 @@ class Deciding {
     const std::vector<Slot> at_plan_0 = schedule(candidates_, free_ms_);
     verdict_.drain_at_plan_0_ms = drain(at_plan_0);
     choose_plans();
-    const std::vector<Slot> slots = schedule(candidates_, free_ms_);
-    verdict_.drain_ms = drain(slots);
-    verdict_.decisions.reserve(candidates_.size());
-    for (std::size_t i = 0; i < candidates_.size(); ++i)
-      verdict_.decisions.push_back(decision(candidates_[i], slots[i], at_plan_0[i]));
+    lay_out(at_plan_0);
     verdict_.change_cost_ms = change_cost_ms(workers_, models_, verdict_.history.level);
     follow_level(settings_, now_ms_, verdict_);
+    if (settings_.kind == PolicyKind::kDeadline && settings_.without.own_plans) {
+      raise_all_to(verdict_.history.level);
+      lay_out(at_plan_0);
+    }
     return std::move(verdict_);
   }
 
  private:
+  static std::vector<WaitingJob> alike(std::vector<WaitingJob> jobs) {
+    JobSize sum;
+    for (const WaitingJob& job : jobs) {
+      sum.bytes += job.size.bytes;
+      sum.questions += job.size.questions;
+      sum.max_tokens += job.size.max_tokens;
+    }
+    for (WaitingJob& job : jobs) {
+      job.size.bytes = sum.bytes / jobs.size();
+      job.size.questions = sum.questions / static_cast<std::uint32_t>(jobs.size());
+      job.size.max_tokens = sum.max_tokens / static_cast<std::uint32_t>(jobs.size());
+    }
+    return jobs;
+  }
+
+  // When each job runs on the plan that it has now.
+  void lay_out(const std::vector<Slot>& at_plan_0) {
+    const std::vector<Slot> slots = schedule(candidates_, free_ms_);
+    verdict_.drain_ms = drain(slots);
+    verdict_.decisions.clear();
+    verdict_.decisions.reserve(candidates_.size());
+    for (std::size_t i = 0; i < candidates_.size(); ++i)
+      verdict_.decisions.push_back(decision(candidates_[i], slots[i], at_plan_0[i]));
+  }
+
   void choose_plans() {
     switch (settings_.kind) {
       case PolicyKind::kManual:
@@ -173,6 +199,7 @@ class Deciding {
       return in_time || candidate.plans.size() == 1 ? Reason::kNoLoad : Reason::kNoUse;
     }
     if (candidate.for_expected) return Reason::kExpected;
+    if (!candidate.raised_for && settings_.without.own_plans) return Reason::kSetting;
     if (!candidate.raised_for) return Reason::kMemory;
     return candidates_[*candidate.raised_for].has_deadline ? Reason::kDeadline : Reason::kTarget;
   }
@@ -183,6 +210,7 @@ class Deciding {
   std::int64_t now_ms_;
   Candidates maker_;
   std::vector<double> free_ms_;
+  std::vector<WaitingJob> alike_;  // in place of the jobs, where their lengths do not count
   std::vector<Candidate> candidates_;
   Verdict verdict_;
 };

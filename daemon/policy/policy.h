@@ -36,13 +36,20 @@ struct IdleRules {
   double min_agreement = 0.5;      // with plan 0's answers, below which a plan is given to no job
 };
 
+// What the policy `deadline` does without, so that its parts can be compared.
+struct Without {
+  bool own_plans = false;  // every job is given the level, as far as its terms allow it
+  bool lengths = false;    // a job is taken for the mean of those that wait: they are but counted
+};
+
 struct Settings {
   PolicyKind kind = PolicyKind::kDeadline;
   std::uint32_t static_plan = 0;
   double min_quality = 0.95;  // relative to plan 0; plans that were not measured need a floor of 0
   std::int64_t target_drain_ms = 60'000;  // how soon a job without a deadline should end
   std::int64_t dwell_ms = 10'000;         // how long a level is kept before a lower one, at least
-  bool anticipate = true;                 // jobs that are expected count, too; false for comparison
+  bool anticipate = true;                 // jobs that are expected count, too
+  Without without = {};
   ThresholdRules threshold = {};
   IdleRules idle = {};
 };

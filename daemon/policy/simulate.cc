@@ -130,8 +130,7 @@ class Simulation {
     const auto now_ms = static_cast<std::int64_t>(std::ceil(now_ms_));
     const Verdict verdict = decide(scenario_.settings, history_, waiting, facts(), costs_, now_ms);
     plans_.clear();
-    for (const Decision& one : verdict.decisions)
-      plans_[one.id] = scenario_.one_plan_for_all ? verdict.history.level : one.plan;
+    for (const Decision& one : verdict.decisions) plans_[one.id] = one.plan;
     if (verdict.history.level != history_.level)
       outcome_.changes.push_back({now_ms, history_.level, verdict.history.level});
     history_ = verdict.history;

@@ -35,8 +35,6 @@ struct Scenario {
   Settings settings;
   CostModels known;  // at the beginning
   bool learns = true;
-  bool one_plan_for_all =
-      false;  // every job is given the level, as far as its terms allow it: for comparison
   std::int64_t decide_every_ms = 200;  // at most, while every job that could begin has its plan
   std::size_t looks_ahead = 1'000;     // jobs of the queue that a decision sees
   std::uint64_t seed = 1;              // of the noise

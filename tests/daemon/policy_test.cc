@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <random>
+#include <set>
 
 namespace dslad::daemon::policy {
 namespace {
@@ -55,6 +56,10 @@ class PolicyTest : public ::testing::Test {
     std::vector<std::uint32_t> all;
     for (const Decision& one : verdict.decisions) all.push_back(one.plan);
     return all;
+  }
+
+  static std::size_t distinct(std::vector<std::uint32_t> plans) {
+    return std::set<std::uint32_t>(plans.begin(), plans.end()).size();
   }
 
   static constexpr std::int64_t kNow = 1'000'000;
@@ -290,6 +295,35 @@ TEST_F(PolicyTest, ThresholdTakesOneLayerAMinute) {
   calm[0].size.bytes = 100;
   for (int i = 0; i < 120; ++i) decide_at(now_ms += 1'000, calm);
   EXPECT_EQ(history_.level, 22U);
+}
+
+TEST_F(PolicyTest, WithoutPlansOfTheirOwnEveryJobHasTheLevelThatItsTermsAllow) {
+  settings_.target_drain_ms = 5'000;
+  std::vector<WaitingJob> waiting = jobs(8);
+  waiting[3].max_plan = 1;
+  const Verdict own = decide_now(waiting);
+  EXPECT_GT(distinct(plans(own)), 2U);
+  history_ = {};
+  settings_.without.own_plans = true;
+  const Verdict alike = decide_now(waiting);
+  EXPECT_EQ(alike.history.level, own.history.level);
+  for (const Decision& one : alike.decisions) {
+    EXPECT_EQ(one.plan, one.id == waiting[3].id ? 1U : alike.history.level);
+  }
+  EXPECT_LE(alike.drain_ms, own.drain_ms);
+}
+
+TEST_F(PolicyTest, WithoutLengthsJobsAreButCounted) {
+  settings_.target_drain_ms = 5'000;
+  settings_.without.lengths = true;
+  std::vector<WaitingJob> waiting = jobs(8);
+  waiting[0].size.bytes = 7'300;  // and all others a tenth: the mean is what it was
+  for (std::size_t i = 1; i < waiting.size(); ++i) waiting[i].size.bytes = 100;
+  const Verdict counted = decide_now(waiting);
+  history_ = {};
+  const Verdict mean = decide_now(jobs(8));
+  EXPECT_EQ(counted.history.level, mean.history.level);
+  EXPECT_NEAR(counted.drain_at_plan_0_ms, mean.drain_at_plan_0_ms, 0.01 * mean.drain_at_plan_0_ms);
 }
 
 class PolicyProperties : public PolicyTest, public ::testing::WithParamInterface<int> {

@@ -245,9 +245,18 @@ class Configurations(unittest.TestCase):
         self.assertEqual({"dwell_ms": 0, "min_quality": 0.98}, parsed.settings)
         self.assertTrue(parsed.adaptive)
         for text, says in (("static:9", "0 to 8"), ("static", "number"), ("best", "no such policy"),
-                           ("deadline:dwel_ms=1", "no setting"), ("deadline:dwell_ms=x", "no number")):
+                           ("deadline:dwel_ms=1", "no setting"), ("deadline:dwell_ms=x", "no number"),
+                           ("deadline:without=luck", "none of")):
             with self.subTest(text), self.assertRaisesRegex(Complaint, says):
                 configurations.parse(text, 8)
+
+    def test_what_the_daemon_is_started_with(self):
+        parsed = configurations.parse("deadline:without=own_plans,dwell_ms=0", 8)
+        self.assertEqual(["policy.without=own_plans"], parsed.daemon_settings(6))
+        self.assertEqual({"dwell_ms": 0}, parsed.settings)
+        self.assertEqual(["policy.threshold_check_ms=833", "policy.threshold_cooldown_ms=10000"],
+                         configurations.parse("threshold", 8).daemon_settings(6))
+        self.assertIn("policy.threshold_check_ms=70", configurations.parse("threshold:threshold_check_ms=70", 8).daemon_settings(6))
 
     def test_what_is_asked_of_the_daemon(self):
         asked = []

@@ -1,5 +1,7 @@
-// The chained stage of a whole chain at once: gradients as each layer has them alone, plans nearer to the teacher,
-// stopped or not, and a folder that is whole at every moment.
+// The chained stage of a whole chain at once: gradients as each layer has them alone, plans nearer to the
+// teacher, stopped or not, and a folder that is whole at every moment.
+#include "worker/distill/joint_chained.h"
+
 #include <fstream>
 #include <gtest/gtest.h>
 #include <map>
@@ -7,7 +9,6 @@
 #include "tests/sanitized.h"
 #include "tests/worker/distil_run.h"
 #include "worker/distill/chain_source.h"
-#include "worker/distill/joint_chained.h"
 #include "worker/distill/joint_checkpoint.h"
 #include "worker/model/dsla_layer.h"
 
@@ -36,7 +37,8 @@ class JointChainedTest : public DistilRun {
     return out;
   }
 
-  std::unique_ptr<StudentLayer> student(kernels::TrainingBackend& backend, const LlamaConfig& config, int layer) {
+  std::unique_ptr<StudentLayer> student(kernels::TrainingBackend& backend, const LlamaConfig& config,
+                                        int layer) {
     const auto initial = initial_dsla_layer(*files_, config, layer, variant_);
     return *StudentLayer::create(backend, config, layer, variant_, *initial);
   }
@@ -101,8 +103,9 @@ TEST_F(JointChainedTest, ItsPlansComeNearerToTheTeacherAndAllAreMeasuredAnew) {
     if (json.contains("layer")) EXPECT_NE(json.value("stage", ""), "chained") << line;
   }
   EXPECT_EQ(steps, (std::map<int, int>{{1, 20}, {3, 20}}));
-  EXPECT_EQ(layer_files(dir), (std::vector<std::string>{"layer-00-joint.safetensors", "layer-01-joint.safetensors",
-                                                        "layer-03-joint.safetensors"}));
+  EXPECT_EQ(layer_files(dir),
+            (std::vector<std::string>{"layer-00-joint.safetensors", "layer-01-joint.safetensors",
+                                      "layer-03-joint.safetensors"}));
 }
 
 TEST_F(JointChainedTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
@@ -149,7 +152,8 @@ TEST_F(JointChainedTest, AStageThatLeavesThePlansFurtherAwayIsUndone) {
   EXPECT_EQ(undone.distilled.front().losses["joint_chained"]["undone"], true);
   EXPECT_EQ(undone.plans, load_chain_manifest(before)->plans);
   EXPECT_EQ(layer_files(dir), layer_files(before));
-  for (const std::string& file : layer_files(before)) EXPECT_EQ(read_text(dir / file), read_text(before / file));
+  for (const std::string& file : layer_files(before))
+    EXPECT_EQ(read_text(dir / file), read_text(before / file));
 }
 
 TEST_F(JointChainedTest, WhatAKillLeavesBehindThePublishedChainIsRemoved) {
@@ -167,8 +171,9 @@ TEST_F(JointChainedTest, AChainThatGrewOrBeginsAnotherHasTheStageAgain) {
   const auto dir = folder_.path() / "dsla", next = folder_.path() / "next";
   ASSERT_TRUE(run(dir, 3).ok());
   ASSERT_TRUE(run(dir, 4).ok());
-  EXPECT_EQ(layer_files(dir), (std::vector<std::string>{"layer-00.safetensors", "layer-01.safetensors",
-                                                        "layer-03.safetensors", "layer-04-joint.safetensors"}));
+  EXPECT_EQ(layer_files(dir),
+            (std::vector<std::string>{"layer-00.safetensors", "layer-01.safetensors", "layer-03.safetensors",
+                                      "layer-04-joint.safetensors"}));
   EXPECT_TRUE(is_trained_jointly(*load_chain_manifest(dir)));
   std::filesystem::create_directories(next);
   const auto begun = ChainSource::open(dir, {})->begin(next, variant_);

@@ -24,8 +24,8 @@ std::string other_name(const DistilledLayer& layer) {
 
 class JointChained {
  public:
-  JointChained(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup, double teacher_ce,
-               ChainManifest& manifest)
+  JointChained(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
+               double teacher_ce, ChainManifest& manifest)
       : backend_(backend),
         network_(network),
         setup_(setup),
@@ -101,8 +101,8 @@ class JointChained {
   Result<std::vector<double>> divergences(const ChainManifest& manifest, const Students& students) const {
     std::vector<double> out;
     for (const int plan : plans_) {
-      const auto quality = plan_quality(network_, setup_.training, plan, first_layers(manifest, students, plan),
-                                        teacher_ce_);
+      const auto quality =
+          plan_quality(network_, setup_.training, plan, first_layers(manifest, students, plan), teacher_ce_);
       if (!quality) return quality.error();
       out.push_back(*quality->kl);
     }
@@ -135,8 +135,11 @@ class JointChained {
   }
 
   Status publish(ChainManifest candidate, bool undone) {
-    nlohmann::json record = {{"plans", plans_},   {"steps", steps_},    {"tokens", tokens_},
-                             {"kl_before", before_}, {"kl_after", after_}};
+    nlohmann::json record = {{"plans", plans_},
+                             {"steps", steps_},
+                             {"tokens", tokens_},
+                             {"kl_before", before_},
+                             {"kl_after", after_}};
     if (undone) record["undone"] = true;
     for (DistilledLayer& layer : candidate.distilled) layer.losses[kRecord] = record;
     Status status = save_distilled(dir(), candidate);

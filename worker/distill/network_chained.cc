@@ -1,5 +1,5 @@
-// The chained stage: a loss over the whole network, for one layer behind its predecessors, or for all layers of a
-// plan.
+// The chained stage: a loss over the whole network, for one layer behind its predecessors, or for all layers
+// of a plan.
 #include <algorithm>
 
 #include "worker/distill/network.h"
@@ -76,7 +76,8 @@ Result<Losses> Network::train_plan(const TrainingBatch& batch, const TrainedLaye
     }
     mlp_backward(context, this->weights(i), tape(i).mlp, s.gradient, s.mlp);
     if (i > first) {
-      dsla_backward(context, *layer, this->weights(i).attention_norm.data(), tape(i).dsla, s.gradient, s.dsla);
+      dsla_backward(context, *layer, this->weights(i).attention_norm.data(), tape(i).dsla, s.gradient,
+                    s.dsla);
     } else {
       dsla_backward_parameters(context, *layer, tape(i).dsla, s.gradient, s.dsla);
     }
