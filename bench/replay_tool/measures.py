@@ -30,6 +30,15 @@ def table_quality(run: RunRecord, table: dict[int, float]) -> float | None:
     return weighted(run.done, lambda job: table.get(job.plan))
 
 
+def outside_bursts(run: RunRecord) -> list[JobRecord]:
+    """Those with a result that came outside every burst; none where the trace has no bursts."""
+
+    def came_in_one(job):
+        return any(start <= job.created_s < end for start, end in run.bursts)
+
+    return [job for job in run.done if not came_in_one(job)] if run.bursts else []
+
+
 def missed_deadlines(run: RunRecord) -> float | None:
     """Share of the jobs with a deadline that ended later, or never."""
     verdicts = [job.missed for job in run.jobs if job.missed is not None]
@@ -131,6 +140,7 @@ def columns(table: dict[int, float]) -> list[Column]:
         Column("missed", "missed", missed_deadlines, 1, percent=True),
         Column("exact", "exact", lambda run: weighted(run.done, lambda job: job.exact), 3),
         Column("f1", "F1", lambda run: weighted(run.done, lambda job: job.f1), 3),
+        Column("f1_calm", "F1 calm", lambda run: weighted(outside_bursts(run), lambda job: job.f1), 3),
         Column("table_quality", "by table", lambda run: table_quality(run, table), 4),
         Column("changes_per_hour", "changes/h", changes_per_hour, 0),
         Column("first_change_s", "change s", reaction_to_change_s),

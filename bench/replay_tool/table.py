@@ -78,8 +78,24 @@ def verdicts(runs: list[RunRecord], adaptive: list[str], by: Compared) -> list[s
             own = statistics.fmean(by.missed(run) for run, _ in pairs)
             best = statistics.fmean(min(map(by.missed, rivals)) for _, rivals in pairs)
             line += f"; it missed {own:.1%} of the deadlines, the best of those {best:.1%}"
-        lines.append(f"{line} ({len(pairs)} seed{'s' if len(pairs) > 1 else ''})")
-    return lines
+        lines.append(f"{line} ({_seeds(pairs)})")
+    return lines + [line for policy in adaptive if (line := _beside_plan_0(runs, policy, by)) is not None]
+
+
+def _beside_plan_0(runs, policy, by):
+    """How much sooner jobs ended than with plan 0 for all."""
+    slowest = {run.seed: by.p95(run) for run in runs if run.configuration == "static 0" and run.done}
+    pairs = [slowest[run.seed] / by.p95(run) for run in runs if run.configuration == policy and run.done and run.seed in slowest]
+    ratio = ratio_interval(pairs)
+    if ratio is None:
+        return None
+    mean, low, high = ratio
+    span = f" [{low:.2f}, {high:.2f}]" if len(pairs) > 1 else ""
+    return f"{policy}: static 0's p95 is x{mean:.2f}{span} of its own ({_seeds(pairs)})"
+
+
+def _seeds(pairs):
+    return f"{len(pairs)} seed{'s' if len(pairs) > 1 else ''}"
 
 
 def _rivals(runs, run, by):

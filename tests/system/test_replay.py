@@ -437,8 +437,16 @@ class Shown(unittest.TestCase):
         for plan, says in ((0, "x2.00"), (4, "x0.50")):
             faster = [job(n, n, n, n + 1, plan=plan, missed=False) for n in range(20)]
             runs = [run for run in self.results.runs if run.seed == 1]
-            [line] = table.verdicts([*runs, records.RunRecord(f"static {plan}", 1, faster)], ["deadline"], self.judged_by)
-            self.assertIn(says, line)
+            lines = table.verdicts([*runs, records.RunRecord(f"static {plan}", 1, faster)], ["deadline"], self.judged_by)
+            self.assertIn(says, lines[0])
+            beside_plan_0 = ["deadline: static 0's p95 is x0.50 of its own (1 seed)"]
+            self.assertEqual(beside_plan_0 if plan == 0 else [], lines[1:])
+
+    def test_calm_is_what_comes_outside_bursts(self):
+        run = self.results.runs[0]
+        self.assertEqual(list(range(10, 20)), [each.number for each in measures.outside_bursts(run)])
+        run.bursts = []
+        self.assertEqual([], measures.outside_bursts(run))
 
 
 class RealRun(Folder):
