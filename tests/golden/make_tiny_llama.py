@@ -89,9 +89,21 @@ SHAPES |= {
     "mistral_window": family("mistral", sliding_window=7),
     "qwen2": family("qwen2", old_keys=True),
     "qwen2_window": family("qwen2", layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1),
+    # Windows where the list of layers says so, whatever their number.
+    "qwen2_layer_types": family(
+        "qwen2", layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),  # fmt: skip
     "qwen3": family("qwen3"),
+    "qwen3_window": family("qwen3", layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1),
+    "qwen3_biases": family("qwen3", attention_bias=True),
     # The second and the fourth layer without rotary embedding.
     "smollm3": family("smollm3", layers=4, no_rope_layer_interval=2, pad_token_id=0, old_keys=True),
+    # A window in the layers without rotary embedding, and biases.
+    "smollm3_window": family(
+        "smollm3", layers=4, no_rope_layer_interval=2, pad_token_id=0, use_sliding_window=True, sliding_window=9
+    ),
+    "smollm3_biases": family("smollm3", layers=2, pad_token_id=0, attention_bias=True, mlp_bias=True),
 }
 
 
