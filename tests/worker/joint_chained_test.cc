@@ -182,6 +182,17 @@ TEST_F(JointChainedTest, AChainThatGrewOrBeginsAnotherHasTheStageAgain) {
   EXPECT_TRUE(begun->distilled.front().losses.contains("joint_chained_before"));
 }
 
+TEST_F(JointChainedTest, PlansForWhichLayersAreMissingArePassedOver) {
+  options_.joint_plans = {1, 4};
+  const auto dir = folder_.path() / "dsla", none = folder_.path() / "none";
+  ASSERT_TRUE(run(dir, 2).ok());
+  EXPECT_EQ(load_chain_manifest(dir)->distilled[0].losses["joint_chained"]["plans"], (std::vector<int>{1}));
+  options_.joint_plans = {4};
+  ASSERT_TRUE(run(none, 2).ok());
+  EXPECT_EQ(load_chain_manifest(none)->distilled[0].losses["joint_chained"]["plans"],
+            (std::vector<int>{1, 2}));
+}
+
 TEST_F(JointChainedTest, QuartersAreThePlansThatNobodyNamed) {
   EXPECT_EQ(quarter_plans(30), (std::vector<int>{7, 15, 22, 30}));
   EXPECT_EQ(quarter_plans(8), (std::vector<int>{2, 4, 6, 8}));

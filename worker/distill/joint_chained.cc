@@ -32,7 +32,9 @@ class JointChained {
         teacher_ce_(teacher_ce),
         manifest_(manifest),
         plans_(setup.training.options->joint_plans) {
-    if (plans_.empty()) plans_ = quarter_plans(static_cast<int>(manifest.distilled.size()));
+    const auto layers = static_cast<int>(manifest.distilled.size());
+    std::erase_if(plans_, [&](int plan) { return plan > layers; });
+    if (plans_.empty()) plans_ = quarter_plans(layers);
   }
 
   Status run() {

@@ -20,8 +20,8 @@ bool is_trained_jointly(const ChainManifest& manifest);
 
 // Runs the stage, or goes on with it, and measures every plan anew; where it leaves the plans it trained
 // further from the teacher, on average, the layers stay as they were. `teacher_ce`: of the teacher, held out.
-// REQUIRES: the manifest has layers; options.chained has steps; no plan of options.joint_plans has more
-// layers than the manifest. Errors: those of train_jointly and of files.
+// REQUIRES: the manifest has layers; options.chained has steps. Plans of options.joint_plans for which layers
+// are missing are passed over. Errors: those of train_jointly and of files.
 Status train_chain_jointly(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,
                            double teacher_ce, ChainManifest& manifest);
 
