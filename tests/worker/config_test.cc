@@ -184,7 +184,9 @@ INSTANTIATE_TEST_SUITE_P(
                       "tiny_llama/narrow_heads_sharded_f32", "tiny_llama/linear_rope",
                       "tiny_llama/dynamic_rope", "tiny_llama/llama3_rope", "tiny_llama/yarn_rope",
                       "tiny_llama/biases", "tiny_llama/mistral_window", "tiny_llama/qwen2",
-                      "tiny_llama/qwen2_window", "tiny_llama/qwen3", "tiny_llama/smollm3"));
+                      "tiny_llama/qwen2_window", "tiny_llama/qwen2_layer_types", "tiny_llama/qwen3",
+                      "tiny_llama/qwen3_window", "tiny_llama/qwen3_biases", "tiny_llama/smollm3",
+                      "tiny_llama/smollm3_window", "tiny_llama/smollm3_biases"));
 
 TEST(ConfigFuzz, MutatedText_IsReadOrRefusedNeverACrash) {
   std::mt19937_64 random(1);

@@ -277,8 +277,10 @@ TEST(TrainingVocabulary, IsAskedForRowsThatCountAlone) {
 }
 
 TEST(TrainingTeacher, OfAnyFamilyFollowsTransformers) {
-  for (const char* const name : {"linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope", "biases",
-                                 "mistral_window", "qwen2", "qwen2_window", "qwen3", "smollm3"}) {
+  for (const char* const name :
+       {"linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope", "biases", "mistral_window", "qwen2",
+        "qwen2_window", "qwen2_layer_types", "qwen3", "qwen3_window", "qwen3_biases", "smollm3",
+        "smollm3_window", "smollm3_biases"}) {
     const auto folder = golden_path(std::string("tiny_llama/") + name);
     const auto truth = read_json(folder / "golden.json");
     const auto backend = make_backend("cpu");

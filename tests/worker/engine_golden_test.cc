@@ -98,8 +98,9 @@ INSTANTIATE_TEST_SUITE_P(Llamas, RandomModel,
 INSTANTIATE_TEST_SUITE_P(Ropes, RandomModel,
                          ::testing::Values("linear_rope", "dynamic_rope", "llama3_rope", "yarn_rope"));
 INSTANTIATE_TEST_SUITE_P(Families, RandomModel,
-                         ::testing::Values("biases", "mistral_window", "qwen2", "qwen2_window", "qwen3",
-                                           "smollm3"));
+                         ::testing::Values("biases", "mistral_window", "qwen2", "qwen2_window",
+                                           "qwen2_layer_types", "qwen3", "qwen3_window", "qwen3_biases",
+                                           "smollm3", "smollm3_window", "smollm3_biases"));
 
 }  // namespace
 }  // namespace dslad::worker
