@@ -51,12 +51,19 @@ class DistilRun : public ::testing::Test {
 
   // One process' part of a run; `stop_after` steps, or to the end.
   Status run(const std::filesystem::path& dir, int layers, int stop_after = -1) {
+    std::atomic<bool> stop{stop_after == 0};
+    return run_until(dir, layers, stop, stop_after, nullptr);
+  }
+
+  // The same; `within` of it, once it is set, ends the run amid a step.
+  Status run_until(const std::filesystem::path& dir, int layers, std::atomic<bool>& stop, int stop_after,
+                   const std::atomic<bool>* within) {
     auto backend = kernels::make_cpu_training_backend(1);
     Network network(*backend, *load_teacher(model_, *backend, kernels::DType::kF32), kernels::DType::kF32,
                     variant_);
     auto found = load_chain_manifest(dir);
     ChainManifest manifest = found ? *found : fresh(network.teacher());
-    std::atomic<bool> stop{stop_after == 0};
+    if (within != nullptr) network.stop_when(*within);
     int steps = 0;
     ChainSetup setup;
     setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop, {}};

@@ -21,11 +21,7 @@ class JointStage {
   Status run() {
     Status status = begin();
     while (status && !state_.done && !training_.done()) {
-      if (setup_.stop != nullptr && *setup_.stop) {
-        status = save();
-        return status ? Status(Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"})
-                      : status;
-      }
+      if (setup_.stop != nullptr && *setup_.stop) return stop();
       if (setup_.ends_early) {
         const auto ends = setup_.ends_early(training_.stage(), training_.steps_done());
         if (!ends) return ends.error();
@@ -38,6 +34,11 @@ class JointStage {
   }
 
  private:
+  Status stop() {
+    Status saved = save();
+    return saved ? Status(Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"}) : saved;
+  }
+
   // A checkpoint holds all layers: it may take a tenth of the time and no more.
   [[nodiscard]] bool is_due() const {
     return since_saved_.seconds() >= std::max(setup_.checkpoint_seconds, 10 * saving_seconds_);
@@ -79,6 +80,7 @@ class JointStage {
     const Stopwatch watch;
     const auto step = training_.step();
     if (!step) {
+      if (step.error().code == ErrorCode::kUnavailable) return stop();
       return step.error().with_context(
           fmt::format("stage {} stopped, its last good checkpoint stays", to_string(training_.stage())));
     }

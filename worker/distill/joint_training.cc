@@ -81,9 +81,12 @@ Result<JointStep> JointTraining::step() {
     std::ranges::fill(learning->gradient_array(), 0.0f);
     report.layers[layer] = {};
   }
+  const BatchCursor begun = source_.cursor();
   for (int passes = 0; passes < options_.accumulation; ++passes) {
     const Status passed = pass(turn, 1.0 / options_.accumulation, report);
-    if (!passed) return passed.error();
+    if (passed) continue;
+    source_.seek(begun);
+    return passed.error();
   }
   for (auto& [layer, its] : report.layers) {
     StudentLayer& learning = *students_.at(layer);

@@ -57,7 +57,8 @@ class JointTraining {
   [[nodiscard]] Stage stage() const { return stage_; }
   [[nodiscard]] const std::map<int, StudentLayer*>& students() const { return students_; }  // by layer
   [[nodiscard]] bool done() const { return step_ >= options_.stage(stage_).steps; }
-  // Errors: kInternal for a loss that is not finite (names layer and step); those of memory.
+  // Errors: kInternal for a loss that is not finite (names layer and step); those of memory; kUnavailable
+  // where the network was stopped: the step can be done again.
   Result<JointStep> step();
 
   [[nodiscard]] std::int64_t steps_done() const { return step_; }

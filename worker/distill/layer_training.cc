@@ -83,17 +83,14 @@ class LayerTraining {
     const StageOptions& options = options_.stage_at(stage, state_.kl.back());
     const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
     while (state_.step < options.steps) {
-      if (setup_.stop != nullptr && *setup_.stop) {
-        Status saved = save();
-        if (!saved) return saved;
-        return Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"};
-      }
+      if (setup_.stop != nullptr && *setup_.stop) return stop();
       if (setup_.ends_early) {
         const auto ends = setup_.ends_early(stage, state_.step);
         if (!ends) return ends.error();
         if (*ends) break;
       }
       Status stepped = step(stage, schedule, options.steps);
+      if (!stepped && stepped.error().code == ErrorCode::kUnavailable && network_.stopped()) return stop();
       if (!stepped) return stepped;
       if (since_saved_.seconds() >= setup_.checkpoint_seconds) {
         Status saved = save();
@@ -101,6 +98,11 @@ class LayerTraining {
       }
     }
     return end_stage(options.steps > 0);
+  }
+
+  Status stop() {
+    Status saved = save();
+    return saved ? Status(Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"}) : saved;
   }
 
   // What the stage came to beside other layers takes its place here: measured behind the layers converted so
@@ -147,11 +149,15 @@ class LayerTraining {
     StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0, 0};
     std::int64_t tokens = 0;
     const double scale = 1.0 / options_.accumulation;
+    const BatchCursor begun = source_.cursor();
     for (int pass = 0; pass < options_.accumulation; ++pass) {
       const TrainingBatch batch = source_.next();
       tokens += batch.rows();
       const auto losses = pass_losses(stage, batch, scale);
-      if (!losses) return losses.error();
+      if (!losses) {
+        source_.seek(begun);
+        return losses.error();
+      }
       for (auto part : {&Losses::ce, &Losses::kl, &Losses::align, &Losses::total}) {
         report.losses.*part += (*losses).*part * scale;
       }

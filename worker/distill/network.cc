@@ -108,6 +108,7 @@ void Network::embed(const TrainingBatch& batch, float* x) const {
 
 void Network::forward_layer(const BlockContext& context, int layer, const StudentLayer* converted, float* x,
                             const LayerTape* tape) {
+  if (stopped()) return;
   const TeacherLayer& weights = this->weights(layer);
   if (converted != nullptr) {
     dsla_forward(context, *converted, weights.attention_norm.data(), x, x, true,
@@ -120,6 +121,7 @@ void Network::forward_layer(const BlockContext& context, int layer, const Studen
 }
 
 void Network::backward_layer(const BlockContext& context, int layer, const StudentLayer* converted) {
+  if (stopped()) return;
   const TeacherLayer& weights = this->weights(layer);
   const LayerTape& tape = tapes_[static_cast<std::size_t>(layer)];
   mlp_backward(context, weights, tape.mlp, streams_->gradient, streams_->mlp);
@@ -160,7 +162,7 @@ Result<Losses> Network::evaluate(const TrainingBatch& batch, const StudentLayers
   if (!ready) return ready.error();
   const BlockContext context = this->context(batch);
   run_below(context, converted, teacher_->config.layers);
-  return vocabulary_losses(context, {1, 0, 1}, true, 0, false);
+  return unless_stopped(vocabulary_losses(context, {1, 0, 1}, true, 0, false));
 }
 
 Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
@@ -197,7 +199,7 @@ Result<std::vector<Losses>> Network::evaluate_alone(const TrainingBatch& batch,
     std::copy_n(input(layers), floats, s.teacher);
     losses[static_cast<std::size_t>(first)] = vocabulary_losses(context, {1, 0, 1}, true, 0, false);
   }
-  return losses;
+  return unless_stopped(std::move(losses));
 }
 
 Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, const StudentLayers& converted,
@@ -224,7 +226,7 @@ Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, cons
           static_cast<double>(context.rows());
     }
   }
-  return mean;
+  return unless_stopped(std::move(mean));
 }
 
 Status Network::measure_entropy(const TrainingBatch& batch, const EntropySink& sink) {
@@ -234,6 +236,7 @@ Status Network::measure_entropy(const TrainingBatch& batch, const EntropySink& s
   Streams& s = *streams_;
   embed(batch, s.teacher);
   for (int layer = 0; layer < teacher_->config.layers; ++layer) {
+    if (stopped()) return Error{ErrorCode::kUnavailable, "stopped"};
     softmax_forward(context, weights(layer), s.teacher, {s.teacher, true, s.entropy}, s.softmax, nullptr);
     mlp_forward(context, weights(layer), s.teacher, s.mlp, nullptr);
     sink(layer, {s.entropy, static_cast<std::size_t>(context.rows() * teacher_->config.heads)});

@@ -12,6 +12,7 @@
 // number of threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -58,6 +59,11 @@ class Network {
   ~Network();
 
   [[nodiscard]] const Teacher& teacher() const { return *teacher_; }
+
+  // Once it is set, a pass ends within a layer's time, whatever its batch, with kUnavailable; what it was to
+  // add to gradients is then rubbish. Borrowed.
+  void stop_when(const std::atomic<bool>& stop) { stop_ = &stop; }
+  [[nodiscard]] bool stopped() const { return stop_ != nullptr && *stop_; }
 
   // Adds `scale` times the gradient of the layer-wise loss to the layer's; returns the loss. `converted`: the
   // chain so far, without the layer itself. kResourceExhausted: no memory for the batch.
@@ -110,6 +116,12 @@ class Network {
     const float *x, *y;
   };
 
+  // What a pass came to, unless it was stopped.
+  template <class T>
+  Result<T> unless_stopped(T result) const {
+    if (stopped()) return Error{ErrorCode::kUnavailable, "stopped"};
+    return result;
+  }
   Status reserve(std::int64_t rows);
   Status reserve_tape(int layer, bool converted);
   [[nodiscard]] BlockContext context(const TrainingBatch& batch) const;
@@ -131,6 +143,7 @@ class Network {
 
   kernels::TrainingBackend& backend_;
   std::shared_ptr<const Teacher> teacher_;
+  const std::atomic<bool>* stop_ = nullptr;
   kernels::DType compute_;
   kernels::RopeTable rope_;
   StudentShape student_shape_;

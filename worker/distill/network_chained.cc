@@ -45,7 +45,7 @@ Result<Losses> Network::train_chained(const TrainingBatch& batch, const StudentL
   mlp_backward(context, this->weights(layer.layer()), tape.mlp, s.gradient, s.mlp);
   dsla_backward_parameters(context, layer, tape.dsla, s.gradient, s.dsla);
   losses.total = weights.ce * losses.ce + weights.kl * losses.kl + weights.align * losses.align;
-  return losses;
+  return unless_stopped(losses);
 }
 
 Result<Losses> Network::train_plan(const TrainingBatch& batch, const TrainedLayers& layers,
@@ -68,7 +68,7 @@ Result<Losses> Network::train_plan(const TrainingBatch& batch, const TrainedLaye
     if (divergence) forward_layer(context, i, nullptr, s.teacher, nullptr);
   }
   const Losses losses = vocabulary_losses(context, weights, divergence, scale, true);
-  for (int i = end - 1; i >= first; --i) {
+  for (int i = end - 1; i >= first && !stopped(); --i) {
     StudentLayer* const layer = learning(i);
     if (layer == nullptr) {
       backward_layer(context, i, nullptr);
@@ -82,7 +82,7 @@ Result<Losses> Network::train_plan(const TrainingBatch& batch, const TrainedLaye
       dsla_backward_parameters(context, *layer, tape(i).dsla, s.gradient, s.dsla);
     }
   }
-  return losses;
+  return unless_stopped(losses);
 }
 
 }  // namespace dslad::worker

@@ -9,6 +9,7 @@ namespace dslad::worker {
 
 double Network::learn_layer(const BlockContext& context, StudentLayer& layer, const LayerGoal& goal,
                             const LayerTape& tape, double scale) {
+  if (stopped()) return 0;
   const TeacherLayer& weights = this->weights(layer.layer());
   const std::int64_t floats = stream_floats(context);
   Streams& s = *streams_;
@@ -37,10 +38,10 @@ Result<double> Network::train_layerwise(const TrainingBatch& batch, const Studen
   run_below(context, converted, layer.layer());
   if (target == LayerTarget::kAttentionOutput) {
     softmax_forward(context, weights(layer.layer()), s.teacher, {s.target, false}, s.softmax, nullptr);
-    return learn_layer(context, layer, {target, s.student, s.target}, tape, scale);
+    return unless_stopped(learn_layer(context, layer, {target, s.student, s.target}, tape, scale));
   }
   forward_layer(context, layer.layer(), nullptr, s.teacher, nullptr);
-  return learn_layer(context, layer, {target, s.student, s.teacher}, tape, scale);
+  return unless_stopped(learn_layer(context, layer, {target, s.student, s.teacher}, tape, scale));
 }
 
 Result<std::vector<double>> Network::train_beside_teacher(const TrainingBatch& batch,
@@ -59,7 +60,7 @@ Result<std::vector<double>> Network::train_beside_teacher(const TrainingBatch& b
   Streams& s = *streams_;
   std::vector<double> losses(students.size());
   embed(batch, s.teacher);
-  for (int i = 0; i < end; ++i) {
+  for (int i = 0; i < end && !stopped(); ++i) {
     StudentLayer* const student = students[static_cast<std::size_t>(i)];
     LayerGoal goal{target, s.teacher, s.target};
     if (target == LayerTarget::kAttentionOutput) {
@@ -79,7 +80,7 @@ Result<std::vector<double>> Network::train_beside_teacher(const TrainingBatch& b
       mlp_forward(context, weights(i), s.teacher, s.mlp, nullptr);
     }
   }
-  return losses;
+  return unless_stopped(std::move(losses));
 }
 
 }  // namespace dslad::worker

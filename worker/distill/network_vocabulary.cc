@@ -101,7 +101,7 @@ Losses Network::vocabulary_losses(const BlockContext& context, const LossWeights
                      compute_});
   };
   const std::int64_t piece = logit_rows(c, rows_);
-  for (std::int64_t first = 0; first < counted; first += piece) {
+  for (std::int64_t first = 0; first < counted && !stopped(); first += piece) {
     const std::int64_t count = std::min(piece, counted - first);
     float* states = s.output + first * hidden;
     logits(states, count, s.student_logits);

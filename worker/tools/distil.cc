@@ -233,7 +233,10 @@ int distil(TrainingArguments arguments) {
   auto opened = TrainingSession::open(std::move(arguments));
   if (!opened) return fail(opened.error());
   const Status status = make_chain(**opened, watch);
-  return status ? 0 : fail(status.error());
+  if (status) return 0;
+  const bool stopped = TrainingSession::stop_requested() && status.error().message.ends_with("stopped");
+  return fail(stopped ? Error{ErrorCode::kUnavailable, "stopped; --resume goes on from here"}
+                      : status.error());
 }
 
 }  // namespace dslad::worker

@@ -134,6 +134,7 @@ Status TrainingSession::load() {
     held = widest(held, own);
   }
   network = std::make_unique<Network>(*backend, *teacher, *compute, held);
+  network->stop_when(stop_requested());
   const auto sequence =
       sequence_length("--sequence", arguments.sequence, arguments.data.corpus.sequence, (*teacher)->config);
   if (!sequence) return sequence.error();
