@@ -4,8 +4,17 @@ usage: make_chat_templates.py > chat_templates/cases.json      needs: transforme
 Each case is a template (in the makers' shape, shortened where that changes nothing for one user's turn), the tokenizer's
 special tokens, a user's text and the text before the model's answer; `kind` null: dslad must not claim to know it.
 """
+import datetime
 import json
+from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
+
+class Clock:
+    """What dslad takes for today: answers must not differ by the day."""
+
+    now = staticmethod(lambda: datetime.datetime(2025, 7, 8))
+
+chat_template_utils.datetime = Clock
 
 IM = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 LLAMA3 = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
@@ -227,9 +236,209 @@ R1 = ("{% if not add_generation_prompt is defined %}{% set add_generation_prompt
       "{%- for message in messages %}{%- if message['role'] == 'user' %}{%- set ns.is_tool = false -%}{{'<｜User｜>' + message['content']}}{%- endif %}"
       "{%- if message['role'] == 'assistant' and message['content'] is none %}{{'<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>'}}{%- endif %}"
       "{%- if message['role'] == 'assistant' and message['content'] is not none %}{% set content = message['content'] %}"
-      "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}{%- endif %}{%- endfor -%}{% if add_generation_prompt and not ns.is_tool %}{{'<｜Assistant｜>THINK'}}{% endif %}")
+      "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}{%- endif %}{%- endfor -%}{%- if ns.is_tool %}{{'<｜tool▁outputs▁end｜>'}}{%- endif %}{% if add_generation_prompt and not ns.is_tool %}{{'<｜Assistant｜>THINK'}}{% endif %}")
 R1_NAMES = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]
 SMOL = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+# It ends its system turn where there are tools, and nowhere else; later copies always do.
+SMOLLM3 = r"""{# ───── defaults ───── #}
+{%- if enable_thinking is not defined -%}
+{%- set enable_thinking = true -%}
+{%- endif -%}
+
+{# ───── reasoning mode ───── #}
+{%- if enable_thinking -%}
+  {%- set reasoning_mode = "/think" -%}
+{%- else -%}
+  {%- set reasoning_mode = "/no_think" -%}
+{%- endif -%}
+
+{# ───── header (system message) ───── #}
+{{- "<|im_start|>system\n" -}}
+
+{%- if messages[0].role == "system" -%}
+  {%- set system_message = messages[0].content -%}
+  {%- if "/no_think" in system_message -%}
+    {%- set reasoning_mode = "/no_think" -%}
+  {%- elif "/think" in system_message -%}
+    {%- set reasoning_mode = "/think" -%}
+  {%- endif -%}
+  {%- set custom_instructions = system_message.replace("/no_think", "").replace("/think", "").rstrip() -%}
+{%- endif -%}
+
+{%- if "/system_override" in system_message -%}
+  {{- custom_instructions.replace("/system_override", "").rstrip() -}}
+  {{- "<|im_end|>\n" -}}
+{%- else -%}
+  {{- "## Metadata\n\n" -}}
+  {{- "Knowledge Cutoff Date: June 2025\n" -}}
+  {%- set today = strftime_now("%d %B %Y") -%}
+  {{- "Today Date: " ~ today ~ "\n" -}}
+  {{- "Reasoning Mode: " + reasoning_mode + "\n\n" -}}
+
+  {{- "## Custom Instructions\n\n" -}}
+  {%- if custom_instructions -%}
+    {{- custom_instructions + "\n\n" -}}
+  {%- elif reasoning_mode == "/think" -%}
+    {{- "You are a helpful AI assistant named SmolLM, trained by Hugging Face. Your role as an assistant involves thoroughly exploring questions.\n\n" -}}
+  {%- else -%}
+    {{- "You are a helpful AI assistant named SmolLM, trained by Hugging Face.\n\n" -}}
+  {%- endif -%}
+
+  {%- if xml_tools or python_tools -%}
+    {{- "### Tools\n\n" -}}
+    {%- if xml_tools -%}
+      {%- set ns = namespace(xml_tool_string="You may call one or more functions.\n<tools>\n") -%}
+      {%- for tool in xml_tools[:] -%} {# a list #}
+        {%- set ns.xml_tool_string = ns.xml_tool_string ~ (tool | string) ~ "\n" -%}
+      {%- endfor -%}
+      {%- set xml_tool_string = ns.xml_tool_string + "</tools>" -%}
+      {{- xml_tool_string -}}
+    {%- endif -%}
+    {{- "\n\n" -}}
+    UNENDED
+  {%- endif -%}
+  ENDED
+{%- endif -%}
+{# ───── main loop ───── #}
+{%- for message in messages -%}
+  {%- set content = message.content if message.content is string else "" -%}
+  {%- if message.role == "user" -%}
+    {{ "<|im_start|>" + message.role + "\n"  + content + "<|im_end|>\n" }}
+  {%- elif message.role == "assistant" -%}
+    {% generation %}
+    {%- if reasoning_mode == "/think" -%}
+      {{ "<|im_start|>assistant\n" + content.lstrip("\n") + "<|im_end|>\n" }}
+    {%- else -%}
+      {{ "<|im_start|>assistant\n" + "<think>\n\n</think>\n" + content.lstrip("\n") + "<|im_end|>\n" }}
+    {%- endif -%}
+    {% endgeneration %}
+  {%- elif message.role == "tool" -%}
+    {{ "<|im_start|>" + "user\n"  + content + "<|im_end|>\n" }}
+  {%- endif -%}
+{%- endfor -%}
+{# ───── generation prompt ───── #}
+{%- if add_generation_prompt -%}
+  {%- if reasoning_mode == "/think" -%}
+    {{ "<|im_start|>assistant\n" }}
+  {%- else -%}
+    {{ "<|im_start|>assistant\n" + "<think>\n\n</think>\n"  }}
+  {%- endif -%}
+{%- endif -%}
+"""
+END_IM = '{{- "<|im_end|>\\n" -}}'
+SMOLLM3_FIRST = SMOLLM3.replace("    UNENDED\n", "    " + END_IM + "\n").replace("  ENDED\n", "")
+SMOLLM3_ENDED = SMOLLM3.replace("    UNENDED\n", "").replace("  ENDED\n", "  " + END_IM + "\n")
+THINKING = QWEN25.replace("<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n", "").replace(
+    "'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'")
+# The message as in Mistral Small 3.1, whose texts go on in the next line.
+V7 = r"""{%- set today = strftime_now("%Y-%m-%d") %}
+{%- set default_system_message = "You are a Large Language Model (LLM) created by Mistral AI.\
+The current date is " + today + ".\
+\
+You \"ask\" where a question is not clear." %}
+
+{{- bos_token }}
+
+{%- if messages[0]['role'] == 'system' %}
+    {%- if messages[0]['content'] is string %}
+        {%- set system_message = messages[0]['content'] %}
+    {%- else %}
+        {%- set system_message = messages[0]['content'][0]['text'] %}
+    {%- endif %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = default_system_message %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- elif tools is not none %}
+    {%- set system_message = "You can call tools." + system_message %}
+{%- endif %}
+{{- '[SYSTEM_PROMPT]' + system_message + '[/SYSTEM_PROMPT]' }}
+
+{%- for message in loop_messages %}
+    {%- if (message["role"] == "user") != (loop.index0 % 2 == 0) %}
+        {{- raise_exception("After the optional system message, conversation roles must alternate user/assistant/user/assistant/...") }}
+    {%- endif %}
+{%- endfor %}
+
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and (message == user_messages[-1]) %}
+            {{- "[AVAILABLE_TOOLS] [" + tools | tojson + "[/AVAILABLE_TOOLS]" }}
+        {%- endif %}
+        {%- if message['content'] is string %}
+        {{- '[INST]' + message['content'] + '[/INST]' }}
+        {%- else %}
+                {{- '[INST]' }}
+                {%- for block in message['content'] %}
+                        {%- if block['type'] == 'text' %}
+                                {{- block['text'] }}
+                        {%- else %}
+                                {{- '[IMG]' }}
+                        {%- endif %}
+                {%- endfor %}
+                {{- '[/INST]' }}
+        {%- endif %}
+    {%- elif message["role"] == "tool_calls" or message.tool_calls is defined %}
+        {{- "[TOOL_CALLS] [" }}
+    {%- elif message['role'] == 'assistant' %}
+        {{- message['content'] + eos_token }}
+    {%- else %}
+        {{- raise_exception("Only user and assistant roles are supported, with the exception of an initial optional system message!") }}
+    {%- endif %}
+{%- endfor %}
+"""
+DEVSTRAL = V7.replace('strftime_now("%Y-%m-%d")', '"unknown"')
+SMALL3 = ("{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST]' + message['content'] + '[/INST]' }}"
+          "{% elif message['role'] == 'system' %}{{ '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}{% elif message['role'] == 'assistant' %}"
+          "{{ message['content'] + eos_token }}{% else %}{{ raise_exception('Only user, system and assistant roles are supported!') }}{% endif %}{% endfor %}")
+
+def large_2411(system=""):
+    return ("{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] %}{% set loop_messages = messages[1:] %}{% else %}" + system +
+            "{% set loop_messages = messages %}{% endif %}{{ bos_token }}{% if system_message is defined %}{{ '[SYSTEM_PROMPT] ' + system_message + '[/SYSTEM_PROMPT]' }}"
+            "{% endif %}{% for message in loop_messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + '[/INST]' }}"
+            "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}")
+
+V7_NAMES = S + ["[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"]
+ORCA = ("{%- for message in messages -%}{%- if message.role == 'system' -%}{{- 'SYSTEM: ' + message.content + '\n' -}}{%- elif message.role == 'user' -%}"
+        "{{- 'USER: ' + message.content + '\n' -}}{%- elif message.role == 'assistant' -%}{{- 'ASSISTANT: ' + message.content + eos_token + '\n' -}}{%- endif -%}"
+        "{%- endfor -%}{%- if add_generation_prompt -%}{{- 'ASSISTANT:' -}}{%- endif -%}")
+# For calls of tools alone; transformers cannot render it without.
+HERMES_TOOLS = r"""{{- bos_token }}
+{{- '<|im_start|>system
+' }}
+{{- "You are a function calling AI model. Here are the available tools: <tools> " }}
+{%- for tool in tools %}
+    {{- '{"type": "function", "function": ' }}
+    {{- tool.parameters|tojson }}
+    {{- "}" }}
+{%- endfor %}
+{{- " </tools>" }}
+{{- '</tool_call><|im_end|>
+' }}
+{%- for message in messages %}
+    {%- if message.role == "user" or message.role == "system" or (message.role == "assistant" and message.tool_calls is not defined) %}
+        {{- '<|im_start|>' + message.role + '
+' + message.content + '<|im_end|>' + '
+' }}
+    {%- elif message.role == "tool" %}
+        {{- '<|im_start|>tool
+' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant
+' }}
+{%- endif %}
+"""
+CHATML = "{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM
+# Fine-tunes' way with a system message.
+FACTORY = ("{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] %}{% endif %}{% if system_message is defined %}"
+           "{{ '<|im_start|>system\n' + system_message + '<|im_end|>\n' }}{% endif %}{% for message in messages %}{% set content = message['content'] %}"
+           "{% if message['role'] == 'user' %}{{ '<|im_start|>user\n' + content + '<|im_end|>\n<|im_start|>assistant\n' }}"
+           "{% elif message['role'] == 'assistant' %}{{ content + '<|im_end|>' + '\n' }}{% endif %}{% endfor %}")
 
 # name, kind, template, special tokens, bos, eos[, more of the template's variables]
 CASES = [
@@ -237,9 +446,16 @@ CASES = [
     ("Qwen 1.5", "ChatML", first_system("You are a helpful assistant."), IM, None, "<|endoftext|>"),
     ("Qwen 2.5", "ChatML", QWEN25, IM, None, "<|im_end|>"),
     ("Qwen 3", "ChatML without thinking", QWEN3, IM, None, "<|im_end|>", {"enable_thinking": False}),
+    ("SmolLM3", "SmolLM3 without thinking", SMOLLM3_FIRST, IM, None, "<|im_end|>", {"enable_thinking": False}),
+    ("SmolLM3 with an end of its system turn", "ChatML without thinking", SMOLLM3_ENDED, IM, None, "<|im_end|>", {"enable_thinking": False}),
+    ("QwQ", "ChatML with thinking", THINKING, IM, None, "<|im_end|>"),
+    ("ChatML with a default system message", "ChatML", FACTORY.replace("{% if messages[0]", "{% set system_message = 'Be brief.' %}{% if messages[0]", 1), IM, None, "<|im_end|>"),
+    ("ChatML of a fine-tune", "ChatML", FACTORY, IM, None, "<|im_end|>"),
+    ("ChatML of turns", "ChatML", FACTORY.replace("message in", "turn in").replace("message[", "turn["), IM, None, "<|im_end|>"),
     ("plain ChatML", "ChatML", "{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
     ("ChatML after bos", "ChatML", "{{bos_token}}{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM + S, "<s>", "<|im_end|>"),
     ("ChatML with a name of its own for a role", "ChatML", "{% set system_role = 'system' %}{% for message in messages %}" + TURN_IM + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
+    ("ChatML with a branch for a name that nobody gives", "ChatML", first_system("One.").replace("{% for", "{% if formal %}{{ '<|im_start|>system\\nTwo.<|im_end|>\\n' }}{% endif %}{% for", 1), IM, None, "<|im_end|>"),
     ("Yi", "ChatML", YI, IM, None, "<|im_end|>"),
     ("Llama 2", "Llama 2", LLAMA2.replace("SYSTEM", "false"), S, "<s>", "</s>"),
     ("Llama 2 with a system message", "Llama 2", LLAMA2.replace("SYSTEM", "'Answer in a friendly way.'"), S, "<s>", "</s>"),
@@ -250,12 +466,18 @@ CASES = [
     ("Mistral 0.2", "Mistral", mistral(" [INST] ", " [/INST]"), S, "<s>", "</s>"),
     ("Mistral 0.3", "Mistral", mistral("[INST] ", "[/INST]", MISTRAL_TOOLS), S + ["[INST]", "[/INST]"], "<s>", "</s>"),
     ("Mistral Nemo", "Mistral", mistral("[INST]", "[/INST]", MISTRAL_TOOLS), S + ["[INST]", "[/INST]"], "<s>", "</s>"),
+    ("Mistral Large 2411", "Mistral v7", large_2411(), V7_NAMES, "<s>", "</s>"),
+    ("Mistral Large 2411 with a system message", "Mistral v7", large_2411("{% set system_message = 'Be brief.' %}"), V7_NAMES, "<s>", "</s>"),
+    ("Mistral Small 3", "Mistral v7", SMALL3, V7_NAMES, "<s>", "</s>"),
+    ("Mistral Small 3.1", "Mistral v7", V7, V7_NAMES, "<s>", "</s>"),
+    ("Devstral", "Mistral v7", DEVSTRAL, V7_NAMES, "<s>", "</s>"),
     ("Zephyr", "Zephyr", ZEPHYR, S, "<s>", "</s>"),
     ("Phi-3", "Phi-3", PHI3, S + ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"], "<s>", "<|end|>"),
     ("Phi-3 as first published", "Phi-3", PHI3_FIRST, S + ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"], "<s>", "</s>"),
     ("Gemma", "Gemma", GEMMA, ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"], "<bos>", "<eos>"),
     ("Vicuna", "Vicuna", VICUNA, S, "<s>", "</s>"),
     ("Vicuna in a line", "Vicuna", VICUNA_LINE, S, "<s>", "</s>"),
+    ("Vicuna of Orca", "Vicuna", ORCA, S, "<s>", "</s>"),
     ("DeepSeek", "DeepSeek", DEEPSEEK, R1_NAMES[:2], "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
     ("DeepSeek Coder", "DeepSeek Coder", CODER, R1_NAMES[:2] + ["<|EOT|>"], "<｜begin▁of▁sentence｜>", "<|EOT|>"),
     ("DeepSeek R1 distilled", "DeepSeek R1", R1.replace("THINK", ""), R1_NAMES, *R1_NAMES[:2]),
@@ -268,8 +490,17 @@ CASES = [
     ("ChatML in capitals", None, "{% for message in messages %}" + TURN_IM.replace("['role']", "['role'].upper()") + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
     ("ChatML of humans", None, "{% for message in messages %}{% if message['role'] == 'user' %}{% set role = 'human' %}{% else %}{% set role = message['role'] %}{% endif %}"
      + TURN_IM.replace("message['role']", "role") + "{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
-    ("ChatML with two system messages", None, first_system("One.").replace("{% for", "{% if formal %}{{ '<|im_start|>system\\nTwo.<|im_end|>\\n' }}{% endif %}{% for", 1), IM, None, "<|im_end|>"),
+    ("ChatML with two system messages", None, first_system("One.").replace("{% for", "{% if messages | length > 3 %}{{ '<|im_start|>system\\nTwo.<|im_end|>\\n' }}{% endif %}{% for", 1), IM, None, "<|im_end|>"),
     ("Mistral with a system prompt", None, "{{ bos_token + '[SYSTEM_PROMPT]You are.[/SYSTEM_PROMPT]' }}{% for message in messages %}{{ '[INST]' + message['content'] + '[/INST]' }}{% endfor %}", S, "<s>", "</s>"),
+    ("Hermes 3 for tools", None, HERMES_TOOLS, IM + ["<|begin_of_text|>"], "<|begin_of_text|>", "<|im_end|>"),
+    ("ChatML with a variable in its system turn", None, "{{ '<|im_start|>system\\nAnswer in ' + namespace(a='English').a + '.<|im_end|>\\n' }}" + CHATML, IM, None, "<|im_end|>"),
+    ("ChatML with a system turn that depends on a condition", None, "{{ '<|im_start|>system\\n' }}{% if messages | length > 3 %}{{ 'A' }}{% else %}{{ 'B' }}{% endif %}{{ '<|im_end|>\\n' }}" + CHATML, IM, None, "<|im_end|>"),
+    ("ChatML after a text", None, "{{ 'Hello.\\n' }}" + CHATML, IM, None, "<|im_end|>"),
+    ("ChatML before a text", None, CHATML.replace("{% endfor %}", "{% endfor %}{{ 'Think.\\n' }}", 1), IM, None, "<|im_end|>"),
+    ("ChatML in one branch of several", None, "{% for message in messages %}{% if messages | length > 3 %}{{ message['content'] }}{% else %}{{ '<|im_start|>user\\n' + message['content'] + '<|im_end|>\\n' }}"
+     "{% endif %}{% endfor %}" + GENERATE_IM, IM, None, "<|im_end|>"),
+    ("SmolLM3 with the hour", None, SMOLLM3_FIRST.replace("%d %B %Y", "%H o'clock"), IM, None, "<|im_end|>"),
+    ("Vicuna after a text with a variable", None, "{{ 'SYSTEM: ' + messages[0]['name'] + '\\n' }}" + ORCA, S, "<s>", "</s>"),
     ("Phi-4 mini", None, "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}", S, "<s>", "</s>"),
     ("Alpaca", None, "{% for message in messages %}{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}{% endfor %}{{ '### Response:\\n' }}", S, "<s>", "</s>"),
     ("no template at all", None, "{% for message in messages", S, "<s>", "</s>"),

@@ -175,7 +175,7 @@ TEST(TemplateOutline, JoinsTextsAndVariables) {
       output("{{ bos_token }}{{ eos_token }}{{ message['role'] | upper }}{{ f(x) }}{{ 'a' if b else 'c' }}"),
       "\4\5\6\6\6");
   EXPECT_EQ(output("{# no #}{{ '}}' }}{{ \"%}\\n\\\"\" }}"), "}}%}\n\"");
-  EXPECT_EQ(output("{% if a %}\n  x\n  {%- endif %}\n {{- ('a' + ('b')) -}} \n y\n"), "  xaby");
+  EXPECT_EQ(output("{% if loop.first %}\n  x\n  {%- endif %}\n {{- ('a' + ('b')) -}} \n y\n"), "  xaby");
   EXPECT_EQ(output("x\1y"), "x\6y");
   EXPECT_EQ(output("{% if tools is not none and x %}a{% if y %}b{% endif %}{% else %}c{% endif %}d{% if not "
                    "tools %}e{% endif %}"),
@@ -185,6 +185,52 @@ TEST(TemplateOutline, JoinsTextsAndVariables) {
   ASSERT_EQ(assigned.assignments.size(), 1u);
   EXPECT_EQ(assigned.assignments[0].name, "a.b");
   EXPECT_EQ(assigned.assignments[0].value, "<\2");
+}
+
+TEST(TemplateOutline, LeavesOutBranchesThatAreNeverTaken) {
+  const auto output = [](std::string_view jinja) { return outline_of(jinja).output; };
+  const auto taken = [&](const std::string& condition) {
+    const std::string text = output("{% if " + condition + " %}a{% else %}b{% endif %}");
+    return text == "a" ? "yes" : text == "b" ? "no" : text == "a\7b\7" ? "unknown" : text;
+  };
+  for (const char* const yes :
+       {"message.role == 'user'", "messages[0]['role'] != \"system\"", "not message.tool_calls",
+        "message['content'] is string", "add_generation_prompt", "not nobody is defined", "tools is none",
+        "(message.role == 'user') or (x | length > 3)", "'content' in message",
+        "message.role in ['user', 'tool']", "enable_thinking is defined and enable_thinking is false",
+        "true"}) {
+    EXPECT_EQ(taken(yes), "yes") << yes;
+  }
+  for (const char* const no : {"message.role == 'tool'", "tools", "tools is defined and tools is not none",
+                               "custom_tools is defined", "x | length > 3 and message.role == 'system'",
+                               "'/think' in system_message", "message.reasoning_content is defined",
+                               "message['content'] is not string", "enable_thinking",
+                               "strftime_now is defined", "not (message.role == 'user' or loop.first)"}) {
+    EXPECT_EQ(taken(no), "no") << no;
+  }
+  for (const char* const unknown :
+       {"messages | length > 1", "loop.first", "message.content", "message.role | upper == 'USER'",
+        "message.role == 'user' and loop.first", "(message['role'] == 'user') != (loop.index0 % 2 == 0)",
+        "messages[1].role == 'user'", "bos_token is defined", "'a' if b else 'c'", "", "(", "not", "a is",
+        "is in == !="}) {
+    EXPECT_EQ(taken(unknown), "unknown") << unknown;
+  }
+  EXPECT_EQ(output("{% if loop.first %}a{% elif tools %}b{% endif %}c"), "ac") << "one branch joins";
+  EXPECT_EQ(output("{% if loop.first %}a{% elif loop.last %}b{% endif %}c"), "a\7b\7c");
+}
+
+TEST(TemplateOutline, NamesOfOneTextAreThatText) {
+  const auto output = [](std::string_view jinja) { return outline_of(jinja).output; };
+  EXPECT_EQ(output("{% set a = 'x' + 'y' %}{% set b = a %}{{ '<' + b + '>' }}"), "<xy>");
+  EXPECT_EQ(output("{% set a = 'x' %}{% if tools %}{% set a = 'y' %}{% endif %}{{ a }}"), "x");
+  EXPECT_EQ(output("{% set a = 'x' %}{% if loop.first %}{% set a = 'y' %}{% endif %}{{ a }}"), "\6");
+  EXPECT_EQ(output("{% for a in b %}{{ a }}{% endfor %}"), "\6");
+  EXPECT_EQ(output("{% set a = 'x' %}{% set a = f(a) %}{{ a }}"), "\6");
+  EXPECT_EQ(output("{% set a = ' x ' | trim %}{{ a }}{{ a.b }}{{ a[0] }}"), "x\6\6");
+  EXPECT_EQ(
+      output("{{ strftime_now('%d %B %Y') }}|{{ strftime_now(\"%Y-%m-%d\") }}|{{ strftime_now('%H') }}"),
+      "08 July 2025|2025-07-08|\6");
+  EXPECT_EQ(output("{{ 'a\\\nb' }}{{ raise_exception('no') }}"), "ab");
 }
 
 TEST(TemplateOutlineFuzz, MutatedTemplates_AreReadNeverACrash) {

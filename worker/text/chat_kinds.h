@@ -19,17 +19,14 @@ struct ChatKind {
   std::array<std::string_view, 2>
       openings;             // of the answer: what the output ends with, one of them; none: `user` has it
   std::string_view behind;  // what may stand behind the opening, when no answer is to follow
+  std::string_view system_before, system_after;  // without the latter it goes on to the user's turn
+  std::string_view ends;  // names, a space between them; eos ends an answer in any case
   SystemPlace place;
-  std::string_view system_before, system_after;
-  std::string_view ends;   // names, a space between them; eos ends an answer in any case
   bool named;              // all control tokens of these texts must be tokens
-  std::string_view needs;  // and the outline has this
+  std::string_view needs;  // and the outline has this, or the template itself
 };
 
 // The first that fits counts: those that have more to fit come first.
 [[nodiscard]] std::span<const ChatKind> chat_kinds();
-
-// What the rows of Llama 3.1 need; a date follows.
-inline constexpr std::string_view kDatedSystem = "Cutting Knowledge Date: December 2023\nToday Date: ";
 
 }  // namespace dslad::worker

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <optional>
 
+#include "worker/text/template_condition.h"
+
 namespace dslad::worker {
 namespace {
 
@@ -20,15 +22,19 @@ bool is_blank(char c) {
 // Text that a template writes: bytes that are marks here are none there.
 std::string as_text(std::string_view text) {
   std::string copy(text);
-  std::ranges::replace_if(
-      copy, [](char c) { return c >= OutlineMark::kRole && c <= OutlineMark::kOther; }, OutlineMark::kOther);
+  std::ranges::replace_if(copy, is_outline_mark, OutlineMark::kOther);
   return copy;
+}
+
+std::string_view without_blanks(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  return text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
 }
 
 // An expression, as far as it is a sum of texts and variables.
 class Expression {
  public:
-  explicit Expression(std::string_view text) : text_(text) {}
+  Expression(std::string_view text, const TemplateNames& names) : text_(text), names_(names) {}
 
   // The whole expression, kOther where it is anything else.
   std::string read() {
@@ -87,8 +93,9 @@ class Expression {
   static std::string filtered(const std::string& term, std::string_view filter) {
     const bool content =
         term.size() == 1 && (term[0] == OutlineMark::kContent || term[0] == OutlineMark::kTrimmed);
-    if (filter != "trim" || term.empty()) return {OutlineMark::kOther};
+    if (filter != "trim") return {OutlineMark::kOther};
     if (content) return {OutlineMark::kTrimmed};
+    if (std::ranges::none_of(term, is_outline_mark)) return std::string(without_blanks(term));
     return term == std::string(1, OutlineMark::kBos) ? term : std::string{OutlineMark::kOther};
   }
 
@@ -101,6 +108,7 @@ class Expression {
         continue;
       }
       const char escaped = text_[++at_];
+      if (escaped == '\n') continue;  // the text goes on in the next line
       const std::string_view plain = "nt'\"\\r", meant = "\n\t'\"\\\r";
       const std::size_t known = plain.find(escaped);
       if (known == std::string_view::npos) text += '\\';
@@ -114,6 +122,9 @@ class Expression {
   // name, name.part, name['part'], name[0], and calls of strip() without arguments.
   std::optional<std::string> read_variable() {
     std::string_view last = take_word();
+    const std::size_t behind_name = at_;
+    if (last == "strftime_now" && take('(')) return read_date();
+    if (last == "raise_exception" && take('(') && skip_to(')')) return std::string();
     bool stripped = false, strange = false;
     while (at_ < text_.size()) {
       if (take('.')) {
@@ -145,7 +156,21 @@ class Expression {
           at_ < text_.size() && (text_[at_] == '.' || text_[at_] == '[' || text_[at_] == '(');
       strange = strange || goes_on;
     }
-    return std::string(1, mark_of(last, stripped, strange));
+    const char mark = mark_of(last, stripped, strange);
+    const bool alone = without_blanks(text_.substr(behind_name, at_ - behind_name)).empty();
+    if (mark == OutlineMark::kOther && alone) {
+      const TemplateValue value = names_.value_of(last);
+      if (value.kind == TemplateValue::Kind::kText) return value.text;
+    }
+    return std::string(1, mark);
+  }
+
+  // strftime_now('...'), behind its bracket.
+  std::string read_date() {
+    const std::size_t begin = at_;
+    if (!skip_to(')')) return {OutlineMark::kOther};
+    Expression format(text_.substr(begin, at_ - 1 - begin), names_);
+    return fixed_date(format.read()).value_or(std::string{OutlineMark::kOther});
   }
 
   static char mark_of(std::string_view name, bool stripped, bool strange) {
@@ -182,21 +207,9 @@ class Expression {
   }
 
   std::string_view text_;
+  const TemplateNames& names_;
   std::size_t at_ = 0;
 };
-
-// Whether a condition holds for calls of tools alone: "tools", "tools is not none and ...".
-bool needs_tools(std::string_view condition) {
-  for (const std::string_view prefix : {"builtin_", "custom_"}) {
-    if (condition.starts_with(prefix)) condition.remove_prefix(prefix.size());
-  }
-  if (!condition.starts_with("tools") || condition.find(" or ") != std::string_view::npos) return false;
-  condition.remove_prefix(std::string_view("tools").size());
-  for (const std::string_view test : {" is defined", " is not none"}) {
-    if (condition.starts_with(test)) condition.remove_prefix(test.size());
-  }
-  return condition.empty() || condition.starts_with(" and ");
-}
 
 // The template, cut into text, {{ expressions }}, {% statements %} and {# comments #}.
 class Outliner {
@@ -263,10 +276,9 @@ class Outliner {
     if (inside.starts_with('-') || inside.starts_with('+')) inside.remove_prefix(1);
     at_ = end + 2;
     ends_in_text_ = false;
-    if (kind == '{' && !skipping()) outline_.output += Expression(inside).read();
+    if (kind == '{' && !skipping()) outline_.output += Expression(inside, names_).read();
     if (kind != '%') return;
-    read_statement(trimmed_statement(inside));
-    outline_.breaks.push_back(outline_.output.size());
+    read_statement(without_blanks(inside));
   }
 
   [[nodiscard]] std::size_t end_of_tag(std::size_t at, std::string_view closing) const {
@@ -286,42 +298,102 @@ class Outliner {
     return std::string_view::npos;
   }
 
-  static std::string_view trimmed_statement(std::string_view text) {
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-    return text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
-  }
-
-  // Within a branch for tools.
-  [[nodiscard]] bool skipping() const {
-    return std::ranges::find(branches_for_tools_, true) != branches_for_tools_.end();
-  }
+  // Within a branch that is not taken.
+  [[nodiscard]] bool skipping() const { return !blocks_.empty() && blocks_.back().dead; }
+  // Whether all that is written here is written in any case.
+  [[nodiscard]] bool certain() const { return blocks_.empty() || blocks_.back().certain; }
 
   void read_statement(std::string_view text) {
-    if (text.starts_with("if ")) {
-      branches_for_tools_.push_back(needs_tools(trimmed_statement(text.substr(3))));
-    } else if (text.starts_with("elif ") && !branches_for_tools_.empty()) {
-      branches_for_tools_.back() = needs_tools(trimmed_statement(text.substr(5)));
-    } else if (text == "else" && !branches_for_tools_.empty()) {
-      branches_for_tools_.back() = false;
-    } else if (text == "endif" && !branches_for_tools_.empty()) {
-      branches_for_tools_.pop_back();
-    } else if (text.starts_with("set ") && !skipping()) {
-      read_assignment(text.substr(4));
+    const std::string_view word = text.substr(0, text.find_first_of(" \t\r\n("));
+    const std::string_view rest = without_blanks(text.substr(word.size()));
+    Block* const top = blocks_.empty() ? nullptr : &blocks_.back();
+    const bool in_if = top != nullptr && top->opened_by == "if";
+    if (word == "if") {
+      blocks_.push_back({.opened_by = word, .within_dead = skipping(), .within_certain = certain()});
+      begin_branch(rest);
+    } else if (word == "elif" && in_if) {
+      begin_branch(rest);
+    } else if (word == "else" && in_if) {
+      begin_branch("true");
+    } else if (word == "for" || word == "macro" || word == "call") {
+      if (word == "for" && !skipping()) read_loop(rest);
+      if (word != "for" && !skipping()) forget_names(rest);
+      blocks_.push_back({.opened_by = word, .dead = skipping(), .certain = false});
+    } else if (word.starts_with("end") && top != nullptr && word.substr(3) == top->opened_by) {
+      const bool joined = top->written > 1;
+      blocks_.pop_back();
+      if (joined && !skipping()) outline_.output += OutlineMark::kBranch;
+    } else if (word == "set" && !skipping()) {
+      read_assignment(rest);
+    }
+  }
+
+  // The next branch of the `if` that was opened last.
+  void begin_branch(std::string_view condition) {
+    Block& block = blocks_.back();
+    block.dead = true;
+    if (block.within_dead) return;
+    const auto taken = block.decided ? std::optional(false) : holds(condition, names_);
+    block.dead = taken == false;
+    if (block.dead) return;
+    if (block.written > 0) outline_.output += OutlineMark::kBranch;
+    block.certain = block.within_certain && taken.has_value() && block.written == 0;
+    block.decided = taken.has_value();
+    ++block.written;
+  }
+
+  // NAME in LIST
+  void read_loop(std::string_view text) {
+    const std::size_t in = std::min(text.find(" in "), text.size());
+    const std::string_view name = without_blanks(text.substr(0, in));
+    const std::string_view list = without_blanks(text.substr(std::min(in + 4, text.size())));
+    forget_names(name);
+    if (list == "messages" || list == "loop_messages")
+      names_.assign(name, {TemplateValue::Kind::kMessage}, true);
+  }
+
+  // Names that a loop or a macro gives their values.
+  void forget_names(std::string_view text) {
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      std::size_t end = at;
+      while (end < text.size() && is_word(text[end])) ++end;
+      if (end > at) names_.assign(text.substr(at, end - at), {}, false);
+      at = end;
     }
   }
 
   void read_assignment(std::string_view text) {
     const std::size_t equals = text.find('=');
-    if (equals == std::string_view::npos) return;
-    outline_.assignments.push_back(
-        {as_text(trimmed_statement(text.substr(0, equals))), Expression(text.substr(equals + 1)).read()});
+    if (equals == std::string_view::npos) return forget_names(text);
+    const std::string_view name = without_blanks(text.substr(0, equals));
+    const std::string_view right = without_blanks(text.substr(equals + 1));
+    const auto constant = template_constant(right);
+    const bool empty = constant && constant->kind != TemplateValue::Kind::kTrue;
+    const std::string value = empty ? std::string() : Expression(right, names_).read();
+    outline_.assignments.push_back({as_text(name), value});
+    TemplateValue known = constant.value_or(TemplateValue{});
+    if (!constant && std::ranges::none_of(value, is_outline_mark))
+      known = {TemplateValue::Kind::kText, value};
+    const bool plain = std::ranges::all_of(name, is_word);
+    if (plain) names_.assign(name, std::move(known), certain());
+    if (!plain) forget_names(name);
   }
+
+  struct Block {
+    std::string_view opened_by;
+    bool within_dead = false, within_certain = true;  // what holds around it
+    bool dead = false;                                // what is here is never written
+    bool certain = true;                              // or is in any case
+    bool decided = false;                             // a branch is taken, so that no later one is
+    int written = 0;                                  // branches that may be taken
+  };
 
   std::string_view jinja_;
   std::size_t at_ = 0;
   bool strip_next_ = false, drop_newline_ = false;  // what the last tag does to the text behind it
   bool ends_in_text_ = false;
-  std::vector<bool> branches_for_tools_;  // of the ifs that are open
+  std::vector<Block> blocks_;  // that are open
+  TemplateNames names_;
   TemplateOutline outline_;
 };
 

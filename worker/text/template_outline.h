@@ -2,8 +2,9 @@
 //
 // Chat templates are Jinja programs. dslad does not run them; it looks for the few shapes that it knows
 // (chat_template.h) in their outline: the text outside of braces and the sums in {{ ... }}, one after the
-// other whatever the branches, with a mark where a variable stands. Branches for tools, which dslad never
-// hands in, are left out. Pure; safe from any thread.
+// other, with a mark where a variable stands. Branches that the one conversation which dslad has never takes
+// are left out (template_condition.h); of those that it may take all are there, with a mark between them.
+// Names that have one text for sure are that text. Pure; safe from any thread.
 #pragma once
 
 #include <string>
@@ -20,15 +21,19 @@ struct OutlineMark {
   static constexpr char kBos = '\x04';      // bos_token
   static constexpr char kEos = '\x05';      // eos_token
   static constexpr char kOther = '\x06';    // any other variable, call or expression
+  static constexpr char kBranch = '\x07';   // between the branches of an `if`, and behind the last
 };
+
+inline bool is_outline_mark(char c) {
+  return c >= OutlineMark::kRole && c <= OutlineMark::kBranch;
+}
 
 struct TemplateOutline {
   struct Assignment {
-    std::string name, value;  // {% set name = value %}, the value as in an output
+    std::string name, value;  // {% set name = value %}, the value as in an output; none and false are empty
   };
 
   std::string output;
-  std::vector<std::size_t> breaks;      // places in `output` where a statement stands, ascending
   std::vector<Assignment> assignments;  // in their order
 };
 
