@@ -4,7 +4,9 @@
 #include <cstring>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
 #include <random>
+#include <variant>
 
 #include "tests/worker/test_files.h"
 #include "worker/files/model_path.h"
@@ -227,6 +229,122 @@ TEST(GgufModel, EachFamilyIsTheFolderItWasMadeFrom) {
   const auto smollm3 = LlamaConfig::load(testing::golden_path("gguf/smollm3.gguf"));
   ASSERT_TRUE(smollm3.ok());
   EXPECT_THAT(smollm3->rotary_layers, ElementsAre(true, true, true, false));
+}
+
+// A tiny Llama's metadata without tensors, and what `more` says beside.
+class LlamaMetadata {
+ public:
+  LlamaMetadata& number(std::string_view key, double value) {
+    values_.insert_or_assign(std::string(key), value);
+    return *this;
+  }
+  LlamaMetadata& words(std::string_view key, std::string_view value) {
+    values_.insert_or_assign(std::string(key), std::string(value));
+    return *this;
+  }
+  LlamaMetadata& flag(std::string_view key, bool value) {
+    values_.insert_or_assign(std::string(key), value);
+    return *this;
+  }
+  LlamaMetadata& without(const std::string& key) {
+    values_.erase(key);
+    return *this;
+  }
+
+  [[nodiscard]] Result<LlamaConfig> config() const {
+    GgufText text(1, values_.size());
+    for (const auto& [key, value] : values_) {
+      const std::string name = key.starts_with("general.") ? key : "llama." + key;
+      if (const auto* const words = std::get_if<std::string>(&value)) {
+        text.words(name, *words);
+      } else if (const auto* const flag = std::get_if<bool>(&value)) {
+        text.text(name).put(std::uint32_t{7}).put(std::uint8_t{*flag});
+      } else {
+        const double number = std::get<double>(value);
+        const bool whole = number == std::floor(number);
+        if (whole) text.number(name, static_cast<std::uint32_t>(number));
+        if (!whole) text.text(name).put(std::uint32_t{12}).put(number);
+      }
+    }
+    const testing::TempDir dir;
+    return LlamaConfig::load(
+        dir.write("m.gguf", text.tensor("token_embd.weight", {16, 8}, 0, 0).data(16 * 8 * 4)));
+  }
+  [[nodiscard]] std::string refusal() const {
+    const auto read = config();
+    return read.ok() ? "(accepted)" : read.error().message;
+  }
+
+ private:
+  std::map<std::string, std::variant<std::string, double, bool>> values_ = {
+      {"general.architecture", "llama"},
+      {"block_count", 2.0},
+      {"context_length", 64.0},
+      {"embedding_length", 16.0},
+      {"feed_forward_length", 32.0},
+      {"attention.head_count", 2.0},
+      {"attention.layer_norm_rms_epsilon", 1e-5}};
+};
+
+RopeConfig rope_of(const LlamaMetadata& metadata) {
+  const auto config = metadata.config();
+  EXPECT_TRUE(config.ok()) << config.error().message;
+  return config.ok() ? config->rope : RopeConfig{};
+}
+
+TEST(GgufConfig, ScalingIsWhatLlamaCppReads) {
+  EXPECT_EQ(rope_of({}).type, RopeType::kPlain);
+  for (const char* const key : {"rope.scale_linear", "rope.scaling.factor"}) {
+    SCOPED_TRACE(key);
+    const RopeConfig rope = rope_of(LlamaMetadata().number(key, 4));
+    EXPECT_EQ(rope.type, RopeType::kLinear);
+    EXPECT_EQ(rope.factor, 4.0);
+    EXPECT_EQ(rope_of(LlamaMetadata().number(key, 4).words("rope.scaling.type", "none")).type,
+              RopeType::kPlain);
+    EXPECT_EQ(rope_of(LlamaMetadata().number(key, 0)).type, RopeType::kPlain);
+  }
+  LlamaMetadata yarn;
+  yarn.words("rope.scaling.type", "yarn").number("rope.scaling.factor", 4);
+  yarn.number("rope.scaling.original_context_length", 16).number("rope.scaling.yarn_beta_fast", 24);
+  yarn.number("rope.scaling.yarn_beta_slow", 2).number("rope.scaling.yarn_ext_factor", 1);
+  const RopeConfig plain = rope_of(yarn);
+  EXPECT_EQ(plain.type, RopeType::kYarn);
+  EXPECT_EQ(plain.original_context, 16);
+  EXPECT_EQ(plain.beta_fast, 24.0);
+  EXPECT_EQ(plain.beta_slow, 2.0);
+  EXPECT_NEAR(plain.attention_factor, 0.1 * std::log(4.0) + 1.0, 1e-12);
+  const RopeConfig louder = rope_of(yarn.number("rope.scaling.attn_factor", 1.5));
+  EXPECT_NEAR(louder.attention_factor, 1.5 * plain.attention_factor, 1e-12) << "beside YaRN's own factor";
+}
+
+TEST(GgufConfig, WhatMakesAnotherGraph_IsRefusedByName) {
+  EXPECT_EQ(LlamaMetadata().refusal(), "(accepted)");
+  for (const char* const key :
+       {"attention.clamp_kqv", "attention.max_alibi_bias", "attention.temperature_scale",
+        "attention.sliding_window_pattern", "leading_dense_block_count", "rope.scaling.yarn_log_multiplier",
+        "rope.scaling.yarn_attn_factor", "nobody.knows_this"}) {
+    EXPECT_THAT(LlamaMetadata().number(key, 3).refusal(), HasSubstr(std::string("llama.") + key));
+  }
+  EXPECT_THAT(LlamaMetadata().number("rope.scaling.yarn_ext_factor", 2).refusal(), HasSubstr("ext_factor"));
+  EXPECT_THAT(LlamaMetadata().number("rope.scaling.attn_factor", 2).refusal(), HasSubstr("attn_factor"));
+  EXPECT_THAT(LlamaMetadata().flag("attention.causal", false).refusal(), HasSubstr("attention.causal"));
+  EXPECT_THAT(LlamaMetadata().flag("use_parallel_residual", true).refusal(), HasSubstr("parallel"));
+  EXPECT_THAT(LlamaMetadata().words("nobody.knows_this", "either").refusal(), HasSubstr("nobody"));
+  LlamaMetadata neutral;
+  neutral.number("attention.clamp_kqv", 0).flag("attention.causal", true).number("expert_used_count", 0);
+  neutral.flag("use_parallel_residual", false).number("rope.scaling.yarn_attn_factor", 1);
+  neutral.number("vocab_size", 8).words("tensor_data_layout", "Meta AI original pth");
+  EXPECT_EQ(neutral.refusal(), "(accepted)");
+}
+
+TEST(GgufConfig, WhatLlamaCppNeedsIsNeeded_AndItsDefaultsHold) {
+  for (const std::string key : {"context_length", "attention.layer_norm_rms_epsilon"})
+    EXPECT_THAT(LlamaMetadata().without(key).refusal(), HasSubstr("llama." + key + " is missing"));
+  const auto config = LlamaMetadata().words("general.architecture", "llama").config();
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->kv_heads, 2);
+  EXPECT_EQ(config->head_dim, 8);
+  EXPECT_EQ(config->rope.theta, 10000.0);
 }
 
 TEST(GgufModel, PartsBelongTogether) {

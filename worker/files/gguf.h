@@ -67,6 +67,9 @@ class GgufFile {
 
   // nullptr when the metadata has no such key.
   [[nodiscard]] const GgufValue* find(std::string_view key) const;
+  [[nodiscard]] const std::unordered_map<std::string_view, GgufValue>& metadata() const {
+    return contents_.metadata;
+  }
   [[nodiscard]] std::span<const GgufTensor> tensors() const { return contents_.tensors; }
   [[nodiscard]] std::span<const std::byte> data() const { return contents_.data; }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -36,10 +37,37 @@ constexpr std::array<Key, 8> kIntegers = {{{"block_count", "num_hidden_layers"},
 constexpr std::array<Key, 2> kNumbers = {
     {{"attention.layer_norm_rms_epsilon", "rms_norm_eps"}, {"rope.freq_base", "rope_theta"}}};
 
-// Factors and parts of the graph that these families do not have; a file that names one is something else.
+// What else is read, or says nothing of the graph.
+constexpr std::array<std::string_view, 14> kOtherKeys = {"attention.value_length",
+                                                         "rope.dimension_count",
+                                                         "rope.scale_linear",
+                                                         "rope.scaling.type",
+                                                         "rope.scaling.factor",
+                                                         "rope.scaling.original_context_length",
+                                                         "rope.scaling.attn_factor",
+                                                         "rope.scaling.finetuned",
+                                                         "rope.scaling.yarn_beta_fast",
+                                                         "rope.scaling.yarn_beta_slow",
+                                                         "rope.scaling.yarn_ext_factor",
+                                                         "vocab_size",
+                                                         "tensor_data_layout",
+                                                         "expert_count"};
+
+// Factors and parts of the graph that these families do not have; a file that names one is something else,
+// whatever it says.
 constexpr std::array<std::string_view, 6> kForeign = {"attn_logit_softcapping", "final_logit_softcapping",
                                                       "attention.scale",        "embedding_scale",
                                                       "residual_scale",         "logit_scale"};
+
+// Values that change nothing and are neither 0 nor false.
+struct Neutral {
+  std::string_view key;
+  double value;
+};
+constexpr std::array<Neutral, 2> kNeutral = {{{"attention.causal", 1}, {"rope.scaling.yarn_attn_factor", 1}}};
+
+// Those that llama.cpp takes no default for.
+constexpr std::array<std::string_view, 2> kRequired = {"context_length", "attention.layer_norm_rms_epsilon"};
 
 // The ends of sequence, by what they end: text, turn, message.
 constexpr std::array<std::string_view, 3> kEnds = {
@@ -58,6 +86,7 @@ class ConfigWriter {
     for (const Key& key : kNumbers) {
       if (status) status = scalar(key, [](const GgufValue& value) { return value.number(); });
     }
+    if (status) status = absent();
     if (status) status = rope();
     if (status) status = tokens();
     if (!status) return status.error();
@@ -89,6 +118,49 @@ class ConfigWriter {
     }
     for (const std::string_view key : kForeign) {
       if (find(key) != nullptr) return refuse(fmt::format("{}{} is not implemented", prefix_, key));
+    }
+    return other_keys();
+  }
+
+  // Keys that nobody reads must not matter. The first by name is named.
+  Status other_keys() {
+    std::string_view first;
+    for (const auto& [name, value] : file_.metadata()) {
+      if (!name.starts_with(prefix_)) continue;
+      const std::string_view key = name.substr(prefix_.size());
+      if (!is_read(key) && !is_neutral(key, value) && (first.empty() || key < first)) first = key;
+    }
+    if (first.empty()) return ok_status();
+    return refuse(
+        fmt::format("{}{} has a value that makes another graph, which is not implemented", prefix_, first));
+  }
+
+  static bool is_read(std::string_view key) {
+    return std::ranges::find(kIntegers, key, &Key::gguf) != kIntegers.end() ||
+           std::ranges::find(kNumbers, key, &Key::gguf) != kNumbers.end() ||
+           std::ranges::find(kOtherKeys, key) != kOtherKeys.end();
+  }
+
+  static bool is_neutral(std::string_view key, const GgufValue& value) {
+    const auto* const known = std::ranges::find(kNeutral, key, &Neutral::key);
+    const double neutral = known == kNeutral.end() ? 0.0 : known->value;
+    if (const auto flag = value.boolean()) return *flag == (neutral != 0.0);
+    return value.number() == neutral;
+  }
+
+  // What llama.cpp takes where the file says nothing; without some it loads no model.
+  Status absent() {
+    for (const std::string_view key : kRequired) {
+      if (find(key) != nullptr) continue;
+      return Error{ErrorCode::kCorrupt, fmt::format("{}: {}{} is missing", name_, prefix_, key)};
+    }
+    const std::int64_t heads = gguf_integer(file_, "attention.head_count").value_or(0);
+    const std::int64_t hidden = gguf_integer(file_, "embedding_length").value_or(0);
+    if (heads > 0 && !out_.contains("num_key_value_heads")) out_["num_key_value_heads"] = heads;
+    if (heads > 0 && !out_.contains("head_dim") && hidden % heads == 0) out_["head_dim"] = hidden / heads;
+    if (!out_.contains("rope_theta")) out_["rope_theta"] = 10000.0;
+    if (!out_.contains("sliding_window") && out_["architectures"][0] == "MistralForCausalLM") {
+      out_["sliding_window"] = nullptr;
     }
     return ok_status();
   }
@@ -123,26 +195,56 @@ class ConfigWriter {
                         prefix_, *turned, size));
       }
     }
-    const GgufValue* const type = find("rope.scaling.type");
-    if (type == nullptr) return ok_status();
-    const auto text = type->text();
-    if (!text) return refuse(fmt::format("{}rope.scaling.type is no text", prefix_));
-    if (*text == "none") return ok_status();
-    json scaling = {{"rope_type", *text}};
-    constexpr std::array<Key, 3> kScaling = {
-        {{"rope.scaling.factor", "factor"},
-         {"rope.scaling.original_context_length", "original_max_position_embeddings"},
-         {"rope.scaling.attn_factor", "attention_factor"}}};
-    for (const Key& key : kScaling) {
-      const GgufValue* const value = find(key.gguf);
-      if (value == nullptr) continue;
-      if (const auto whole = value->integer()) {
-        scaling[key.config] = *whole;
-      } else if (const auto number = value->number()) {
-        scaling[key.config] = *number;
-      }
+    return scaling();
+  }
+
+  // A number under a key of the architecture; `absent` where there is none.
+  [[nodiscard]] Result<double> number(std::string_view key, double absent) const {
+    const GgufValue* const value = find(key);
+    if (value == nullptr) return absent;
+    const auto held = value->number();
+    if (held && std::isfinite(*held)) return *held;
+    return Error{ErrorCode::kCorrupt, fmt::format("{}: {}{} is no number", name_, prefix_, key)};
+  }
+
+  // As llama.cpp reads it: without a type a factor is a linear one, of 0 none at all, and it has an older
+  // name.
+  Status scaling() {
+    std::string_view type = "linear";
+    if (const GgufValue* const value = find("rope.scaling.type")) {
+      if (!value->text()) return refuse(fmt::format("{}rope.scaling.type is no text", prefix_));
+      type = *value->text();
     }
-    out_["rope_scaling"] = std::move(scaling);
+    const auto older = number("rope.scale_linear", 0.0);
+    if (!older) return older.error();
+    const auto factor = number("rope.scaling.factor", *older);
+    if (!factor) return factor.error();
+    const auto attention = number("rope.scaling.attn_factor", 1.0);
+    if (!attention) return attention.error();
+    const bool yarn = type == "yarn";
+    if (!yarn && *attention != 1.0)
+      return refuse(fmt::format("{}rope.scaling.attn_factor is implemented for yarn alone", prefix_));
+    const auto extrapolation = number("rope.scaling.yarn_ext_factor", -1.0);
+    if (!extrapolation) return extrapolation.error();
+    if (*extrapolation >= 0.0 && *extrapolation != (yarn ? 1.0 : 0.0))
+      return refuse(
+          fmt::format("{}rope.scaling.yarn_ext_factor {} is not implemented", prefix_, *extrapolation));
+    if (type == "none" || (type == "linear" && (*factor == 0.0 || *factor == 1.0))) return ok_status();
+    json& out = out_["rope_scaling"] = {{"rope_type", type}, {"factor", *factor == 0.0 ? 1.0 : *factor}};
+    return yarn ? read_yarn(*factor, *attention, out) : ok_status();
+  }
+
+  Status read_yarn(double factor, double attention, json& out) {
+    if (const auto original = gguf_integer(file_, "rope.scaling.original_context_length"))
+      out["original_max_position_embeddings"] = *original;
+    // Beside YaRN's own factor, which the parser of config.json would take it for.
+    if (attention != 1.0) out["attention_factor"] = attention * (0.1 * std::log(std::max(factor, 1.0)) + 1.0);
+    for (const Key& key :
+         {Key{"rope.scaling.yarn_beta_fast", "beta_fast"}, Key{"rope.scaling.yarn_beta_slow", "beta_slow"}}) {
+      const auto beta = number(key.gguf, 0.0);
+      if (!beta) return beta.error();
+      if (find(key.gguf) != nullptr) out[key.config] = *beta;
+    }
     return ok_status();
   }
 

@@ -21,8 +21,10 @@ std::string_view gguf_architecture(const GgufFile& file);
 std::optional<std::int64_t> gguf_integer(const GgufFile& file, std::string_view key);
 
 // Keys as in config.json; absent where the metadata are. `name` stands for the file in errors.
-// Errors: kInvalidArgument for an architecture that has no counterpart there, mixtures of experts and parts
-// of the graph that config.json has no word for; kCorrupt for a value of the wrong kind.
+// What llama.cpp takes for a key that is absent is written out where config.json's parser would take another.
+// Errors: kInvalidArgument for an architecture that has no counterpart there, mixtures of experts and every
+// key of the architecture that is not known, unless its value is the one that changes nothing; kCorrupt for a
+// value of the wrong kind and for a key without which llama.cpp loads nothing.
 Result<nlohmann::json> gguf_config(const GgufFile& file, std::string_view name);
 
 }  // namespace dslad::worker
