@@ -112,6 +112,28 @@ TEST(BpeTokenizer, SpecialNames_AreTokensOnlyWhereAllowed) {
 }
 
 // The normalizer moves what stands behind the places that it changes; the template's part moves with it.
+TEST(BpeTokenizer, TokensOfTheChatAreSpecial_WhateverTheFileSays) {
+  json document = golden_json("smollm");
+  for (json& token : document["added_tokens"]) {
+    token["special"] = false;
+    if (token["content"] == "<|begin|>") token["content"] = "<|im_start|>";
+    if (token["content"] == "<|end|>") token["content"] = "<|im_end|>";
+  }
+  const json chatml = {{"chat_template",
+                        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+                        "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+                        "{{ '<|im_start|>assistant\n' }}"}};
+  const auto plain = loaded(document), chat = loaded(document, chatml.dump());
+  EXPECT_EQ(plain->token_named("<|im_end|>"), std::nullopt) << "nothing says what it is for";
+  const auto end = chat->token_named("<|im_end|>");
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(chat->bytes_of(*end), "");
+  EXPECT_THAT(encode(*plain, "a<|im_end|>"), ::testing::Contains(*end));
+  EXPECT_THAT(encode(*chat, "a<|im_end|>"), ::testing::Not(::testing::Contains(*end)));
+  const auto named = loaded(document, R"({"eos_token": "<|im_end|>"})");
+  EXPECT_THAT(encode(*named, "a<|im_end|>"), ::testing::Not(::testing::Contains(*end)));
+}
+
 TEST(BpeTokenizer, NormalizedSpecialNames_AreTokensOnlyWhereAllowed) {
   json document = golden_json("flags");  // with NFC and Lowercase
   for (json& token : document["added_tokens"]) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/test_files.h"
+#include "worker/text/prompt.h"
 #include "worker/text/tokenizer.h"
 
 namespace dslad::worker {
@@ -50,6 +51,63 @@ TEST(GgufTokenizer, SentencePiece_IsTheOneItWasMadeFrom) {
   EXPECT_EQ((*tokenizer)->special().bos, 1);
   EXPECT_EQ((*tokenizer)->special().eos, 2);
   EXPECT_TRUE((*tokenizer)->special().adds_bos);
+}
+
+// A byte-level tokenizer of four tokens, those of the chat with `type`.
+std::string chat_gguf(std::uint32_t type) {
+  std::string bytes("GGUF\3\0\0\0\0\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0", 24);
+  const auto put = [&](auto value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof value); };
+  const auto text = [&](std::string_view value) {
+    put(std::uint64_t{value.size()});
+    bytes += value;
+  };
+  const auto words = [&](std::string_view key, std::string_view value) {
+    text(key);
+    put(std::uint32_t{8});
+    text(value);
+  };
+  const auto list = [&](std::string_view key, std::uint32_t kind, std::uint64_t size) {
+    text(key);
+    put(std::uint32_t{9});
+    put(kind);
+    put(size);
+  };
+  words("tokenizer.ggml.model", "gpt2");
+  list("tokenizer.ggml.tokens", 8, 4);
+  for (const char* const token : {"a", "b", "<|im_start|>", "<|im_end|>"}) text(token);
+  list("tokenizer.ggml.token_type", 5, 4);
+  for (const std::uint32_t kind : {1u, 1u, type, type}) put(kind);
+  list("tokenizer.ggml.merges", 8, 0);
+  text("tokenizer.ggml.eos_token_id");
+  put(std::uint32_t{4});
+  put(std::uint32_t{0});
+  words("tokenizer.chat_template",
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+        "'<|im_end|>' + '\\n'}}{% endfor %}{{ '<|im_start|>assistant\\n' }}");
+  return bytes;
+}
+
+TEST(GgufTokenizer, TokensOfTheChatAreSpecial_WhateverTheirType) {
+  constexpr std::uint32_t kNormal = 1, kControl = 3, kUserDefined = 4;
+  for (const std::uint32_t type : {kNormal, kControl, kUserDefined}) {
+    SCOPED_TRACE(type);
+    const testing::TempDir dir;
+    const auto path = dir.write("m.gguf", chat_gguf(type));
+    const auto tokenizer = load_tokenizer(path);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    EXPECT_EQ((*tokenizer)->token_named("<|im_end|>"), 3);
+    EXPECT_EQ((*tokenizer)->bytes_of(3), "");
+    const std::string text = "a<|im_end|>b";
+    const TextRange all{0, text.size()};
+    const auto document = (*tokenizer)->encode(text, TextPosition::kBeginning);
+    const auto turn = (*tokenizer)->encode(text, TextPosition::kBeginning, {&all, 1});
+    ASSERT_TRUE(document.ok() && turn.ok());
+    EXPECT_THAT(*document, ::testing::Not(::testing::Contains(3))) << "a document cannot end itself";
+    EXPECT_THAT(*turn, ::testing::Contains(3));
+    const auto prompt = PromptTemplate::load(path, **tokenizer);
+    ASSERT_TRUE(prompt.ok() && prompt->chat()) << (prompt.ok() ? prompt->warnings()[0] : "");
+    EXPECT_EQ(prompt->chat()->kind, "ChatML");
+  }
 }
 
 TEST(GgufTokenizer, WhatIsMissing_IsNamed) {

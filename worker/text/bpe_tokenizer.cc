@@ -83,6 +83,7 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(TokenizerDefinition defi
     const auto found = std::ranges::find(vocabulary, *name, &std::pair<std::string, TokenId>::first);
     if (found != vocabulary.end()) definition.added.push_back({*name, found->second, true});
   }
+  settings.mark_control(definition.added);
   const Status sound = check_ids(definition);
   if (!sound) return sound.error();
   auto model = BpeModel::create(definition.bpe);

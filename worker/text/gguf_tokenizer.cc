@@ -1,12 +1,14 @@
 #include "worker/text/gguf_tokenizer.h"
 
 #include <fmt/format.h>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/utf8.h"
 #include "worker/files/gguf.h"
+#include "worker/text/chat_template.h"
 #include "worker/text/named_pre_tokenizer.h"
 #include "worker/text/tokenizer_definition.h"
 #include "worker/text/tokenizer_json.h"
@@ -72,19 +74,34 @@ class GgufTokenizerReader {
     if (kinds != nullptr && (types == nullptr || types->size() != tokens_->size())) {
       return corrupt(fmt::format("{} does not have a type for each token", kTypes));
     }
+    const auto control = control_names();
     for (std::size_t i = 0; i < tokens_->size(); ++i) {
       const std::int64_t type = types == nullptr ? 1 : (*types)[i];
       const std::string_view token = (*tokens_)[i];
       if (type == kUnused) continue;
       if (!valid_utf8(token)) return corrupt(fmt::format("{}: token {} is not UTF-8", kTokens, i));
       const auto token_id = static_cast<TokenId>(i);
-      const bool special = type == kControl || type == kUnknown;
+      const bool special = type == kControl || type == kUnknown || control.contains(token);
       if (special || type == kUserDefined) {
         definition_.added.push_back({std::string(token), token_id, special});
       }
       definition_.bpe.vocabulary.emplace_back(token, token_id);
     }
     return ok_status();
+  }
+
+  // Names that are special whatever their type says; many files have it wrong.
+  [[nodiscard]] std::set<std::string, std::less<>> control_names() const {
+    const auto name = [&](std::string_view key) {
+      const auto token = id(key);
+      return token ? (*tokens_)[static_cast<std::size_t>(*token)] : std::string_view{};
+    };
+    auto names = control_tokens(text("tokenizer.chat_template"), name("tokenizer.ggml.bos_token_id"),
+                                name("tokenizer.ggml.eos_token_id"));
+    for (const std::string_view key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+      if (!name(key).empty()) names.emplace(name(key));
+    }
+    return names;
   }
 
   // Its pattern goes by a name; the file does not state it. A byte without a token is left out, as by the

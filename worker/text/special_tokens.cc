@@ -164,6 +164,10 @@ Result<TokenizerSettings> TokenizerSettings::load(const std::filesystem::path& d
   return settings;
 }
 
+void TokenizerSettings::mark_control(std::vector<AddedToken>& tokens) const {
+  for (AddedToken& token : tokens) token.special = token.special || control.contains(token.name);
+}
+
 void SpecialNameFinder::add(const AddedToken& token) {
   if (token.name.empty()) return;
   only_special_ = only_special_ && token.special;

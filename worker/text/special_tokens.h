@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,7 +42,12 @@ struct TokenizerSettings {
   std::optional<TokenId> bos_id, eos_id;
   std::optional<bool> add_bos;
   std::vector<AddedToken> added;
+  // Names that are special whatever the files say: of a chat's control tokens, by which a document could end
+  // itself.
+  std::set<std::string, std::less<>> control;
 
+  // Marks those of `tokens` that `control` names.
+  void mark_control(std::vector<AddedToken>& tokens) const;
   static Result<TokenizerSettings> load(const std::filesystem::path& dir);
 };
 

@@ -7,7 +7,9 @@
 
 #include "worker/files/json_file.h"
 #include "worker/files/model_path.h"
+#include "worker/text/chat_template.h"
 #include "worker/text/gguf_tokenizer.h"
+#include "worker/text/prompt_sources.h"
 #include "worker/text/sentencepiece_tokenizer.h"
 #include "worker/text/special_tokens.h"
 #include "worker/text/stream_decoder.h"
@@ -65,6 +67,7 @@ Result<std::unique_ptr<Tokenizer>> load_json_or_model(const std::filesystem::pat
       const auto added = parse_added_tokens(&(*document)["added_tokens"]);
       if (!added) return added.error().with_context(path.string());
       all.added.insert(all.added.end(), added->begin(), added->end());
+      all.mark_control(all.added);
     }
     return SentencePieceTokenizer::load(dir / "tokenizer.model", all);
   }
@@ -86,8 +89,12 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, TextPosition positio
 
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir) {
   if (is_gguf(dir)) return load_gguf_tokenizer(dir);
-  const auto settings = TokenizerSettings::load(dir);
+  auto settings = TokenizerSettings::load(dir);
   if (!settings) return settings.error();
+  const auto sources = read_prompt_sources(dir);  // what is wrong with them is said where prompts are made
+  settings->control = control_tokens(sources && sources->chat ? sources->chat->jinja : std::string(),
+                                     settings->bos_name.value_or(""), settings->eos_name.value_or(""));
+  settings->mark_control(settings->added);
   if (has_file(dir / "tokenizer.json")) return load_json_or_model(dir, *settings);
   if (has_file(dir / "tokenizer.model"))
     return SentencePieceTokenizer::load(dir / "tokenizer.model", *settings);
