@@ -80,6 +80,9 @@ TEST(NamedPreTokenizer, CutsAsTheTokenizerFileOfItsKind) {
                                      {"smollm", "smollm"},
                                      {"deepseek-coder", "deepseek_coder"},
                                      {"falcon", "falcon"},
+                                     {"falcon3", "llama3"},
+                                     {"minerva-7b", "smollm"},
+                                     {"trillion", "gpt2"},
                                      {"tekken", "tekken"}}) {
     const json file = testing::read_json(testing::golden_path("tokenizers") / folder / "tokenizer.json");
     const auto steps = parse_pre_tokenizer(&file["pre_tokenizer"]);
@@ -92,6 +95,15 @@ TEST(NamedPreTokenizer, CutsAsTheTokenizerFileOfItsKind) {
     EXPECT_EQ(named->normalizer.empty(), file["normalizer"].is_null()) << name;
     for (const std::string text : texts) EXPECT_EQ(words(*by_name, text), words(*by_file, text)) << name;
   }
+}
+
+TEST(NamedPreTokenizer, SeedCoderKeepsEndsOfLinesApart) {
+  const auto named = named_pre_tokenizer("seed-coder");
+  ASSERT_TRUE(named.ok());
+  const auto made = PreTokenizer::create(named->steps);
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(words(*made, "f(x);\n\ny 12"),
+            (std::vector<std::string>{"f", "(x", ");", "\u010A\u010A", "y", "\u0120", "1", "2"}));
 }
 
 TEST(NamedPreTokenizer, EveryNameThatIsKnown_Compiles) {

@@ -17,6 +17,11 @@ std::string llama3_pattern(std::string_view number) {
       .append(R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
 }
 
+// Seed-Coder's: ends of lines are no part of punctuation.
+constexpr const char* kSeedCoderPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 constexpr const char* kTekkenPattern =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
@@ -69,6 +74,10 @@ Named tekken() {
   return {.steps = {SplitStep{kTekkenPattern}, kBytesAlone}, .ignore_merges = true};
 }
 
+Named seed_coder() {
+  return {.steps = {SplitStep{kSeedCoderPattern}, kBytesAlone}};
+}
+
 Named deepseek_llm() {
   return {.steps = {SplitStep{"[\\r\\n]"}, SplitStep{kDeepseekLetters}, SplitStep{kDeepseekPunctuation},
                     SplitStep{"\\s+$"}, SplitStep{kDeepseekIdeographs}, DigitsStep{.individual = true},
@@ -96,18 +105,22 @@ constexpr Entry kTable[] = {
     {"deepseek-llm", deepseek_llm},
     {"deepseek-r1-qwen", deepseek_qwen},
     {"falcon", falcon},
+    {"falcon3", llama3},
     {"gpt-2", gpt2},
     {"llama-bpe", llama3},
     {"llama-v3", llama3},
     {"llama3", llama3},
+    {"minerva-7b", single_digits},
     {"phi-2", gpt2},
     {"qwen2", qwen2},
     {"refact", single_digits},
     {"roberta-bpe", gpt2},
+    {"seed-coder", seed_coder},
     {"smaug-bpe", llama3},
     {"smollm", single_digits},
     {"starcoder", single_digits},
     {"tekken", tekken},
+    {"trillion", gpt2},
 };
 
 }  // namespace
