@@ -90,6 +90,8 @@ def submit(service, job):
         arguments = ["submit", "qa", "--document", document, *questions, "--max-tokens", 48]
     else:
         arguments = ["submit", "summarize", document, "--max-tokens", 120]
+    # One's own model may have a context that is shorter than a document; what fits is read whole all the same.
+    arguments += ["--overflow", "map-reduce"]
     return json.loads(service.ctl(*arguments, "--json").splitlines()[0])["id"]
 
 
