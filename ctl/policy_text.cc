@@ -1,5 +1,6 @@
 #include "ctl/policy_text.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "ctl/format.h"
@@ -48,9 +49,11 @@ std::string waiting_text(const schema::PolicyReply& reply) {
 }
 
 std::string change_text(const schema::PolicyReply& reply) {
-  if (reply.change_cost_ms == 0) return "";
+  std::uint64_t most_ms = 0;
+  for (const schema::PolicyLevel& level : reply.levels) most_ms = std::max(most_ms, level.change_cost_ms);
+  if (most_ms == 0) return "";
   return fmt::format("; longer where a change is dear, which now costs {} of reading documents again",
-                     exact(reply.change_cost_ms));
+                     exact(most_ms));
 }
 
 std::string idle_text(const schema::PolicyReply& reply) {
@@ -127,9 +130,14 @@ std::string deadline_text(const JobVerdict& verdict, std::int64_t now_ms) {
   return text + "\n";
 }
 
-std::string since_text(const schema::PolicyReply& reply) {
-  return reply.since_ms == 0 ? "since the daemon's start"
-                             : "since " + format_moment(reply.since_ms, wall_ms());
+std::string since_text(std::int64_t since_ms) {
+  return since_ms == 0 ? "since the daemon's start" : "since " + format_moment(since_ms, wall_ms());
+}
+
+std::string notes_text(const schema::PolicyReply& reply) {
+  std::string text;
+  for (const std::string& note : reply.notes) text += fmt::format("note: {}\n", one_line(note));
+  return text;
 }
 
 // What would make the plan in force another.
@@ -163,28 +171,44 @@ std::string predictions_text(const schema::PolicyReply& reply) {
 
 }  // namespace
 
+std::string of_model(const schema::PolicyReply& reply, const schema::PolicyLevel& level) {
+  if (reply.levels.size() == 1) return "";
+  const auto named = std::count_if(reply.levels.begin(), reply.levels.end(),
+                                   [&](const auto& other) { return other.model == level.model; });
+  return fmt::format(" of {}{}", one_line(level.model),
+                     named == 1 ? "" : fmt::format(" ({})", one_line(level.model_digest.substr(0, 12))));
+}
+
 std::string explanation_text(const schema::PolicyReply& reply) {
-  std::string text = fmt::format("plan {} is in force, {}\n", reply.plan, since_text(reply));
-  if (!reply.why.empty()) text += fmt::format("why: {}\n", one_line(reply.why));
+  std::string text = reply.levels.empty() ? "no plan is in force: no worker is connected\n" : "";
+  for (const schema::PolicyLevel& level : reply.levels) {
+    text += fmt::format("plan {}{} is in force, {}\n", level.plan, of_model(reply, level),
+                        since_text(level.since_ms));
+    if (!level.why.empty()) text += fmt::format("why: {}\n", one_line(level.why));
+  }
   text += fmt::format("policy {}: {}\n", to_string(reply.policy), meaning(reply.policy));
   text += next_text(reply) + "\n";
   if (reply.policy != PolicyKind::kManual)
     text +=
         fmt::format("no job is given a plan below {} of plan 0's quality\n", format_share(reply.min_quality));
   text += fmt::format("waiting: {}\n", waiting_text(reply));
-  return text + predictions_text(reply) + agreements_text(reply);
+  return text + predictions_text(reply) + agreements_text(reply) + notes_text(reply);
 }
 
 std::string policy_text(const schema::PolicyReply& reply) {
   std::string text = fmt::format("policy: {} ({})\n", to_string(reply.policy), meaning(reply.policy));
-  text += fmt::format("plan: {} in force, {}{}\n", reply.plan, since_text(reply), because(reply.why));
+  if (reply.levels.empty()) text += "plan: none in force, as no worker is connected\n";
+  for (const schema::PolicyLevel& level : reply.levels) {
+    text += fmt::format("plan{}: {} in force, {}{}\n", of_model(reply, level), level.plan,
+                        since_text(level.since_ms), because(level.why));
+  }
   if (reply.policy == PolicyKind::kStatic) text += fmt::format("static plan: {}\n", reply.static_plan);
   text += fmt::format("least quality: {} of plan 0's\n", format_share(reply.min_quality));
   text +=
       fmt::format("target: a job without a deadline should end within {}\n", exact(reply.target_drain_ms));
   text += fmt::format("dwell: {} before a smaller plan{}\n", exact(reply.dwell_ms), change_text(reply));
   text += fmt::format("waiting: {}\n", waiting_text(reply));
-  return text + idle_text(reply) + agreements_text(reply);
+  return text + idle_text(reply) + agreements_text(reply) + notes_text(reply);
 }
 
 std::string verdict_text(const JobVerdict& verdict) {
@@ -195,13 +219,18 @@ std::string verdict_text(const JobVerdict& verdict) {
 
 std::string history_text(const schema::PolicyHistory& history) {
   if (history.changes.empty()) return "the policy has not changed its plan yet\n";
-  Table table({"TIME", "POLICY", "PLAN", ">WAITING", ">TOKENS", ">DONE IN", "WHY"});
+  const schema::PolicyChange& first = history.changes.front();
+  const bool one_model = std::all_of(history.changes.begin(), history.changes.end(), [&](const auto& change) {
+    return change.model_digest == first.model_digest;
+  });
+  Table table({"TIME", "POLICY", "MODEL", "PLAN", ">WAITING", ">TOKENS", ">DONE IN", "WHY"});
   for (const schema::PolicyChange& change : history.changes) {
     table.add({format_date(change.time_ms), std::string(to_string(change.policy)),
-               fmt::format("{} -> {}", change.from, change.to), format_count(change.waiting_jobs),
-               format_count(change.waiting_tokens), change.drain_ms == 0 ? "-" : rough(change.drain_ms),
-               one_line(change.why)});
+               one_model ? "" : one_line(change.model), fmt::format("{} -> {}", change.from, change.to),
+               format_count(change.waiting_jobs), format_count(change.waiting_tokens),
+               change.drain_ms == 0 ? "-" : rough(change.drain_ms), one_line(change.why)});
   }
+  table.drop_empty();
   return table.text();
 }
 

@@ -8,6 +8,7 @@
 
 #include "ctl/columns.h"
 #include "ctl/format.h"
+#include "ctl/policy_text.h"
 #include "ctl/progress.h"
 #include "ctl/sparkline.h"
 #include "ctl/table.h"
@@ -240,9 +241,13 @@ Section layers(const TopView& view, const Paper& paper) {
 Section policy(const TopView& view, const Paper& paper) {
   if (!view.policy) return {};
   const schema::PolicyReply& reply = *view.policy;
-  std::string text = fmt::format("policy {}: plan {}", to_string(reply.policy), reply.plan);
-  if (reply.since_ms != 0) text += " since " + format_moment(reply.since_ms, view.time_ms);
-  if (!reply.why.empty()) text += ": " + one_line(reply.why);
+  std::string text = fmt::format("policy {}", to_string(reply.policy));
+  const char* separator = ": ";
+  for (const schema::PolicyLevel& level : reply.levels) {
+    text += fmt::format("{}plan {}{}", std::exchange(separator, "; "), level.plan, of_model(reply, level));
+    if (level.since_ms != 0) text += " since " + format_moment(level.since_ms, view.time_ms);
+    if (!level.why.empty()) text += ": " + one_line(level.why);
+  }
   return {wrap(words(text), " ", paper.columns), kPolicy, 1};
 }
 

@@ -61,6 +61,27 @@ struct GetPolicyHistory {
   [[nodiscard]] Status validate() const;
 };
 
+// The plan in force of a model that a connected worker serves.
+struct PolicyLevel {
+  std::string model;
+  std::string model_digest;
+  std::uint32_t plan = 0;     // the largest that a job is given now on its workers
+  std::int64_t since_ms = 0;  // when it became that; 0: it never was another
+  std::string why;
+  // Engine time that leaving the plan would cost: documents that would be read again. A plan is kept for
+  // dwell_ms, and for twenty times this.
+  std::uint64_t change_cost_ms = 0;
+
+  static void fields(auto& self, auto& field) {
+    field("model", self.model);
+    field("model_digest", self.model_digest);
+    field("plan", self.plan);
+    field("since_ms", self.since_ms);
+    field("why", self.why);
+    field("change_cost_ms", self.change_cost_ms);
+  }
+};
+
 struct PolicyReply {
   static constexpr const char* kKind = "policy_reply";
   PolicyKind policy = PolicyKind::kManual;
@@ -68,15 +89,14 @@ struct PolicyReply {
   double min_quality = 0;  // no job runs on a plan below it, whatever the load
   std::uint64_t target_drain_ms = 0;
   std::uint64_t dwell_ms = 0;
-  std::uint32_t plan = 0;     // the largest that a job is given now
-  std::int64_t since_ms = 0;  // when it became that; 0: at the daemon's start
+  std::uint32_t plan = 0;  // the largest of the levels, whose the next two and change_cost_ms are, too
+  std::int64_t since_ms = 0;
   std::string why;
   std::uint64_t waiting_jobs = 0;
   std::uint64_t waiting_tokens = 0;  // of prompts, predicted
   std::uint64_t drain_ms = 0;        // predicted
-  // Engine time that leaving the plan would cost: documents that would be read again. A plan is kept for
-  // dwell_ms, and for twenty times this.
   std::uint64_t change_cost_ms = 0;
+  std::vector<PolicyLevel> levels;  // by model; empty: no worker is connected, and no plan is in force
   std::vector<CostModelInfo> cost_models;
   std::uint64_t idle_after_ms = 0;  // time without jobs after which idle work begins; 0: never
   std::string idle_window;          // hours of the day in which it may, "22:00-06:00"; empty: all
@@ -84,6 +104,7 @@ struct PolicyReply {
   double min_agreement = 0;         // of a plan's answers with plan 0's, below which no job is given it
   bool idle = false;                // idle work may be done now
   std::vector<PlanAgreement> agreements;
+  std::vector<std::string> notes;  // what the one who set this should know, a sentence each
 
   static void fields(auto& self, auto& field) {
     field("policy", self.policy);
@@ -98,6 +119,7 @@ struct PolicyReply {
     field("waiting_tokens", self.waiting_tokens);
     field("drain_ms", self.drain_ms);
     field("change_cost_ms", self.change_cost_ms);
+    field("levels", self.levels);
     field("cost_models", self.cost_models);
     field("idle_after_ms", self.idle_after_ms);
     field("idle_window", self.idle_window);
@@ -105,6 +127,7 @@ struct PolicyReply {
     field("min_agreement", self.min_agreement);
     field("idle", self.idle);
     field("agreements", self.agreements);
+    field("notes", self.notes);
   }
 };
 
@@ -134,10 +157,12 @@ struct JobVerdict {
   }
 };
 
-// A change of the policy's plan, with the load that caused it.
+// A change of a model's plan by the policy, with the load that caused it.
 struct PolicyChange {
   std::int64_t time_ms = 0;
   PolicyKind policy = PolicyKind::kManual;
+  std::string model;  // empty, as is the next: from when all models had one plan, and there were several
+  std::string model_digest;
   std::uint32_t from = 0;
   std::uint32_t to = 0;
   std::string why;
@@ -148,6 +173,8 @@ struct PolicyChange {
   static void fields(auto& self, auto& field) {
     field("time_ms", self.time_ms);
     field("policy", self.policy);
+    field("model", self.model);
+    field("model_digest", self.model_digest);
     field("from", self.from);
     field("to", self.to);
     field("why", self.why);

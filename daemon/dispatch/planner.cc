@@ -188,10 +188,7 @@ policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
 // Under `manual` nothing is decided, and jobs run on the plan in force.
 policy::Settings Planner::predicting() const {
   policy::Settings settings = settings_;
-  if (settings.kind != policy::PolicyKind::kManual) return settings;
-  settings.kind = policy::PolicyKind::kStatic;
-  settings.min_quality = 0;
-  settings.static_plan = largest_in_force();
+  if (settings.kind == policy::PolicyKind::kManual) settings.min_quality = 0;
   return settings;
 }
 
@@ -204,6 +201,7 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
 }
 
 void Planner::decide() {
+  if (settings_.kind == policy::PolicyKind::kManual) take_levels_by_hand();
   verdict_ = run(snapshot_.jobs);
   admitted_ms_ = 0;
   if (snapshot_.queued > snapshot_.jobs.size() && !snapshot_.jobs.empty()) {
@@ -217,8 +215,9 @@ void Planner::decide() {
   std::uint64_t place = 0;
   for (const policy::Decision& one : verdict_.decisions) {
     Forecast& forecast = (*forecasts)[one.id];
-    forecast = {one.plan, one.quality,        policy::explain(one, settings_, verdict_),
-                ++place,  wall(one.start_ms), wall(one.finish_ms)};
+    forecast = {
+        one.model_digest, one.plan,           one.quality,        policy::explain(one, settings_, verdict_),
+        ++place,          wall(one.start_ms), wall(one.finish_ms)};
     if (settings_.kind == policy::PolicyKind::kManual) {
       forecast.plan.reset();
       forecast.quality.reset();
@@ -228,34 +227,7 @@ void Planner::decide() {
     }
   }
   forecasts_ = std::move(forecasts);
-  note_level(verdict_);
-}
-
-void Planner::note_level(const policy::Verdict& verdict) {
-  const std::uint32_t before = history_.level;
-  history_ = verdict.history;
-  if (settings_.kind == policy::PolicyKind::kManual || history_.level == before) return;
-  why_ = verdict.why;
-  since_ms_ = clock_.wall_ms();
-  schema::PolicyChange change = change_to(history_.level, verdict);
-  change.from = before;
-  process::log_info(process::kPolicyTakesPlan,
-                    fmt::format("the policy takes plan {} after {}: {}", history_.level, before, why_),
-                    {{"POLICY", std::string(schema::to_string(settings_.kind))},
-                     {"WAITING_JOBS", std::to_string(change.waiting_jobs)}});
-  listener_.changed(change);
-}
-
-schema::PolicyChange Planner::change_to(std::uint32_t plan, const policy::Verdict& verdict) const {
-  schema::PolicyChange change;
-  change.time_ms = clock_.wall_ms();
-  change.policy = settings_.kind;
-  change.to = plan;
-  change.why = verdict.why;
-  change.waiting_jobs = snapshot_.queued;
-  change.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict.waiting_tokens));
-  change.drain_ms = static_cast<std::uint64_t>(std::llround(verdict.drain_at_plan_0_ms));
-  return change;
+  note_levels(verdict_);
 }
 
 ChoosePlan Planner::chooser(const WorkerState& worker) const {
@@ -269,12 +241,17 @@ ChoosePlan Planner::chooser(const WorkerState& worker) const {
   // For a job that came after the last decision.
   const bool deadline = settings_.kind == policy::PolicyKind::kDeadline;
   const bool fixed = settings_.kind == policy::PolicyKind::kStatic;
-  const std::uint32_t level = deadline ? 0 : fixed ? settings_.static_plan : history_.level;
-  return [facts = std::move(offered), level, deadline, floor = settings_.min_quality,
+  const std::uint32_t level = deadline ? 0
+                              : fixed  ? settings_.static_plan
+                                       : history_.level_of(worker.hello.model_digest);
+  return [facts = std::move(offered), level, deadline, fixed, floor = settings_.min_quality,
           forecasts = forecasts_](const QueuedJob& job) -> PlanChoice {
     const double least = std::max(floor, job.min_quality.value_or(0));
     const auto found = forecasts->find(job.id);
-    if (found == forecasts->end() || !found->second.plan) {
+    // Another model's level is nothing to a worker that takes its job.
+    const bool forecast = found != forecasts->end() && found->second.plan &&
+                          (deadline || fixed || found->second.model_digest == facts.model_digest);
+    if (!forecast) {
       return {policy::cap(facts, level, least, job.max_plan),
               deadline ? "it began as soon as it came" : "the plan of all jobs that allow it"};
     }
@@ -345,7 +322,8 @@ void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {
 }
 
 std::uint32_t Planner::plan_for(const WorkerState& worker) const {
-  return policy::cap(facts(worker), history_.level, settings_.min_quality, std::nullopt);
+  return policy::cap(facts(worker), history_.level_of(worker.hello.model_digest), settings_.min_quality,
+                     std::nullopt);
 }
 
 std::optional<Forecast> Planner::forecast(schema::JobId job) const {
@@ -363,12 +341,6 @@ std::int64_t Planner::running_finish(schema::JobId job) const {
   return clock_.wall_ms() + std::llround(work_left(model->second, offered, *worker, job));
 }
 
-std::uint32_t Planner::largest_in_force() const {
-  std::uint32_t largest = 0;
-  for (const WorkerState* worker : table_.connected()) largest = std::max(largest, worker->hello.plan);
-  return largest;
-}
-
 schema::PolicyReply Planner::report() const {
   schema::PolicyReply reply;
   reply.policy = settings_.kind;
@@ -376,18 +348,19 @@ schema::PolicyReply Planner::report() const {
   reply.min_quality = settings_.min_quality;
   reply.target_drain_ms = static_cast<std::uint64_t>(settings_.target_drain_ms);
   reply.dwell_ms = static_cast<std::uint64_t>(settings_.dwell_ms);
-  if (settings_.kind == policy::PolicyKind::kManual) {
-    reply.plan = largest_in_force();
-    reply.why = "set by hand";
-  } else {
-    reply.plan = history_.level;
-    reply.since_ms = since_ms_;
-    reply.why = why_;
+  reply.levels = levels();
+  const auto largest =
+      std::max_element(reply.levels.begin(), reply.levels.end(),
+                       [](const auto& one, const auto& other) { return one.plan < other.plan; });
+  if (largest != reply.levels.end()) {
+    reply.plan = largest->plan;
+    reply.since_ms = largest->since_ms;
+    reply.why = largest->why;
+    reply.change_cost_ms = largest->change_cost_ms;
   }
   reply.waiting_jobs = snapshot_.queued;
   reply.waiting_tokens = static_cast<std::uint64_t>(std::llround(verdict_.waiting_tokens));
   reply.drain_ms = static_cast<std::uint64_t>(std::llround(verdict_.drain_ms));
-  reply.change_cost_ms = static_cast<std::uint64_t>(std::llround(verdict_.change_cost_ms));
   reply.cost_models = cost_models();
   reply.idle_after_ms = static_cast<std::uint64_t>(settings_.idle.after_ms);
   reply.idle_window = settings_.idle.window;
@@ -395,6 +368,7 @@ schema::PolicyReply Planner::report() const {
   reply.min_agreement = settings_.idle.min_agreement;
   reply.idle = idle_;
   reply.agreements = agreements_;
+  reply.notes = notes();
   return reply;
 }
 

@@ -26,6 +26,7 @@ namespace dslad::daemon {
 
 // What is decided of a job that waits. Times are milliseconds since the epoch; 0: not known.
 struct Forecast {
+  std::string model_digest;           // of the worker on which it is laid out; empty: nobody can take it
   std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
   std::optional<double> quality;      // of that plan
   std::string why;
@@ -51,7 +52,7 @@ class Planner {
  public:
   struct Listener {
     std::function<void(const schema::PolicyChange&)>
-        changed;                    // the largest plan that a job is given is another
+        changed;                    // the largest plan that a job of a model is given is another
     std::function<void()> decided;  // claims need wait no longer
   };
 
@@ -80,8 +81,11 @@ class Planner {
                                schema::Overflow overflow = schema::Overflow::kError);
   void finished(const WorkerState& worker, const QueuedJob& job, const schema::JobMetrics& metrics);
 
-  // The plan in force that the policy wants of this worker.
+  // The plan in force that the policy wants of this worker, and why.
   [[nodiscard]] std::uint32_t plan_for(const WorkerState& worker) const;
+  [[nodiscard]] std::string why_of(const WorkerState& worker) const;
+  // What of the settings the connected workers cannot follow.
+  [[nodiscard]] std::vector<std::string> notes() const;
   // Whether something is known of the speed of workers like this one.
   [[nodiscard]] bool knows(const WorkerState& worker) const;
   // Learns from what workers like this one did before a restart (the latest first), unless something is
@@ -117,7 +121,6 @@ class Planner {
 
   [[nodiscard]] policy::WorkerFacts facts(const WorkerState& worker) const;
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
-  [[nodiscard]] std::uint32_t largest_in_force() const;  // plan, of the connected workers
   // Of the jobs that the worker has, up to the id `last`.
   static double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,
                           const WorkerState& worker, schema::JobId last);
@@ -136,8 +139,12 @@ class Planner {
   void look();    // and decide
   void decide();  // of the snapshot
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
-  void note_level(const policy::Verdict& verdict);
-  [[nodiscard]] schema::PolicyChange change_to(std::uint32_t plan, const policy::Verdict& verdict) const;
+  void take_levels_by_hand();
+  void note_levels(const policy::Verdict& verdict);
+  [[nodiscard]] schema::PolicyChange change_of(const std::string& model_digest,
+                                               const policy::Verdict& verdict) const;
+  [[nodiscard]] std::string name_of(const std::string& model_digest) const;
+  [[nodiscard]] std::vector<schema::PolicyLevel> levels() const;  // of the connected workers' models, by name
 
   const Clock& clock_;
   Executor& store_;
@@ -150,8 +157,7 @@ class Planner {
   Snapshot snapshot_;
   policy::Verdict verdict_;
   std::shared_ptr<const Forecasts> forecasts_ = std::make_shared<const Forecasts>();
-  std::string why_;            // of the level
-  std::int64_t since_ms_ = 0;  // wall clock: when the level became what it is
+  std::map<std::string, schema::PolicyChange> changes_;  // of each model the latest, by digest
 
   bool stale_ = true;
   bool reading_ = false;

@@ -77,7 +77,7 @@ void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, const st
   if (all.empty()) return;
   const auto model = costs_.find(all.front().speed_key);
   if (model == costs_.end()) return;
-  const policy::PlanShape shape = all.front().shape(history_.level);
+  const policy::PlanShape shape = all.front().shape(history_.level_of(all.front().model_digest));
   std::vector<policy::WaitingJob> fresh;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const QueuedJob job = queued(jobs[i], client, overflow, clock_.wall_ms());

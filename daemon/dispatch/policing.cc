@@ -1,6 +1,7 @@
 #include "daemon/dispatch/policing.h"
 
 #include <fmt/format.h>
+#include <string_view>
 #include <utility>
 
 #include "base/process/log.h"
@@ -27,6 +28,7 @@ void Policing::set_policy(const schema::SetPolicy& request, PolicyDone done) {
         planner_.use(settings);
         for (WorkerState* worker : around_.table.connected()) worker->asked_plan.reset();
         process::log_info("policy set", {{"POLICY", std::string(schema::to_string(settings.kind))}});
+        for (const std::string& note : planner_.notes()) process::log_warning(note);
         done(planner_.report());
       });
 }
@@ -66,14 +68,15 @@ void Policing::on_change(const schema::PolicyChange& change) {
 // Jobs are told their plans one by one; the plan in force is what layers are shown to be.
 void Policing::follow() {
   if (planner_.settings().kind == policy::PolicyKind::kManual || plans_.draining()) return;
-  const schema::PolicyReply now = planner_.report();
+  const std::string_view policy = schema::to_string(planner_.settings().kind);
   for (WorkerState* worker : around_.table.connected()) {
     const std::uint32_t plan = planner_.plan_for(*worker);
     if (worker->announcing || worker->hello.plan == plan || worker->asked_plan == plan) continue;
     worker->asked_plan = plan;
-    const std::string why = now.why.empty() ? "the policy has no use for it" : now.why;
-    plans_.ask({plan, false, fmt::format("policy {}: {}", schema::to_string(now.policy), why)}, false,
-               {worker}, [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
+    std::string why = planner_.why_of(*worker);
+    if (why.empty()) why = "the policy has no use for it";
+    plans_.ask({plan, false, fmt::format("policy {}: {}", policy, why)}, false, {worker},
+               [name = worker->hello.name](const Result<schema::PlanReply>& reply) {
                  if (reply) return;
                  process::log_warning(
                      fmt::format("worker {} did not follow the policy: {}", name, reply.error().message));

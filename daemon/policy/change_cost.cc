@@ -5,11 +5,12 @@
 
 namespace dslad::daemon::policy {
 
-double change_cost_ms(const std::vector<WorkerFacts>& workers, const CostModels& costs, std::uint32_t plan) {
+double change_cost_ms(const std::vector<WorkerFacts>& workers, const CostModels& costs,
+                      const std::string& model_digest, std::uint32_t plan) {
   double most_ms = 0;
   for (const WorkerFacts& worker : workers) {
     const auto model = costs.find(worker.speed_key);
-    if (model == costs.end()) continue;
+    if (worker.model_digest != model_digest || model == costs.end()) continue;
     double again_ms = 0;
     for (const ReadDocument& one : worker.read) {
       if (one.plan == plan && one.again)

@@ -42,6 +42,12 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
     case Reason::kSetting:
       return settings.kind == PolicyKind::kStatic ? "one plan for all jobs that allow it"
                                                   : "by the longest prompt and the number of jobs";
+    case Reason::kChainEnds:
+      return fmt::format(
+          "plan {} is the largest that a worker which can take it offers{}", decision.plan,
+          settings.kind == PolicyKind::kStatic
+              ? fmt::format("; plan {} is set for all jobs that allow it", settings.static_plan)
+              : "");
     case Reason::kNoLoad:
       return fmt::format("in time on plan 0: what waits takes {:.1f} s", on_plan_0_s);
     case Reason::kNoUse:

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <iterator>
+#include <limits>
 
 #include "daemon/policy/change_cost.h"
 #include "daemon/policy/level.h"
@@ -24,6 +25,8 @@ class Deciding {
         now_ms_(now_ms),
         maker_(workers, costs, settings.min_quality, settings.target_drain_ms, now_ms) {
     verdict_.history = history;
+    keep_levels(workers, verdict_.history);
+    for (const WorkerFacts& worker : workers_) verdict_.models.try_emplace(worker.model_digest);
     note_arrivals(jobs, settings.target_drain_ms, now_ms, verdict_.history.arrivals);
     for (const WorkerFacts& worker : workers_) free_ms_.push_back(std::max(0.0, worker.busy_ms));
     std::vector<const WaitingJob*> order;
@@ -33,21 +36,19 @@ class Deciding {
     std::sort(order.begin(), order.end(),
               [](const WaitingJob* a, const WaitingJob* b) { return runs_before(*a, *b); });
     candidates_.reserve(order.size());
-    for (const WaitingJob* job : order) {
-      candidates_.push_back(maker_.of(*job));
-      verdict_.waiting_tokens += candidates_.back().tokens;
-    }
+    for (const WaitingJob* job : order) candidates_.push_back(maker_.of(*job));
   }
 
   Verdict run() {
     const std::vector<Slot> at_plan_0 = schedule(candidates_, free_ms_);
-    verdict_.drain_at_plan_0_ms = drain(at_plan_0);
-    choose_plans();
+    choose_plans(at_plan_0);
     lay_out(at_plan_0);
-    verdict_.change_cost_ms = change_cost_ms(workers_, models_, verdict_.history.level);
-    follow_level(settings_, now_ms_, verdict_);
+    for (auto& [model, own] : verdict_.models)
+      own.change_cost_ms = change_cost_ms(workers_, models_, model, verdict_.history.level_of(model));
+    follow_levels(settings_, workers_, now_ms_, verdict_);
     if (settings_.kind == PolicyKind::kDeadline && settings_.without.own_plans) {
-      raise_all_to(verdict_.history.level);
+      for (std::size_t i = 0; i < candidates_.size(); ++i)
+        raise(candidates_[i], verdict_.history.level_of(verdict_.decisions[i].model_digest));
       lay_out(at_plan_0);
     }
     return std::move(verdict_);
@@ -72,23 +73,28 @@ class Deciding {
   // When each job runs on the plan that it has now.
   void lay_out(const std::vector<Slot>& at_plan_0) {
     const std::vector<Slot> slots = schedule(candidates_, free_ms_);
-    verdict_.drain_ms = drain(slots);
+    const bool by_levels = settings_.kind == PolicyKind::kManual || settings_.kind == PolicyKind::kThreshold;
     verdict_.decisions.clear();
     verdict_.decisions.reserve(candidates_.size());
-    for (std::size_t i = 0; i < candidates_.size(); ++i)
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
       verdict_.decisions.push_back(decision(candidates_[i], slots[i], at_plan_0[i]));
+      if (candidates_[i].placeable())
+        verdict_.decisions.back().model_digest = model_of(by_levels ? at_plan_0[i] : slots[i]);
+    }
+    weigh(at_plan_0, slots);
   }
 
-  void choose_plans() {
+  void choose_plans(const std::vector<Slot>& at_plan_0) {
     switch (settings_.kind) {
       case PolicyKind::kManual:
+        raise_to_levels(at_plan_0);
         break;
       case PolicyKind::kStatic:
-        raise_all_to(settings_.static_plan);
+        for (Candidate& candidate : candidates_) raise(candidate, settings_.static_plan);
         break;
       case PolicyKind::kThreshold:
-        follow_threshold(settings_.threshold, queue_length(), now_ms_, verdict_);
-        raise_all_to(verdict_.history.level);
+        follow_thresholds(at_plan_0);
+        raise_to_levels(at_plan_0);
         break;
       case PolicyKind::kDeadline:
         relieve(candidates_, free_ms_);
@@ -137,27 +143,68 @@ class Deciding {
     return all;
   }
 
-  void raise_all_to(std::uint32_t plan) {
-    for (Candidate& candidate : candidates_) {
-      while (candidate.at + 1 < candidate.plans.size() && candidate.plans[candidate.at + 1] <= plan)
-        ++candidate.at;
+  static void raise(Candidate& candidate, std::uint32_t plan) {
+    while (candidate.at + 1 < candidate.plans.size() && candidate.plans[candidate.at + 1] <= plan)
+      ++candidate.at;
+  }
+
+  [[nodiscard]] const std::string& model_of(const Slot& slot) const {
+    return workers_[slot.worker].model_digest;
+  }
+
+  // Each job to the level of the model on whose worker it is laid out.
+  void raise_to_levels(const std::vector<Slot>& at_plan_0) {
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      if (candidates_[i].placeable())
+        raise(candidates_[i], verdict_.history.level_of(model_of(at_plan_0[i])));
     }
   }
 
-  [[nodiscard]] QueueLength queue_length() const {
-    QueueLength length;
-    length.jobs = candidates_.size();
-    for (const Candidate& candidate : candidates_)
-      length.longest_tokens = std::max(length.longest_tokens, candidate.tokens);
-    for (const WorkerFacts& worker : workers_) length.layers = std::max(length.layers, worker.layers);
-    return length;
+  // Each model by its own queue.
+  void follow_thresholds(const std::vector<Slot>& at_plan_0) {
+    std::map<std::string, QueueLength> lengths;
+    for (const WorkerFacts& worker : workers_) {
+      QueueLength& length = lengths[worker.model_digest];
+      length.layers = std::max(length.layers, worker.layers);
+    }
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      if (!candidates_[i].placeable()) continue;
+      QueueLength& length = lengths.at(model_of(at_plan_0[i]));
+      ++length.jobs;
+      length.longest_tokens = std::max(length.longest_tokens, candidates_[i].tokens);
+    }
+    for (const auto& [model, length] : lengths) {
+      const std::uint32_t most =
+          most_allowed(workers_, model, std::numeric_limits<std::uint32_t>::max(), settings_.min_quality);
+      verdict_.models.at(model).why =
+          follow_threshold(settings_.threshold, length, most, now_ms_, verdict_.history.levels.at(model));
+    }
   }
 
-  [[nodiscard]] double drain(const std::vector<Slot>& slots) const {
-    double last_ms = 0;
-    for (const double free_ms : free_ms_) last_ms = std::max(last_ms, free_ms);
-    for (const Slot& slot : slots) last_ms = std::max(last_ms, slot.finish_ms);
-    return last_ms;
+  // Of each model and of all, what waits and how long it takes.
+  void weigh(const std::vector<Slot>& at_plan_0, const std::vector<Slot>& slots) {
+    const auto last = [](double& last_ms, double ms) { last_ms = std::max(last_ms, ms); };
+    static_cast<Load&>(verdict_) = {};
+    for (auto& [model, own] : verdict_.models) own.load = {};
+    for (std::size_t w = 0; w < workers_.size(); ++w) {
+      for (Load* load : {&verdict_.models.at(workers_[w].model_digest).load, static_cast<Load*>(&verdict_)}) {
+        last(load->drain_ms, free_ms_[w]);
+        last(load->drain_at_plan_0_ms, free_ms_[w]);
+      }
+    }
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      const double tokens = candidates_[i].tokens;
+      ++verdict_.jobs;
+      verdict_.waiting_tokens += tokens;
+      if (!candidates_[i].placeable()) continue;
+      Load& own = verdict_.models.at(verdict_.decisions[i].model_digest).load;
+      ++own.jobs;
+      own.waiting_tokens += tokens;
+      for (Load* load : {&own, static_cast<Load*>(&verdict_)}) {
+        last(load->drain_ms, slots[i].finish_ms);
+        last(load->drain_at_plan_0_ms, at_plan_0[i].finish_ms);
+      }
+    }
   }
 
   [[nodiscard]] std::int64_t on_axis(double from_now_ms) const { return now_ms_ + std::llround(from_now_ms); }
@@ -187,11 +234,10 @@ class Deciding {
 
   [[nodiscard]] Reason reason(const Candidate& candidate, const Slot& at_plan_0, const Decision& made,
                               bool known) const {
-    if (settings_.kind == PolicyKind::kStatic || settings_.kind == PolicyKind::kThreshold) {
-      const std::uint32_t wanted =
-          settings_.kind == PolicyKind::kStatic ? settings_.static_plan : verdict_.history.level;
-      return made.plan == wanted ? Reason::kSetting : Reason::kTerms;
-    }
+    if (settings_.kind == PolicyKind::kManual) return Reason::kSetting;
+    if (settings_.kind == PolicyKind::kStatic) return reason_of(made, settings_.static_plan, candidate);
+    if (settings_.kind == PolicyKind::kThreshold)
+      return reason_of(made, verdict_.history.level_of(model_of(at_plan_0)), candidate);
     if (!known) return Reason::kUnknownSpeed;
     if (made.late) return Reason::kLateAnyway;
     if (made.plan == 0) {
@@ -202,6 +248,20 @@ class Deciding {
     if (!candidate.raised_for && settings_.without.own_plans) return Reason::kSetting;
     if (!candidate.raised_for) return Reason::kMemory;
     return candidates_[*candidate.raised_for].has_deadline ? Reason::kDeadline : Reason::kTarget;
+  }
+
+  // Of a job whose plan does not depend on the load.
+  [[nodiscard]] Reason reason_of(const Decision& made, std::uint32_t wanted,
+                                 const Candidate& candidate) const {
+    if (made.plan == wanted) return Reason::kSetting;
+    if (made.plan > wanted) return Reason::kMemory;
+    std::uint32_t offered = 0;
+    for (const WorkerFacts& worker : workers_) {
+      const std::string& model = candidate.job->model;
+      if (model.empty() || model == worker.model || model == worker.model_digest)
+        offered = std::max(offered, cap(worker, wanted, 0, std::nullopt));
+    }
+    return made.plan == offered ? Reason::kChainEnds : Reason::kTerms;
   }
 
   const Settings& settings_;

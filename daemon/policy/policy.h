@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,20 +55,28 @@ struct Settings {
   IdleRules idle = {};
 };
 
-// What the policy remembers from one decision to the next.
-struct History {
-  std::uint32_t level = 0;  // the plan in force: the largest that a job is given
-  std::int64_t level_since = 0;
-  std::uint32_t needed = 0;  // the largest level that was needed within the dwell
+// A model's plan in force, and what moves it.
+struct Level {
+  std::uint32_t plan = 0;  // the largest that a job on a worker of the model is given
+  std::int64_t since = 0;
+  std::uint32_t needed = 0;  // the largest that was needed within the dwell
   std::int64_t needed_at = 0;
   std::int64_t checked_at = 0;  // by the threshold policy, as is the next
   std::int64_t swapped_at = 0;
+};
+
+// What the policy remembers from one decision to the next.
+struct History {
+  std::map<std::string, Level> levels;  // by WorkerFacts::model_digest; of a model without workers its last
   Arrivals arrivals;
+
+  [[nodiscard]] std::uint32_t level_of(const std::string& model_digest) const;  // 0 of one that is unknown
 };
 
 enum class Reason : std::uint8_t {
   kTerms,         // the job's own terms
   kSetting,       // the static plan, or the threshold's
+  kChainEnds,     // that one is larger than what workers offer
   kNoLoad,        // in time on plan 0
   kNoUse,         // late on plan 0, and a larger plan would not help, or was not needed of this one
   kDeadline,      // the smallest plan by which a deadline is met, its own or another job's
@@ -81,6 +90,7 @@ enum class Reason : std::uint8_t {
 
 struct Decision {
   std::int64_t id = 0;
+  std::string model_digest;  // of the worker on which it is laid out; empty: nobody can take it
   std::uint32_t plan = 0;
   std::optional<double> quality;  // of that plan, relative to plan 0
   Reason reason = Reason::kNoLoad;
@@ -91,22 +101,32 @@ struct Decision {
   std::optional<std::int64_t> raised_for;  // the job that would be late, were this one not made cheaper
 };
 
-struct Verdict {
-  std::vector<Decision> decisions;  // in the order in which the jobs run
-  History history;                  // for the next decision
-  std::string why;                  // of the level
-  double waiting_tokens = 0;        // of prompts
-  double drain_ms = 0;              // until all is done, as decided; 0 where nothing is known
+// What waits, of all jobs or of those that are laid out on one model's workers.
+struct Load {
+  std::size_t jobs = 0;
+  double waiting_tokens = 0;  // of prompts
+  double drain_ms = 0;        // until all is done, as decided; 0 where nothing is known
   double drain_at_plan_0_ms = 0;
+};
+
+struct ModelVerdict {
+  Load load;
+  std::string why;            // of its level, where that has changed
   double change_cost_ms = 0;  // engine time, if the level in force were left
+};
+
+struct Verdict : Load {
+  std::vector<Decision> decisions;             // in the order in which the jobs run
+  std::map<std::string, ModelVerdict> models;  // that are served, by digest
+  History history;                             // for the next decision
   Expectation expected;
 };
 
 // Whether `a` has its turn before `b`: priority, then the earlier turn, then the smaller id.
 bool runs_before(const WaitingJob& a, const WaitingJob& b);
 
-// `jobs` in any order. Not for the policy `manual`, where the worker's own plan is in force (cap() has what
-// jobs allow).
+// `jobs` in any order. Under the policy `manual` it predicts what becomes of them on the history's levels,
+// which it leaves as they are.
 Verdict decide(const Settings& settings, const History& history, const std::vector<WaitingJob>& jobs,
                const std::vector<WorkerFacts>& workers, const CostModels& costs, std::int64_t now_ms);
 

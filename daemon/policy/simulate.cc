@@ -69,7 +69,9 @@ class Simulation {
     double next_ms = all_came ? kNever : arrival(arrived_);
     for (const SimulatedEngine& engine : engines_) next_ms = std::min(next_ms, now_ms_ + engine.next_ms());
     if (stale_) next_ms = std::min(next_ms, next_decision_ms_);
-    if (history_.level > 0 || !queue_.empty())
+    const bool raised = std::any_of(history_.levels.begin(), history_.levels.end(),
+                                    [](const auto& one) { return one.second.plan > 0; });
+    if (raised || !queue_.empty())
       next_ms = std::min(next_ms, std::max(decided_ms_ + kLookAgain_ms, next_decision_ms_));
     return std::max(next_ms, now_ms_);
   }
@@ -131,8 +133,10 @@ class Simulation {
     const Verdict verdict = decide(scenario_.settings, history_, waiting, facts(), costs_, now_ms);
     plans_.clear();
     for (const Decision& one : verdict.decisions) plans_[one.id] = one.plan;
-    if (verdict.history.level != history_.level)
-      outcome_.changes.push_back({now_ms, history_.level, verdict.history.level});
+    for (const auto& [model, level] : verdict.history.levels) {
+      const std::uint32_t before = history_.level_of(model);
+      if (level.plan != before) outcome_.changes.push_back({now_ms, before, level.plan, model});
+    }
     history_ = verdict.history;
     ++outcome_.decisions;
     stale_ = false;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "daemon/policy/policy.h"
@@ -53,6 +54,7 @@ struct LevelChange {
   std::int64_t at_ms = 0;
   std::uint32_t from = 0;
   std::uint32_t to = 0;
+  std::string model_digest;
 };
 
 struct Outcome {

@@ -186,12 +186,13 @@ Status read_conversions(Database& db, Facts& facts) {
 
 Status read_policy(Database& db, Facts& facts) {
   Query query(db,
-              "SELECT at, policy, substr(why, 1, 200), from_plan, to_plan, waiting_jobs FROM policy_events "
+              "SELECT at, policy, coalesce(model, ''), substr(why, 1, 200), from_plan, to_plan, waiting_jobs "
+              "FROM policy_events "
               "WHERE ?1 IS NULL OR unixepoch(at) >= ?1 ORDER BY id DESC LIMIT ?2",
               facts.since_s, kEvents);
   while (query.next()) {
-    facts.policy.push_back(
-        {query.text(0), query.text(1), query.text(2), small(query, 3), small(query, 4), count(query, 5)});
+    facts.policy.push_back({query.text(0), query.text(1), query.text(2), query.text(3), small(query, 4),
+                            small(query, 5), count(query, 6)});
   }
   return query.status();
 }

@@ -68,7 +68,7 @@ struct Layer {
 };
 
 struct PolicyEvent {
-  std::string at, policy, why;
+  std::string at, policy, model, why;
   std::uint32_t from = 0, to = 0;
   std::uint64_t waiting = 0;
 };

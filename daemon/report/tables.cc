@@ -173,10 +173,11 @@ std::string conversions_table(const std::vector<Conversion>& conversions) {
 
 std::string policy_table(const std::vector<PolicyEvent>& events) {
   if (events.empty()) return kNone;
-  TableText table({{"time"}, {"policy"}, {"plan"}, {"waiting", true}, {"why"}});
+  TableText table({{"time"}, {"policy"}, {"model"}, {"plan"}, {"waiting", true}, {"why"}});
   for (const PolicyEvent& event : events) {
-    table.add({moment(event.at), escape_html(event.policy), fmt::format("{} → {}", event.from, event.to),
-               count_text(event.waiting), escape_html(event.why)});
+    table.add({moment(event.at), escape_html(event.policy), escape_html(event.model),
+               fmt::format("{} → {}", event.from, event.to), count_text(event.waiting),
+               escape_html(event.why)});
   }
   return table.text();
 }

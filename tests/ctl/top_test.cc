@@ -65,7 +65,7 @@ TopView full_view() {
   view.status = status_of(1234, {worker_of("1", 0, 0), worker_of("2", 0, 0)});
   view.status->workers[1].plan = 1;
   view.oldest.emplace().created_ms = view.time_ms - 185'000;
-  view.policy.emplace().why = "what waits takes longer than the target";
+  view.policy.emplace().levels = {{"tiny", "d1", 0, 0, "what waits takes longer than the target", 0}};
   view.models = {model_of(4)};
   for (int i = 0; i < 30; ++i) {
     JobInfo& job = view.running.emplace_back();
@@ -224,7 +224,9 @@ TEST(TopFrame, ListsThatDoNotFit_SayHowManyAreLeftOut) {
 TEST(TopFrame, WithoutColour_HasNoEscapes_AndTextsCannotAddAny) {
   TopView view = full_view();
   const std::string evil = "\x1b[2J\x1b]0;owned\x07\nname\t";
-  view.url = view.status->version = view.policy->why = view.models[0].model = evil;
+  view.url = view.status->version = view.models[0].model = evil;
+  view.policy->levels.resize(2);
+  for (auto& level : view.policy->levels) level.model = level.model_digest = level.why = evil;
   for (auto& worker : view.status->workers) worker.name = worker.model = worker.device = evil;
   for (auto& job : view.running) {
     job.custom_id = job.worker = evil;
@@ -252,7 +254,13 @@ TopView random_view(std::mt19937& random) {
   if (random() % 8 == 0) view.status.reset();
   view.silent_ms = random();
   if (random() % 4 == 0) view.policy.reset();
-  if (view.policy) view.policy->why = random_text(random);
+  if (view.policy) {
+    view.policy->levels.resize(random() % 3);
+    for (auto& level : view.policy->levels) {
+      level.model = random_text(random);
+      level.why = random_text(random);
+    }
+  }
   view.models = {model_of(random() % 200)};
   view.models[0].model = random_text(random);
   view.running.resize(random() % 30);

@@ -106,18 +106,15 @@ TEST_F(PolicySimulation, ASquareWaveIsFollowedUpAndDown) {
   EXPECT_EQ(outcome_.jobs.back().plan, 0U);
 }
 
-// Falls are at most one in a dwell, and between two falls every rise is to a higher plan.
+// A model's falls are at most one in a dwell, and between two falls every rise is to a higher plan.
 void expect_no_flapping(const Outcome& outcome, std::int64_t dwell_ms) {
-  std::int64_t last_ms = 0;
-  bool any = false;
+  std::map<std::string, std::int64_t> last_ms;  // by model
   for (const LevelChange& change : outcome.changes) {
-    if (change.to < change.from) {
-      if (any) {
-        ASSERT_GE(change.at_ms - last_ms, dwell_ms);
-      }
+    const auto last = last_ms.find(change.model_digest);
+    if (change.to < change.from && last != last_ms.end()) {
+      ASSERT_GE(change.at_ms - last->second, dwell_ms);
     }
-    last_ms = change.at_ms;
-    any = true;
+    last_ms[change.model_digest] = change.at_ms;
   }
 }
 

@@ -5,6 +5,8 @@
 #include <random>
 #include <set>
 
+#include "daemon/policy/level.h"
+
 namespace dslad::daemon::policy {
 namespace {
 
@@ -73,7 +75,7 @@ class PolicyTest : public ::testing::Test {
 TEST_F(PolicyTest, WhatIsInTimeStaysOnPlanZero) {
   const Verdict verdict = decide_now(jobs(10));
   EXPECT_THAT(plans(verdict), ::testing::Each(0U));
-  EXPECT_EQ(verdict.history.level, 0U);
+  EXPECT_EQ(verdict.history.level_of("d1"), 0U);
   EXPECT_NEAR(verdict.drain_ms, 10'000, 1);
   EXPECT_EQ(verdict.decisions.front().start_ms, kNow);
   EXPECT_EQ(verdict.decisions.back().finish_ms, kNow + 10'000);
@@ -84,7 +86,7 @@ TEST_F(PolicyTest, TheSmallestPlanThatIsEnoughOfAsFewJobsAsNeeded) {
   const Verdict verdict = decide_now(jobs(12));  // 2 s too long; a plan saves 0.1 s a job
   EXPECT_LE(verdict.drain_ms, 10'000 + 1);
   EXPECT_GT(verdict.drain_ms, 9'800);
-  EXPECT_EQ(verdict.history.level, 2U);
+  EXPECT_EQ(verdict.history.level_of("d1"), 2U);
   const std::vector<std::uint32_t> given = plans(verdict);
   EXPECT_EQ(std::count(given.begin(), given.end(), 2U), 8);
   EXPECT_EQ(std::count(given.begin(), given.end(), 1U), 4);
@@ -175,10 +177,10 @@ TEST_F(PolicyTest, ADeadlineThatNothingCanSaveDegradesNobodyElse) {
 }
 
 TEST_F(PolicyTest, TheLevelRisesAtOnceAndFallsAfterTheDwell) {
-  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level, 8U);
-  EXPECT_EQ(decide_at(kNow + 200, {}).history.level, 8U);
-  EXPECT_EQ(decide_at(kNow + settings_.dwell_ms - 1, {}).history.level, 8U);
-  EXPECT_EQ(decide_at(kNow + 2 * settings_.dwell_ms, {}).history.level, 0U);
+  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level_of("d1"), 8U);
+  EXPECT_EQ(decide_at(kNow + 200, {}).history.level_of("d1"), 8U);
+  EXPECT_EQ(decide_at(kNow + settings_.dwell_ms - 1, {}).history.level_of("d1"), 8U);
+  EXPECT_EQ(decide_at(kNow + 2 * settings_.dwell_ms, {}).history.level_of("d1"), 0U);
 }
 
 // Another plan would have to read it again.
@@ -206,11 +208,11 @@ TEST_F(PolicyTest, ADocumentThatWasReadOnALargerPlanIsNoReasonForIt) {
 TEST_F(PolicyTest, TheDwellIsInProportionToWhatAChangeCosts) {
   settings_.dwell_ms = 1'000;
   workers_[0].read = {{7, 8, 1'000, true}, {8, 8, 1'000, true}, {9, 8, 1'000, false}, {7, 0, 1'000, true}};
-  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level, 8U);
+  EXPECT_EQ(decide_at(kNow, jobs(100)).history.level_of("d1"), 8U);
   // Two documents that were asked about again, 0.2 s each on plan 8: twenty times that is 8 s.
-  EXPECT_NEAR(decide_at(kNow + 100, {}).change_cost_ms, 400, 10);
-  EXPECT_EQ(decide_at(kNow + 7'500, {}).history.level, 8U);
-  EXPECT_EQ(decide_at(kNow + 16'500, {}).history.level, 0U);
+  EXPECT_NEAR(decide_at(kNow + 100, {}).models.at("d1").change_cost_ms, 400, 10);
+  EXPECT_EQ(decide_at(kNow + 7'500, {}).history.level_of("d1"), 8U);
+  EXPECT_EQ(decide_at(kNow + 16'500, {}).history.level_of("d1"), 0U);
 }
 
 TEST_F(PolicyTest, JobsGoToWorkersOfTheirModelAndSize) {
@@ -275,7 +277,7 @@ TEST_F(PolicyTest, StaticGivesEveryJobItsPlanOrWhatItAllows) {
   std::vector<WaitingJob> waiting = jobs(3);
   waiting[1].max_plan = 2;
   EXPECT_THAT(plans(decide_now(waiting)), ::testing::ElementsAre(6U, 2U, 6U));
-  EXPECT_EQ(history_.level, 6U);
+  EXPECT_EQ(history_.level_of("d1"), 6U);
 }
 
 // The paper's code takes 24 minutes to convert 24 of 32 layers, whatever waits.
@@ -287,14 +289,14 @@ TEST_F(PolicyTest, ThresholdTakesOneLayerAMinute) {
   for (std::uint32_t plan = 0; plan <= 32; ++plan) workers_[0].plans.push_back({plan, 0.9, 0, 0});
   const std::vector<WaitingJob> waiting = jobs(60);
   std::int64_t now_ms = kNow;
-  while (decide_at(now_ms, waiting).history.level < 24) now_ms += 1'000;
+  while (decide_at(now_ms, waiting).history.level_of("d1") < 24) now_ms += 1'000;
   EXPECT_NEAR(static_cast<double>(now_ms - kNow) / 60'000, 23, 0.5);
   for (int i = 0; i < 600; ++i) decide_at(now_ms += 1'000, waiting);
-  EXPECT_EQ(history_.level, 24U);  // three quarters are its most
+  EXPECT_EQ(history_.level_of("d1"), 24U);  // three quarters are its most
   std::vector<WaitingJob> calm = jobs(1);
   calm[0].size.bytes = 100;
   for (int i = 0; i < 120; ++i) decide_at(now_ms += 1'000, calm);
-  EXPECT_EQ(history_.level, 22U);
+  EXPECT_EQ(history_.level_of("d1"), 22U);
 }
 
 TEST_F(PolicyTest, WithoutPlansOfTheirOwnEveryJobHasTheLevelThatItsTermsAllow) {
@@ -306,9 +308,9 @@ TEST_F(PolicyTest, WithoutPlansOfTheirOwnEveryJobHasTheLevelThatItsTermsAllow) {
   history_ = {};
   settings_.without.own_plans = true;
   const Verdict alike = decide_now(waiting);
-  EXPECT_EQ(alike.history.level, own.history.level);
+  EXPECT_EQ(alike.history.level_of("d1"), own.history.level_of("d1"));
   for (const Decision& one : alike.decisions) {
-    EXPECT_EQ(one.plan, one.id == waiting[3].id ? 1U : alike.history.level);
+    EXPECT_EQ(one.plan, one.id == waiting[3].id ? 1U : alike.history.level_of("d1"));
   }
   EXPECT_LE(alike.drain_ms, own.drain_ms);
 }
@@ -322,7 +324,7 @@ TEST_F(PolicyTest, WithoutLengthsJobsAreButCounted) {
   const Verdict counted = decide_now(waiting);
   history_ = {};
   const Verdict mean = decide_now(jobs(8));
-  EXPECT_EQ(counted.history.level, mean.history.level);
+  EXPECT_EQ(counted.history.level_of("d1"), mean.history.level_of("d1"));
   EXPECT_NEAR(counted.drain_at_plan_0_ms, mean.drain_at_plan_0_ms, 0.01 * mean.drain_at_plan_0_ms);
 }
 
@@ -338,7 +340,7 @@ class PolicyProperties : public PolicyTest, public ::testing::WithParamInterface
       WorkerFacts& facts = workers_.emplace_back(worker(std::to_string(i)));
       facts.busy_ms = draw(0, 5'000);
       if (draw(0, 3) == 0) facts.plans.resize(static_cast<std::size_t>(draw(1, 9)));
-      if (draw(0, 3) == 0) facts.model = "other";
+      if (draw(0, 3) == 0) facts.model = facts.model_digest = "other";
     }
   }
 
@@ -369,11 +371,9 @@ TEST_P(PolicyProperties, HoldWhateverWaits) {
     const Verdict verdict = decide_now(waiting);
     ASSERT_EQ(verdict.decisions.size(), waiting.size());
     std::sort(waiting.begin(), waiting.end(), runs_before);
-    std::uint32_t largest = 0;
     for (std::size_t i = 0; i < waiting.size(); ++i) {
       const Decision& one = verdict.decisions[i];
       ASSERT_EQ(one.id, waiting[i].id);
-      largest = std::max(largest, one.plan);
       if (one.plan == 0) continue;
       ASSERT_LE(one.plan, waiting[i].max_plan.value_or(8));
       const double floor = std::max(settings_.min_quality, waiting[i].min_quality.value_or(0));
@@ -383,7 +383,11 @@ TEST_P(PolicyProperties, HoldWhateverWaits) {
                (waiting[i].model.empty() || waiting[i].model == worker.model);
       }));
     }
-    ASSERT_GE(verdict.history.level, largest);
+    for (const Decision& one : verdict.decisions) {
+      const std::uint32_t most =
+          most_allowed(workers_, one.model_digest, one.plan, settings_.min_quality);  // of those of any model
+      ASSERT_GE(verdict.history.level_of(one.model_digest), most);
+    }
     ASSERT_LE(verdict.drain_ms, verdict.drain_at_plan_0_ms + 1e-6);
     // The same again.
     ASSERT_EQ(plans(decide(settings_, before, waiting, workers_, costs_, kNow)), plans(verdict));

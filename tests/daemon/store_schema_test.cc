@@ -5,6 +5,7 @@
 
 #include "daemon/store/job_reads.h"
 #include "daemon/store/layers.h"
+#include "daemon/store/policy_log.h"
 #include "daemon/store/state_dir.h"
 #include "schema/migrations.h"
 #include "tests/daemon/fixture.h"
@@ -59,7 +60,7 @@ TEST_F(StoreSchema, ViewsKeepTheirColumns) {
                                      "ended_at", "worker", "plan"}));
   EXPECT_THAT(columns(db_, "policy_events"),
               testing::IsSupersetOf({"at", "policy", "from_plan", "to_plan", "why", "waiting_jobs",
-                                     "waiting_tokens", "drain_ms"}));
+                                     "waiting_tokens", "drain_ms", "model", "model_digest"}));
   EXPECT_THAT(
       columns(db_, "conversion_events"),
       testing::IsSupersetOf({"at", "model", "layer", "from_state", "to_state", "reason", "plan", "worker"}));
@@ -217,6 +218,30 @@ TEST_F(StoreSchema, LayersOfVersion9StayAsTheyAreAndCanBePlanned) {
   EXPECT_EQ(test::query_text(db, kStates), "distilled,planned");
   must(db.exec("DELETE FROM workers"));
   EXPECT_EQ(test::query_text(db, "SELECT count(*) FROM worker_layers"), "0") << "they go with their worker";
+}
+
+TEST_F(StoreSchema, ChangesOfThePolicyOfVersion10AreThoseOfTheOnlyModel) {
+  Database db = old_database("version_10.sql");
+  must(migrate(db));
+  EXPECT_EQ(test::query_text(db, "SELECT group_concat(model || from_plan || to_plan) FROM policy_events"),
+            "tiny02,tiny20,tiny01");
+}
+
+TEST_F(StoreSchema, ChangesOfThePolicyOfVersion10AreNobodysWhereThereWereSeveralModels) {
+  Database db = old_database("version_10.sql");
+  must(db.exec(
+      "INSERT INTO models SELECT 'other', name, layers, wanted_plan, wanted_allow_undistilled, seen_ms, "
+      "wanted_generation FROM models"));
+  must(migrate(db));
+  EXPECT_EQ(
+      test::query_text(db, "SELECT count(*) FROM policy_events WHERE model IS NULL AND model_digest IS NULL"),
+      "3");
+  EXPECT_EQ(must(policy_changes(db, 1)).at(0).model, "");
+  schema::PolicyChange change;
+  change.model_digest = "other";
+  change.to = 3;
+  must(record_policy_change(db, change));
+  EXPECT_EQ(must(policy_changes(db, 1)).at(0).model, "tiny");
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {

@@ -234,11 +234,20 @@ class Policy(PolicyTest):
     REPLY = {"policy": "deadline", "static_plan": 2, "min_quality": 0.95, "target_drain_ms": MINUTE, "dwell_ms": 10_000,
              "plan": 4, "why": "what waits would take 70 s on plan 0, and 55 s now", "waiting_jobs": 12,
              "waiting_tokens": 34_567, "drain_ms": 187_000, "change_cost_ms": 0, "cost_models": [], "idle_after_ms": MINUTE,
-             "idle_window": "22:00-06:00", "canary_share": 0.02, "min_agreement": 0.5, "idle": False, "agreements": []}
+             "idle_window": "22:00-06:00", "canary_share": 0.02, "min_agreement": 0.5, "idle": False, "agreements": [],
+             "notes": []}
+
+    @staticmethod
+    def level(model="tiny", digest="d1" * 16, **members):
+        return {"model": model, "model_digest": digest, "plan": 0, "since_ms": 0, "why": "", "change_cost_ms": 0, **members}
 
     def reply_is(self, **members):
+        """Of a daemon with one model, unless `levels` has others."""
+        reply = {**self.REPLY, **members}
+        own = {key: reply[key] for key in ("plan", "why", "since_ms", "change_cost_ms") if key in reply}
+        reply.setdefault("levels", [self.level(**own)])
         for request in ("policy_show", "policy_set"):
-            self.daemon.answers[request] = ("policy_reply", {**self.REPLY, **members})
+            self.daemon.answers[request] = ("policy_reply", reply)
 
     def test_show_says_what_is_in_force(self):
         self.reply_is(since_ms=int(time.time() * 1000) - 120_000)
@@ -268,8 +277,31 @@ class Policy(PolicyTest):
 
     def test_json_has_the_protocols_keys(self):
         self.reply_is(since_ms=5)
-        self.assertEqual({**self.REPLY, "since_ms": 5}, self.json_of("policy", "show"))
-        self.assertEqual({**self.REPLY, "since_ms": 5}, self.json_of("policy", "set", "deadline"))
+        levels = [self.level(plan=4, since_ms=5, why=self.REPLY["why"])]
+        self.assertEqual({**self.REPLY, "since_ms": 5, "levels": levels}, self.json_of("policy", "show"))
+        self.assertEqual({**self.REPLY, "since_ms": 5, "levels": levels}, self.json_of("policy", "set", "deadline"))
+
+    def test_of_several_models_each_has_its_plan_and_its_reason(self):
+        self.reply_is(levels=[self.level("demo", plan=4, why="what waits takes long", change_cost_ms=2_000),
+                              self.level("evil\x1b[2J", digest="d2" * 16)])
+        self.says("policy", "show", lines=[r"plan of demo: 4 in force, since the daemon's start: what waits takes long",
+                                           r"plan of evil\?\[2J: 0 in force, since the daemon's start",
+                                           r"dwell: .*which now costs 2\.0 s of reading documents again"])
+        self.says("policy", "explain", lines=[r"plan 4 of demo is in force, since the daemon's start", "why: what waits takes long",
+                                              r"plan 0 of evil\?\[2J is in force, since the daemon's start"])
+        self.reply_is(levels=[self.level(plan=4), self.level(digest="d2" * 16)])
+        self.says("policy", "show", lines=[r"plan of tiny \(d1d1d1d1d1d1\): 4 in force, .*",
+                                           r"plan of tiny \(d2d2d2d2d2d2\): 0 in force, .*"])
+
+    def test_without_a_worker_no_plan_is_said_to_be_in_force(self):
+        self.reply_is(policy="static", static_plan=9, plan=0, why="", levels=[])
+        self.says("policy", "show", lines=["plan: none in force, as no worker is connected", "static plan: 9"])
+        self.says("policy", "explain", lines=["no plan is in force: no worker is connected", "policy static: .*"])
+
+    def test_what_workers_cannot_follow_is_a_note(self):
+        self.reply_is(policy="static", static_plan=9, notes=["plan 9 is static, but no worker of tiny offers one above 4"])
+        for verb in (("set", "static", "--static-plan", "9"), ("show",), ("explain",)):
+            self.says("policy", *verb, lines=["note: plan 9 is static, but no worker of tiny offers one above 4"])
 
     def test_explain_without_a_job_says_why_the_plan_is_in_force(self):
         learnt = {"workers": "demo on a host", "jobs": 40, "error_p50": 0.06, "error_p90": 0.2, "bytes_per_token": 4.0,
@@ -386,7 +418,7 @@ class Explain(PolicyTest):
 
 
 class History(PolicyTest):
-    CHANGE = {"time_ms": 1_750_000_000_000, "policy": "deadline", "from": 0, "to": 4, "why": "evil\x1b[2J\nwhy",
+    CHANGE = {"time_ms": 1_750_000_000_000, "policy": "deadline", "model": "tiny", "model_digest": "d1", "from": 0, "to": 4, "why": "evil\x1b[2J\nwhy",
               "waiting_jobs": 12, "waiting_tokens": 34_567, "drain_ms": 187_000}
 
     def test_is_a_table_newest_first(self):
@@ -397,6 +429,12 @@ class History(PolicyTest):
             r"2025-06-15 15:06:40  deadline   0 -> 4        12  34,567  3 min 10 s  evil\?\[2J\?why",
             r"2025-06-15 15:06:40  threshold  4 -> 10       12  34,567           -  x"])
         self.assertEqual(100, self.daemon.last("policy_history")["limit"])
+
+    def test_names_the_models_where_there_are_several(self):
+        other = {**self.CHANGE, "model": "demo", "model_digest": "d2"}
+        self.daemon.answers["policy_history"] = ("policy_history_reply", {"changes": [self.CHANGE, other]})
+        self.says("policy", "history", lines=[r"TIME +POLICY +MODEL +PLAN .*", r".* deadline +tiny +0 -> 4 .*",
+                                              r".* deadline +demo +0 -> 4 .*"])
 
     def test_json_and_limit(self):
         self.daemon.answers["policy_history"] = ("policy_history_reply", {"changes": [self.CHANGE]})

@@ -47,6 +47,7 @@ from .messages import (
     Policy,
     PolicyChange,
     PolicyKind,
+    PolicyLevel,
     Progress,
     QueueMode,
     Requeued,
@@ -67,7 +68,7 @@ __all__ = [
     "Agreement", "AsyncClient", "AsyncEvents", "BadReply", "Cancelled", "Client", "Corrupt", "CostModel", "DsladError",
     "EngineStats", "ErrorInfo", "Event", "Events", "FinishReason", "Internal", "InvalidArgument", "Job", "JobFailed",
     "JobInfo", "JobOptions", "LayerChange", "LayerInfo", "LayerState", "Metrics", "ModelLayers", "NoAnswer", "NotFound",
-    "Output", "Overflow", "Phase", "PlanOffer", "PlanSpeed", "Policy", "PolicyChange", "PolicyKind", "Progress", "QueueMode",
-    "Refused", "Requeued", "Rerun", "ResourceExhausted", "Result", "State", "Stats", "Status", "Submitted", "Task", "Unavailable",
-    "Verdict", "WaitTimeout", "WorkerInfo", "WorkerPlan", "__version__",
+    "Output", "Overflow", "Phase", "PlanOffer", "PlanSpeed", "Policy", "PolicyChange", "PolicyKind", "PolicyLevel",
+    "Progress", "QueueMode", "Refused", "Requeued", "Rerun", "ResourceExhausted", "Result", "State", "Stats", "Status",
+    "Submitted", "Task", "Unavailable", "Verdict", "WaitTimeout", "WorkerInfo", "WorkerPlan", "__version__",
 ]  # fmt: skip

@@ -404,6 +404,18 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyLevel:
+    """The plan in force of a model that is served."""
+
+    model: str = ""
+    model_digest: str = ""
+    plan: int = 0
+    since_ms: int = 0
+    why: str = ""
+    change_cost_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     policy: PolicyKind = "manual"
     static_plan: int = 0
@@ -421,9 +433,11 @@ class Policy:
     waiting_tokens: int = 0
     drain_ms: int = 0
     change_cost_ms: int = 0
+    levels: tuple[PolicyLevel, ...] = ()  # a model's each
     cost_models: tuple[CostModel, ...] = ()
     idle: bool = False
     agreements: tuple[Agreement, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +459,8 @@ class Verdict:
 class PolicyChange:
     time_ms: int = 0
     policy: PolicyKind = "manual"
+    model: str = ""
+    model_digest: str = ""
     from_plan: int = field(default=0, metadata={"key": "from"})
     to_plan: int = field(default=0, metadata={"key": "to"})
     why: str = ""
