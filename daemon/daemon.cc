@@ -33,6 +33,7 @@
 #include "daemon/store/layers.h"
 #include "daemon/store/long_errand.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/policy_log.h"
 #include "daemon/store/reader.h"
 #include "daemon/store/settings.h"
 #include "daemon/store/sqlite_log.h"
@@ -69,6 +70,7 @@ struct OpenedStore {
   std::map<std::string, std::int64_t> turns;
   std::uint64_t plan_generation = 0;
   std::map<std::string, std::string> settings;
+  std::vector<schema::PolicyChange> levels;  // of each model the latest
 };
 
 // What must be opened before the rest can be built, in the order of opening.
@@ -122,12 +124,15 @@ Result<OpenedStore> open_store(const StateDir& state_dir, const Config& config) 
   if (!settings) return settings.error();
   Result<std::map<std::string, std::int64_t>> turns = latest_turns(*database);
   if (!turns) return turns.error();
+  Result<std::vector<schema::PolicyChange>> levels = latest_policy_changes(*database);
+  if (!levels) return levels.error();
   return OpenedStore{std::move(database).value(),
                      std::move(to_read).value(),
                      std::move(held).value(),
                      std::move(turns).value(),
                      *generation,
-                     std::move(settings).value()};
+                     std::move(settings).value(),
+                     std::move(levels).value()};
 }
 
 Error with_remedy(const Error& error) {
@@ -229,6 +234,7 @@ struct Daemon::Parts {
     dispatcher.expect_back(opened.store.held);
     dispatcher.count_plans_from(opened.store.plan_generation);
     dispatcher.restore_policy(opened.store.settings);
+    dispatcher.restore_levels(opened.store.levels);
     dispatcher.restore_turns(opened.store.turns);
     schema::QueueMode mode = schema::QueueMode::kOpen;
     if (schema::parse_word(opened.store.settings[std::string(kQueueModeSetting)], mode))

@@ -56,6 +56,7 @@ class Dispatcher {
   }
   void restore_mode(schema::QueueMode mode) { assigner_.restore_mode(mode); }
   void restore_policy(const std::map<std::string, std::string>& settings) { policing_.restore(settings); }
+  void restore_levels(const std::vector<schema::PolicyChange>& latest) { planner_.restore_levels(latest); }
   void recall_agreements() { planner_.recall_agreements(); }
   // From the next attempt that fails, and the next change of plan, on.
   void reconfigure(const RetryRules& retry, std::uint32_t plan_timeout_ms) {

@@ -84,6 +84,8 @@ class Planner {
   // The plan in force that the policy wants of this worker, and why.
   [[nodiscard]] std::uint32_t plan_for(const WorkerState& worker) const;
   [[nodiscard]] std::string why_of(const WorkerState& worker) const;
+  // Where the latest changes before a restart left each model: a level outlives the daemon.
+  void restore_levels(const std::vector<schema::PolicyChange>& latest);
   // What of the settings the connected workers cannot follow.
   [[nodiscard]] std::vector<std::string> notes() const;
   // Whether something is known of the speed of workers like this one.

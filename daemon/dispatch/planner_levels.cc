@@ -1,4 +1,4 @@
-// The plans in force, one a model: what becomes of them is recorded and told.
+// The plans in force, one a model: what becomes of them is recorded, told, and known again after a restart.
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -77,6 +77,18 @@ std::string Planner::name_of(const std::string& model_digest) const {
     if (worker->hello.model_digest == model_digest) return worker->hello.model;
   }
   return {};
+}
+
+// How long they have been needed for was not stored: each is taken to have been until now.
+void Planner::restore_levels(const std::vector<schema::PolicyChange>& latest) {
+  const std::int64_t now_ms = clock_.steady_ms();
+  for (const schema::PolicyChange& change : latest) {
+    changes_[change.model_digest] = change;
+    policy::Level& level = history_.levels[change.model_digest];
+    level.plan = level.needed = change.to;
+    level.needed_at = now_ms;
+    level.since = level.swapped_at = std::min(now_ms, steady(change.time_ms));
+  }
 }
 
 std::string Planner::why_of(const WorkerState& worker) const {

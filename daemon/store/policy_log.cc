@@ -43,4 +43,14 @@ Result<std::vector<schema::PolicyChange>> policy_changes(Database& db, std::uint
   return read_changes(query);
 }
 
+Result<std::vector<schema::PolicyChange>> latest_policy_changes(Database& db) {
+  Query query(
+      db,
+      "SELECT c.time_ms, c.policy, c.from_plan, c.to_plan, c.why, c.waiting_jobs, c.waiting_tokens, "
+      "c.drain_ms, m.name, m.digest FROM models m JOIN policy_changes c "
+      "ON c.id = (SELECT id FROM policy_changes WHERE model_digest = m.digest AND from_plan <> to_plan "
+      "ORDER BY id DESC LIMIT 1)");
+  return read_changes(query);
+}
+
 }  // namespace dslad::daemon

@@ -181,6 +181,42 @@ TEST_F(Levels, WhatAFloorTakesFromAStaticPlanIsSaid) {
   EXPECT_EQ(report().plan, 2U);
 }
 
+TEST_F(Levels, OutliveTheDaemonAndFallByTheDwellWithARecord) {
+  dispatcher_.on_hello("tiny", 1, serving("tiny"));
+  teach("tiny");
+  dispatcher_.jobs_ended(test::must(cancel(db_, submit_many("tiny", 40), clock_.wall_ms())).cancelled,
+                         schema::JobState::kCancelled);
+  const schema::PolicyReply before = report();
+  ASSERT_EQ(before.plan, 4U);
+  clock_.pass(1'000);
+
+  DispatchConfig config = config_;
+  config.policy.kind = PolicyKind::kDeadline;
+  Dispatcher next{config, clock_, store_, outbox_, feed_};
+  next.restore_levels(test::must(latest_policy_changes(db_)));
+  EXPECT_TRUE(next.planner().report().levels.empty()) << "nobody serves the model yet";
+  next.on_hello("tiny", 1, serving("tiny"));
+  const auto pass_next = [&](std::int64_t ms) {
+    for (; ms > 0; ms -= 100) {
+      clock_.pass(100);
+      next.on_heartbeat("tiny", {});
+      next.tick();
+    }
+  };
+  pass_next(config.policy.dwell_ms - 200);
+  schema::PolicyReply now = next.planner().report();
+  EXPECT_EQ(now.plan, 4U);
+  EXPECT_EQ(now.why, before.why);
+  EXPECT_EQ(now.since_ms, before.since_ms);
+  pass_next(3'000);
+  EXPECT_EQ(next.planner().report().plan, 0U);
+  EXPECT_EQ(
+      test::query_text(db_,
+                       "SELECT from_plan || ' ' || to_plan || ' ' || why FROM policy_events ORDER BY id "
+                       "DESC LIMIT 1"),
+      "4 0 for 10 s plan 0 was enough");
+}
+
 TEST_F(Levels, ALevelThatAPersonSetMeanwhileIsTakenOverWithARecord) {
   dispatcher_.on_hello("tiny", 1, serving("tiny"));
   dispatcher_.set_plan({3, false, ""}, [](const Result<schema::PlanReply>&) {});

@@ -225,6 +225,11 @@ TEST_F(StoreSchema, ChangesOfThePolicyOfVersion10AreThoseOfTheOnlyModel) {
   must(migrate(db));
   EXPECT_EQ(test::query_text(db, "SELECT group_concat(model || from_plan || to_plan) FROM policy_events"),
             "tiny02,tiny20,tiny01");
+  const std::vector<schema::PolicyChange> latest = must(latest_policy_changes(db));
+  ASSERT_EQ(latest.size(), 1U);
+  EXPECT_EQ(latest[0].model_digest, "0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(latest[0].to, 1U);
+  EXPECT_EQ(latest[0].time_ms, 1'750'000'030'000);
 }
 
 TEST_F(StoreSchema, ChangesOfThePolicyOfVersion10AreNobodysWhereThereWereSeveralModels) {
@@ -236,12 +241,14 @@ TEST_F(StoreSchema, ChangesOfThePolicyOfVersion10AreNobodysWhereThereWereSeveral
   EXPECT_EQ(
       test::query_text(db, "SELECT count(*) FROM policy_events WHERE model IS NULL AND model_digest IS NULL"),
       "3");
+  EXPECT_TRUE(must(latest_policy_changes(db)).empty());
   EXPECT_EQ(must(policy_changes(db, 1)).at(0).model, "");
   schema::PolicyChange change;
   change.model_digest = "other";
   change.to = 3;
   must(record_policy_change(db, change));
   EXPECT_EQ(must(policy_changes(db, 1)).at(0).model, "tiny");
+  EXPECT_EQ(must(latest_policy_changes(db)).at(0).to, 3U);
 }
 
 TEST_F(StoreSchema, DatabaseOfANewerVersionIsRefused) {

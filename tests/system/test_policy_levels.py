@@ -1,4 +1,5 @@
-"""Plans in force with real workers: each model has its own, and none is beyond a chain."""
+"""Plans in force with real workers: each model has its own, none is beyond a chain, and a killed daemon goes on with
+them."""
 
 import json
 import shutil
@@ -67,6 +68,21 @@ class Levels(harness.SystemTest):
         self.ctl_ok("wait", job)
         self.ctl_ok("policy", "set", "deadline")
         self.assertIn("plan: 3 in force", self.ctl_ok("policy", "show"))
+
+    def test_a_killed_daemon_goes_on_with_the_plan_and_records_when_it_falls(self):
+        daemon = self.start_daemon()
+        self.start_worker(model=self.models["stories260K"])
+        self.ctl_ok("policy", "set", "static", "--static-plan", "3", "--min-quality", "0.8", "--dwell", "5s")
+        harness.until(lambda: self.plans() == {"stories260K": 3}, "the plan is taken")
+        self.ctl_ok("policy", "set", "deadline", "--dwell", "5s")
+        before = json.loads(self.ctl_ok("policy", "show", "--json"))
+        daemon.kill()
+        self.start_daemon()
+        harness.until(lambda: self.plans() == {"stories260K": 3}, "the worker is back")
+        after = json.loads(self.ctl_ok("policy", "show", "--json"))
+        self.assertEqual([(before[key], 3) for key in ("since_ms", "why")], [(after[key], after["plan"]) for key in ("since_ms", "why")])
+        harness.until(lambda: self.plans() == {"stories260K": 0}, "nothing needs the plan")
+        self.assertEqual([(0, 3, "it is the static plan"), (3, 0, "for 5 s plan 0 was enough")], self.history())
 
 
 if __name__ == "__main__":
