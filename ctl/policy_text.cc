@@ -74,6 +74,12 @@ std::string agreements_text(const schema::PolicyReply& reply) {
   return text;
 }
 
+std::string notes_text(const schema::PolicyReply& reply) {
+  std::string text;
+  for (const std::string& note : reply.notes) text += fmt::format("note: {}\n", one_line(note));
+  return text;
+}
+
 std::string plan_text(const JobVerdict& verdict) {
   if (*verdict.plan == 0) return "plan 0";
   return verdict.quality
@@ -132,12 +138,6 @@ std::string deadline_text(const JobVerdict& verdict, std::int64_t now_ms) {
 
 std::string since_text(std::int64_t since_ms) {
   return since_ms == 0 ? "since the daemon's start" : "since " + format_moment(since_ms, wall_ms());
-}
-
-std::string notes_text(const schema::PolicyReply& reply) {
-  std::string text;
-  for (const std::string& note : reply.notes) text += fmt::format("note: {}\n", one_line(note));
-  return text;
 }
 
 // What would make the plan in force another.

@@ -137,7 +137,8 @@ policy::WorkerFacts Planner::facts(const WorkerState& worker) const {
     if (!one.withdrawn || one.model_digest != worker.hello.model_digest ||
         one.edition != worker.hello.edition)
       continue;
-    std::erase_if(offered.plans, [&](const auto& plan) { return plan.plan >= one.plan; });
+    const auto erased = std::erase_if(offered.plans, [&](const auto& plan) { return plan.plan >= one.plan; });
+    if (erased > 0) offered.withdrawn = one.plan;
   }
   return offered;
 }

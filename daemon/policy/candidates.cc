@@ -91,21 +91,31 @@ Candidates::Cost Candidates::cost_of(const WorkerFacts& worker, const std::vecto
   return {};
 }
 
-void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::vector<Option>& options) const {
-  options.clear();
+bool Candidates::serves(std::size_t worker, const WaitingJob& job) const {
   const WorkerFacts& facts = workers_[worker];
-  if (!job.model.empty() && job.model != facts.model && job.model != facts.model_digest) return;
+  if (!job.model.empty() && job.model != facts.model && job.model != facts.model_digest) return false;
   const CostModel* model = costs_[worker].model;
   const bool fits_itself = job.size.overflow != schema::Overflow::kError;
-  if (model != nullptr && facts.context != 0 && !fits_itself &&
-      model->prompt_tokens(job.size) > facts.context)
-    return;
-  const double memory_tokens =
-      model == nullptr || fits_itself ? 0 : model->most_prompt_tokens(job.size) + job.size.max_tokens;
+  return model == nullptr || facts.context == 0 || fits_itself ||
+         model->prompt_tokens(job.size) <= facts.context;
+}
+
+double Candidates::memory_tokens(std::size_t worker, const WaitingJob& job) const {
+  const CostModel* model = costs_[worker].model;
+  if (model == nullptr || job.size.overflow != schema::Overflow::kError) return 0;
+  return model->most_prompt_tokens(job.size) + job.size.max_tokens;
+}
+
+void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::vector<Option>& options) const {
+  options.clear();
+  if (!serves(worker, job)) return;
+  const WorkerFacts& facts = workers_[worker];
+  const CostModel* model = costs_[worker].model;
+  const double tokens = memory_tokens(worker, job);
   const double floor = std::max(min_quality_, job.min_quality.value_or(0));
   const std::vector<PlanFacts>& plans = plans_of(facts);
   for (const PlanFacts& plan : plans) {
-    if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, memory_tokens)) continue;
+    if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, tokens)) continue;
     const auto index = static_cast<std::size_t>(&plan - plans.data());
     const PlanShape& shape = shapes_[worker][index];
     const double known = facts.knows(job.document, plan.plan);
@@ -113,6 +123,27 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
                        model == nullptr ? 0 : model->of(job.size, shape, facts.context, known).total_ms(),
                        losses_[worker][index]});
   }
+}
+
+Bound Candidates::bound(const WaitingJob& job, std::uint32_t most) const {
+  Bound made;
+  made.most = most;
+  for (std::size_t w = 0; w < workers_.size() && !made.next; ++w) {
+    if (!serves(w, job)) continue;
+    const WorkerFacts& facts = workers_[w];
+    if (facts.withdrawn && *facts.withdrawn > most) made.withdrawn = facts.withdrawn;
+    const std::vector<PlanFacts>& plans = plans_of(facts);
+    const auto above = std::ranges::find_if(plans, [&](const PlanFacts& plan) { return plan.plan > most; });
+    if (above == plans.end()) continue;
+    made.next = above->plan;
+    made.quality = above->quality;
+    if (!allows(*above, min_quality_, std::nullopt)) made.floor = min_quality_;
+    if (job.min_quality && !allows(*above, *job.min_quality, std::nullopt))
+      made.min_quality = job.min_quality;
+    if (job.max_plan && above->plan > *job.max_plan) made.max_plan = job.max_plan;
+    made.memory = !fits_cache(facts, *above, memory_tokens(w, job));
+  }
+  return made;
 }
 
 // A schedule has jobs run one after the other. But an answer is written while the prompts behind it are read:

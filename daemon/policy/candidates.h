@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/policy/bound.h"
 #include "daemon/policy/cost_model.h"
 #include "daemon/policy/schedule.h"
 
@@ -30,6 +31,9 @@ class Candidates {
   // On the smallest plan that fits.
   [[nodiscard]] Candidate of(const WaitingJob& job);
 
+  // Why it has no plan above `most`, the largest that it may run on.
+  [[nodiscard]] Bound bound(const WaitingJob& job, std::uint32_t most) const;
+
   // Whether a job of this worker's kind has ended yet.
   [[nodiscard]] bool speed_known(std::size_t worker) const { return costs_[worker].own; }
 
@@ -47,6 +51,9 @@ class Candidates {
                       const CostModels& costs);
   [[nodiscard]] double margin(const Candidate& candidate) const;
   void find_options(const WaitingJob& job, std::size_t worker, std::vector<Option>& options) const;
+  [[nodiscard]] bool serves(std::size_t worker, const WaitingJob& job) const;  // by model and length
+  // Of a job, at most: what must fit a worker's cache. 0: nothing is known, or it is cut to fit.
+  [[nodiscard]] double memory_tokens(std::size_t worker, const WaitingJob& job) const;
 
   const std::vector<WorkerFacts>& workers_;
   std::vector<Cost> costs_;                     // by worker

@@ -19,11 +19,24 @@ std::string for_a_deadline(const Decision& decision) {
 std::string late_anyway(const Decision& decision) {
   if (!decision.soonest_ms || !decision.finish_ms)
     return "it misses its deadline on every plan that it allows";
-  return fmt::format(
-      "it misses its deadline on every plan that it allows: with the cheapest plans for it and all before "
-      "it, it would "
-      "end {:.1f} s sooner than now",
-      seconds(static_cast<double>(*decision.finish_ms - *decision.soonest_ms)));
+  const double sooner_s = seconds(static_cast<double>(*decision.finish_ms - *decision.soonest_ms));
+  return fmt::format("it misses its deadline by {:.1f} s on every plan that it allows{}",
+                     seconds(decision.overdue_ms),
+                     sooner_s < 0.05 ? ""
+                                     : fmt::format(": with the cheapest plans for it and all before it, it "
+                                                   "would end {:.1f} s sooner than now",
+                                                   sooner_s));
+}
+
+// Of one that waits for no deadline.
+std::string late_for_target(const Decision& decision, const Settings& settings) {
+  return fmt::format("it is wanted within {:.1f} s and ends {:.1f} s late on plan 0",
+                     seconds(static_cast<double>(settings.target_drain_ms)), seconds(decision.overdue_ms));
+}
+
+// Behind the reason of one that is late.
+std::string and_no_larger(const Decision& decision) {
+  return decision.bound ? "; " + text_of(*decision.bound) : "";
 }
 
 std::string expected(const Expectation& what) {
@@ -50,17 +63,25 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
               : "");
     case Reason::kNoLoad:
       return fmt::format("in time on plan 0: what waits takes {:.1f} s", on_plan_0_s);
+    case Reason::kOthers:
+      return fmt::format(
+          "in time on plan 0, as jobs before it are on larger plans: what waits would take "
+          "{:.1f} s on plan 0",
+          on_plan_0_s);
     case Reason::kNoUse:
-      return "it comes too late on every plan that it allows, or by way of other jobs; none makes it earlier";
+      return late_for_target(decision, settings) + "; no plan that it allows makes it earlier";
+    case Reason::kBound:
+      return late_for_target(decision, settings) + and_no_larger(decision);
     case Reason::kDeadline:
       return for_a_deadline(decision);
     case Reason::kTarget:
       return fmt::format("what waits would take {:.1f} s on plan 0 and is wanted within {:.1f} s",
-                         on_plan_0_s, seconds(static_cast<double>(settings.target_drain_ms)));
+                         on_plan_0_s, seconds(static_cast<double>(settings.target_drain_ms))) +
+             and_no_larger(decision);
     case Reason::kExpected:
       return expected(verdict.expected) + ", and a step that costs little leaves room for them";
     case Reason::kLateAnyway:
-      return late_anyway(decision);
+      return late_anyway(decision) + and_no_larger(decision);
     case Reason::kMemory:
       return "on a smaller plan it does not fit the worker's cache";
     case Reason::kUnknownSpeed:

@@ -44,6 +44,7 @@ struct WorkerFacts {
   std::vector<PlanFacts> plans;   // that it can run, ascending from plan 0; empty: plan 0 alone
   double busy_ms = 0;             // work left in the jobs that it has begun, predicted
   std::vector<ReadDocument> read = {};
+  std::optional<std::uint32_t> withdrawn = {};  // plans from it on are given to no job, and not in `plans`
 
   // Tokens of the document that it need not read again on the plan.
   [[nodiscard]] double knows(std::int64_t document, std::uint32_t plan) const;

@@ -225,6 +225,9 @@ class Deciding {
       made.start_ms = on_axis(slot.start_ms);
       made.finish_ms = on_axis(slot.finish_ms);
       made.late = candidate.has_deadline && slot.finish_ms > candidate.due_ms;
+      made.overdue_ms = std::max(0.0, slot.finish_ms - candidate.due_ms);
+      if (made.overdue_ms > 0 && candidate.at + 1 == candidate.plans.size())
+        made.bound = maker_.bound(*candidate.job, made.plan);
       if (settings_.kind == PolicyKind::kDeadline) made.soonest_ms = on_axis(candidate.soonest_ms);
     }
     if (candidate.raised_for) made.raised_for = candidates_[*candidate.raised_for].job->id;
@@ -241,8 +244,9 @@ class Deciding {
     if (!known) return Reason::kUnknownSpeed;
     if (made.late) return Reason::kLateAnyway;
     if (made.plan == 0) {
-      const bool in_time = at_plan_0.finish_ms <= candidate.due_ms;
-      return in_time || candidate.plans.size() == 1 ? Reason::kNoLoad : Reason::kNoUse;
+      if (at_plan_0.finish_ms <= candidate.due_ms) return Reason::kNoLoad;
+      if (made.overdue_ms <= 0) return Reason::kOthers;
+      return made.bound ? Reason::kBound : Reason::kNoUse;
     }
     if (candidate.for_expected) return Reason::kExpected;
     if (!candidate.raised_for && settings_.without.own_plans) return Reason::kSetting;

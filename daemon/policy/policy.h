@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "daemon/policy/arrivals.h"
+#include "daemon/policy/bound.h"
 #include "daemon/policy/candidates.h"
 #include "daemon/policy/cost_model.h"
 #include "daemon/policy/facts.h"
@@ -78,7 +79,9 @@ enum class Reason : std::uint8_t {
   kSetting,       // the static plan, or the threshold's
   kChainEnds,     // that one is larger than what workers offer
   kNoLoad,        // in time on plan 0
-  kNoUse,         // late on plan 0, and a larger plan would not help, or was not needed of this one
+  kOthers,        // in time on plan 0, as jobs before it are made cheaper
+  kNoUse,         // late for its target on plan 0, and a larger plan would not help
+  kBound,         // late for its target on plan 0, and no larger plan is allowed
   kDeadline,      // the smallest plan by which a deadline is met, its own or another job's
   kTarget,        // the smallest plan by which what waits is done within the target
   kExpected,      // a cheap step that leaves room for jobs that are expected
@@ -99,6 +102,8 @@ struct Decision {
   bool late = false;                       // it misses its deadline
   std::optional<std::int64_t> soonest_ms;  // its end were it, and all before it, as cheap as they may be
   std::optional<std::int64_t> raised_for;  // the job that would be late, were this one not made cheaper
+  double overdue_ms = 0;       // by which it misses its deadline or its target, predicted; 0: it does not
+  std::optional<Bound> bound;  // of one that misses it on the largest plan that it may run on
 };
 
 // What waits, of all jobs or of those that are laid out on one model's workers.

@@ -435,5 +435,30 @@ TEST_F(Policing, AWorkerThatRefusesThePlanIsNotAskedAgainAndAgain) {
   EXPECT_TRUE(outbox_.take<schema::SetWorkerPlan>("w").empty());
 }
 
+TEST_F(Policing, WhoSetsAFloorIsToldWhichModelsItLeavesNoPlanAbove0) {
+  EXPECT_THAT(use(PolicyKind::kDeadline).notes, ::testing::IsEmpty()) << "nobody is connected";
+  connect_worker("w");
+  connect_worker("of the same model");
+  EXPECT_THAT(use(PolicyKind::kDeadline).notes, ::testing::IsEmpty());
+  schema::SetPolicy request;
+  request.min_quality = 1;
+  const auto note = ::testing::ElementsAre(
+      "min_quality 100% leaves tiny no plan above 0: the best is plan 1, of 99% of plan 0's quality");
+  EXPECT_THAT(set(request).notes, note);
+  EXPECT_THAT(dispatcher_.planner().report().notes, note) << "policy show";
+  schema::PlanTable table;
+  table.edition = "e2";
+  for (std::uint32_t plan = 0; plan <= 4; ++plan) table.plans.push_back({plan, std::nullopt, 100, 0});
+  dispatcher_.on_plans("w", table);
+  dispatcher_.on_plans("of the same model", table);
+  request.min_quality = 0.5;
+  EXPECT_THAT(
+      set(request).notes,
+      ::testing::ElementsAre("min_quality 50% leaves tiny no plan above 0: none was measured, and such "
+                             "need a min_quality of 0"));
+  request.min_quality = 0;
+  EXPECT_THAT(set(request).notes, ::testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace dslad::daemon

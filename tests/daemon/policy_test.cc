@@ -112,6 +112,67 @@ TEST_F(PolicyTest, AFloorAboveEveryPlanMeansPlanZero) {
   EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(0U));
 }
 
+// Such jobs were once told that they are in time.
+TEST_F(PolicyTest, AJobThatIsLateOnItsOnlyPlanIsToldSoAndWhatAllowsNoLargerOne) {
+  settings_.target_drain_ms = 1'000;
+  const auto why = [&](const std::vector<WaitingJob>& waiting) {
+    const Verdict verdict = decide(settings_, {}, waiting, workers_, costs_, kNow);
+    EXPECT_EQ(verdict.decisions.back().plan, 0U);
+    return explain(verdict.decisions.back(), settings_, verdict);
+  };
+  const auto late_and = [](const std::string& bound) {
+    return "it is wanted within 1.0 s and ends 5.0 s late on plan 0; " + bound;
+  };
+  const std::vector<WaitingJob> six = jobs(6);
+  std::vector<WaitingJob> exact = six, own_floor = six, deadline = six;
+  for (WaitingJob& one : exact) one.max_plan = 0;
+  for (WaitingJob& one : own_floor) one.min_quality = 0.995;
+  for (WaitingJob& one : deadline) one.turn_ms = *(one.deadline_ms = kNow + 1'000);
+
+  EXPECT_EQ(why(exact), late_and("no larger plan is allowed: plan 1 of 99% of plan 0's quality is above plan "
+                                 "0 of its own terms"));
+  EXPECT_EQ(why(own_floor), late_and("no larger plan is allowed: plan 1 of 99% of plan 0's quality is below "
+                                     "the 99.5% of its own terms"));
+  settings_.min_quality = 1;
+  const std::string floor =
+      "no larger plan is allowed: plan 1 of 99% of plan 0's quality is below the floor of 100%";
+  EXPECT_EQ(why(six), late_and(floor));
+  EXPECT_EQ(why({six[0]}), "in time on plan 0: what waits takes 1.0 s");
+  EXPECT_EQ(why(deadline), "it misses its deadline by 5.0 s on every plan that it allows; " + floor);
+  EXPECT_THAT(why(own_floor), ::testing::HasSubstr("is below the floor of 100% and is below the 99.5%"));
+
+  settings_.min_quality = 0.5;
+  for (PlanFacts& plan : workers_[0].plans) plan.quality.reset();
+  EXPECT_EQ(why(six), late_and("no larger plan is allowed: plan 1, which was not measured, counts as below "
+                               "the floor of 50%"));
+  workers_[0].plans.resize(1);
+  workers_[0].withdrawn = 1;
+  EXPECT_EQ(why(six),
+            late_and("plans from 1 on are given to no job, as answers agree too little with plan 0's"));
+  workers_[0].withdrawn.reset();
+  EXPECT_EQ(why(six), late_and("no worker that can take it has a distilled layer to use"));
+  workers_[0].plans.clear();
+  EXPECT_EQ(why(six), late_and("no worker that can take it has a distilled layer to use"));
+}
+
+TEST_F(PolicyTest, AJobThatMayNotBeMadeCheaperIsInTimeByWayOfThoseBeforeIt) {
+  std::vector<WaitingJob> waiting = jobs(12);
+  waiting.back().max_plan = 0;
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_EQ(verdict.decisions.back().reason, Reason::kOthers);
+  EXPECT_THAT(explain(verdict.decisions.back(), settings_, verdict),
+              ::testing::StartsWith("in time on plan 0, as jobs before it are on larger plans"));
+}
+
+TEST_F(PolicyTest, WhatIsLateOnItsLargestPlanIsToldWhatAllowsNoLargerOne) {
+  settings_.min_quality = 0.97;
+  const Verdict verdict = decide_now(jobs(40));
+  EXPECT_EQ(verdict.decisions.back().plan, 3U);
+  EXPECT_EQ(verdict.decisions.back().reason, Reason::kTarget);
+  EXPECT_THAT(explain(verdict.decisions.back(), settings_, verdict),
+              ::testing::EndsWith("plan 4 of 96% of plan 0's quality is below the floor of 97%"));
+}
+
 TEST_F(PolicyTest, PlansThatWereNotMeasuredNeedAFloorOfZero) {
   for (PlanFacts& plan : workers_[0].plans) plan.quality.reset();
   EXPECT_THAT(plans(decide_now(jobs(100))), ::testing::Each(0U));

@@ -268,6 +268,11 @@ class Policy(PolicyTest):
             r"idle work: .*; it is time now", r"plan 2 of tiny: answers agree to 97% with plan 0's over 20 jobs",
             r"plan 4 of tiny: .* 31% .*; below 50%, given to no job"])
 
+    def test_show_and_set_say_what_whoever_sets_the_policy_should_know(self):
+        self.reply_is(notes=["min_quality 100% leaves tiny no plan above 0: the best is plan 1"])
+        for words in (("show",), ("set", "--min-quality", "1"), ("explain",)):
+            self.says("policy", *words, lines=[r"note: min_quality 100% leaves tiny no plan above 0: the best is plan 1"])
+
     def test_show_of_a_fresh_daemon(self):
         self.reply_is(policy="static", why="", plan=2, waiting_jobs=0, waiting_tokens=0, drain_ms=0)
         self.says("policy", "show", lines=[r"policy: static .*", "plan: 2 in force, since the daemon's start", "static plan: 2",
