@@ -1,10 +1,13 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "ctl/ask.h"
 #include "ctl/format.h"
+#include "ctl/job_status.h"
 #include "ctl/table.h"
 #include "ctl/workers.h"
 
@@ -50,6 +53,37 @@ std::string show_status(const schema::DaemonStatus& status, const std::string& u
   return text + "\n" + worker_table(status.workers);
 }
 
+Result<JobStatus> look_at(Client& client, schema::JobId id) {
+  JobStatus status;
+  Result<schema::JobInfo> job = client.call<schema::JobInfo>(schema::GetJob{id});
+  if (!job) return job.error();
+  Result<schema::JobVerdict> verdict = client.call<schema::JobVerdict>(schema::ExplainJob{id});
+  if (!verdict) return verdict.error();
+  status.job = std::move(job).value();
+  status.plan = verdict->plan;
+  status.quality = verdict->quality;
+  status.why = std::move(verdict->why);
+  return status;
+}
+
+// Nothing is printed where one of them is not known.
+Result<Exit> show_jobs(const Globals& globals, const std::vector<schema::JobId>& ids) {
+  Result<Client> client = Client::open(globals);
+  if (!client) return client.error();
+  std::vector<JobStatus> jobs;
+  for (const schema::JobId id : ids) {
+    Result<JobStatus> status = look_at(*client, id);
+    if (!status) return status.error();
+    jobs.push_back(std::move(status).value());
+  }
+  if (!globals.json) {
+    print(job_status_text(jobs));
+    return kOk;
+  }
+  for (const JobStatus& status : jobs) print(to_json(status));
+  return kOk;
+}
+
 std::string measured(const std::optional<double>& number) {
   return number ? fmt::format("{:.4g}", *number) : "-";
 }
@@ -84,8 +118,13 @@ std::string show_stats(const schema::StatsReply& stats) {
 }  // namespace
 
 void add_status(CLI::App& app, Action& action) {
-  app.add_subcommand("status", "The daemon, its queue and its workers")->callback([&action] {
-    action = [](const Globals& globals) {
+  CLI::App* verb = app.add_subcommand(
+      "status", "The daemon, its queue and its workers; of jobs: state, place, predicted end, plan, worker");
+  auto ids = std::make_shared<std::vector<schema::JobId>>();
+  verb->add_option("JOB", *ids, "Ids of jobs; without them, the daemon");
+  verb->callback([ids, &action] {
+    action = [ids](const Globals& globals) {
+      if (!ids->empty()) return show_jobs(globals, *ids);
       return ask<schema::DaemonStatus>(
           globals, schema::GetStatus{},
           [&globals](const schema::DaemonStatus& status) { return show_status(status, globals.url); });

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "ctl/batch_status.h"
+#include "ctl/job_status.h"
 #include "ctl/simulation.h"
 #include "ctl/top_view.h"
 #include "schema/care_messages.h"
@@ -71,6 +72,7 @@ std::string to_json(const Message& message) {
 template std::string to_json(const SubmittedJob&);
 template std::string to_json(const MadeKey&);
 template std::string to_json(const JobOutcome&);
+template std::string to_json(const JobStatus&);
 template std::string to_json(const BatchOutcome&);
 template std::string to_json(const BatchObject&);
 template std::string to_json(const SubmittedBatch&);

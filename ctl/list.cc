@@ -6,6 +6,7 @@
 
 #include "ctl/ask.h"
 #include "ctl/format.h"
+#include "ctl/job_status.h"
 #include "ctl/progress.h"
 #include "ctl/table.h"
 
@@ -78,6 +79,13 @@ std::string show_jobs(const schema::JobList& list) {
   return text;
 }
 
+std::string plan_cell(const JobStatus& status) {
+  if (!status.plan) return {};
+  const std::string plan = std::to_string(*status.plan);
+  return *status.plan > 0 && status.quality ? fmt::format("{} ({})", plan, format_share(*status.quality))
+                                            : plan;
+}
+
 struct ListOptions {
   schema::ListJobs request;
   std::string state;
@@ -100,6 +108,22 @@ Result<Exit> list(const Globals& globals, const ListOptions& options) {
 }
 
 }  // namespace
+
+std::string job_status_text(const std::vector<JobStatus>& jobs) {
+  Table table({">ID", "STATE", ">PLACE", "DONE ABOUT", "ENDED", "DEADLINE", "PLAN", "WORKER", "NOTE"});
+  const std::int64_t now_ms = wall_ms();
+  for (const JobStatus& status : jobs) {
+    const schema::JobInfo& job = status.job;
+    const bool predicted = !is_final(job.state) && job.finish_ms != 0;
+    table.add({std::to_string(job.id), coloured(stdout, job.state, to_string(job.state)),
+               is_queued(job) && job.place != 0 ? std::to_string(job.place) : "",
+               predicted ? format_time(job.finish_ms, now_ms) : "",
+               is_final(job.state) ? format_time(job.ended_ms, now_ms) : "", deadline(job, now_ms),
+               plan_cell(status), is_queued(job) ? "" : one_line(job.worker), note(job)});
+  }
+  table.drop_empty();
+  return table.text();
+}
 
 void add_list(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("list", "Jobs, newest first");

@@ -15,7 +15,7 @@ class FakeDaemon:
     """Answers each request by its kind and keeps what was asked."""
 
     def __init__(self, url):
-        self.answers = {}  # by kind of request: (kind of reply, body)
+        self.answers = {}  # by kind of request: (kind of reply, body), or what gives that of the request's body
         self.requests = []
         self.router = zmq.Context.instance().socket(zmq.ROUTER)
         self.router.bind(url)
@@ -31,7 +31,8 @@ class FakeDaemon:
             request = wire.Message(frame)
             self.requests.append(request)
             refusal = ("error", {"code": wire.INVALID_ARGUMENT, "message": f"there is no request '{request.kind}'"})
-            kind, body = self.answers.get(request.kind, refusal)
+            answer = self.answers.get(request.kind, refusal)
+            kind, body = answer(request.body) if callable(answer) else answer
             self.router.send_multipart([peer, wire.pack(kind, body, request.id)])
 
     def close(self):

@@ -164,6 +164,36 @@ class Overviews(PolicyTest):
         self.status_is(drain_ms=0, waiting_tokens=0)
         self.says("status", lines=["load: how long it takes is not known yet"])
 
+    def test_status_of_jobs_tells_state_place_predicted_end_plan_and_worker(self):
+        def job(request):
+            base = {"id": request["id"], "task": "summarize", "max_attempts": 3, "created_ms": 1}
+            return "job_info", base | {
+                1: {"state": "running", "worker": "host:17:cpu", "finish_ms": soon(MINUTE),
+                    "progress": {"phase": "decode", "tokens_out": 12}},
+                2: {"state": "queued", "place": 5, "finish_ms": soon(HOUR), "deadline_ms": soon(MINUTE)},
+                3: {"state": "failed", "worker": "host:17:cpu", "ended_ms": soon(0), "error": {"code": 7, "message": "bad"}},
+            }[request["id"]]
+
+        def verdict(request):
+            return "job_verdict", {"id": request["id"], "state": "queued", "why": "because"} | {
+                1: {"plan": 4, "quality": 0.981}, 2: {"plan": 0}, 3: {}}[request["id"]]
+
+        self.daemon.answers |= {"job": job, "policy_explain": verdict}
+        time_of_day = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
+        self.says("status", "2", "1", "3", lines=[
+            r" *ID +STATE +PLACE +DONE ABOUT +ENDED +DEADLINE +PLAN +WORKER +NOTE",
+            rf" *2 +queued +5 +{time_of_day} +{time_of_day} late +0",
+            rf" *1 +running +{time_of_day} +4 \(98\.1%\) +host:17:cpu +decode +12 tokens written",
+            rf" *3 +failed +{time_of_day} +host:17:cpu +bad"])
+        lines = [json.loads(line) for line in self.ctl_ok("status", "--json", "1", "3").splitlines()]
+        self.assertEqual([(1, "running", 4, 0.981, "because", "host:17:cpu"), (3, "failed", None, None, "because", "host:17:cpu")],
+                         [tuple(line.get(key) for key in ("id", "state", "plan", "quality", "why", "worker")) for line in lines])
+
+    def test_status_of_an_unknown_job_and_a_wrong_id(self):
+        self.daemon.answers["job"] = ("error", {"code": 2, "message": "there is no job 17"})
+        self.refused(REFUSED, "status", "17", says=["there is no job 17"])
+        self.refused(USAGE, "status", "seventeen", says=["JOB"])
+
     def test_list_tells_place_predicted_end_deadline_and_model(self):
         self.jobs_are({"id": 9, "place": 2, "finish_ms": soon(MINUTE), "deadline_ms": soon(HOUR), "model": "demo"},
                       {"id": 8, "place": 1, "finish_ms": soon(HOUR), "deadline_ms": soon(MINUTE)})
