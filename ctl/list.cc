@@ -35,8 +35,14 @@ std::string deadline(const schema::JobInfo& job, std::int64_t now_ms) {
 
 std::string note(const schema::JobInfo& job) {
   if (job.state == schema::JobState::kRunning) return progress_text(job) + (job.alone ? ", alone" : "");
+  if (job.at_worker) return "its worker begins it next";
   if (is_queued(job) && job.starts_ms > 0) return "begins " + format_moment(job.starts_ms, wall_ms());
   return job.error ? one_line(job.error->message) : "";
+}
+
+// Not one that had it before it came back to the queue.
+std::string worker_of(const schema::JobInfo& job) {
+  return is_queued(job) && !job.at_worker ? "" : one_line(job.worker);
 }
 
 // Who is alone with the daemon need not read it in each line.
@@ -55,7 +61,7 @@ std::vector<std::string> cells(const schema::JobInfo& job, std::int64_t now_ms, 
           fmt::format("{}/{}", job.attempt, job.max_attempts),
           format_date(job.created_ms),
           ran < 0 ? "" : format_duration(ran),
-          one_line(job.worker),
+          worker_of(job),
           is_queued(job) && job.place != 0 ? std::to_string(job.place) : "",
           predicted ? format_time(job.finish_ms, now_ms) : "",
           deadline(job, now_ms),
@@ -119,7 +125,7 @@ std::string job_status_text(const std::vector<JobStatus>& jobs) {
                is_queued(job) && job.place != 0 ? std::to_string(job.place) : "",
                predicted ? format_time(job.finish_ms, now_ms) : "",
                is_final(job.state) ? format_time(job.ended_ms, now_ms) : "", deadline(job, now_ms),
-               plan_cell(status), is_queued(job) ? "" : one_line(job.worker), note(job)});
+               plan_cell(status), worker_of(job), note(job)});
   }
   table.drop_empty();
   return table.text();

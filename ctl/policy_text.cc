@@ -91,6 +91,7 @@ std::string state_text(const JobVerdict& verdict) {
   if (verdict.state == JobState::kRunning) return fmt::format("job {} runs", verdict.id);
   if (verdict.state == JobState::kCancelled) return fmt::format("job {} was cancelled", verdict.id);
   if (is_final(verdict.state)) return fmt::format("job {} {}", verdict.id, to_string(verdict.state));
+  if (verdict.at_worker) return fmt::format("job {} waits at its worker, which begins it next", verdict.id);
   return verdict.place == 0 ? fmt::format("job {} waits", verdict.id)
                             : fmt::format("job {} waits, number {} in the queue", verdict.id, verdict.place);
 }
@@ -101,7 +102,7 @@ std::string decision_text(const JobVerdict& verdict) {
   if (!verdict.plan)
     return (waits ? "its plan is decided when it begins\n" : "no plan is recorded of it\n") + why;
   const char* verb = "had";
-  if (waits) verb = "would get";
+  if (waits) verb = verdict.at_worker ? "gets" : "would get";
   if (verdict.state == JobState::kRunning) verb = "has";
   return fmt::format("it {} {}\n{}", verb, plan_text(verdict), why);
 }

@@ -41,7 +41,7 @@ std::string progress_text(const JobInfo& job) {
   const schema::Progress& progress = job.progress;
   switch (progress.phase) {
     case schema::Phase::kWaiting:
-      return "running, waits for its turn";
+      return "running";  // how far is not told yet
     case schema::Phase::kPrefill:
       return fmt::format("prefill {} {} of {} tokens",
                          progress_bar(progress.prompt_done, progress.prompt_total),
@@ -92,7 +92,9 @@ void ProgressView::print_changes(const std::vector<JobInfo>& jobs) {
     const bool changed = first ? job.state != JobState::kQueued : entry->second != now;
     entry->second = now;
     if (changed && job.state == JobState::kRunning) {
-      print_error(fmt::format("job {}: running, {}\n", job.id, to_string(job.progress.phase)));
+      print_error(job.progress.phase == schema::Phase::kWaiting
+                      ? fmt::format("job {}: running\n", job.id)
+                      : fmt::format("job {}: running, {}\n", job.id, to_string(job.progress.phase)));
     }
   }
 }

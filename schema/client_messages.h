@@ -312,7 +312,7 @@ struct JobInfo {
   std::uint32_t attempt = 0;  // number of the latest lease; 0: never leased
   std::uint32_t max_attempts = 0;
   std::int64_t created_ms = 0;
-  std::int64_t started_ms = 0;  // of the latest attempt; 0: not yet
+  std::int64_t started_ms = 0;  // when the latest attempt began; 0: not yet
   std::int64_t ended_ms = 0;    // 0: not yet
   std::string worker;           // of the latest attempt
   std::optional<Error> error;   // why it failed, or why the latest attempt did
@@ -329,6 +329,7 @@ struct JobInfo {
   std::uint64_t place = 0;     // in the queue, from 1; 0: it does not wait, or far behind
   std::int64_t finish_ms = 0;  // when it is expected to end; 0: nothing is known
   std::string owner;           // who submitted it: "uid:1000", "key:alice"; empty: before there were owners
+  bool at_worker = false;      // it is queued, and `worker` has it already and begins it next
 
   static void fields(auto& self, auto& field) {
     field("id", self.id);
@@ -356,6 +357,7 @@ struct JobInfo {
     field("place", self.place);
     field("finish_ms", self.finish_ms);
     field("owner", self.owner);
+    field("at_worker", self.at_worker);
   }
 };
 

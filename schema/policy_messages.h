@@ -143,6 +143,7 @@ struct JobVerdict {
   std::int64_t start_ms = 0;  // predicted, or when it was; 0: not known
   std::int64_t finish_ms = 0;
   std::int64_t deadline_ms = 0;
+  bool at_worker = false;  // it is queued, and a worker has it already, with this plan, and begins it next
 
   static void fields(auto& self, auto& field) {
     field("id", self.id);
@@ -154,6 +155,7 @@ struct JobVerdict {
     field("start_ms", self.start_ms);
     field("finish_ms", self.finish_ms);
     field("deadline_ms", self.deadline_ms);
+    field("at_worker", self.at_worker);
   }
 };
 

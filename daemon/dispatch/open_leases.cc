@@ -29,6 +29,7 @@ void OpenLeases::expect_back(const std::vector<StoredLease>& held) {
     job = {one.lease.attempt, next_end(), {}};
     job.job.rerun = one.rerun;
     job.job.suspect = one.suspect;
+    job.begun = one.begun;
   }
 }
 
@@ -53,7 +54,7 @@ bool OpenLeases::hand_over(const std::string& instance, Claimed claimed) {
   around_.feed.measure(
       Measured::kQueueWaitS,
       static_cast<double>(std::max<std::int64_t>(0, around_.clock.wall_ms() - held.job.created_ms)) / 1'000);
-  tell_running(lease, *worker);
+  tell(lease, worker->hello.room ? JobState::kQueued : JobState::kRunning, worker->hello.name);
   return true;
 }
 
@@ -70,6 +71,25 @@ void OpenLeases::hand_over_again(const Lease& lease, const std::string& instance
   });
 }
 
+void OpenLeases::begun(WorkerState& worker, const std::vector<Lease>& leases) {
+  std::vector<Lease> fresh;
+  for (const Lease& lease : leases) {
+    HeldJob& held = worker.jobs[lease.job];
+    if (!std::exchange(held.begun, true) && !held.job.rerun) fresh.push_back(lease);
+  }
+  if (fresh.empty() || !worker.hello.room)
+    return;  // of one that does not tell they run since they are leased
+  around_.durable.post(
+      Work(begin, fresh, around_.clock.wall_ms()),
+      [this, name = worker.hello.name](const Result<std::vector<Lease>>& running) {
+        if (!running) {
+          process::log_error("cannot record that jobs have begun", {{"ERROR", running.error().message}});
+          return;
+        }
+        for (const Lease& lease : *running) tell(lease, JobState::kRunning, name);
+      });
+}
+
 void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   const Lease lease = result.lease;
   if (!worker.holds(lease)) {  // late, or not its own
@@ -80,6 +100,7 @@ void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   renew(held);
   if (std::exchange(held.storing, true)) return;  // said again while the disk takes its time
   if (!result.error) {
+    begun(worker, {lease});
     worker.documents.read(held.job.document, result.metrics);
     planner_.finished(worker, held.job, result.metrics);
     around_.feed.measure(Measured::kPrefillS, result.metrics.prefill_ms / 1'000);
@@ -89,7 +110,8 @@ void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   }
   if (result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0)
     worker.fault = result.error->message;
-  const FinishRules rules{fits_elsewhere(result, worker), planner_.settings().idle.canary_share, retry_};
+  const FinishRules rules{fits_elsewhere(result, worker), planner_.settings().idle.canary_share, retry_,
+                          worker.hello.room.has_value()};
   around_.durable.post(Work(finish, std::move(result), around_.clock.wall_ms(), rules),
                        [this, lease, instance = worker.hello.instance](const Result<Outcome>& outcome) {
                          stored(lease, instance, outcome);
@@ -217,13 +239,13 @@ void OpenLeases::fail_damaged(const Unreadable& damaged) {
                        });
 }
 
-void OpenLeases::tell_running(const Lease& lease, const WorkerState& worker) {
+void OpenLeases::tell(const Lease& lease, JobState state, const std::string& worker) {
   schema::Event event;
   event.topic = schema::kTopicJobState;
   event.job = lease.job;
-  event.state = JobState::kRunning;
+  event.state = state;
   event.attempt = lease.attempt;
-  event.worker = worker.hello.name;
+  event.worker = worker;
   around_.feed.tell(std::move(event));
 }
 

@@ -39,6 +39,8 @@ class OpenLeases {
   void hand_over_again(const schema::Lease& lease, const std::string& instance);
   void renew(HeldJob& held) const { held.deadline_ms = next_end(); }
 
+  // The worker has begun these, which it holds.
+  void begun(WorkerState& worker, const std::vector<schema::Lease>& leases);
   void on_result(WorkerState& worker, schema::WorkerResult result);
   // The worker, no longer in the table, has left; `broke`: not in order, and one of its jobs may be the
   // reason.
@@ -66,7 +68,8 @@ class OpenLeases {
   [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) const;
   void stored(const schema::Lease& lease, const std::string& instance, const Result<Outcome>& outcome);
   void ended(const schema::Lease& lease, const Result<Outcome>& outcome);
-  void tell_running(const schema::Lease& lease, const WorkerState& worker);
+  // That the worker has the job: queued until it begins.
+  void tell(const schema::Lease& lease, schema::JobState state, const std::string& worker);
 
   const Surroundings around_;
   Planner& planner_;

@@ -97,6 +97,7 @@ void Planner::look() {
                 decided_at_ = clock_.steady_ms();
                 if (snapshot) {  // an error: claims go by what was decided before
                   snapshot_ = std::move(snapshot).value();
+                  snapshot_.queued -= std::min<std::uint64_t>(snapshot_.queued, table_.not_begun());
                   admitted_.erase(admitted_.begin(), admitted_.begin() + seen);
                   decide();
                 }

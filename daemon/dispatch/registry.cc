@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <utility>
 
 #include "base/process/log.h"
@@ -100,6 +101,7 @@ void Registry::recall_costs(const WorkerState& worker) {
 void Registry::on_heartbeat(WorkerState& worker, const schema::Heartbeat& heartbeat) {
   worker.engine = heartbeat.engine;
   if (heartbeat.room) worker.hello.room = heartbeat.room;
+  std::vector<Lease> begun;
   for (const schema::LeaseProgress& one : heartbeat.leases) {
     if (!worker.holds(one.lease)) {
       around_.send(worker.peer, schema::CancelLease{one.lease, "the lease has ended"});
@@ -107,19 +109,21 @@ void Registry::on_heartbeat(WorkerState& worker, const schema::Heartbeat& heartb
     }
     HeldJob& job = worker.jobs[one.lease.job];
     leases_.renew(job);
-    if (one.progress.phase != schema::Phase::kWaiting) job.begun = true;
+    if (one.progress.phase != schema::Phase::kWaiting) begun.push_back(one.lease);
     if (same(job.progress, one.progress)) continue;
     job.progress = one.progress;
     if (!job.job.rerun) tell_progress(one, worker);
   }
+  leases_.begun(worker, begun);
   around_.send(worker.peer, schema::HeartbeatAck{});
 }
 
 void Registry::on_room(WorkerState& worker, const schema::Room& room) {
   worker.hello.room = room.room;
-  for (const Lease& lease : room.begun) {
-    if (worker.holds(lease)) worker.jobs[lease.job].begun = true;
-  }
+  std::vector<Lease> begun;
+  std::ranges::copy_if(room.begun, std::back_inserter(begun),
+                       [&](const Lease& lease) { return worker.holds(lease); });
+  leases_.begun(worker, begun);
 }
 
 void Registry::on_plans(WorkerState& worker, schema::PlanTable table) {

@@ -38,7 +38,8 @@ Claimant WorkerState::claimant() const {
           hello.context,
           hello.cache_bytes,
           jobs.empty(),
-          documents.names()};
+          documents.names(),
+          hello.room.has_value()};
 }
 
 WorkerState* WorkerTable::by_peer(const std::string& peer) {
@@ -114,6 +115,16 @@ std::vector<WorkerState*> WorkerTable::connected() {
 std::size_t WorkerTable::jobs() const {
   std::size_t jobs = 0;
   for (const auto& [instance, worker] : workers_) jobs += worker.jobs.size();
+  return jobs;
+}
+
+std::size_t WorkerTable::not_begun() const {
+  std::size_t jobs = 0;
+  for (const auto& [instance, worker] : workers_) {
+    if (!worker.hello.room) continue;
+    jobs += static_cast<std::size_t>(std::ranges::count_if(
+        worker.jobs, [](const auto& entry) { return !entry.second.begun && !entry.second.job.rerun; }));
+  }
   return jobs;
 }
 

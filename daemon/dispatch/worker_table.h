@@ -81,6 +81,7 @@ class WorkerTable {
 
   [[nodiscard]] std::vector<WorkerState*> connected();  // the idlest first
   [[nodiscard]] std::size_t jobs() const;               // held by all of them
+  [[nodiscard]] std::size_t not_begun() const;          // of users, that wait at their workers
   [[nodiscard]] std::vector<schema::WorkerInfo> report(std::int64_t now_ms) const;
 
  private:

@@ -434,11 +434,11 @@ void Clients::drain() {
 }
 
 void Clients::add_progress(JobInfo& info) const {
-  if (info.state == schema::JobState::kRunning) {
+  if (info.state == schema::JobState::kRunning || info.at_worker) {
     info.progress = parts_.dispatcher.progress(info.id);
     info.finish_ms = parts_.dispatcher.planner().running_finish(info.id);
   }
-  if (info.state != schema::JobState::kQueued) return;
+  if (info.state != schema::JobState::kQueued || info.at_worker) return;
   const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(info.id);
   if (!forecast) return;
   info.place = forecast->place;

@@ -55,9 +55,9 @@ void Clients::on(const Asker& asker, const schema::SetPolicy& request) {
 
 void Clients::on(const Asker& asker, const schema::ExplainJob& request) {
   look_up(asker, Work(read_verdict, request.id, asker.scope), [this](schema::JobVerdict verdict) {
-    if (verdict.state == schema::JobState::kRunning)
+    if (verdict.state == schema::JobState::kRunning || verdict.at_worker)
       verdict.finish_ms = parts_.dispatcher.planner().running_finish(verdict.id);
-    if (verdict.state != schema::JobState::kQueued) return verdict;
+    if (verdict.state != schema::JobState::kQueued || verdict.at_worker) return verdict;
     const std::optional<Forecast> forecast = parts_.dispatcher.planner().forecast(verdict.id);
     if (!forecast) {
       verdict.why = "nothing is decided yet: no worker that could take it is connected, or it is far behind";

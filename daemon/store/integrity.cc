@@ -55,7 +55,7 @@ constexpr std::array kRules = {
     "SELECT printf('attempt %d of job %d has not ended, and the job is %s at attempt %d', a.attempt, j.id, "
     "j.state, "
     "j.attempt) FROM attempts a JOIN jobs j ON j.id = a.job_id "
-    "WHERE a.outcome IS NULL AND NOT (j.state = 'running' AND j.attempt = a.attempt) LIMIT 101",
+    "WHERE a.outcome IS NULL AND NOT (j.state IN ('queued', 'running') AND j.attempt = a.attempt) LIMIT 101",
 
     "SELECT printf('job %d repeats job %d, and nothing says why', id, rerun_of) FROM jobs "
     "WHERE rerun_of IS NOT NULL AND id NOT IN (SELECT rerun_id FROM reruns) LIMIT 101",

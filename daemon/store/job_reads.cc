@@ -15,11 +15,13 @@ using schema::JobId;
 using schema::JobInfo;
 
 // The columns of read_row, in its order.
-#define DSLAD_JOB_ROW                                                                                \
-  "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, " \
-  "a.started_ms, j.ended_ms, a.worker, j.error_code, j.error_message, j.client, j.model, "           \
-  "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade, j.not_before_ms, j.suspect, "                \
-  "(SELECT group_concat(label, char(10)) FROM job_labels WHERE job_id = j.id), j.owner "             \
+#define DSLAD_JOB_ROW                                                                                       \
+  "SELECT j.id, j.custom_id, j.task, j.state, j.priority, j.attempt, j.max_attempts, j.created_ms, "        \
+  "iif(j.state = 'queued' AND a.outcome IS NULL, NULL, a.started_ms), j.ended_ms, a.worker, j.error_code, " \
+  "j.error_message, j.client, j.model, "                                                                    \
+  "j.deadline_ms, j.min_quality, j.max_plan, j.upgrade, j.not_before_ms, j.suspect, "                       \
+  "(SELECT group_concat(label, char(10)) FROM job_labels WHERE job_id = j.id), j.owner, "                   \
+  "j.state = 'queued' AND a.job_id IS NOT NULL AND a.outcome IS NULL "                                      \
   "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
 
 ErrorCode code_from(const std::string& word) {
@@ -71,6 +73,7 @@ JobInfo read_row(const Query& row) {
   info.alone = row.integer(20) != 0 && !schema::is_final(info.state);
   if (!row.is_null(21)) info.labels = split_lines(row.text(21));
   info.owner = row.text(22);
+  info.at_worker = row.integer(23) != 0;
   return info;
 }
 
@@ -272,7 +275,8 @@ Result<schema::JobVerdict> read_verdict(Database& db, JobId id, const Scope& sco
   Query query(
       db,
       "SELECT j.state, j.deadline_ms, coalesce(a.plan, a.assigned_plan), a.quality, a.why, a.started_ms, "
-      "a.ended_ms FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
+      "a.ended_ms, a.job_id IS NOT NULL AND a.outcome IS NULL FROM jobs j "
+      "LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt "
       "WHERE j.id = ?1 AND j.rerun_of IS NULL AND (?2 IS NULL OR j.owner = ?2)",
       id, scope.bound());
   if (!query.next()) return query.status() ? not_found(id).error() : query.status().error();
@@ -280,11 +284,13 @@ Result<schema::JobVerdict> read_verdict(Database& db, JobId id, const Scope& sco
   verdict.id = id;
   verdict.state = word<schema::JobState>(query, 0);
   verdict.deadline_ms = query.integer(1);
-  if (verdict.state == schema::JobState::kQueued) return verdict;
+  const bool waits = verdict.state == schema::JobState::kQueued;
+  verdict.at_worker = waits && query.integer(7) != 0;
+  if (waits && !verdict.at_worker) return verdict;
   if (!query.is_null(2)) verdict.plan = static_cast<std::uint32_t>(query.integer(2));
   if (!query.is_null(3)) verdict.quality = query.real(3);
   verdict.why = query.text(4);
-  verdict.start_ms = query.integer(5);
+  if (!waits) verdict.start_ms = query.integer(5);
   verdict.finish_ms = query.integer(6);
   return verdict;
 }
@@ -429,13 +435,16 @@ Result<schema::JobCounts> count_jobs(Database& db, const schema::CountJobs& requ
 Result<std::vector<StoredLease>> stored_leases(Database& db) {
   std::vector<StoredLease> held;
   Query query(db,
-              "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL, j.suspect FROM jobs j "
-              "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running'");
+              "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL, j.suspect, "
+              "j.state = 'running' FROM jobs j "
+              "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running' OR "
+              "(j.state = 'queued' AND j.attempt > 0 AND a.outcome IS NULL)");
   while (query.next()) {
     held.push_back({{query.integer(0), static_cast<std::uint32_t>(query.integer(1))},
                     {query.text(2), query.text(3)},
                     query.integer(4) != 0,
-                    query.integer(5) != 0});
+                    query.integer(5) != 0,
+                    query.integer(6) != 0});
   }
   if (!query.status()) return query.status().error();
   return held;

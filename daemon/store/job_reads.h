@@ -52,6 +52,7 @@ struct StoredLease {
   WorkerName worker;
   bool rerun = false;
   bool suspect = false;  // it runs alone
+  bool begun = false;    // else it waits at its worker
 };
 Result<std::vector<StoredLease>> stored_leases(Database& db);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "daemon/store/queued_jobs.h"
 #include "daemon/store/transitions.h"
 
 namespace dslad::daemon {
@@ -18,8 +19,8 @@ Status end_job(Database& db, const Ended& ended, JobState state, const Error& er
   return status;
 }
 
-std::optional<Lease> lease_if(bool running, JobId id, std::int64_t attempt) {
-  if (!running) return std::nullopt;
+std::optional<Lease> lease_if(bool leased, JobId id, std::int64_t attempt) {
+  if (!leased) return std::nullopt;
   return Lease{id, static_cast<std::uint32_t>(attempt)};
 }
 
@@ -30,7 +31,8 @@ Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::i
   CancelOutcome outcome;
   for (const JobId id : ids) {
     Query query(db,
-                "SELECT state, attempt FROM jobs WHERE id = ?1 AND rerun_of IS NULL AND "
+                "SELECT state, attempt, " DSLAD_LEASED
+                " FROM jobs WHERE id = ?1 AND rerun_of IS NULL AND "
                 "(?2 IS NULL OR owner = ?2)",
                 id, scope.bound());
     if (!query.next()) {
@@ -41,7 +43,7 @@ Result<CancelOutcome> cancel(Database& db, const std::vector<JobId>& ids, std::i
     const std::string state = query.text(0);
     const bool running = state == "running";
     if (!running && state != "queued") continue;
-    const Ended ended{id, lease_if(running, id, query.integer(1))};
+    const Ended ended{id, lease_if(running || query.integer(2) != 0, id, query.integer(1))};
     const Error error{ErrorCode::kRefused, "cancelled by a client"};
     if (Status status = end_job(db, ended, JobState::kCancelled, error, now_ms); !status)
       return status.error();
@@ -73,7 +75,8 @@ Result<bool> wake(Database& db, std::int64_t now_ms) {
 Status shift_open_jobs(Database& db, std::int64_t by_ms) {
   Status status = db.run(
       "UPDATE attempts SET started_ms = started_ms + ? WHERE (job_id, attempt) IN "
-      "(SELECT id, attempt FROM jobs WHERE state = 'running')",
+      "(SELECT id, attempt FROM jobs WHERE state = 'running' OR (state = 'queued' AND attempt > 0)) "
+      "AND outcome IS NULL",
       by_ms);
   if (!status) return status;
   return db.run(
@@ -103,13 +106,14 @@ Result<std::vector<Ended>> expire(Database& db, std::int64_t now_ms) {
   std::vector<Ended> expired;
   {
     Query query(db,
-                "SELECT id, state, attempt FROM jobs INDEXED BY jobs_expiry WHERE expires_ms IS NOT NULL AND "
+                "SELECT id, state = 'running' OR " DSLAD_LEASED
+                ", attempt FROM jobs INDEXED BY jobs_expiry WHERE expires_ms IS NOT NULL AND "
                 "expires_ms <= ? "
                 "AND state IN ('queued', 'running') LIMIT 1000",
                 now_ms);
     while (query.next()) {
       const JobId id = query.integer(0);
-      expired.push_back({id, lease_if(query.text(1) == "running", id, query.integer(2))});
+      expired.push_back({id, lease_if(query.integer(1) != 0, id, query.integer(2))});
     }
     if (!query.status()) return query.status().error();
   }

@@ -36,7 +36,8 @@ struct Tries {
 Result<std::optional<Tries>> check_lease(Database& db, const Lease& lease) {
   Query query(db,
               "SELECT failed_attempts, max_attempts, max_plan IS 0, rerun_of IS NOT NULL FROM jobs "
-              "WHERE id = ? AND attempt = ? AND state = 'running'",
+              "WHERE id = ? AND attempt = ? AND (state = 'running' OR (state = 'queued' AND " DSLAD_LEASED
+              "))",
               lease.job, lease.attempt);
   std::optional<Tries> tries;
   while (query.next()) {
@@ -77,6 +78,16 @@ Status save_outputs(Database& db, const schema::WorkerResult& result) {
         output.output_tokens, output.part);
   }
   return status;
+}
+
+// A worker tells that a job has begun after the first step with some of it, and its result how long all steps
+// took.
+Status set_start_back(Database& db, const schema::WorkerResult& result, std::int64_t now_ms) {
+  const double spent_ms = result.metrics.prefill_ms + result.metrics.decode_ms;
+  return db.run(
+      "UPDATE attempts SET started_ms = min(started_ms, max(?1 - CAST(round(min(?2, ?1)) AS INTEGER), "
+      "(SELECT created_ms FROM jobs WHERE id = ?3))) WHERE job_id = ?3 AND attempt = ?4",
+      now_ms, spent_ms, result.lease.job, result.lease.attempt);
 }
 
 // One, or one a question.
@@ -187,8 +198,9 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const
   std::optional<std::string_view> why;
   if (!choice.why.empty()) why = choice.why;
   Lease lease{id, 0};
-  Query update(db, "UPDATE jobs SET state = 'running', attempt = attempt + 1 WHERE id = ? RETURNING attempt",
-               id);
+  const JobState state = claimant.tells_begun ? JobState::kQueued : JobState::kRunning;
+  Query update(db, "UPDATE jobs SET state = ?, attempt = attempt + 1 WHERE id = ? RETURNING attempt",
+               schema::to_string(state), id);
   while (update.next()) lease.attempt = static_cast<std::uint32_t>(update.integer(0));
   if (!update.status()) return update.status().error();
   Status status = db.run(
@@ -198,6 +210,26 @@ Result<Lease> open_lease(Database& db, JobId id, const Claimant& claimant, const
       claimant.model_digest, choice.plan, why);
   if (!status) return status.error();
   return lease;
+}
+
+Result<std::vector<Lease>> begin(Database& db, const std::vector<Lease>& leases, std::int64_t now_ms) {
+  std::vector<Lease> begun;
+  for (const Lease& lease : leases) {
+    bool changed = false;
+    Query update(db,
+                 "UPDATE jobs SET state = 'running' WHERE id = ? AND attempt = ? AND state = 'queued' "
+                 "AND " DSLAD_LEASED " RETURNING id",
+                 lease.job, lease.attempt);
+    while (update.next()) changed = true;
+    if (!update.status()) return update.status().error();
+    if (!changed) continue;  // it has ended, or had begun before
+    if (Status status = db.run("UPDATE attempts SET started_ms = ? WHERE job_id = ? AND attempt = ?", now_ms,
+                               lease.job, lease.attempt);
+        !status)
+      return status.error();
+    begun.push_back(lease);
+  }
+  return begun;
 }
 
 Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
@@ -233,7 +265,10 @@ Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count,
 Result<bool> fail_damaged(Database& db, const Unreadable& damaged, std::int64_t now_ms) {
   std::vector<JobId> waiting;
   {
-    Query query(db, "SELECT id FROM jobs WHERE (id = ?1 OR rerun_of = ?1) AND state = 'queued'", damaged.job);
+    Query query(db,
+                "SELECT id FROM jobs WHERE (id = ?1 OR rerun_of = ?1) AND state = 'queued' AND "
+                "NOT " DSLAD_LEASED,
+                damaged.job);
     while (query.next()) waiting.push_back(query.integer(0));
     if (!query.status()) return query.status().error();
   }
@@ -266,6 +301,9 @@ Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::in
     return fail_attempt(db, result.lease, **tries, "failed", error, rules.retry, now_ms);
   }
   if (Status status = save_outputs(db, result); !status) return status.error();
+  if (rules.tells_begun) {
+    if (Status status = set_start_back(db, result, now_ms); !status) return status.error();
+  }
   Result<Outcome> outcome =
       end_lease(db, result.lease, **tries, "succeeded", std::nullopt, {JobState::kSucceeded}, now_ms);
   if (!outcome) return outcome;

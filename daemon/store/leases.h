@@ -1,7 +1,9 @@
 // Jobs that are being worked on: how a worker gets them, and what becomes of them. Runs inside the caller's
 // transaction. Times are milliseconds since the epoch, passed in.
 //
-// The fence: a lease is (job, attempt), and it is good only while the job is running with that very attempt.
+// The fence: a lease is (job, attempt), and it is good only while that very attempt is the job's latest and
+// has not ended. A job is `running` once its worker has begun it. Until then a worker that tells when it
+// begins keeps it `queued`, though leased: it waits there instead of here.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,7 @@ struct Claimant {
   std::uint64_t cache_bytes = 0;             // 0: not known
   bool empty = true;                         // it holds no job: a suspect may run there
   std::vector<std::int64_t> documents = {};  // that it was given of late, as QueuedJob names them
+  bool tells_begun = false;                  // else a job counts as begun when it is leased
 };
 
 // The plan that an attempt is to run on, and what decided about it.
@@ -64,6 +67,10 @@ struct Claim {
 // Leases one queued job.
 Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant& claimant,
                                  const PlanChoice& choice, std::int64_t now_ms);
+
+// These have begun: they are running from now on. Gives those that were not.
+Result<std::vector<schema::Lease>> begin(Database& db, const std::vector<schema::Lease>& leases,
+                                         std::int64_t now_ms);
 
 // Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
 // refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
@@ -101,6 +108,7 @@ struct FinishRules {
   bool fits_elsewhere = false;  // a worker that is connected can run what was too large for this one
   double canary_share = 0;      // of jobs on plans above 0, those that are wanted again on plan 0
   RetryRules retry = {};
+  bool tells_begun = false;  // the worker: begin() was called when it said so, after a step
 };
 
 // Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,

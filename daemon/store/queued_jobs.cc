@@ -39,6 +39,8 @@ QueuedJob read_queued(const Query& row) {
   "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW                                                             \
   " FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND not_before_ms IS NULL AND model = " model \
   " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 "   \
+  "AND (attempt = 0 OR NOT " DSLAD_LEASED                                                               \
+  ") "                                                                                                  \
   "ORDER BY priority DESC, due_ms, id LIMIT ?6) "
 
 // What a worker has, or more than any job needs where it does not say.

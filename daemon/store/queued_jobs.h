@@ -18,6 +18,12 @@ std::string turn_key(const std::string& owner, const std::string& client);
 // The same in SQL, of a row of jobs.
 #define DSLAD_TURN_KEY "iif(owner = '', client, owner || char(10) || client)"
 
+// Whether a row of jobs is leased, in SQL: its latest attempt has not ended. Of one that is queued: its
+// worker has not begun it, and it is not to be leased again.
+#define DSLAD_LEASED                                                                                    \
+  "EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt " \
+  "AND attempts.outcome IS NULL)"
+
 struct QueuedJob {
   schema::JobId id = 0;
   std::string client;  // its turn_key()

@@ -149,7 +149,9 @@ Result<std::optional<Claimed>> claim_rerun(Database& db, const Claimant& claiman
     const Status ended = move_job(db, **next, {schema::JobState::kFailed, false, spec.error()}, now_ms);
     return ended ? Result<std::optional<Claimed>>(std::nullopt) : ended.error();
   }
-  const Result<schema::Lease> lease = open_lease(db, **next, claimant, choice, now_ms);
+  Claimant at_once = claimant;
+  at_once.tells_begun = false;  // nobody looks
+  const Result<schema::Lease> lease = open_lease(db, **next, at_once, choice, now_ms);
   if (!lease) return lease.error();
   Result<QueuedJob> job = read_size(db, **next);
   if (!job) return job.error();

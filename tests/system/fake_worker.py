@@ -14,13 +14,14 @@ LAYERS = 4
 class FakeWorker(wire.Peer):
     """Does nothing by itself: each step of the protocol is a call."""
 
-    def __init__(self, url, capacity=1, name=None, leases=(), keys=None):
+    def __init__(self, url, capacity=1, name=None, leases=(), keys=None, room=None):
         super().__init__(url, keys)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:fake"
         self.instance = secrets.token_hex(8)
         self.capacity = capacity
         self.leases = list(leases)
         self.plan = 0
+        self.room = room  # None: it does not tell what it has begun
 
     def hello(self):
         """Introduces itself; returns the welcome's body."""
@@ -33,7 +34,7 @@ class FakeWorker(wire.Peer):
         self.send("hello", {
             "name": self.name, "instance": self.instance, "device": "fake", "model": "fake", "model_digest": "f" * 64,
             "dtype": "f32", "layers": LAYERS, "context": 4096, "capacity": self.capacity, "plan": self.plan,
-            "layer_info": layers, "leases": self.leases,
+            "layer_info": layers, "leases": self.leases, "room": self.room,
         })
 
     def layer_state(self, layer):
@@ -49,6 +50,9 @@ class FakeWorker(wire.Peer):
 
     def take_job(self, timeout=60.0):
         return self.expect("assign", timeout).body
+
+    def begin(self, *assigned):
+        self.send("room", {"begun": [lease_of(job) for job in assigned], "room": self.room})
 
     def heartbeat(self, *assigned, **progress):
         leases = [{**lease_of(job), **progress} for job in assigned]

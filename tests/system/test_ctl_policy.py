@@ -443,8 +443,8 @@ class Explain(PolicyTest):
 
     def test_json_leaves_out_what_is_not_known(self):
         self.verdict_is(why="x")
-        self.assertEqual({"id": 7, "state": "queued", "why": "x", "place": 0, "start_ms": 0, "finish_ms": 0, "deadline_ms": 0},
-                         self.json_of("policy", "explain", "7"))
+        self.assertEqual({"id": 7, "state": "queued", "why": "x", "place": 0, "start_ms": 0, "finish_ms": 0, "deadline_ms": 0,
+                          "at_worker": False}, self.json_of("policy", "explain", "7"))
 
     def test_unknown_jobs_and_wrong_ids(self):
         self.daemon.refuse("policy_explain", wire.NOT_FOUND, "job 99 is not known")

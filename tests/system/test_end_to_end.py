@@ -168,7 +168,7 @@ class Verbs(EndToEnd):
             self.assertIn("4711", done.stderr, verb)
 
     def test_wait_gives_up_in_time_and_the_job_goes_on(self):
-        self.worker.signal(19)  # SIGSTOP: whatever the worker holds stays running
+        self.worker.signal(19)  # SIGSTOP: whatever the worker holds stays there
         [job] = self.submit("generate", "--prompt", "x", "--max-tokens", 2)
         for timeout in (0, 0.2):
             done = self.ctl("wait", job, "--timeout", timeout)
@@ -178,10 +178,11 @@ class Verbs(EndToEnd):
         self.worker.signal(18)  # SIGCONT
         self.assertRegex(self.ctl_ok("wait", job), rf"^job {job} succeeded after ")
 
-    def test_cancel_ends_queued_and_running_jobs_and_refuses_ended_ones(self):
+    def test_cancel_ends_queued_jobs_and_those_that_a_worker_has_and_refuses_ended_ones(self):
         self.worker.signal(19)
         jobs = [self.submit("generate", "--prompt", "x", "--max-tokens", 300)[0] for _ in range(3)]
-        until(lambda: self.status()["jobs"]["running"], "a job is in the stopped worker's hands")
+        until(lambda: any(job["at_worker"] for job in self.ctl_json("list")[0]["jobs"]),
+              "a job is in the stopped worker's hands, which cannot begin it")
         [reply] = self.ctl_json("cancel", *jobs)
         self.assertEqual(jobs, reply["cancelled"])
         self.worker.signal(18)

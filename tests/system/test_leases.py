@@ -116,6 +116,36 @@ class Leases(QueueTest):
             self.assertEqual("kept", client.result(job)["outputs"][0]["text"])
         self.assertEqual(["succeeded"], self.attempts(job))
 
+    def test_a_job_is_queued_at_its_worker_until_that_begins_it_whatever_is_killed(self):
+        worker = self.worker(name="teller", capacity=4, room=2)
+        begun, waits = self.client.submit(generate(), generate())
+        assigned = [worker.take_job(), worker.take_job()]
+        worker.begin(assigned[0])
+
+        def are(*expected):
+            with self.peer() as client:
+                jobs = {job["id"]: job for job in client.request("list")["jobs"]}
+                return list(expected) == [(jobs[job]["state"], jobs[job]["at_worker"], jobs[job]["worker"],
+                                           jobs[job]["started_ms"] > 0) for job in (begun, waits)]
+
+        running, waiting = ("running", False, "teller", True), ("queued", True, "teller", False)
+        until(lambda: are(running, waiting), "one has begun")
+        self.assertEqual({"running": 1, "queued": 1}, {row["state"]: row["n"] for row in self.sql(
+            "SELECT state, count(*) AS n FROM job_status GROUP BY state")})
+        self.daemon.kill()
+        self.start_daemon()
+        self.assertTrue(are(running, waiting))
+        worker.leases = [lease_of(job) for job in assigned]
+        worker.hello()
+        worker.heartbeat(*assigned, phase="waiting")
+        with self.peer() as client:
+            client.request("status")
+        self.assertTrue(are(running, waiting), "who says hello again begins nothing by that")
+        worker.heartbeat(*assigned, phase="prefill")  # in place of a word that was lost
+        until(lambda: are(running, running), "both have begun")
+        self.assertEqual([True, True], [worker.finish(job) for job in assigned])
+        self.assertEqual(["succeeded"], self.attempts(waits))
+
     def test_a_restarted_daemon_asks_workers_that_it_does_not_know_who_they_are(self):
         worker = self.worker()
         self.daemon.kill()

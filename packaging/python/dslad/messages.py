@@ -171,6 +171,7 @@ class JobInfo:
     place: int = 0
     finish_ms: int = 0
     owner: str = ""
+    at_worker: bool = False  # it is queued, and `worker` has it already and begins it next
 
     @property
     def ended(self) -> bool:
@@ -453,6 +454,7 @@ class Verdict:
     start_ms: int = 0
     finish_ms: int = 0
     deadline_ms: int = 0
+    at_worker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
