@@ -94,12 +94,14 @@ std::string show_layers(const schema::LayersReply& reply) {
   for (const schema::ModelLayers& model : reply.models) {
     text += fmt::format("{}{} ({}), plan {}\n", text.empty() ? "" : "\n", one_line(model.model),
                         one_line(model.model_digest.substr(0, 12)), model.plan);
-    Table table({">LAYER", "STATE", ">ORDER", "DISTILLED WEIGHTS", ">ENTROPY", ">KL", ">QUALITY"});
+    Table table({">LAYER", "STATE", ">ORDER", "DISTILLED WEIGHTS", ">ENTROPY", ">KL", ">QUALITY", "NOTE"});
     for (const schema::LayerInfo& layer : model.layers) {
       table.add({std::to_string(layer.layer), coloured(stdout, layer.state, to_string(layer.state)),
                  layer.order < 0 ? "-" : std::to_string(layer.order), layer.distilled ? "yes" : "no",
-                 measured(layer.entropy), measured(layer.kl), measured(layer.quality)});
+                 measured(layer.entropy), measured(layer.kl), measured(layer.quality),
+                 one_line(layer.reason)});
     }
+    table.drop_empty();
     text += table.text();
   }
   return text;

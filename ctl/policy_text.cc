@@ -227,7 +227,9 @@ std::string history_text(const schema::PolicyHistory& history) {
   Table table({"TIME", "POLICY", "MODEL", "PLAN", ">WAITING", ">TOKENS", ">DONE IN", "WHY"});
   for (const schema::PolicyChange& change : history.changes) {
     table.add({format_date(change.time_ms), std::string(to_string(change.policy)),
-               one_model ? "" : one_line(change.model), fmt::format("{} -> {}", change.from, change.to),
+               one_model ? "" : one_line(change.model),
+               change.from == change.to ? std::to_string(change.to)
+                                        : fmt::format("{} -> {}", change.from, change.to),
                format_count(change.waiting_jobs), format_count(change.waiting_tokens),
                change.drain_ms == 0 ? "-" : rough(change.drain_ms), one_line(change.why)});
   }

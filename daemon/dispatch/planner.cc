@@ -9,7 +9,6 @@
 
 #include "base/process/log.h"
 #include "daemon/policy/announced.h"
-#include "daemon/store/reruns.h"
 
 namespace dslad::daemon {
 namespace {
@@ -18,8 +17,6 @@ constexpr std::int64_t kSoonestMs = 20;    // between two decisions
 constexpr std::int64_t kShareOfTime = 20;  // at most so many times as long as a decision takes
 constexpr std::int64_t kLatestMs = 1'000;  // between two decisions, though nothing changed but the time
 constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
-constexpr std::uint64_t kFewestCompared = 8;    // jobs of a plan, before its agreement counts
-constexpr std::uint32_t kLatestCompared = 20;   // jobs of a plan, that its agreement is of
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
 using policy::device_of;
@@ -294,33 +291,6 @@ void Planner::recall(const WorkerState& worker, const std::vector<WorkDone>& don
         device_of(one->worker) == device_of(worker.hello.name))
       finished(worker, one->job, one->metrics);
   }
-}
-
-void Planner::recall_agreements() {
-  store_.post(Work(plan_agreements, kLatestCompared),
-              [this](Result<std::vector<schema::PlanAgreement>> agreements) {
-                if (agreements) use_agreements(std::move(agreements).value());  // else the next rerun's end
-              });
-}
-
-void Planner::use_agreements(std::vector<schema::PlanAgreement> agreements) {
-  const auto known = std::exchange(agreements_, std::move(agreements));
-  for (schema::PlanAgreement& one : agreements_) {
-    const auto before = std::find_if(known.begin(), known.end(), [&](const schema::PlanAgreement& other) {
-      return other.model_digest == one.model_digest && other.edition == one.edition && other.plan == one.plan;
-    });
-    one.withdrawn = one.jobs >= kFewestCompared && one.agreement < settings_.idle.min_agreement;
-    if (one.withdrawn && (before == known.end() || !before->withdrawn)) {
-      process::log_warning(
-          process::kPlanWithdrawn,
-          fmt::format("plans of {} from {} on are given to no job: answers of plan {} (edition {:.12}) agree "
-                      "to {:.0f}% with "
-                      "plan 0's over the latest {} jobs, and policy.min_agreement is {:.0f}%",
-                      one.model, one.plan, one.plan, one.edition, 100 * one.agreement, one.jobs,
-                      100 * settings_.idle.min_agreement));
-    }
-  }
-  look_again();
 }
 
 std::uint32_t Planner::plan_for(const WorkerState& worker) const {

@@ -19,6 +19,7 @@
 #include "daemon/store/executor.h"
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
+#include "daemon/store/layers.h"
 #include "schema/client_messages.h"
 #include "schema/policy_messages.h"
 
@@ -52,8 +53,9 @@ class Planner {
  public:
   struct Listener {
     std::function<void(const schema::PolicyChange&)>
-        changed;                    // the largest plan that a job of a model is given is another
+        changed;  // the largest plan that a job of a model is given is another, or those that none is given
     std::function<void()> decided;  // claims need wait no longer
+    std::function<void()> judged;   // which plans are given to no job is another, or known now
   };
 
   // `table` must outlive the planner.
@@ -96,6 +98,8 @@ class Planner {
   // Reads how far plans' answers agree with plan 0's, as far as it is stored. From one that agrees too little
   // on, plans are not given.
   void recall_agreements();
+  // Of the worker's chain; nothing until that was read.
+  [[nodiscard]] std::optional<Judged> judged(const WorkerState& worker) const;
   // Whether idle work may be done now: for report() alone.
   void note_idle(bool idle) { idle_ = idle; }
   [[nodiscard]] bool idle() const { return idle_; }
@@ -141,6 +145,7 @@ class Planner {
   void look();    // and decide
   void decide();  // of the snapshot
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
+  void note_judgement(const schema::PlanAgreement& plan, const std::string& why);
   void take_levels_by_hand();
   void note_levels(const policy::Verdict& verdict);
   [[nodiscard]] schema::PolicyChange change_of(const std::string& model_digest,
@@ -169,6 +174,7 @@ class Planner {
   std::vector<policy::WaitingJob> admitted_;  // the latest of them, which the snapshot lacks
   schema::JobId next_unnumbered_ = kFirstUnnumbered;
   std::vector<schema::PlanAgreement> agreements_;
+  bool agreements_known_ = false;  // they were read since the start
   bool idle_ = false;
 };
 

@@ -32,7 +32,8 @@ void Plans::announce(WorkerState& worker) {
   worker.announced_more = std::exchange(worker.announcing, true);
   if (worker.announced_more) return;
   around_.durable.post(
-      Work(announce_model, worker.hello, around_.clock.wall_ms(), std::exchange(worker.fault, "")),
+      Work(announce_model, worker.hello, around_.clock.wall_ms(), std::exchange(worker.fault, ""),
+           planner_.judged(worker)),
       [this, instance = worker.hello.instance](Result<std::optional<WantedPlan>> wanted) {
         WorkerState* const state = around_.table.by_instance(instance);
         if (state != nullptr) state->announcing = false;
@@ -77,6 +78,10 @@ void Plans::bring_to(const AskedPlan& asked, const std::string& instance,
   });
 }
 
+void Plans::announce_all() {
+  for (WorkerState* worker : around_.table.connected()) announce(*worker);
+}
+
 void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& result) {
   WorkerState* worker = around_.table.by_peer(peer);
   if (worker == nullptr) return;
@@ -85,7 +90,8 @@ void Plans::on_plan_result(const std::string& peer, const schema::PlanResult& re
     requests_.answered(result.request, instance, *result.error);
     return;
   }
-  PlanChange change{worker->hello.name, instance, worker->hello.model_digest, result, std::nullopt, ""};
+  PlanChange change{worker->hello.name, instance, worker->hello.model_digest, result,
+                    std::nullopt,       "",       planner_.judged(*worker)};
   const auto asked = requests_.asked(result.request, instance);
   if (asked && result.generation <= asked->generation) {  // else it stays with what was asked later
     change.wanted = WantedPlan{asked->plan.plan, asked->plan.allow_undistilled, asked->generation};

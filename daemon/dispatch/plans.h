@@ -31,6 +31,8 @@ class Plans {
   void on_plan_result(const std::string& peer, const schema::PlanResult& result);
   // Records what the worker says of its model and brings it to the latest plan.
   void announce(WorkerState& worker);
+  // The same of all, where something else is known of their plans.
+  void announce_all();
   void worker_left(const std::string& instance, const std::string& why);
   // Ends changes that take too long; call several times a second.
   void tick() { requests_.tick(around_.clock.steady_ms()); }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <map>
+#include <utility>
 
 #include "base/utf8.h"
 #include "schema/limits.h"
@@ -70,7 +71,9 @@ Status save_layer(Database& db, const Origin& origin, const LayerInfo& layer) {
 }
 
 constexpr const char* kLayersOfModel =
-    "SELECT layer, conversion_order, state, distilled, entropy, kl, quality FROM layer_status "
+    "SELECT layer, conversion_order, state, distilled, entropy, kl, quality, iif(state = 'failed', reason, "
+    "'') "
+    "FROM layer_status "
     "WHERE model_digest = ? ORDER BY layer";
 
 std::optional<double> real_or_null(const Query& row, int column) {
@@ -88,6 +91,7 @@ LayerInfo read_layer(const Query& row) {
   layer.entropy = real_or_null(row, 4);
   layer.kl = real_or_null(row, 5);
   layer.quality = real_or_null(row, 6);
+  layer.reason = row.text(7);
   return layer;
 }
 
@@ -116,6 +120,20 @@ Result<std::map<std::uint32_t, Known>> known_states(Database& db, const Origin& 
   return states;
 }
 
+bool may_run(LayerState state) {
+  return state == LayerState::kDistilled || state == LayerState::kReverted;
+}
+
+// The layer's state, of which the worker says `said`.
+LayerState as_judged(LayerState said, std::int32_t order, LayerState known,
+                     const std::optional<Judged>& judged) {
+  if (!may_run(said) || order < 0) return said;
+  const bool failed = judged
+                          ? judged->withdrawn && *judged->withdrawn == static_cast<std::uint32_t>(order) + 1
+                          : known == LayerState::kFailed;
+  return failed ? LayerState::kFailed : said;
+}
+
 std::string reason_of(const Origin& origin, const LayerInfo& layer, const std::string& fault) {
   if (layer.state != LayerState::kFailed) return fmt::format("announced by worker {}", origin.worker);
   std::string why = fault.empty() ? std::string(utf8_prefix(layer.reason, schema::kMaxNameBytes)) : fault;
@@ -125,7 +143,7 @@ std::string reason_of(const Origin& origin, const LayerInfo& layer, const std::s
 
 // A layer never heard of was a transformer.
 Status save_announced(Database& db, const Origin& origin, const std::vector<LayerInfo>& layers,
-                      const std::string& fault) {
+                      const std::string& fault, const std::optional<Judged>& judged) {
   const Result<std::map<std::uint32_t, Known>> states = known_states(db, origin);
   if (!states) return states.error();
   Status status = ok_status();
@@ -133,10 +151,12 @@ Status save_announced(Database& db, const Origin& origin, const std::vector<Laye
     const auto found = states->find(layer.layer);
     const Known known = found == states->end() ? Known{} : found->second;
     const bool says_nothing = known.in_other_hands && layer.state == LayerState::kTransformer;
-    if (status) status = save_layer(db, origin, layer);
-    if (status && !says_nothing && known.state != layer.state) {
-      status =
-          record_change(db, origin, {layer.layer, known.state, layer.state, reason_of(origin, layer, fault)});
+    LayerInfo is = layer;
+    is.state = as_judged(layer.state, layer.order, known.state, judged);
+    if (status) status = save_layer(db, origin, is);
+    if (status && !says_nothing && known.state != is.state) {
+      const std::string why = is.state != layer.state ? judged->why : reason_of(origin, layer, fault);
+      status = record_change(db, origin, {layer.layer, known.state, is.state, why});
     }
   }
   return status;
@@ -172,14 +192,15 @@ Result<std::optional<WantedPlan>> wanted_plan(Database& db, std::string_view dig
 }  // namespace
 
 Result<std::optional<WantedPlan>> announce_model(Database& db, const schema::Hello& hello,
-                                                 std::int64_t now_ms, const std::string& fault) {
+                                                 std::int64_t now_ms, const std::string& fault,
+                                                 const std::optional<Judged>& judged) {
   Status status = db.run(
       "INSERT INTO models (digest, name, layers, seen_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
       "SET name = excluded.name, layers = excluded.layers, seen_ms = excluded.seen_ms",
       hello.model_digest, hello.model, hello.layers, now_ms);
   const Origin origin{hello.name, hello.instance, hello.model_digest, hello.plan, now_ms};
   if (status) status = save_worker(db, hello, now_ms);
-  if (status) status = save_announced(db, origin, hello.layer_info, fault);
+  if (status) status = save_announced(db, origin, hello.layer_info, fault, judged);
   if (!status) return status.error();
   return wanted_plan(db, hello.model_digest);
 }
@@ -196,12 +217,26 @@ Status save_plan(Database& db, const PlanChange& change, std::int64_t now_ms) {
         change.wanted->plan, change.wanted->allow_undistilled ? 1 : 0, generation, change.model_digest,
         generation);
   }
-  for (const LayerInfo& layer : result.layer_info) {
+  const Result<std::map<std::uint32_t, Known>> states = known_states(db, origin);
+  if (!states) return states.error();
+  std::map<std::uint32_t, std::int32_t> orders;
+  const auto is = [&](std::uint32_t layer, LayerState said) {
+    const auto known = states->find(layer);
+    const auto order = orders.find(layer);
+    return as_judged(said, order == orders.end() ? -1 : order->second,
+                     known == states->end() ? said : known->second.state, change.judged);
+  };
+  for (LayerInfo layer : result.layer_info) {
+    orders[layer.layer] = layer.order;
+    layer.state = is(layer.layer, layer.state);
     if (status) status = save_layer(db, origin, layer);
   }
   for (LayerChange layer : result.changes) {
     if (layer.reason.empty()) layer.reason = change.reason;
-    if (status) status = record_change(db, origin, layer);
+    layer.from = is(layer.layer, layer.from);
+    const LayerState said = std::exchange(layer.to, is(layer.layer, layer.to));
+    if (layer.to != said && change.judged) layer.reason = change.judged->why;
+    if (status && layer.from != layer.to) status = record_change(db, origin, layer);
   }
   return status;
 }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include "daemon/store/layers.h"
 #include "tests/daemon/dispatcher_fixture.h"
 
 namespace dslad::daemon {
@@ -29,14 +30,30 @@ class Idling : public test::DispatcherTest {
     dispatcher_.set_policy(request, [](const Result<schema::PolicyReply>& done) { EXPECT_TRUE(done.ok()); });
   }
 
-  void connect_worker() {
+  // Of four layers, the last is the first of the order.
+  static schema::Hello offer() {
     schema::Hello message = hello("w", "w", 4);
     message.context = 8'192;
     message.edition = "e1";
     for (std::uint32_t plan = 0; plan <= 4; ++plan)
       message.plans.push_back({plan, 1 - 0.01 * plan, 100 * (4 - plan), 0});
-    dispatcher_.on_hello("w", 1, message);
+    for (std::uint32_t layer = 0; layer < 4; ++layer)
+      message.layer_info.push_back(
+          {layer, 3 - static_cast<std::int32_t>(layer), schema::LayerState::kDistilled, true});
+    return message;
   }
+  void connect_worker() { dispatcher_.on_hello("w", 1, offer()); }
+
+  // Each is run again, and the answers of plan 2 are others.
+  void disagree() {
+    for (int i = 0; i < 8; ++i) {
+      answered("blue");
+      pass(kIdleAfterMs + 500);
+      answer(assigned("w").at(0), "red box", 0);
+    }
+  }
+
+  std::string text(const char* sql) { return test::query_text(db_, sql); }
 
   // Beats as it goes, or the worker would be taken for dead.
   void pass(std::int64_t ms) {
@@ -151,11 +168,7 @@ TEST_F(Idling, IsOnlyDoneInItsHoursAndWhereItIsWanted) {
 }
 
 TEST_F(Idling, APlanWhoseAnswersDisagreeIsGivenToNoJobUntilSomebodyAllowsIt) {
-  for (int i = 0; i < 8; ++i) {
-    answered("blue");
-    pass(kIdleAfterMs + 500);
-    answer(assigned("w").at(0), "red box", 0);
-  }
+  disagree();
   const schema::PolicyReply now = dispatcher_.planner().report();
   ASSERT_EQ(now.agreements.size(), 1U);
   EXPECT_TRUE(now.agreements[0].withdrawn);
@@ -173,6 +186,86 @@ TEST_F(Idling, APlanWhoseAnswersDisagreeIsGivenToNoJobUntilSomebodyAllowsIt) {
   set(request);
   submit();
   EXPECT_EQ(outbox_.take<schema::Assign>("w").at(0).plan, 3U);
+}
+
+TEST_F(Idling, APlanThatIsWithdrawnIsRecordedWithItsNumbersAndSoIsThatItIsGivenAgain) {
+  constexpr const char* kLayer = "SELECT state FROM layer_status WHERE layer = 2";  // plan 2 ends with it
+  constexpr const char* kEvents =
+      "SELECT count(*) FROM conversion_events WHERE layer = 2 AND to_state = 'failed'";
+  constexpr const char* kNumbers =
+      "answers of plan 2 (edition e1) agree to 0% with plan 0's over the latest 8 jobs, and "
+      "policy.min_agreement is 50%";
+  EXPECT_EQ(text(kLayer), "distilled");
+  disagree();
+  EXPECT_EQ(text(kLayer), "failed");
+  EXPECT_EQ(text("SELECT group_concat(layer) FROM layer_status WHERE state = 'failed'"), "2");
+  EXPECT_EQ(text(kEvents), "1");
+  EXPECT_THAT(text("SELECT reason FROM conversion_events ORDER BY id DESC LIMIT 1"),
+              ::testing::HasSubstr(kNumbers));
+  EXPECT_THAT(text("SELECT why FROM policy_events ORDER BY id DESC LIMIT 1"), ::testing::HasSubstr(kNumbers));
+  EXPECT_THAT(test::must(read_layers(db_)).at(0).layers.at(2).reason, ::testing::HasSubstr(kNumbers));
+
+  connect_worker();  // it knows nothing of that
+  EXPECT_EQ(text(kLayer), "failed");
+  EXPECT_EQ(text(kEvents), "1");
+  const std::string changes = text("SELECT count(*) FROM policy_events");
+  answered("blue");
+  pass(kIdleAfterMs + 500);
+  answer(assigned("w").at(0), "red box", 0);
+  EXPECT_EQ(text("SELECT count(*) FROM policy_events"), changes) << "once";
+
+  {
+    test::FakeOutbox outbox;
+    Dispatcher next(config_, clock_, store_, outbox, feed_);  // as after a kill
+    next.on_hello("w", 1, offer());
+    EXPECT_EQ(text(kLayer), "failed") << "before the agreements are read, too";
+    next.recall_agreements();
+    EXPECT_EQ(text(kLayer), "failed");
+    EXPECT_EQ(text(kEvents), "1");
+    EXPECT_EQ(text("SELECT count(*) FROM policy_events"), changes);
+  }
+
+  schema::SetPolicy request;
+  request.min_agreement = 0;
+  set(request);
+  EXPECT_EQ(text(kLayer), "distilled");
+  EXPECT_THAT(text("SELECT why FROM policy_events ORDER BY id DESC LIMIT 1"),
+              ::testing::StartsWith("plans of tiny from 2 on are given again: "));
+  request.min_agreement = 0.5;
+  set(request);
+  EXPECT_EQ(text(kLayer), "failed");
+  schema::Hello replaced = offer();
+  replaced.edition = "e2";
+  dispatcher_.on_plans("w", {replaced.edition, replaced.plans, 0, replaced.layer_info});
+  EXPECT_EQ(text(kLayer), "distilled") << "another chain";
+}
+
+// What runs is shown to run, and fails when its worker leaves the plan.
+TEST_F(Idling, ALayerOfAWithdrawnPlanThatRunsFailsWhenItRunsNoMore) {
+  schema::Hello running = offer();
+  running.plan = 2;
+  running.layer_info[3].state = running.layer_info[2].state = schema::LayerState::kActive;
+  dispatcher_.on_hello("w", 1, running);
+  outbox_.take<schema::SetWorkerPlan>("w");
+  disagree();
+  pass(1'000);
+  const auto asked = outbox_.take<schema::SetWorkerPlan>("w");
+  ASSERT_FALSE(asked.empty());
+  schema::PlanResult done;
+  done.request = asked.back().request;
+  done.plan = 0;
+  done.generation = asked.back().generation;
+  done.layer_info = running.layer_info;
+  for (const std::uint32_t layer : {2U, 3U}) {
+    done.layer_info[layer].state = schema::LayerState::kReverted;
+    done.changes.push_back({layer, schema::LayerState::kActive, schema::LayerState::kReverted, ""});
+  }
+  dispatcher_.on_plan_result("w", done);
+  EXPECT_EQ(text("SELECT state FROM layer_status WHERE layer = 2"), "failed");
+  EXPECT_EQ(text("SELECT state FROM layer_status WHERE layer = 3"), "reverted");
+  EXPECT_THAT(text("SELECT from_state || ' ' || reason FROM conversion_events WHERE layer = 2 ORDER BY id "
+                   "DESC LIMIT 1"),
+              ::testing::StartsWith("active plans of tiny from 2 on are given to no job: "));
 }
 
 }  // namespace

@@ -471,6 +471,11 @@ class History(PolicyTest):
         self.says("policy", "history", lines=[r"TIME +POLICY +MODEL +PLAN .*", r".* deadline +tiny +0 -> 4 .*",
                                               r".* deadline +demo +0 -> 4 .*"])
 
+    def test_a_plan_that_is_given_to_no_job_is_no_change_of_the_plan_in_force(self):
+        withdrawn = {**self.CHANGE, "from": 1, "to": 1, "drain_ms": 0, "why": "plans of tiny from 2 on are given to no job"}
+        self.daemon.answers["policy_history"] = ("policy_history_reply", {"changes": [withdrawn]})
+        self.says("policy", "history", lines=[r".* deadline +1 +12  34,567 +-  plans of tiny from 2 on are given to no job"])
+
     def test_json_and_limit(self):
         self.daemon.answers["policy_history"] = ("policy_history_reply", {"changes": [self.CHANGE]})
         self.assertEqual({"changes": [self.CHANGE]}, self.json_of("policy", "history", "--limit", "5"))
