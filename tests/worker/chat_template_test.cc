@@ -48,7 +48,7 @@ FakeTokenizer tokenizer_of(const json& one) {
   return tokenizer;
 }
 
-std::string without_end_space(std::string text) {
+std::string without_end_space(const std::string& text) {
   return text.substr(0, text.find_last_not_of(" \n") + 1);
 }
 
@@ -71,8 +71,9 @@ TEST(ChatTemplate, TurnsAreWrittenAsTransformersWritesThem) {
     EXPECT_EQ(format->kind, one["kind"].get<std::string>());
     std::string user = one["user"].get<std::string>();
     if (format->trims) user = without_end_space(user);
-    const std::string bos = format->bos ? one["bos"].get<std::string>() : "";
-    EXPECT_EQ(bos + format->before + user + format->after, one["expected"].get<std::string>());
+    std::string turn = format->bos ? one["bos"].get<std::string>() : "";
+    turn.append(format->before).append(user).append(format->after);
+    EXPECT_EQ(turn, one["expected"].get<std::string>());
   }
 }
 

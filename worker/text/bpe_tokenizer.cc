@@ -195,7 +195,7 @@ Status BpeTokenizer::encode_between_tokens(std::string_view text, TextPlace plac
     if (segment.token) {
       ids.push_back(*segment.token);
     } else {
-      const Status encoded = encode_words(segment.text, place, ids);
+      Status encoded = encode_words(segment.text, place, ids);
       if (!encoded) return encoded;
     }
     place = TextPlace::kAfterToken;
