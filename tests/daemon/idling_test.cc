@@ -9,7 +9,6 @@ namespace dslad::daemon {
 namespace {
 
 using schema::JobId;
-using schema::JobState;
 using schema::Lease;
 
 constexpr std::int64_t kIdleAfterMs = 5'000;
