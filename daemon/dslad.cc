@@ -44,7 +44,7 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.set_version_flag("--version", std::string("dslad ") + DSLAD_VERSION);
   std::string keys = "Settings:\n";
   for (const ConfigKey& key : config_keys()) {
-    keys += fmt::format("  {:<28}{}; {} (default {}){}\n", key.name, key.what, key.range, key.value,
+    keys += fmt::format("  {:<31}{}; {} (default {}){}\n", key.name, key.what, key.range, key.value,
                         key.reloads ? "; SIGHUP changes it" : "");
   }
   app.footer(keys);

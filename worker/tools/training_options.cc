@@ -121,9 +121,14 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       "--joint-layerwise", a.options.joint_layerwise,
       "train the layer-wise stage of all layers at once, on the teacher's own hidden states: one pass "
       "of the teacher serves them all");
-  verb.add_flag("--joint-chained,!--no-joint-chained", a.joint_chained,
-                "train the chained stage of all layers at once, after the last of them, each step one of "
-                "--joint-plans in turn; --chained-steps is then of all");
+  auto* joint = verb.add_flag_callback(
+      "--joint-chained", [&a] { a.joint_chained = 1; },
+      "train the chained stage of all layers at once, after the last of them, each step one of "
+      "--joint-plans in turn; --chained-steps is then of all");
+  verb.add_flag_callback(
+          "--no-joint-chained", [&a] { a.joint_chained = -1; },
+          "with --budget: train the chained stage of each layer by itself")
+      ->excludes(joint);
   verb.add_option("--joint-plans", a.options.joint_plans,
                   "plans that learn so, as in 8,15,22,30; default: quarters of the layers")
       ->delimiter(',')
