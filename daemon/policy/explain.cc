@@ -53,8 +53,8 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
       return fmt::format("the job's own terms, or the floor of {:g}, allow no larger plan",
                          settings.min_quality);
     case Reason::kSetting:
-      return settings.kind == PolicyKind::kStatic ? "one plan for all jobs that allow it"
-                                                  : "by the longest prompt and the number of jobs";
+      return settings.kind == PolicyKind::kThreshold ? "by the longest prompt and the number of jobs"
+                                                     : "one plan for all jobs that allow it";
     case Reason::kChainEnds:
       return fmt::format(
           "plan {} is the largest that a worker which can take it offers{}", decision.plan,

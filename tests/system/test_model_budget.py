@@ -48,8 +48,12 @@ class Budget(DistilCase):
         begun = time.monotonic()
         done = self.distil("4s", "--json")
         self.assertLess(time.monotonic() - begun, 60)
-        plans = [json.loads(line) for line in done.stdout.splitlines()]
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        plans = [line for line in lines if "layer" in line]
         self.assertGreater(len(plans), 0)
+        for at_once in lines[len(plans):]:  # none where the machine is slow
+            self.assertEqual(len(plans), at_once["plans"][-1])
+            self.assertGreaterEqual(at_once["steps"], 1)
         self.assertIn(f"{len(plans)} of 5 layers", done.stderr)
         self.assertRegex(done.stderr, r"tokens/s, .* left in the stage, .* of the budget")
         chain, record = self.chain(), self.record()
@@ -62,14 +66,25 @@ class Budget(DistilCase):
         self.assertEqual(8, len(json.loads(made.stdout)["ids"]))
 
     def test_more_time_later_adds_layers_to_those_that_are_there(self):
-        self.distil("3s", "--layers", 2)
+        self.more_time("--no-joint-chained")
+        self.assertNotIn("joint_chained", self.chain()["layers"][0]["losses"])
+
+    def test_more_time_later_trains_those_that_are_there_with_the_others(self):
+        self.more_time()
+        layers = self.chain()["layers"]
+        for layer in layers:  # none where the machine is slow
+            self.assertEqual(len(layers), layer["losses"].get("joint_chained", {"plans": [len(layers)]})["plans"][-1])
+
+    def more_time(self, *how):
+        self.distil("3s", "--layers", 2, *how)
         first, used = self.chain(), self.record()["used_seconds"]
-        refused = self.distil("3s", exit_status=1)
+        refused = self.distil("3s", *how, exit_status=1)
         self.assertIn("--resume", refused.stderr)
-        self.distil("6s", "--resume")
+        self.distil("6s", "--resume", *how)
         longer, record = self.chain(), self.record()
         self.assertGreater(len(longer["layers"]), len(first["layers"]))
-        self.assertEqual(first["layers"], longer["layers"][:len(first["layers"])])
+        kept = [layer if how else layer["layer"] for layer in first["layers"]]
+        self.assertEqual(kept, [layer if how else layer["layer"] for layer in longer["layers"][:len(first["layers"])]])
         self.assertGreater(record["used_seconds"], used)
         self.assertEqual(first["recipe"]["budget"]["layerwise"], record["decisions"]["layerwise"])
 
@@ -95,13 +110,25 @@ class Budget(DistilCase):
         self.assertGreater(self.layers(), 0)
         self.assertEqual(stopped["decisions"]["layerwise"]["steps"], self.record()["decisions"]["layerwise"]["steps"])
 
-    def test_killed_it_goes_on_by_the_same_decisions(self):
+    def test_killed_in_the_stage_of_all_layers_it_goes_on_by_the_same_decisions(self):
         process = self.begin("1h", "--checkpoint-seconds", 0)
-        self.wait_for(lambda: self.layers() >= 1 and len(self.record()["decisions"]["chained"]) >= 2)
+        self.wait_for(lambda: self.layers() == 5 and "joint_chained" in self.record()["decisions"])
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=PATIENCE)
         before, made = self.record(), self.chain()["layers"]
         self.distil(before["used_seconds"] + 3, "--resume")
+        after = self.record()["decisions"]["joint_chained"]
+        self.assertEqual(before["decisions"]["joint_chained"]["steps"], after["steps"])
+        self.assertEqual([layer["layer"] for layer in made], [layer["layer"] for layer in self.chain()["layers"]])
+        self.assertFalse((self.out / "joint.json").exists())
+
+    def test_killed_it_goes_on_by_the_same_decisions(self):
+        process = self.begin("1h", "--checkpoint-seconds", 0, "--no-joint-chained")
+        self.wait_for(lambda: self.layers() >= 1 and len(self.record()["decisions"]["chained"]) >= 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=PATIENCE)
+        before, made = self.record(), self.chain()["layers"]
+        self.distil(before["used_seconds"] + 3, "--resume", "--no-joint-chained")
         after = self.record()
         for layer, decided in before["decisions"]["chained"].items():
             self.assertEqual(decided["steps"], after["decisions"]["chained"][layer]["steps"])

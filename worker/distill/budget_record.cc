@@ -58,7 +58,9 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
   if (const nlohmann::json* chained = decisions.find("chained"))
     record.chained = read_layers(decisions.object("chained"), *chained);
   if (decisions.find("joint_chained") != nullptr) {
-    record.joint_chained = read_steps(decisions.object("joint_chained"));
+    JsonFields joint = decisions.object("joint_chained");
+    record.joint_chained = read_steps(joint);
+    record.joint_layers = static_cast<int>(joint.integer("layers", 1, kLayersOfRecord));
   }
   if (const nlohmann::json* recipe = fields.find("recipe")) record.recipe = *recipe;
   if (!fields.status()) return fields.status().error();
@@ -70,7 +72,10 @@ Result<BudgetRecord> parse_record(const nlohmann::json& json, const std::string&
 nlohmann::json BudgetRecord::decisions() const {
   nlohmann::json out = {{"layerwise", steps_json(layerwise)}, {"held_out_tokens", held_out}};
   for (const auto& [layer, decided] : chained) out["chained"][std::to_string(layer)] = steps_json(decided);
-  if (joint_chained) out["joint_chained"] = steps_json(*joint_chained);
+  if (joint_chained) {
+    out["joint_chained"] = steps_json(*joint_chained);
+    out["joint_chained"]["layers"] = joint_layers;
+  }
   return out;
 }
 

@@ -28,6 +28,7 @@ struct BudgetRecord {
   DecidedSteps layerwise;
   std::int64_t held_out = 0;                  // tokens to measure on
   std::map<int, DecidedSteps> chained;        // by layer, of those that were begun
+  int joint_layers = 0;                       // that learn in it
   std::optional<DecidedSteps> joint_chained;  // of all layers at once, where it was begun
 
   // The decisions, for the chain's recipe.

@@ -243,11 +243,14 @@ Result<std::optional<StageOptions>> BudgetRun::joint_chained_stage() {
   first_ = costs_.layers;
   for (const DistilledLayer& made : session_.manifest.distilled) first_ = std::min(first_, made.layer);
   layer_ = first_;
+  const auto layers = static_cast<int>(session_.manifest.distilled.size());
+  if (record_.joint_layers != layers) record_.joint_chained.reset();  // more time has brought more of them
   if (!record_.joint_chained) {
     const std::int64_t steps = joint_chained_steps(seconds_, used(), step_seconds(Stage::kChained),
                                                    joint_measuring_seconds(), limits_);
     if (steps == 0) return std::optional<StageOptions>();
     record_.joint_chained = DecidedSteps{steps, {}};
+    record_.joint_layers = layers;
     note_decisions();
     const Status saved = save();
     if (!saved) return saved.error();
