@@ -8,9 +8,11 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +36,15 @@ _PR_SET_PDEATHSIG = 1
 def leases_of(lease_ms):
     """Options of a dslad that gives a silent worker up after this time."""
     return ("--set", f"workers.lease_ms={lease_ms}", "--set", f"workers.heartbeat_ms={lease_ms // 5}")
+
+
+def free_port():
+    """Below those that the system gives to whoever connects: one of them may be taken before a daemon listens there."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(predicate, what, patience=PATIENCE):

@@ -2,17 +2,10 @@
 
 import contextlib
 import shutil
-import socket
 
 import wire
 from fake_worker import FakeWorker
-from harness import SystemTest, until
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from harness import SystemTest, free_port, until
 
 
 class KeysTest(SystemTest):

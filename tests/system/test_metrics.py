@@ -7,17 +7,11 @@ import socket
 import unittest
 import urllib.request
 
-from harness import SOURCE, SystemTest, until
+from harness import SOURCE, SystemTest, free_port, until
 from queue_case import QueueTest
 from wire import generate
 
 MONITORING = SOURCE / "packaging/monitoring"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Metrics(QueueTest):
