@@ -23,7 +23,6 @@ namespace {
 
 using kernels::WeightFormat;
 using worker::LlamaConfig;
-using worker::Speed;
 
 struct Options {
   std::string device = "cuda:0", model = "7B";
