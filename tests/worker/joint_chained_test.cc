@@ -11,6 +11,8 @@
 #include "tests/worker/distil_run.h"
 #include "worker/distill/chain_source.h"
 #include "worker/distill/joint_checkpoint.h"
+#include "worker/distill/joint_stage.h"
+#include "worker/distill/sensitivity.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -161,7 +163,7 @@ TEST_F(JointChainedTest, UntilItsEndTheChainOfBeforeCanBeServed) {
   for (const DistilledLayer& layer : manifest.distilled) {
     EXPECT_TRUE(load_dsla_layer(dir, layer, config, variant_).ok()) << layer.file;
   }
-  EXPECT_EQ((*load_joint_state(dir))->stage, Stage::kChained);
+  EXPECT_TRUE(load_joint_state(dir, Stage::kChained)->has_value());
 }
 
 TEST_F(JointChainedTest, AStageThatLeavesThePlansFurtherAwayIsUndone) {
@@ -203,6 +205,25 @@ TEST_F(JointChainedTest, AChainThatGrewOrBeginsAnotherHasTheStageAgain) {
   ASSERT_TRUE(begun.ok());
   EXPECT_FALSE(is_trained_jointly(*begun));
   EXPECT_TRUE(begun->distilled.front().losses.contains("joint_chained_before"));
+}
+
+TEST_F(JointChainedTest, WhatLayersToComeHaveLearnedOutlivesIt) {
+  const auto backend = kernels::make_cpu_training_backend(2);
+  Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
+  const auto alone =
+      convert_alone(*backend, network, *files_, {&options_, variant_, training_, held_out_, {}, nullptr});
+  ASSERT_TRUE(alone.ok());
+  TrainedLayers students;
+  for (const auto& each : alone->students) students.push_back(each.get());
+  const auto dir = folder_.path() / "dsla";
+  std::filesystem::create_directories(dir);
+  ASSERT_TRUE(keep_joint_students(dir, students, alone->tokens).ok());
+  ASSERT_TRUE(run(dir, 2).ok());
+  ASSERT_TRUE(run(dir, 5).ok());
+  for (const std::string& line : logged(dir)) {
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_FALSE(json.value("stage", "") == "layerwise" && json.contains("step")) << line;
+  }
 }
 
 TEST_F(JointChainedTest, PlansForWhichLayersAreMissingArePassedOver) {

@@ -220,7 +220,7 @@ TEST_F(JointChainTest, ALongerChainTrainsTheLayersThatCameLaterBesideEachOther) 
   ASSERT_TRUE(run(dir, 1).ok());
   EXPECT_FALSE(joint_files(dir));
   ASSERT_FALSE(run(dir, 3, 2).ok());  // in the stage of layers 1 and 0
-  EXPECT_EQ((*load_joint_state(dir))->layers, (std::vector<int>{0, 1}));
+  EXPECT_EQ((*load_joint_state(dir, Stage::kLayerwise))->layers, (std::vector<int>{0, 1}));
   ASSERT_TRUE(run(dir, 4).ok());  // goes on with those two, then 4 has a stage of its own
   ASSERT_TRUE(run(whole, 4).ok());
   for (const char* file : {"layer-03.safetensors", "layer-01.safetensors", "layer-00.safetensors",

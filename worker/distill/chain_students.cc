@@ -77,10 +77,9 @@ Result<LayerwiseResult> joint_result(kernels::TrainingBackend& backend, Network&
                                      const ChainSetup& setup, const StudentLayer& student,
                                      const ChainManifest& manifest) {
   const std::filesystem::path& dir = setup.training.dir;
-  auto state = load_joint_state(dir);
+  auto state = load_joint_state(dir, Stage::kLayerwise);
   if (!state) return state.error();
-  const bool begun =
-      state->has_value() && (*state)->stage == Stage::kLayerwise && (*state)->has(student.layer());
+  const bool begun = state->has_value() && (*state)->has(student.layer());
   if (!begun || !(*state)->done) {
     const std::size_t made = manifest.distilled.size();
     const auto to_come =
@@ -90,7 +89,7 @@ Result<LayerwiseResult> joint_result(kernels::TrainingBackend& backend, Network&
     if (!students) return students.error();
     const Status learned = learn_together(network, setup, *students);
     if (!learned) return learned.error();
-    state = load_joint_state(dir);
+    state = load_joint_state(dir, Stage::kLayerwise);
     if (!state) return state.error();
   }
   auto learned = load_joint_layer(dir, **state, student.layer(), student.value_array().size());
@@ -109,7 +108,7 @@ Result<ConvertedAlone> convert_jointly(kernels::TrainingBackend& backend, Networ
   if (!students) return students.error();
   const Status learned = learn_together(network, setup, *students);
   if (!learned) return learned.error();
-  const auto state = load_joint_state(setup.training.dir);
+  const auto state = load_joint_state(setup.training.dir, Stage::kLayerwise);
   if (!state) return state.error();
   ConvertedAlone out;
   out.tokens = (*state)->tokens;

@@ -106,14 +106,14 @@ Status finish_jointly(kernels::TrainingBackend& backend, Network& network, const
 
 // Removes what a joint layer-wise stage left once every one of its layers is a layer of the chain.
 Status drop_joint_stage(const std::filesystem::path& dir, const ChainManifest& manifest) {
-  const auto state = load_joint_state(dir);
+  const auto state = load_joint_state(dir, Stage::kLayerwise);
   if (!state) return state.error();
-  if (!state->has_value()) return remove_joint_checkpoint(dir);  // what a kill has left of one
-  if ((*state)->stage != Stage::kLayerwise) return ok_status();
+  if (!state->has_value())
+    return remove_joint_checkpoint(dir, Stage::kLayerwise);  // what a kill has left of one
   const bool to_come = std::ranges::any_of((*state)->layers, [&](int layer) {
     return std::ranges::find(manifest.distilled, layer, &DistilledLayer::layer) == manifest.distilled.end();
   });
-  return to_come ? ok_status() : remove_joint_checkpoint(dir);
+  return to_come ? ok_status() : remove_joint_checkpoint(dir, Stage::kLayerwise);
 }
 
 // Whether the folder's layers are the manifest's first ones.

@@ -74,7 +74,7 @@ class JointChained {
     Status trained = train_jointly(network_, Stage::kChained, turns_of(plans_, manifest_.order, learning),
                                    setup_.training);
     if (!trained) return trained;
-    const auto state = load_joint_state(dir());
+    const auto state = load_joint_state(dir(), Stage::kChained);
     if (!state) return state.error();
     steps_ = (*state)->step;
     tokens_ = (*state)->tokens;
@@ -185,7 +185,7 @@ Status drop_joint_chained(const std::filesystem::path& dir, const ChainManifest&
     std::error_code failed;  // a file that stays costs room, and nothing else
     std::filesystem::remove(dir / other_name(layer), failed);
   }
-  return remove_joint_checkpoint(dir);
+  return remove_joint_checkpoint(dir, Stage::kChained);
 }
 
 }  // namespace dslad::worker

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t kAnyCount = std::int64_t{1} << 60;
 
-CheckpointFiles joint_files_in(const std::filesystem::path& dir) {
+CheckpointFiles joint_files_in(const std::filesystem::path& dir, Stage stage) {
+  if (stage == Stage::kChained) return {dir, "joint_chained.json", "joint_chained-"};
   return {dir, "joint.json", "joint-"};
 }
 
@@ -19,15 +20,10 @@ std::string part_name(int layer, std::string_view part) {
   return fmt::format("{}.{}", layer, part);
 }
 
-Result<JointState> parse_joint_state(const nlohmann::json& json, const std::string& name) {
+Result<JointState> parse_joint_state(const nlohmann::json& json, const std::string& name, Stage stage) {
   JsonFields fields(json, name);
   JointState state;
-  const std::string stage = fields.text("stage", std::string(to_string(Stage::kLayerwise)));
-  if (stage == to_string(Stage::kChained)) {
-    state.stage = Stage::kChained;
-  } else if (stage != to_string(Stage::kLayerwise)) {
-    fields.refuse("stage", "must be layerwise or chained");
-  }
+  state.stage = stage;
   for (const std::int64_t layer : fields.integers("layers", 0, 1023)) {
     state.layers.push_back(static_cast<int>(layer));
   }
@@ -60,31 +56,26 @@ Status save_joint_checkpoint(const std::filesystem::path& dir, const JointState&
     add(layer, "first_moment", its.first_moment);
     add(layer, "second_moment", its.second_moment);
   }
-  const nlohmann::ordered_json json = {{"stage", to_string(state.stage)},
-                                       {"layers", state.layers},
-                                       {"done", state.done},
-                                       {"step", state.step},
-                                       {"epoch", state.cursor.epoch},
-                                       {"next", state.cursor.next},
-                                       {"log_bytes", state.log_bytes},
-                                       {"number", state.number},
-                                       {"tokens", state.tokens}};
-  return joint_files_in(dir).replace(state.number, json, tensors);
+  const nlohmann::ordered_json json = {{"layers", state.layers},    {"done", state.done},
+                                       {"step", state.step},        {"epoch", state.cursor.epoch},
+                                       {"next", state.cursor.next}, {"log_bytes", state.log_bytes},
+                                       {"number", state.number},    {"tokens", state.tokens}};
+  return joint_files_in(dir, state.stage).replace(state.number, json, tensors);
 }
 
-Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir) {
-  const CheckpointFiles files = joint_files_in(dir);
+Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir, Stage stage) {
+  const CheckpointFiles files = joint_files_in(dir, stage);
   const auto json = files.load_state();
   if (!json) return json.error();
   if (!json->has_value()) return std::optional<JointState>();
-  auto state = parse_joint_state(**json, files.state().string());
+  auto state = parse_joint_state(**json, files.state().string(), stage);
   if (!state) return state.error();
   return std::optional(*std::move(state));
 }
 
 Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, const JointState& state,
                                           int layer, std::size_t parameters) {
-  const CheckpointFiles files = joint_files_in(dir);
+  const CheckpointFiles files = joint_files_in(dir, state.stage);
   const auto file = files.open_tensors(state.number);
   if (!file) return file.error();
   LoadedJointLayer loaded;
@@ -104,8 +95,8 @@ Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, cons
   return loaded;
 }
 
-Status remove_joint_checkpoint(const std::filesystem::path& dir) {
-  return joint_files_in(dir).remove();
+Status remove_joint_checkpoint(const std::filesystem::path& dir, Stage stage) {
+  return joint_files_in(dir, stage).remove();
 }
 
 }  // namespace dslad::worker

@@ -3,8 +3,10 @@
 //   DIR/joint.json                   the state, and the name of
 //   DIR/joint-<number>.safetensors   by layer <l>.values and, until all is done, <l>.first_moment and
 //                                    <l>.second_moment [parameters] f32
-// Written in the order of checkpoint_files.h; checkpoint.h keeps what the stages after this one need.
-// Functions of their arguments; one writer at a time.
+// of the layer-wise stage, and joint_chained.json with joint_chained-<number>.safetensors of the chained one:
+// what layers to come have learned in the first outlives the second. Written in the order of
+// checkpoint_files.h; checkpoint.h keeps what the stages after this one need. Functions of their arguments;
+// one writer at a time.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +46,7 @@ Status save_joint_checkpoint(const std::filesystem::path& dir, const JointState&
 
 // Nothing when there is none. Errors: kCorrupt, kInvalidArgument (names the file and the field),
 // kUnavailable.
-Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir);
+Result<std::optional<JointState>> load_joint_state(const std::filesystem::path& dir, Stage stage);
 
 struct LoadedJointLayer {
   std::vector<float> values, first_moment, second_moment;
@@ -55,6 +57,6 @@ struct LoadedJointLayer {
 Result<LoadedJointLayer> load_joint_layer(const std::filesystem::path& dir, const JointState& state,
                                           int layer, std::size_t parameters);
 
-Status remove_joint_checkpoint(const std::filesystem::path& dir);
+Status remove_joint_checkpoint(const std::filesystem::path& dir, Stage stage);
 
 }  // namespace dslad::worker

@@ -45,7 +45,7 @@ class JointStage {
   }
 
   Status begin() {
-    auto found = load_joint_state(setup_.dir);
+    auto found = load_joint_state(setup_.dir, state_.stage);
     if (!found) return found.error();
     const bool mine =
         found->has_value() && (*found)->stage == state_.stage && (*found)->layers == state_.layers;

@@ -42,7 +42,8 @@ int chain_import(const ChainArguments& arguments) {
   // What was being trained behind the chain that stood there is of no use behind this one.
   const auto forget_training = [&dir] {
     Status removed = remove_checkpoint(dir);
-    return removed ? remove_joint_checkpoint(dir) : removed;
+    if (removed) removed = remove_joint_checkpoint(dir, Stage::kLayerwise);
+    return removed ? remove_joint_checkpoint(dir, Stage::kChained) : removed;
   };
   const auto manifest =
       import_chain(arguments.file, {dir, *config, digest, arguments.replace, forget_training});

@@ -85,7 +85,7 @@ std::string changed_variant(const TrainingSession& session) {
 Result<bool> check_folder(const TrainingSession& session, const std::optional<BudgetRecord>& budget) {
   const auto checkpoint = load_checkpoint(session.dir);
   if (!checkpoint) return checkpoint.error();
-  const auto joint = load_joint_state(session.dir);
+  const auto joint = load_joint_state(session.dir, Stage::kLayerwise);
   if (!joint) return joint.error();
   const bool begun = budget || (!session.manifest_is_new && (!session.manifest.distilled.empty() ||
                                                              checkpoint->has_value() || joint->has_value()));
@@ -173,7 +173,8 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
   const auto begun = check_folder(session, *record);
   if (!begun) return begun.error();
   if (!*begun) {  // what lies in a folder in which nothing has begun is of no chain
-    Status removed = remove_joint_checkpoint(session.dir);
+    Status removed = remove_joint_checkpoint(session.dir, Stage::kLayerwise);
+    if (removed) removed = remove_joint_checkpoint(session.dir, Stage::kChained);
     if (!removed) return removed;
   }
   ChainSetup setup;
