@@ -43,10 +43,10 @@ class JointChained {
     auto measured_before = divergences(manifest_, *before);
     if (!measured_before) return measured_before.error();
     before_ = *std::move(measured_before);
-    const Status trained = train(*before);
+    Status trained = train(*before);
     if (!trained) return trained;
     ChainManifest candidate = manifest_;
-    const Status saved = save_layers(*before, candidate);
+    Status saved = save_layers(*before, candidate);
     if (!saved) return saved;
     const auto after = load_students(backend_, dir(), candidate, config());
     if (!after) return after.error();
@@ -57,7 +57,7 @@ class JointChained {
     if (undone) {
       candidate.distilled = manifest_.distilled;
     } else {
-      const Status measured = measure_plans(*after, candidate);
+      Status measured = measure_plans(*after, candidate);
       if (!measured) return measured;
     }
     return publish(std::move(candidate), undone);

@@ -86,7 +86,7 @@ class JointStage {
     }
     const double rate = static_cast<double>(step->tokens) / std::max(1e-9, watch.seconds());
     if (setup_.on_joint_step) setup_.on_joint_step(*step, rate);
-    const auto line = [&](nlohmann::ordered_json of, nlohmann::ordered_json losses) {
+    const auto line = [&](nlohmann::ordered_json of, const nlohmann::ordered_json& losses) {
       of.update({{"stage", to_string(step->stage)}, {"step", step->step}, {"steps", step->steps}});
       of.update(losses);
       of.update({{"rate", step->rate}, {"tokens", step->tokens}, {"tokens_per_second", std::round(rate)}});

@@ -108,7 +108,7 @@ Status TrainingSession::load() {
     return Error{ErrorCode::kInvalidArgument,
                  "--joint-layerwise is of the layer-wise stage, which --layerwise-steps 0 leaves out"};
   }
-  const Status joint = check_joint_chained();
+  Status joint = check_joint_chained();
   if (!joint) return joint;
   options.hard.rate = options.chained.rate;
   for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
@@ -165,8 +165,8 @@ Status TrainingSession::check_joint_chained() {
                              options.hard.steps > 0 ? "--hard-steps" : "--chained-steps 0")};
   }
   std::ranges::sort(options.joint_plans);
-  const auto [same, end] = std::ranges::unique(options.joint_plans);
-  options.joint_plans.erase(same, end);
+  options.joint_plans.erase(std::unique(options.joint_plans.begin(), options.joint_plans.end()),
+                            options.joint_plans.end());
   return ok_status();
 }
 
