@@ -142,6 +142,7 @@ class LoadTest(SystemTest):
         self.check_jobs(acknowledged)
         self.check_attempts()
         self.check_results()
+        self.check_editions()
         self.check_reruns()
         self.check_plans()
         self.assertEqual("ok", self.sql("PRAGMA integrity_check")[0][0])
@@ -199,6 +200,15 @@ class LoadTest(SystemTest):
         self.assertEqual(len(kinds), len(answers), answers)
         self.assertLessEqual({plan for _, plan in kinds}, set(range(LAYERS + 1)))
         self.plans = {plan for _, plan in kinds}
+
+    def editions(self):
+        """Of the chains under which jobs ran on plans above 0."""
+        return {row[0] for row in self.sql("SELECT DISTINCT m.edition FROM job_metrics m JOIN job_status s ON s.id = m.id "
+                                           "WHERE s.state = 'succeeded' AND m.plan > 0")}
+
+    def check_editions(self):
+        """No job ran on plans of a chain that no worker had."""
+        self.assertLessEqual(self.editions(), {row[0] for row in self.sql("SELECT edition FROM worker_status")} - {None})
 
     def check_reruns(self):
         """Each that was asked for and is of use is done once, on plan 0, with plan 0's answer."""

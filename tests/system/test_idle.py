@@ -2,13 +2,16 @@
 on what users sent."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
 import harness
 from harness import until
+from wire import generate
 
 STORY = "Once upon a time there was a little girl who had a red ball."
 
@@ -72,6 +75,27 @@ class Idle(harness.SystemTest):
         until(lambda: [row[1] for row in self.reruns()] == ["succeeded"], "the rerun's end")
         attempts = self.sql("SELECT attempt, failed_attempts FROM jobs WHERE rerun_of IS NOT NULL")
         self.assertEqual([(2, 0)], [tuple(row) for row in attempts])
+
+    def test_short_jobs_beside_a_rerun_are_answered(self):
+        # How long they take is printed and not asserted: docs/adaptive.md has figures.
+        jobs = int(os.environ.get("DSLAD_LATENCY_JOBS", 5))
+        self.start_daemon()
+        self.start_worker(model=self.model)
+        with self.peer() as peer:
+            for what in ("alone", "beside a rerun", "alone", "beside a rerun"):
+                times = []
+                while len(times) < jobs:
+                    if what != "alone":
+                        self.answered("--upgrade", tokens=450)
+                        until(lambda: any(row[1] == "running" for row in self.reruns()), "a rerun's begin")
+                    begun = time.monotonic()
+                    peer.wait(*peer.submit(generate(prompt=STORY, max_tokens=4)))
+                    if what == "alone" or any(row[1] != "succeeded" for row in self.reruns()):
+                        times.append(time.monotonic() - begun)
+                    until(lambda: all(row[1] == "succeeded" for row in self.reruns()), "the rerun's end")
+                times.sort()
+                p50, p95, slowest = (1e3 * times[index] for index in (jobs // 2, jobs * 95 // 100, -1))
+                print(f"{what}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, slowest {slowest:.2f} ms", flush=True)
 
     @unittest.skipUnless((harness.BIN / "dslad-model").exists(), "dslad-model is not built")
     def test_layers_are_distilled_on_the_documents_of_jobs_where_that_was_asked_for(self):

@@ -92,6 +92,11 @@ class KillDistiller(LoadTest):
         with contextlib.suppress(FileNotFoundError):
             return len(json.loads((self.model / "dsla/chain.json").read_text())["layers"]) == LAYERS
 
+    def check_editions(self):
+        """A chain is another with each layer that is published, and no job ran on plans of more chains, or of none."""
+        self.assertNotIn(None, self.editions())
+        self.assertLessEqual(len(self.editions()), LAYERS)
+
     def check_plans(self):
         """The chain is completed now that nothing is killed."""
         self.set_policy(idle_after_ms=100)
