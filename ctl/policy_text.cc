@@ -208,6 +208,7 @@ std::string policy_text(const schema::PolicyReply& reply) {
   text +=
       fmt::format("target: a job without a deadline should end within {}\n", exact(reply.target_drain_ms));
   text += fmt::format("dwell: {} before a smaller plan{}\n", exact(reply.dwell_ms), change_text(reply));
+  if (!reply.without.empty()) text += fmt::format("left out: {} (policy.without)\n", reply.without);
   text += fmt::format("waiting: {}\n", waiting_text(reply));
   return text + idle_text(reply) + agreements_text(reply) + notes_text(reply);
 }

@@ -22,6 +22,11 @@ policy::Settings settings_of(const schema::PolicyReply& own) {
   settings.min_quality = own.min_quality;
   settings.target_drain_ms = static_cast<std::int64_t>(own.target_drain_ms);
   settings.dwell_ms = static_cast<std::int64_t>(own.dwell_ms);
+  policy::leave_out(own.without, settings);
+  if (own.threshold_check_ms > 0) {  // an older daemon does not say
+    settings.threshold.check_ms = static_cast<std::int64_t>(own.threshold_check_ms);
+    settings.threshold.cooldown_ms = static_cast<std::int64_t>(own.threshold_cooldown_ms);
+  }
   return settings;
 }
 

@@ -10,8 +10,7 @@ policy::Settings policy_settings(const Config& config) {
   settings.min_quality = config.min_quality;
   settings.target_drain_ms = config.target_drain_ms;
   settings.dwell_ms = config.dwell_ms;
-  settings.anticipate = config.policy_without != "expectation";
-  settings.without = {config.policy_without == "own_plans", config.policy_without == "lengths"};
+  policy::leave_out(config.policy_without, settings);
   settings.threshold.check_ms = config.threshold_check_ms;
   settings.threshold.cooldown_ms = config.threshold_cooldown_ms;
   settings.idle = {config.idle_after_ms, config.idle_window, config.canary_share, config.min_agreement};

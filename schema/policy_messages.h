@@ -89,6 +89,9 @@ struct PolicyReply {
   double min_quality = 0;  // no job runs on a plan below it, whatever the load
   std::uint64_t target_drain_ms = 0;
   std::uint64_t dwell_ms = 0;
+  std::string without;  // the part of the policy deadline that is left out (policy.without); empty: none
+  std::uint64_t threshold_check_ms = 0;
+  std::uint64_t threshold_cooldown_ms = 0;
   std::uint32_t plan = 0;  // the largest of the levels, whose the next two and change_cost_ms are, too
   std::int64_t since_ms = 0;
   std::string why;
@@ -112,6 +115,9 @@ struct PolicyReply {
     field("min_quality", self.min_quality);
     field("target_drain_ms", self.target_drain_ms);
     field("dwell_ms", self.dwell_ms);
+    field("without", self.without);
+    field("threshold_check_ms", self.threshold_check_ms);
+    field("threshold_cooldown_ms", self.threshold_cooldown_ms);
     field("plan", self.plan);
     field("since_ms", self.since_ms);
     field("why", self.why);

@@ -95,11 +95,6 @@ def _summary(options, results: Results) -> list[str]:
         + (f"Means over {seeds} seeds ± half of the 95% interval. " if several else "")
         + ("No job was lost or doubled." if bad == 0 else f"{bad} JOBS WERE LOST OR DOUBLED."),
     ]
-    if scale != 1 and any(run.configuration.startswith("threshold") for run in results.runs):
-        lines.append(
-            "The threshold policy checks every 5 s and waits 60 s between changes, which nothing scales: with --time-scale "
-            f"{scale:g} it is {scale:g} times as slow as it should be."
-        )
     return lines
 
 

@@ -320,6 +320,9 @@ schema::PolicyReply Planner::report() const {
   reply.min_quality = settings_.min_quality;
   reply.target_drain_ms = static_cast<std::uint64_t>(settings_.target_drain_ms);
   reply.dwell_ms = static_cast<std::uint64_t>(settings_.dwell_ms);
+  reply.without = policy::left_out(settings_);
+  reply.threshold_check_ms = static_cast<std::uint64_t>(settings_.threshold.check_ms);
+  reply.threshold_cooldown_ms = static_cast<std::uint64_t>(settings_.threshold.cooldown_ms);
   reply.levels = levels();
   const auto largest =
       std::max_element(reply.levels.begin(), reply.levels.end(),

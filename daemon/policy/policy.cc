@@ -281,6 +281,17 @@ class Deciding {
 
 }  // namespace
 
+void leave_out(std::string_view part, Settings& settings) {
+  settings.anticipate = part != "expectation";
+  settings.without = {part == "own_plans", part == "lengths"};
+}
+
+std::string_view left_out(const Settings& settings) {
+  if (!settings.anticipate) return "expectation";
+  if (settings.without.own_plans) return "own_plans";
+  return settings.without.lengths ? "lengths" : "";
+}
+
 bool runs_before(const WaitingJob& a, const WaitingJob& b) {
   if (a.priority != b.priority) return a.priority > b.priority;
   if (a.turn_ms != b.turn_ms) return a.turn_ms < b.turn_ms;

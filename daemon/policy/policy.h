@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/policy/arrivals.h"
@@ -55,6 +56,12 @@ struct Settings {
   ThresholdRules threshold = {};
   IdleRules idle = {};
 };
+
+// Leaves out the part with this name, "expectation" (of jobs), "own_plans" or "lengths"; nothing for any
+// other.
+void leave_out(std::string_view part, Settings& settings);
+// Its name; empty: nothing is left out.
+std::string_view left_out(const Settings& settings);
 
 // A model's plan in force, and what moves it.
 struct Level {

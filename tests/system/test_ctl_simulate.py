@@ -57,6 +57,10 @@ class Simulate(PolicyTest):
                                                                 "static")["policies"]])
         self.assertAlmostEqual(5_000, found["static:4"]["makespan_ms"], delta=1)
         self.assertAlmostEqual(0.98, found["static:4"]["quality"])
+        self.daemon_has(threshold_check_ms=100, threshold_cooldown_ms=200)
+        quick = self.outcomes(trace, "--policy", "threshold")
+        self.daemon_has(threshold_check_ms=5_000, threshold_cooldown_ms=60_000)
+        self.assertLess(quick["threshold"]["makespan_ms"], self.outcomes(trace, "--policy", "threshold")["threshold"]["makespan_ms"])
         self.daemon_has(min_quality=0.99)  # no plan but 0 is good enough
         self.assertAlmostEqual(10_000, self.outcomes(trace, "--policy", "static:4")["static:4"]["makespan_ms"], delta=1)
         self.daemon_has(policy="manual", plan=4, min_quality=0.99)

@@ -423,6 +423,9 @@ class Policy:
     min_quality: float = 0.0
     target_drain_ms: int = 0
     dwell_ms: int = 0
+    without: str = ""  # the part of the policy deadline that is left out
+    threshold_check_ms: int = 0
+    threshold_cooldown_ms: int = 0
     idle_after_ms: int = 0
     idle_window: str = ""
     canary_share: float = 0.0
