@@ -116,7 +116,6 @@ class DeviceBench {
   Result<std::unique_ptr<worker::Engine>> engine() {
     worker::EngineLimits limits;
     limits.cache_bytes = spare_bytes();
-    limits.prefill_rows = 2048;
     limits.prefix_snapshots = false;
     auto backend = worker::make_backend(*device_, 1);
     if (!backend) return backend.error();

@@ -53,8 +53,8 @@ struct Options {
 
 std::vector<RowBlock> prefill_blocks(std::int64_t rows) {
   std::vector<RowBlock> blocks;
-  for (std::int64_t first = 0; first < rows; first += kernels::kMaxPrefillRows) {
-    blocks.push_back({first, std::min(kernels::kMaxPrefillRows, rows - first), RowKind::kPrefill});
+  for (std::int64_t first = 0; first < rows; first += kernels::kPieceRows) {
+    blocks.push_back({first, std::min(kernels::kPieceRows, rows - first), RowKind::kPrefill});
   }
   return blocks;
 }

@@ -5,9 +5,9 @@
 // (device.h) memory and formats. Contracts, shapes and sources stand beside each operation's *Args. What
 // pointers in them name is the device's memory, and nothing outside a backend reads or writes it. What says
 // what is to be done is the host's and may go once the call returns: ids, positions, rows, blocks, pieces
-// and their pages. Operations happen in the order of the calls; only read(), sample() and
-// log_probabilities() wait for them. Thread safety: one caller at a time. Results of a row do not depend on
-// other rows of the call (rows.h).
+// and their pages. Operations happen in the order of the calls, and begin with submit() at the latest; only
+// read(), sample() and log_probabilities() wait for them. Thread safety: one caller at a time. Results of a
+// row do not depend on other rows of the call (rows.h).
 #pragma once
 
 #include <cstddef>
@@ -62,6 +62,10 @@ class Backend {
   // tokens[i] for rows[i]. REQUIRES: as many tokens as rows.
   virtual void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) = 0;
   virtual void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) = 0;
+
+  // All that was asked for is on its way. Before memory is freed that it names, and where a step ends: what
+  // a backend is told of as one may cost less than its operations one by one.
+  virtual void submit() {}
 
   // Bytes within the device's memory; `to` and `from` are apart.
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "kernels/gemm/weight_matrix.h"
+#include "kernels/rows.h"
 
 namespace dslad::kernels {
 
@@ -34,6 +35,10 @@ class Device {
                                                                   WeightFormat format) = 0;
   // From host memory into the device's, before the call returns.
   virtual void write(void* to, const void* from, std::size_t bytes) = 0;
+
+  // Tokens at whose multiples prompts are cut, a multiple of kPieceRows: as many rows as a product needs to
+  // be fast.
+  [[nodiscard]] virtual std::int64_t piece_rows() const { return kPieceRows; }
 
   // Bytes that nobody has allocated yet; nothing where memory is the machine's, of which others have a part.
   [[nodiscard]] virtual std::optional<std::size_t> free_bytes() const = 0;

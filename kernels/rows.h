@@ -17,11 +17,12 @@ enum class RowKind : std::uint8_t {
 
 struct RowBlock {
   std::int64_t first;  // index of the first row in the step
-  std::int64_t rows;   // > 0; at most kMaxPrefillRows for kPrefill, unbounded for kDecode
+  std::int64_t rows;   // > 0; at most the device's piece_rows() for kPrefill, unbounded for kDecode
   RowKind kind;
 };
 
-// A prompt is cut at multiples of this many tokens. A multiple of the DSLA chunk and of the KV page.
-inline constexpr std::int64_t kMaxPrefillRows = 128;
+// A prompt is cut at multiples of this many tokens, or of a multiple of it (Device::piece_rows). A multiple
+// of the DSLA chunk and of the KV page.
+inline constexpr std::int64_t kPieceRows = 128;
 
 }  // namespace dslad::kernels

@@ -186,8 +186,8 @@ void report_chain(const LoadedChain& chain) {
 
 MemoryUse memory_use(const ModelFolder& model, const kernels::Device& device, const EngineLimits& limits) {
   MemoryUse use;
-  use.steps = Engine::bytes_beside(model.weights->config, limits,
-                                   *PlanSet(*model.weights, model.chain).largest_plan());
+  use.steps =
+      Engine::bytes_beside(*model.weights, limits, *PlanSet(*model.weights, model.chain).largest_plan());
   if (const auto free = device.free_bytes()) {  // weights are there already
     use.available = *free;
     use.source = "free on the device";

@@ -8,7 +8,7 @@
 // Log-gates, their cumulative sums and the states are float32: in bf16 the history state is lost within a few
 // thousand tokens. A piece of more than one row uses the chunk form (arXiv 2312.06635 for one state), one row
 // the recurrence; any cut of a sequence into pieces gives the same output and state within float32 rounding.
-// A piece longer than kMaxPrefillRows is worked through in parts of so many rows, the last one shorter: bit
+// A piece longer than kPieceRows is worked through in parts of so many rows, the last one shorter: bit
 // for bit as if each were a piece of a later call (but for the reference, which rounds the state once a
 // piece). A piece's results do not depend on other pieces or on the number of threads, bit for bit.
 #pragma once

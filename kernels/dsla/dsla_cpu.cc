@@ -11,10 +11,10 @@ namespace {
 
 // The chunk form begins anew with every part: where its blocks lie depends on the prompt's cuts alone.
 void run_parts(const DslaHead& head, float* memory) {
-  for (std::int64_t done = 0; done < head.rows; done += kMaxPrefillRows) {
+  for (std::int64_t done = 0; done < head.rows; done += kPieceRows) {
     DslaHead part = head;
     part.first_row += done;
-    part.rows = std::min(kMaxPrefillRows, head.rows - done);
+    part.rows = std::min(kPieceRows, head.rows - done);
     if (part.rows == 1) {
       dsla_step(part, memory);
     } else {

@@ -162,7 +162,7 @@ TEST_P(DslaForms, ALongPieceIsThoseOfAPromptBitForBit) {
       DslaWorld world(GetParam(), 8, gates);
       world.add(rows);
       std::vector<std::int64_t> ends;
-      for (std::int64_t end = kMaxPrefillRows; end < rows; end += kMaxPrefillRows) ends.push_back(end);
+      for (std::int64_t end = kPieceRows; end < rows; end += kPieceRows) ends.push_back(end);
       ends.push_back(rows);
       const DslaOutcome whole = world.run(2), cut = world.run_cut(ends);
       EXPECT_TRUE(same_bits(whole.o, cut.o)) << rows << " rows";

@@ -125,7 +125,7 @@ inline std::vector<float> logits_by_steps_of(std::int64_t pieces,
     logits.resize(before + ids.size() * static_cast<std::size_t>(weights->config.vocab_size));
     backend->read(logits.data() + before, forward.logits(0).data(), (logits.size() - before) * sizeof(float));
   };
-  const auto most = static_cast<std::size_t>(pieces * kernels::kMaxPrefillRows);
+  const auto most = static_cast<std::size_t>(pieces * weights->device->piece_rows());
   for (std::size_t done = 0; done < prompt.size(); done += most) {
     take(done, prompt.subspan(done, std::min(most, prompt.size() - done)), kernels::RowKind::kPrefill);
   }

@@ -113,6 +113,7 @@ class CachePool {
   // Pages of the snapshot that no sequence uses.
   [[nodiscard]] std::int64_t spare_pages(const CacheSnapshot& snapshot) const;
 
+  [[nodiscard]] const kernels::Device& device() const { return backend_.device(); }
   [[nodiscard]] const kernels::KvLayout& kv() const { return kv_; }
   [[nodiscard]] void* base() const { return memory_.get(); }
   [[nodiscard]] std::size_t page_bytes() const { return kv_.page_bytes(); }

@@ -10,6 +10,16 @@ namespace dslad::worker {
 
 using kernels::RowKind;
 
+namespace {
+
+// Four pieces, of long ones two: a step is short enough for sequences that decode beside it.
+std::int64_t prefill_rows(const EngineLimits& limits, const kernels::Device& device) {
+  constexpr std::int64_t kMost = 2048;
+  return limits.prefill_rows > 0 ? limits.prefill_rows : std::min(4 * device.piece_rows(), kMost);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const EngineLimits& limits) {
@@ -20,10 +30,12 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend>
       new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));
 }
 
-std::size_t Engine::bytes_beside(const LlamaConfig& config, const EngineLimits& limits, const Plan& widest) {
+std::size_t Engine::bytes_beside(const ModelWeights& weights, const EngineLimits& limits,
+                                 const Plan& widest) {
   // The last piece that a step takes in may be longer than what is left of the budget.
-  const std::int64_t rows = limits.prefill_rows + kernels::kMaxPrefillRows + limits.max_sequences;
-  return Forward::bytes(config, widest.widths(), rows, limits.max_sequences);
+  const std::int64_t rows =
+      prefill_rows(limits, *weights.device) + weights.device->piece_rows() + limits.max_sequences;
+  return Forward::bytes(weights.config, widest.widths(), rows, limits.max_sequences);
 }
 
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
@@ -31,6 +43,7 @@ Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const 
     : backend_(std::move(backend)),
       weights_(std::move(weights)),
       limits_(limits),
+      prefill_rows_(prefill_rows(limits, *weights_->device)),
       caches_(std::move(caches)),
       snapshots_(limits.prefix_snapshots ? std::make_unique<PrefixSnapshots>(*caches_) : nullptr),
       forward_(*backend_, weights_, *caches_) {}
@@ -135,7 +148,7 @@ bool Engine::begun(RequestId id) const {
 
 std::int64_t Engine::wants(const Plan& plan) const {
   constexpr std::int64_t kSteps = 2;
-  std::int64_t tokens = kSteps * limits_.prefill_rows;
+  std::int64_t tokens = kSteps * prefill_rows_;
   std::int64_t admitted = 0;  // and not begun
   for (const auto& running : running_) {
     const RequestProgress& progress = running->progress;
@@ -224,17 +237,17 @@ std::vector<Engine::Part> Engine::choose() const {
 // The oldest first, as many pieces as there are rows for; but where there are rows for more than one, a piece
 // is kept for the request with the least left. The last one's rows may be more than were left.
 void Engine::share_rows(std::span<Part* const> reading) const {
-  constexpr std::int64_t kPiece = kernels::kMaxPrefillRows;
+  const std::int64_t piece = weights_->device->piece_rows();
   if (reading.empty()) return;
-  std::int64_t left = limits_.prefill_rows;
+  std::int64_t left = prefill_rows_;
   const auto give = [&](Part& part, std::int64_t rows) {
     left += std::ssize(part.prompt);  // which are among those that it gets now
-    part.prompt = part.request->next_pieces(*part.sequence, (rows + kPiece - 1) / kPiece);
+    part.prompt = part.request->next_pieces(*part.sequence, (rows + piece - 1) / piece);
     left -= std::ssize(part.prompt);
   };
   Part& shortest =
       **std::ranges::min_element(reading, {}, [](const Part* part) { return part->request->prompt_left(); });
-  if (left > kPiece) give(shortest, kPiece);
+  if (left > piece) give(shortest, piece);
   for (Part* const part : reading) {
     if (left > 0) give(*part, left + std::ssize(part->prompt));
   }

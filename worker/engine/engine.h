@@ -29,7 +29,7 @@ namespace dslad::worker {
 struct EngineLimits {
   std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages, DSLA states and windows together
   int max_sequences = 64;                          // that run at once
-  std::int64_t prefill_rows = 512;                 // prompt tokens a step takes in, about
+  std::int64_t prefill_rows = 0;                   // prompt tokens a step takes in, about; 0: the device's
   bool prefix_snapshots = true;                    // of documents, in memory that nobody needs
 };
 
@@ -44,7 +44,8 @@ class Engine {
  public:
   // Bytes of device memory that it takes beside weights and caches, of any step that these limits allow and
   // any plan up to `widest`.
-  static std::size_t bytes_beside(const LlamaConfig& config, const EngineLimits& limits, const Plan& widest);
+  static std::size_t bytes_beside(const ModelWeights& weights, const EngineLimits& limits,
+                                  const Plan& widest);
 
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
@@ -124,6 +125,7 @@ class Engine {
   std::unique_ptr<kernels::Backend> backend_;
   std::shared_ptr<const ModelWeights> weights_;
   EngineLimits limits_;
+  std::int64_t prefill_rows_;
   std::unique_ptr<CachePool> caches_;
   std::unique_ptr<PrefixSnapshots> snapshots_;  // null: none are wanted
   Forward forward_;

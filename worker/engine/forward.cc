@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 
 #include "worker/model/device.h"
 
 namespace dslad::worker {
 
-using kernels::kMaxPrefillRows;
 using kernels::RowBlock;
 using kernels::RowKind;
 
@@ -23,12 +21,6 @@ float* floats(const kernels::Device::Buffer& buffer) {
   return reinterpret_cast<float*>(buffer.get());
 }
 
-// Rows of the sequence, the last ones, whose logits are wanted.
-std::int64_t wanted_rows(const StepSequence& s) {
-  const auto rows = static_cast<std::int64_t>(s.tokens.size());
-  return s.logits == LogitRows::kAll ? rows : s.logits == LogitRows::kLast ? 1 : 0;
-}
-
 // Whether the states read q and k from a copy, map_features', and not where they were projected.
 bool copies_features(const DslaVariant& variant) {
   return variant.feature_map != kernels::FeatureMap::kNone || variant.rotates_for_window_only() ||
@@ -40,73 +32,7 @@ Error no_memory() {
           "the device has no memory for a step's activations; lower the budgets"};
 }
 
-// Whether a plan's rows come first. Plans of one edition nest: in the order of their numbers the rows that
-// one form of a layer serves lie side by side, whichever layer it is.
-bool precedes(const Plan& a, const Plan& b) {
-  if (&a == &b) return false;
-  if (const int order = a.edition().compare(b.edition()); order != 0) return order < 0;
-  if (a.number() != b.number()) return a.number() < b.number();
-  return std::less<>{}(&a, &b);
-}
-
-// Adds rows to blocks that end before them; decode rows that lie side by side become one block, and a
-// prompt's pieces one each.
-void append(std::vector<RowBlock>& blocks, const RowBlock& rows) {
-  const bool extends = rows.kind == RowKind::kDecode && !blocks.empty() &&
-                       blocks.back().kind == RowKind::kDecode &&
-                       blocks.back().first + blocks.back().rows == rows.first;
-  if (extends) {
-    blocks.back().rows += rows.rows;
-    return;
-  }
-  const std::int64_t most = rows.kind == RowKind::kPrefill ? kMaxPrefillRows : rows.rows;
-  for (std::int64_t done = 0; done < rows.rows; done += most)
-    blocks.push_back({rows.first + done, std::min(most, rows.rows - done), rows.kind});
-}
-
 }  // namespace
-
-// Decode rows come first, those of one plan side by side, so that each layer sees few and large blocks.
-struct Forward::Rows {
-  explicit Rows(std::span<const StepSequence> sequences) : step(sequences) {
-    std::vector<std::size_t> by_place(step.size());
-    std::iota(by_place.begin(), by_place.end(), std::size_t{0});
-    std::stable_sort(by_place.begin(), by_place.end(), [&](std::size_t a, std::size_t b) {
-      if (step[a].kind != step[b].kind) return step[a].kind < step[b].kind;
-      return precedes(step[a].cache->plan(), step[b].cache->plan());
-    });
-    first_row.resize(step.size());
-    for (const std::size_t i : by_place) {
-      first_row[i] = static_cast<std::int64_t>(ids.size());
-      for (std::size_t t = 0; t < step[i].tokens.size(); ++t) {
-        ids.push_back(step[i].tokens[t]);
-        positions.push_back(static_cast<std::int32_t>(step[i].context + static_cast<std::int64_t>(t)));
-      }
-    }
-    order = std::move(by_place);
-    for (const std::size_t i : order) append(all, block_of(i));
-  }
-
-  [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(ids.size()); }
-  [[nodiscard]] std::int64_t rows_of(std::size_t i) const {
-    return static_cast<std::int64_t>(step[i].tokens.size());
-  }
-  // All of the sequence's; append() divides them.
-  [[nodiscard]] RowBlock block_of(std::size_t i) const { return {first_row[i], rows_of(i), step[i].kind}; }
-  // The form that the sequence's plan gives the layer; null: attention.
-  [[nodiscard]] const DslaWeights* dsla(std::size_t i, int layer) const {
-    return step[i].cache->plan().dsla(layer);
-  }
-
-  std::span<const StepSequence> step;
-  std::vector<std::size_t> order;        // of the sequences in the matrix
-  std::vector<std::int64_t> first_row;   // by sequence
-  std::vector<std::int32_t> ids;         // by row
-  std::vector<std::int32_t> positions;   // by row
-  std::vector<RowBlock> all;             // every row, by blocks
-  std::vector<std::int64_t> logit_rows;  // rows whose logits are wanted, by sequence
-  std::vector<const Plan*> logit_plans;  // their sequences' plans
-};
 
 Forward::Forward(kernels::Backend& backend, std::shared_ptr<const ModelWeights> weights,
                  const CachePool& caches)
@@ -205,28 +131,21 @@ bool Forward::make_rope() {
 }
 
 Status Forward::run(std::span<const StepSequence> step) {
-  Rows rows(step);
+  const StepRows rows(step, weights_->device->piece_rows());
   RowWidths widths;
-  for (std::size_t i = 0; i < step.size(); ++i) {
-    const Plan& plan = step[i].cache->plan();
-    widths.cover(plan.widths());
-    const std::int64_t end = rows.first_row[i] + rows.rows_of(i);
-    for (std::int64_t row = end - wanted_rows(step[i]); row < end; ++row) {
-      rows.logit_rows.push_back(row);
-      rows.logit_plans.push_back(&plan);
-    }
-  }
+  for (const StepSequence& s : step) widths.cover(s.cache->plan().widths());
   if (rope_values_ == nullptr && !make_rope()) return no_memory();
   Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()), widths);
   if (!room) return room;
 
   backend_.embed(rows.ids, *weights_->embedding, floats(x_));
   for (int layer = 0; layer + 1 < weights_->config.layers; ++layer) {
-    const LayerBlocks blocks = blocks_of(layer, rows);
+    const LayerBlocks blocks = rows.blocks_of(layer);
     mix(layer, rows, blocks);
     add_outputs(layer, floats(heads_), floats(x_), rows.count(), blocks, rows.all);
   }
   last_layer(rows);
+  backend_.submit();
   return check_backend(backend_);
 }
 
@@ -235,31 +154,7 @@ std::span<const float> Forward::logits(std::size_t i) const {
   return {floats(logits_) + i * vocab, vocab};
 }
 
-void Forward::LayerBlocks::add(const DslaWeights* dsla_of_rows, const RowBlock& rows) {
-  if (dsla_of_rows == nullptr) append(softmax, rows);
-  if (dsla_of_rows == nullptr || !dsla_of_rows->own_projections()) append(shared, rows);
-  if (dsla_of_rows == nullptr) return;
-  auto mine = std::ranges::find(dsla, dsla_of_rows, &DslaRows::dsla);
-  if (mine == dsla.end()) mine = dsla.insert(mine, {dsla_of_rows, {}});
-  append(mine->blocks, rows);
-}
-
-Forward::LayerBlocks Forward::blocks_of(int layer, const Rows& rows) {
-  LayerBlocks out;
-  for (const std::size_t i : rows.order) out.add(rows.dsla(i, layer), rows.block_of(i));
-  return out;
-}
-
-// Single rows wherever they stand in a prompt or an answer: one kind of block for all.
-Forward::LayerBlocks Forward::logit_blocks(int layer, const Rows& rows) {
-  LayerBlocks out;
-  for (std::size_t row = 0; row < rows.logit_plans.size(); ++row) {
-    out.add(rows.logit_plans[row]->dsla(layer), {static_cast<std::int64_t>(row), 1, RowKind::kDecode});
-  }
-  return out;
-}
-
-void Forward::mix(int layer, const Rows& rows, const LayerBlocks& blocks) {
+void Forward::mix(int layer, const StepRows& rows, const LayerBlocks& blocks) {
   const LlamaConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(layer)];
   const std::int64_t hidden = c.hidden_size;
@@ -309,9 +204,9 @@ void Forward::project(const float* x, const kernels::WeightMatrix& w, float* y, 
 void Forward::add_bias(const kernels::Vector& bias, float* y, std::int64_t y_stride,
                        std::span<const RowBlock> blocks) {
   if (bias.empty()) return;
-  for (const RowBlock& block : blocks) {
-    backend_.bias({y + block.first * y_stride, y_stride, bias.data(), block.rows, bias.size()});
-  }
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
+    backend_.bias({y + first * y_stride, y_stride, bias.data(), rows, bias.size()});
+  });
 }
 
 void Forward::normalize_qk(const kernels::Vector& q_norm, const kernels::Vector& k_norm,
@@ -323,11 +218,11 @@ void Forward::normalize_qk(const kernels::Vector& q_norm, const kernels::Vector&
     backend_.rms_norm({heads, widths_.qkv, weight.data(), heads, widths_.qkv, rows, c.head_dim,
                        static_cast<float>(c.rms_norm_eps), channels / c.head_dim});
   };
-  for (const RowBlock& block : blocks) {
-    float* const q = floats(qkv_) + block.first * widths_.qkv;
-    normalize(q, c.heads * key_channels, q_norm, block.rows);
-    normalize(q + c.heads * key_channels, c.kv_heads * key_channels, k_norm, block.rows);
-  }
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
+    float* const q = floats(qkv_) + first * widths_.qkv;
+    normalize(q, c.heads * key_channels, q_norm, rows);
+    normalize(q + c.heads * key_channels, c.kv_heads * key_channels, k_norm, rows);
+  });
 }
 
 Forward::Qkv Forward::qkv() const {
@@ -338,17 +233,17 @@ Forward::Qkv Forward::qkv() const {
   return {q, q + q_width, q + q_width + kv_width, widths_.qkv};
 }
 
-void Forward::rotate(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
+void Forward::rotate(int layer, const StepRows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   if (!c.rotates(layer)) return;
-  for (const RowBlock& block : blocks) {
+  each_run(blocks, [&](std::int64_t first, std::int64_t count) {
     // q and k lie side by side: one call rotates the heads of both.
-    backend_.rope({floats(qkv_) + block.first * widths_.qkv, widths_.qkv, rows.positions.data() + block.first,
-                   block.rows, c.heads + c.kv_heads, &rope_});
-  }
+    backend_.rope({floats(qkv_) + first * widths_.qkv, widths_.qkv, rows.positions.data() + first, count,
+                   c.heads + c.kv_heads, &rope_});
+  });
 }
 
-void Forward::softmax_attention(int layer, const Rows& rows, std::span<const RowBlock> blocks) {
+void Forward::softmax_attention(int layer, const StepRows& rows, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const bool last = layer == c.layers - 1;
   rotate(layer, rows, blocks);
@@ -356,11 +251,11 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
   for (const std::size_t i : rows.order) {
     const StepSequence& s = rows.step[i];
     if (rows.dsla(i, layer) != nullptr) continue;
-    const std::int64_t all = rows.rows_of(i), silent = last ? all - wanted_rows(s) : 0;
-    for (std::int64_t done = 0; done < all; done += kMaxPrefillRows) {
-      const std::int64_t count = std::min(kMaxPrefillRows, all - done);
-      pieces.push_back({rows.first_row[i] + done, count, s.context + done, s.cache->pages(layer),
-                        std::clamp<std::int64_t>(silent - done, 0, count)});
+    const std::int64_t silent = last ? rows.rows_of(i) - rows.wanted_of(i) : 0;
+    for (const RowBlock& block : rows.blocks[i]) {
+      const std::int64_t done = block.first - rows.first_row[i];
+      pieces.push_back({block.first, block.rows, s.context + done, s.cache->pages(layer),
+                        std::clamp<std::int64_t>(silent - done, 0, block.rows)});
     }
   }
   const Qkv x = qkv();
@@ -369,7 +264,7 @@ void Forward::softmax_attention(int layer, const Rows& rows, std::span<const Row
                       pieces, c.window(layer)});
 }
 
-void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine) {
+void Forward::linear_attention(int layer, const StepRows& rows, const DslaRows& mine) {
   const DslaWeights& dsla = *mine.dsla;
   const std::vector<RowBlock>& blocks = mine.blocks;
   const DslaVariant& variant = dsla.variant;
@@ -387,7 +282,7 @@ void Forward::linear_attention(int layer, const Rows& rows, const DslaRows& mine
   if (windowed) add_shares(state_heads, dsla.share, blocks);
 }
 
-void Forward::window_attention(int layer, const Rows& rows, const DslaWeights& dsla) {
+void Forward::window_attention(int layer, const StepRows& rows, const DslaWeights& dsla) {
   const LlamaConfig& c = weights_->config;
   std::vector<kernels::WindowPiece> pieces;
   for (const std::size_t i : rows.order) {
@@ -401,7 +296,7 @@ void Forward::window_attention(int layer, const Rows& rows, const DslaWeights& d
                              1.0f / std::sqrt(static_cast<float>(c.head_dim)), pieces});
 }
 
-void Forward::dual_state_attention(int layer, const Rows& rows, const DslaWeights& dsla, float* heads) {
+void Forward::dual_state_attention(int layer, const StepRows& rows, const DslaWeights& dsla, float* heads) {
   const LlamaConfig& c = weights_->config;
   std::vector<kernels::DslaPiece> pieces;
   for (const std::size_t i : rows.order) {
@@ -427,53 +322,52 @@ void Forward::map_features(const DslaVariant& variant, std::span<const RowBlock>
   const LlamaConfig& c = weights_->config;
   const Qkv x = qkv();
   const std::int64_t width = std::int64_t{c.heads + c.kv_heads} * variant.state_width(c.head_dim);
-  for (const RowBlock& block : blocks) {
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
     // q and k lie side by side, before and after.
-    backend_.feature_map({variant.feature_map, x.q + block.first * x.stride, x.stride,
-                          floats(mapped_) + block.first * width, width, block.rows, c.heads + c.kv_heads,
+    backend_.feature_map({variant.feature_map, x.q + first * x.stride, x.stride,
+                          floats(mapped_) + first * width, width, rows, c.heads + c.kv_heads,
                           variant.key_channels(c.head_dim)});
-  }
+  });
 }
 
 void Forward::narrow_heads(const DslaVariant& variant, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const std::int64_t heads = c.heads + c.kv_heads, channels = variant.key_channels(c.head_dim);
-  for (const RowBlock& block : blocks) {
-    backend_.narrow_heads({floats(qkv_) + block.first * widths_.qkv, widths_.qkv, block.rows, heads, channels,
-                           c.head_dim, std::int64_t{c.kv_heads} * c.head_dim});
-  }
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
+    backend_.narrow_heads({floats(qkv_) + first * widths_.qkv, widths_.qkv, rows, heads, channels, c.head_dim,
+                           std::int64_t{c.kv_heads} * c.head_dim});
+  });
 }
 
 void Forward::normalize_heads(float* heads, const kernels::Vector& weight, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
-  for (const RowBlock& block : blocks) {
-    float* o = heads + block.first * c.heads * c.head_dim;
-    backend_.rms_norm({o, c.head_dim, weight.data(), o, c.head_dim, block.rows * c.heads, c.head_dim,
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
+    float* o = heads + first * c.heads * c.head_dim;
+    backend_.rms_norm({o, c.head_dim, weight.data(), o, c.head_dim, rows * c.heads, c.head_dim,
                        static_cast<float>(c.rms_norm_eps)});
-  }
+  });
 }
 
 void Forward::add_shares(const float* x, const kernels::Vector& share, std::span<const RowBlock> blocks) {
   const LlamaConfig& c = weights_->config;
   const std::int64_t width = std::int64_t{c.heads} * c.head_dim;
-  for (const RowBlock& block : blocks) {
-    const std::int64_t first = block.first * width;
-    backend_.head_share(
-        {x + first, width, share.data(), floats(heads_) + first, width, block.rows, c.heads, c.head_dim});
-  }
+  each_run(blocks, [&](std::int64_t first, std::int64_t rows) {
+    backend_.head_share({x + first * width, width, share.data(), floats(heads_) + first * width, width, rows,
+                         c.heads, c.head_dim});
+  });
 }
 
-void Forward::last_layer(const Rows& rows) {
+void Forward::last_layer(const StepRows& rows) {
   const LlamaConfig& c = weights_->config;
   const int layer = c.layers - 1;
-  mix(layer, rows, blocks_of(layer, rows));
+  mix(layer, rows, rows.blocks_of(layer));
   const auto count = static_cast<std::int64_t>(rows.logit_rows.size());
   if (count == 0) return;
   const RowBlock all{0, count, RowKind::kDecode};
   backend_.gather({floats(x_), c.hidden_size, rows.logit_rows, floats(selected_)});
   backend_.gather(
       {floats(heads_), std::int64_t{c.heads} * c.head_dim, rows.logit_rows, floats(selected_heads_)});
-  add_outputs(layer, floats(selected_heads_), floats(selected_), count, logit_blocks(layer, rows), {&all, 1});
+  add_outputs(layer, floats(selected_heads_), floats(selected_), count, rows.logit_blocks(layer), {&all, 1});
   output_logits(count);
 }
 

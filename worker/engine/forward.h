@@ -20,23 +20,11 @@
 
 #include "kernels/backend.h"
 #include "worker/engine/cache_pool.h"
+#include "worker/engine/step_rows.h"
 #include "worker/model/dsla_weights.h"
 #include "worker/model/weights.h"
 
 namespace dslad::worker {
-
-// Which rows of a sequence's part get logits.
-enum class LogitRows : std::uint8_t { kNone, kLast, kAll };
-
-// One sequence's part of a step. Prefill may take in several pieces of a prompt at once: they are cut every
-// kMaxPrefillRows tokens from the first on, and give bit for bit what they give in steps of their own.
-struct StepSequence {
-  const SequenceCache* cache;
-  std::int64_t context;                  // tokens of it that earlier steps have processed
-  std::span<const std::int32_t> tokens;  // one (decode) or any number (prefill), the next of the sequence
-  kernels::RowKind kind;
-  LogitRows logits;
-};
 
 class Forward {
  public:
@@ -56,31 +44,13 @@ class Forward {
   [[nodiscard]] std::span<const float> logits(std::size_t i) const;
 
  private:
-  struct Rows;  // where each sequence of the step lies in the activation matrix
   bool make_rope();
   static constexpr std::size_t kRowBuffers = 8, kLogitBuffers = 3;
   // Floats of a row in each of them, in the order in which reserve() names them; 0: it is not needed.
   static std::array<std::int64_t, kRowBuffers> row_floats(const LlamaConfig& config, const RowWidths& widths);
   static std::array<std::int64_t, kLogitBuffers> logit_row_floats(const LlamaConfig& config);
   Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
-  // Rows side by side in a matrix that one converted form of a layer serves.
-  struct DslaRows {
-    const DslaWeights* dsla;
-    std::vector<kernels::RowBlock> blocks;
-  };
-  // Rows side by side in a matrix, by what they are to a layer.
-  struct LayerBlocks {
-    std::vector<kernels::RowBlock> softmax;
-    // Rows with the teacher's projections: those above and those of forms that were not distilled, which
-    // share them. One product serves them all.
-    std::vector<kernels::RowBlock> shared;
-    std::vector<DslaRows> dsla;
-
-    void add(const DslaWeights* dsla_of_rows, const kernels::RowBlock& rows);
-  };
-  [[nodiscard]] static LayerBlocks blocks_of(int layer, const Rows& rows);
-  [[nodiscard]] static LayerBlocks logit_blocks(int layer, const Rows& rows);
-  void mix(int layer, const Rows& rows, const LayerBlocks& blocks);  // x_ -> heads_
+  void mix(int layer, const StepRows& rows, const LayerBlocks& blocks);  // x_ -> heads_
   // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`, which
   // are those of `all`.
   void add_outputs(int layer, const float* heads, float* x, std::int64_t count, const LayerBlocks& blocks,
@@ -103,7 +73,7 @@ class Forward {
   };
   [[nodiscard]] Qkv qkv() const;
   // Rotary embedding on q and k, where the layer has one.
-  void rotate(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
+  void rotate(int layer, const StepRows& rows, std::span<const kernels::RowBlock> blocks);
   // q and k through the feature map, into mapped_.
   void map_features(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
   // Of each head's q and k keeps the first head_dim channels, and moves them and v to where other rows have
@@ -111,13 +81,13 @@ class Forward {
   void narrow_heads(const DslaVariant& variant, std::span<const kernels::RowBlock> blocks);
   void normalize_heads(float* heads, const kernels::Vector& weight,
                        std::span<const kernels::RowBlock> blocks);
-  void softmax_attention(int layer, const Rows& rows, std::span<const kernels::RowBlock> blocks);
-  void linear_attention(int layer, const Rows& rows, const DslaRows& mine);
-  void window_attention(int layer, const Rows& rows, const DslaWeights& dsla);  // into heads_
-  void dual_state_attention(int layer, const Rows& rows, const DslaWeights& dsla, float* heads);
+  void softmax_attention(int layer, const StepRows& rows, std::span<const kernels::RowBlock> blocks);
+  void linear_attention(int layer, const StepRows& rows, const DslaRows& mine);
+  void window_attention(int layer, const StepRows& rows, const DslaWeights& dsla);  // into heads_
+  void dual_state_attention(int layer, const StepRows& rows, const DslaWeights& dsla, float* heads);
   // heads_ += share * x by head.
   void add_shares(const float* x, const kernels::Vector& share, std::span<const kernels::RowBlock> blocks);
-  void last_layer(const Rows& rows);
+  void last_layer(const StepRows& rows);
   void output_logits(std::int64_t count);
 
   kernels::Backend& backend_;

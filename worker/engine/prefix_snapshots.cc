@@ -7,18 +7,13 @@
 namespace dslad::worker {
 namespace {
 
-constexpr std::int64_t kPiece = kernels::kMaxPrefillRows;
-constexpr std::int64_t kShortest = 2 * kPiece;  // of a snapshot: a piece is read in no time
+constexpr std::int64_t kFewestPieces = 2;  // of a snapshot: one is read in no time
 
-static_assert(kPiece % kernels::kPageTokens == 0, "a snapshot has whole pages");
-
-std::int64_t whole_pieces(std::int64_t tokens) {
-  return tokens / kPiece * kPiece;
-}
+static_assert(kernels::kPieceRows % kernels::kPageTokens == 0, "a snapshot has whole pages");
 
 }  // namespace
 
-PrefixSnapshots::PrefixSnapshots(CachePool& caches) : caches_(caches) {
+PrefixSnapshots::PrefixSnapshots(CachePool& caches) : caches_(caches), piece_(caches.device().piece_rows()) {
   caches_.reclaim_with([this] { return drop_useless() || drop_one(); });
 }
 
@@ -26,13 +21,17 @@ PrefixSnapshots::~PrefixSnapshots() {
   caches_.reclaim_with([] { return false; });
 }
 
-std::int64_t PrefixSnapshots::cut(std::int64_t head_tokens) {
+std::int64_t PrefixSnapshots::whole_pieces(std::int64_t tokens) const {
+  return tokens / piece_ * piece_;
+}
+
+std::int64_t PrefixSnapshots::cut(std::int64_t head_tokens) const {
   const std::int64_t tokens = whole_pieces(head_tokens - 1);
-  return tokens >= kShortest ? tokens : 0;
+  return tokens >= kFewestPieces * piece_ ? tokens : 0;
 }
 
 std::int64_t PrefixSnapshots::useful(const Plan& plan, std::span<const std::int32_t> tokens,
-                                     std::span<const std::int32_t> head) {
+                                     std::span<const std::int32_t> head) const {
   const auto shared = std::ranges::mismatch(tokens, head.first(head.size() - 1)).in1 - tokens.begin();
   // States are those after the last token; keys and values are those of each.
   return shared == std::ssize(tokens) || plan.slots_pages() == 0 ? whole_pieces(shared) : 0;

@@ -26,10 +26,10 @@ class PrefixSnapshots {
 
   // The tokens of a head after which its snapshot is taken; 0: it is too short for one. At least one token of
   // the head is left to read.
-  static std::int64_t cut(std::int64_t head_tokens);
+  [[nodiscard]] std::int64_t cut(std::int64_t head_tokens) const;
   // How many tokens of a snapshot of `tokens` under `plan` a request with this head could use.
-  static std::int64_t useful(const Plan& plan, std::span<const std::int32_t> tokens,
-                             std::span<const std::int32_t> head);
+  [[nodiscard]] std::int64_t useful(const Plan& plan, std::span<const std::int32_t> tokens,
+                                    std::span<const std::int32_t> head) const;
 
   // A snapshot and how much of it is of use; null and 0: there is none. It stays while it is held.
   struct Match {
@@ -51,11 +51,13 @@ class PrefixSnapshots {
     std::shared_ptr<const CacheSnapshot> snapshot;
     double worth;
   };
+  [[nodiscard]] std::int64_t whole_pieces(std::int64_t tokens) const;
   [[nodiscard]] double worth(std::int64_t tokens, const CacheSnapshot& snapshot) const;
   bool drop_useless();
   bool drop_one();
 
   CachePool& caches_;
+  std::int64_t piece_;          // tokens
   std::vector<Entry> entries_;  // the latest used last
   double age_ = 0;              // the worth of what was given up last
 };

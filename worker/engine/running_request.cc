@@ -107,7 +107,7 @@ bool RunningRequest::follows(const RunningRequest& other) const {
   if (snapshots_ == nullptr || begun() || request_.plan != other.request_.plan) return false;
   if (other.sequences_.empty() || other.sequences_.front()->length >= other.cut()) return false;
   const auto read = std::span(other.request_.head).first(static_cast<std::size_t>(other.cut()));
-  return PrefixSnapshots::useful(*request_.plan, read, request_.head) > progress.reused;
+  return snapshots_->useful(*request_.plan, read, request_.head) > progress.reused;
 }
 
 void RunningRequest::start_tails(int most, int spare_sequences) {
@@ -144,12 +144,12 @@ std::int64_t RunningRequest::spare_pages() const {
 
 std::span<const std::int32_t> RunningRequest::next_pieces(const Sequence& sequence,
                                                           std::int64_t pieces) const {
-  // Head and tail are cut apart, each at multiples of kMaxPrefillRows, so that a tail gives the same numbers
+  // Head and tail are cut apart, each at multiples of piece_rows(), so that a tail gives the same numbers
   // whether its head was processed for it alone or for others too.
   const auto first_of = [](const std::vector<std::int32_t>& part, std::size_t left, std::int64_t most) {
     return std::span(part).subspan(part.size() - left, std::min(left, static_cast<std::size_t>(most)));
   };
-  std::int64_t most = pieces * kernels::kMaxPrefillRows;
+  std::int64_t most = pieces * caches_.device().piece_rows();
   if (sequence.head_left > 0) {
     // Keys and values stay as they are; states are those of the last token taken in.
     const std::int64_t before_cut = cut() - sequence.length;

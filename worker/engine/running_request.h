@@ -67,8 +67,8 @@ class RunningRequest {
   [[nodiscard]] std::int64_t spare_pages() const;
 
   // The prompt tokens of the sequence's next pieces, at most so many, for one step; empty in decode. Where
-  // pieces end is the prompt's alone: after every kMaxPrefillRows tokens, and where its head does. No step
-  // goes beyond a head's end, nor beyond where a snapshot needs the states as they are there.
+  // pieces end is the prompt's alone: after every piece_rows() tokens of the device, and where its head does.
+  // No step goes beyond a head's end, nor beyond where a snapshot needs the states as they are there.
   [[nodiscard]] std::span<const std::int32_t> next_pieces(const Sequence& sequence,
                                                           std::int64_t pieces) const;
   // Whether logits are wanted after the next `tokens` tokens of the sequence: at the end of a prompt, and in
@@ -93,7 +93,9 @@ class RunningRequest {
   std::optional<Error> failure;  // it has no answer; it is done at the end of the step
 
  private:
-  [[nodiscard]] std::int64_t cut() const { return PrefixSnapshots::cut(std::ssize(request_.head)); }
+  [[nodiscard]] std::int64_t cut() const {
+    return snapshots_ == nullptr ? 0 : snapshots_->cut(std::ssize(request_.head));
+  }
   // The memory that it begins with.
   struct Caches {
     SequenceCache first;

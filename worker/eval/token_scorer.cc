@@ -63,7 +63,7 @@ Status TokenScorer::score_together(std::span<const std::int32_t> ids, std::size_
   const std::size_t end = ids.size() - 1;  // the last token predicts nothing that is asked for
   for (std::size_t begin = 0; begin < end;) {
     const auto piece =
-        ids.subspan(begin, std::min(end - begin, static_cast<std::size_t>(kernels::kMaxPrefillRows)));
+        ids.subspan(begin, std::min(end - begin, static_cast<std::size_t>(kernels::kPieceRows)));
     const auto next = ids.subspan(begin + 1, piece.size());  // what each row of the piece predicts
     const std::size_t skip = std::min(piece.size(), std::max(first, begin + 1) - (begin + 1));
     const LogitRows rows = skip < piece.size() ? LogitRows::kAll : LogitRows::kNone;

@@ -1,7 +1,7 @@
 // How likely given tokens are under plans, and how far the plans' distributions lie from plan 0's.
 //
 // All plans read a sequence side by side, a piece at a time, so that the memory for logits is bounded by a
-// piece (kMaxPrefillRows rows for plan 0 and as many for another plan). Each plan holds a cache for the whole
+// piece (kPieceRows rows for plan 0 and as many for another plan). Each plan holds a cache for the whole
 // sequence; as many plans as fit the cache budget run together, the rest after them. Thread safety: one
 // caller at a time.
 #pragma once

@@ -78,14 +78,15 @@ std::unique_ptr<Gemm> Gemm::create() {
 }
 
 cudaError_t Gemm::reserve(std::int64_t n, std::int64_t k) {
-  const auto grow = [](void*& memory, std::int64_t bytes) {
+  const auto grow = [&](void*& memory, std::int64_t bytes) {
+    ++moves_;
     cudaFree(memory);  // waits for what reads it
     memory = nullptr;
     return cudaMalloc(&memory, static_cast<std::size_t>(bytes));
   };
   cudaError_t error = cudaSuccess;
   if (k > most_k_) {
-    error = grow(rounded_, std::max(kDecodeRows, kMaxPrefillRows) * k * std::int64_t{sizeof(float)});
+    error = grow(rounded_, std::max(kDecodeRows, kMostBlockRows) * k * std::int64_t{sizeof(float)});
     most_k_ = error == cudaSuccess ? k : 0;
   }
   if (error == cudaSuccess && n > most_n_) {
@@ -140,7 +141,7 @@ cudaError_t Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
   if (const cudaError_t error = reserve(args.n, args.k); error != cudaSuccess) return error;
   for (const RowBlock& block : args.blocks) {
     const bool is_decode = block.kind == RowKind::kDecode;
-    const std::int64_t most = is_decode ? kDecodeRows : kMaxPrefillRows;
+    const std::int64_t most = is_decode ? kDecodeRows : kMostBlockRows;
     for (std::int64_t first = block.first; first < block.first + block.rows; first += most) {
       const std::int64_t rows = std::min(most, block.first + block.rows - first), m = is_decode ? most : rows;
       cudaError_t error = round(args, first, rows, m, stream);

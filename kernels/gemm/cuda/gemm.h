@@ -30,6 +30,8 @@ class Gemm {
   // Queued on `stream`; a product that cuBLASLt has no algorithm for is cudaErrorNotSupported. Its operands'
   // memory grows with the largest n and k seen: cudaErrorMemoryAllocation.
   [[nodiscard]] cudaError_t run(const GemmOnDevice& args, cudaStream_t stream);
+  // How often that memory has moved: what was recorded of products before is void.
+  [[nodiscard]] int moves() const { return moves_; }
 
  private:
   Gemm() = default;
@@ -48,9 +50,10 @@ class Gemm {
 
   cublasLtHandle_t handle_ = nullptr;
   std::map<Shape, std::unique_ptr<Product>> products_;
-  void* rounded_ = nullptr;  // [max(kDecodeRows, kMaxPrefillRows), most_k_] f32 or bf16
+  void* rounded_ = nullptr;  // [max(kDecodeRows, kMostBlockRows), most_k_] f32 or bf16
   void* results_ = nullptr;  // [kDecodeRows, most_n_] f32
   std::int64_t most_n_ = 0, most_k_ = 0;
+  int moves_ = 0;
   void* workspace_ = nullptr;  // cuBLASLt's
 };
 

@@ -14,6 +14,10 @@
 
 namespace dslad::kernels::cuda {
 
+// Of a prefill block, at most. A product's weights are read once a block: at 128 rows that alone would take
+// longer than the block's arithmetic.
+inline constexpr std::int64_t kMostBlockRows = 1024;
+
 struct GemmOnDevice {
   const float* x;
   std::int64_t ldx;
