@@ -1,17 +1,19 @@
 // The operations of a step on a CUDA device: what a caller says of a step in host memory is put where kernels
 // find it.
 //
-// Everything is queued on one stream, so the memory that one operation's pieces and pages lie in is the next
-// one's as soon as its own are queued behind it. Results of a row do not depend on others.
+// Operations wait until submit(), or until something is asked for that needs their results: then all arrays
+// of the step are sent at once, and the device is given the step as a whole (step.h). A batch that decodes
+// asks for the same step again and again: limits that only say how many blocks look for work are rounded up
+// for that. Results of a row do not depend on others.
 #pragma once
 
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/step_memory.h"
 
 namespace dslad::kernels::cuda {
 
@@ -37,6 +39,7 @@ class CudaBackend final : public Backend {
   void narrow_heads(const NarrowHeadsArgs& args) override;
   void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) override;
   void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) override;
+  void submit() override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* at, std::byte value, std::size_t bytes) override;
   void read(void* to, const void* from, std::size_t bytes) override;
@@ -47,16 +50,17 @@ class CudaBackend final : public Backend {
    public:
     // At least so many bytes, aligned to 64; null when the device has no more. What was there is lost.
     std::byte* reserve(Device& device, std::size_t bytes);
+    [[nodiscard]] bool holds(std::size_t bytes) const { return bytes <= bytes_; }
 
    private:
     Device::Buffer memory_{nullptr, [](std::byte*) {}};
     std::size_t bytes_ = 0;
   };
-  // An operation's arrays, copied to the device: null when it has no memory.
+  // An array of the step that is being collected, for the device: null when it has no memory.
   template <class T>
   const T* stage(std::span<const T> values);
   void dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args);  // in the place of its own
-  const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces);
+  const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces, std::int64_t most_tokens);
   float* workspace(std::size_t bytes);
   void* results(std::size_t bytes);
   // Whether memory was found for what an operation needs; the backend has failed else.
@@ -64,8 +68,9 @@ class CudaBackend final : public Backend {
 
   CudaDevice& device_;
   std::unique_ptr<Operations> operations_;
-  Scratch staged_, workspace_, results_;
-  std::vector<std::byte> staging_;  // in host memory
+  Step step_;
+  StepMemory arrays_;
+  Scratch workspace_, results_;
   bool out_of_memory_ = false;
 };
 

@@ -16,6 +16,7 @@ class CudaDevice : public Device {
   [[nodiscard]] std::unique_ptr<WeightMatrix> make_matrix(std::int64_t n, std::int64_t k,
                                                           WeightFormat format) override;
   [[nodiscard]] std::unique_ptr<Backend> make_backend(int threads) override;
+  [[nodiscard]] std::int64_t piece_rows() const override { return kMostBlockRows; }
 
  protected:
   // Null: the device has not what they need.

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "kernels/cuda/gpu_operations.cuh"
 
@@ -6,6 +7,7 @@ namespace dslad::kernels::cuda {
 namespace {
 
 constexpr std::size_t kPinnedBytes = std::size_t{8} << 20;
+constexpr std::size_t kLeastRecorded = 16;  // operations; fewer are launched as quickly
 
 }  // namespace
 
@@ -22,6 +24,7 @@ std::unique_ptr<GpuOperations> GpuOperations::create(int index) {
 GpuOperations::~GpuOperations() {
   cudaSetDevice(index_);
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+  graphs_.clear();
   gemm_.reset();
   if (pinned_ != nullptr) cudaFreeHost(pinned_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -29,6 +32,35 @@ GpuOperations::~GpuOperations() {
 
 void GpuOperations::gemm(const GemmOnDevice& args) {
   run("gemm", [&] { return gemm_->run(args, stream_); });
+}
+
+void GpuOperations::run(const Step& step) {
+  if (!can_record_ || step.size() < kLeastRecorded) return step.run(*this);
+  if (std::exchange(moves_, gemm_->moves()) != gemm_->moves()) graphs_.clear();
+  auto& entry = graphs_.come(step.key());
+  if (entry.made == nullptr && entry.came_before) entry.made = record(step);
+  if (entry.made == nullptr) return step.run(*this);
+  run("a step", [&] { return cudaGraphLaunch(entry.made.get(), stream_); });
+}
+
+// A step that cannot be recorded is no fault: it is launched operation by operation, as every later one.
+GpuOperations::Graph GpuOperations::record(const Step& step) {
+  if (!error_.empty() || cudaSetDevice(index_) != cudaSuccess) return nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t made = nullptr;
+  bool is_recorded = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+  if (is_recorded) {
+    step.run(*this);
+    is_recorded = cudaStreamEndCapture(stream_, &graph) == cudaSuccess && error_.empty() &&
+                  cudaGraphInstantiateWithFlags(&made, graph, 0) == cudaSuccess;
+  }
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  if (!is_recorded) {
+    can_record_ = false;
+    error_.clear();  // of the recording; what the device itself has is there at the next operation
+    static_cast<void>(cudaGetLastError());
+  }
+  return Graph(made);
 }
 
 void GpuOperations::write(void* to, const void* from, std::size_t bytes) {

@@ -1,10 +1,15 @@
 // operations.h on a GPU, on one stream of its own. Each operation is defined in its folder's .cu.
+//
+// A step that comes again is launched as one CUDA graph instead of a kernel at a time. Its first time shows
+// cuBLASLt's choices and grows what memory it needs, so that nothing but launches is left to record.
 #pragma once
 
 #include <cuda_runtime_api.h>
 #include <memory>
 #include <string>
+#include <type_traits>
 
+#include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/gemm/cuda/gemm.h"
 
@@ -35,13 +40,21 @@ class GpuOperations final : public Operations {
   void narrow_heads(const NarrowHeadsArgs& args) override;
   void sample(const SampleOnDevice& args) override;
   void log_probabilities(const LogProbabilityOnDevice& args) override;
+  void run(const Step& step) override;
   void write(void* to, const void* from, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* at, std::byte value, std::size_t bytes) override;
   void read(void* to, const void* from, std::size_t bytes) override;
 
  private:
+  struct DestroyGraph {
+    void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+  };
+  using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraph>;
+
   explicit GpuOperations(int index) : index_(index) {}
+  // Null when the step cannot be one.
+  Graph record(const Step& step);
   // Runs call() on the device unless an error came before; keeps the first, with what it was at.
   template <class Call>
   void run(const char* what, const Call& call);
@@ -52,6 +65,9 @@ class GpuOperations final : public Operations {
   int index_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Gemm> gemm_;
+  GraphCache<Graph> graphs_;
+  int moves_ = 0;  // of gemm_, as the graphs know it
+  bool can_record_ = true;
   // What write() copies from: pinned, so that the host does not wait. Used from the start again once all
   // that was copied has arrived.
   std::byte* pinned_ = nullptr;

@@ -9,19 +9,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "kernels/attention/cuda/attention_on_device.h"
-#include "kernels/attention/cuda/window_on_device.h"
-#include "kernels/bias/bias.h"
-#include "kernels/cuda/embed.h"
-#include "kernels/dsla/cuda/dsla_on_device.h"
-#include "kernels/dsla/feature_map.h"
-#include "kernels/dsla/head_share.h"
-#include "kernels/gemm/cuda/gemm_on_device.h"
-#include "kernels/mlp/swiglu.h"
-#include "kernels/move/cuda/move_on_device.h"
-#include "kernels/norm/rms_norm.h"
-#include "kernels/rope/cuda/rope_on_device.h"
-#include "kernels/sample/cuda/sample_on_device.h"
+#include "kernels/cuda/step.h"
 
 namespace dslad::kernels::cuda {
 
@@ -47,6 +35,8 @@ class Operations {
   virtual void narrow_heads(const NarrowHeadsArgs& args) = 0;
   virtual void sample(const SampleOnDevice& args) = 0;
   virtual void log_probabilities(const LogProbabilityOnDevice& args) = 0;
+  // All of a step's, in their order: by default one by one.
+  virtual void run(const Step& step) { step.run(*this); }
 
   // From host memory, which may go once the call returns.
   virtual void write(void* to, const void* from, std::size_t bytes) = 0;

@@ -168,11 +168,14 @@ TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryVariant) {
 
 // Prompts and answers of several plans, questions of one document, a document again: each as alone.
 TEST_P(CudaEngineOn, GivesTheSameTextAloneAndInCompany) {
-  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device());
+  LlamaConfig config = company_config();
+  config.context = 4096;  // more than two pieces of any device
+  const auto weights = random_weights(config, WeightFormat::kF32, 9, device());
   const PlanSet plans = undistilled_plans(*weights, 3);
+  const auto two_pieces = static_cast<std::size_t>(2 * weights->device->piece_rows());
   std::vector<EngineRequest> requests = {continuation(1, noise(150, 1), 6, plans.plan(0)),
                                          continuation(2, noise(70, 2), 8, plans.plan(3)),
-                                         continuation(3, noise(270, 3), 5, plans.plan(2))};
+                                         continuation(3, noise(two_pieces + 14, 3), 5, plans.plan(2))};
   requests[1].temperature = 0.8f;
   requests[1].likelihoods = true;
   requests[2].tails = {noise(4, 10), noise(3, 11), noise(5, 12)};
@@ -197,20 +200,58 @@ TEST_P(CudaEngineOn, GivesTheSameTextAloneAndInCompany) {
 }
 
 // A last piece of one row, which goes by forms of its own, and of several; windows and states beside pages.
-TEST_P(CudaEngineOn, PiecesThatAStepTakesInTogetherGiveTheLogitsOfStepsOfTheirOwn) {
+void expect_pieces_apart(const std::shared_ptr<kernels::Device>& device,
+                         const std::vector<std::int64_t>& lengths) {
   DslaVariant variant = *named_variant("dslad");
   variant.window = 150;
   const ChainedModel model("stories260K", {2, 0, 4, 1, 3}, 2, variant);
-  const auto weights = *load_weights(model.path(), WeightFormat::kF32, {}, device());
+  auto config = nlohmann::json::parse(std::ifstream(model.path() / "config.json"));
+  config["max_position_embeddings"] = 4096;  // more than three pieces of any device
+  std::ofstream(model.path() / "config.json") << config;
+  const auto weights = *load_weights(model.path(), WeightFormat::kF32, {}, device);
   const PlanSet plans(*weights, load_chain(model.path(), *weights));
-  for (const std::size_t length : {129u, 300u}) {
-    const auto prompt = noise(length, 3);
+  ASSERT_EQ(plans.largest(), 2);
+  for (const std::int64_t length : lengths) {
+    const auto prompt = noise(static_cast<std::size_t>(length), 3);
     for (const int plan : {0, 2}) {
       EXPECT_TRUE(logits_by_steps_of(3, weights, plans.plan(plan), prompt) ==
                   logits_by_steps_of(1, weights, plans.plan(plan), prompt))
           << length << " tokens, plan " << plan;
     }
   }
+}
+
+TEST_P(CudaEngineOn, PiecesThatAStepTakesInTogetherGiveTheLogitsOfStepsOfTheirOwn) {
+  const auto where = device();
+  expect_pieces_apart(where, {where->piece_rows() + 1, 2 * where->piece_rows() + 44});
+}
+
+TEST(CudaEngine, PiecesMayBeLongerThanTheShortest) {
+  constexpr std::int64_t kPiece = 2 * kernels::kPieceRows;
+  expect_pieces_apart(std::make_shared<HostDevice>(std::size_t{64} << 20, kPiece), {kPiece + 20});
+}
+
+// What a device needs to be told of but once: sequences that grow, in places that stay, on two plans.
+TEST(CudaEngine, ABatchThatDecodesAsksForTheSameStepAgain) {
+  constexpr std::size_t kTokens = 12, kForward = 16;  // operations of a step that is more than sampling
+  const auto device = host_device();
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device);
+  const PlanSet plans = undistilled_plans(*weights, 2);
+  const auto engine = engine_over(weights, kSmall);
+  for (const unsigned id : {1u, 2u}) {
+    EngineRequest request = continuation(id, noise(60 + id, id), kTokens, plans.plan(id == 1 ? 0 : 2));
+    request.ignore_eos = true;
+    ASSERT_TRUE(engine->add(std::move(request)).ok());
+  }
+  Collector sink;
+  run_to_end(*engine, sink);
+  std::vector<std::string> keys;
+  for (const auto& [key, operations] : device->steps()) {
+    if (operations > kForward) keys.push_back(key);
+  }
+  ASSERT_EQ(keys.size(), kTokens) << "of both prompts, and of each token but the last";
+  EXPECT_NE(keys[0], keys[1]);
+  EXPECT_EQ(std::ranges::count(keys, keys[1]), std::ssize(keys) - 1);
 }
 
 TEST(CudaEngine, MemoryThatTheDeviceHasNotIsAnErrorThatNamesIt) {

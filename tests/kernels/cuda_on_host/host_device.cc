@@ -89,7 +89,8 @@ void multiply(const GemmOnDevice& args, std::int64_t row) {
 
 class HostOperations final : public Operations {
  public:
-  explicit HostOperations(std::shared_ptr<int> left) : left_(std::move(left)) {}
+  HostOperations(std::shared_ptr<int> left, std::shared_ptr<std::vector<HostDevice::Asked>> steps)
+      : left_(std::move(left)), steps_(std::move(steps)) {}
 
   [[nodiscard]] std::string_view error() const override {
     return *left_ < 0 ? "CUDA: device 0 failed at or before a test" : "";
@@ -97,10 +98,10 @@ class HostOperations final : public Operations {
 
   void embed(const EmbedArgs& args) override { launch<Embed>(args); }
   void rms_norm(const RmsNormArgs& args) override {
-    run([&] { cuda::rms_norm(executor_, args); });
+    perform([&] { cuda::rms_norm(executor_, args); });
   }
   void gemm(const GemmOnDevice& args) override {
-    run([&] {
+    perform([&] {
       for (const RowBlock& block : args.blocks) {
         for (std::int64_t row = block.first; row < block.first + block.rows; ++row) multiply(args, row);
       }
@@ -109,13 +110,13 @@ class HostOperations final : public Operations {
   void bias(const BiasArgs& args) override { launch<AddBias>(args); }
   void rope(const RopeOnDevice& args) override { launch<Rope>(args); }
   void attention(const AttentionOnDevice& args) override {
-    run([&] { cuda::attention(executor_, args); });
+    perform([&] { cuda::attention(executor_, args); });
   }
   void window_attention(const WindowOnDevice& args) override {
-    run([&] { cuda::window_attention(executor_, args); });
+    perform([&] { cuda::window_attention(executor_, args); });
   }
   void dsla(const DslaOnDevice& args) override {
-    run([&] { cuda::dsla(executor_, args); });
+    perform([&] { cuda::dsla(executor_, args); });
   }
   void feature_map(const FeatureMapArgs& args) override { launch<MapFeatures>(args); }
   void head_share(const HeadShareArgs& args) override { launch<AddHeadShare>(args); }
@@ -125,34 +126,40 @@ class HostOperations final : public Operations {
   void sample(const SampleOnDevice& args) override { launch<SampleRow>(args); }
   void log_probabilities(const LogProbabilityOnDevice& args) override { launch<LogProbability>(args); }
 
+  void run(const Step& step) override {
+    steps_->push_back({step.key(), step.size()});
+    step.run(*this);
+  }
+
   void write(void* to, const void* from, std::size_t bytes) override {
-    run([&] { std::memcpy(to, from, bytes); });
+    perform([&] { std::memcpy(to, from, bytes); });
   }
   void copy(void* to, const void* from, std::size_t bytes) override { write(to, from, bytes); }
   void fill(void* at, std::byte value, std::size_t bytes) override {
-    run([&] { std::memset(at, std::to_integer<int>(value), bytes); });
+    perform([&] { std::memset(at, std::to_integer<int>(value), bytes); });
   }
   void read(void* to, const void* from, std::size_t bytes) override { write(to, from, bytes); }
 
  private:
   template <class Work>
-  void run(const Work& work) {
+  void perform(const Work& work) {
     if (*left_ < 0 || --*left_ < 0) return;
     const Opened opened;
     work();
   }
   template <class Kernel>
   void launch(const typename Kernel::Args& args) {
-    run([&] { executor_.launch<Kernel>(args); });
+    perform([&] { executor_.launch<Kernel>(args); });
   }
 
   std::shared_ptr<int> left_;  // operations; below 0: it has failed
+  std::shared_ptr<std::vector<HostDevice::Asked>> steps_;
   Executor executor_;
 };
 
 }  // namespace
 
-HostDevice::HostDevice(std::size_t bytes) : bytes_(bytes) {}
+HostDevice::HostDevice(std::size_t bytes, std::int64_t piece_rows) : bytes_(bytes), piece_rows_(piece_rows) {}
 
 Device::Buffer HostDevice::allocate(std::size_t bytes) {
   std::byte* block = bytes <= *free_bytes() ? memory().allocate(bytes) : nullptr;
@@ -173,7 +180,7 @@ void HostDevice::break_down(int after) {
 }
 
 std::unique_ptr<Operations> HostDevice::make_operations() {
-  return std::make_unique<HostOperations>(operations_left_);
+  return std::make_unique<HostOperations>(operations_left_, steps_);
 }
 
 }  // namespace dslad::kernels::cuda::testing

@@ -7,6 +7,8 @@
 
 #include <limits>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/cuda_device.h"
 
@@ -14,21 +16,30 @@ namespace dslad::kernels::cuda::testing {
 
 class HostDevice final : public CudaDevice {
  public:
-  // At most so many bytes of memory.
-  explicit HostDevice(std::size_t bytes = std::size_t{64} << 20);
+  // At most so many bytes of memory. Pieces are shorter than a GPU's, so that tests with several take less
+  // time.
+  explicit HostDevice(std::size_t bytes = std::size_t{64} << 20, std::int64_t piece_rows = kPieceRows);
 
   [[nodiscard]] std::string_view name() const override { return "cuda on the host"; }
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
   void write(void* to, const void* from, std::size_t bytes) override;
+  [[nodiscard]] std::int64_t piece_rows() const override { return piece_rows_; }
   [[nodiscard]] std::optional<std::size_t> free_bytes() const override;
   // After so many operations every further one fails, as after a fault of a real device.
   void break_down(int after = 0);
-
- protected:
   [[nodiscard]] std::unique_ptr<Operations> make_operations() override;
+
+  // Every step that backends have asked for so far.
+  struct Asked {
+    std::string key;
+    std::size_t operations;
+  };
+  [[nodiscard]] const std::vector<Asked>& steps() const { return *steps_; }
 
  private:
   std::size_t bytes_;
+  std::int64_t piece_rows_;
+  std::shared_ptr<std::vector<Asked>> steps_ = std::make_shared<std::vector<Asked>>();
   std::shared_ptr<int> operations_left_ = std::make_shared<int>(std::numeric_limits<int>::max());
 };
 

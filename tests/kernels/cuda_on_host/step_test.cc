@@ -1,0 +1,143 @@
+// Steps as lists: what makes two of them the same, where their arrays lie, and which are worth a graph.
+#include "kernels/cuda/step.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/graph_cache.h"
+#include "kernels/cuda/step_memory.h"
+#include "tests/kernels/cuda_on_host/host_device.h"
+
+namespace dslad::kernels::cuda {
+namespace {
+
+using cuda::testing::HostDevice;
+
+// An operation of each kind, with nothing behind its pointers.
+std::vector<Operation> one_of_each() {
+  return {
+      EmbedArgs{},         RmsNormArgs{},    GemmOnDevice{},    BiasArgs{},       RopeOnDevice{},
+      AttentionOnDevice{}, WindowOnDevice{}, DslaOnDevice{},    FeatureMapArgs{}, HeadShareArgs{},
+      SwiGluArgs{},        GatherOnDevice{}, NarrowHeadsArgs{}, SampleOnDevice{}, LogProbabilityOnDevice{}};
+}
+
+std::string key_of(const std::vector<Operation>& operations) {
+  Step step;
+  for (const Operation& operation : operations) step.add(operation);
+  return step.key();
+}
+
+TEST(Step, EveryKindOfOperationHasAKeyOfItsOwn) {
+  const std::vector<Operation> all = one_of_each();
+  ASSERT_EQ(all.size(), std::variant_size_v<Operation>);
+  std::vector<std::string> keys;
+  for (const Operation& operation : all) keys.push_back(key_of({operation}));
+  std::ranges::sort(keys);
+  EXPECT_EQ(std::ranges::adjacent_find(keys), keys.end());
+  EXPECT_EQ(key_of(all), key_of(all));
+  EXPECT_NE(key_of({all[0], all[1]}), key_of({all[1], all[0]}));
+}
+
+// A graph repeats what it was recorded with: one argument that is another must make it another.
+TEST(Step, AnyArgumentIsPartOfTheKey) {
+  float x = 0, y = 0;
+  const RmsNormArgs norm{&x, 8, &x, &y, 8, 3, 8, 1e-5f, 1};
+  RmsNormArgs other = norm;
+  other.y = &x;
+  EXPECT_NE(key_of({other}), key_of({norm}));
+  other = norm;
+  other.eps = 1e-6f;
+  EXPECT_NE(key_of({other}), key_of({norm}));
+  other = norm;
+  other.groups = 2;
+  EXPECT_NE(key_of({other}), key_of({norm}));
+
+  AttentionOnDevice attention{};
+  attention.most_tokens = 512;
+  AttentionOnDevice longer = attention;
+  longer.most_tokens = 1024;
+  EXPECT_NE(key_of({longer}), key_of({attention}));
+  longer = attention;
+  longer.args.layout.dtype = DType::kBf16;
+  attention.args.layout.dtype = DType::kF32;
+  EXPECT_NE(key_of({longer}), key_of({attention}));
+}
+
+TEST(Step, BlocksOfAProductCountByWhatTheyAreNotByWhereTheyWere) {
+  const auto with = [](std::vector<RowBlock> blocks) {
+    GemmOnDevice product{};
+    product.blocks = blocks;
+    return key_of({product});
+  };
+  const RowBlock decode{0, 3, RowKind::kDecode};
+  EXPECT_EQ(with({decode}), with({decode}));
+  EXPECT_NE(with({decode}), with({{0, 4, RowKind::kDecode}}));
+  EXPECT_NE(with({decode}), with({{0, 3, RowKind::kPrefill}}));
+  EXPECT_NE(with({decode}), with({decode, {3, 2, RowKind::kPrefill}}));
+}
+
+TEST(StepMemory, ArraysOfTheSameSizesLieInTheSamePlacesInEveryStep) {
+  HostDevice device;
+  StepMemory memory(device);
+  const auto operations = device.make_operations();
+  const std::vector<std::size_t> sizes = {4, 100'000, 12, std::size_t{1} << 20, 300'000, 4};
+  std::vector<std::byte*> first;
+  for (int step = 0; step < 3; ++step) {
+    std::vector<std::byte*> places;
+    for (const std::size_t bytes : sizes) {
+      const auto [on_device, on_host] = memory.add(bytes);
+      ASSERT_NE(on_device, nullptr);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(on_device) % 16, 0u);
+      std::fill_n(on_host, bytes, std::byte{7});
+      places.push_back(on_device);
+    }
+    for (std::size_t i = 0; i + 1 < places.size(); ++i) {
+      const bool apart = places[i] + sizes[i] <= places[i + 1] || places[i + 1] + sizes[i + 1] <= places[i];
+      EXPECT_TRUE(apart) << i;
+    }
+    if (step == 0) first = places;
+    EXPECT_EQ(places, first);
+    memory.send(*operations);
+  }
+}
+
+TEST(StepMemory, WhatWaitsIsKeptAndWhatWasSentMakesRoom) {
+  constexpr std::size_t kLarge = 300'000;  // more than a block
+  HostDevice device(2 * kLarge + 1000);
+  StepMemory memory(device);
+  const auto operations = device.make_operations();
+  EXPECT_NE(memory.add(kLarge).on_device, nullptr);
+  EXPECT_NE(memory.add(kLarge).on_device, nullptr);
+  EXPECT_EQ(memory.add(kLarge).on_device, nullptr) << "two wait";
+  memory.send(*operations);
+  EXPECT_NE(memory.add(2 * kLarge).on_device, nullptr) << "in the place of both";
+}
+
+TEST(GraphCache, AStepIsWorthAGraphWhenItComesAgain) {
+  GraphCache<std::unique_ptr<int>> graphs;
+  EXPECT_FALSE(graphs.come("decode").came_before);
+  EXPECT_FALSE(graphs.come("prompt").came_before);
+  auto& decode = graphs.come("decode");
+  EXPECT_TRUE(decode.came_before);
+  decode.made = std::make_unique<int>(7);
+  EXPECT_EQ(*graphs.come("decode").made, 7);
+  EXPECT_EQ(graphs.come("prompt").made, nullptr);
+  graphs.clear();
+  EXPECT_FALSE(graphs.come("decode").came_before);
+}
+
+TEST(GraphCache, TheStepThatDidNotComeForLongestGivesWay) {
+  GraphCache<std::unique_ptr<int>> graphs;
+  constexpr auto kMost = static_cast<int>(GraphCache<std::unique_ptr<int>>::kRemembered);
+  for (int i = 0; i < kMost; ++i) graphs.come(std::to_string(i)).made = std::make_unique<int>(i);
+  EXPECT_EQ(*graphs.come("0").made, 0);
+  graphs.come("another");
+  EXPECT_TRUE(graphs.come("0").came_before);
+  EXPECT_TRUE(graphs.come("2").came_before);
+  EXPECT_FALSE(graphs.come("1").came_before) << "the oldest but 0, which came since";
+}
+
+}  // namespace
+}  // namespace dslad::kernels::cuda
