@@ -34,18 +34,22 @@ step() {
 
 build() {
   cmake --preset release -DDSLAD_CUDA=ON -DDSLAD_TESTS=ON -DDSLAD_BENCH=ON &&
-    cmake --build --preset release --parallel "$(nproc)" --target dslad_cuda cuda_engine_test device_bench dslad-model
+    cmake --build --preset release --parallel "$(nproc)" --target dslad_cuda backends_test cuda_engine_test \
+      device_bench device_kernels_bench dslad-model
 }
 
-# Each test of the engine, on the GPU alone, and none skipped; then some under compute-sanitizer, where it is installed.
+# Each test of the operations and of the engine, on the GPU alone, and none skipped; then some under compute-sanitizer,
+# where it is installed.
 tests() {
-  local said
-  said="$("$bin/cuda_engine_test" --gtest_filter='*/Gpu')" || {
+  local said program
+  for program in backends_test cuda_engine_test; do
+    said="$("$bin/$program" --gtest_filter='*/Gpu')" || {
+      echo "$said"
+      return 1
+    }
     echo "$said"
-    return 1
-  }
-  echo "$said"
-  ! grep -q SKIPPED <<<"$said"
+    ! grep -q SKIPPED <<<"$said" || return
+  done
 }
 sanitize() {
   local tool
@@ -55,11 +59,14 @@ sanitize() {
   }
   for tool in memcheck racecheck; do
     compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$bin/backends_test" --gtest_filter='*/Gpu:-*LongSequences*' || return
+    compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$bin/cuda_engine_test" --gtest_filter='*Company*/Gpu:*Variant*/Gpu' || return
   done
 }
 measure() {
-  "$bin/device_bench" --model 8B && "$bin/device_bench" --model 7B --context 4096 --documents 16384
+  "$bin/device_kernels_bench" && bench/device_peers.py &&
+    "$bin/device_bench" --model 8B && "$bin/device_bench" --model 7B --context 4096 --documents 16384
 }
 real_model() {
   local device
