@@ -1,4 +1,4 @@
-// device.h for nvcc: thin names for the device's own.
+// device.h for nvcc and clang: thin names for the device's own.
 #pragma once
 
 #include "kernels/cuda/device.h"

@@ -1,4 +1,4 @@
-// How an operation is queued, for the sources that define one each. For nvcc alone.
+// How an operation is queued, for the sources that define one each. For CUDA's compilers alone.
 #pragma once
 
 #include <string>

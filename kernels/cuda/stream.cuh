@@ -1,4 +1,5 @@
-// A queue of kernels on a device. The first error stays, and nothing is launched behind it. For nvcc alone.
+// A queue of kernels on a device. The first error stays, and nothing is launched behind it. For CUDA's
+// compilers alone.
 #pragma once
 
 #include <atomic>
