@@ -109,6 +109,7 @@ class Bench {
     float* y = room(rows * kWidth);
     if (w == nullptr) enough_ = false;
     std::vector<kernels::RowBlock> blocks;
+    blocks.reserve(static_cast<std::size_t>(rows / piece));
     for (std::int64_t first = 0; first < rows; first += piece)
       blocks.push_back({first, piece, kernels::RowKind::kPrefill});
     const double seconds = seconds_of(
@@ -132,6 +133,7 @@ class Bench {
                 *z = noise(2 * all * narrow), *bias = room(2 * narrow), *mix = room(2 * options_.heads);
     float *o = room(all * wide), *slots = room(sequences * floats);
     std::vector<kernels::DslaPiece> pieces;
+    pieces.reserve(static_cast<std::size_t>(sequences));
     for (int i = 0; i < sequences; ++i) pieces.push_back({i * rows, rows, slots + i * floats});
     const double seconds = seconds_of(
         [&] {

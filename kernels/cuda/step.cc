@@ -1,5 +1,6 @@
 #include "kernels/cuda/step.h"
 
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -22,7 +23,11 @@ class Key {
   template <class Value>
   void add(const Value& value) {
     static_assert(std::is_scalar_v<Value>, "a structure has padding: take it apart below");
-    key_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    if constexpr (std::is_pointer_v<Value>) {
+      add(reinterpret_cast<std::uintptr_t>(value));
+    } else {
+      key_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    }
   }
   template <class T>
   void add(const std::span<T>& values) {

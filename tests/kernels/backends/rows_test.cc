@@ -83,11 +83,13 @@ TEST_P(RowsOnEveryBackend, RopeEqualsTheReference) {
   constexpr std::int64_t kRows = 23, kPositions = 5000;
   for (const auto& [heads, half] : {std::pair{3, 8}, std::pair{2, 33}, std::pair{1, 64}}) {
     const std::int64_t stride = std::int64_t{heads} * 2 * half + 5;
-    std::vector<double> frequencies;
-    for (int j = 0; j < half; ++j) frequencies.push_back(std::pow(1e4, -j / double(half)));
+    std::vector<double> frequencies(static_cast<std::size_t>(half));
+    for (int j = 0; j < half; ++j)
+      frequencies[static_cast<std::size_t>(j)] = std::pow(1e4, -j / double(half));
     const std::vector<float> table = RopeTable::values(frequencies, kPositions);
-    std::vector<std::int32_t> positions;
-    for (std::int32_t row = 0; row < kRows; ++row) positions.push_back(row * 211 % kPositions);
+    std::vector<std::int32_t> positions(kRows);
+    for (std::int32_t row = 0; row < kRows; ++row)
+      positions[static_cast<std::size_t>(row)] = row * 211 % kPositions;
     std::vector<float> expected = random_floats(kRows * stride, 5), actual = expected;
     const RopeTable here(table.data(), half, kPositions);
     rope_ref({expected.data(), stride, positions.data(), kRows, heads, &here});
@@ -189,7 +191,8 @@ TEST_P(RowsOnEveryBackend, TokensAndTheirProbabilitiesAreTheReferences) {
   std::vector<double> nats_expected;
   for (std::size_t i = 0; i < 12; ++i) {
     const std::size_t row = i % 4 * kVocabulary;
-    SampleArgs args{std::span(logits).subspan(row, kVocabulary), 0.3f * static_cast<float>(i / 4),
+    const std::size_t heat = i / 4;
+    SampleArgs args{std::span(logits).subspan(row, kVocabulary), 0.3f * static_cast<float>(heat),
                     i % 2 == 0 ? 1.0f : 0.8f, 17, i};
     expected.push_back(sample_ref(args));
     nats_expected.push_back(log_probability_ref(args.logits, expected.back()));

@@ -32,8 +32,8 @@ std::string key_of(const std::vector<Operation>& operations) {
 TEST(Step, EveryKindOfOperationHasAKeyOfItsOwn) {
   const std::vector<Operation> all = one_of_each();
   ASSERT_EQ(all.size(), std::variant_size_v<Operation>);
-  std::vector<std::string> keys;
-  for (const Operation& operation : all) keys.push_back(key_of({operation}));
+  std::vector<std::string> keys(all.size());
+  std::ranges::transform(all, keys.begin(), [](const Operation& operation) { return key_of({operation}); });
   std::ranges::sort(keys);
   EXPECT_EQ(std::ranges::adjacent_find(keys), keys.end());
   EXPECT_EQ(key_of(all), key_of(all));
