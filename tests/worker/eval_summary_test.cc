@@ -13,14 +13,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const ResultsLog::Facts kFacts = {{"model", "aa"}, {"dtype", "f32"}};
+const ResultsLog::Facts kModelFacts = {{"model", "aa"}, {"dtype", "f32"}};
 
 TEST(ResultsLog, LeavesAForeignFileAsItIs) {
   const testing::TempDir dir;
   const auto path = dir.path() / "summary.json";
   for (const std::string foreign : {"{\"answer\": 42}", "one\ntwo\nthr"}) {
     std::ofstream(path) << foreign;
-    const auto log = ResultsLog::open(path, kFacts, true);
+    const auto log = ResultsLog::open(path, kModelFacts, true);
     ASSERT_FALSE(log.ok());
     EXPECT_THAT(log.error().message, HasSubstr(path.string()));
     EXPECT_EQ(testing::read_text(path), foreign);
@@ -30,8 +30,8 @@ TEST(ResultsLog, LeavesAForeignFileAsItIs) {
 TEST(ResultsLog, RefusesWhatItMustNotMix) {
   const testing::TempDir dir;
   const auto path = dir.path() / "results.jsonl";
-  ASSERT_TRUE(ResultsLog::open(path, kFacts, false).ok());
-  const auto again = ResultsLog::open(path, kFacts, false);
+  ASSERT_TRUE(ResultsLog::open(path, kModelFacts, false).ok());
+  const auto again = ResultsLog::open(path, kModelFacts, false);
   ASSERT_FALSE(again.ok());
   EXPECT_EQ(again.error().code, ErrorCode::kRefused);
   EXPECT_THAT(again.error().message, HasSubstr("--resume"));
@@ -44,16 +44,16 @@ TEST(ResultsLog, RefusesWhatItMustNotMix) {
 TEST(ResultsLog, NamesADamagedLine) {
   const testing::TempDir dir;
   const auto path = dir.path() / "results.jsonl";
-  ASSERT_TRUE(ResultsLog::open(path, kFacts, false).ok());
+  ASSERT_TRUE(ResultsLog::open(path, kModelFacts, false).ok());
   std::ofstream(path, std::ios::app) << "{\"file\": \n";
-  const auto damaged = ResultsLog::open(path, kFacts, true);
+  const auto damaged = ResultsLog::open(path, kModelFacts, true);
   ASSERT_FALSE(damaged.ok());
   EXPECT_EQ(damaged.error().code, ErrorCode::kCorrupt);
   EXPECT_THAT(damaged.error().message, HasSubstr("results.jsonl: line 2"));
 }
 
 TEST(ResultsLog, RefusesAFolderThatIsNotThere) {
-  const auto log = ResultsLog::open("/nonexistent/results.jsonl", kFacts, false);
+  const auto log = ResultsLog::open("/nonexistent/results.jsonl", kModelFacts, false);
   ASSERT_FALSE(log.ok());
   EXPECT_THAT(log.error().message, HasSubstr("/nonexistent/results.jsonl"));
 }
