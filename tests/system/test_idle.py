@@ -81,7 +81,7 @@ class Idle(harness.SystemTest):
         jobs = int(os.environ.get("DSLAD_LATENCY_JOBS", 2))
         long = {"task": "qa", "document": STORY, "questions": [f"What is number {n}?" for n in range(30)],
                 "options": {"max_tokens": 400}, "upgrade": True}  # fmt: skip
-        self.start_daemon()
+        self.start_daemon("--set", "policy.min_agreement=0")  # else plan 3 would soon be given to no job
         self.start_worker(model=self.model)
         with self.peer() as peer:
             for what in ("alone", "beside a rerun"):
