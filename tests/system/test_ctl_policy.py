@@ -262,7 +262,7 @@ class Overviews(PolicyTest):
 
 class Policy(PolicyTest):
     REPLY = {"policy": "deadline", "static_plan": 2, "min_quality": 0.95, "target_drain_ms": MINUTE, "dwell_ms": 10_000,
-             "plan": 4, "why": "what waits would take 70 s on plan 0, and 55 s now", "waiting_jobs": 12,
+             "without": "", "threshold_check_ms": 5_000, "threshold_cooldown_ms": MINUTE, "plan": 4, "why": "what waits would take 70 s on plan 0, and 55 s now", "waiting_jobs": 12,
              "waiting_tokens": 34_567, "drain_ms": 187_000, "change_cost_ms": 0, "cost_models": [], "idle_after_ms": MINUTE,
              "idle_window": "22:00-06:00", "canary_share": 0.02, "min_agreement": 0.5, "idle": False, "agreements": [],
              "notes": []}
@@ -289,6 +289,8 @@ class Policy(PolicyTest):
             r"waiting: 12 jobs, about 34,567 prompt tokens, done in about 3 min 10 s",
             r"idle work: after 1 min 00 s without jobs, 22:00-06:00; 2% of jobs on plans above 0 are run again; not now"])
         self.assertEqual({}, self.daemon.last("policy_show"))
+        self.reply_is(without="expectation")
+        self.says("policy", "show", lines=[r"left out: expectation \(policy\.without\)"])
 
     def test_show_says_how_far_plans_agree_with_plan_0(self):
         one = {"model": "tiny", "model_digest": "d", "edition": "e", "jobs": 20}

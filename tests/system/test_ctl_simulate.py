@@ -57,16 +57,23 @@ class Simulate(PolicyTest):
                                                                 "static")["policies"]])
         self.assertAlmostEqual(5_000, found["static:4"]["makespan_ms"], delta=1)
         self.assertAlmostEqual(0.98, found["static:4"]["quality"])
-        self.daemon_has(threshold_check_ms=100, threshold_cooldown_ms=200)
-        quick = self.outcomes(trace, "--policy", "threshold")
-        self.daemon_has(threshold_check_ms=5_000, threshold_cooldown_ms=60_000)
-        self.assertLess(quick["threshold"]["makespan_ms"], self.outcomes(trace, "--policy", "threshold")["threshold"]["makespan_ms"])
         self.daemon_has(min_quality=0.99)  # no plan but 0 is good enough
         self.assertAlmostEqual(10_000, self.outcomes(trace, "--policy", "static:4")["static:4"]["makespan_ms"], delta=1)
         self.daemon_has(policy="manual", plan=4, min_quality=0.99)
         self.assertAlmostEqual(5_000, self.outcomes(trace)["manual"]["makespan_ms"], delta=1)
         self.daemon_has(policy="static", static_plan=0)
         self.assertEqual(["static:0"], list(self.outcomes(trace)))
+
+    def test_the_daemons_own_times_of_the_threshold_are_taken(self):
+        trace = self.trace(["0,4000,10"] * 100)  # so many that the threshold moves, to three quarters of the layers
+        worker = {**self.WORKER, "plans": [self.WORKER["plans"][0], {"plan": 3, "quality": 0.98, "state_bytes": 9}]}
+        took = {}
+        for own in ({}, {"threshold_check_ms": 5_000, "threshold_cooldown_ms": 60_000},
+                    {"threshold_check_ms": 100, "threshold_cooldown_ms": 200}):  # fmt: skip
+            self.daemon_has(workers=(worker,), **own)
+            took[own.get("threshold_check_ms")] = self.outcomes(trace, "--policy", "threshold")["threshold"]["makespan_ms"]
+        self.assertEqual(took[None], took[5_000], "an older daemon does not say")
+        self.assertLess(took[100], 0.8 * took[5_000])
 
     def test_terms_of_the_trace_count(self):
         header = "arrived_s,bytes,max_tokens,deadline_s,max_plan"
