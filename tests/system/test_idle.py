@@ -96,9 +96,10 @@ class Idle(harness.SystemTest):
                     if what == "alone" or self.reruns()[-1][1] != "succeeded":
                         times.append(1e3 * (time.monotonic() - begun))
                     until(lambda: all(row[1] == "succeeded" for row in self.reruns()), "the rerun's end")
+                self.assertTrue(times, "no rerun was seen at work")
                 times.sort()
                 count = len(times)
-                p50, p95, slowest = (times[index] for index in (count // 2, count * 95 // 100, -1)) if times else (0, 0, 0)
+                p50, p95, slowest = (times[index] for index in (count // 2, count * 95 // 100, -1))
                 print(f"{what}: {count} jobs, p50 {p50:.2f} ms, p95 {p95:.2f} ms, slowest {slowest:.2f} ms", flush=True)
 
     @unittest.skipUnless((harness.BIN / "dslad-model").exists(), "dslad-model is not built")

@@ -1,5 +1,4 @@
 // Attention over pages and over windows, on every backend.
-#include <algorithm>
 #include <fmt/format.h>
 
 #include "tests/kernels/attention_world.h"
@@ -10,11 +9,15 @@
 namespace dslad::kernels::testing {
 namespace {
 
-template <class Piece>
-std::int64_t end_of(std::span<const Piece> pieces) {
-  std::int64_t end = 0;
-  for (const Piece& piece : pieces) end = std::max(end, piece.first_row + piece.rows);
-  return end;
+// Arguments of attention over pages or over windows, their rows in the device's memory.
+template <class Args>
+Args with_rows_there(Args args, Transfer& to) {
+  const std::int64_t rows = rows_with(args.pieces);
+  args.q = to.copy(args.q, rows * args.q_stride);
+  args.k = to.copy(args.k, rows * args.kv_stride);
+  args.v = to.copy(args.v, rows * args.kv_stride);
+  args.o = to.copy_back(args.o, rows * args.o_stride);
+  return args;
 }
 
 class AttentionOnEveryBackend : public OnEveryBackend {
@@ -28,13 +31,9 @@ class AttentionOnEveryBackend : public OnEveryBackend {
   // The rows of o, and the pool as the operation leaves it.
   std::vector<float> run(AttentionWorld& world, std::span<const AttentionPiece> pieces) {
     return world.run_by(
-        [&](AttentionArgs args) {
+        [&](const AttentionArgs& here) {
           Transfer to(*device, *backend);
-          const std::int64_t rows = end_of(args.pieces);
-          args.q = to.copy(args.q, rows * args.q_stride);
-          args.k = to.copy(args.k, rows * args.kv_stride);
-          args.v = to.copy(args.v, rows * args.kv_stride);
-          args.o = to.copy_back(args.o, rows * args.o_stride);
+          AttentionArgs args = with_rows_there(here, to);
           args.pool = to.copy_back(world.pool().data(), std::ssize(world.pool()));
           backend->attention(args);
           to.fetch();
@@ -111,13 +110,9 @@ TEST_P(WindowOnEveryBackend, EqualsTheReference) {
          {std::pair{0, 1}, std::pair{19, 1}, std::pair{300, 1}, std::pair{0, 130}, std::pair{50, 7}})
       world.add(context, rows);
     const WindowOutcome expected = world.run_ref();
-    const WindowOutcome actual = world.run_by([&](WindowAttentionArgs args) {
+    const WindowOutcome actual = world.run_by([&](const WindowAttentionArgs& here) {
       Transfer to(*device, *backend);
-      const std::int64_t rows = end_of(args.pieces);
-      args.q = to.copy(args.q, rows * args.q_stride);
-      args.k = to.copy(args.k, rows * args.kv_stride);
-      args.v = to.copy(args.v, rows * args.kv_stride);
-      args.o = to.copy_back(args.o, rows * args.o_stride);
+      WindowAttentionArgs args = with_rows_there(here, to);
       std::vector<WindowPiece> pieces(args.pieces.begin(), args.pieces.end());
       for (WindowPiece& piece : pieces)
         piece.ring = to.copy_back(piece.ring, static_cast<std::int64_t>(shape.ring_floats()));

@@ -19,8 +19,7 @@ class DslaOnEveryBackend : public OnEveryBackend {
           Transfer to(*device, *backend);
           const DslaShape& shape = args.shape;
           const std::int64_t gates = std::int64_t{2} * shape.n_kv * shape.d_k;
-          std::int64_t rows = 0;
-          for (const DslaPiece& piece : args.pieces) rows = std::max(rows, piece.first_row + piece.rows);
+          const std::int64_t rows = rows_with(args.pieces);
           args.q = to.copy(args.q, rows * args.q_stride);
           args.k = to.copy(args.k, rows * args.k_stride);
           args.v = to.copy(args.v, rows * args.v_stride);

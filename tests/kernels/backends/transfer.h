@@ -1,10 +1,11 @@
 // Arrays of a test in a device's memory: what an operation's arguments name on the host, there.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
+#include <span>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -54,5 +55,13 @@ class Transfer {
   std::vector<Device::Buffer> buffers_;
   std::vector<Back> back_;
 };
+
+// Rows that the pieces of a call lie in.
+template <class Piece>
+std::int64_t rows_with(std::span<const Piece> pieces) {
+  std::int64_t end = 0;
+  for (const Piece& piece : pieces) end = std::max(end, piece.first_row + piece.rows);
+  return end;
+}
 
 }  // namespace dslad::kernels::testing
