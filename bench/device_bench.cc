@@ -8,11 +8,11 @@
 // Converted layers are the paper's (DslaVariant{}), undistilled: their cost does not depend on their numbers.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fmt/format.h>
 #include <string>
 
+#include "bench/device_peaks.h"
 #include "bench/model_shapes.h"
 #include "worker/engine/measure.h"
 #include "worker/engine/plan_set.h"
@@ -64,29 +64,9 @@ class DeviceBench {
     return device_->free_bytes().value_or(std::size_t{4} << 30) / 10 * 9;
   }
 
-  // Bytes/s read and written by copies of half a GiB.
-  Result<double> copy_bandwidth() {
-    constexpr std::size_t kBytes = std::size_t{1} << 29;
-    constexpr int kTimes = 20;
-    const auto from = device_->allocate(kBytes), to = device_->allocate(kBytes);
-    if (from == nullptr || to == nullptr)
-      return Error{ErrorCode::kResourceExhausted, "the device has no GiB to copy"};
-    std::byte last{};
-    const auto copies = [&](int times) {
-      for (int i = 0; i < times; ++i) backend_->copy(to.get(), from.get(), kBytes);
-      backend_->read(&last, to.get(), 1);
-    };
-    copies(2);
-    const auto start = std::chrono::steady_clock::now();
-    copies(kTimes);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (const Status sound = worker::check_backend(*backend_); !sound) return sound.error();
-    return 2.0 * kTimes * static_cast<double>(kBytes) / seconds;
-  }
-
   Status decode_one() {
     constexpr std::int64_t kContext = 2048;
-    const auto bandwidth = copy_bandwidth();
+    const auto bandwidth = copy_bandwidth(*device_, *backend_);
     if (!bandwidth) return bandwidth.error();
     const auto speed = worker::measure_decode(*backend_, weights_, plan(0), 1, kContext, 64);
     if (!speed) return speed.error();

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/device_peaks.h"
 #include "bench/peaks.h"
 #include "kernels/backend.h"
 #include "worker/model/device.h"
@@ -48,11 +49,14 @@ class Bench {
     auto backend = worker::make_backend(*device_, static_cast<int>(std::thread::hardware_concurrency()));
     if (!backend) return backend.error();
     backend_ = *std::move(backend);
-    const double bandwidth = copy_bandwidth(), rate = product_rate();
-    fmt::print("{}: copies {:.0f} GB/s, bf16 products {:.1f} TFLOP/s\n", device_->name(), bandwidth / 1e9,
-               rate / 1e12);
-    decode_states(bandwidth);
-    decode_pages(bandwidth);
+    const auto bandwidth = copy_bandwidth(*device_, *backend_);
+    if (!bandwidth) return bandwidth.error();
+    const double rate = product_rate();
+    if (!options_.json)
+      fmt::print("{}: copies {:.0f} GB/s, bf16 products {:.1f} TFLOP/s\n", device_->name(), *bandwidth / 1e9,
+                 rate / 1e12);
+    decode_states(*bandwidth);
+    decode_pages(*bandwidth);
     for (const std::int64_t tokens : options_.prompts) prompts(tokens, rate);
     if (!enough_) return Error{ErrorCode::kResourceExhausted, "the device has too little memory"};
     return worker::check_backend(*backend_);
@@ -89,15 +93,6 @@ class Bench {
     };
     calls(1);
     return best_seconds(options_.repeats, [&] { calls(kCalls); }) / kCalls;
-  }
-
-  // Bytes/s read and written.
-  double copy_bandwidth() {
-    constexpr std::int64_t kFloats = std::int64_t{1} << 26;
-    float *from = room(kFloats), *to = room(kFloats);
-    const double seconds = seconds_of([&] { backend_->copy(to, from, kFloats * sizeof(float)); }, to);
-    buffers_.clear();
-    return 2.0 * kFloats * sizeof(float) / seconds;
   }
 
   // Operations/s.
