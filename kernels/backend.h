@@ -63,8 +63,9 @@ class Backend {
   virtual void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) = 0;
   virtual void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) = 0;
 
-  // All that was asked for is on its way. Before memory is freed that it names, and where a step ends: what
-  // a backend is told of as one may cost less than its operations one by one.
+  // Begins all that was asked for so far. To be called where a step ends, and before memory is freed that its
+  // operations name: a device may wait for all of a step, as it is quicker told of one than of each
+  // operation.
   virtual void submit() {}
 
   // Bytes within the device's memory; `to` and `from` are apart.

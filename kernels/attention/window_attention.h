@@ -31,7 +31,7 @@ struct WindowShape {
 // Consecutive rows of the step that are consecutive tokens of one sequence.
 struct WindowPiece {
   std::int64_t first_row;
-  std::int64_t rows;     // any number, more than the ring has slots or kPieceRows included
+  std::int64_t rows;     // any number, more than the ring has slots included
   std::int64_t context;  // tokens of the sequence before this piece; the latest of them are in the ring
   float* ring;           // [2, n_kv, window, d], in/out; one sequence's, in no other piece of the call
 };

@@ -29,8 +29,8 @@ namespace dslad::worker {
 struct EngineLimits {
   std::size_t cache_bytes = std::size_t{1} << 30;  // KV pages, DSLA states and windows together
   int max_sequences = 64;                          // that run at once
-  std::int64_t prefill_rows = 0;                   // prompt tokens a step takes in, about; 0: the device's
-  bool prefix_snapshots = true;                    // of documents, in memory that nobody needs
+  std::int64_t prefill_rows = 0;  // prompt tokens a step takes in, about; 0: as its device reads fast
+  bool prefix_snapshots = true;   // of documents, in memory that nobody needs
 };
 
 struct EngineCounters {
