@@ -168,8 +168,7 @@ TEST(ChainManifest, EachMissingOrUnknownKeyIsRefusedByName) {
       {"/teacher", {"digest", "layers"}},
       {"/made_by", {"program", "version"}},
       {"/variant",
-       {"name", "rotary", "feature_map", "output_norm", "alpha_per_head", "window", "history_bias",
-        "recency_bias"}},
+       {"name", "rotary", "feature_map", "output_norm", "alpha_per_head", "window"}},
       {"/order", {"method", "layers", "evidence"}},
       {"/order/evidence/0", {"layer"}},
       {"/order/evidence/0/entropy", {"last", "last_spread", "all"}},
@@ -230,8 +229,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/variant/output_norm", "yes", "output_norm is \"yes\""},
         BadValue{"/variant/alpha_per_head", 0, "alpha_per_head is 0"},
         BadValue{"/variant/window", -1, "window is -1"}, BadValue{"/variant/window", 1.5, "window is 1.5"},
-        BadValue{"/variant/history_bias", "6", "history_bias is \"6\""},
-        BadValue{"/variant/recency_bias", 1e9, "recency_bias is 1000000000.0"},
+        BadValue{"/variant/alpha_per_head", false, "alpha_per_head is false: must be as output_norm is"},
         BadValue{"/order/method", "", "method is \"\""}, BadValue{"/order/layers", {0, 1}, "layers is [0,1]"},
         BadValue{"/order/layers", {0, 1, 1}, "names layer 1 twice"},
         BadValue{"/order/layers", {0, 1, 3}, "layers is [0,1,3]"},
@@ -318,9 +316,7 @@ class DslaLayerFile : public ::testing::Test {
 };
 
 DslaVariant everything() {
-  DslaVariant variant = *named_variant("dslad");
-  variant.output_norm = variant.alpha_per_head = true;
-  return variant;
+  return *named_variant("dslad");
 }
 
 TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
@@ -455,19 +451,19 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
   const DistilledLayer layer = saved(initial(everything()), DType::kF32);
   EXPECT_EQ(refusal(layer, everything()), "accepted");
   EXPECT_THAT(refusal(layer, {}), HasSubstr("alpha_list"));
-  DslaVariant no_norm = everything();
-  no_norm.output_norm = false;
-  EXPECT_THAT(refusal(layer, no_norm), HasSubstr("\"o_norm.weight\" is no tensor of variant dslad"));
+  DslaVariant no_window = everything();
+  no_window.window = 0;
+  EXPECT_THAT(refusal(layer, no_window), HasSubstr("\"state_share\" is no tensor of variant dslad"));
   config_.kv_heads = 2;
   EXPECT_THAT(refusal(layer, everything()), HasSubstr("has the shape"));
   config_ = *LlamaConfig::load(golden_path("stories260K"));
-  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), no_norm), HasSubstr("alpha_list"));
-  DslaVariant norm;
-  norm.output_norm = true;
-  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), norm), HasSubstr("lacks \"o_norm.weight\""));
-  const DistilledLayer plain = saved(initial(norm), DType::kF32);
+  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), no_window), HasSubstr("alpha_list"));
+  DslaVariant window;
+  window.window = 3;
+  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), window), HasSubstr("lacks \"state_share\""));
+  const DistilledLayer plain = saved(initial(window), DType::kF32);
   config_.qkv_bias = true;
-  EXPECT_THAT(refusal(plain, norm), HasSubstr("lacks \"q_proj.bias\""));
+  EXPECT_THAT(refusal(plain, window), HasSubstr("lacks \"q_proj.bias\""));
 }
 
 TEST_F(DslaLayerFile, WhatIsOfTheWrongSizeOrNotFiniteIsNotSaved) {

@@ -76,8 +76,8 @@ class World {
     variant_.rotary = v["rotary"];
     variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
     variant_.expand_k = v["expand_k"];
-    variant_.output_norm = v["output_norm"];
-    variant_.alpha_per_head = v["alpha_per_head"];
+    EXPECT_EQ(v["output_norm"], v["alpha_per_head"]);
+    variant_.form = v["output_norm"] ? LayerForm::kDslad : LayerForm::kPaper;
     variant_.window = v["window"];
     auto teacher = load_teacher(golden_path("training/" + expected["teacher"].get<std::string>()), *backend_,
                                 DType::kF32);

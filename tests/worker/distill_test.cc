@@ -147,7 +147,8 @@ TEST_F(DistilTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
 TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
   options_.layerwise.steps = options_.chained.steps = 2;
   DslaVariant rich = *named_variant("paper");
-  rich.rotary = rich.output_norm = rich.alpha_per_head = true;
+  rich.form = LayerForm::kDslad;
+  rich.rotary = true;
   rich.feature_map = kernels::FeatureMap::kSoftmax;
   rich.window = 5;
   DslaVariant wide = rich;
@@ -171,7 +172,7 @@ TEST_F(DistilTest, ConvertsEveryLayerWithEveryVariant) {
 TEST_F(DistilTest, RefusesACheckpointOfAnotherShape) {
   const auto dir = folder_.path() / "dsla";
   ASSERT_FALSE(run(dir, 1, 3).ok());
-  variant_.output_norm = true;
+  variant_.form = LayerForm::kDslad;
   const Status resumed = run(dir, 1);
   ASSERT_FALSE(resumed.ok());
   EXPECT_EQ(resumed.error().code, ErrorCode::kInvalidArgument) << resumed.error().message;

@@ -302,7 +302,7 @@ TEST_F(JointChainTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
 TEST_F(JointChainTest, ADamagedCheckpointOrOneOfAnotherShapeIsAnErrorThatNamesIt) {
   const auto dir = folder_.path() / "dsla";
   ASSERT_FALSE(run(dir, 2, 3).ok());
-  variant_.output_norm = true;
+  variant_.form = LayerForm::kDslad;
   const Status other = run(dir, 2);
   ASSERT_FALSE(other.ok());
   EXPECT_EQ(other.error().code, ErrorCode::kInvalidArgument);

@@ -249,7 +249,7 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
         }
       }
     }
-    if (variant.output_norm) {
+    if (variant.output_norm()) {
       for (std::int64_t h = 0; h < c().heads; ++h) normalize(&heads[size(h * d)], d, w.o_norm);
     }
     for (std::size_t i = 0; i < exact.size(); ++i) {

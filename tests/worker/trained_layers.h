@@ -59,10 +59,11 @@ inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant
   tensors.o = fill(q * hidden, 0.15);
   tensors.g1 = fill(gates * hidden, 0.3);
   tensors.g2 = fill(gates * hidden, 0.3);
-  tensors.c1 = fill(gates, 1, variant.history_bias);
-  tensors.c2 = fill(gates, 1, variant.recency_bias);
-  tensors.alpha = fill(variant.alpha_per_head ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
-  if (variant.output_norm) tensors.o_norm = fill(d, 0.2, 1);
+  const GateBiases biases = initial_gate_biases(variant.form);
+  tensors.c1 = fill(gates, 1, biases.history);
+  tensors.c2 = fill(gates, 1, biases.recency);
+  tensors.alpha = fill(variant.alpha_per_head() ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
+  if (variant.output_norm()) tensors.o_norm = fill(d, 0.2, 1);
   if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
   if (c.qkv_bias) {
     tensors.q_bias = fill(q * expand_k, 0.3);
@@ -95,26 +96,24 @@ inline const std::vector<Variants>& variants() {
   static const std::vector<Variants> kVariants = {
       variant("paper", [](DslaVariant&) {}),
       variant("rotary", [](DslaVariant& v) { v.rotary = true; }),
-      variant("gates apart", [](DslaVariant& v) { v.history_bias = 6, v.recency_bias = -6; }),
+      variant("our form", [](DslaVariant& v) { v.form = LayerForm::kDslad; }),
       variant("softmax", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kSoftmax; }),
       variant("softmax pair", [](DslaVariant& v) { v.feature_map = kernels::FeatureMap::kSoftmaxPair; }),
-      variant("norm", [](DslaVariant& v) { v.output_norm = true; }),
-      variant("alpha per head", [](DslaVariant& v) { v.alpha_per_head = true; }),
       variant("window", [](DslaVariant& v) { v.rotary = true, v.window = 64; }),
       variant("odd window", [](DslaVariant& v) { v.rotary = true, v.window = 37; }),
       variant("window and softmax pair",
               [](DslaVariant& v) {
                 v.window = 40;
-                v.rotary = v.output_norm = true;
+                v.rotary = true;
+                v.form = LayerForm::kDslad;
                 v.feature_map = kernels::FeatureMap::kSoftmaxPair;
               }),
       variant("everything",
               [](DslaVariant& v) {
                 v.window = 40;
-                v.rotary = v.output_norm = v.alpha_per_head = true;
+                v.rotary = true;
+                v.form = LayerForm::kDslad;
                 v.feature_map = kernels::FeatureMap::kSoftmax;
-                v.history_bias = 6;
-                v.recency_bias = -6;
               }),
       variant("window beside unrotated states", [](DslaVariant& v) { v.window = 40; }),
       variant("window beside unrotated pairs",
@@ -130,7 +129,7 @@ inline const std::vector<Variants>& variants() {
               [](DslaVariant& v) {
                 v.window = 37;
                 v.expand_k = 2;
-                v.output_norm = v.alpha_per_head = true;
+                v.form = LayerForm::kDslad;
                 v.feature_map = kernels::FeatureMap::kSoftmaxPair;
               }),
       {variant("one narrow and one of wider keys",

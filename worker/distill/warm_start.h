@@ -7,7 +7,7 @@
 namespace dslad::worker {
 
 // Whether a layer of `variant` can begin with the tensors of one of `learned`: kInvalidArgument where they
-// differ in more than their names and the biases that gates start from.
+// differ in more than their names.
 Status check_warm_start(const DslaVariant& learned, const DslaVariant& variant);
 
 }  // namespace dslad::worker

@@ -278,7 +278,7 @@ void Forward::linear_attention(int layer, const StepRows& rows, const DslaRows& 
   if (windowed) window_attention(layer, rows, dsla);
   if (variant.rotary && copies_features(variant)) map_features(variant, blocks);
   dual_state_attention(layer, rows, dsla, state_heads);
-  if (variant.output_norm) normalize_heads(state_heads, dsla.output_norm, blocks);
+  if (variant.output_norm()) normalize_heads(state_heads, dsla.output_norm, blocks);
   if (windowed) add_shares(state_heads, dsla.share, blocks);
 }
 

@@ -22,7 +22,6 @@ constexpr std::int64_t kMaxWindow = 1 << 24;
 constexpr double kMostNats = 1e6;    // of an entropy or a divergence
 constexpr double kMaxRatio = 1e100;  // of perplexities: a ruined student's is astronomical
 constexpr double kMaxQuality = 1e6;
-constexpr double kMaxBias = 1e6;
 
 std::string name_of(JsonFields& fields, const char* key) {
   std::string name = fields.text(key);
@@ -43,6 +42,7 @@ json free_object(JsonFields& fields, const char* key) {
   return json::object();
 }
 
+// Earlier programs wrote there what the gates' biases started from: of no use to who reads a layer.
 DslaVariant read_variant(JsonFields fields) {
   fields.refuse_unknown({"name", "rotary", "feature_map", "expand_k", "output_norm", "alpha_per_head",
                          "window", "history_bias", "recency_bias"});
@@ -60,11 +60,10 @@ DslaVariant read_variant(JsonFields fields) {
   }
   const Status possible = check_variant(variant);
   if (!possible) fields.refuse("expand_k", possible.error().message);
-  variant.output_norm = fields.boolean("output_norm");
-  variant.alpha_per_head = fields.boolean("alpha_per_head");
+  const bool normed = fields.boolean("output_norm");
+  if (fields.boolean("alpha_per_head") != normed) fields.refuse("alpha_per_head", "must be as output_norm is");
+  variant.form = normed ? LayerForm::kDslad : LayerForm::kPaper;
   variant.window = fields.integer("window", 0, kMaxWindow);
-  variant.history_bias = static_cast<float>(fields.number("history_bias", -kMaxBias, kMaxBias));
-  variant.recency_bias = static_cast<float>(fields.number("recency_bias", -kMaxBias, kMaxBias));
   return variant;
 }
 

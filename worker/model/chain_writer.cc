@@ -16,11 +16,9 @@ Json to_json(const DslaVariant& variant) {
           {"rotary", variant.rotary},
           {"feature_map", to_string(variant.feature_map)},
           {"expand_k", variant.expand_k},
-          {"output_norm", variant.output_norm},
-          {"alpha_per_head", variant.alpha_per_head},
-          {"window", variant.window},
-          {"history_bias", variant.history_bias},
-          {"recency_bias", variant.recency_bias}};
+          {"output_norm", variant.output_norm()},
+          {"alpha_per_head", variant.alpha_per_head()},
+          {"window", variant.window}};
 }
 
 Json to_json(const LayerEvidence& evidence) {

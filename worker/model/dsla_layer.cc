@@ -52,7 +52,7 @@ struct Options {
 };
 
 Options options_of(const LlamaConfig& c, const DslaVariant& v) {
-  return {v.alpha_per_head, v.output_norm, v.window > 0, v.key_channels(c.head_dim),
+  return {v.alpha_per_head(), v.output_norm(), v.window > 0, v.key_channels(c.head_dim),
           std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
 }
 
@@ -167,6 +167,10 @@ std::vector<float> widen(const LlamaConfig& c, std::int64_t more, std::span<cons
 
 }  // namespace
 
+GateBiases initial_gate_biases(LayerForm form) {
+  return form == LayerForm::kDslad ? GateBiases{6, -6} : GateBiases{};
+}
+
 void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vector<float>& history,
                    std::vector<float>& recency) {
   const auto size = static_cast<std::size_t>(rows * hidden);
@@ -206,8 +210,9 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
     }
   }
   initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
-  std::ranges::fill(tensors.c1, variant.history_bias);
-  std::ranges::fill(tensors.c2, variant.recency_bias);
+  const GateBiases biases = initial_gate_biases(variant.form);
+  std::ranges::fill(tensors.c1, biases.history);
+  std::ranges::fill(tensors.c2, biases.recency);
   std::ranges::fill(tensors.o_norm, 1.0f);
   return tensors;
 }

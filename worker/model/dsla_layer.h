@@ -38,10 +38,17 @@ struct DslaLayerTensors {
 
 // What training starts from: q, k, v, o of the teacher, with their biases and norms; what q and k have beyond
 // its channels random mixtures of them, the same of q's and of k's, so that it is alike where they are; G_1
-// the identity (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases of the variant,
-// alpha 0, o_norm 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
+// the identity (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases by the variant's
+// form, alpha 0, o_norm 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
+
+// What c_1 and c_2 start from. The paper's gates start alike; ours apart, history's open and recency's closed
+// (docs/quality.md has why).
+struct GateBiases {
+  float history = 0, recency = 0;
+};
+GateBiases initial_gate_biases(LayerForm form);
 
 // G_1 and G_2 as above, each [rows, hidden].
 void initial_gates(std::int64_t rows, std::int64_t hidden, int layer, std::vector<float>& history,

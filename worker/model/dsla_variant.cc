@@ -18,13 +18,10 @@ constexpr std::array<std::pair<FeatureMap, std::string_view>, 3> kFeatureMaps = 
 DslaVariant default_variant() {
   DslaVariant variant;
   variant.name = "dslad";
+  variant.form = LayerForm::kDslad;
   variant.rotary = true;
   variant.feature_map = FeatureMap::kSoftmax;
-  variant.output_norm = true;
-  variant.alpha_per_head = true;
   variant.window = 64;
-  variant.history_bias = 6;
-  variant.recency_bias = -6;
   return variant;
 }
 
@@ -45,7 +42,7 @@ Status check_variant(const DslaVariant& variant) {
 }
 
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b) {
-  return a.output_norm == b.output_norm && a.alpha_per_head == b.alpha_per_head && a.window == b.window;
+  return a.form == b.form && a.window == b.window;
 }
 
 DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {

@@ -21,17 +21,22 @@
 
 namespace dslad::worker {
 
+// How a head's output is made of its two states.
+enum class LayerForm : std::uint8_t {
+  kPaper,  // one mixture for all heads, alpha [2]
+  kDslad,  // a mixture for each, alpha [2, heads], and RMSNorm of each head's output, one weight [d_v] for all
+};
+
 struct DslaVariant {
   std::string name = "paper";  // for people; the other fields say what it means
-  bool rotary = false;         // the model's rotary embedding on the q and k that the states see
+  LayerForm form = LayerForm::kPaper;
+  bool rotary = false;  // the model's rotary embedding on the q and k that the states see
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
-  int expand_k = 1;             // channels of a head's q and k before the map, in head_dims
-  bool output_norm = false;     // RMSNorm of each head's output over d_v, one weight [d_v] for all heads
-  bool alpha_per_head = false;  // alpha [2, heads] instead of [2]
-  std::int64_t window = 0;      // tokens of exact attention beside the states; 0: none
-  float history_bias = 0;       // what c_1 starts from in training
-  float recency_bias = 0;       // what c_2 starts from
+  int expand_k = 1;         // channels of a head's q and k before the map, in head_dims
+  std::int64_t window = 0;  // tokens of exact attention beside the states; 0: none
 
+  [[nodiscard]] bool alpha_per_head() const { return form == LayerForm::kDslad; }
+  [[nodiscard]] bool output_norm() const { return form == LayerForm::kDslad; }
   // Channels of a head's q and k as they are projected, for heads of `head_dim`.
   [[nodiscard]] int key_channels(int head_dim) const { return expand_k * head_dim; }
   // d_k of the states, and so of the gates.
@@ -48,16 +53,14 @@ inline constexpr int kMaxExpandK = 16;
 // kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels.
 Status check_variant(const DslaVariant& variant);
 
-// Whether layers of both may stand in one chain: they may differ in rotary, feature map, expand_k and the
-// biases.
+// Whether layers of both may stand in one chain: they may differ in rotary, feature map and expand_k.
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 
 // A variant whose buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).
 DslaVariant widest(const DslaVariant& a, const DslaVariant& b);
 
-// "paper": the paper's layer. "dslad", the default (docs/quality.md has why): a window of 64 tokens, rotary,
-// softmax map, output norm, a mixture for each head, gates started apart (biases +6 and -6). kInvalidArgument
-// for another name; says which there are.
+// "paper": the paper's layer. "dslad", the default (docs/quality.md has why): its own form, a window of 64
+// tokens, rotary, softmax map. kInvalidArgument for another name; says which there are.
 Result<DslaVariant> named_variant(std::string_view name);
 
 // "none", "softmax", "softmax_pair", as chain.json spells them.

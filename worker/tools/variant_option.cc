@@ -10,7 +10,6 @@
 namespace dslad::worker {
 namespace {
 
-constexpr double kLargestBias = 1000;
 constexpr double kLargestLayer = 1023;
 constexpr double kLargestWindow = 1 << 20;
 
@@ -27,20 +26,9 @@ Error bad_value(std::string_view key, std::string_view value, std::string_view w
 }
 
 Status set_part(DslaVariant& variant, std::string_view key, std::string_view value) {
-  for (const auto& [name, flag] : {std::pair{"rotary", &variant.rotary},
-                                   {"output_norm", &variant.output_norm},
-                                   {"alpha_per_head", &variant.alpha_per_head}}) {
-    if (key != name) continue;
+  if (key == "rotary") {
     if (value != "0" && value != "1") return bad_value(key, value, "0 or 1");
-    *flag = value == "1";
-    return ok_status();
-  }
-  for (const auto& [name, bias] :
-       {std::pair{"history_bias", &variant.history_bias}, {"recency_bias", &variant.recency_bias}}) {
-    if (key != name) continue;
-    const auto parsed = number(value, -kLargestBias, kLargestBias);
-    if (!parsed) return bad_value(key, value, "a number from -1000 to 1000");
-    *bias = static_cast<float>(*parsed);
+    variant.rotary = value == "1";
     return ok_status();
   }
   if (key == "window") {
@@ -64,8 +52,7 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     return ok_status();
   }
   return Error{ErrorCode::kInvalidArgument,
-               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, "
-                           "output_norm, alpha_per_head, window, history_bias, recency_bias",
+               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, window",
                            key)};
 }
 
