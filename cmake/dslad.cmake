@@ -1,8 +1,14 @@
 # Flags every target of ours gets, and the helpers that declare libraries and tests in one line.
 
 # Before every target's own options, which may say -fno-sanitize. Without three checks of UBSan's that take a quarter of
-# its build's time: ASan and the hardware see a null pointer, and what reads others' bytes asks for alignment again.
-set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g1 -fno-omit-frame-pointer -fsanitize=${DSLAD_SANITIZE} -fno-sanitize=null,alignment,object-size -fno-sanitize-recover=all -Wno-maybe-uninitialized"
+# its build's time: ASan and the hardware see a null pointer, and what reads others' bytes asks for alignment again. Not
+# optimised, which takes a third, but for fuzzers, worth what they try in a second, and for what
+# dslad_optimise_sanitized names.
+set(dslad_sanitized_level -O0)
+if(DSLAD_FUZZ)
+  set(dslad_sanitized_level -O1)
+endif()
+set(CMAKE_CXX_FLAGS_SANITIZE "${dslad_sanitized_level} -g1 -fno-omit-frame-pointer -fsanitize=${DSLAD_SANITIZE} -fno-sanitize=null,alignment,object-size -fno-sanitize-recover=all -Wno-maybe-uninitialized"
   CACHE STRING "Flags of the sanitizer builds" FORCE)
 
 add_library(dslad_flags INTERFACE)
@@ -10,6 +16,12 @@ target_include_directories(dslad_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(dslad_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string concatenation that are not there (GCC bug 105329)
 target_compile_definitions(dslad_flags INTERFACE DSLAD_VERSION="${PROJECT_VERSION}")
+# Vectorised sources are compiled once for each instruction set: as many as it takes to see what a build is there to see.
+if(DSLAD_FUZZ)
+  target_compile_definitions(dslad_flags INTERFACE "DSLAD_MORE_DISABLED_TARGETS=(HWY_AVX2|HWY_AVX3)")
+elseif(DSLAD_SANITIZE MATCHES thread)
+  target_compile_definitions(dslad_flags INTERFACE DSLAD_MORE_DISABLED_TARGETS=HWY_AVX3)
+endif()
 if(DSLAD_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Sanitize")
   message(FATAL_ERROR "DSLAD_SANITIZE wants CMAKE_BUILD_TYPE=Sanitize, as the presets asan, tsan and fuzz have it")
 endif()
@@ -43,9 +55,7 @@ function(dslad_executable name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE dslad_flags ${arg_LINK})
-  if(DSLAD_SANITIZE)
-    target_compile_options(${name} PRIVATE -O0)  # mains read a command line and call a library
-  elseif(DSLAD_PRECOMPILE)
+  if(DSLAD_PRECOMPILE)
     target_precompile_headers(${name} REUSE_FROM dslad_precompiled)
   endif()
 endfunction()
@@ -62,19 +72,26 @@ function(dslad_optimise target)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O3>)
 endfunction()
 
-# dslad_command_line(TARGET): for what runs once a command. Compilers' time is what it costs: CLI11's headers are read once
-# for all its sources (a missing include of one of these then shows in ./run lint), and -O1 is plenty. Optimised with a
-# sanitizer, they took a third of that build's time; so they are not, and precompiled headers of other flags are no use.
-function(dslad_command_line target)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:Sanitize>:-O0>)
+# dslad_optimise_sanitized(TARGET): in sanitizers' builds too, for what tests run long.
+function(dslad_optimise_sanitized target)
   if(DSLAD_SANITIZE)
-    set_target_properties(${target} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
-  elseif(NOT DSLAD_PRECOMPILE AND DSLAD_PRECOMPILE_TESTS)
+    target_compile_options(${target} PRIVATE -O1)
+    set_target_properties(${target} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)  # which are made with other flags
+  endif()
+endfunction()
+
+# dslad_command_line(TARGET): for what runs once a command. Compilers' time is what it costs: CLI11's headers are read once
+# for all its sources (a missing include of one of these then shows in ./run lint), and -O1 is plenty. Where headers are not
+# precompiled, they take ten seconds of every unit: few and large ones.
+function(dslad_command_line target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD_BATCH_SIZE 30)
+  if(NOT DSLAD_PRECOMPILE AND DSLAD_PRECOMPILE_TESTS)
     target_precompile_headers(${target} PRIVATE <CLI/CLI.hpp> <fmt/format.h> <nlohmann/json.hpp>)
   endif()
 endfunction()
 
-set(dslad_test_options $<$<CONFIG:Release,Sanitize>:-O0>)
+set(dslad_test_options $<$<CONFIG:Release>:-O0>)
 if(DSLAD_SANITIZE MATCHES undefined)
   list(APPEND dslad_test_options -fno-sanitize=undefined)
 endif()

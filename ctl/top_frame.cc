@@ -238,7 +238,7 @@ Section layers(const TopView& view, const Paper& paper) {
   return section;
 }
 
-Section policy(const TopView& view, const Paper& paper) {
+Section policy_in_force(const TopView& view, const Paper& paper) {
   if (!view.policy) return {};
   const schema::PolicyReply& reply = *view.policy;
   std::string text = fmt::format("policy {}", to_string(reply.policy));
@@ -272,7 +272,7 @@ std::vector<std::string> top_frame(const TopView& view, const Throughput& throug
   std::vector<Section> sections = {head(view, paper)};
   if (view.status) {
     sections.push_back(queue(view, paper));
-    sections.push_back(policy(view, paper));
+    sections.push_back(policy_in_force(view, paper));
     sections.push_back(speed(throughput, paper));
     sections.push_back(workers(view, paper));
     sections.push_back(layers(view, paper));
