@@ -3,11 +3,12 @@
 //
 //   o_t = sum_{t - window < u <= t} softmax_u(scale * q_t . k_u) v_u              one head; float32
 //
-// A ring holds the keys and values of a sequence's latest `window` tokens in one layer, float32
-// [2, n_kv, window, d], keys first; token u lies in slot u % window. A row's result depends on its own query
-// and on the tokens of its window alone, bit for bit, whatever the cut into pieces, the batch or the number
-// of threads: keys are visited in blocks that begin at multiples of a fixed number of tokens, and every sum
-// runs through them in order. Slots of tokens before a row's window, or before the sequence, are never used.
+// A ring holds the keys and values of a sequence's latest `window` tokens in one layer, float32: keys
+// [n_kv, d, window], then values [n_kv, window, d]; token u lies in slot u % window. Keys lie transposed so
+// that the scores of one query fill vectors, a slot a lane. A row's result depends on its own query and on
+// the tokens of its window alone, bit for bit, whatever the cut into pieces, the batch or the number of
+// threads: keys are visited in blocks that begin at multiples of a fixed number of tokens, and every sum runs
+// through them in order. Slots of tokens before a row's window, or before the sequence, are never used.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,7 @@ struct WindowPiece {
   std::int64_t first_row;
   std::int64_t rows;     // any number, more than the ring has slots included
   std::int64_t context;  // tokens of the sequence before this piece; the latest of them are in the ring
-  float* ring;           // [2, n_kv, window, d], in/out; one sequence's, in no other piece of the call
+  float* ring;           // K [n_kv, d, window], V [n_kv, window, d], in/out; in no other piece of the call
 };
 
 struct WindowAttentionArgs {

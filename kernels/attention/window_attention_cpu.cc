@@ -110,8 +110,8 @@ void for_each_run(const Tile& tile, std::int64_t first, std::int64_t last, const
 
 void score_keys(const Tile& tile, std::int64_t first, std::int64_t last, Range columns, TileWorkspace& w) {
   for_each_run(tile, first, last, [&](const WindowRun& run, std::int64_t row) HWY_ATTR {
-    small_gemm<float>(run.tokens, columns.count(), tile.args->shape.head_dim, {run.k, run.stride, 1},
-                      {w.queries + columns.first, kTileQueries},
+    small_gemm<float>(run.tokens, columns.count(), tile.args->shape.head_dim,
+                      {run.k, run.k_stride, run.k_channel}, {w.queries + columns.first, kTileQueries},
                       {w.scores + row * kTileQueries + columns.first, kTileQueries}, GemmMode::kOverwrite);
   });
   for (std::int64_t u = first; u < last; ++u) {
@@ -159,7 +159,7 @@ void sum_values(const Tile& tile, std::int64_t first, std::int64_t last, Range r
   }
   for_each_run(tile, first, last, [&](const WindowRun& run, std::int64_t row) HWY_ATTR {
     small_gemm<float>(rows.count(), d, run.tokens,
-                      {w.scores + row * kTileQueries + rows.first, 1, kTileQueries}, {run.v, run.stride},
+                      {w.scores + row * kTileQueries + rows.first, 1, kTileQueries}, {run.v, run.v_stride},
                       {w.values + rows.first * d, d}, GemmMode::kAccumulate);
   });
 }
@@ -188,13 +188,157 @@ void attend_tile(const Tile& tile, float* memory) {
   }
 }
 
-// All rows of one piece and KV head.
-void attend_head(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head) {
-  thread_local Workspace workspace;
-  float* memory = workspace.floats(static_cast<std::size_t>(TileWorkspace::floats(args.shape.head_dim)));
+// A token's queries may be fewer than a vector has lanes; keys fill it, so scores lie the other way round
+// here, [queries, keys]. Every sum is the tile's, in its order: a row is the same bit for bit either way.
+constexpr std::int64_t kRowQueries = hn::MaxLanes(QueryVector());
+
+struct RowWorkspace {
+  RowWorkspace(const WindowShape& shape, float* memory)
+      : stride(score_stride(shape.window)),
+        queries(memory),
+        values(queries + kRowQueries * shape.head_dim),
+        by_slot(values + kRowQueries * shape.head_dim),
+        scores(by_slot + kRowQueries * stride),
+        largest(scores + kRowQueries * stride),
+        sums(largest + kRowQueries),
+        keep(sums + kRowQueries) {}
+  static std::int64_t floats(const WindowShape& shape) {
+    return (2 * (shape.head_dim + score_stride(shape.window)) + 3) * kRowQueries;
+  }
+  // Blocks at both ends of a window may be hidden in part.
+  static std::int64_t score_stride(std::int64_t window) {
+    return (window + 2 * kBlockKeys - 1) / kBlockKeys * kBlockKeys;
+  }
+
+  std::int64_t stride;
+  float* queries;  // [kRowQueries, d] scaled
+  float* values;   // [kRowQueries, d] sum of exp(score - largest) v so far
+  float* by_slot;  // [kRowQueries, stride] scores as the keys lie in the ring
+  float* scores;   // [kRowQueries, stride] in the order of tokens, from a multiple of kBlockKeys on
+  float* largest;  // [kRowQueries] score so far
+  float* sums;     // [kRowQueries] of exp(score - largest)
+  float* keep;     // [kRowQueries] factor for what was summed up before the last block
+};
+
+// A token whose key and value are in the ring, and what its queries of one KV head see.
+struct Row {
+  const WindowAttentionArgs* args;
+  float* ring;
+  int kv_head;
+  std::int64_t row, first, end;  // tokens [first, end) are seen, the last is its own
+
+  [[nodiscard]] std::int64_t group() const { return args->shape.n_heads / args->shape.n_kv; }
+  [[nodiscard]] std::int64_t start() const { return first / kBlockKeys * kBlockKeys; }
+  [[nodiscard]] std::int64_t offset(std::int64_t g, std::int64_t stride) const {
+    return row * stride + (kv_head * group() + g) * args->shape.head_dim;
+  }
+};
+
+// body(run, its first token) for the stretches of tokens [first, last) that lie side by side in the ring.
+template <class Body>
+void for_each_ring_run(const Row& row, std::int64_t first, std::int64_t last, const Body& body) {
+  for (std::int64_t token = first; token < last;) {
+    const WindowRun run = ring_run(row.args->shape, row.ring, row.kv_head, token, last);
+    body(run, token);
+    token += run.tokens;
+  }
+}
+
+void score_slots(const Row& row, RowWorkspace& w) {
+  const auto& [n_heads, n_kv, d, window] = row.args->shape;
+  const std::int64_t group = row.group(), slots = std::min(window, row.end);
+  for (std::int64_t g = 0; g < group; ++g) {
+    scale_row(row.args->scale, row.args->q + row.offset(g, row.args->q_stride), w.queries + g * d, d);
+  }
+  small_gemm<float>(group, slots, d, {w.queries, d, 1},
+                    {ring_keys(row.args->shape, row.ring, row.kv_head), window}, {w.by_slot, w.stride},
+                    GemmMode::kOverwrite);
+  const std::int64_t start = row.start();
+  const std::int64_t last = (row.end + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
+  for (std::int64_t g = 0; g < group; ++g) {
+    float* scores = w.scores + g * w.stride;
+    std::fill(scores, scores + (row.first - start), kHidden);
+    std::fill(scores + (row.end - start), scores + (last - start), kHidden);
+    for_each_ring_run(row, row.first, row.end, [&](const WindowRun& run, std::int64_t token) {
+      std::copy_n(w.by_slot + g * w.stride + token % window, run.tokens, scores + (token - start));
+    });
+  }
+}
+
+// Not inlined, lest the compiler makes one rounding of the product before and the first addition.
+HWY_NOINLINE float add_in_order(float sum, const float* block) {
+  for (std::int64_t u = 0; u < kBlockKeys; ++u) sum += block[u];
+  return sum;
+}
+
+// Turns a block's scores of one query into exp(score - largest).
+void soften_block(float* scores, std::int64_t g, RowWorkspace& w) {
+  const hn::CappedTag<float, kBlockKeys> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto most = hn::Set(d, w.largest[g]);
+  for (std::int64_t u = 0; u < kBlockKeys; u += lanes) most = hn::Max(most, hn::LoadU(d, scores + u));
+  const auto largest = hn::MaxOfLanes(d, most);
+  const auto keep = hn::Exp(d, hn::Sub(hn::Set(d, w.largest[g]), largest));
+  for (std::int64_t u = 0; u < kBlockKeys; u += lanes) {
+    hn::StoreU(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + u), largest)), d, scores + u);
+  }
+  w.largest[g] = hn::GetLane(largest);
+  w.keep[g] = hn::GetLane(keep);
+  w.sums[g] = add_in_order(w.keep[g] * w.sums[g], scores);
+}
+
+void attend_row(const Row& row, RowWorkspace& w) {
+  const std::int64_t d = row.args->shape.head_dim, group = row.group(), start = row.start();
+  score_slots(row, w);
+  std::fill_n(w.values, group * d, 0.0f);
+  std::fill_n(w.largest, group, kNoScore);
+  std::fill_n(w.sums, group, 0.0f);
+  for (std::int64_t u = start; u < row.end; u += kBlockKeys) {
+    for (std::int64_t g = 0; g < group; ++g) {
+      soften_block(w.scores + g * w.stride + (u - start), g, w);
+      if (w.keep[g] != 1.0f) scale_row(w.keep[g], w.values + g * d, w.values + g * d, d);
+    }
+    for_each_ring_run(row, std::max(u, row.first), std::min(u + kBlockKeys, row.end),
+                      [&](const WindowRun& run, std::int64_t token) HWY_ATTR {
+                        small_gemm<float>(group, d, run.tokens, {w.scores + (token - start), w.stride, 1},
+                                          {run.v, run.v_stride}, {w.values, d}, GemmMode::kAccumulate);
+                      });
+  }
+  for (std::int64_t g = 0; g < group; ++g) {
+    scale_row(1.0f / w.sums[g], w.values + g * d, row.args->o + row.offset(g, row.args->o_stride), d);
+  }
+}
+
+// Few rows, each into the ring and then attended: what a row's slot held before, no later row sees.
+void attend_rows(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head, float* memory) {
+  RowWorkspace w(args.shape, memory);
+  for (std::int64_t r = 0; r < piece.rows; ++r) {
+    const std::int64_t end = piece.context + r + 1;
+    store_tokens(args, piece, kv_head, end - 1, end);
+    attend_row({&args, piece.ring, kv_head, piece.first_row + r,
+                std::max<std::int64_t>(0, end - args.shape.window), end},
+               w);
+  }
+}
+
+void attend_tiles(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head, float* memory) {
   const std::int64_t queries = piece.rows * (args.shape.n_heads / args.shape.n_kv);
   for (std::int64_t first = 0; first < queries; first += kTileQueries) {
     attend_tile({&args, &piece, kv_head, first, std::min(kTileQueries, queries - first)}, memory);
+  }
+  store_window(args, piece, kv_head);
+}
+
+// All rows of one piece and KV head, and what they leave in the ring.
+void attend_head(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head) {
+  thread_local Workspace workspace;
+  float* memory = workspace.floats(static_cast<std::size_t>(
+      std::max(TileWorkspace::floats(args.shape.head_dim), RowWorkspace::floats(args.shape))));
+  const std::int64_t queries = piece.rows * (args.shape.n_heads / args.shape.n_kv);
+  if (queries < static_cast<std::int64_t>(hn::Lanes(QueryVector()))) {
+    attend_rows(args, piece, kv_head, memory);
+  } else {
+    attend_tiles(args, piece, kv_head, memory);
   }
 }
 
@@ -214,7 +358,6 @@ void window_attention_cpu(ThreadPool& pool, const WindowAttentionArgs& args) {
     const WindowPiece& piece = args.pieces[static_cast<std::size_t>(task / n_kv)];
     const auto kv_head = static_cast<int>(task % n_kv);
     HWY_DYNAMIC_DISPATCH(attend_head)(args, piece, kv_head);
-    store_window(args, piece, kv_head);
   });
 }
 

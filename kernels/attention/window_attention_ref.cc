@@ -15,9 +15,9 @@ void attend_row(const WindowAttentionArgs& args, const WindowPiece& piece, std::
   const float* q = args.q + row * args.q_stride + std::int64_t{head} * d;
   std::vector<double> p;
   for (std::int64_t u = first; u < end; ++u) {
-    const float* k = window_run(args, piece, kv_head, u, end).k;
+    const WindowRun run = window_run(args, piece, kv_head, u, end);
     double score = 0;
-    for (int j = 0; j < d; ++j) score += double{q[j]} * double{k[j]};
+    for (int j = 0; j < d; ++j) score += double{q[j]} * double{run.k[j * run.k_channel]};
     p.push_back(double{args.scale} * score);
   }
   const double largest = *std::ranges::max_element(p);

@@ -11,36 +11,59 @@ namespace dslad::kernels {
 // Keys and values of consecutive tokens of one KV head.
 struct WindowRun {
   const float* k;
+  std::int64_t k_stride, k_channel;  // floats from token to token, and from channel to channel
   const float* v;
-  std::int64_t stride;  // floats from token to token
+  std::int64_t v_stride;  // floats from token to token
   std::int64_t tokens;
 };
+
+// The ring's planes of one KV head.
+inline float* ring_keys(const WindowShape& shape, float* ring, int kv_head) {  // [d, window]
+  return ring + kv_head * shape.window * shape.head_dim;
+}
+inline float* ring_values(const WindowShape& shape, float* ring, int kv_head) {  // [window, d]
+  return ring + (shape.n_kv + kv_head) * shape.window * shape.head_dim;
+}
+
+// Of the tokens [token, end), the first ones that lie side by side in the ring. REQUIRES: it has them.
+inline WindowRun ring_run(const WindowShape& shape, float* ring, int kv_head, std::int64_t token,
+                          std::int64_t end) {
+  const std::int64_t slot = token % shape.window;
+  return {ring_keys(shape, ring, kv_head) + slot,
+          1,
+          shape.window,
+          ring_values(shape, ring, kv_head) + slot * shape.head_dim,
+          shape.head_dim,
+          std::min(end - token, shape.window - slot)};
+}
 
 // Of the tokens [token, end), the first ones that lie side by side. REQUIRES: the ring or the piece has them.
 inline WindowRun window_run(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head,
                             std::int64_t token, std::int64_t end) {
-  const std::int64_t d = args.shape.head_dim, window = args.shape.window;
-  if (token >= piece.context) {
-    const std::int64_t at =
-        (piece.first_row + token - piece.context) * args.kv_stride + std::int64_t{kv_head} * d;
-    return {args.k + at, args.v + at, args.kv_stride, end - token};
+  if (token < piece.context) {
+    return ring_run(args.shape, piece.ring, kv_head, token, std::min(end, piece.context));
   }
-  const std::int64_t slot = token % window;
-  const float* k = piece.ring + (kv_head * window + slot) * d;
-  return {k, k + args.shape.n_kv * window * d, d,
-          std::min({end - token, piece.context - token, window - slot})};
+  const std::int64_t at = (piece.first_row + token - piece.context) * args.kv_stride +
+                          std::int64_t{kv_head} * args.shape.head_dim;
+  return {args.k + at, args.kv_stride, 1, args.v + at, args.kv_stride, end - token};
+}
+
+// Writes keys and values of one KV head and the piece's tokens [first, end) into its ring.
+inline void store_tokens(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head,
+                         std::int64_t first, std::int64_t end) {
+  const std::int64_t d = args.shape.head_dim, window = args.shape.window;
+  for (std::int64_t token = first; token < end; ++token) {
+    const WindowRun from = window_run(args, piece, kv_head, token, token + 1);
+    float* keys = ring_keys(args.shape, piece.ring, kv_head) + token % window;
+    for (std::int64_t j = 0; j < d; ++j) keys[j * window] = from.k[j];
+    std::copy_n(from.v, d, ring_values(args.shape, piece.ring, kv_head) + token % window * d);
+  }
 }
 
 // Writes the piece's latest keys and values of one KV head into its ring.
 inline void store_window(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head) {
-  const std::int64_t d = args.shape.head_dim, window = args.shape.window;
   const std::int64_t end = piece.context + piece.rows;
-  for (std::int64_t token = std::max(piece.context, end - window); token < end; ++token) {
-    const WindowRun from = window_run(args, piece, kv_head, token, token + 1);
-    float* to = piece.ring + (kv_head * window + token % window) * d;
-    std::copy_n(from.k, d, to);
-    std::copy_n(from.v, d, to + args.shape.n_kv * window * d);
-  }
+  store_tokens(args, piece, kv_head, std::max(piece.context, end - args.shape.window), end);
 }
 
 }  // namespace dslad::kernels

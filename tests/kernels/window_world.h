@@ -30,9 +30,13 @@ class WindowWorld {
     std::vector<float>& ring = rings_.emplace_back(poisoned(static_cast<std::int64_t>(shape_.ring_floats())));
     const std::int64_t d = shape_.head_dim, kept = std::min(context, shape_.window);
     for (std::int64_t plane = 0; plane < 2 * std::int64_t{shape_.n_kv}; ++plane) {
+      const bool keys = plane < shape_.n_kv;  // [d, window], and values [window, d]
       for (std::int64_t token = context - kept; token < context; ++token) {
+        const std::int64_t slot = token % shape_.window;
         const auto channels = random_floats(d, ++seed_);
-        std::ranges::copy(channels, ring.begin() + (plane * shape_.window + token % shape_.window) * d);
+        for (std::int64_t j = 0; j < d; ++j) {
+          ring[plane * shape_.window * d + (keys ? j * shape_.window + slot : slot * d + j)] = channels[j];
+        }
       }
     }
     pieces_.push_back({rows_ + 1, rows, context, nullptr});

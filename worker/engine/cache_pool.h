@@ -40,7 +40,7 @@ class SequenceCache {
   }
   // State of a DSLA layer, [2, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
   [[nodiscard]] float* state(int layer) const;
-  // Its ring, [2, n_kv, window, d]; REQUIRES: the plan converts the layer, which has a window.
+  // Its ring (window_attention.h); REQUIRES: the plan converts the layer, which has a window.
   [[nodiscard]] float* ring(int layer) const;
 
  private:

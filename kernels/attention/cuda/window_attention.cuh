@@ -2,7 +2,8 @@
 //
 // Keys are visited in blocks of 32 that begin at multiples of 32 tokens of the sequence, a key a lane; every
 // sum runs in the order of keys. So a row is the same bit for bit whatever the cut into pieces, as on the
-// CPU. Bound by the first level of the caches, where a group's keys are found again: a window is short.
+// CPU. Bound by the first level of the caches, where a group's keys are found again: a window is short. The
+// ring's keys lie transposed, so lanes read them side by side.
 #pragma once
 
 #include <cmath>
@@ -12,9 +13,10 @@
 
 namespace dslad::kernels::cuda {
 
-// Where a token's key lies: in the ring or in the piece's own rows. Its value lies `to_value` further on.
+// Where a token's key and value lie: in the ring or in the piece's own rows.
 struct WindowToken {
   const float* key;
+  std::int64_t key_channel;  // floats from channel to channel of the key
   const float* value;
   DSLAD_DEVICE WindowToken(const WindowAttentionArgs& args, const WindowPiece& piece, int kv_head,
                            std::int64_t token) {
@@ -22,10 +24,13 @@ struct WindowToken {
     if (token >= piece.context) {
       const std::int64_t at = (piece.first_row + token - piece.context) * args.kv_stride + kv_head * d;
       key = args.k + at;
+      key_channel = 1;
       value = args.v + at;
     } else {
-      key = piece.ring + (kv_head * window + token % window) * d;
-      value = key + args.shape.n_kv * window * d;
+      const std::int64_t slot = token % window;
+      key = piece.ring + kv_head * d * window + slot;
+      key_channel = window;
+      value = piece.ring + ((args.shape.n_kv + kv_head) * window + slot) * d;
     }
   }
 };
@@ -59,9 +64,9 @@ struct AttendWindow {
       const std::int64_t token = block + lane;
       float score = -INFINITY;
       if (token >= first && token < end) {
-        const float* k = WindowToken(args, piece, kv_head, token).key;
+        const WindowToken at(args, piece, kv_head, token);
         score = 0;
-        for (int c = 0; c < d; ++c) score += q[c] * k[c];
+        for (int c = 0; c < d; ++c) score += q[c] * at.key[c * at.key_channel];
         score *= args.scale;
       }
       const float former = largest;
@@ -106,10 +111,11 @@ struct StoreWindow {
     if (token < piece.context) return;
     const int kv_head = static_cast<int>(block_index().y);
     const WindowToken from(args, piece, kv_head, token);
-    float* to = piece.ring + (kv_head * window + token % window) * d;
+    float* keys = piece.ring + kv_head * d * window + token % window;
+    float* values = piece.ring + ((args.shape.n_kv + kv_head) * window + token % window) * d;
     for (std::int64_t c = thread_index(); c < d; c += kThreads) {
-      to[c] = from.key[c];
-      to[args.shape.n_kv * window * d + c] = from.value[c];
+      keys[c * window] = from.key[c];
+      values[c] = from.value[c];
     }
   }
 };
