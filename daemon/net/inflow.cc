@@ -9,9 +9,9 @@ namespace dslad::daemon {
 namespace {
 
 constexpr std::size_t kGreeting = 64;
-constexpr std::size_t kSignatureEnd = 9, kVersion = 10;  // of the greeting
+constexpr std::size_t kSignatureEnd = 9, kVersionAt = 10;  // of the greeting
 constexpr std::byte kSignatureStart{0xFF}, kSignatureLast{0x7F}, kZmtp3{3};
-constexpr std::size_t kMechanism = 12;
+constexpr std::size_t kMechanismAt = 12;
 constexpr std::string_view kCurve("CURVE\0", 6);
 constexpr std::byte kMore{1}, kLong{2}, kCommand{4};  // flags of a frame
 constexpr std::size_t kFrameCost = 128;               // of libzmq's memory, besides what it carries
@@ -52,9 +52,9 @@ void MessageMeter::feed(std::span<const std::byte> bytes) {
 void MessageMeter::read_greeting(std::byte byte) {
   const std::size_t at = greeting_read_++;
   foreign_ = (at == 0 && byte != kSignatureStart) || (at == kSignatureEnd && byte != kSignatureLast) ||
-             (at == kVersion && byte < kZmtp3);
-  if (at >= kMechanism && at < kMechanism + kCurve.size())
-    by_curve_ = by_curve_ && byte == static_cast<std::byte>(kCurve[at - kMechanism]);
+             (at == kVersionAt && byte < kZmtp3);
+  if (at >= kMechanismAt && at < kMechanismAt + kCurve.size())
+    by_curve_ = by_curve_ && byte == static_cast<std::byte>(kCurve[at - kMechanismAt]);
 }
 
 void MessageMeter::read_header(std::byte byte) {

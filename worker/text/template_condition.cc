@@ -11,7 +11,7 @@ namespace dslad::worker {
 namespace {
 
 using Kind = TemplateValue::Kind;
-using Words = std::span<const std::string_view>;
+using WordSpan = std::span<const std::string_view>;
 
 constexpr int kMaxNesting = 16;
 
@@ -39,7 +39,7 @@ std::vector<std::string_view> words_of(std::string_view text) {
 }
 
 // The first `word` outside of brackets; the size of `words` where there is none.
-std::size_t find_outside(Words words, std::string_view word) {
+std::size_t find_outside(WordSpan words, std::string_view word) {
   int depth = 0;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (depth == 0 && words[i] == word) return i;
@@ -57,7 +57,7 @@ std::optional<std::string_view> quoted(std::string_view word) {
 }
 
 // message.role, messages[0]['role'], ...: the parts behind the message; nothing where it is no message's.
-std::optional<std::vector<std::string_view>> parts_of_message(Words words, const TemplateNames& names) {
+std::optional<std::vector<std::string_view>> parts_of_message(WordSpan words, const TemplateNames& names) {
   constexpr std::array<std::string_view, 2> kList = {"messages", "loop_messages"};
   std::size_t at = 1;
   if (words.empty()) return std::nullopt;
@@ -105,7 +105,7 @@ class Condition {
  public:
   explicit Condition(const TemplateNames& names) : names_(names) {}
 
-  [[nodiscard]] std::optional<bool> read(Words words, int depth) const {
+  [[nodiscard]] std::optional<bool> read(WordSpan words, int depth) const {
     if (words.empty() || depth > kMaxNesting || find_outside(words, "if") < words.size()) return std::nullopt;
     for (const bool any : {true, false}) {
       const std::string_view word = any ? "or" : "and";
@@ -119,7 +119,7 @@ class Condition {
 
  private:
   // a or b or c: `decisive` where one part is.
-  [[nodiscard]] std::optional<bool> joined(Words words, std::string_view word, bool decisive,
+  [[nodiscard]] std::optional<bool> joined(WordSpan words, std::string_view word, bool decisive,
                                            int depth) const {
     bool unknown = false;
     while (true) {
@@ -132,7 +132,7 @@ class Condition {
     }
   }
 
-  static std::size_t find_closing(Words words) {
+  static std::size_t find_closing(WordSpan words) {
     int depth = 0;
     for (std::size_t i = 0; i < words.size(); ++i) {
       if (words[i] == "(") ++depth;
@@ -141,11 +141,11 @@ class Condition {
     return words.size();
   }
 
-  [[nodiscard]] std::optional<bool> comparison(Words words) const {
+  [[nodiscard]] std::optional<bool> comparison(WordSpan words) const {
     for (const std::string_view word : {"is", "in", "==", "!="}) {
       const std::size_t at = find_outside(words, word);
       if (at == words.size()) continue;
-      Words left = words.first(at), right = words.subspan(at + 1);
+      WordSpan left = words.first(at), right = words.subspan(at + 1);
       bool turned = word == "!=";
       if (word == "is" && !right.empty() && right[0] == "not") {
         turned = true;
@@ -162,7 +162,7 @@ class Condition {
     return truth(value(words));
   }
 
-  static std::optional<bool> test(const TemplateValue& value, Words name) {
+  static std::optional<bool> test(const TemplateValue& value, WordSpan name) {
     if (name.size() != 1 || value.kind == Kind::kUnknown || value.kind == Kind::kMessage) return std::nullopt;
     const bool text = value.kind == Kind::kText || value.kind == Kind::kContent;
     if (name[0] == "defined") return value.kind != Kind::kUndefined;
@@ -182,7 +182,7 @@ class Condition {
   }
 
   // `key` in a list that is written out, in a text, in a message.
-  [[nodiscard]] std::optional<bool> contains(const TemplateValue& key, Words holder) const {
+  [[nodiscard]] std::optional<bool> contains(const TemplateValue& key, WordSpan holder) const {
     if (key.kind != Kind::kText) return std::nullopt;
     if (holder.size() >= 2 && holder.front() == "[" && holder.back() == "]") {
       for (std::size_t i = 1; i + 1 < holder.size(); i += 2) {
@@ -200,7 +200,7 @@ class Condition {
     return std::nullopt;
   }
 
-  [[nodiscard]] TemplateValue value(Words words) const {
+  [[nodiscard]] TemplateValue value(WordSpan words) const {
     if (const auto parts = parts_of_message(words, names_)) {
       if (parts->size() != 1) return {};
       if (parts->front() == "role") return {Kind::kText, "user"};
