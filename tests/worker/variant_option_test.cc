@@ -10,8 +10,7 @@ using ::testing::HasSubstr;
 
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
-  const auto changed = parse_variant_option(
-      "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair");
+  const auto changed = parse_variant_option("dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
   expected.name = "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair";

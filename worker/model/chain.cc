@@ -61,7 +61,8 @@ DslaVariant read_variant(JsonFields fields) {
   const Status possible = check_variant(variant);
   if (!possible) fields.refuse("expand_k", possible.error().message);
   const bool normed = fields.boolean("output_norm");
-  if (fields.boolean("alpha_per_head") != normed) fields.refuse("alpha_per_head", "must be as output_norm is");
+  if (fields.boolean("alpha_per_head") != normed)
+    fields.refuse("alpha_per_head", "must be as output_norm is");
   variant.form = normed ? LayerForm::kDslad : LayerForm::kPaper;
   variant.window = fields.integer("window", 0, kMaxWindow);
   return variant;

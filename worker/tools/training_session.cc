@@ -211,10 +211,11 @@ Status TrainingSession::read_variants() {
     auto parsed = parse_layer_variant_option(text);
     if (!parsed) return parsed.error();
     if (!fit_one_chain(variant, parsed->second)) {
-      return Error{ErrorCode::kInvalidArgument,
-                   fmt::format("--layer-variant {}: it must begin with the name that --variant {} begins with, "
-                               "and have its window",
-                               text, arguments.variant)};
+      return Error{
+          ErrorCode::kInvalidArgument,
+          fmt::format("--layer-variant {}: it must begin with the name that --variant {} begins with, "
+                      "and have its window",
+                      text, arguments.variant)};
     }
     layer_variants.insert_or_assign(parsed->first, std::move(parsed->second));
   }
@@ -233,9 +234,10 @@ Status TrainingSession::keep_variants() {
     if (!fit_one_chain(variant, own)) {
       return Error{
           ErrorCode::kInvalidArgument,
-          fmt::format("--variant {}: it must begin with the name, and have the window, of {}, whose layer {} is "
-                      "kept ({})",
-                      arguments.variant, arguments.from, layer.layer, own.name)};
+          fmt::format(
+              "--variant {}: it must begin with the name, and have the window, of {}, whose layer {} is "
+              "kept ({})",
+              arguments.variant, arguments.from, layer.layer, own.name)};
     }
     if (!(own == variant)) layer_variants.insert_or_assign(layer.layer, own);
   }

@@ -51,9 +51,10 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.feature_map = *map;
     return ok_status();
   }
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, window",
-                           key)};
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, window",
+                  key)};
 }
 
 }  // namespace
