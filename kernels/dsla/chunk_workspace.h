@@ -1,6 +1,6 @@
 // Where the chunk form keeps its intermediate matrices. Internal to kernels/dsla.
 //
-// c = kDslaSubBlock, C = kDslaChunk, G query heads a group. Queries and keys hold both states side by
+// c = kDslaSubBlock, C tokens a chunk, G query heads a group. Queries and keys hold both states side by
 // side (2 d_k channels): one product of them gives the ONE score matrix that the states share.
 #pragma once
 
@@ -14,10 +14,15 @@ namespace dslad::kernels {
 
 class ChunkWorkspace {
  public:
-  static std::int64_t floats(const DslaShape& shape) { return ChunkWorkspace(shape, nullptr).size_; }
+  static std::int64_t floats(const DslaShape& shape, std::int64_t chunk) {
+    return ChunkWorkspace(shape, chunk, nullptr).size_;
+  }
 
-  ChunkWorkspace(const DslaShape& shape, float* memory)
-      : d_k_(shape.d_k), d_v_(shape.d_v), queries_(kDslaSubBlock * (shape.n_heads / shape.n_kv)) {
+  ChunkWorkspace(const DslaShape& shape, std::int64_t chunk, float* memory)
+      : d_k_(shape.d_k),
+        d_v_(shape.d_v),
+        chunk_(chunk),
+        queries_(kDslaSubBlock * (shape.n_heads / shape.n_kv)) {
     for (auto [part, count] : {std::pair{&gates_, 2 * kDslaSubBlock * d_k_},
                                {&log_sums_, 2 * d_k_},
                                {&anchors_, 2 * d_k_},
@@ -27,8 +32,8 @@ class ChunkWorkspace {
                                {&near_, queries_ * 2 * d_k_},
                                {&far_, queries_ * 2 * d_k_},
                                {&decayed_, 2 * d_k_ * kDslaSubBlock},
-                               {&keys_, 2 * d_k_ * kDslaChunk},
-                               {&scores_, queries_ * kDslaChunk},
+                               {&keys_, 2 * d_k_ * chunk_},
+                               {&scores_, queries_ * chunk_},
                                {&out_, queries_ * d_v_}}) {
       *part = memory + size_;
       size_ += (count + kAlignment - 1) / kAlignment * kAlignment;
@@ -39,6 +44,8 @@ class ChunkWorkspace {
     std::fill_n(log_sums_, 2 * d_k_, 0.0f);
     std::fill_n(anchors_, 2 * d_k_, 1.0f);
   }
+
+  [[nodiscard]] std::int64_t chunk() const { return chunk_; }  // C
 
   // [c][2 d_k] a_i of the sub-block's tokens.
   [[nodiscard]] float* gate(int i, std::int64_t t) const { return gates_ + (t * 2 + i) * d_k_; }
@@ -57,13 +64,13 @@ class ChunkWorkspace {
     return decayed_ + (i * d_k_ + channel) * kDslaSubBlock;
   }
   // [2 d_k][C] keys of the chunk so far decayed to the anchor.
-  [[nodiscard]] float* keys(std::int64_t channel) const { return keys_ + channel * kDslaChunk; }
-  [[nodiscard]] float* scores(std::int64_t row) const { return scores_ + row * kDslaChunk; }  // [c * G][C]
-  [[nodiscard]] float* out(std::int64_t row) const { return out_ + row * d_v_; }              // [c * G][d_v]
+  [[nodiscard]] float* keys(std::int64_t channel) const { return keys_ + channel * chunk_; }
+  [[nodiscard]] float* scores(std::int64_t row) const { return scores_ + row * chunk_; }  // [c * G][C]
+  [[nodiscard]] float* out(std::int64_t row) const { return out_ + row * d_v_; }          // [c * G][d_v]
 
  private:
   static constexpr std::int64_t kAlignment = 16;  // floats: one cache line
-  std::int64_t d_k_, d_v_, queries_;
+  std::int64_t d_k_, d_v_, chunk_, queries_;
   std::int64_t size_ = 0;
   float *gates_ = nullptr, *log_sums_ = nullptr, *anchors_ = nullptr, *decay_ = nullptr, *key_row_ = nullptr,
         *scaled_ = nullptr, *near_ = nullptr, *far_ = nullptr, *decayed_ = nullptr, *keys_ = nullptr,

@@ -22,8 +22,8 @@ class ThreadPool;
 
 inline constexpr float kGateTemperature = 16.0f;
 inline constexpr float kMinLogGate = -50.0f;
-inline constexpr std::int64_t kDslaChunk = 64;
-inline constexpr std::int64_t kDslaSubBlock = 16;
+inline constexpr std::int64_t kDslaChunk = 64;     // of the gradient, which keeps states at such distances
+inline constexpr std::int64_t kDslaSubBlock = 16;  // of a chunk, and the chunk of the forward pass by vectors
 
 struct DslaShape {
   int n_heads;  // query heads, a multiple of n_kv

@@ -17,7 +17,7 @@ class GradientWorkspace {
   static std::int64_t floats(const DslaShape& shape) { return GradientWorkspace(shape, nullptr).size_; }
 
   GradientWorkspace(const DslaShape& shape, float* memory)
-      : forward(shape, memory), size_(ChunkWorkspace::floats(shape)) {
+      : forward(shape, kDslaChunk, memory), size_(ChunkWorkspace::floats(shape, kDslaChunk)) {
     const std::int64_t channels = std::int64_t{2} * shape.d_k;
     const std::int64_t group = shape.n_heads / shape.n_kv;
     const std::int64_t queries = kDslaSubBlock * group;

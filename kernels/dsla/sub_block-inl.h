@@ -108,7 +108,7 @@ inline void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace&
     decay_keys(head, block, t, w);
     const std::int64_t row = t * head.group();
     small_gemm<float>(head.group(), kDslaSubBlock, 2 * d_k, {w.scaled(0, row), 2 * d_k, 1},
-                      {w.decayed(0, 0), kDslaSubBlock}, {w.scores(row) + block.start, kDslaChunk},
+                      {w.decayed(0, 0), kDslaSubBlock}, {w.scores(row) + block.start, w.chunk()},
                       GemmMode::kOverwrite);
   }
 }
@@ -118,7 +118,7 @@ inline void score_earlier(const DslaHead& head, SubBlock block, ChunkWorkspace& 
   if (block.start == 0) return;
   const std::int64_t channels = 2 * std::int64_t{head.args->shape.d_k};
   small_gemm<float>(block.rows * head.group(), block.start, channels, {w.near(0, 0), channels, 1},
-                    {w.keys(0), kDslaChunk}, {w.scores(0), kDslaChunk}, GemmMode::kOverwrite);
+                    {w.keys(0), w.chunk()}, {w.scores(0), w.chunk()}, GemmMode::kOverwrite);
 }
 
 // Moves the anchor to the sub-block's end: keys of the chunk decay to it, those of the sub-block join.
@@ -137,11 +137,11 @@ inline void advance_keys(const DslaHead& head, SubBlock block, ChunkWorkspace& w
         hn::StoreU(hn::Mul(hn::LoadU(d, k + j), now), d, row + j);
         hn::StoreU(hn::Mul(now, hn::LoadU(d, gate + j)), d, decay + j);
       });
-      for (std::int64_t j = 0; j < d_k; ++j) keys[j * kDslaChunk + block.start + t] = row[j];
+      for (std::int64_t j = 0; j < d_k; ++j) keys[j * w.chunk() + block.start + t] = row[j];
     }
     for (std::int64_t j = 0; j < d_k; ++j) {
       for_lanes(block.start, [&](auto d, std::int64_t u) HWY_ATTR {
-        float* key = keys + j * kDslaChunk + u;
+        float* key = keys + j * w.chunk() + u;
         hn::StoreU(hn::Mul(hn::LoadU(d, key), hn::Set(d, decay[j])), d, key);
       });
     }
