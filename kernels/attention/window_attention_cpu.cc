@@ -245,7 +245,7 @@ void for_each_ring_run(const Row& row, std::int64_t first, std::int64_t last, co
 }
 
 void score_slots(const Row& row, RowWorkspace& w) {
-  const auto& [n_heads, n_kv, d, window] = row.args->shape;
+  const std::int64_t d = row.args->shape.head_dim, window = row.args->shape.window;
   const std::int64_t group = row.group(), slots = std::min(window, row.end);
   for (std::int64_t g = 0; g < group; ++g) {
     scale_row(row.args->scale, row.args->q + row.offset(g, row.args->q_stride), w.queries + g * d, d);
