@@ -66,6 +66,7 @@ def convert(network, loaders, converted, index, options):
         load_layer(layer, options.start / f"layer-{index:02}.safetensors")
     converted[index] = layer
     weights = from_options(options, ChainedWeights, "weight_")
+    dropout = torch.Generator().manual_seed(options.seed)
     done, began = {}, time.time()
 
     def stage(name, steps, rate, loss_of):
@@ -86,8 +87,15 @@ def convert(network, loaders, converted, index, options):
 
     stage("layer-wise", options.steps, options.rate,
           lambda batch: layer_wise(network, converted, index, batch, options.target))
-    stage("chained", dict(options.hard).get(index, options.chained_steps), options.chained_rate,
-          lambda batch: chained(network, converted, index, batch, weights)[0])
+
+    def chained_loss(batch):
+        if options.window_dropout:
+            kept = torch.rand(network.config.heads, generator=dropout) >= options.window_dropout
+            layer.kept = kept.to(layer.q_proj)
+        return chained(network, converted, index, batch, weights)[0]
+
+    stage("chained", dict(options.hard).get(index, options.chained_steps), options.chained_rate, chained_loss)
+    layer.kept = None
     return done
 
 
@@ -154,6 +162,8 @@ def parse_options(arguments=None):
     parser.add_argument("--grow", type=float, default=0.0, help="share of a stage in which the longest document grows")
     parser.add_argument("--document-weight", type=float, default=1.0, help="of a document's row in the divergence")
     parser.add_argument("--summaries", action=argparse.BooleanOptionalAction, default=True, help="in training")
+    parser.add_argument("--window-dropout", type=float, default=0.0,
+                        help="chance of each head, in each chained step, to be without its window's part")
     parser.add_argument("--lengths", type=int, nargs="+", default=(500, 1000, 2000), help="of the held-out documents")
     parser.add_argument("--documents", type=int, default=2, help="of each length")
     parser.add_argument("--layer-variant", type=layer_parts, nargs="+", default=(), metavar="LAYER=PART=VALUE,..",

@@ -28,6 +28,10 @@ FACTS = (  # that layer alone, the others the teacher's, on short logbooks
     RECIPE + STATES + WINDOW + "--order 1 --chained-steps 800 --rows 2500 --training-lengths 120 1000 "
     "--lengths 500 1000 2000 --documents 5 --no-summaries "
 )
+BRIEF = (  # the same on less: for a core and some minutes
+    FACTS.replace("--steps 60 --rows 8000", "--steps 600").replace("--warm-up 50", "--warm-up 20")
+    .replace("--chained-steps 800 --rows 2500 --training-lengths 120 1000", "--chained-steps 400 --rows 600 --training-lengths 120 400")
+)
 ALONE = (  # one layer without a window
     STATES + "--steps 120 --chained-steps 60 --rows 1200 --training-lengths 100 600 --document-weight 0.1 "
     "--lengths 300 500 1000 --documents 5 --no-summaries --rotary "
@@ -39,6 +43,7 @@ SPLIT = {  # states of equal size: "apart", "alike" and "one-wide"
     "one-wide": WIDE + "--states 1",
     "wide": WIDE + APART,
 }
+WIDER = SPLIT["one-wide"] + " --expand-k 2 "
 WHOLE = (  # a whole chain
     STATES + APART + WINDOW + SOFTMAX + "--rotary --rows 4000 --training-lengths 200 3000 --steps 15 "
     "--chained-steps 15 --warm-up 4 --lengths 1000 4000 --documents 5 "
@@ -56,8 +61,16 @@ EXPERIMENTS = {
     },
     "facts": {
         **{name: FACTS + parts for name, parts in SPLIT.items()},
-        "one-wider": FACTS + SPLIT["one-wide"] + " --expand-k 2",
+        "one-wider": FACTS + WIDER,
         **{name + "-rotary": FACTS + SPLIT[name] + "--rotary" for name in ("apart", "wide")},
+    },
+    "delta": {  # all four times as large as one plain state
+        "one-wider": BRIEF + WIDER,
+        "sinks": BRIEF + WIDER + "--sinks 4 ",
+        "dropout": BRIEF + WIDER + "--window-dropout 0.25 ",
+        "delta": BRIEF + WIDER + "--delta ",
+        "delta-silu": BRIEF + "--states 1 --feature-map silu --expand-k 4 --delta ",
+        "delta-sinks": BRIEF + WIDER + "--delta --sinks 4 ",
     },
     "alone-1": {name: ALONE + "--order 1 " + parts for name, parts in SPLIT.items()},
     "orders": {

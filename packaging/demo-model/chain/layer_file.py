@@ -15,6 +15,8 @@ NAMES = {
     "alpha_list": "alpha_list",
     "o_norm": "o_norm.weight",
     "state_share": "state_share",
+    "b_proj": "b_proj.weight",
+    "b_proj_bias": "b_proj.bias",
     "q_proj_bias": "q_proj.bias",
     "k_proj_bias": "k_proj.bias",
     "v_proj_bias": "v_proj.bias",

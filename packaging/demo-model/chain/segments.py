@@ -6,24 +6,38 @@ All functions take and give rows: q [R, H, D], k and v [R, G, D].
 import torch
 import torch.nn.functional as F
 
+import delta
 import dsla
 from batch import rows_of
 from layout import Gather
 
 
 def dual_state(q, k, v, log_a, mix, batch):
-    """log_a [R, I, G, K]. A child starts from its parent's last state. Returns o [R, H, V]."""
-    layout, gather = batch.layout(), Gather(q, k, v, log_a)
+    """log_a [R, I, G, K]. Returns o [R, H, V]."""
+    states = log_a.shape[1]
 
-    def level(index, start):
-        *rows, gates = gather(index)
-        o, last = dsla.chunked(*rows, gates.movedim(2, 0), mix, start)
-        return o.flatten(0, 1), last
+    def form(q, k, v, log_a, start):
+        o, last = dsla.chunked(q, k, v, log_a.movedim(2, 0), mix, start.unflatten(1, (states, -1)).movedim(1, 0))
+        return o, last.movedim(0, 1).flatten(1, 2)
 
-    zero = q.new_zeros(log_a.shape[1], len(layout.roots), k.shape[1], k.shape[2], v.shape[2])
-    o, last = level(layout.roots, zero)
+    return _from_states(form, batch, states * k.shape[1], q, k, v, log_a)
+
+
+def delta_rule(q, k, v, log_a, beta, batch):
+    """log_a and beta [R, G]. Returns o [R, H, V]."""
+    form = lambda q, k, v, log_a, beta, start: delta.chunked(q, k, v, log_a[..., 0], beta[..., 0], start)
+    return _from_states(form, batch, k.shape[1], q, k, v, log_a[..., None], beta[..., None])
+
+
+def _from_states(form, batch, states, q, k, v, *more):
+    """`form` from states [B, states, K, V]: zero for a root, its parent's last ones for a child."""
+    layout, gather = batch.layout(), Gather(q, k, v, *more)
+    zero = q.new_zeros(len(layout.roots), states, k.shape[2], v.shape[2])
+    o, last = form(*gather(layout.roots), zero)
+    o = o.flatten(0, 1)
     if len(layout.children):
-        o = torch.cat((o, level(layout.children, last.index_select(1, layout.parents))[0]))
+        below, _ = form(*gather(layout.children), last.index_select(0, layout.parents))
+        o = torch.cat((o, below.flatten(0, 1)))
     return o.index_select(0, layout.in_segments)
 
 
@@ -57,14 +71,17 @@ def entropy(q, k, batch):
     return out
 
 
-def window(q, k, v, batch, width):
-    """Softmax attention over the `width` latest tokens, the own included; blocks of `width` see two blocks."""
+def window(q, k, v, batch, width, sinks=0):
+    """Softmax attention over the `width` latest tokens, the own included; blocks of `width` see two blocks.
+
+    And over the first `sinks` tokens of the root, where they are further back.
+    """
     layout, gather, group = batch.window_layout(width), Gather(q, k, v), q.shape[1] // k.shape[1]
     t, u = torch.arange(width, device=q.device)[:, None] + width, torch.arange(2 * width, device=q.device)[None]
     seen = (u <= t) & (u > t - width)
     first = seen & (u >= width)  # the first block has nothing before it
 
-    def level(index):
+    def level(index, roots):
         queries, keys, values = (x.unflatten(1, (-1, width)).transpose(2, 3) for x in gather(index))
         keys, values = (  # [B, N, H, 2 W, D]: the block before and the own one
             torch.cat((F.pad(x, (0, 0) * 3 + (1, 0))[:, :-1], x), dim=3).repeat_interleave(group, dim=2).flatten(0, 1)
@@ -72,10 +89,22 @@ def window(q, k, v, batch, width):
         )
         mask = torch.cat((first[None], seen[None].expand(index.shape[1] // width - 1, -1, -1)))
         mask = mask.repeat(len(index), 1, 1)[:, None]
+        if sinks:
+            heads = layout.roots.index_select(0, roots)[:, :sinks]
+            further = [x.repeat_interleave(group, dim=2).transpose(1, 2) for x in gather(heads)[1:]]  # [B, H, S, D]
+            keys, values = (torch.cat((first.repeat_interleave(len(x) // len(first), 0), x), dim=2)
+                            for first, x in zip(further, (keys, values)))
+            back = positions[index].unflatten(1, (-1, width)).flatten(0, 1)[..., None] - width  # latest token out of sight
+            there = (heads < len(q)).repeat_interleave(len(back) // len(heads), 0)[:, None]
+            mask = torch.cat((there & (torch.arange(heads.shape[1], device=q.device) <= back), mask[:, 0]), dim=2)[:, None]
         o = F.scaled_dot_product_attention(queries.flatten(0, 1), keys, values, attn_mask=mask)  # [B N, H, W, D]
         return o.transpose(1, 2).flatten(0, 1)
 
-    levels = [level(index) for index in (layout.roots, layout.children) if len(index)]
+    positions = F.pad(batch.positions, (0, 1))
+    every = torch.arange(len(layout.roots), device=q.device)
+    levels = [level(layout.roots, every)]
+    if len(layout.children):
+        levels.append(level(layout.children, batch.layout().parents))
     return torch.cat(levels).index_select(0, layout.places)
 
 

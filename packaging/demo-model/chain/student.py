@@ -23,15 +23,18 @@ class Variant:
     recency_bias: float = 0.0  # what c_2 starts from
     states: int = 2  # 1: the history state alone
     expand_k: int = 1  # channels of a head's q and k before the map, in head sizes; above 1 not with rotary
+    delta: bool = False  # the gated delta rule (delta.py) instead of states that only add; one state
+    sinks: int = 0  # first tokens of the document that the window sees too
 
 
 PAPER = Variant()
 TEACHERS = ("q_proj_bias", "k_proj_bias", "v_proj_bias", "o_proj_bias", "q_norm", "k_norm")  # vectors that start as its
-DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2")  # matrices under weight decay
+DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2", "b_proj")  # matrices under weight decay
 
 FEATURE_MAPS = {
     "none": lambda x: x,
     "softmax": lambda x: x.softmax(dim=-1),
+    "silu": F.silu,  # what the delta rule's authors have
     # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others.
     "softmax_pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }
@@ -53,7 +56,9 @@ class DslaLayer(nn.Module):
             raise ValueError(f"expand_k {variant.expand_k}: rotary turns a head's {config.head_dim} channels alone")
         self.key_width = config.head_dim * variant.expand_k
         self.widening = 2 if variant.feature_map == "softmax_pair" else 1  # by the map
-        like, gates = teacher["q_proj"], config.kv_heads * self.key_width * self.widening
+        if variant.delta and variant.states > 1:
+            raise ValueError("the delta rule has one state")
+        like, gates = teacher["q_proj"], config.kv_heads * (1 if variant.delta else self.key_width * self.widening)
         made = {"dtype": like.dtype, "device": like.device}
         random = torch.Generator().manual_seed(seed)
         mixtures = torch.rand(config.kv_heads, 1, self.key_width - config.head_dim, config.head_dim, generator=random)
@@ -70,12 +75,17 @@ class DslaLayer(nn.Module):
             uniform = torch.rand(gates, config.hidden, generator=random).to(like)
             self.gk_proj2 = nn.Parameter((2 * uniform - 1) * bound)
             self.gk_proj2_bias = nn.Parameter(torch.full((gates,), variant.recency_bias, **made))
-        shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
-        self.alpha_list = nn.Parameter(torch.zeros(shape, **made))
+        if variant.delta:  # beta starts at 1/2
+            self.b_proj = nn.Parameter(torch.zeros(config.kv_heads, config.hidden, **made))
+            self.b_proj_bias = nn.Parameter(torch.zeros(config.kv_heads, **made))
+        else:
+            shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
+            self.alpha_list = nn.Parameter(torch.zeros(shape, **made))
         if variant.output_norm:
             self.o_norm = nn.Parameter(torch.ones(config.head_dim, **made))
         if variant.window:
             self.state_share = nn.Parameter(torch.zeros(config.heads, **made))
+        self.kept = None  # [heads] 1 or 0: the window's part, in training with dropout
 
     def project(self, name, x, width):
         """Rows [R, heads, width], with the bias and the norm of each config.head_dim channels that the layer has."""
@@ -100,12 +110,19 @@ class DslaLayer(nn.Module):
         turned_q, turned_k = (rotary(part[..., : self.config.head_dim]) for part in (q, k))
         mapped = FEATURE_MAPS[v.feature_map]
         q, k = (mapped(turned_q), mapped(turned_k)) if v.rotary else (mapped(q), mapped(k))
-        mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)
         log_a = self.log_gates(x) if log_a is None else log_a
-        o = segments.dual_state(q, k, value, log_a, mix, batch)
+        if v.delta:
+            q, k = (F.normalize(part, dim=-1) for part in (q, k))
+            beta = F.linear(x, self.b_proj, self.b_proj_bias).sigmoid()
+            o = segments.delta_rule(q, k, value, log_a[:, 0, :, 0], beta, batch)
+        else:
+            mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)
+            o = segments.dual_state(q, k, value, log_a, mix, batch)
         if v.output_norm:
             o = F.rms_norm(o, o.shape[-1:], self.o_norm, self.config.eps)
         if v.window:
-            exact = segments.window(turned_q, turned_k, value, batch, v.window)
+            exact = segments.window(turned_q, turned_k, value, batch, v.window, v.sinks)
+            if self.kept is not None:
+                exact = exact * self.kept[:, None]
             o = exact + self.state_share[:, None] * o
         return F.linear(o.flatten(1), self.o_proj, getattr(self, "o_proj_bias", None))

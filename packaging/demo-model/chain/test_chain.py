@@ -12,6 +12,7 @@ import torch
 import xxhash
 from safetensors.torch import load_file
 
+import delta
 import distil
 import dsla
 import segments
@@ -31,7 +32,9 @@ TINY = Path(__file__).parents[3] / "tests/golden/tiny_llama"
 RICH = Variant(True, "softmax", True, True, 0, 6.0, -6.0)
 VARIANTS = (PAPER, RICH, Variant(True, "softmax_pair", window=4), Variant(True, "softmax", True, states=1),
             Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3),
-            Variant(False, "softmax_pair", window=3, expand_k=2))
+            Variant(False, "softmax_pair", window=3, expand_k=2), Variant(window=3, sinks=2),
+            Variant(False, "softmax_pair", True, states=1, window=5, expand_k=2, delta=True, sinks=4),
+            Variant(True, "silu", states=1, delta=True))
 
 
 def double_network(name="gqa3_f32"):
@@ -102,6 +105,34 @@ class Dsla(unittest.TestCase):
                     torch.testing.assert_close(a, b.double(), rtol=1e-3, atol=1e-3 * max(1e-3, float(a.detach().abs().max())))
 
 
+class Delta(unittest.TestCase):
+    def inputs(self, tokens, gate_scale=3.0, gate_shift=0.0):
+        torch.manual_seed(tokens)
+        rand = lambda *shape: torch.randn(*shape, dtype=torch.float64)
+        log_a = dsla.log_gate(rand(2, tokens, 2) * gate_scale + gate_shift)
+        q, k = (torch.nn.functional.normalize(rand(2, tokens, heads, 4), dim=-1) for heads in (6, 2))
+        beta = rand(2, tokens, 2).sigmoid()
+        return [x.requires_grad_() for x in (q, k, rand(2, tokens, 2, 5), log_a, beta, rand(2, 2, 4, 5))]
+
+    def results(self, form, inputs):
+        o, last = form(*inputs)
+        weight = torch.sin(torch.arange(o.numel(), dtype=o.dtype)).view_as(o)
+        return [o, last, *torch.autograd.grad((o * weight).sum() + last.cos().sum(), inputs)]
+
+    def test_chunks_equal_the_recurrence_with_all_gradients(self):
+        for tokens, scale, shift in [(1, 3, 0), (31, 3, 0), (32, 3, 4), (70, 3, 4), (65, 300, 0), (40, 0, -800)]:
+            with self.subTest(tokens=tokens, scale=scale, shift=shift):
+                inputs = self.inputs(tokens, scale, shift)
+                for a, b in zip(self.results(delta.recurrent, inputs), self.results(delta.chunked, inputs)):
+                    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+    def test_a_fact_that_is_stated_again_replaces_the_former_one(self):
+        k, q = torch.eye(4)[None, [2, 1, 2], None], torch.eye(4)[None, [0, 2, 2], None]
+        v = torch.tensor([[3.0, 1.0], [5.0, 5.0], [7.0, 2.0]])[None, :, None]
+        o, _ = delta.chunked(q, k, v, torch.zeros(1, 3, 1), torch.ones(1, 3, 1), torch.zeros(1, 1, 4, 2))
+        torch.testing.assert_close(o[0, 1:, 0], v[0, [0, 2], 0])
+
+
 class Segments(unittest.TestCase):
     def test_a_child_equals_the_end_of_the_whole_sequence(self):
         network, batch = double_network(), family()
@@ -118,11 +149,13 @@ class Segments(unittest.TestCase):
         batch = family()
         torch.manual_seed(0)
         q, k, v = (torch.randn(len(batch.ids), h, 4, dtype=torch.float64) for h in (6, 2, 2))
-        for width in (1, 4, 16, 64):
-            found = segments.window(q, k, v, batch, width)
+        for width, sinks in ((1, 0), (4, 0), (16, 0), (64, 0), (1, 1), (4, 3), (16, 4), (64, 4), (5, 20)):
+            found = segments.window(q, k, v, batch, width, sinks)
             for own, whole in unfolded(batch):
                 scores = torch.einsum("thd,uhd->htu", q[whole], k[whole].repeat_interleave(3, 1)) / 2
-                seen = torch.ones(len(whole), len(whole), dtype=torch.bool).tril().triu(1 - width)
+                every = torch.ones(len(whole), len(whole), dtype=torch.bool).tril()
+                first = len(whole) if len(whole) == len(own) else len(whole) - len(own)  # the root's
+                seen = every.triu(1 - width) | every & (torch.arange(len(whole)) < min(sinks, first))
                 p = scores.masked_fill(~seen, -torch.inf).softmax(-1)
                 o = torch.einsum("htu,uhd->thd", p, v[whole].repeat_interleave(3, 1))
                 torch.testing.assert_close(found[own], o[-len(own):], rtol=1e-9, atol=1e-9)
