@@ -168,6 +168,24 @@ TEST_F(NetTest, FramesOfAPeerThatLeavesAreNotKept) {
   EXPECT_EQ(router->unsent(), 0U);
 }
 
+// libzmq's own pings would abort the process, half a minute after such a connection was opened.
+TEST_F(NetTest, OutlivesAConnectionThatBrokeWhileItsMessagesWaited) {
+  const auto router = bind();
+  {
+    zmq::context_t its_own;
+    zmq::socket_t flooder(its_own, zmq::socket_type::dealer);
+    flooder.set(zmq::sockopt::linger, 0);
+    flooder.set(zmq::sockopt::sndhwm, 1);
+    flooder.set(zmq::sockopt::sndtimeo, 500);
+    flooder.connect(url_);
+    const std::string text(100'000, 'x');
+    while (flooder.send(zmq::buffer(text), zmq::send_flags::none)) {
+    }
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(31));
+  EXPECT_TRUE(router->receive());
+}
+
 TEST_F(NetTest, FileThatIsNoSocketIsNeverTouched) {
   std::ofstream(file_) << "a database";
   const auto router = Router::bind(context_, url_, {1 << 20, 16, 16}, nullptr);
