@@ -163,7 +163,7 @@ TEST(SnapshotMemory, ChangesNoAnswerWhateverComes) {
     for (const auto& [key, answer] : expected.answers)
       EXPECT_EQ(sink.answers[key], answer) << "seed " << seed;
   }
-  EXPECT_GT(reusing, 6 * seeds) << "or this tests nothing";
+  EXPECT_GT(reusing, dslad::testing::kSanitized ? 6u : 40u) << "or this tests nothing";
 }
 
 }  // namespace

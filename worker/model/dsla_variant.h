@@ -24,8 +24,7 @@ namespace dslad::worker {
 // How a head's output is made of its two states.
 enum class LayerForm : std::uint8_t {
   kPaper,  // one mixture for all heads, alpha [2]
-  kDslad,  // a mixture for each, alpha [2, heads], and RMSNorm of each head's output, one weight [d_v] for
-           // all
+  kDslad,  // one for each, alpha [2, heads]; RMSNorm of each head's output, one weight [d_v] for all
 };
 
 struct DslaVariant {
