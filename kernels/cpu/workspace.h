@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 
@@ -29,5 +30,11 @@ class Workspace {
   std::size_t size_ = 0;
   std::unique_ptr<float, Free> data_;
 };
+
+// Where a part of it begins. Null in memory that is null: what lies in a workspace is laid out there to be
+// measured.
+inline float* at_float(float* memory, std::int64_t first) {
+  return memory == nullptr ? nullptr : memory + first;
+}
 
 }  // namespace dslad::kernels

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/cpu/workspace.h"
 #include "kernels/dsla/dsla.h"
 
 namespace dslad::kernels {
@@ -35,7 +36,7 @@ class ChunkWorkspace {
                                {&keys_, 2 * d_k_ * chunk_},
                                {&scores_, queries_ * chunk_},
                                {&out_, queries_ * d_v_}}) {
-      *part = memory + size_;
+      *part = at_float(memory, size_);
       size_ += (count + kAlignment - 1) / kAlignment * kAlignment;
     }
   }

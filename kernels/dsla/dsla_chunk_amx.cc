@@ -11,6 +11,7 @@
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_parts.h"
 #include "kernels/cpu/amx_vectors.h"
+#include "kernels/cpu/workspace.h"
 
 #if defined(__x86_64__)
 #include <algorithm>
@@ -53,11 +54,11 @@ class Chunks {
         value_tiles_(d_v_ / kTile) {
     const std::int64_t steps = channels_ / kDepth;
     const auto tiles = [&](Tiles& part, std::int64_t rows, std::int64_t columns) {
-      part = {memory + size_, columns};
+      part = {at_float(memory, size_), columns};
       size_ += rows * columns * kParts * kTileFloats;
     };
     const auto floats = [&](float*& part, std::int64_t count) {
-      part = memory + size_;
+      part = at_float(memory, size_);
       size_ += (count + kTile - 1) / kTile * kTile;
     };
     tiles(keys_, steps, kBlockTiles);
@@ -71,7 +72,7 @@ class Chunks {
     floats(decays_, kBlock * channels_);
     floats(owed_, channels_);
     floats(out_, kTile * d_v_);
-    vectors_ = memory + size_;
+    vectors_ = at_float(memory, size_);
     size_ += dsla_chunks_vectors_workspace(shape);
   }
 

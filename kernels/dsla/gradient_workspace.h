@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/cpu/workspace.h"
 #include "kernels/dsla/chunk_workspace.h"
 
 namespace dslad::kernels {
@@ -37,7 +38,7 @@ class GradientWorkspace {
                                {&d_log_gate, channels},
                                {&bias_sums, channels},
                                {&mix_sums, group * channels}}) {
-      *part = memory + size_;
+      *part = at_float(memory, size_);
       size_ += (count + kAlignment - 1) / kAlignment * kAlignment;
     }
   }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/thread_pool.h"
@@ -31,20 +32,24 @@ std::int64_t boundaries(const Segment& segment) {
 
 // What the gradient of one tree and KV head works in.
 struct TreeMemory {
-  TreeMemory(const DslaShape& shape, const SequenceTree& tree, float* memory)
-      : chunk(memory), root_states(memory + dsla_gradient_workspace(shape)) {
+  TreeMemory(const DslaShape& shape, const SequenceTree& tree, float* memory) {
     std::int64_t longest = 0;
     for (const Segment* child : tree.children) longest = std::max(longest, boundaries(*child));
-    child_states = root_states + boundaries(*tree.root) * head_floats(shape);
-    d_root = child_states + longest * head_floats(shape);
-    d_child = d_root + head_floats(shape);
-    size = d_child + head_floats(shape) - memory;
+    const std::int64_t head = head_floats(shape);
+    for (auto [part, count] : {std::pair{&chunk, dsla_gradient_workspace(shape)},
+                               {&root_states, boundaries(*tree.root) * head},
+                               {&child_states, longest * head},
+                               {&d_root, head},
+                               {&d_child, head}}) {
+      *part = at_float(memory, size);
+      size += count;
+    }
   }
 
-  float* chunk;                       // first, for it wants the memory's alignment
-  float *root_states, *child_states;  // [boundaries][d_v, 2 d_k]
-  float *d_root, *d_child;            // [d_v, 2 d_k]
-  std::int64_t size;
+  float* chunk = nullptr;                                 // first, for it wants the memory's alignment
+  float *root_states = nullptr, *child_states = nullptr;  // [boundaries][d_v, 2 d_k]
+  float *d_root = nullptr, *d_child = nullptr;            // [d_v, 2 d_k]
+  std::int64_t size = 0;
 };
 
 struct TreeGradient {
