@@ -106,17 +106,14 @@ std::shared_ptr<const worker::Teacher> random_teacher(const LlamaConfig& c, Nois
 worker::DslaLayerTensors random_layer(const LlamaConfig& c, Noise& noise) {
   const std::int64_t q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim;
   const auto rows = [&](std::int64_t count) { return noise.vector(count * c.hidden_size); };
-  return {rows(q),
-          rows(kv),
-          rows(kv),
-          noise.vector(c.hidden_size * q),
-          rows(kv),
-          rows(kv),
-          noise.vector(kv),
-          noise.vector(kv),
-          noise.vector(2),
-          {},
-          {}};
+  worker::DslaLayerTensors layer;
+  layer.q = rows(q);
+  for (std::vector<float>* part : {&layer.k, &layer.v, &layer.g1, &layer.g2}) *part = rows(kv);
+  layer.o = noise.vector(c.hidden_size * q);
+  layer.c1 = noise.vector(kv);
+  layer.c2 = noise.vector(kv);
+  layer.alpha = noise.vector(2);
+  return layer;
 }
 
 worker::TrainingBatch random_batch(const LlamaConfig& c, std::int64_t rows) {
