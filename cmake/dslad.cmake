@@ -2,13 +2,9 @@
 
 # Before every target's own options, which may say -fno-sanitize. Without three checks of UBSan's that take a quarter of
 # its build's time: ASan and the hardware see a null pointer, and what reads others' bytes asks for alignment again. Not
-# optimised, which takes a third, but for fuzzers, worth what they try in a second, and for what
-# dslad_optimise_sanitized names.
-set(dslad_sanitized_level -O0)
-if(DSLAD_FUZZ)
-  set(dslad_sanitized_level -O1)
-endif()
-set(CMAKE_CXX_FLAGS_SANITIZE "${dslad_sanitized_level} -g1 -fno-omit-frame-pointer -fsanitize=${DSLAD_SANITIZE} -fno-sanitize=null,alignment,object-size -fno-sanitize-recover=all -Wno-maybe-uninitialized"
+# optimised, which takes a third, but for what dslad_optimise_sanitized names.
+set(DSLAD_SANITIZED_LEVEL -O0 CACHE STRING "How far the sanitizer builds are optimised")
+set(CMAKE_CXX_FLAGS_SANITIZE "${DSLAD_SANITIZED_LEVEL} -g1 -fno-omit-frame-pointer -fsanitize=${DSLAD_SANITIZE} -fno-sanitize=null,alignment,object-size -fno-sanitize-recover=all"
   CACHE STRING "Flags of the sanitizer builds" FORCE)
 
 add_library(dslad_flags INTERFACE)
@@ -16,11 +12,19 @@ target_include_directories(dslad_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(dslad_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string concatenation that are not there (GCC bug 105329)
 target_compile_definitions(dslad_flags INTERFACE DSLAD_VERSION="${PROJECT_VERSION}")
-# Vectorised sources are compiled once for each instruction set: as many as it takes to see what a build is there to see.
-if(DSLAD_FUZZ)
-  target_compile_definitions(dslad_flags INTERFACE "DSLAD_MORE_DISABLED_TARGETS=(HWY_AVX2|HWY_AVX3)")
-elseif(DSLAD_SANITIZE MATCHES thread)
-  target_compile_definitions(dslad_flags INTERFACE DSLAD_MORE_DISABLED_TARGETS=HWY_AVX3)
+if(DSLAD_SANITIZE)
+  target_compile_definitions(dslad_flags INTERFACE DSLAD_SANITIZED)  # compilers have each their own macros
+  if(DSLAD_SANITIZE MATCHES address)
+    target_compile_definitions(dslad_flags INTERFACE DSLAD_ADDRESS_SANITIZED)
+  endif()
+  # Vectorised sources are compiled once for each instruction set; such builds run where they are made, and see what they
+  # are there to see with one: for AddressSanitizer the widest (dslad_simd_sources), for others the baseline.
+  file(STRINGS /proc/cpuinfo dslad_avx512 REGEX avx512 LIMIT_COUNT 1)
+  if(NOT DSLAD_TESTS OR DSLAD_SANITIZE MATCHES thread)
+    target_compile_definitions(dslad_flags INTERFACE "DSLAD_MORE_DISABLED_TARGETS=(HWY_AVX2|HWY_AVX3)")
+  elseif(NOT dslad_avx512)
+    target_compile_definitions(dslad_flags INTERFACE DSLAD_MORE_DISABLED_TARGETS=HWY_AVX3)
+  endif()
 endif()
 if(DSLAD_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Sanitize")
   message(FATAL_ERROR "DSLAD_SANITIZE wants CMAKE_BUILD_TYPE=Sanitize, as the presets asan, tsan and fuzz have it")
@@ -80,6 +84,14 @@ function(dslad_optimise_sanitized target)
   endif()
 endfunction()
 
+# dslad_without_coverage(TARGET): what no fuzzer feeds need not count where it has been.
+function(dslad_without_coverage target)
+  if(DSLAD_SANITIZE MATCHES fuzzer)
+    target_compile_options(${target} PRIVATE -fno-sanitize=fuzzer-no-link)
+    set_target_properties(${target} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)
+  endif()
+endfunction()
+
 # dslad_command_line(TARGET): for what runs once a command. Compilers' time is what it costs: CLI11's headers are read once
 # for all its sources (a missing include of one of these then shows in ./run lint), and -O1 is plenty. Where headers are not
 # precompiled, they take ten seconds of every unit: few and large ones.
@@ -94,6 +106,9 @@ endfunction()
 set(dslad_test_options $<$<CONFIG:Release>:-O0>)
 if(DSLAD_SANITIZE MATCHES undefined)
   list(APPEND dslad_test_options -fno-sanitize=undefined)
+endif()
+if(DSLAD_SANITIZE MATCHES fuzzer)
+  list(APPEND dslad_test_options -fno-sanitize=fuzzer-no-link)
 endif()
 
 # dslad_test(NAME SOURCES ... LINK ...): one GoogleTest executable, registered with ctest under the same name.
@@ -117,7 +132,9 @@ endfunction()
 function(dslad_simd_sources target)
   target_sources(${target} PRIVATE ${ARGN})
   set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-  if(DSLAD_SANITIZE MATCHES undefined)
+  if(DSLAD_SANITIZE MATCHES address AND DSLAD_TESTS)
+    set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS "-fno-sanitize=undefined;-march=native")
+  elseif(DSLAD_SANITIZE MATCHES undefined)
     set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS -fno-sanitize=undefined)
   endif()
 endfunction()

@@ -9,10 +9,10 @@
 
 namespace dslad::worker {
 
+namespace {
+
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
-
-namespace {
 
 // Jobs that fail on plan 0, with none that succeeds on it between them, before the worker leaves: different
 // ones, as one job may be at fault itself.

@@ -7,7 +7,7 @@
 #include <new>
 #include <sys/mman.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef DSLAD_ADDRESS_SANITIZED
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -47,21 +47,21 @@ constexpr std::size_t kGuardBytes = 4096;
 
 void start_switch([[maybe_unused]] void** fake_stack, [[maybe_unused]] const void* stack,
                   [[maybe_unused]] std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef DSLAD_ADDRESS_SANITIZED
   __sanitizer_start_switch_fiber(fake_stack, stack, bytes);
 #endif
 }
 
 void finish_switch([[maybe_unused]] void* fake_stack, [[maybe_unused]] const void** stack,
                    [[maybe_unused]] std::size_t* bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef DSLAD_ADDRESS_SANITIZED
   __sanitizer_finish_switch_fiber(fake_stack, stack, bytes);
 #endif
 }
 
 // Frames that were never left have marked their surroundings.
 void forget_frames([[maybe_unused]] std::byte* stack, [[maybe_unused]] std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef DSLAD_ADDRESS_SANITIZED
   __asan_unpoison_memory_region(stack, bytes);
 #endif
 }

@@ -2,9 +2,9 @@
 //
 // On x86-64 a change of stacks is a dozen instructions; ucontext's, which serves elsewhere, asks the kernel
 // about signals each time, and AddressSanitizer's version of it cleans the whole stack besides.
-// AddressSanitizer is told of each change. Compile what runs on a fibre with --param asan-use-after-return=0:
-// a fake stack for each of thousands of fibres costs more than all else. Thread safety: all fibres belong to
-// one thread.
+// AddressSanitizer is told of each change. Compile what runs on a fibre with
+// -fsanitize-address-use-after-return=never: a fake stack for each of thousands of fibres costs more than all
+// else. Thread safety: all fibres belong to one thread.
 #pragma once
 
 #include <cstddef>
