@@ -207,6 +207,19 @@ class Frames(QueueTest):
             worker.finish(assigned)
             self.assertEqual("succeeded", self.client.wait(job)[0]["state"])
 
+    def test_long_error_messages_are_cut_and_list_works(self):
+        jobs = self.client.submit(*(generate(max_attempts=1) for _ in range(2)))
+        worker = self.worker(capacity=2)
+        for assigned in [worker.take_job() for _ in jobs]:
+            worker.send_error(assigned, wire.INTERNAL, "é" * (7 * MIB))
+            worker.expect("result_ack")
+        listed = self.client.request("list")["jobs"]
+        self.assertEqual([4096, 4096], [len(one["error"]["message"].encode()) for one in listed])
+
+
+class Pages(QueueTest):
+    daemon_options = leases_of(30_000)  # with sanitizers it takes seconds to make one message of all the questions
+
     def test_results_larger_than_a_frame_come_in_pages(self):
         questions = [f"{number} " + "?" * 60_000 for number in range(256)]
         job = self.client.submit({"task": "qa", "document": "d", "questions": questions})[0]
@@ -226,15 +239,6 @@ class Frames(QueueTest):
         self.assertGreater(pages, 4)
         shown = self.ctl_ok("result", job)
         self.assertEqual(256, shown.count("A: aaa"))
-
-    def test_long_error_messages_are_cut_and_list_works(self):
-        jobs = self.client.submit(*(generate(max_attempts=1) for _ in range(2)))
-        worker = self.worker(capacity=2)
-        for assigned in [worker.take_job() for _ in jobs]:
-            worker.send_error(assigned, wire.INTERNAL, "é" * (7 * MIB))
-            worker.expect("result_ack")
-        listed = self.client.request("list")["jobs"]
-        self.assertEqual([4096, 4096], [len(one["error"]["message"].encode()) for one in listed])
 
 
 class Poison(QueueTest):
