@@ -26,7 +26,7 @@ BIN = pathlib.Path(os.environ["DSLAD_BIN"])
 SOURCE = pathlib.Path(os.environ["DSLAD_SOURCE"])
 MODEL = SOURCE / "tests/golden/stories260K"
 # Their memory is not the product's.
-SANITIZED = any(name in (BIN / "dslad").read_bytes() for name in (b"libasan", b"libtsan"))
+SANITIZED = any(name in (BIN / "dslad").read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 PATIENCE = 120.0  # seconds that any single step may take before a test calls it hung
 
 _libc = ctypes.CDLL(None)
