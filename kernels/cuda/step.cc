@@ -81,8 +81,8 @@ class Key {
     all(shape, q, q_stride, k, v, kv_stride, o, o_stride, scale, pieces, most_rows);
   }
   void add(const DslaShape& shape) {
-    const auto& [n_heads, n_kv, d_k, d_v] = shape;
-    all(n_heads, n_kv, d_k, d_v);
+    const auto& [n_heads, n_kv, d_k, d_v, states] = shape;
+    all(n_heads, n_kv, d_k, d_v, states);
   }
   void add(const DslaOnDevice& args) {
     const auto& [dsla, most_rows, workspace] = args;

@@ -5,6 +5,8 @@
 //   S_i,t     = diag(a_i,t) S_i,t-1 + k_t v_t^T                                 [d_k, d_v] per KV head
 //   o_t       = d_k^-1/2 * sum_i mix_i * q_t^T S_i,t                             mix per query head
 //
+// A shape may have the history's state alone: then i = 0, and mix is 1.
+//
 // Log-gates, their cumulative sums and the states are float32: in bf16 the history state is lost within a few
 // thousand tokens. A piece of more than one row uses the chunk form (arXiv 2312.06635 for one state), one row
 // the recurrence; any cut of a sequence into pieces gives the same output and state within float32 rounding.
@@ -29,14 +31,20 @@ struct DslaShape {
   int n_heads;  // query heads, a multiple of n_kv
   int n_kv;     // heads of keys, values, gates and states
   int d_k, d_v;
-  [[nodiscard]] std::size_t state_floats() const { return std::size_t{2} * n_kv * d_k * d_v; }
+  int states = 2;  // of a KV head: history and recency, or history alone
+  // Of a KV head's states side by side.
+  [[nodiscard]] std::int64_t channels() const { return std::int64_t{states} * d_k; }
+  [[nodiscard]] std::size_t state_floats() const {
+    return static_cast<std::size_t>(channels()) * static_cast<std::size_t>(n_kv) *
+           static_cast<std::size_t>(d_v);
+  }
 };
 
 // Consecutive rows of the step that are consecutive tokens of one sequence.
 struct DslaPiece {
   std::int64_t first_row;
   std::int64_t rows;
-  float* state;  // [2, n_kv, d_k, d_v], in/out; one sequence's slot, in no other piece of the call
+  float* state;  // [states, n_kv, d_k, d_v], in/out; one sequence's slot, in no other piece of the call
 };
 
 struct DslaArgs {
@@ -47,10 +55,10 @@ struct DslaArgs {
   std::int64_t k_stride;
   const float* v;  // [R, n_kv, d_v], row stride v_stride
   std::int64_t v_stride;
-  const float* z;  // gate logits without bias [R, 2, n_kv, d_k], row stride z_stride
+  const float* z;  // gate logits without bias [R, states, n_kv, d_k], row stride z_stride
   std::int64_t z_stride;
-  const float* gate_bias;  // c [2, n_kv, d_k]
-  const float* mix;        // softmax(alpha) [2, n_heads]: >= 0, the two of a head sum to 1
+  const float* gate_bias;  // c [states, n_kv, d_k]
+  const float* mix;        // softmax(alpha) [states, n_heads]: >= 0, those of a head sum to 1
   float* o;                // [R, n_heads, d_v], row stride o_stride; overwritten for the rows of pieces
   std::int64_t o_stride;
   std::span<const DslaPiece> pieces;

@@ -25,9 +25,9 @@ void write_rows(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
   const std::int64_t d_v = head.args->shape.d_v;
   const std::int64_t queries = block.rows * head.group();
-  for (int i = 0; i < 2; ++i) {
-    small_gemm<float>(queries, d_v, d_k, {w.far(i, 0), 2 * d_k, 1}, {head.states[i], d_v}, {w.out(0), d_v},
-                      i == 0 ? GemmMode::kOverwrite : GemmMode::kAccumulate);
+  for (int i = 0; i < head.n_states(); ++i) {
+    small_gemm<float>(queries, d_v, d_k, {w.far(i, 0), head.args->shape.channels(), 1}, {head.states[i], d_v},
+                      {w.out(0), d_v}, i == 0 ? GemmMode::kOverwrite : GemmMode::kAccumulate);
   }
   small_gemm<float>(queries, d_v, block.rows, {w.scores(0), w.chunk(), 1},
                     {head.v(block.first), head.args->v_stride}, {w.out(0), d_v}, GemmMode::kAccumulate);
@@ -40,7 +40,7 @@ void write_rows(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
 void update_states(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
   const std::int64_t d_v = head.args->shape.d_v;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < head.n_states(); ++i) {
     for (std::int64_t j = 0; j < d_k; ++j) {
       float* state = head.states[i] + j * d_v;
       const float decay = w.anchor(i)[j];

@@ -50,7 +50,7 @@ class Chunks {
         d_k_(shape.d_k),
         d_v_(shape.d_v),
         group_(shape.n_heads / shape.n_kv),
-        channels_(2 * d_k_),
+        channels_(shape.channels()),
         value_tiles_(d_v_ / kTile) {
     const std::int64_t steps = channels_ / kDepth;
     const auto tiles = [&](Tiles& part, std::int64_t rows, std::int64_t columns) {
@@ -325,7 +325,7 @@ class Chunks {
   const DslaHead& head_;
   std::int64_t d_k_, d_v_;
   int group_;
-  std::int64_t channels_;  // of both states
+  std::int64_t channels_;  // of all states
   std::int64_t value_tiles_;
   std::int64_t size_ = 0;
   Tiles keys_;                // [channels / 32, tokens / 16] right operands

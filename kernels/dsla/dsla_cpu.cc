@@ -34,11 +34,12 @@ void dsla_cpu(ThreadPool& pool, const DslaArgs& args) {
     const DslaPiece& piece = args.pieces[static_cast<std::size_t>(task / n_kv)];
     const std::int64_t size = std::int64_t{args.shape.d_k} * args.shape.d_v;
     const auto index = static_cast<int>(task % n_kv);
-    const DslaHead head{&args,
-                        piece.first_row,
-                        piece.rows,
-                        index,
-                        {piece.state + index * size, piece.state + (n_kv + index) * size}};
+    const DslaHead head{
+        &args,
+        piece.first_row,
+        piece.rows,
+        index,
+        {piece.state + index * size, piece.state + ((args.shape.states - 1) * n_kv + index) * size}};
     run_parts(head, memory);
   });
 }

@@ -22,9 +22,12 @@ struct Widths {
   explicit Widths(const DslaHead& head)
       : d_k(head.args->shape.d_k),
         d_v(head.args->shape.d_v),
-        channels(2 * d_k),
+        states(head.n_states()),
+        channels(head.args->shape.channels()),
         group(head.args->shape.n_heads / head.args->shape.n_kv) {}
-  std::int64_t d_k, d_v, channels, group;
+  std::int64_t d_k, d_v;
+  int states;
+  std::int64_t channels, group;
 };
 
 void multiply(std::int64_t n, float* x, const float* factors) {
@@ -39,11 +42,16 @@ void multiply_add(std::int64_t n, const float* a, const float* b, float* sum) {
   });
 }
 
-// row [2 d_k] = k times the decays of both states.
-void decay_key(std::int64_t d_k, const float* k, const float* decays, float* row) {
-  for (int i = 0; i < 2; ++i) {
-    for_lanes(d_k, [&](auto d, std::int64_t j) HWY_ATTR {
-      const std::int64_t channel = i * d_k + j;
+void add(std::int64_t n, const float* x, float* sum) {
+  for_lanes(n, [&](auto d, std::int64_t j)
+                   HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, sum + j), hn::LoadU(d, x + j)), d, sum + j); });
+}
+
+// row [W] = k times the decays of all states.
+void decay_key(const Widths& n, const float* k, const float* decays, float* row) {
+  for (int i = 0; i < n.states; ++i) {
+    for_lanes(n.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
+      const std::int64_t channel = i * n.d_k + j;
       hn::StoreU(hn::Mul(hn::LoadU(d, k + j), hn::LoadU(d, decays + channel)), d, row + channel);
     });
   }
@@ -58,8 +66,8 @@ void next_state(const DslaHead& head, std::int64_t first, std::int64_t rows, con
   std::fill_n(decay, n.channels, 1.0f);
   std::fill_n(log_sum, n.channels, 0.0f);
   for (std::int64_t t = rows - 1; t >= 0; --t) {
-    decay_key(n.d_k, head.k(first + t), decay, w.keys + t * n.channels);
-    for (int i = 0; i < 2; ++i) {
+    decay_key(n, head.k(first + t), decay, w.keys + t * n.channels);
+    for (int i = 0; i < n.states; ++i) {
       const float* z = head.z(first + t, i);
       const float* bias = head.gate_bias(i);
       for_lanes(n.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
@@ -133,7 +141,7 @@ void pass_anchor(const GradientHead& head, SubBlock block, const float* state, G
   }
   if (block.start > 0) {
     for (std::int64_t u = 0; u < block.start; ++u) {
-      decay_key(n.d_k, head.in.k(block.first - block.start + u), w.decays + u * n.channels,
+      decay_key(n, head.in.k(block.first - block.start + u), w.decays + u * n.channels,
                 w.keys + u * n.channels);
     }
     small_gemm<float>(queries, n.channels, block.start, {w.d_scores, kDslaChunk, 1}, {w.keys, n.channels},
@@ -164,7 +172,7 @@ void pass_diagonal(const GradientHead& head, SubBlock block, GradientWorkspace& 
     }
     std::fill_n(w.pair_decays + t * n.channels, n.channels, 1.0f);
     for (std::int64_t u = 0; u <= t; ++u) {
-      decay_key(n.d_k, head.in.k(block.first + u), w.pair_decays + u * n.channels, w.keys + u * n.channels);
+      decay_key(n, head.in.k(block.first + u), w.pair_decays + u * n.channels, w.keys + u * n.channels);
     }
     multiply_add((t + 1) * n.channels, w.pair_decays, w.products, w.d_keys + block.start * n.channels);
     small_gemm<float>(n.group, n.channels, t + 1, {d_scores, kDslaChunk, 1}, {w.keys, n.channels},
@@ -183,7 +191,7 @@ void finish_queries(const GradientHead& head, SubBlock block, GradientWorkspace&
     std::fill_n(dq, n.group * n.d_k, 0.0f);
     std::fill_n(parts, n.channels, 0.0f);
     for (std::int64_t g = 0; g < n.group; ++g) {
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < n.states; ++i) {
         const float* d_query = w.d_queries + (t * n.group + g) * n.channels + i * n.d_k;
         float* part = parts + i * n.d_k;
         float* mix_sum = w.mix_sums + g * n.channels + i * n.d_k;
@@ -225,12 +233,10 @@ void finish_keys_and_values(const GradientHead& head, std::int64_t first, std::i
   for (std::int64_t t = 0; t < rows; ++t) {
     float* dv = head.dv(first + t);
     for (std::int64_t x = 0; x < n.d_v; ++x) dv[x] = w.d_values_t[x * kDslaChunk + t];
-    const float* one = w.d_keys + t * n.channels;
-    const float* two = one + n.d_k;
+    const float* of_states = w.d_keys + t * n.channels;
     float* dk = head.dk(first + t);
-    for_lanes(n.d_k, [&](auto d, std::int64_t j) HWY_ATTR {
-      hn::StoreU(hn::Add(hn::LoadU(d, one + j), hn::LoadU(d, two + j)), d, dk + j);
-    });
+    std::copy_n(of_states, n.d_k, dk);
+    for (int i = 1; i < n.states; ++i) add(n.d_k, of_states + i * n.d_k, dk);
   }
 }
 
@@ -239,7 +245,7 @@ void finish_gates(const GradientHead& head, std::int64_t first, std::int64_t row
   const Widths n(head.in);
   for (std::int64_t t = rows - 1; t >= 0; --t) {
     const float* k = head.in.k(first + t);
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n.states; ++i) {
       const float* part = w.query_parts + t * n.channels + i * n.d_k;
       const float* d_key = w.d_keys + t * n.channels + i * n.d_k;
       const float* z = head.in.z(first + t, i);
@@ -265,7 +271,7 @@ void finish_sums(const DslaHead& head, GradientSums sums, const GradientWorkspac
   for (std::int64_t j = 0; j < n.channels; ++j) sums.gate_bias[j] += double{w.bias_sums[j]};
   const double root = 1.0 / std::sqrt(static_cast<double>(n.d_k));
   for (std::int64_t g = 0; g < n.group; ++g) {
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n.states; ++i) {
       const float* parts = w.mix_sums + g * n.channels + i * n.d_k;
       sums.mix[i * n.group + g] += root * std::accumulate(parts, parts + n.d_k, 0.0);
     }

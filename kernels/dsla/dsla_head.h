@@ -14,9 +14,10 @@ struct DslaHead {
   const DslaArgs* args;
   std::int64_t first_row, rows;
   int head;
-  float* states[2];  // [d_k, d_v], in/out
+  float* states[2];  // [d_k, d_v], in/out; the second is not used where there is one
 
   [[nodiscard]] int group() const { return args->shape.n_heads / args->shape.n_kv; }
+  [[nodiscard]] int n_states() const { return args->shape.states; }
   // Tokens t count from first_row. Queries and outputs of the group: [group, d] contiguous.
   [[nodiscard]] const float* q(std::int64_t t) const {
     return args->q + row(t) * args->q_stride + std::int64_t{head} * group() * args->shape.d_k;

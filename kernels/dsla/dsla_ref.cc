@@ -7,14 +7,16 @@
 namespace dslad::kernels {
 namespace {
 
+using State = std::vector<double>;
+
 double gate(double logit) {
   const double log_sigmoid = std::min(logit, 0.0) - std::log1p(std::exp(-std::abs(logit)));
   return std::exp(std::max(log_sigmoid / kGateTemperature, double{kMinLogGate}));
 }
 
 // S = diag(a) S + k v^T for one state and one token.
-void step(const DslaArgs& args, std::int64_t row, int i, int head, std::vector<double>& state) {
-  const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+void step(const DslaArgs& args, std::int64_t row, int i, int head, State& state) {
+  const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
   const std::int64_t channel = (std::int64_t{i} * n_kv + head) * d_k;
   const float* k = args.k + row * args.k_stride + std::int64_t{head} * d_k;
   const float* v = args.v + row * args.v_stride + std::int64_t{head} * d_v;
@@ -29,12 +31,12 @@ void step(const DslaArgs& args, std::int64_t row, int i, int head, std::vector<d
 }
 
 // sum_i mix_i q^T S_i for one query head, scaled.
-void read(const DslaArgs& args, std::int64_t row, int head, const std::vector<double> (&states)[2]) {
-  const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+void read(const DslaArgs& args, std::int64_t row, int head, const std::vector<State>& states) {
+  const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
   const float* q = args.q + row * args.q_stride + std::int64_t{head} * d_k;
   for (int b = 0; b < d_v; ++b) {
     double sum = 0;
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n_states; ++i) {
       for (int a = 0; a < d_k; ++a) {
         sum += double{args.mix[i * n_heads + head]} * q[a] * states[i][static_cast<std::size_t>(a) * d_v + b];
       }
@@ -44,18 +46,21 @@ void read(const DslaArgs& args, std::int64_t row, int head, const std::vector<do
 }
 
 void run_head(const DslaArgs& args, const DslaPiece& piece, int head) {
-  const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+  const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
   const std::int64_t size = std::int64_t{d_k} * d_v;
   const int group = n_heads / n_kv;
-  float* const memory[2] = {piece.state + head * size, piece.state + (n_kv + head) * size};
-  std::vector<double> states[2];
-  for (int i = 0; i < 2; ++i) states[i].assign(memory[i], memory[i] + size);
+  std::vector<State> states;
+  for (int i = 0; i < n_states; ++i) {
+    const float* const memory = piece.state + (std::int64_t{i} * n_kv + head) * size;
+    states.emplace_back(memory, memory + size);
+  }
   for (std::int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {
-    for (int i = 0; i < 2; ++i) step(args, row, i, head, states[i]);
+    for (int i = 0; i < n_states; ++i) step(args, row, i, head, states[i]);
     for (int g = 0; g < group; ++g) read(args, row, head * group + g, states);
   }
-  for (int i = 0; i < 2; ++i) {
-    std::ranges::transform(states[i], memory[i], [](double s) { return static_cast<float>(s); });
+  for (int i = 0; i < n_states; ++i) {
+    std::ranges::transform(states[i], piece.state + (std::int64_t{i} * n_kv + head) * size,
+                           [](double s) { return static_cast<float>(s); });
   }
 }
 

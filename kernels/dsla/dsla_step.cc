@@ -107,13 +107,13 @@ HWY_INLINE void step_heads(const StepArgs& args, int heads) {
 }
 
 void step(const DslaHead& head, float* workspace) {
-  const auto [n_heads, n_kv, d_k, d_v] = head.args->shape;
+  const auto [n_heads, n_kv, d_k, d_v, states] = head.args->shape;
   const int group = head.group();
   const int first_heads = std::min(group, kStepHeads);
   float* gates = workspace;
   float* queries = gates + d_k;  // [group, d_k]
   std::fill_n(head.o(0), std::int64_t{group} * d_v, 0.0f);
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < states; ++i) {
     for (int g = 0; g < group; ++g) {
       const float* q = head.q(0) + std::int64_t{g} * d_k;
       std::transform(q, q + d_k, queries + std::int64_t{g} * d_k,
@@ -121,7 +121,7 @@ void step(const DslaHead& head, float* workspace) {
     }
     step_gates(head, i, gates);
     step_heads<kStepHeads>(
-        {d_k, d_v, gates, head.k(0), head.v(0), queries, head.states[i], head.o(0), head.states[1]},
+        {d_k, d_v, gates, head.k(0), head.v(0), queries, head.states[i], head.o(0), head.states[states - 1]},
         first_heads);
     small_gemm<float>(group - first_heads, d_v, d_k, {queries + first_heads * d_k, d_k, 1},
                       {head.states[i], d_v}, {head.o(0) + first_heads * d_v, d_v}, GemmMode::kAccumulate);

@@ -1,8 +1,8 @@
 // The unit of the gradient's work on the CPU: one KV head of one segment, with its group of query heads.
 //
-// Internal to kernels/dsla. States and their gradients are TRANSPOSED here, [d_v, 2 d_k] with both states
-// side by side: decays then run along vectors, and one product serves both states. Thread safety: functions
-// of their arguments; distinct heads may run concurrently.
+// Internal to kernels/dsla. States and their gradients are TRANSPOSED here, [d_v, W] with all states
+// side by side (W = 2 d_k for two): decays then run along vectors, and one product serves them all. Thread
+// safety: functions of their arguments; distinct heads may run concurrently.
 #pragma once
 
 #include <cstdint>
@@ -41,19 +41,19 @@ struct GradientHead {
 
 // Sums over a head's tokens, in double; added to.
 struct GradientSums {
-  double* gate_bias;  // [2, d_k]
-  double* mix;        // [2, group]
+  double* gate_bias;  // [states, d_k]
+  double* mix;        // [states, group]
 };
 
 // Floats of workspace that either function needs, 64-byte aligned.
 std::int64_t dsla_gradient_workspace(const DslaShape& shape);
 
-// states [chunks + 1][d_v, 2 d_k]: from the first, which the caller fills, all states at chunk boundaries up
+// states [chunks + 1][d_v, W]: from the first, which the caller fills, all states at chunk boundaries up
 // to the segment's end.
 void dsla_boundary_states(const DslaHead& head, float* states, float* workspace);
 
 // All gradients of one head of a segment. `states` as dsla_boundary_states left them;
-// d_state [d_v, 2 d_k]: gradient by the state at the segment's end on entry, by the state at its start on
+// d_state [d_v, W]: gradient by the state at the segment's end on entry, by the state at its start on
 // return.
 void dsla_chunk_gradients(const GradientHead& head, const float* states, float* d_state, GradientSums sums,
                           float* workspace);

@@ -1,7 +1,7 @@
 // Where the gradient of the chunk form keeps its intermediate matrices, beside the forward pass's
 // (chunk_workspace.h). Internal to kernels/dsla.
 //
-// c = kDslaSubBlock, C = kDslaChunk, G query heads a group, W = 2 d_k: the channels of both states side by
+// c = kDslaSubBlock, C = kDslaChunk, G query heads a group, W: the channels of all states side by
 // side. Rows of queries count (token, query head of the group).
 #pragma once
 
@@ -19,7 +19,7 @@ class GradientWorkspace {
 
   GradientWorkspace(const DslaShape& shape, float* memory)
       : forward(shape, kDslaChunk, memory), size_(ChunkWorkspace::floats(shape, kDslaChunk)) {
-    const std::int64_t channels = std::int64_t{2} * shape.d_k;
+    const std::int64_t channels = shape.channels();
     const std::int64_t group = shape.n_heads / shape.n_kv;
     const std::int64_t queries = kDslaSubBlock * group;
     for (auto [part, count] : {std::pair{&d_out, queries * shape.d_v},

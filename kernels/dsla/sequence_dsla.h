@@ -33,10 +33,10 @@ struct SequenceDslaArgs {
   std::int64_t k_stride;
   const float* v;  // [R, n_kv, d_v], row stride v_stride
   std::int64_t v_stride;
-  const float* z;  // gate logits without bias [R, 2, n_kv, d_k], row stride z_stride
+  const float* z;  // gate logits without bias [R, states, n_kv, d_k], row stride z_stride
   std::int64_t z_stride;
-  const float* gate_bias;  // c [2, n_kv, d_k]
-  const float* mix;        // softmax(alpha) [2, n_heads]: >= 0, the two of a head sum to 1
+  const float* gate_bias;  // c [states, n_kv, d_k]
+  const float* mix;        // softmax(alpha) [states, n_heads]: >= 0, those of a head sum to 1
   float* o;                // [R, n_heads, d_v], row stride o_stride; overwritten for the rows of segments
   std::int64_t o_stride;
   std::span<const Segment> segments;
@@ -53,10 +53,10 @@ struct SequenceDslaBackwardArgs {
   std::int64_t dk_stride;
   float* dv;  // [R, n_kv, d_v]
   std::int64_t dv_stride;
-  float* dz;  // [R, 2, n_kv, d_k]
+  float* dz;  // [R, states, n_kv, d_k]
   std::int64_t dz_stride;
-  float* d_gate_bias;  // [2, n_kv, d_k]; added to
-  float* d_mix;        // [2, n_heads]; added to
+  float* d_gate_bias;  // [states, n_kv, d_k]; added to
+  float* d_mix;        // [states, n_heads]; added to
 };
 
 // The recurrence in double, token by token.
@@ -66,7 +66,7 @@ void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args);
 void sequence_dsla_backward_cpu(ThreadPool& pool, const SequenceDslaBackwardArgs& args);
 
 // Bytes that each thread works in during both CPU passes, and keeps for later calls. README.md has the
-// formula: 8 d_k d_v bytes for each kDslaChunk tokens of the longest sequence, and a constant.
+// formula: 4 d_k d_v bytes and state for each kDslaChunk tokens of the longest sequence, and a constant.
 std::size_t sequence_dsla_workspace_bytes(const DslaShape& shape, std::span<const Segment> segments);
 
 }  // namespace dslad::kernels

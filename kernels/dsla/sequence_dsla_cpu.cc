@@ -18,7 +18,7 @@ DslaArgs inputs(const SequenceDslaArgs& a) {
 }
 
 std::int64_t head_floats(const DslaShape& shape) {
-  return std::int64_t{2} * shape.d_k * shape.d_v;
+  return shape.channels() * shape.d_v;
 }
 
 // A chunk's matrices, and the states of a root and of a child.
@@ -47,8 +47,8 @@ struct TreeMemory {
   }
 
   float* chunk = nullptr;                                 // first, for it wants the memory's alignment
-  float *root_states = nullptr, *child_states = nullptr;  // [boundaries][d_v, 2 d_k]
-  float *d_root = nullptr, *d_child = nullptr;            // [d_v, 2 d_k]
+  float *root_states = nullptr, *child_states = nullptr;  // [boundaries][d_v, W]
+  float *d_root = nullptr, *d_child = nullptr;            // [d_v, W]
   std::int64_t size = 0;
 };
 
@@ -89,22 +89,24 @@ class TreeSums {
   TreeSums(const DslaShape& shape, std::size_t trees)
       : shape_(shape),
         trees_(trees),
-        bias_(trees * 2 * shape.n_kv * shape.d_k),
-        mix_(trees * 2 * shape.n_heads) {}
+        bias_(trees * static_cast<std::size_t>(shape.n_kv * shape.channels())),
+        mix_(trees * static_cast<std::size_t>(shape.states * shape.n_heads)) {}
 
   GradientSums of(std::size_t tree, int head) {
     const std::size_t task = tree * shape_.n_kv + head;
-    return {bias_.data() + task * 2 * shape_.d_k, mix_.data() + task * 2 * group()};
+    return {bias_.data() + task * static_cast<std::size_t>(shape_.channels()),
+            mix_.data() + task * static_cast<std::size_t>(shape_.states * group())};
   }
 
   void add_to(float* d_gate_bias, float* d_mix) const {
     for (int head = 0; head < shape_.n_kv; ++head) {
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < shape_.states; ++i) {
         float* bias = d_gate_bias + (std::int64_t{i} * shape_.n_kv + head) * shape_.d_k;
         for (int j = 0; j < shape_.d_k; ++j)
-          bias[j] += total(bias_, head, 2 * shape_.d_k, i * shape_.d_k + j);
+          bias[j] += total(bias_, head, shape_.states * shape_.d_k, i * shape_.d_k + j);
         float* mix = d_mix + std::int64_t{i} * shape_.n_heads + head * group();
-        for (int g = 0; g < group(); ++g) mix[g] += total(mix_, head, 2 * group(), i * group() + g);
+        for (int g = 0; g < group(); ++g)
+          mix[g] += total(mix_, head, shape_.states * group(), i * group() + g);
       }
     }
   }
@@ -120,7 +122,7 @@ class TreeSums {
 
   DslaShape shape_;
   std::size_t trees_;
-  std::vector<double> bias_, mix_;  // [trees, n_kv, 2, d_k], [trees, n_kv, 2, group]
+  std::vector<double> bias_, mix_;  // [trees, n_kv, states, d_k], [trees, n_kv, states, group]
 };
 
 std::int64_t gradient_floats(const DslaShape& shape, std::span<const SequenceTree> trees) {
@@ -148,9 +150,9 @@ void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args) {
     float* child_state = root_state + size;
     const SequenceTree& tree = trees[static_cast<std::size_t>(task / n_kv)];
     const auto run = [&](const Segment& segment, float* state) {
-      dsla_chunks(
-          {&in, segment.first_row, segment.rows, static_cast<int>(task % n_kv), {state, state + size / 2}},
-          chunk);
+      float* const last = state + (args.shape.states - 1) * (size / args.shape.states);
+      dsla_chunks({&in, segment.first_row, segment.rows, static_cast<int>(task % n_kv), {state, last}},
+                  chunk);
     };
     std::fill_n(root_state, size, 0.0f);
     run(*tree.root, root_state);

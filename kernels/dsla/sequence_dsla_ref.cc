@@ -64,10 +64,10 @@ class OneState {
     }
   }
 
-  // Where gradients of one KV head gather; both states add to them.
+  // Where gradients of one KV head gather; all its states add to them.
   struct Gradients {
     std::vector<Doubles> dq, dk, dv;  // by row of the segment: [group, d_k], [d_k], [d_v]
-    Doubles dz[2];                    // [rows, d_k]
+    Doubles dz[2];                    // by state: [rows, d_k]
     Doubles bias[2];                  // [d_k]
     Doubles mix[2];                   // [group]
   };
@@ -141,80 +141,85 @@ void write(float* to, const Doubles& values) {
   std::ranges::transform(values, to, [](double x) { return static_cast<float>(x); });
 }
 
-// One KV head with both its states.
+// One KV head with its states.
 class Head {
  public:
-  Head(const SequenceDslaArgs& args, int head)
-      : args_(args), head_(head), both_{OneState(args, 0, head), OneState(args, 1, head)} {}
+  Head(const SequenceDslaArgs& args, int head) : args_(args), head_(head) {
+    for (int i = 0; i < args.shape.states; ++i) states_.emplace_back(args, i, head);
+  }
 
   void forward(const SequenceTree& tree) const {
-    const std::vector<Doubles> roots[2] = {both_[0].states(*tree.root, zero()),
-                                           both_[1].states(*tree.root, zero())};
+    const Courses roots = courses(*tree.root, zeros());
     read(*tree.root, roots);
-    for (const Segment* child : tree.children) {
-      const std::vector<Doubles> states[2] = {both_[0].states(*child, roots[0].back()),
-                                              both_[1].states(*child, roots[1].back())};
-      read(*child, states);
-    }
+    for (const Segment* child : tree.children) read(*child, courses(*child, ends(roots)));
   }
 
   void backward(const SequenceDslaBackwardArgs& args, const SequenceTree& tree) const {
-    const std::vector<Doubles> roots[2] = {both_[0].states(*tree.root, zero()),
-                                           both_[1].states(*tree.root, zero())};
-    Doubles d_root[2] = {zero(), zero()};
+    const Courses roots = courses(*tree.root, zeros());
+    std::vector<Doubles> d_root = zeros();
     for (const Segment* child : tree.children) {
-      const std::vector<Doubles> states[2] = {both_[0].states(*child, roots[0].back()),
-                                              both_[1].states(*child, roots[1].back())};
-      Doubles d_child[2] = {zero(), zero()};
-      sweep(args, *child, states, d_child);
-      for (int i = 0; i < 2; ++i)
+      std::vector<Doubles> d_child = zeros();
+      sweep(args, *child, courses(*child, ends(roots)), d_child);
+      for (std::size_t i = 0; i < d_root.size(); ++i)
         std::ranges::transform(d_child[i], d_root[i], d_root[i].begin(), std::plus<>());
     }
     sweep(args, *tree.root, roots, d_root);
   }
 
  private:
-  [[nodiscard]] Doubles zero() const {
-    return Doubles(static_cast<std::size_t>(args_.shape.d_k) * args_.shape.d_v);
+  using Courses = std::vector<std::vector<Doubles>>;  // by state: it before each token, and at the end
+
+  [[nodiscard]] std::vector<Doubles> zeros() const {
+    return {states_.size(), Doubles(static_cast<std::size_t>(args_.shape.d_k) * args_.shape.d_v)};
+  }
+  [[nodiscard]] static std::vector<Doubles> ends(const Courses& courses) {
+    std::vector<Doubles> ends;
+    for (const std::vector<Doubles>& course : courses) ends.push_back(course.back());
+    return ends;
+  }
+  [[nodiscard]] Courses courses(const Segment& segment, const std::vector<Doubles>& starts) const {
+    Courses courses;
+    for (std::size_t i = 0; i < states_.size(); ++i) courses.push_back(states_[i].states(segment, starts[i]));
+    return courses;
   }
   [[nodiscard]] std::int64_t group() const { return args_.shape.n_heads / args_.shape.n_kv; }
 
-  void read(const Segment& segment, const std::vector<Doubles> (&states)[2]) const {
+  void read(const Segment& segment, const Courses& courses) const {
     for (std::int64_t t = 0; t < segment.rows; ++t) {
       const std::int64_t row = segment.first_row + t;
       Doubles o(static_cast<std::size_t>(group() * args_.shape.d_v));
-      for (int i = 0; i < 2; ++i) both_[i].read(row, states[i][t + 1], o);
+      for (std::size_t i = 0; i < states_.size(); ++i) states_[i].read(row, courses[i][t + 1], o);
       write(args_.o + row * args_.o_stride + head_ * group() * args_.shape.d_v, o);
     }
   }
 
-  void sweep(const SequenceDslaBackwardArgs& args, const Segment& segment,
-             const std::vector<Doubles> (&states)[2], Doubles (&d_states)[2]) const {
-    const auto [n_heads, n_kv, d_k, d_v] = args_.shape;
+  void sweep(const SequenceDslaBackwardArgs& args, const Segment& segment, const Courses& courses,
+             std::vector<Doubles>& d_states) const {
+    const auto [n_heads, n_kv, d_k, d_v, n_states] = args_.shape;
     const auto rows = static_cast<std::size_t>(segment.rows);
     OneState::Gradients gradients;
     gradients.dq.assign(rows, Doubles(group() * d_k));
     gradients.dk.assign(rows, Doubles(d_k));
     gradients.dv.assign(rows, Doubles(d_v));
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n_states; ++i) {
       gradients.dz[i].resize(rows * d_k);
       gradients.bias[i].resize(d_k);
       gradients.mix[i].resize(group());
-      both_[i].sweep(args, segment, states[i], d_states[i], gradients);
+      states_[i].sweep(args, segment, courses[i], d_states[i], gradients);
     }
     for (std::size_t t = 0; t < rows; ++t) {
       const std::int64_t row = segment.first_row + static_cast<std::int64_t>(t);
       write(args.dq + row * args.dq_stride + head_ * group() * d_k, gradients.dq[t]);
       write(args.dk + row * args.dk_stride + std::int64_t{head_} * d_k, gradients.dk[t]);
       write(args.dv + row * args.dv_stride + std::int64_t{head_} * d_v, gradients.dv[t]);
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < n_states; ++i) {
         const std::int64_t channel = (std::int64_t{i} * n_kv + head_) * d_k;
         const double* dz = gradients.dz[i].data() + t * d_k;
         std::transform(dz, dz + d_k, args.dz + row * args.dz_stride + channel,
                        [](double x) { return static_cast<float>(x); });
       }
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n_states; ++i) {
       add_to(args.d_gate_bias + (std::int64_t{i} * n_kv + head_) * d_k, gradients.bias[i]);
       add_to(args.d_mix + std::int64_t{i} * n_heads + head_ * group(), gradients.mix[i]);
     }
@@ -222,7 +227,7 @@ class Head {
 
   const SequenceDslaArgs& args_;
   int head_;
-  OneState both_[2];
+  std::vector<OneState> states_;
 };
 
 }  // namespace

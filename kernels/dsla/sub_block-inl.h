@@ -33,7 +33,7 @@ struct SubBlock {
 // Gates of the sub-block, and their log-sum added to the chunk's.
 inline void find_gates(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < head.n_states(); ++i) {
     const float* bias = head.gate_bias(i);
     float* log_sum = w.log_sum(i);
     for (std::int64_t t = 0; t < block.rows; ++t) {
@@ -54,7 +54,7 @@ inline void scale_queries(const DslaHead& head, SubBlock block, ChunkWorkspace& 
   const std::int64_t d_k = head.args->shape.d_k;
   const int group = head.group();
   const float scale = head.scale();
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < head.n_states(); ++i) {
     const float* anchor = w.anchor(i);
     float* decay = w.decay();
     std::fill(decay, decay + d_k, 1.0f);
@@ -86,7 +86,7 @@ inline void decay_keys(const DslaHead& head, SubBlock block, std::int64_t t, Chu
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t d_k = head.args->shape.d_k;
   const float* k = head.k(block.first + t);
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < head.n_states(); ++i) {
     const float* gate = w.gate(i, t);
     float* decayed = w.decayed(i, 0);
     for (std::int64_t u = 0; u < kDslaSubBlock; u += lanes) {
@@ -102,12 +102,12 @@ inline void decay_keys(const DslaHead& head, SubBlock block, std::int64_t t, Chu
 
 // Scores of the sub-block against itself, element by element; nothing above the diagonal ever counts.
 inline void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
-  const std::int64_t d_k = head.args->shape.d_k;
-  std::fill(w.decayed(0, 0), w.decayed(2, 0), 0.0f);
+  const std::int64_t channels = head.args->shape.channels();
+  std::fill_n(w.decayed(0, 0), channels * kDslaSubBlock, 0.0f);
   for (std::int64_t t = 0; t < block.rows; ++t) {
     decay_keys(head, block, t, w);
     const std::int64_t row = t * head.group();
-    small_gemm<float>(head.group(), kDslaSubBlock, 2 * d_k, {w.scaled(0, row), 2 * d_k, 1},
+    small_gemm<float>(head.group(), kDslaSubBlock, channels, {w.scaled(0, row), channels, 1},
                       {w.decayed(0, 0), kDslaSubBlock}, {w.scores(row) + block.start, w.chunk()},
                       GemmMode::kOverwrite);
   }
@@ -116,7 +116,7 @@ inline void score_diagonal(const DslaHead& head, SubBlock block, ChunkWorkspace&
 // Scores of the sub-block against the chunk's tokens before it.
 inline void score_earlier(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   if (block.start == 0) return;
-  const std::int64_t channels = 2 * std::int64_t{head.args->shape.d_k};
+  const std::int64_t channels = head.args->shape.channels();
   small_gemm<float>(block.rows * head.group(), block.start, channels, {w.near(0, 0), channels, 1},
                     {w.keys(0), w.chunk()}, {w.scores(0), w.chunk()}, GemmMode::kOverwrite);
 }
@@ -124,7 +124,7 @@ inline void score_earlier(const DslaHead& head, SubBlock block, ChunkWorkspace& 
 // Moves the anchor to the sub-block's end: keys of the chunk decay to it, those of the sub-block join.
 inline void advance_keys(const DslaHead& head, SubBlock block, ChunkWorkspace& w) {
   const std::int64_t d_k = head.args->shape.d_k;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < head.n_states(); ++i) {
     float* decay = w.decay();
     float* row = w.key_row();
     float* keys = w.keys(i * d_k);

@@ -48,6 +48,7 @@ VARIANTS = {
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "expanded": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0, expand_k=2),
+    "single": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, states=1),
 }
 OF_QWEN3 = {
     "qwen3_rotary": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),

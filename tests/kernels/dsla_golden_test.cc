@@ -29,7 +29,7 @@ class DslaGolden : public ::testing::TestWithParam<const char*> {
   template <class Run>
   void expect_golden(const Run& run) {
     const std::int64_t tokens = golden_["tokens"];
-    const auto [n_heads, n_kv, d_k, d_v] = shape_;
+    const auto [n_heads, n_kv, d_k, d_v, states] = shape_;
     std::vector<float> state = floats("state");
     std::vector<float> o = testing::poisoned(tokens * n_heads * d_v);
     const DslaPiece piece{0, tokens, state.data()};
@@ -41,7 +41,7 @@ class DslaGolden : public ::testing::TestWithParam<const char*> {
                  inputs_["v"].data(),
                  n_kv * d_v,
                  inputs_["z"].data(),
-                 2 * n_kv * d_k,
+                 states * n_kv * d_k,
                  inputs_["bias"].data(),
                  inputs_["mix"].data(),
                  o.data(),

@@ -37,13 +37,12 @@ class DslaWorld {
  public:
   explicit DslaWorld(DslaShape shape, std::uint64_t seed = 1, GateLogits gates = {})
       : shape_(shape), gates_(gates), generator_(seed) {
-    append(bias_, std::int64_t{2} * shape_.n_kv * shape_.d_k, 0);
+    append(bias_, shape_.n_kv * shape_.channels(), 0);
     std::uniform_real_distribution<float> history(0, 1);
-    mix_.resize(std::size_t{2} * shape_.n_heads);
-    for (int head = 0; head < shape_.n_heads; ++head) {
-      mix_[head] = history(generator_);
-      mix_[shape_.n_heads + head] = 1 - mix_[head];
-    }
+    for (int head = 0; head < shape_.n_heads; ++head) mix_.push_back(history(generator_));
+    if (shape_.states == 1) return;  // any factor will do
+    for (int head = 0; head < shape_.n_heads; ++head)
+      mix_.push_back(1 - mix_[static_cast<std::size_t>(head)]);
   }
 
   // A sequence with a random state and `rows` random rows in the step.
@@ -62,7 +61,7 @@ class DslaWorld {
 
   void set_gate_logit(std::int64_t row, float logit) { z_[row * z_stride()] = logit; }
 
-  // Every head's; without it each head has a random mixture of its own.
+  // Every head's; without it each head has a random mixture of its own. REQUIRES: two states.
   void set_mix(float history, float recency) {
     std::fill_n(mix_.begin(), shape_.n_heads, history);
     std::fill_n(mix_.begin() + shape_.n_heads, shape_.n_heads, recency);
@@ -126,7 +125,7 @@ class DslaWorld {
   [[nodiscard]] std::int64_t q_stride() const { return std::int64_t{shape_.n_heads} * shape_.d_k + kGap; }
   [[nodiscard]] std::int64_t k_stride() const { return k_width() + kGap; }
   [[nodiscard]] std::int64_t v_stride() const { return v_width() + kGap; }
-  [[nodiscard]] std::int64_t z_stride() const { return 2 * k_width() + kGap; }
+  [[nodiscard]] std::int64_t z_stride() const { return shape_.states * k_width() + kGap; }
   [[nodiscard]] std::int64_t o_stride() const { return o_width() + kGap; }
 
   void append(std::vector<float>& to, std::int64_t count, int gap, float scale = 1.0f, float mean = 0.0f) {
@@ -139,8 +138,8 @@ class DslaWorld {
     append(q_, q_stride() - kGap, kGap, scale);
     append(k_, k_width(), kGap, scale);
     append(v_, v_width(), kGap, scale);
-    append(z_, k_width(), 0, scale * gates_.deviation, gates_.mean[0]);
-    append(z_, k_width(), kGap, scale * gates_.deviation, gates_.mean[1]);
+    for (int i = 0; i < shape_.states; ++i)
+      append(z_, k_width(), i + 1 < shape_.states ? 0 : kGap, scale * gates_.deviation, gates_.mean[i]);
     ++rows_;
   }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/kernels/sequence_dsla_world.h"
@@ -82,12 +83,12 @@ class ClosedForm {
 
   // sum over d_v of o * d_o, of the last of `seen`.
   [[nodiscard]] double query(const std::vector<std::int64_t>& seen, int head) const {
-    const auto [n_heads, n_kv, d_k, d_v] = world_.shape();
+    const auto [n_heads, n_kv, d_k, d_v, states] = world_.shape();
     const int kv = head / (n_heads / n_kv);
     const std::int64_t t = seen.back();
     const std::vector<double>&q = inputs_.at("q"), &k = inputs_.at("k"), &v = inputs_.at("v");
     double sum = 0;
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < states; ++i) {
       std::vector<double> decay(d_k, 1.0);
       for (auto u = seen.rbegin(); u != seen.rend(); ++u) {
         double score = 0, value = 0;
@@ -111,16 +112,18 @@ class ClosedForm {
   std::vector<double> gates_;
 };
 
-std::vector<float> less(std::vector<float> values, float start) {
-  for (float& x : values) x -= start;
+// What a sum that began with `start` comes to: it is float32, and rounded as such.
+std::vector<float> on(float start, std::vector<float> values) {
+  for (float& x : values) x += start;
   return values;
 }
 
-class SequenceDslaGradient : public ::testing::TestWithParam<GateLogits> {};
+class SequenceDslaGradient : public ::testing::TestWithParam<std::tuple<GateLogits, int>> {};
 
 TEST_P(SequenceDslaGradient, ReferenceEqualsCentralDifferences) {
   if (dslad::testing::kSanitized) GTEST_SKIP() << "skipped: it is about numbers alone";
-  SequenceDslaWorld world({4, 2, 3, 2}, 2, GetParam());
+  const auto& [gates, states] = GetParam();
+  SequenceDslaWorld world({4, 2, 3, 2, states}, 2, gates);
   const std::int32_t document = world.add(5);
   for (const std::int64_t rows : {3, 1, 4}) world.add(rows, document);
   world.add(4);
@@ -144,13 +147,15 @@ TEST_P(SequenceDslaGradient, ReferenceEqualsCentralDifferences) {
   expect_rows("k", ref.dk);
   expect_rows("v", ref.dv);
   expect_rows("z", ref.dz);
-  EXPECT_TRUE(close(less(ref.d_gate_bias, 0.25f), form.gradient("bias"), kRounding));
-  EXPECT_TRUE(close(less(ref.d_mix, -0.5f), form.gradient("mix"), kRounding));
+  EXPECT_TRUE(close(ref.d_gate_bias, on(0.25f, form.gradient("bias")), kRounding));
+  EXPECT_TRUE(close(ref.d_mix, on(-0.5f, form.gradient("mix")), kRounding));
 }
 
 INSTANTIATE_TEST_SUITE_P(Gates, SequenceDslaGradient,
-                         ::testing::Values(GateLogits{}, GateLogits{3, {0, 0}}, GateLogits{10, {-60, 5}},
-                                           GateLogits{1, {-900, 0}}));
+                         ::testing::Combine(::testing::Values(GateLogits{}, GateLogits{3, {0, 0}},
+                                                              GateLogits{10, {-60, 5}},
+                                                              GateLogits{1, {-900, 0}}),
+                                            ::testing::Values(2, 1)));
 
 }  // namespace
 }  // namespace dslad::kernels

@@ -45,10 +45,11 @@ TEST_P(SequenceDslaShapes, PackedSegmentsMatchReference) {
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceDslaShapes,
                          ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{4, 2, 32, 32}, kSmallSequence,
                                            DslaShape{3, 1, 10, 22}, DslaShape{9, 3, 64, 64},
-                                           DslaShape{8, 1, 20, 48}, DslaShape{2, 1, 6, 70}),
+                                           DslaShape{8, 1, 20, 48}, DslaShape{2, 1, 6, 70},
+                                           DslaShape{4, 2, 32, 32, 1}, DslaShape{3, 1, 10, 22, 1}),
                          [](const auto& test) {
                            const DslaShape& s = test.param;
-                           return fmt::format("h{}kv{}k{}v{}", s.n_heads, s.n_kv, s.d_k, s.d_v);
+                           return fmt::format("h{}kv{}k{}v{}s{}", s.n_heads, s.n_kv, s.d_k, s.d_v, s.states);
                          });
 
 class SequenceDslaGates : public ::testing::TestWithParam<GateLogits> {};

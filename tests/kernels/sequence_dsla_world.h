@@ -50,11 +50,12 @@ class SequenceDslaWorld {
         q{std::int64_t{shape.n_heads} * shape.d_k},
         k{std::int64_t{shape.n_kv} * shape.d_k},
         v{std::int64_t{shape.n_kv} * shape.d_v},
-        z{std::int64_t{2} * shape.n_kv * shape.d_k},
+        z{shape.n_kv * shape.channels()},
         d_o{std::int64_t{shape.n_heads} * shape.d_v} {
     append(gate_bias, z.width, 1, 0);
     std::uniform_real_distribution<float> history(0, 1);
     for (int head = 0; head < shape.n_heads; ++head) mix.push_back(history(generator_));
+    if (shape.states == 1) return;  // any factor will do
     for (int head = 0; head < shape.n_heads; ++head) mix.push_back(1 - mix[static_cast<std::size_t>(head)]);
   }
 
@@ -70,7 +71,7 @@ class SequenceDslaWorld {
     for (std::int64_t r = 0; r < rows; ++r) add_row(1.0f);
   }
 
-  // Every head's; without it each head has a random mixture of its own.
+  // Every head's; without it each head has a random mixture of its own. REQUIRES: two states.
   void set_mix(float history, float recency) {
     std::fill_n(mix.begin(), shape_.n_heads, history);
     std::fill_n(mix.begin() + shape_.n_heads, shape_.n_heads, recency);
@@ -104,7 +105,8 @@ class SequenceDslaWorld {
       append(rows->values, rows->width, scale, 0);
       end_row(*rows);
     }
-    for (const float mean : gates_.mean) append(z.values, z.width / 2, scale * gates_.deviation, mean);
+    for (int i = 0; i < shape_.states; ++i)
+      append(z.values, z.width / shape_.states, scale * gates_.deviation, gates_.mean[i]);
     end_row(z);
     ++rows_;
   }

@@ -41,7 +41,8 @@ ChainManifest full_manifest() {
                         {0, "layer-00.safetensors", "ffffffffffffffffffffffffffffffff", {}}};
   manifest.distilled[1].losses = nlohmann::json::object();
   manifest.distilled[1].variant = manifest.variant;
-  manifest.distilled[1].variant->name = "dslad,rotary=0,expand_k=2,feature_map=softmax_pair";
+  manifest.distilled[1].variant->name = "dslad,rotary=0,states=1,expand_k=2,feature_map=softmax_pair";
+  manifest.distilled[1].variant->states = 1;
   manifest.distilled[1].variant->rotary = false;
   manifest.distilled[1].variant->expand_k = 2;
   manifest.distilled[1].variant->feature_map = kernels::FeatureMap::kSoftmaxPair;
@@ -252,6 +253,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/layers/1/checksum", "0123456789ABCDEF0123456789ABCDEF", "checksum is"},
         BadValue{"/layers/1/losses", {1}, "losses is [1]"},
         BadValue{"/layers/1/variant/rotary", 2, "layers[1]: variant: rotary is 2"},
+        BadValue{"/variant/states", 0, "states is 0"}, BadValue{"/variant/states", 3, "states is 3"},
         BadValue{"/layers/1/variant/expand_k", 0, "layers[1]: variant: expand_k is 0"},
         BadValue{"/layers/1/variant/rotary", true, "rotary=0"},
         BadValue{"/layers/1/variant/window", 63,
@@ -324,7 +326,9 @@ TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
   DslaVariant expanded = wide;
   expanded.rotary = false;
   expanded.expand_k = 3;
-  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide, expanded}) {
+  DslaVariant single = expanded, bare;
+  single.states = bare.states = 1;
+  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide, expanded, single, bare}) {
     const DslaLayerTensors tensors = initial(variant);
     const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kF32), config_, variant);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message;
@@ -357,6 +361,16 @@ TEST_F(DslaLayerFile, StartsFromTheTeacherAndTheVariantsBiases) {
   EXPECT_EQ(tensors.alpha.size(), 2u * static_cast<std::size_t>(config_.heads));
   EXPECT_EQ(tensors.g1[0], 1.0f);
   EXPECT_EQ(tensors.g1[1], 0.0f);
+}
+
+TEST_F(DslaLayerFile, OfOneStateHasTheHistorysAlone) {
+  DslaVariant single = everything();
+  single.states = 1;
+  const DslaLayerTensors tensors = initial(single), both = initial(everything());
+  EXPECT_EQ(tensors.g1, both.g1);
+  EXPECT_EQ(tensors.c1, both.c1);
+  for (const auto* of_two : {&tensors.g2, &tensors.c2, &tensors.alpha})
+    EXPECT_THAT(*of_two, ::testing::IsEmpty());
 }
 
 TEST_F(DslaLayerFile, WiderHeadsBeginWithTheTeachersChannels) {
@@ -453,8 +467,14 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
   DslaVariant no_window = everything();
   no_window.window = 0;
   EXPECT_THAT(refusal(layer, no_window), HasSubstr("\"state_share\" is no tensor of variant dslad"));
+  DslaVariant single = everything();
+  single.states = 1;
+  EXPECT_THAT(refusal(layer, single), HasSubstr("is no tensor of variant dslad"));
+  EXPECT_THAT(refusal(saved(initial(single), DType::kF32), everything()),
+              HasSubstr("lacks \"gk_proj2.weight\""));
+  const DistilledLayer again = saved(initial(everything()), DType::kF32);
   config_.kv_heads = 2;
-  EXPECT_THAT(refusal(layer, everything()), HasSubstr("has the shape"));
+  EXPECT_THAT(refusal(again, everything()), HasSubstr("has the shape"));
   config_ = *LlamaConfig::load(golden_path("stories260K"));
   EXPECT_THAT(refusal(saved(initial({}), DType::kF32), no_window), HasSubstr("alpha_list"));
   DslaVariant window;

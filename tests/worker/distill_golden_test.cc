@@ -75,6 +75,7 @@ class World {
     const auto& v = expected["variant"];
     variant_.rotary = v["rotary"];
     variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
+    variant_.states = v["states"];
     variant_.expand_k = v["expand_k"];
     EXPECT_EQ(v["output_norm"], v["alpha_per_head"]);
     variant_.form = v["output_norm"] ? LayerForm::kDslad : LayerForm::kPaper;
@@ -305,7 +306,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
 }
 
 const auto kVariants =
-    ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded", "qwen3_rotary",
+    ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded", "single", "qwen3_rotary",
                       "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 

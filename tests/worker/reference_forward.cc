@@ -225,7 +225,7 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
     map_features(variant, q);
     map_features(variant, k);
     Vector heads(size(c().heads * d), 0.0);
-    for (int state = 0; state < 2; ++state) {
+    for (int state = 0; state < variant.states; ++state) {
       const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
       const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
       for (std::int64_t kv = 0; kv < c().kv_heads; ++kv) {
@@ -261,6 +261,7 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
 }
 
 double ReferenceForward::mixture(const DslaLayerTensors& w, int state, std::int64_t head) {
+  if (w.alpha.empty()) return 1;
   const std::size_t columns = w.alpha.size() / 2;
   const std::size_t column = columns == 1 ? 0 : size(head);
   const double history = std::exp(double{w.alpha[column]}),

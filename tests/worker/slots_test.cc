@@ -14,12 +14,14 @@ TEST(Slots, HaveTheSizeOfTheirLayer) {
   const LlamaConfig config = *LlamaConfig::load(golden("stories260K"));
   const std::size_t per_token = std::size_t{2} * config.kv_heads * config.head_dim * sizeof(float);
   const std::size_t states = per_token * static_cast<std::size_t>(config.head_dim);
-  DslaVariant windowed, endless, wide;
+  DslaVariant windowed, endless, wide, single;
   windowed.window = 64;
   endless.window = 1 << 20;
   wide.feature_map = FeatureMap::kSoftmaxPair;
   wide.expand_k = 2;
+  single.states = 1;
   EXPECT_EQ(slot_shape(config, {}).bytes(), states);
+  EXPECT_EQ(slot_shape(config, single).bytes(), states / 2);
   EXPECT_EQ(slot_shape(config, windowed).bytes(), states + 64 * per_token);
   EXPECT_EQ(slot_shape(config, endless).bytes(),
             states + static_cast<std::size_t>(config.context) * per_token)

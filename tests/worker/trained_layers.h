@@ -58,11 +58,11 @@ inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant
   tensors.v = fill(kv * hidden, 0.15);
   tensors.o = fill(q * hidden, 0.15);
   tensors.g1 = fill(gates * hidden, 0.3);
-  tensors.g2 = fill(gates * hidden, 0.3);
+  if (variant.states == 2) tensors.g2 = fill(gates * hidden, 0.3);
   const GateBiases biases = initial_gate_biases(variant.form);
   tensors.c1 = fill(gates, 1, biases.history);
-  tensors.c2 = fill(gates, 1, biases.recency);
-  tensors.alpha = fill(variant.alpha_per_head() ? 2 * static_cast<std::size_t>(c.heads) : 2, 0.7);
+  if (variant.states == 2) tensors.c2 = fill(gates, 1, biases.recency);
+  tensors.alpha = fill(static_cast<std::size_t>(variant.alpha_size(c.heads)), 0.7);
   if (variant.output_norm()) tensors.o_norm = fill(d, 0.2, 1);
   if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
   if (c.qkv_bias) {
@@ -132,6 +132,17 @@ inline const std::vector<Variants>& variants() {
                 v.form = LayerForm::kDslad;
                 v.feature_map = kernels::FeatureMap::kSoftmaxPair;
               }),
+      variant("one state", [](DslaVariant& v) { v.states = 1; }),
+      variant("one state of wider pairs beside a window",
+              [](DslaVariant& v) {
+                v.window = 37;
+                v.states = 1;
+                v.expand_k = 2;
+                v.form = LayerForm::kDslad;
+                v.feature_map = kernels::FeatureMap::kSoftmaxPair;
+              }),
+      {variant("two states and one", [](DslaVariant& v) { v.window = 40; }),
+       variant("one", [](DslaVariant& v) { v.window = 40, v.states = 1; })},
       {variant("one narrow and one of wider keys",
                [](DslaVariant& v) {
                  v.window = 40;

@@ -10,11 +10,13 @@ using ::testing::HasSubstr;
 
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
-  const auto changed = parse_variant_option("dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair");
+  const auto changed =
+      parse_variant_option("dslad,rotary=0,states=1,expand_k=2,window=0,feature_map=softmax_pair");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
-  expected.name = "dslad,rotary=0,expand_k=2,window=0,feature_map=softmax_pair";
+  expected.name = "dslad,rotary=0,states=1,expand_k=2,window=0,feature_map=softmax_pair";
   expected.rotary = false;
+  expected.states = 1;
   expected.expand_k = 2;
   expected.window = 0;
   expected.feature_map = kernels::FeatureMap::kSoftmaxPair;
@@ -30,6 +32,8 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,output_norm=0", "output_norm"},
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,expand_k=0,rotary=0", "expand_k"},
+                                   {"dslad,states=0", "states"},
+                                   {"dslad,states=3", "states"},
                                    {"dslad,expand_k=17,rotary=0", "expand_k"},
                                    {"dslad,expand_k=1.5,rotary=0", "expand_k"},
                                    {"dslad,expand_k=2", "rotary=0"},

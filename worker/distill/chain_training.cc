@@ -15,7 +15,8 @@ namespace dslad::worker {
 namespace {
 
 // 10%, 50% and 90% of the channels' mean gates lie below these.
-nlohmann::json quantiles(std::vector<double> gates) {
+nlohmann::json quantiles(std::span<const double> of) {
+  std::vector<double> gates(of.begin(), of.end());
   std::ranges::sort(gates);
   const auto at = [&](double share) {
     return gates[static_cast<std::size_t>(share * static_cast<double>(gates.size() - 1))];
@@ -184,9 +185,12 @@ Result<nlohmann::json> gates_json(Network& network, const TrainingSetup& setup,
                                   const StudentLayers& converted, int layer) {
   const auto gates = network.mean_gates(setup.held_out.front(), converted, layer);
   if (!gates) return gates.error();
-  const auto half = gates->begin() + static_cast<std::ptrdiff_t>(gates->size() / 2);
-  return nlohmann::json{{"history", quantiles({gates->begin(), half})},
-                        {"recency", quantiles({half, gates->end()})}};
+  const auto states = static_cast<std::size_t>(converted[static_cast<std::size_t>(layer)]->shape().states);
+  const std::size_t of_state = gates->size() / states;
+  const std::span<const double> all(*gates);
+  nlohmann::json out = {{"history", quantiles(all.first(of_state))}};
+  if (states == 2) out["recency"] = quantiles(all.subspan(of_state));
+  return out;
 }
 
 Status distil_chain(kernels::TrainingBackend& backend, Network& network, const ChainSetup& setup,

@@ -41,7 +41,7 @@ kernels::SequenceDslaArgs dsla_args(const BlockContext& context, const StudentLa
   const LlamaConfig& c = *context.config;
   const StudentShape& s = layer.shape();
   const StateInputs<const float> in = state_inputs<const float>(layer, tape.projected, tape.mapped);
-  return {{c.heads, c.kv_heads, static_cast<int>(s.d_k), c.head_dim},
+  return {{c.heads, c.kv_heads, static_cast<int>(s.d_k), c.head_dim, static_cast<int>(s.states)},
           in.q,
           in.stride,
           in.k,
@@ -204,7 +204,7 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   const float* d_heads = backward_to_states(context, layer, tape, dy, scratch, small);
   float* d_projected = scratch.tape.projected;
   const StateInputs<float> d_in = state_inputs(layer, d_projected, scratch.d_mapped);
-  std::fill_n(scratch.d_mix, 2 * s.heads, 0.0f);
+  std::fill_n(scratch.d_mix, s.states * s.heads, 0.0f);
   context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, d_in.q, d_in.stride, d_in.k,
                                   d_in.stride, d_projected + s.values_column(), s.input_width,
                                   d_projected + s.gates_column(), s.input_width, small.gate_bias,
@@ -253,8 +253,8 @@ DslaScratch::DslaScratch(const StudentShape& s, std::int64_t rows, FloatArena& a
       d_mapped(arena.take(rows * s.mapped_width)),
       d_normed(s.qk_norm > 0 ? arena.take(rows * s.qk_width) : nullptr),
       d_window(arena.take(rows * (s.q_width + 2 * s.kv_width))),
-      d_mix(arena.take(2 * s.heads)),
-      unread(arena.take(std::max(2 * s.gate_width, s.heads))) {}
+      d_mix(arena.take(s.states * s.heads)),
+      unread(arena.take(std::max(s.states * s.gate_width, s.heads))) {}
 
 void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
                   float* y, bool accumulate, const DslaTape& tape) {

@@ -25,13 +25,13 @@ std::vector<Place> places_of(const StudentShape& s, const StudentTensors& values
   float* row = values.input;
   for (const auto& [tensor, rows] :
        {std::pair{&Tensors::q, q}, std::pair{&Tensors::k, k}, std::pair{&Tensors::v, s.kv_width},
-        std::pair{&Tensors::g1, s.gate_width}, std::pair{&Tensors::g2, s.gate_width}}) {
+        std::pair{&Tensors::g1, s.gate_width}, std::pair{&Tensors::g2, (s.states - 1) * s.gate_width}}) {
     places.push_back({tensor, row, rows * s.hidden});
     row += rows * s.hidden;
   }
   places.push_back({&Tensors::o, values.output, s.hidden * s.q_width});
   places.push_back({&Tensors::c1, values.gate_bias, s.gate_width});
-  places.push_back({&Tensors::c2, values.gate_bias + s.gate_width, s.gate_width});
+  places.push_back({&Tensors::c2, values.gate_bias + s.gate_width, (s.states - 1) * s.gate_width});
   places.push_back({&Tensors::alpha, values.alpha, s.alpha});
   places.push_back({&Tensors::o_norm, values.norm, s.norm});
   places.push_back({&Tensors::share, values.share, s.share});
@@ -59,10 +59,11 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       qk_width((heads + kv_heads) * key_channels),
       d_k(variant.state_width(config.head_dim)),
       gate_width(kv_heads * d_k),
+      states(variant.states),
       mapped_width((heads + kv_heads) * d_k),
       rotated_width(variant.rotates_for_window_only() ? q_width + 2 * kv_width : 0),
-      input_width(qk_width + kv_width + 2 * gate_width),
-      alpha(variant.alpha_per_head() ? 2 * heads : 2),
+      input_width(qk_width + kv_width + states * gate_width),
+      alpha(variant.alpha_size(heads)),
       norm(variant.output_norm() ? head_dim : 0),
       share(variant.window > 0 ? heads : 0),
       qkv_bias(config.qkv_bias ? gates_column() : 0),
@@ -72,8 +73,8 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
 StudentTensors::StudentTensors(const StudentShape& shape, FloatArena& arena)
     : input(arena.take(shape.input_width * shape.hidden)),
       output(arena.take(shape.hidden * shape.q_width)),
-      gate_bias(arena.take(2 * shape.gate_width)),
-      alpha(arena.take(shape.alpha)),
+      gate_bias(arena.take(shape.states * shape.gate_width)),
+      alpha(take(arena, shape.alpha)),
       norm(take(arena, shape.norm)),
       share(take(arena, shape.share)),
       qkv_bias(take(arena, shape.qkv_bias)),
@@ -88,7 +89,7 @@ StudentLayer::StudentLayer(kernels::TrainingBackend::Buffer memory, const Studen
   values_ = StudentTensors(shape_, arena);
   size_ = arena.bytes() / sizeof(float);
   gradients_ = StudentTensors(shape_, arena);
-  mix_ = arena.take(2 * shape_.heads);
+  mix_ = arena.take(shape_.states * shape_.heads);
 }
 
 Result<std::unique_ptr<StudentLayer>> StudentLayer::create(kernels::TrainingBackend& backend,
@@ -98,7 +99,7 @@ Result<std::unique_ptr<StudentLayer>> StudentLayer::create(kernels::TrainingBack
   const StudentShape shape(config, variant);
   FloatArena measure;
   StudentTensors(shape, measure), StudentTensors(shape, measure);
-  measure.take(2 * shape.heads);
+  measure.take(shape.states * shape.heads);
   auto memory = backend.allocate(measure.bytes());
   if (memory == nullptr) {
     return Error{ErrorCode::kResourceExhausted,
@@ -137,6 +138,10 @@ std::array<ParameterGroup, 5> StudentLayer::parameter_groups(double projection_r
 }
 
 void StudentLayer::refresh() {
+  if (shape_.alpha == 0) {
+    std::fill_n(mix_, shape_.heads, 1.0f);
+    return;
+  }
   const std::int64_t sets = shape_.alpha / 2;  // of one or all heads
   for (std::int64_t head = 0; head < shape_.heads; ++head) {
     const std::int64_t set = sets == 1 ? 0 : head;
@@ -147,6 +152,7 @@ void StudentLayer::refresh() {
 }
 
 void StudentLayer::add_alpha_gradient(const float* d_mix) {
+  if (shape_.alpha == 0) return;
   const std::int64_t sets = shape_.alpha / 2;
   for (std::int64_t head = 0; head < shape_.heads; ++head) {
     const std::int64_t set = sets == 1 ? 0 : head;

@@ -29,10 +29,11 @@ struct StudentShape {
   std::int64_t qk_width;           // (heads + kv_heads) * key_channels
   std::int64_t d_k;                // of the states: the variant's state_width(head_dim)
   std::int64_t gate_width;         // kv_heads * d_k: gates of one state
+  std::int64_t states;             // 1 or 2
   std::int64_t mapped_width;       // (heads + kv_heads) * d_k: q and k after the feature map
   std::int64_t rotated_width;      // q_width + 2 * kv_width where only the window sees q and k rotated, or 0
-  std::int64_t input_width;        // qk_width + kv_width + 2 * gate_width: q, k, v, gates of both states
-  std::int64_t alpha;              // 2, or 2 * heads
+  std::int64_t input_width;        // qk_width + kv_width + states * gate_width: q, k, v, gates
+  std::int64_t alpha;              // 2, or 2 * heads, or 0 where there is one state
   std::int64_t norm;               // head_dim, or 0
   std::int64_t share;              // heads, or 0
   std::int64_t qkv_bias;           // gates_column(), or 0 where the model's projections have none
@@ -48,10 +49,10 @@ struct StudentTensors {
   StudentTensors() = default;
   StudentTensors(const StudentShape& shape, FloatArena& arena);
 
-  float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2
+  float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2 where there are two states
   float* output = nullptr;     // [hidden, q_width]
-  float* gate_bias = nullptr;  // [2, kv_heads, d_k]
-  float* alpha = nullptr;      // [2] or [2, heads]
+  float* gate_bias = nullptr;  // [states, kv_heads, d_k]
+  float* alpha = nullptr;      // [2] or [2, heads]; null with one state
   float* norm = nullptr;       // [head_dim]; null without output norm
   float* share = nullptr;      // [heads] of the states beside the window; null without a window
   // What the teacher's projections have beyond matrices; null where they have none.
@@ -84,11 +85,11 @@ class StudentLayer {
   // vectors beside them, which start from the teacher's.
   [[nodiscard]] std::array<ParameterGroup, 5> parameter_groups(double projection_rate) const;
 
-  // softmax(alpha) by query head, [2, heads]; of the values at the last refresh().
+  // softmax(alpha) by query head, [states, heads]; of the values at the last refresh().
   [[nodiscard]] const float* mix() const { return mix_; }
   // Recomputes what is derived from the values; to be called after they changed.
   void refresh();
-  // d_mix [2, heads] -> gradient of alpha; added to.
+  // d_mix [states, heads] -> gradient of alpha; added to.
   void add_alpha_gradient(const float* d_mix);
 
  private:

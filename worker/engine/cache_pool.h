@@ -38,7 +38,7 @@ class SequenceCache {
   [[nodiscard]] const std::int32_t* pages(int layer) const {
     return layers_[static_cast<std::size_t>(layer)].data();
   }
-  // State of a DSLA layer, [2, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
+  // State of a DSLA layer, [states, n_kv, d_k, d_v]; REQUIRES: the plan converts the layer.
   [[nodiscard]] float* state(int layer) const;
   // Its ring (window_attention.h); REQUIRES: the plan converts the layer, which has a window.
   [[nodiscard]] float* ring(int layer) const;

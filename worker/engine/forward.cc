@@ -314,7 +314,7 @@ void Forward::dual_state_attention(int layer, const StepRows& rows, const DslaWe
     qk_stride = std::int64_t{c.heads + c.kv_heads} * shape.d_k;
   }
   backend_.dsla({shape, q, qk_stride, k, qk_stride, x.v, x.stride, floats(gates_),
-                 2 * std::int64_t{c.kv_heads} * shape.d_k, dsla.gate_bias.data(), dsla.mix.data(), heads,
+                 c.kv_heads * shape.channels(), dsla.gate_bias.data(), dsla.mix.data(), heads,
                  std::int64_t{c.heads} * c.head_dim, pieces});
 }
 

@@ -44,8 +44,8 @@ json free_object(JsonFields& fields, const char* key) {
 
 // Earlier programs wrote there what the gates' biases started from: of no use to who reads a layer.
 DslaVariant read_variant(JsonFields fields) {
-  fields.refuse_unknown({"name", "rotary", "feature_map", "expand_k", "output_norm", "alpha_per_head",
-                         "window", "history_bias", "recency_bias"});
+  fields.refuse_unknown({"name", "rotary", "feature_map", "states", "expand_k", "output_norm",
+                         "alpha_per_head", "window", "history_bias", "recency_bias"});
   DslaVariant variant;
   variant.name = name_of(fields, "name");
   variant.rotary = fields.boolean("rotary");
@@ -55,7 +55,9 @@ DslaVariant read_variant(JsonFields fields) {
   } else {
     fields.refuse("feature_map", map.error().message);
   }
-  if (fields.find("expand_k") != nullptr) {  // chains made before there was a choice lack it
+  // Chains made before there was a choice lack these.
+  if (fields.find("states") != nullptr) variant.states = static_cast<int>(fields.integer("states", 1, 2));
+  if (fields.find("expand_k") != nullptr) {
     variant.expand_k = static_cast<int>(fields.integer("expand_k", 1, kMaxExpandK));
   }
   const Status possible = check_variant(variant);

@@ -15,6 +15,7 @@ Json to_json(const DslaVariant& variant) {
   return {{"name", variant.name},
           {"rotary", variant.rotary},
           {"feature_map", to_string(variant.feature_map)},
+          {"states", variant.states},
           {"expand_k", variant.expand_k},
           {"output_norm", variant.output_norm()},
           {"alpha_per_head", variant.alpha_per_head()},

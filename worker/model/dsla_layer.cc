@@ -46,20 +46,25 @@ struct Slot {
 };
 
 struct Options {
+  int states;
   bool alpha_per_head, output_norm, window;
   std::int64_t key_channels;  // of a head's q and k
   std::int64_t gate_rows;
 };
 
 Options options_of(const LlamaConfig& c, const DslaVariant& v) {
-  return {v.alpha_per_head(), v.output_norm(), v.window > 0, v.key_channels(c.head_dim),
-          std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
+  return {v.states,     v.alpha_per_head(),         v.output_norm(),
+          v.window > 0, v.key_channels(c.head_dim), std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
 }
 
 // What the sizes of a layer's tensors say.
 Options options_of(const LlamaConfig& c, const DslaLayerTensors& tensors) {
   const std::int64_t key_channels = std::ssize(tensors.k) / (std::int64_t{c.kv_heads} * c.hidden_size);
-  return {tensors.alpha.size() != 2, !tensors.o_norm.empty(), !tensors.share.empty(), key_channels,
+  return {tensors.g2.empty() ? 1 : 2,
+          tensors.alpha.size() != 2,
+          !tensors.o_norm.empty(),
+          !tensors.share.empty(),
+          key_channels,
           std::ssize(tensors.c1)};
 }
 
@@ -69,17 +74,19 @@ std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
   const std::int64_t output_width = heads * c.head_dim, v_rows = std::int64_t{c.kv_heads} * c.head_dim;
   const std::int64_t q_rows = heads * options.key_channels, k_rows = c.kv_heads * options.key_channels;
   const std::int64_t gate_rows = options.gate_rows;
-  std::vector<std::int64_t> alpha = {2};
-  if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
   std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
                              {"k_proj.weight", {k_rows, hidden}, &Tensors::k, Kind::kProjection},
                              {"v_proj.weight", {v_rows, hidden}, &Tensors::v, Kind::kProjection},
                              {"o_proj.weight", {hidden, output_width}, &Tensors::o, Kind::kProjection},
                              {"gk_proj.weight", {gate_rows, hidden}, &Tensors::g1, Kind::kGate},
-                             {"gk_proj.bias", {gate_rows}, &Tensors::c1, Kind::kVector},
-                             {"gk_proj2.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate},
-                             {"gk_proj2.bias", {gate_rows}, &Tensors::c2, Kind::kVector},
-                             {"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector}};
+                             {"gk_proj.bias", {gate_rows}, &Tensors::c1, Kind::kVector}};
+  if (options.states == 2) {
+    std::vector<std::int64_t> alpha = {2};
+    if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
+    slots.push_back({"gk_proj2.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate});
+    slots.push_back({"gk_proj2.bias", {gate_rows}, &Tensors::c2, Kind::kVector});
+    slots.push_back({"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector});
+  }
   if (options.output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
   if (options.window) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
   if (c.qkv_bias) {
@@ -209,7 +216,9 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
       if (!bias->empty()) *bias = widen(config, more, mixtures, *bias, 1);
     }
   }
-  initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, tensors.g2);
+  std::vector<float> recency;
+  initial_gates(std::ssize(tensors.c1), config.hidden_size, layer, tensors.g1, recency);
+  if (variant.states == 2) tensors.g2 = std::move(recency);
   const GateBiases biases = initial_gate_biases(variant.form);
   std::ranges::fill(tensors.c1, biases.history);
   std::ranges::fill(tensors.c2, biases.recency);

@@ -50,6 +50,7 @@ DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {
   if (kernels::feature_width(b.feature_map, 1) > kernels::feature_width(a.feature_map, 1)) {
     out.feature_map = b.feature_map;
   }
+  out.states = std::max(a.states, b.states);
   out.expand_k = std::max(a.expand_k, b.expand_k);
   out.rotary = a.rotary && b.rotary;
   return out;

@@ -2,7 +2,7 @@
 // chain.json so that serving and training agree.
 //
 //   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
-// with each part there or not. With a window of W tokens
+// with each part there or not; of DSLA's two states the history's may stand alone. With a window of W tokens
 //   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
 // whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
 // from the teacher's attention cut to the window. With expand_k above 1 a head's q and k have that many times
@@ -21,9 +21,9 @@
 
 namespace dslad::worker {
 
-// How a head's output is made of its two states.
+// How a head's output is made of its states.
 enum class LayerForm : std::uint8_t {
-  kPaper,  // one mixture for all heads, alpha [2]
+  kPaper,  // of two states one mixture for all heads, alpha [2]
   kDslad,  // one for each, alpha [2, heads]; RMSNorm of each head's output, one weight [d_v] for all
 };
 
@@ -32,10 +32,15 @@ struct DslaVariant {
   LayerForm form = LayerForm::kPaper;
   bool rotary = false;  // the model's rotary embedding on the q and k that the states see
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
+  int states = 2;                                                // 1: the history's alone, without mixture
   int expand_k = 1;         // channels of a head's q and k before the map, in head_dims
   std::int64_t window = 0;  // tokens of exact attention beside the states; 0: none
 
   [[nodiscard]] bool alpha_per_head() const { return form == LayerForm::kDslad; }
+  // Values of alpha in a layer of so many query heads: a single state has none.
+  [[nodiscard]] std::int64_t alpha_size(std::int64_t heads) const {
+    return states == 1 ? 0 : 2 * (alpha_per_head() ? heads : 1);
+  }
   [[nodiscard]] bool output_norm() const { return form == LayerForm::kDslad; }
   // Channels of a head's q and k as they are projected, for heads of `head_dim`.
   [[nodiscard]] int key_channels(int head_dim) const { return expand_k * head_dim; }
@@ -53,7 +58,7 @@ inline constexpr int kMaxExpandK = 16;
 // kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels.
 Status check_variant(const DslaVariant& variant);
 
-// Whether layers of both may stand in one chain: they may differ in rotary, feature map and expand_k.
+// Whether layers of both may stand in one chain: they may differ in rotary, feature map, states and expand_k.
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 
 // A variant whose buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).

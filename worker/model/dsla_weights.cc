@@ -53,8 +53,9 @@ class LayerPacker {
   bool enough_ = true;
 };
 
-// softmax over the two states, for each head; `alpha` is [2] or [2, heads].
+// softmax over the states, for each head; `alpha` is [2], [2, heads], or empty where there is one state.
 std::vector<float> mixture(const std::vector<float>& alpha, std::size_t heads) {
+  if (alpha.empty()) return std::vector<float>(heads, 1.0f);
   const std::size_t columns = alpha.size() / 2;
   std::vector<float> mix(2 * heads);
   for (std::size_t head = 0; head < heads; ++head) {

@@ -21,9 +21,9 @@ struct DslaWeights {
   DslaVariant variant;
   Matrix qkv;                   // as LayerWeights::qkv; null while the layer shares the teacher's
   Matrix output;                // as LayerWeights::output; null with qkv
-  Matrix gates;                 // [2 * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
-  kernels::Vector gate_bias;    // c [2, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
-  kernels::Vector mix;          // softmax(alpha) [2, heads]
+  Matrix gates;                 // [states * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
+  kernels::Vector gate_bias;    // c [states, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
+  kernels::Vector mix;          // softmax(alpha) [states, heads]
   kernels::Vector output_norm;  // [head_dim]; empty unless the variant has it
   kernels::Vector share;        // [heads]; empty unless the variant has a window
   // With projections of its own, what the model's have beyond matrices; else empty.

@@ -37,6 +37,11 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.window = static_cast<std::int64_t>(*parsed);
     return ok_status();
   }
+  if (key == "states") {
+    if (value != "1" && value != "2") return bad_value(key, value, "1 or 2");
+    variant.states = value == "1" ? 1 : 2;
+    return ok_status();
+  }
   if (key == "expand_k") {
     const auto parsed = number(value, 1, kMaxExpandK);
     if (!parsed || *parsed != std::floor(*parsed)) {
@@ -53,8 +58,9 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
   }
   return Error{
       ErrorCode::kInvalidArgument,
-      fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, expand_k, window",
-                  key)};
+      fmt::format(
+          "variant: there is no part '{}'; the parts are rotary, feature_map, states, expand_k, window",
+          key)};
 }
 
 }  // namespace

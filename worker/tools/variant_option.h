@@ -1,9 +1,8 @@
 // A variant as the command line names it: a known one, perhaps with parts of it changed.
 //
 //   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,window=0,feature_map=none"
-// Parts: rotary (0 or 1), feature_map (none, softmax, softmax_pair), expand_k (1 to 16), window (tokens); the
-// rest is the name's. The whole text becomes the variant's name.
-// A pure function.
+// Parts: rotary (0 or 1), feature_map (none, softmax, softmax_pair), states (1 or 2), expand_k (1 to 16),
+// window (tokens); the rest is the name's. The whole text becomes the variant's name. A pure function.
 #pragma once
 
 #include <string_view>

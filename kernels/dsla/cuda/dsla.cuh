@@ -16,12 +16,19 @@ void dsla_chunks(Queue& queue, const DslaOnDevice& step) {
   } else {
     queue.template launch<DslaScores<4>>(step);
   }
-  if (step.args.shape.d_k <= DslaChunk<2>::kWidth) {
-    queue.template launch<DslaChunk<2>>(step);
-  } else if (step.args.shape.d_k <= DslaChunk<4>::kWidth) {
-    queue.template launch<DslaChunk<4>>(step);
+  const std::int64_t channels = step.args.shape.channels();
+  if (step.args.shape.states == 1) {
+    if (channels <= DslaChunk<2, 1>::kChannels) {
+      queue.template launch<DslaChunk<2, 1>>(step);
+    } else {
+      queue.template launch<DslaChunk<4, 1>>(step);
+    }
+  } else if (channels <= DslaChunk<2, 2>::kChannels) {
+    queue.template launch<DslaChunk<2, 2>>(step);
+  } else if (channels <= DslaChunk<4, 2>::kChannels) {
+    queue.template launch<DslaChunk<4, 2>>(step);
   } else {
-    queue.template launch<DslaChunk<8>>(step);
+    queue.template launch<DslaChunk<8, 2>>(step);
   }
 }
 

@@ -1,4 +1,4 @@
-// The chunk form of dsla.h on a CUDA device: pieces of several rows, both states in one pass.
+// The chunk form of dsla.h on a CUDA device: pieces of several rows, all states in one pass.
 //
 // A chunk is one sub-block of 16 tokens, the depth of a tensor core's product: then every score is made
 // element by element, exp(b_t - b_u) with its exponent <= 0 whatever the gates, and states stay in registers.
@@ -18,15 +18,15 @@
 namespace dslad::kernels::cuda {
 
 // Bound by the latency of its steps while there are few sequences, then by the tensor cores. A block has
-// kColumns columns of both states of one piece and KV head, transposed: each warp 64 of the channels, in
-// registers. Channels are those of both states, [2, kWidth], beyond d_k zeros.
-template <int kWarps>
+// kColumns columns of all states of one piece and KV head, transposed: each warp 64 of the channels, in
+// registers. Channels are those of all states, [kStates, kWidth], beyond d_k zeros.
+template <int kWarps, int kStates>
 struct DslaChunk {
   using Args = DslaOnDevice;
   static constexpr int kThreads = kWarps * kWarp;
   static constexpr int kOwn = 64;  // channels of a warp
   static constexpr int kChannels = kWarps * kOwn;
-  static constexpr int kWidth = kChannels / 2;  // d_k at most
+  static constexpr int kWidth = kChannels / kStates;  // d_k at most
   static constexpr int kColumns = 32;
   static constexpr int kParts = 2;
 
@@ -91,7 +91,7 @@ struct DslaChunk {
     // f(element, its place in the piece's state or null) for all of this lane's elements.
     template <class F>
     DSLAD_DEVICE void each_state(const F& f, States& states) const {
-      const auto [n_heads, n_kv, d_k, d_v] = args().shape;
+      const auto [n_heads, n_kv, d_k, d_v, n_states] = args().shape;
       const int lane = thread_index() % kWarp;
       DSLAD_UNROLL for (int m = 0; m < kColumns / 16; ++m) {
         DSLAD_UNROLL for (int n = 0; n < kOwn / 8; ++n) {

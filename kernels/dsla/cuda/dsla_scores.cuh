@@ -71,7 +71,7 @@ struct DslaScores {
   }
 
  private:
-  // Rows one float apart from a multiple of the banks: keys, log-sums of both states, queries; [.., 16, d_k +
+  // Rows one float apart from a multiple of the banks: keys, log-sums of two states, queries; [.., 16, d_k +
   // 1].
   static DSLAD_DEVICE float* row_of(const DslaArgs& args, int matrix, int t) {
     return dynamic_shared<float>() + (matrix * kSubBlock + t) * (args.shape.d_k + 1);
@@ -82,7 +82,7 @@ struct DslaScores {
 
   static DSLAD_DEVICE void stage_keys(const DslaArgs& args, const DslaSubBlock& block, int head) {
     const int d_k = args.shape.d_k;
-    for (int item = thread_index(); item < 2 * d_k; item += kThreads) {
+    for (int item = thread_index(); item < args.shape.channels(); item += kThreads) {
       const int i = item / d_k, a = item % d_k;
       float sum = 0;
       for (int t = 0; t < block.tokens; ++t) {
@@ -106,11 +106,11 @@ struct DslaScores {
 
   static DSLAD_DEVICE void score(const DslaArgs& args, const DslaSubBlock& block, int query_head,
                                  float (&sums)[kQueries]) {
-    const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+    const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
     const int t = thread_index() / kSubBlock, u = thread_index() % kSubBlock;
     if (u > t || t >= block.tokens) return;
     const float scale = 1.0f / sqrtf(static_cast<float>(d_k));
-    DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < n_states; ++i) {
       float products[kQueries] = {};
       const float *now = log_sum(args, i, t), *then = log_sum(args, i, u), *k = key(args, u);
       for (int a = 0; a < d_k; ++a) {

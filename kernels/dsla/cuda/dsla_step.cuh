@@ -1,7 +1,7 @@
 // The recurrence of dsla.h on a CUDA device, a token at a time: decode.
 //
-// Bound by memory: both states of a KV head are read and written once a token, 16 bytes a thread, in one pass
-// that updates them and multiplies them by the queries. A block has kColumns columns of both states of one
+// Bound by memory: all states of a KV head are read and written once a token, 16 bytes a thread, in one pass
+// that updates them and multiplies them by the queries. A block has kColumns columns of all states of one
 // head of one piece: a thread has four of them and every kStripes-th row. What a piece leaves depends on the
 // piece alone.
 #pragma once
@@ -28,7 +28,7 @@ struct DslaStep {
   static constexpr int kLanes = kColumns / 4;         // threads side by side in a row of a state
   static constexpr int kStripes = kThreads / kLanes;  // rows at work at once
   static constexpr int kWarps = kThreads / kWarp;
-  // Rows of both states that a thread loads before it uses the first; with many queries registers are short.
+  // Rows of all states that a thread loads before it uses the first; with many queries registers are short.
   static constexpr int kBatch = kQueries > 4 ? 2 : 4;
 
   static Grid grid(const Args& args) {
@@ -58,7 +58,7 @@ struct DslaStep {
  private:
   struct Staged {
     float* key;    // [d_k]
-    float* gate;   // [2, d_k]
+    float* gate;   // [states, d_k], of two at most
     float* query;  // [kQueries, 2, d_k]: scaled, and by its head's mixture; 0 where there is no query
   };
   static DSLAD_DEVICE Staged staged(int d_k) {
@@ -69,12 +69,12 @@ struct DslaStep {
   static DSLAD_DEVICE int head() { return static_cast<int>(block_index().y); }
 
   static DSLAD_DEVICE void stage(const DslaArgs& args, std::int64_t row, int first, int queries) {
-    const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+    const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
     const Staged to = staged(d_k);
     const float scale = 1.0f / sqrtf(static_cast<float>(d_k));
     for (int a = thread_index(); a < d_k; a += kThreads) {
       to.key[a] = args.k[row * args.k_stride + std::int64_t{head()} * d_k + a];
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < n_states; ++i) {
         const std::int64_t channel = (std::int64_t{i} * n_kv + head()) * d_k + a;
         to.gate[i * d_k + a] =
             expf(log_gate(args.z[row * args.z_stride + channel] + args.gate_bias[channel]));
@@ -83,17 +83,18 @@ struct DslaStep {
         const int query_head = head() * (n_heads / n_kv) + first + g;
         const float q =
             g < queries ? scale * args.q[row * args.q_stride + std::int64_t{query_head} * d_k + a] : 0.0f;
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < n_states; ++i) {
           to.query[(g * 2 + i) * d_k + a] = g < queries ? q * args.mix[i * n_heads + query_head] : 0.0f;
         }
       }
     }
   }
 
-  // One look at both states; the first of a token updates them.
+  // One look at all states; the first of a token updates them.
   static DSLAD_DEVICE void pass(const DslaArgs& args, const DslaPiece& piece, std::int64_t row, bool update,
                                 Float4 (&sums)[kQueries]) {
-    const int n_kv = args.shape.n_kv, d_k = args.shape.d_k, d_v = args.shape.d_v;
+    const int n_kv = args.shape.n_kv, d_k = args.shape.d_k, d_v = args.shape.d_v,
+              n_states = args.shape.states;
     const Staged from = staged(d_k);
     const std::int64_t column = block_index().z * kColumns + thread_index() % kLanes * 4,
                        count = d_v - column;
@@ -107,12 +108,15 @@ struct DslaStep {
       };
       DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const std::int64_t present = first + b * kStripes < d_k ? count : 0;
-        DSLAD_UNROLL for (int i = 0; i < 2; ++i) states[b][i] = load4(address(b, i), present, aligned);
+        DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
+          if (i < n_states) states[b][i] = load4(address(b, i), present, aligned);
+        }
       }
       DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const int a = first + b * kStripes;
         if (a >= d_k) break;
         DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
+          if (i >= n_states) break;
           Float4& state = states[b][i];
           if (update) {
             for (int j = 0; j < 4; ++j)
@@ -135,7 +139,7 @@ struct DslaStep {
   // The sums of all stripes: of a warp's four by shuffles, of the warps in their order.
   static DSLAD_DEVICE void write(const DslaArgs& args, std::int64_t row, int first, int queries,
                                  Float4 (&sums)[kQueries]) {
-    const auto [n_heads, n_kv, d_k, d_v] = args.shape;
+    const auto [n_heads, n_kv, d_k, d_v, n_states] = args.shape;
     auto& partial = static_shared<Partial>();
     const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
     DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {

@@ -21,7 +21,7 @@ class Variant:
     window: int = 0  # tokens of exact attention beside the states
     history_bias: float = 0.0  # what c_1 starts from
     recency_bias: float = 0.0  # what c_2 starts from
-    states: int = 2  # 1: the history state alone
+    states: int = 2  # 1: the history state alone, without mixture
     expand_k: int = 1  # channels of a head's q and k before the map, in head sizes; above 1 not with rotary
     delta: bool = False  # the gated delta rule (delta.py) instead of states that only add; one state
     sinks: int = 0  # first tokens of the document that the window sees too
@@ -78,7 +78,7 @@ class DslaLayer(nn.Module):
         if variant.delta:  # beta starts at 1/2
             self.b_proj = nn.Parameter(torch.zeros(config.kv_heads, config.hidden, **made))
             self.b_proj_bias = nn.Parameter(torch.zeros(config.kv_heads, **made))
-        else:
+        elif variant.states > 1:
             shape = (variant.states, config.heads) if variant.alpha_per_head else (variant.states,)
             self.alpha_list = nn.Parameter(torch.zeros(shape, **made))
         if variant.output_norm:
@@ -116,7 +116,9 @@ class DslaLayer(nn.Module):
             beta = F.linear(x, self.b_proj, self.b_proj_bias).sigmoid()
             o = segments.delta_rule(q, k, value, log_a[:, 0, :, 0], beta, batch)
         else:
-            mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)
+            mix = x.new_ones(1, self.config.heads)
+            if v.states > 1:
+                mix = self.alpha_list.softmax(dim=0).reshape(v.states, -1).expand(-1, self.config.heads)
             o = segments.dual_state(q, k, value, log_a, mix, batch)
         if v.output_norm:
             o = F.rms_norm(o, o.shape[-1:], self.o_norm, self.config.eps)

@@ -11,7 +11,7 @@ import argparse
 import fcntl
 import json
 import os
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from student import DslaLayer
 
 MADE_BY = "packaging/demo-model/chain/distil.py"
 FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
+STORED = ("rotary", "feature_map", "states", "expand_k", "output_norm", "alpha_per_head", "window")  # what chain.json says of it
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
 
 
@@ -52,12 +53,12 @@ def gates(network, converted, index, batches):
     shares = torch.tensor([0.1, 0.5, 0.9])
     of = lambda state: dict(zip(("low", "median", "high"), state.quantile(shares).tolist()))
     found = torch.stack(means).mean(0)
-    return {"history": of(found[0]), "recency": of(found[1])}
+    return dict(zip(("history", "recency"), map(of, found)))
 
 
 def own_variant(variant, chain):
     """The layer's entry `variant`: None where it is the chain's."""
-    parts = {name: value for name, value in asdict(variant).items() if name != "states"}
+    parts = {name: getattr(variant, name) for name in STORED}
     changed = {name: value for name, value in parts.items() if value != getattr(stored_variant(chain), name)}
     if not changed:
         return None
@@ -79,8 +80,8 @@ def with_layers(chain, folder, run, network, books):
         if next_one != index:
             raise SystemExit(f"{folder}: layer {next_one} is the next in its order, {run} has layer {index}")
         variant = variant_of(options, index)
-        if variant.states != 2:
-            raise SystemExit(f"{run}: layer {index} has {variant.states} state; a chain's have two")
+        if replace(variant, delta=False, sinks=0) != variant or variant.feature_map == "silu":
+            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta, sinks or silu")
         file = f"layer-{index:02}.safetensors"
         done = json.loads((run / file).with_suffix(".json").read_text())
         layer = DslaLayer(network.config, variant, network.attention_parameters(index), 0)

@@ -18,14 +18,14 @@ class DslaOnEveryBackend : public OnEveryBackend {
         [&](DslaArgs args) {
           Transfer to(*device, *backend);
           const DslaShape& shape = args.shape;
-          const std::int64_t gates = std::int64_t{2} * shape.n_kv * shape.d_k;
+          const std::int64_t gates = shape.n_kv * shape.channels();
           const std::int64_t rows = rows_with(args.pieces);
           args.q = to.copy(args.q, rows * args.q_stride);
           args.k = to.copy(args.k, rows * args.k_stride);
           args.v = to.copy(args.v, rows * args.v_stride);
           args.z = to.copy(args.z, rows * args.z_stride);
           args.gate_bias = to.copy(args.gate_bias, gates);
-          args.mix = to.copy(args.mix, std::int64_t{2} * shape.n_heads);
+          args.mix = to.copy(args.mix, std::int64_t{shape.states} * shape.n_heads);
           args.o = to.copy_back(args.o, rows * args.o_stride);
           std::vector<DslaPiece> pieces(args.pieces.begin(), args.pieces.end());
           for (DslaPiece& piece : pieces)
@@ -39,8 +39,8 @@ class DslaOnEveryBackend : public OnEveryBackend {
 
   void expect_reference(const DslaShape& shape, const std::vector<std::int64_t>& rows,
                         const GateLogits& gates) {
-    SCOPED_TRACE(fmt::format("{}/{} heads, {} x {}, gates around {} and {}", shape.n_heads, shape.n_kv,
-                             shape.d_k, shape.d_v, gates.mean[0], gates.mean[1]));
+    SCOPED_TRACE(fmt::format("{}/{} heads, {} x {} x {}, gates around {} and {}", shape.n_heads, shape.n_kv,
+                             shape.states, shape.d_k, shape.d_v, gates.mean[0], gates.mean[1]));
     DslaWorld world(shape, 11, gates);
     std::vector<std::size_t> all;
     for (const std::int64_t count : rows) {
@@ -60,10 +60,13 @@ class DslaOnEveryBackend : public OnEveryBackend {
 TEST_P(DslaOnEveryBackend, EqualsTheReference) {
   const std::vector<std::int64_t> rows = {1, 63, 64, 65, 1, 130, 2};
   for (const DslaShape& shape :
-       {DslaShape{2, 2, 16, 16}, DslaShape{3, 1, 64, 64}, DslaShape{4, 1, 32, 48}, DslaShape{2, 1, 256, 64}})
+       {DslaShape{2, 2, 16, 16}, DslaShape{3, 1, 64, 64}, DslaShape{4, 1, 32, 48}, DslaShape{2, 1, 256, 64},
+        DslaShape{4, 2, 32, 48, 1}, DslaShape{2, 1, 256, 64, 1}})
     expect_reference(shape, rows, {});
   expect_reference({8, 1, 128, 128}, {1, 17}, {});
   expect_reference({2, 1, 512, 16}, {1, 3}, {});
+  expect_reference({8, 1, 128, 128, 1}, {1, 17}, {});
+  expect_reference({2, 1, 512, 16, 1}, {1, 3}, {});
 }
 
 // States that keep all, that forget at once, and gates of which some do either from row to row.

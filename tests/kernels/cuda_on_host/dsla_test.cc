@@ -83,10 +83,11 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, CudaDslaShapes,
                          ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmallShape,
                                            DslaShape{9, 3, 64, 64}, DslaShape{5, 1, 80, 48},
                                            DslaShape{19, 1, 12, 12}, DslaShape{2, 2, 128, 128},
-                                           DslaShape{1, 1, 256, 70}),
+                                           DslaShape{1, 1, 256, 70}, DslaShape{3, 1, 10, 22, 1},
+                                           DslaShape{9, 3, 64, 64, 1}, DslaShape{1, 1, 256, 70, 1}),
                          [](const auto& test) {
                            const DslaShape& s = test.param;
-                           return fmt::format("h{}kv{}k{}v{}", s.n_heads, s.n_kv, s.d_k, s.d_v);
+                           return fmt::format("h{}kv{}k{}v{}s{}", s.n_heads, s.n_kv, s.d_k, s.d_v, s.states);
                          });
 
 class CudaDslaGates : public ::testing::TestWithParam<GateLogits> {};
