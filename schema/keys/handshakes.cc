@@ -32,9 +32,10 @@ Handshakes::Handshakes(void* context, void* socket) : socket_(socket) {
   const std::string address = fmt::format("inproc://handshakes-{}", ++last);
   if (zmq_socket_monitor(socket, address.c_str(), kEvents) != 0) return;
   monitor_ = zmq_socket(context, ZMQ_PAIR);
-  const int no_linger = 0;
+  const int none = 0;
   if (monitor_ == nullptr) return;
-  zmq_setsockopt(monitor_, ZMQ_LINGER, &no_linger, sizeof(no_linger));
+  zmq_setsockopt(monitor_, ZMQ_LINGER, &none, sizeof(none));
+  zmq_setsockopt(monitor_, ZMQ_RCVHWM, &none, sizeof(none));  // ZeroMQ's thread would wait for whom nobody reads
   if (zmq_connect(monitor_, address.c_str()) == 0) return;
   zmq_close(monitor_);
   monitor_ = nullptr;

@@ -1,5 +1,6 @@
 """tcp is for those alone whose keys are authorised: right, wrong, missing, removed and misplaced keys."""
 
+import time
 import unittest
 
 import wire
@@ -284,6 +285,15 @@ class PythonClient(KeysTest):
                 until(lambda: self.answers(unknown), "the key is served")
                 (self.authorised / "read/stranger.pub").unlink()
                 until(lambda: not self.answers(unknown), "it is not served any more")
+
+    def test_one_that_is_closed_amid_a_handshake_leaves_the_others_alone(self):
+        self.start_everything()
+        self.make_key("stranger")
+        stranger = self.client(Plain, "stranger")
+        stranger._door.close()  # as close() does it first, with time for the handshake to end behind it
+        time.sleep(1)
+        stranger.close()
+        self.assertTrue(self.client(Plain, "sue", timeout=20.0).ping())
 
     def answers(self, client):
         try:

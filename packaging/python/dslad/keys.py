@@ -74,11 +74,16 @@ class Door:
                          | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)  # fmt: skip
             self.monitor = zmq.Context.shadow(sock.context.underlying).socket(zmq.PAIR)
             self.monitor.setsockopt(zmq.LINGER, 0)
+            # Where nobody reads, ZeroMQ's thread would wait, and with it every socket of the process.
+            self.monitor.setsockopt(zmq.RCVHWM, 0)
+            sock.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
             self.monitor.connect(address)
         sock.connect(url)
 
     def close(self) -> None:
+        """To be called before the socket is closed."""
         if self.monitor and not self.monitor.closed:
+            self._sock.disable_monitor()  # an event for a monitor that is away would hold ZeroMQ's thread for good
             self.monitor.close()
 
     def refused(self) -> bool:

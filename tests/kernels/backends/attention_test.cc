@@ -96,6 +96,49 @@ TEST_P(AttentionOnEveryBackend, ASequenceIsTheSameAloneInCompanyAndTwice) {
   }
 }
 
+// Pages whose bytes and values 32 bits do not count, behind gigabytes that nobody touches.
+TEST_P(AttentionOnEveryBackend, ReadsAndWritesPagesFarIntoThePool) {
+  if (GetParam() == BackendKind::kCudaOnHost) {
+    device = std::make_shared<cuda::testing::HostDevice>(std::size_t{6} << 30);
+    backend = device->make_backend(3);
+  }
+  const AttentionShape shape{4, 2, 64, DType::kBf16};
+  AttentionWorld there = world(shape, 17), here = world(shape, 17);
+  for (AttentionWorld* const each : {&there, &here}) {
+    for (const auto& [context, rows] : {std::pair{0, 1}, std::pair{130, 1}, std::pair{5, 70}})
+      each->add(context, rows);
+  }
+  const std::size_t page = there.layout().page_bytes(), bytes = there.pool().size();
+  const std::size_t skipped = (std::size_t{1} << 32) / page + 1;
+  const Device::Buffer pool = device->allocate(skipped * page + bytes);
+  ASSERT_NE(pool, nullptr);
+  std::byte* const far = pool.get() + skipped * page;
+  device->write(far, there.pool().data(), bytes);
+  std::vector<std::vector<std::int32_t>> pages;
+  std::vector<AttentionPiece> pieces = there.pieces();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::vector<std::int32_t>& its = pages.emplace_back(there.pages(i));
+    for (std::int32_t& number : its) number += static_cast<std::int32_t>(skipped);
+    pieces[i].pages = its.data();
+  }
+  const std::vector<float> actual = there.run_by(
+      [&](const AttentionArgs& args) {
+        Transfer to(*device, *backend);
+        AttentionArgs moved = with_rows_there(args, to);
+        moved.pool = pool.get();
+        backend->attention(moved);
+        to.fetch();
+      },
+      pieces);
+  backend->read(there.pool().data(), far, bytes);
+  const std::vector<float> expected = here.run_ref();
+  for (const AttentionPiece& piece : here.pieces()) {
+    EXPECT_TRUE(
+        close(there.rows_of(actual, piece), here.rows_of(expected, piece), backend_tolerance(shape.dtype)));
+  }
+  EXPECT_TRUE(there.pool() == here.pool());
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, AttentionOnEveryBackend, ::testing::ValuesIn(kBackendKinds), backend_name);
 
 class WindowOnEveryBackend : public OnEveryBackend {};
