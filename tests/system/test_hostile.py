@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import resource
 import socket
+import struct
 import time
 import unittest
 
@@ -31,7 +32,8 @@ class Connections(SystemTest):
 
     def connect_raw(self, held):
         held.append(socket.socket(socket.AF_UNIX))
-        held[-1].settimeout(5.0)
+        # Waits, where a socket with Python's timeout would give up at once, until the daemon has taken those before it.
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))
         with contextlib.suppress(OSError):
             held[-1].connect(f"{self.folder}/jobs.sock")
 

@@ -82,7 +82,7 @@ struct DslaScores {
 
   static DSLAD_DEVICE void stage_keys(const DslaArgs& args, const DslaSubBlock& block, int head) {
     const int d_k = args.shape.d_k;
-    for (int item = thread_index(); item < args.shape.channels(); item += kThreads) {
+    for (int item = thread_index(); item < args.shape.states * d_k; item += kThreads) {
       const int i = item / d_k, a = item % d_k;
       float sum = 0;
       for (int t = 0; t < block.tokens; ++t) {
