@@ -35,7 +35,7 @@ Handshakes::Handshakes(void* context, void* socket) : socket_(socket) {
   const int none = 0;
   if (monitor_ == nullptr) return;
   zmq_setsockopt(monitor_, ZMQ_LINGER, &none, sizeof(none));
-  zmq_setsockopt(monitor_, ZMQ_RCVHWM, &none, sizeof(none));  // ZeroMQ's thread would wait for whom nobody reads
+  zmq_setsockopt(monitor_, ZMQ_RCVHWM, &none, sizeof(none));  // ZeroMQ's thread would wait for a reader
   if (zmq_connect(monitor_, address.c_str()) == 0) return;
   zmq_close(monitor_);
   monitor_ = nullptr;
