@@ -66,7 +66,7 @@ void sequence_dsla_cpu(ThreadPool& pool, const SequenceDslaArgs& args);
 void sequence_dsla_backward_cpu(ThreadPool& pool, const SequenceDslaBackwardArgs& args);
 
 // Bytes that each thread works in during both CPU passes, and keeps for later calls. README.md has the
-// formula: 4 d_k d_v bytes and state for each kDslaChunk tokens of the longest sequence, and a constant.
+// formula: 4 d_k d_v bytes a state for each kDslaChunk tokens of the longest sequence, and a constant.
 std::size_t sequence_dsla_workspace_bytes(const DslaShape& shape, std::span<const Segment> segments);
 
 }  // namespace dslad::kernels

@@ -24,11 +24,10 @@ namespace dslad::worker {
 struct DslaLayerTensors {
   std::vector<float> q, k, v;  // [H * E, hidden], [G * E, hidden], [G * D, hidden]
   std::vector<float> o;        // [hidden, H * D]
-  std::vector<float> g1,
-      g2;  // gates' projections, history and recency [G * K, hidden]; g2 and c2 empty with one state
+  // Of two states; with one g2, c2 and alpha are empty.
+  std::vector<float> g1, g2;  // gates' projections, history and recency [G * K, hidden]
   std::vector<float> c1, c2;  // their biases [G * K]
-  std::vector<float> alpha;  // [2], or [2, H] where the variant has one per head; mix = softmax over the two;
-                             // empty with one state
+  std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
   std::vector<float> o_norm;  // [D] where the variant normalises the output, else empty
   std::vector<float> share;   // [H] of the states beside the window, where the variant has one, else empty
   // What the teacher's projections have beyond matrices (config.h), else empty.
