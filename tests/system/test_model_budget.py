@@ -154,8 +154,8 @@ class Budget(DistilCase):
         self.assertGreater(float(enough[:-1]), 0)
 
     def test_what_does_not_go_together_is_named(self):
-        for option, value in (("--layerwise-steps", 3), ("--chained-steps", 3), ("--hard-steps", 3), ("--order", "kl"),
-                              ("--long-steps", 3), ("--from", self.folder), ("--warm-start", self.folder)):
+        for option, value in (("--layerwise-steps", 3), ("--chained-steps", 3), ("--stage", "chained,steps=3"), ("--order", "kl"),
+                              ("--from", self.folder), ("--warm-start", self.folder)):
             refused = self.distil("1s", option, value, exit_status=2)
             self.assertIn(option, refused.stderr)
             self.assertIn("--budget", refused.stderr)
@@ -214,9 +214,9 @@ class Budget(DistilCase):
         for verb in ("distil", "sensitivity"):
             refused = self.tool(verb, self.model, "--text", self.text, "--sequence", 513, exit_status=1)
             self.assertIn("--sequence 513 is longer than the model's context, which is 512 tokens", refused.stderr)
-        refused = self.tool("distil", self.model, "--text", self.text, *SMALL, "--long-text", self.text, "--long-steps", 1,
-                            "--long-sequence", 9999, exit_status=1)
-        self.assertIn("--long-sequence 9999 is longer", refused.stderr)
+        refused = self.tool("distil", self.model, "--text", self.text, *SMALL, "--stage",
+                            f"chained,steps=1,sequence=9999,text={self.text}", exit_status=1)
+        self.assertIn("--stage: sequence 9999 is longer", refused.stderr)
 
 
 if __name__ == "__main__":

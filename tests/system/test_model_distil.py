@@ -53,19 +53,26 @@ class Distil(DistilCase):
         self.assertNotEqual(after["plans"][1]["kl"], again["plans"][1]["kl"])
         self.assertFalse((self.model / "dsla").exists())
 
-    def test_a_long_context_stage_follows_on_longer_text(self):
+    def test_a_further_stage_follows_on_longer_text(self):
         longer = self.folder / "longer.txt"
         longer.write_text(STORY * 30)
         out = self.folder / "long"
-        self.distil(out, "--layers", 1, "--long-text", longer, "--long-steps", 2, "--long-sequence", 200)
+        self.distil(out, "--layers", 1, "--stage", f"chained,steps=2,sequence=200,text={longer}", "--stage", "chained,steps=3,above=900")
         chain = json.loads((out / "chain.json").read_text())
-        self.assertIn("long_context", chain["layers"][0]["losses"])
-        self.assertEqual("longer.txt", chain["recipe"]["long_context_data"]["files"][0]["file"])
-        steps = [line for line in self.losses(out) if line.get("stage") == "long_context"]
+        self.assertIn("stage_3", chain["layers"][0]["losses"])
+        self.assertNotIn("stage_4", chain["layers"][0]["losses"])  # for nobody is so far from the teacher
+        stage, nobodys = chain["recipe"]["further"]
+        self.assertEqual("longer.txt", stage["data"]["files"][0]["file"])
+        self.assertEqual({"loss": "chained", "steps": 3, "above_kl": 900.0},
+                         {key: nobodys[key] for key in ("loss", "steps", "above_kl")})
+        self.assertIn("<th>stage_3</th>", pathlib.Path(self.tool("report", out).stdout.strip()).read_text())
+        steps = [line for line in self.losses(out) if line.get("stage") == "stage_3"]
         self.assertEqual(2, len(steps))
         self.assertGreater(steps[0]["tokens"], 128)
-        lost = self.distil(self.folder / "other", "--long-steps", 2, exit_status=1)
-        self.assertIn("--long-text", lost.stderr)
+        lost = self.distil(self.folder / "other", "--stage", "chained,steps=2,text=nowhere.jsonl", exit_status=1)
+        self.assertIn("nowhere.jsonl", lost.stderr)
+        wrong = self.distil(self.folder / "other", "--stage", "chained,rate=2", exit_status=1)
+        self.assertIn("--stage chained,rate=2: it needs steps=NUMBER", wrong.stderr)
 
     def test_going_on_with_other_options_is_refused(self):
         out = self.folder / "chain"
@@ -266,8 +273,6 @@ class Distil(DistilCase):
                              exit_status=1)
             self.assertIn("'best' is no order; use entropy-ascending", done.stderr)
             self.assertNotIn("attention entropy", done.stderr)
-        hard = self.tool("distil", self.model, "--text", self.text, "--hard-steps", 9, "--chained-steps", 0, exit_status=1)
-        self.assertIn("--chained-steps 0", hard.stderr)
         joint = self.tool("distil", self.model, "--text", self.text, "--joint-layerwise", "--layerwise-steps", 0, exit_status=1)
         self.assertIn("--layerwise-steps 0", joint.stderr)
         done = self.tool("distil", self.model, "--text", self.text, "--variant", "mamba", exit_status=1)

@@ -49,6 +49,11 @@ class DistilRun : public ::testing::Test {
     files_ = std::make_unique<WeightFiles>(*WeightFiles::open(model_));
   }
 
+  // A stage behind the chained one, by its losses.
+  static LayerStage further(std::int64_t steps, double above_kl = -1) {
+    return {.options = {steps, 1e-3, 1e-4, 0}, .above_kl = above_kl};
+  }
+
   // One process' part of a run; `stop_after` steps, or to the end.
   Status run(const std::filesystem::path& dir, int layers, int stop_after = -1) {
     std::atomic<bool> stop{stop_after == 0};
@@ -66,7 +71,7 @@ class DistilRun : public ::testing::Test {
     if (within != nullptr) network.stop_when(*within);
     int steps = 0;
     ChainSetup setup;
-    setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, &stop, {}};
+    setup.training = {&options_, training_, held_out_, further_sequences_, dir, 0.0, {}, &stop, {}};
     setup.training.on_step = [&](const StepReport&) { stop = ++steps == stop_after; };
     setup.training.on_joint_step = [&](const JointStep&, double) { stop = ++steps == stop_after; };
     setup.weights = files_.get();
@@ -103,6 +108,7 @@ class DistilRun : public ::testing::Test {
   const std::filesystem::path model_ = testing::golden_path("training/teacher");
   testing::TempDir folder_;
   std::vector<TrainingBatch> training_, held_out_, longer_;
+  std::vector<std::span<const TrainingBatch>> further_sequences_;
   DistilOptions options_;
   DslaVariant variant_ = *named_variant("paper");
   std::unique_ptr<WeightFiles> files_;

@@ -52,7 +52,8 @@ TEST_F(DistilTest, MakesAChainWhoseLayersLoadAndWhoseDivergenceFellAtEveryStage)
 }
 
 TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
-  options_.long_context = {3, 1e-3, 1e-4, 0};
+  options_.further = {further(3)};
+  further_sequences_ = {longer_};
   const auto whole = folder_.path() / "whole";
   ASSERT_TRUE(run(whole, 2).ok());
   for (const int stop : dslad::testing::sample(std::vector{1, 5, 6, 9, 11, 12, 13, 14, 17, 27}, 3)) {
@@ -68,24 +69,33 @@ TEST_F(DistilTest, ARunStoppedAtAnyStepGoesOnToTheSameLossesAndFiles) {
   }
 }
 
-// Two layers, of which one is taken for a hard one.
-TEST_F(DistilTest, AHardLayerGetsStepsOfItsOwn_StoppedOrNot) {
+// Two layers, of which one is hard, and three further stages: for hard layers, for nobody, on longer texts.
+TEST_F(DistilTest, FurtherStagesAreForLayersAboveTheirDivergence_StoppedOrNot) {
   const auto plain = folder_.path() / "plain";
   ASSERT_TRUE(run(plain, 2).ok());
   const auto layers = load_chain_manifest(plain)->distilled;
-  const double first = layers[0].losses["layerwise"]["kl"], second = layers[1].losses["layerwise"]["kl"];
+  const double first = layers[0].losses["chained"]["kl"], second = layers[1].losses["chained"]["kl"];
   ASSERT_LT(first, second);  // the second one stands on the first one's error
-  options_.hard = {9, 3e-3, 1e-4, 1};
-  options_.hard_kl = first;
+  options_.further = {further(9, first), further(4, 1e9), further(2)};
+  options_.further[0].loss = Stage::kLayerwise;
+  further_sequences_ = {{}, {}, longer_};
   const auto whole = folder_.path() / "whole", parts = folder_.path() / "parts";
   ASSERT_TRUE(run(whole, 2).ok());
-  std::map<int, int> chained;
+  std::map<std::string, std::map<int, int>> steps;
   for (const std::string& line : logged(whole)) {
     const auto json = nlohmann::json::parse(line);
-    if (json.value("stage", "") == "chained") ++chained[json["layer"].get<int>()];
+    if (json.contains("stage")) ++steps[json["stage"]][json["layer"].get<int>()];
   }
-  EXPECT_EQ(chained, (std::map<int, int>{{3, 5}, {1, 9}}));
-  ASSERT_FALSE(run(parts, 2, 24).ok());
+  EXPECT_EQ(steps["chained"], (std::map<int, int>{{3, 5}, {1, 5}}));
+  EXPECT_EQ(steps["stage_3"], (std::map<int, int>{{1, 9}}));
+  EXPECT_FALSE(steps.contains("stage_4"));
+  EXPECT_EQ(steps["stage_5"], (std::map<int, int>{{3, 2}, {1, 2}}));
+  const auto made = load_chain_manifest(whole)->distilled;
+  EXPECT_FALSE(made[0].losses.contains("stage_3"));
+  EXPECT_TRUE(made[1].losses.contains("stage_3"));
+  EXPECT_FALSE(made[1].losses.contains("stage_4"));
+  for (const DistilledLayer& layer : made) EXPECT_TRUE(layer.losses.contains("stage_5"));
+  ASSERT_FALSE(run(parts, 2, 29).ok());  // amid the hard layer's own stage
   ASSERT_TRUE(run(parts, 2).ok());
   EXPECT_EQ(logged(parts), logged(whole));
 }
@@ -116,20 +126,21 @@ TEST_F(DistilTest, AStageThatRaisesTheDivergenceIsUndone_StoppedOrNot) {
   EXPECT_FALSE(kept_losses["chained"].contains("undone_kl"));
 }
 
-TEST_F(DistilTest, TheLongContextStageTrainsOnItsOwnSequences) {
+TEST_F(DistilTest, AFurtherStageTrainsOnItsOwnSequences) {
   options_.layerwise.steps = options_.chained.steps = 1;
   options_.batch_tokens = 1;  // a sequence a step
-  options_.long_context = {6, 1e-3, 1e-4, 0};
+  options_.further = {further(6)};
+  further_sequences_ = {longer_};
   const auto dir = folder_.path() / "dsla";
   ASSERT_TRUE(run(dir, 1).ok());
   std::multiset<std::int64_t> expected, found;
   for (const TrainingBatch& sequence : longer_) expected.insert(sequence.rows());
   for (const std::string& line : logged(dir)) {
     const auto json = nlohmann::json::parse(line);
-    if (json.value("stage", "") == "long_context") found.insert(json["tokens"].get<std::int64_t>());
+    if (json.value("stage", "") == "stage_3") found.insert(json["tokens"].get<std::int64_t>());
   }
   EXPECT_EQ(found, expected);
-  EXPECT_TRUE(load_chain_manifest(dir)->distilled[0].losses.contains("long_context"));
+  EXPECT_TRUE(load_chain_manifest(dir)->distilled[0].losses.contains("stage_3"));
 }
 
 TEST_F(DistilTest, ALossThatIsNotFiniteStopsAndSaysWhere) {
@@ -236,9 +247,9 @@ TEST_F(DistilTest, ScoresThatWereWrittenMeanwhileAreKept) {
   auto backend = kernels::make_cpu_training_backend(1);
   Network network(*backend, *load_teacher(model_, *backend, DType::kF32), DType::kF32, variant_);
   ChainSetup setup;
-  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr, {}};
+  setup.training = {&options_, training_, held_out_, {}, dir, 0.0, {}, nullptr, {}};
   setup.training.on_step = [&](const StepReport& report) {
-    if (report.stage != Stage::kChained || report.step != 1) return;
+    if (report.loss != Stage::kChained || report.step != 1) return;
     ChainManifest measured = *load_chain_manifest(dir);
     measured.plans[0].quality = 0.75;
     measured.plans.insert(measured.plans.begin(), PlanQuality{0, {}, {}, 1.0, nlohmann::json::object()});

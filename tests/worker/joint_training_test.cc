@@ -279,7 +279,7 @@ TEST_F(JointChainTest, LayersMayHaveVariantsOfTheirOwn) {
   std::filesystem::create_directories(dir);
   ChainManifest manifest = fresh(*teacher_);
   ChainSetup setup;
-  setup.training = {&options_, training_, held_out_, longer_, dir, 0.0, {}, nullptr, {}};
+  setup.training = {&options_, training_, held_out_, {}, dir, 0.0, {}, nullptr, {}};
   setup.weights = files_.get();
   setup.layers = 2;
   setup.layer_variants = {{1, wide}};

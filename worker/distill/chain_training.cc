@@ -27,9 +27,9 @@ nlohmann::json quantiles(std::span<const double> of) {
 nlohmann::json losses_json(const LayerOutcome& outcome, const DistilOptions& options) {
   nlohmann::json out = {{"initialised", {{"kl", outcome.kl.front()}, {"ce", outcome.ce.front()}}}};
   std::size_t measured = 1;
-  for (const Stage stage : kStages) {
-    if (options.stage(stage).steps == 0) continue;
-    nlohmann::json& losses = out[std::string(to_string(stage))];
+  for (const LayerStage& stage : options.stages()) {
+    if (!stage.is_for(outcome.kl[measured - 1])) continue;
+    nlohmann::json& losses = out[stage.name];
     losses = {{"kl", outcome.kl[measured]}, {"ce", outcome.ce[measured]}};
     const double reached = outcome.reached_kl[measured];
     if (reached != outcome.kl[measured]) losses["undone_kl"] = reached;

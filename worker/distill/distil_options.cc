@@ -1,20 +1,13 @@
 #include "worker/distill/distil_options.h"
 
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace dslad::worker {
 
 std::string_view to_string(Stage stage) {
-  switch (stage) {
-    case Stage::kLayerwise:
-      return "layerwise";
-    case Stage::kChained:
-      return "chained";
-    case Stage::kLongContext:
-      break;
-  }
-  return "long_context";
+  return stage == Stage::kLayerwise ? "layerwise" : "chained";
 }
 
 std::string_view to_string(LayerTarget target) {
@@ -29,6 +22,18 @@ Result<LayerTarget> parse_target(std::string_view text) {
                fmt::format("'{}' is no target of the layer-wise stage; use attention or hidden", text)};
 }
 
+std::vector<LayerStage> DistilOptions::stages() const {
+  std::vector<LayerStage> out;
+  for (const Stage first : {Stage::kLayerwise, Stage::kChained}) {
+    out.push_back({.name = std::string(to_string(first)), .loss = first, .options = stage(first)});
+  }
+  for (const LayerStage& stage : further) {
+    out.push_back(stage);
+    out.back().name = fmt::format("stage_{}", out.size());
+  }
+  return out;
+}
+
 nlohmann::ordered_json DistilOptions::to_json() const {
   const auto stage_json = [](const StageOptions& stage) {
     return nlohmann::ordered_json{{"steps", stage.steps},
@@ -37,10 +42,13 @@ nlohmann::ordered_json DistilOptions::to_json() const {
                                   {"warm_up", stage.warm_up}};
   };
   nlohmann::ordered_json out = {{"target", to_string(target)}};
-  for (const Stage which : kStages) out[std::string(to_string(which))] = stage_json(stage(which));
-  if (hard.steps > 0) {
-    out["hard"] = stage_json(hard);
-    out["hard"]["above_kl"] = hard_kl;
+  for (const Stage first : {Stage::kLayerwise, Stage::kChained}) {
+    out[std::string(to_string(first))] = stage_json(stage(first));
+  }
+  for (const LayerStage& stage : further) {
+    nlohmann::ordered_json& one = out["further"].emplace_back(stage_json(stage.options));
+    one["loss"] = to_string(stage.loss);
+    if (std::isfinite(stage.above_kl)) one["above_kl"] = stage.above_kl;
   }
   // Chains of before these were possible have no such keys.
   if (joint_layerwise) out["joint_layerwise"] = true;

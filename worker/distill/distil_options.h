@@ -1,9 +1,10 @@
 // What a distillation run is asked to do. Plain values; the recipe in chain.json is their record.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,12 +15,10 @@
 
 namespace dslad::worker {
 
-// In the order in which a layer passes through them. The long-context stage has the chained stage's losses,
-// on sequences of its own.
-enum class Stage : std::uint8_t { kLayerwise, kChained, kLongContext };
-inline constexpr std::array kStages = {Stage::kLayerwise, Stage::kChained, Stage::kLongContext};
+// What a stage teaches by: each layer's own error, or the losses of the whole network.
+enum class Stage : std::uint8_t { kLayerwise, kChained };
 
-std::string_view to_string(Stage stage);         // "layerwise", "chained", "long_context"
+std::string_view to_string(Stage stage);         // "layerwise", "chained"
 std::string_view to_string(LayerTarget target);  // "attention", "hidden"
 Result<LayerTarget> parse_target(std::string_view text);
 
@@ -34,6 +33,17 @@ struct StageOptions {
   }
 };
 
+// One of a layer's stages, as it passes through them.
+struct LayerStage {
+  std::string name;  // in logs and in chain.json: "layerwise", "chained", "stage_3" and so on
+  Stage loss = Stage::kChained;
+  StageOptions options;
+  // A layer whose held-out divergence before the stage is not above so many nats a token does without it.
+  double above_kl = -std::numeric_limits<double>::infinity();
+
+  [[nodiscard]] bool is_for(double kl) const { return options.steps > 0 && kl > above_kl; }
+};
+
 struct DistilOptions {
   LayerTarget target = LayerTarget::kAttentionOutput;
   StageOptions layerwise{200, 3e-3, 3e-5, 20};
@@ -44,11 +54,9 @@ struct DistilOptions {
   // empty: by quarters of the layers. Then its steps are those of all layers.
   bool joint_chained = false;
   std::vector<int> joint_plans;
-  StageOptions long_context{0, 3e-4, 3e-6, 0};
-  // Layers that look things up need many more steps than those that do not: of the chained stage where the
-  // held-out KL before it is above `hard_kl`; steps 0: no layer is treated so.
-  StageOptions hard{0, 1e-3, 1e-5, 0};
-  double hard_kl = 0.05;  // nats a token
+  // What follows these two, in this order: more steps for layers that are hard, longer texts
+  // (TrainingSetup::further_sequences). Their names are given by stages().
+  std::vector<LayerStage> further;
   // A stage that leaves the held-out divergence higher than it found it is undone.
   bool undo_worse = true;
   LossWeights losses{1.0, 0.1, 1.0};
@@ -59,21 +67,12 @@ struct DistilOptions {
   kernels::DType compute = kernels::DType::kBf16;
   std::uint64_t seed = 1;
 
+  // The first of a layer's stages that teaches so.
   [[nodiscard]] const StageOptions& stage(Stage which) const {
-    switch (which) {
-      case Stage::kLayerwise:
-        return layerwise;
-      case Stage::kChained:
-        return chained;
-      case Stage::kLongContext:
-        break;
-    }
-    return long_context;
+    return which == Stage::kLayerwise ? layerwise : chained;
   }
-  // The same, but for a layer whose held-out divergence stands at `kl` before it.
-  [[nodiscard]] const StageOptions& stage_at(Stage which, double kl) const {
-    return which == Stage::kChained && hard.steps > 0 && kl > hard_kl ? hard : stage(which);
-  }
+  // All of a layer's stages, in order.
+  [[nodiscard]] std::vector<LayerStage> stages() const;
   // All that the results depend on, but the data and the variant.
   [[nodiscard]] nlohmann::ordered_json to_json() const;
 };

@@ -11,6 +11,8 @@
 namespace dslad::worker {
 namespace {
 
+constexpr int kFirstFurther = 2;  // stage: behind the layer-wise and the chained one
+
 class LayerTraining {
  public:
   LayerTraining(Network& network, StudentLayer& layer, const StudentLayers& converted,
@@ -21,6 +23,7 @@ class LayerTraining {
         setup_(setup),
         layerwise_(layerwise),
         options_(*setup.options),
+        stages_(options_.stages()),
         source_(source_over(setup.training)),
         optimizer_(options_.optimizer, layer.value_array().size()) {
     state_.layer = layer.layer();
@@ -28,7 +31,7 @@ class LayerTraining {
 
   Result<LayerOutcome> run() {
     Status status = begin();
-    for (; status && static_cast<std::size_t>(state_.stage) < kStages.size();) status = run_stage();
+    for (; status && !past_last();) status = run_stage();
     if (!status) return status.error();
     return LayerOutcome{state_.kl, state_.ce, state_.reached_kl, state_.tokens};
   }
@@ -72,20 +75,21 @@ class LayerTraining {
     set_values(checkpoint.values);
     stage_start_ = checkpoint.stage_start;
     optimizer_.restore(state_.optimizer_steps, checkpoint.first_moment, checkpoint.second_moment);
-    if (on_long_sequences()) source_ = source_over(setup_.long_context);
+    source_ = source_over(sequences());
     source_.seek(state_.cursor);
     return ok_status();
   }
 
   Status run_stage() {
-    const Stage stage = current_stage();
-    if (stage == Stage::kLayerwise && layerwise_ != nullptr) return take_layerwise();
-    const StageOptions& options = options_.stage_at(stage, state_.kl.back());
+    const LayerStage& stage = current_stage();
+    if (state_.stage == 0 && layerwise_ != nullptr) return take_layerwise();
+    if (!stage.is_for(state_.kl.back())) return end_stage(false);
+    const StageOptions& options = stage.options;
     const CosineSchedule schedule{options.rate, options.lowest_rate, options.warm_up, options.steps};
     while (state_.step < options.steps) {
       if (setup_.stop != nullptr && *setup_.stop) return stop();
-      if (setup_.ends_early) {
-        const auto ends = setup_.ends_early(stage, state_.step);
+      if (setup_.ends_early && state_.stage < kFirstFurther) {
+        const auto ends = setup_.ends_early(stage.loss, state_.step);
         if (!ends) return ends.error();
         if (*ends) break;
       }
@@ -97,7 +101,7 @@ class LayerTraining {
         if (!saved) return saved;
       }
     }
-    return end_stage(options.steps > 0);
+    return end_stage(true);
   }
 
   Status stop() {
@@ -120,9 +124,10 @@ class LayerTraining {
       if (!measured) return measured;
       keep_values();
     }
+    const TrainingBatch* before = sequences().data();
     ++state_.stage;
     state_.step = 0;
-    if (on_long_sequences()) source_ = source_over(setup_.long_context);
+    if (sequences().data() != before) source_ = source_over(sequences());
     optimizer_ = AdamW(options_.optimizer, layer_.value_array().size());
     return save();
   }
@@ -134,7 +139,7 @@ class LayerTraining {
     set_values(stage_start_);
     state_.kl[last] = state_.kl[last - 1];
     state_.ce[last] = state_.ce[last - 1];
-    return log_->append({{"layer", layer_.layer()}, {"undone", to_string(current_stage())}});
+    return log_->append({{"layer", layer_.layer()}, {"undone", current_stage().name}});
   }
 
   void keep_values() { stage_start_.assign(layer_.value_array().begin(), layer_.value_array().end()); }
@@ -143,17 +148,17 @@ class LayerTraining {
     layer_.refresh();
   }
 
-  Status step(Stage stage, const CosineSchedule& schedule, std::int64_t steps) {
+  Status step(const LayerStage& stage, const CosineSchedule& schedule, std::int64_t steps) {
     const Stopwatch watch;
     std::ranges::fill(layer_.gradient_array(), 0.0f);
-    StepReport report{layer_.layer(), stage, state_.step + 1, steps, {}, 0, 0, 0, 0};
+    StepReport report{layer_.layer(), stage.loss, stage.name, state_.step + 1, steps, {}, 0, 0, 0, 0};
     std::int64_t tokens = 0;
     const double scale = 1.0 / options_.accumulation;
     const BatchCursor begun = source_.cursor();
     for (int pass = 0; pass < options_.accumulation; ++pass) {
       const TrainingBatch batch = source_.next();
       tokens += batch.rows();
-      const auto losses = pass_losses(stage, batch, scale);
+      const auto losses = pass_losses(stage.loss, batch, scale);
       if (!losses) {
         source_.seek(begun);
         return losses.error();
@@ -171,7 +176,7 @@ class LayerTraining {
           fmt::format(
               "layer {}, stage {}, step {}: the loss is {}, its gradient's norm {}; stopped, the last "
               "good checkpoint stays (a lower learning rate may help)",
-              layer_.layer(), to_string(stage), state_.step + 1, report.losses.total, report.gradient_norm)};
+              layer_.layer(), stage.name, state_.step + 1, report.losses.total, report.gradient_norm)};
     }
     layer_.refresh();
     ++state_.step;
@@ -182,24 +187,24 @@ class LayerTraining {
     return log(report);
   }
 
-  Result<Losses> pass_losses(Stage stage, const TrainingBatch& batch, double scale) {
-    if (stage != Stage::kLayerwise) {
+  Result<Losses> pass_losses(Stage loss, const TrainingBatch& batch, double scale) {
+    if (loss != Stage::kLayerwise) {
       return network_.train_chained(batch, converted_, layer_, options_.losses, scale);
     }
-    const auto loss = network_.train_layerwise(batch, converted_, layer_, options_.target, scale);
-    if (!loss) return loss.error();
+    const auto total = network_.train_layerwise(batch, converted_, layer_, options_.target, scale);
+    if (!total) return total.error();
     Losses losses;
-    losses.total = *loss;
+    losses.total = *total;
     return losses;
   }
 
   Status log(const StepReport& report) {
     nlohmann::ordered_json line = {{"layer", report.layer},
-                                   {"stage", to_string(report.stage)},
+                                   {"stage", report.stage},
                                    {"step", report.step},
                                    {"steps", report.steps},
                                    {"loss", report.losses.total}};
-    if (report.stage != Stage::kLayerwise) {
+    if (report.loss != Stage::kLayerwise) {
       line["ce"] = report.losses.ce;
       line["kl"] = report.losses.kl;
       line["align"] = report.losses.align;
@@ -221,14 +226,21 @@ class LayerTraining {
     state_.reached_kl.push_back(losses->kl);
     state_.ce.push_back(losses->ce);
     return log_->append({{"layer", layer_.layer()},
-                         {"after", state_.kl.size() == 1 ? "initialisation" : to_string(current_stage())},
+                         {"after", state_.kl.size() == 1 ? "initialisation" : current_stage().name},
                          {"held_out_kl", losses->kl},
                          {"held_out_ce", losses->ce}});
   }
-  [[nodiscard]] Stage current_stage() const { return kStages[static_cast<std::size_t>(state_.stage)]; }
-  [[nodiscard]] bool on_long_sequences() const {
-    return static_cast<std::size_t>(state_.stage) < kStages.size() &&
-           current_stage() == Stage::kLongContext && options_.long_context.steps > 0;
+  [[nodiscard]] bool past_last() const { return static_cast<std::size_t>(state_.stage) >= stages_.size(); }
+  [[nodiscard]] const LayerStage& current_stage() const {
+    return stages_[static_cast<std::size_t>(state_.stage)];
+  }
+
+  // What the current stage trains on.
+  [[nodiscard]] std::span<const TrainingBatch> sequences() const {
+    if (past_last() || state_.stage < kFirstFurther) return setup_.training;
+    const auto further = static_cast<std::size_t>(state_.stage - kFirstFurther);
+    const bool own = further < setup_.further_sequences.size() && !setup_.further_sequences[further].empty();
+    return own ? setup_.further_sequences[further] : setup_.training;
   }
 
   Status save() {
@@ -252,6 +264,7 @@ class LayerTraining {
   const TrainingSetup& setup_;
   const LayerwiseResult* layerwise_;  // null: the stage is run here
   const DistilOptions& options_;
+  const std::vector<LayerStage> stages_;
   BatchSource source_;
   AdamW optimizer_;
   TrainingState state_;

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -24,7 +25,8 @@ namespace dslad::worker {
 
 struct StepReport {
   int layer = 0;
-  Stage stage = Stage::kLayerwise;
+  Stage loss = Stage::kLayerwise;    // of the stage
+  std::string stage;                 // its name
   std::int64_t step = 0, steps = 0;  // done, of the stage
   Losses losses;                     // layer-wise: total alone
   double rate = 0, gradient_norm = 0;
@@ -35,15 +37,16 @@ struct StepReport {
 struct TrainingSetup {
   const DistilOptions* options;
   std::span<const TrainingBatch> training, held_out;  // sequences; neither is empty
-  std::span<const TrainingBatch> long_context;        // of that stage; not empty where it has steps
-  std::filesystem::path dir;                          // of the log and the checkpoints
-  double checkpoint_seconds = 60;                     // between two of them
-  std::function<void(const StepReport&)> on_step;     // may be empty
-  const std::atomic<bool>* stop = nullptr;            // set: checkpoint, then kUnavailable "stopped"
+  // Of each of the options' further stages; absent or empty: those of `training`.
+  std::vector<std::span<const TrainingBatch>> further_sequences;
+  std::filesystem::path dir;                       // of the log and the checkpoints
+  double checkpoint_seconds = 60;                  // between two of them
+  std::function<void(const StepReport&)> on_step;  // may be empty
+  const std::atomic<bool>* stop = nullptr;         // set: checkpoint, then kUnavailable "stopped"
   // Of a stage that trains several layers at once (joint_stage.h); may be empty.
   std::function<void(const JointStep&, double tokens_per_second)> on_joint_step;
-  // Asked before each step of a stage of which so many are done: whether the stage ends there, before its
-  // steps are done; empty: it does not.
+  // Asked before each step of one of the first two stages of which so many are done: whether the stage ends
+  // there, before its steps are done; empty: it does not.
   std::function<Result<bool>(Stage, std::int64_t done)> ends_early = {};
 };
 

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <map>
+#include <set>
+#include <string_view>
 
 #include "base/html.h"
 #include "worker/report/line_chart.h"
@@ -32,9 +34,9 @@ std::string row(const std::vector<std::string>& cells, const char* tag) {
 }
 
 // A free object's number at `keys`, where there is one.
-std::optional<double> at(const nlohmann::json& object, std::initializer_list<const char*> keys) {
+std::optional<double> at(const nlohmann::json& object, std::initializer_list<std::string_view> keys) {
   const nlohmann::json* value = &object;
-  for (const char* key : keys) {
+  for (const std::string_view key : keys) {
     if (!value->is_object() || !value->contains(key)) return std::nullopt;
     value = &(*value)[key];
   }
@@ -56,7 +58,21 @@ std::string order_section(const ChainManifest& m) {
   return out + "</table>\n";
 }
 
-std::string stage_cell(const nlohmann::json& losses, const char* stage) {
+// The stages that any layer passed through; the two that every chain has come first.
+std::vector<std::string> stages_of(const ChainManifest& m) {
+  std::set<std::string> further;
+  for (const DistilledLayer& layer : m.distilled) {
+    for (const auto& [name, value] : layer.losses.items()) {
+      // "long_context": what a stage on texts of its own was called before stages were a list.
+      if (name.starts_with("stage_") || name == "long_context") further.insert(name);
+    }
+  }
+  std::vector<std::string> out = {"layerwise", "chained"};
+  out.insert(out.end(), further.begin(), further.end());
+  return out;
+}
+
+std::string stage_cell(const nlohmann::json& losses, const std::string& stage) {
   const auto undone = at(losses, {stage, "undone_kl"});
   return number(at(losses, {stage, "kl"})) + (undone ? fmt::format(" ({:.5f}, undone)", *undone) : "");
 }
@@ -64,18 +80,20 @@ std::string stage_cell(const nlohmann::json& losses, const char* stage) {
 std::string layers_section(const ChainManifest& m) {
   if (m.distilled.empty()) return "<p>No layer is distilled yet.</p>\n";
   std::string out = "<h2>Layers: divergence on held-out text after each stage</h2>\n<table>";
-  out += row({"plan", "layer", "initialised", "layer-wise", "chained", "long context", "history gate",
-              "recency gate", "tokens"},
-             "th");
+  const std::vector<std::string> stages = stages_of(m);
+  std::vector<std::string> cells = {"plan", "layer", "initialised"};
+  cells.insert(cells.end(), stages.begin(), stages.end());
+  cells.insert(cells.end(), {"history gate", "recency gate", "tokens"});
+  out += row(cells, "th");
   for (std::size_t i = 0; i < m.distilled.size(); ++i) {
     const DistilledLayer& layer = m.distilled[i];
-    out += row({fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
-                number(at(layer.losses, {"initialised", "kl"})), stage_cell(layer.losses, "layerwise"),
-                stage_cell(layer.losses, "chained"), stage_cell(layer.losses, "long_context"),
-                number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
-                number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
-                number(at(layer.losses, {"tokens"}), "{:.0f}")},
-               "td");
+    cells = {fmt::format("{}", i + 1), fmt::format("{}", layer.layer),
+             number(at(layer.losses, {"initialised", "kl"}))};
+    for (const std::string& stage : stages) cells.push_back(stage_cell(layer.losses, stage));
+    cells.insert(cells.end(), {number(at(layer.losses, {"gates", "history", "median"}), "{:.4f}"),
+                               number(at(layer.losses, {"gates", "recency", "median"}), "{:.4f}"),
+                               number(at(layer.losses, {"tokens"}), "{:.0f}")});
+    out += row(cells, "td");
   }
   return out +
          "</table>\n<p>Gates: median over channels of the mean gate a on held-out text; 1 keeps "

@@ -279,7 +279,7 @@ Result<bool> BudgetRun::ends_early(Stage stage, std::int64_t done) {
 }
 
 void BudgetRun::heard(const StepReport& report) {
-  if (report.stage != Stage::kChained) return;
+  if (report.loss != Stage::kChained) return;
   const double token_seconds = 1 / std::max(1e-9, report.tokens_per_second);
   record_.pass = token_seconds / costs_.chained(first_, layer_);
   in_steps_ += static_cast<double>(report.tokens) * token_seconds;

@@ -26,8 +26,8 @@ nlohmann::json recipe_of(const TrainingSession& session) {
       recipe["warm_start"][std::to_string(layer.layer)] = layer.checksum;
     }
   }
-  if (!session.long_context.training.empty()) {
-    recipe["long_context_data"] = session.long_context.description;
+  for (std::size_t i = 0; i < session.further.size(); ++i) {
+    if (!session.further[i].training.empty()) recipe["further"][i]["data"] = session.further[i].description;
   }
   if (session.arguments.budget_ms) {  // which decides these
     for (const char* stage : {"layerwise", "chained"}) {
@@ -38,7 +38,10 @@ nlohmann::json recipe_of(const TrainingSession& session) {
 }
 
 // The first thing in which two recipes differ, for people.
-std::string difference(const nlohmann::json& before, const nlohmann::json& now) {
+std::string difference(nlohmann::json before, const nlohmann::json& now) {
+  // Before stages were a list, one that was not run had its place all the same.
+  constexpr const char* kOnce = "long_context";
+  if (before.contains(kOnce) && before[kOnce].value("steps", 1) == 0) before.erase(kOnce);
   const auto patch = nlohmann::json::diff(before, now);
   if (patch.empty()) return "";
   const std::string path = patch.front()["path"];
@@ -205,7 +208,7 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
   setup.training = {&arguments.options,
                     session.data.training,
                     session.data.held_out,
-                    session.long_context.training,
+                    {session.further.size(), std::span<const TrainingBatch>()},
                     session.dir,
                     arguments.checkpoint_seconds,
                     [&](const StepReport& report) {
@@ -214,6 +217,9 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
                     &TrainingSession::stop_requested(),
                     [&](const JointStep& step, double rate) { progress.joint_step(step, rate); },
                     {}};
+  for (std::size_t i = 0; i < session.further.size(); ++i) {
+    setup.training.further_sequences[i] = session.further[i].training;
+  }
   setup.on_layer = [&](const LayerReport& report) { progress.layer(report); };
   setup.on_plans = [&](const PlansReport& report) { progress.plans(report); };
   if (run) {

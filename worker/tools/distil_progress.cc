@@ -14,14 +14,14 @@ std::string DistilProgress::left(double in_stage) const {
 }
 
 void DistilProgress::step(const StepReport& report, int position) {
-  const std::string parts = report.stage != Stage::kLayerwise
+  const std::string parts = report.loss != Stage::kLayerwise
                                 ? fmt::format(" (ce {:.4f} kl {:.4f} align {:.3g})", report.losses.ce,
                                               report.losses.kl, report.losses.align)
                                 : "";
   const double in_stage = static_cast<double>(report.steps - report.step) * seconds_per_step(report);
   line_.show(fmt::format("layer {} ({} of {}), {}: step {} of {}, loss {:.5g}{}, {:.0f} tokens/s, {}",
-                         report.layer, position + 1, layers_, to_string(report.stage), report.step,
-                         report.steps, report.losses.total, parts, report.tokens_per_second, left(in_stage)));
+                         report.layer, position + 1, layers_, report.stage, report.step, report.steps,
+                         report.losses.total, parts, report.tokens_per_second, left(in_stage)));
 }
 
 void DistilProgress::joint_step(const JointStep& step, double tokens_per_second) {

@@ -77,7 +77,7 @@ Result<FolderLock> take_students_folder(const TrainingSession& session) {
 
 Status save_students(TrainingSession& session) {
   nlohmann::json recipe = session.arguments.options.to_json();
-  for (const char* not_run : {"chained", "long_context", "losses", "undo_worse"}) recipe.erase(not_run);
+  for (const char* not_run : {"chained", "losses", "undo_worse"}) recipe.erase(not_run);
   recipe["data"] = session.data.description;
   return save_student_chain(session.arguments.students, session.manifest, recipe,
                             session.network->teacher().config, session.take_students());

@@ -9,9 +9,9 @@ namespace dslad::worker {
 namespace {
 
 // What a run with a budget decides by itself.
-constexpr std::array kDecidedByBudget = {
-    "--order",     "--layerwise-steps", "--chained-steps", "--hard-steps", "--joint-layerwise",
-    "--long-text", "--long-steps",      "--from",          "--warm-start"};
+constexpr std::array kDecidedByBudget = {"--order",     "--layerwise-steps", "--chained-steps",
+                                         "--stage",     "--joint-layerwise", "--from",
+                                         "--warm-start"};
 
 void add_budget_option(CLI::App& verb, TrainingArguments& a) {
   const auto milliseconds = [](std::string& text) -> std::string {
@@ -110,13 +110,9 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb.add_option(
-          "--hard-steps", a.options.hard.steps,
-          "of the chained stage where a layer's held-out KL before it is above --hard-kl; 0: as the others")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb.add_option("--hard-kl", a.options.hard_kl, "nats a token above which a layer is a hard one")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+      "--stage", a.stages,
+      "LOSS,steps=N[,rate=R][,above=KL][,text=FILE][,sequence=TOKENS]: a further stage of each layer "
+      "(of those whose held-out KL is above KL); may be given again");
   verb.add_flag(
       "--joint-layerwise", a.options.joint_layerwise,
       "train the layer-wise stage of all layers at once, on the teacher's own hidden states: one pass "
@@ -135,19 +131,6 @@ void add_distil_options(CLI::App& verb, TrainingArguments& a) {
       ->check(CLI::PositiveNumber);
   verb.add_flag("!--keep-worse", a.options.undo_worse,
                 "keep what a stage did even where held-out KL rose in it; by default it is undone");
-  verb.add_option("--long-text", a.long_text, "files of the long-context stage, of the same kinds");
-  verb.add_option("--long-steps", a.options.long_context.steps, "of each layer, after the chained stage")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb.add_option("--long-rate", a.options.long_context.rate,
-                  "highest learning rate of the long-context stage")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb.add_option(
-          "--long-sequence", a.long_sequence,
-          "tokens of one of its sequences, at most; default: 8192, or the model's context where that is "
-          "less")
-      ->check(CLI::Range(16, 1 << 20));
   verb.add_option("--ce", a.options.losses.ce, "weight of the cross entropy")->capture_default_str();
   verb.add_option("--align", a.options.losses.align, "weight of the hidden state's error")
       ->capture_default_str();

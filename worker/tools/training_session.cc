@@ -15,8 +15,7 @@ namespace dslad::worker {
 namespace {
 
 constexpr std::size_t kEntropySequences = 64;
-constexpr std::int64_t kLongSequence = 8192;  // tokens, where nobody says
-constexpr double kLowestRate = 0.01;          // of the highest
+constexpr double kLowestRate = 0.01;  // of the highest
 constexpr std::size_t kMaxOrderFileBytes = 1 << 20;
 
 std::atomic<bool> stop_flag{false};
@@ -100,21 +99,18 @@ Status TrainingSession::load() {
   // With a window training starts close to the teacher: full steps would first lead away (docs/quality.md).
   arguments.options.projection_rate = arguments.projection_rate.value_or(variant.window > 0 ? 0.3 : 1.0);
   DistilOptions& options = arguments.options;
-  if (options.hard.steps > 0 && options.chained.steps == 0) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "--hard-steps is of the chained stage, which --chained-steps 0 leaves out"};
-  }
   if (options.joint_layerwise && options.layerwise.steps == 0) {
     return Error{ErrorCode::kInvalidArgument,
                  "--joint-layerwise is of the layer-wise stage, which --layerwise-steps 0 leaves out"};
   }
   Status joint = check_joint_chained();
   if (!joint) return joint;
-  options.hard.rate = options.chained.rate;
-  for (StageOptions* stage : {&options.layerwise, &options.chained, &options.hard, &options.long_context}) {
+  for (StageOptions* stage : {&options.layerwise, &options.chained}) {
     stage->lowest_rate = stage->rate * kLowestRate;
     stage->set_steps(stage->steps);
   }
+  Status staged = read_stages();
+  if (!staged) return staged;
   arguments.data.files.insert(arguments.data.files.end(), arguments.tasks.begin(), arguments.tasks.end());
 
   const int threads = arguments.threads > 0 ? arguments.threads : process::processor_allowance();
@@ -147,8 +143,8 @@ Status TrainingSession::load() {
              data.too_long > 0 ? fmt::format("; {} documents or questions left out, longer than {} tokens",
                                              data.too_long, arguments.data.corpus.sequence)
                                : "");
-  Status longer = load_long_context((*teacher)->config);
-  return longer ? read_manifest() : longer;
+  Status others = load_further((*teacher)->config);
+  return others ? read_manifest() : others;
 }
 
 Status TrainingSession::check_joint_chained() {
@@ -159,10 +155,9 @@ Status TrainingSession::check_joint_chained() {
     return Error{ErrorCode::kInvalidArgument,
                  "--joint-plans are of the chained stage of all layers at once; add --joint-chained"};
   }
-  if (options.chained.steps == 0 || options.hard.steps > 0) {
+  if (options.chained.steps == 0) {
     return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("--joint-chained is of the chained stage, of all layers alike; leave {} out",
-                             options.hard.steps > 0 ? "--hard-steps" : "--chained-steps 0")};
+                 "--joint-chained is of the chained stage; leave --chained-steps 0 out"};
   }
   std::ranges::sort(options.joint_plans);
   options.joint_plans.erase(std::unique(options.joint_plans.begin(), options.joint_plans.end()),
@@ -244,27 +239,40 @@ Status TrainingSession::keep_variants() {
   return ok_status();
 }
 
-Status TrainingSession::load_long_context(const LlamaConfig& config) {
-  const std::int64_t steps = arguments.options.long_context.steps;
-  if (arguments.long_text.empty() != (steps == 0)) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "the long-context stage needs both --long-text and --long-steps"};
+Status TrainingSession::read_stages() {
+  DistilOptions& options = arguments.options;
+  for (const std::string& text : arguments.stages) {
+    auto parsed = parse_stage_option(text);
+    if (!parsed) return parsed.error();
+    StageOptions& stage = parsed->stage.options;
+    if (stage.rate == 0) stage.rate = options.stage(parsed->stage.loss).rate;
+    stage.lowest_rate = stage.rate * kLowestRate;
+    options.further.push_back(parsed->stage);
+    stages_.push_back(*std::move(parsed));
   }
-  if (steps == 0) return ok_status();
-  TrainingDataOptions options = arguments.data;
-  options.files = arguments.long_text;
-  const auto sequence = sequence_length("--long-sequence", arguments.long_sequence, kLongSequence, config);
-  if (!sequence) return sequence.error();
-  options.corpus.sequence = *sequence;
-  auto loaded = load_training_data(arguments.model, config, options);
-  if (!loaded) return loaded.error();
-  long_context = *std::move(loaded);
-  fmt::print(stderr, "long-context stage: {} sequences, {} tokens; {} sequences, {} tokens held out\n",
-             long_context.training.size(), long_context.training_tokens, long_context.held_out.size(),
-             long_context.held_out_tokens);
-  data.held_out.insert(data.held_out.end(), std::make_move_iterator(long_context.held_out.begin()),
-                       std::make_move_iterator(long_context.held_out.end()));
-  long_context.held_out.clear();
+  return ok_status();
+}
+
+Status TrainingSession::load_further(const LlamaConfig& config) {
+  for (const StageArgument& stage : stages_) {
+    TrainingData& its = further.emplace_back();
+    if (stage.files.empty()) continue;
+    TrainingDataOptions options = arguments.data;
+    options.files = stage.files;
+    const auto sequence =
+        sequence_length("--stage: sequence", stage.sequence, arguments.data.corpus.sequence, config);
+    if (!sequence) return sequence.error();
+    options.corpus.sequence = *sequence;
+    auto loaded = load_training_data(arguments.model, config, options);
+    if (!loaded) return loaded.error();
+    its = *std::move(loaded);
+    fmt::print(stderr, "{} of its own texts: {} sequences, {} tokens; {} sequences, {} tokens held out\n",
+               arguments.options.stages()[1 + further.size()].name, its.training.size(), its.training_tokens,
+               its.held_out.size(), its.held_out_tokens);
+    data.held_out.insert(data.held_out.end(), std::make_move_iterator(its.held_out.begin()),
+                         std::make_move_iterator(its.held_out.end()));
+    its.held_out.clear();
+  }
   return ok_status();
 }
 

@@ -8,11 +8,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "worker/distill/chain_source.h"
 #include "worker/distill/chain_training.h"
 #include "worker/distill/sensitivity.h"
 #include "worker/files/folder_lock.h"
+#include "worker/tools/stage_option.h"
 #include "worker/tools/training_verbs.h"
 
 namespace dslad::worker {
@@ -50,7 +52,8 @@ class TrainingSession {
   std::unique_ptr<WeightFiles> weights;
   std::unique_ptr<Network> network;
   TrainingData data;
-  TrainingData long_context;  // of that stage; empty without it. Its held-out part is in data.held_out
+  // Of each further stage; empty where it goes on with `data`. Their held-out parts are in data.held_out.
+  std::vector<TrainingData> further;
   ChainManifest manifest;
   bool manifest_is_new = false;  // the folder has none yet
 
@@ -63,13 +66,15 @@ class TrainingSession {
   Status open_warm_start();
   Status read_variants();
   Status keep_variants();
-  Status load_long_context(const LlamaConfig& config);
+  Status read_stages();
+  Status load_further(const LlamaConfig& config);
   Status read_manifest();
   Status begin_manifest();
   [[nodiscard]] SensitivitySetup sensitivity_setup() const;
   LayerEvidence& evidence(int layer);
   void take_divergences(const std::vector<double>& kl);
 
+  std::vector<StageArgument> stages_;
   std::optional<FolderLock> lock_;
   ConvertedAlone alone_;
 };

@@ -19,13 +19,13 @@ struct TrainingArguments {
   std::string model;  // a Hugging Face directory
   std::string out;    // the chain's folder; empty: MODEL/dsla
   TrainingDataOptions data;
-  std::vector<std::string> tasks;      // more files, after data.files
-  std::vector<std::string> long_text;  // files of the long-context stage
-  // Tokens of a sequence and of one of that stage's, at most; absent: the defaults, or the model's context.
-  std::optional<std::int64_t> sequence, long_sequence;
+  std::vector<std::string> tasks;  // more files, after data.files
+  // Tokens of a sequence, at most; absent: the default, or the model's context.
+  std::optional<std::int64_t> sequence;
   DistilOptions options;
   std::string variant = "dslad";
   std::vector<std::string> layer_variants;  // LAYER=VARIANT
+  std::vector<std::string> stages;          // LOSS,steps=N and so on (stage_option.h)
   std::string from;                         // folder of a chain to begin with; empty: none
   std::optional<int> keep;                  // of its layers; absent: all
   std::string warm_start;  // folder of a chain whose layers are where training starts; empty: none
