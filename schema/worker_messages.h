@@ -205,11 +205,15 @@ struct Assign {
   // The job's plan. One that the worker cannot run any more: the largest below that it can. Absent: the plan
   // in force.
   std::optional<std::uint32_t> plan = std::nullopt;
+  // Of plan 0's quality, what the job's plan must have: where the chain has become another since `plan` was
+  // chosen, the largest up to it that has. One that was not measured has it where this is 0.
+  double min_quality = 0;
 
   static void fields(auto& self, auto& field) {
     Lease::fields(self.lease, field);
     JobSpec::fields(self.spec, field);
     field("plan", self.plan);
+    field("min_quality", self.min_quality);
   }
   [[nodiscard]] Status validate() const { return spec.validate(); }
 };

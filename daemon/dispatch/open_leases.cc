@@ -40,7 +40,9 @@ bool OpenLeases::hand_over(const std::string& instance, Claimed claimed) {
     end(lease, LeaseEnd::kGivenBack, "its worker left before it got the job");
     return false;
   }
-  if (!around_.send(worker->peer, schema::Assign{lease, std::move(claimed.spec), claimed.choice.plan})) {
+  const PlanChoice& choice = claimed.choice;
+  if (!around_.send(worker->peer,
+                    schema::Assign{lease, std::move(claimed.spec), choice.plan, choice.min_quality})) {
     worker->peer.clear();  // nothing more goes to it until it says hello again
     end(lease, LeaseEnd::kGivenBack, fmt::format("worker {} could not be reached", worker->hello.name));
     return false;
@@ -48,7 +50,8 @@ bool OpenLeases::hand_over(const std::string& instance, Claimed claimed) {
   HeldJob& held = worker->jobs[lease.job];
   held = {lease.attempt, next_end(), {}};
   held.job = std::move(claimed.job);
-  held.plan = claimed.choice.plan;
+  held.plan = choice.plan;
+  held.min_quality = choice.min_quality;
   worker->documents.given(held.job.document);
   if (held.job.rerun) return true;
   around_.feed.measure(
@@ -65,7 +68,8 @@ void OpenLeases::hand_over_again(const Lease& lease, const std::string& instance
     HeldJob& held = worker->jobs[lease.job];
     renew(held);
     if (spec && worker->connected() &&
-        around_.send(worker->peer, schema::Assign{lease, std::move(spec).value(), held.plan}))
+        around_.send(worker->peer,
+                     schema::Assign{lease, std::move(spec).value(), held.plan, held.min_quality}))
       return;
     give_back(*worker, lease, fmt::format("worker {} did not get it", worker->hello.name));
   });

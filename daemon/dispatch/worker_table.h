@@ -27,6 +27,7 @@ struct HeldJob {
   bool storing = false;                    // its result is on its way to the disk
   bool begun = false;                      // the worker works on it; before that it waits there
   std::optional<std::uint32_t> plan = {};  // that it was given; absent: the one in force
+  double min_quality = 0;                  // what its plan must have
   QueuedJob job = {};  // as it was when it was leased; empty where the lease is from before a restart
 };
 

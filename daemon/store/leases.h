@@ -40,6 +40,8 @@ struct Claimant {
 struct PlanChoice {
   std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
   std::string why;                    // empty: nobody decided
+  // Of plan 0's quality, what it must have, also where the worker's chain is another by now.
+  double min_quality = 0;
 };
 // Called inside the claim; must not touch the database.
 using ChoosePlan = std::function<PlanChoice(const QueuedJob&)>;

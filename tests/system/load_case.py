@@ -24,6 +24,7 @@ BACKLOG = 128  # queued jobs above which submitters pause
 LENGTHS = (8, 60, 400)  # tokens: short jobs for many commits, long ones for kills to hit
 MANY_ATTEMPTS = 1000
 LAYERS = 3  # of the model's chain
+TERMS = {2: {"max_plan": 0}, 5: {"min_quality": 0.9}, 6: {"max_plan": 1}}  # of some jobs of a batch, by their number
 LEASE_MS = 1000
 
 
@@ -65,7 +66,7 @@ class Submitter(threading.Thread):
         attempts = 1 if n == 0 else MANY_ATTEMPTS
         length = LENGTHS[n % len(LENGTHS)]
         return wire.generate(max_tokens=length, custom_id=str(length), idempotency_key=key, max_attempts=attempts,
-                             upgrade=n % 4 == 1)
+                             upgrade=n % 4 == 1, **TERMS.get(n, {}))
 
     def persist(self, call):
         while True:
@@ -141,6 +142,7 @@ class LoadTest(SystemTest):
         self.await_all(acknowledged)
         self.check_jobs(acknowledged)
         self.check_attempts()
+        self.check_terms()
         self.check_results()
         self.check_editions()
         self.check_reruns()
@@ -187,6 +189,16 @@ class LoadTest(SystemTest):
             self.assertNotIn(None, outcomes[job])
             self.assertEqual(row["state"] == "succeeded", outcomes[job][-1] == "succeeded")
             self.assertNotIn("succeeded", outcomes[job][:-1])
+
+    def check_terms(self):
+        """Whatever plan was in force or on its way: no answer is from one that its job does not allow."""
+        rows = self.sql("SELECT j.id, j.max_plan, j.min_quality, m.plan, m.quality FROM jobs j JOIN job_metrics m ON m.id = j.id "
+                        "WHERE j.max_plan IS NOT NULL OR j.min_quality IS NOT NULL")
+        self.assertGreater(len(rows), 0)
+        for row in rows:
+            self.assertLessEqual(row["plan"], LAYERS if row["max_plan"] is None else row["max_plan"], dict(row))
+            if row["plan"] > 0:
+                self.assertGreaterEqual(row["quality"] or 0, row["min_quality"] or 0, dict(row))
 
     def check_results(self):
         """A succeeded job has one output and others have none; those of one length were asked the same and, on one plan,

@@ -181,6 +181,14 @@ TEST_F(PlanControlOverAChain, AJobGetsThePlanItWasGivenOrTheLargestBelow) {
   EXPECT_EQ(control_->plan_for(5)->number(), 2);
 }
 
+// Plan 1 has 0.98 of plan 0's quality, plan 2 was not measured.
+TEST_F(PlanControlOverAChain, AJobGetsNoPlanBelowTheQualityThatItMustHave) {
+  EXPECT_EQ(control_->plan_for(2, 0.0)->number(), 2);
+  EXPECT_EQ(control_->plan_for(2, 0.98)->number(), 1);
+  EXPECT_EQ(control_->plan_for(2, 0.981)->number(), 0);
+  EXPECT_EQ(control_->plan_for(0, 1.0)->number(), 0);
+}
+
 TEST_F(PlanControlOverAChain, APlanThatFailedIsWithdrawnWithAllLargerOnes) {
   ASSERT_FALSE(control_->change({1, 2, false, "a test", 4}).error.has_value());
   const auto failed = control_->in_force();

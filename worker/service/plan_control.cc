@@ -40,9 +40,12 @@ std::vector<LayerState> PlanControl::first_states() const {
   return states;
 }
 
-const std::shared_ptr<const Plan>& PlanControl::plan_for(std::optional<std::uint32_t> asked) const {
+const std::shared_ptr<const Plan>& PlanControl::plan_for(std::optional<std::uint32_t> asked,
+                                                         double min_quality) const {
   if (!asked) return in_force();
-  return plans_.plan(static_cast<int>(std::min(*asked, static_cast<std::uint32_t>(plans_.largest()))));
+  int number = static_cast<int>(std::min(*asked, static_cast<std::uint32_t>(plans_.largest())));
+  while (number > 0 && plans_.plan(number)->quality().value_or(0) < min_quality) --number;
+  return plans_.plan(number);
 }
 
 schema::PlanTable PlanControl::table() const {

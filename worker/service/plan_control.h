@@ -29,9 +29,10 @@ class PlanControl {
 
   [[nodiscard]] const std::shared_ptr<const Plan>& in_force() const { return plans_.plan(plan_); }
   [[nodiscard]] const PlanSet& plans() const { return plans_; }
-  // For a job that was given the plan `asked`: that, or the largest below it that there is; the plan in force
-  // where it was given none.
-  [[nodiscard]] const std::shared_ptr<const Plan>& plan_for(std::optional<std::uint32_t> asked) const;
+  // For a job that was given the plan `asked`: that, or the largest below it that there is and that has
+  // `min_quality`; the plan in force where it was given none.
+  [[nodiscard]] const std::shared_ptr<const Plan>& plan_for(std::optional<std::uint32_t> asked,
+                                                            double min_quality = 0) const;
   [[nodiscard]] const std::string& edition() const { return chain_.edition; }
   [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
   // What the daemon chooses from: edition, plans and the one in force.

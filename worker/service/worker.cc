@@ -128,7 +128,7 @@ void Worker::accept(schema::Assign assign) {
 
 void Worker::begin(RequestMaker::Made made) {
   const schema::Assign& assign = made.assign;
-  const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan);
+  const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan, assign.min_quality);
   if (!made.requests) {
     schema::WorkerResult failed;
     failed.lease = assign.lease;
