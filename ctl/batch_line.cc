@@ -42,6 +42,14 @@ LineJson usage_of(const schema::JobMetrics& metrics) {
           {"total_tokens", metrics.prompt_tokens + metrics.output_tokens}};
 }
 
+// Which model, less exact than its first plan, has answered: OpenAI's form has no place for that.
+LineJson plan_of(const schema::JobMetrics& metrics) {
+  return {{"plan", metrics.plan},
+          {"quality", metrics.quality ? LineJson(*metrics.quality) : LineJson(nullptr)},
+          {"edition", metrics.edition},
+          {"why", metrics.why}};
+}
+
 LineJson choice_of(RowKind kind, const schema::Output& output) {
   LineJson choice = {{"index", 0}};
   if (kind == RowKind::kChat) {
@@ -66,7 +74,8 @@ LineJson completion_of(RowKind kind, const schema::JobResult& result) {
           {"created", result.job.ended_ms / 1000},
           {"model", metrics.model},
           {"choices", std::move(choices)},
-          {"usage", usage_of(metrics)}};
+          {"usage", usage_of(metrics)},
+          {"dslad", plan_of(metrics)}};
 }
 
 LineJson openai_line(const std::string& batch, RowKind kind, const schema::JobResult& result) {

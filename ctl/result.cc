@@ -59,13 +59,22 @@ std::string heading(const schema::JobResult& result, const schema::JobMetrics& m
                      format_duration(metrics.decode_ms), origin(metrics));
 }
 
+// Beside a text that goes elsewhere: what it is less than the whole document's on plan 0, and why.
+void note_what_is_less(const schema::JobInfo& job, const schema::JobMetrics& metrics) {
+  if (metrics.plan == 0 && metrics.cut_tokens == 0) return;
+  print_error(fmt::format("dslactl: job {}: {}{}\n", job.id, handling(metrics), origin(metrics)));
+}
+
 // People get a heading and no control characters; a file or pipe gets the text as it is.
 void print_texts(const schema::JobResult& result, const ResultOptions& options) {
   const bool person = is_terminal(stdout);
   const bool upgraded = is_upgraded(result, options);
+  const schema::JobMetrics& metrics = upgraded ? result.rerun->metrics : result.metrics;
   if (person) {
-    print(heading(result, upgraded ? result.rerun->metrics : result.metrics));
+    print(heading(result, metrics));
     print(other_answers(result, upgraded));
+  } else {
+    note_what_is_less(result.job, metrics);
   }
   const auto shown = [person](const std::string& text) { return person ? printable(text) : text; };
   for (const schema::Output& output : upgraded ? result.rerun->outputs : result.outputs) {

@@ -110,6 +110,12 @@ Status JobRequest::validate() const {
   if (Status status = check_name("custom_id", custom_id); !status) return status;
   if (Status status = check_duration("start_in_ms", start_in_ms); !status) return status;
   if (Status status = check_labels(labels); !status) return status;
+  if (terms.deadline_in_ms > 0 && start_in_ms >= terms.deadline_in_ms) {
+    return invalid_argument(
+        fmt::format("it may begin in {} ms and has a deadline in {} ms: give it a later deadline "
+                    "or an earlier start",
+                    start_in_ms, terms.deadline_in_ms));
+  }
   return terms.validate();
 }
 

@@ -27,13 +27,16 @@ policy::WorkerFacts facts_of(const WorkerState& worker) {
   return policy::facts_of(worker.hello);
 }
 
-// What a person's plan becomes where a job's own terms allow less; nothing where they allow it.
+// What a person's plan becomes for a job: where it has terms of its own, a plan by name, as its worker may be
+// about to take another than the one that it told of last.
 PlanChoice by_hand(const policy::WorkerFacts& worker, std::uint32_t in_force, const QueuedJob& job) {
   if (!job.min_quality && !job.max_plan) return {std::nullopt, "set by hand"};
-  const std::uint32_t allowed = policy::cap(worker, in_force, job.min_quality.value_or(0), job.max_plan);
-  if (allowed == in_force) return {std::nullopt, "set by hand"};
-  return {allowed, fmt::format("plan {} is set by hand; the job's own terms allow no more than {}", in_force,
-                               allowed)};
+  const double least = job.min_quality.value_or(0);
+  const std::uint32_t allowed = policy::cap(worker, in_force, least, job.max_plan);
+  if (allowed == in_force) return {allowed, "set by hand", least};
+  return {allowed,
+          fmt::format("plan {} is set by hand; the job's own terms allow no more than {}", in_force, allowed),
+          least};
 }
 
 }  // namespace
@@ -113,6 +116,9 @@ Result<Planner::Snapshot> Planner::read_snapshot(Database& db, const std::vector
       if (known.insert(job.id).second) snapshot.jobs.push_back(std::move(job));
     }
   }
+  Result<std::vector<QueuedJob>> delayed_jobs = delayed_promises(db, kLooksAhead);
+  if (!delayed_jobs) return delayed_jobs.error();
+  snapshot.delayed = std::move(*delayed_jobs);
   Result<std::map<std::string, std::uint64_t>> counts = count_jobs(db);
   if (!counts) return counts.error();
   const Result<std::uint64_t> delayed = count_delayed(db);
@@ -181,6 +187,7 @@ policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
   if (job.deadline_ms) made.deadline_ms = steady(*job.deadline_ms);
   made.best_effort = job.best_effort;
   made.document = job.document;
+  if (job.not_before_ms) made.starts_ms = steady(*job.not_before_ms);
   return made;
 }
 
@@ -202,13 +209,14 @@ policy::Verdict Planner::run(const std::vector<QueuedJob>& jobs) const {
 void Planner::decide() {
   if (settings_.kind == policy::PolicyKind::kManual) take_levels_by_hand();
   verdict_ = run(snapshot_.jobs);
-  admitted_ms_ = 0;
+  admitted_ms_.clear();
   if (snapshot_.queued > snapshot_.jobs.size() && !snapshot_.jobs.empty()) {
     // Those behind the head are taken to be like it.
     const double more = static_cast<double>(snapshot_.queued) / static_cast<double>(snapshot_.jobs.size());
     verdict_.waiting_tokens *= more;
     verdict_.drain_ms *= more;
     verdict_.drain_at_plan_0_ms *= more;
+    for (auto& [digest, model] : verdict_.models) model.load.drain_ms *= more;
   }
   auto forecasts = std::make_shared<Forecasts>();
   std::uint64_t place = 0;
@@ -252,9 +260,9 @@ ChoosePlan Planner::chooser(const WorkerState& worker) const {
                           (deadline || fixed || found->second.model_digest == facts.model_digest);
     if (!forecast) {
       return {policy::cap(facts, level, least, job.max_plan),
-              deadline ? "it began as soon as it came" : "the plan of all jobs that allow it"};
+              deadline ? "it began as soon as it came" : "the plan of all jobs that allow it", least};
     }
-    return {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why};
+    return {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why, least};
   };
 }
 

@@ -114,6 +114,7 @@ class Planner {
  private:
   struct Snapshot {
     std::vector<QueuedJob> jobs;     // the first of each model's queue
+    std::vector<QueuedJob> delayed;  // that may not begin yet and were promised an end
     std::uint64_t queued = 0;        // all that wait
     std::int64_t rows_changed = -1;  // Executor's, when it was read
   };
@@ -142,6 +143,8 @@ class Planner {
   void admit_exactly(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                      schema::Overflow overflow, std::vector<Admission>& admissions);
   void note_admitted(std::vector<policy::WaitingJob> fresh);
+  // Until all is done that waits for the model, and what came since; "": for all of them. Milliseconds.
+  [[nodiscard]] double drain_ms(const std::string& model_digest) const;
   void look();    // and decide
   void decide();  // of the snapshot
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
@@ -170,7 +173,8 @@ class Planner {
   bool reading_ = false;
   std::int64_t began_at_ = 0;  // steady; the last decision, read and all, as is the next
   std::int64_t decided_at_ = 0;
-  double admitted_ms_ = 0;                    // work of jobs that came since
+  // Work of jobs that came since, by the digest of the model that must answer; "": of those for any.
+  std::map<std::string, double> admitted_ms_;
   std::vector<policy::WaitingJob> admitted_;  // the latest of them, which the snapshot lacks
   schema::JobId next_unnumbered_ = kFirstUnnumbered;
   std::vector<schema::PlanAgreement> agreements_;

@@ -25,6 +25,7 @@ QueuedJob queued(const schema::JobRequest& request, const std::string& client, s
   job.questions = static_cast<std::uint32_t>(request.spec.questions.size());
   job.max_tokens = request.spec.options.max_tokens;
   job.overflow = overflow_of(request.spec, overflow);
+  if (request.start_in_ms > 0) job.not_before_ms = due_ms(request.start_in_ms, now_ms);
   return job;
 }
 
@@ -70,24 +71,48 @@ std::vector<Admission> Planner::admit(const std::vector<schema::JobRequest>& job
   return admissions;
 }
 
+double Planner::drain_ms(const std::string& model_digest) const {
+  const auto came = [this](const std::string& digest) {
+    const auto found = admitted_ms_.find(digest);
+    return found == admitted_ms_.end() ? 0 : found->second;
+  };
+  if (model_digest.empty()) {
+    double all_ms = verdict_.drain_ms;
+    for (const auto& [digest, work_ms] : admitted_ms_) all_ms += work_ms;
+    return all_ms;
+  }
+  const auto model = verdict_.models.find(model_digest);
+  const double waits_ms = model == verdict_.models.end() ? 0 : model->second.load.drain_ms;
+  return waits_ms + came(model_digest) + came("");
+}
+
 // Behind what waits: cheap enough for a flood of submits.
 void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, const std::string& client,
                            schema::Overflow overflow, std::vector<Admission>& admissions) {
   const std::vector<policy::WorkerFacts> all = workers();
-  if (all.empty()) return;
-  const auto model = costs_.find(all.front().speed_key);
-  if (model == costs_.end()) return;
-  const policy::PlanShape shape = all.front().shape(history_.level_of(all.front().model_digest));
   std::vector<policy::WaitingJob> fresh;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const QueuedJob job = queued(jobs[i], client, overflow, clock_.wall_ms());
-    const policy::JobSize size = size_of(job);
-    fresh.push_back(waiting(job));
-    admitted_ms_ +=
-        model->second.of(size, shape, all.front().context).total_ms() / static_cast<double>(all.size());
-    const double done_ms = static_cast<double>(decided_at_) + verdict_.drain_ms + admitted_ms_;
-    admissions[i].finish_ms =
-        wall(std::max(std::llround(done_ms), static_cast<long long>(clock_.steady_ms())));
+    const auto serves = [&](const policy::WorkerFacts& worker) {
+      return job.model.empty() || job.model == worker.model || job.model == worker.model_digest;
+    };
+    const auto first = std::ranges::find_if(all, serves);
+    if (first == all.end()) continue;  // nobody knows when somebody comes who serves it
+    const auto cost = costs_.find(first->speed_key);
+    if (cost == costs_.end()) continue;
+    const double work_ms =
+        cost->second.of(size_of(job), first->shape(history_.level_of(first->model_digest)), first->context)
+            .total_ms();
+    const std::string digest = job.model.empty() ? "" : first->model_digest;
+    double done_ms = static_cast<double>(clock_.steady_ms());
+    if (job.not_before_ms) {  // what will wait by then is not known
+      done_ms = static_cast<double>(steady(*job.not_before_ms)) + work_ms;
+    } else {
+      admitted_ms_[digest] += work_ms / static_cast<double>(std::ranges::count_if(all, serves));
+      done_ms = std::max(done_ms, static_cast<double>(decided_at_) + drain_ms(digest));
+      fresh.push_back(waiting(job));
+    }
+    admissions[i].finish_ms = wall(std::llround(done_ms));
   }
   note_admitted(std::move(fresh));
 }
@@ -96,7 +121,9 @@ void Planner::admit_exactly(const std::vector<schema::JobRequest>& jobs, const s
                             schema::Overflow overflow, std::vector<Admission>& admissions) {
   const std::int64_t now_ms = clock_.wall_ms();
   std::vector<policy::WaitingJob> before;
-  for (const QueuedJob& job : snapshot_.jobs) before.push_back(waiting(job));
+  for (const std::vector<QueuedJob>* read : {&snapshot_.jobs, &snapshot_.delayed}) {
+    for (const QueuedJob& job : *read) before.push_back(waiting(job));
+  }
   before.insert(before.end(), admitted_.begin(), admitted_.end());
   std::vector<policy::WaitingJob> fresh;
   for (const schema::JobRequest& request : jobs) {

@@ -62,8 +62,8 @@ class Admitting {
   [[nodiscard]] Admission admission_of(const WaitingJob& job) {
     const Decision& own = decisions_.at(job.id);
     Admission made;
-    made.finish_ms = own.finish_ms;
-    made.late = own.late;
+    if (own.finish_ms) made.finish_ms = not_before_start(job, own, *own.finish_ms);
+    made.late = own.late || (job.deadline_ms && made.finish_ms && *made.finish_ms > *job.deadline_ms);
     if (!is_promised(job)) return made;
     for (const WaitingJob* one : displaced_by(job)) made.displaced.push_back(one->id);
     made.taken = !made.late && made.displaced.empty();
@@ -124,7 +124,13 @@ class Admitting {
 
   [[nodiscard]] std::int64_t soonest(const WaitingJob& job) const {
     const Decision& own = decisions_.at(job.id);
-    return own.soonest_ms ? *own.soonest_ms : own.finish_ms.value_or(now_ms_);
+    return not_before_start(job, own, own.soonest_ms ? *own.soonest_ms : own.finish_ms.value_or(now_ms_));
+  }
+
+  // The end `end_ms`, but for a job that begins later.
+  static std::int64_t not_before_start(const WaitingJob& job, const Decision& own, std::int64_t end_ms) {
+    if (!job.starts_ms || !own.start_ms || !own.finish_ms) return end_ms;
+    return std::max(end_ms, *job.starts_ms + *own.finish_ms - *own.start_ms);
   }
 
   const Settings settings_;

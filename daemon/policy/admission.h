@@ -25,6 +25,8 @@ struct Admission {
 };
 
 // Of the jobs `fresh`, in their order, were they all to wait beside `jobs`; their ids differ from all others.
+// One that begins later counts as if it could begin now, but for its own end, which is its start and its work
+// at the earliest: what it needs is set aside for it, and what will wait by then is not known.
 // As a rule it takes one decision; two where somebody is late, and at most eleven where somebody is not
 // taken.
 std::vector<Admission> admissions(const Settings& settings, const History& history,

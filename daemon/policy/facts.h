@@ -75,6 +75,7 @@ struct WaitingJob {
   JobSize size;
   bool best_effort = false;   // it was taken whether or not its deadline can be met: nobody relies on it
   std::int64_t document = 0;  // a name for its content; 0: it has none
+  std::optional<std::int64_t> starts_ms = {};  // it may begin no earlier; for admissions() alone
 };
 
 }  // namespace dslad::daemon::policy

@@ -6,10 +6,11 @@ namespace dslad::daemon {
 namespace {
 
 // The columns of read_queued, in its order.
-#define DSLAD_QUEUED_ROW                                                                     \
-  "id, " DSLAD_TURN_KEY                                                                      \
-  ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, " \
-  "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect, overflow, document"
+#define DSLAD_QUEUED_ROW                                                                          \
+  "id, " DSLAD_TURN_KEY                                                                           \
+  ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, "      \
+  "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect, overflow, document, " \
+  "not_before_ms"
 
 QueuedJob read_queued(const Query& row) {
   QueuedJob job;
@@ -31,6 +32,7 @@ QueuedJob read_queued(const Query& row) {
   job.suspect = row.integer(15) != 0;
   parse_word(row.text(16), job.overflow);
   job.document = row.integer(17);
+  if (!row.is_null(18)) job.not_before_ms = row.integer(18);
   return job;
 }
 
@@ -61,6 +63,20 @@ Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::
               DSLAD_QUEUE_OF("''") "UNION " DSLAD_QUEUE_OF("?1") "UNION " DSLAD_QUEUE_OF(
                   "?2") "ORDER BY priority DESC, due_ms, id LIMIT ?6",
               by.model, by.model_digest, now_ms, or_plenty(by.context), or_plenty(by.cache_bytes), limit);
+  std::vector<QueuedJob> jobs;
+  while (query.next()) jobs.push_back(read_queued(query));
+  if (!query.status()) return query.status().error();
+  return jobs;
+}
+
+Result<std::vector<QueuedJob>> delayed_promises(Database& db, std::uint32_t limit) {
+  Query query(
+      db,
+      "SELECT " DSLAD_QUEUED_ROW
+      " FROM (SELECT * FROM jobs INDEXED BY jobs_not_before WHERE state = 'queued' AND not_before_ms IS "
+      "NOT NULL ORDER BY not_before_ms LIMIT ?) WHERE rerun_of IS NULL AND deadline_ms IS NOT NULL AND "
+      "best_effort = 0",
+      limit);
   std::vector<QueuedJob> jobs;
   while (query.next()) jobs.push_back(read_queued(query));
   if (!query.status()) return query.status().error();

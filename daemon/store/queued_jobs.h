@@ -44,6 +44,7 @@ struct QueuedJob {
   std::int64_t document = 0;  // a name for its content; 0: it has none
   bool suspect = false;       // workers died with it and others: it runs with no other job beside it
   bool rerun = false;         // of another job, on plan 0 (reruns.h); users do not wait for it
+  std::optional<std::int64_t> not_before_ms = {};  // until then no worker is given it
 };
 
 // Jobs that a worker may be given.
@@ -57,5 +58,9 @@ struct ServedBy {
 // The next `limit` of them that have not expired: higher priority, then earlier due, then earlier id.
 Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::uint32_t limit,
                                          std::int64_t now_ms);
+
+// Jobs that may not begin yet and were promised an end, among the `limit` that begin first, and in that
+// order.
+Result<std::vector<QueuedJob>> delayed_promises(Database& db, std::uint32_t limit);
 
 }  // namespace dslad::daemon

@@ -36,6 +36,10 @@ schema::JobResult result_of(schema::JobId id, const std::string& custom_id,
     result.metrics.prompt_tokens = 3;
     result.metrics.output_tokens = 4;
     result.metrics.model = "tiny";
+    result.metrics.plan = 3;
+    result.metrics.quality = 0.875;
+    result.metrics.edition = "e1";
+    result.metrics.why = "the queue is long";
   } else if (state == schema::JobState::kFailed) {
     result.job.error = invalid_argument("too long");
   }
@@ -95,6 +99,8 @@ TEST_F(Outputs, OpenAiLinesHaveTheFormOfTheirInterface) {
   EXPECT_EQ(body["choices"][0]["message"]["content"], "a \"text\"\n");
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(body["usage"]["total_tokens"], 7);
+  EXPECT_EQ(body["dslad"],
+            nlohmann::json::parse(R"({"plan":3,"quality":0.875,"edition":"e1","why":"the queue is long"})"));
   const auto text = nlohmann::json::parse(result_line(kBatch, result_of(8, "b", {"openai:completion"})));
   EXPECT_EQ(text["response"]["body"]["choices"][0]["text"], "a \"text\"\n");
   const auto failed = nlohmann::json::parse(

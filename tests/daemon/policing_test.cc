@@ -211,6 +211,41 @@ TEST_F(Policing, UnderManualTheWorkersPlanIsInForceWithinAJobsTerms) {
   EXPECT_EQ(assigns().at(0).plan, 2U);
 }
 
+// A plan that was set and is on its way may be the worker's before the job is there.
+TEST_F(Policing, AJobWithTermsIsToldItsPlanUnderManualToo) {
+  schema::Hello message = hello("w", "w", 4);
+  for (std::uint32_t plan = 0; plan <= 4; ++plan) message.plans.push_back({plan, 1 - 0.1 * plan, 100, 0});
+  dispatcher_.on_hello("w", 1, message);
+  use(PolicyKind::kManual);
+  dispatcher_.set_plan({4, false, ""}, [](const Result<schema::PlanReply>&) {});
+  schema::JobRequest exact = document(), good = document();
+  exact.terms.max_plan = 0;
+  good.terms.min_quality = 0.95;
+  for (const schema::JobRequest& job : {exact, good}) {
+    submit(job);
+    const schema::Assign given = assigns().at(0);
+    EXPECT_EQ(given.plan, 0U);
+    EXPECT_EQ(given.min_quality, job.terms.min_quality.value_or(0));
+  }
+}
+
+TEST_F(Policing, AJobsPlanComesWithTheQualityThatItMustHave) {
+  connect_worker();
+  schema::SetPolicy request;
+  request.policy = PolicyKind::kStatic;
+  request.static_plan = 1;
+  request.min_quality = 0.5;
+  set(request);
+  schema::JobRequest job = document();
+  submit(job);
+  const schema::Assign first = assigns().at(0);
+  EXPECT_EQ(first.min_quality, 0.5);
+  dispatcher_.on_room("w", {{first.lease}, 1});
+  job.terms.min_quality = 0.75;
+  submit(job);
+  EXPECT_EQ(assigns().at(0).min_quality, 0.75);
+}
+
 TEST_F(Policing, PredictionsUnderManualAreOfThePlanInForce) {
   connect_worker();
   teach();
@@ -320,6 +355,78 @@ TEST_F(Policing, WhatIsPromisedCountsOnJobsThatCameSinceTheQueueWasRead) {
   for (int i = 0; i < 3; ++i) admission(job);
   job.terms.deadline_in_ms = 600'000;
   EXPECT_GT(admission(job).finish_ms - clock_.wall_ms(), 3'500);
+}
+
+TEST_F(Policing, AJobThatBeginsLaterIsPromisedNoEndBeforeThat) {
+  connect_worker();
+  teach();
+  schema::JobRequest job = document();
+  job.terms.max_plan = 0;  // about a second
+  job.start_in_ms = 3'600'000;
+  const auto ends_in_ms = [&](const Admission& made) {
+    return static_cast<double>(made.finish_ms - clock_.wall_ms());
+  };
+  EXPECT_NEAR(ends_in_ms(admission(job)), 3'601'000, 150);
+  job.terms.deadline_in_ms = 3'602'000;
+  const Admission taken = admission(job);
+  EXPECT_FALSE(taken.refusal.has_value());
+  EXPECT_NEAR(ends_in_ms(taken), 3'601'000, 150);
+  job.terms.deadline_in_ms = 3'600'500;
+  const Admission refused = admission(job);
+  ASSERT_TRUE(refused.refusal.has_value());
+  EXPECT_THAT(refused.refusal->message,
+              ::testing::HasSubstr("the earliest that could be met is in about 3.6e+03 s"));
+  job.terms.deadline_in_ms = 600'000;
+  EXPECT_EQ(job.validate().error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(Policing, WhatWasPromisedToAJobThatBeginsLaterIsKept) {
+  connect_worker();
+  teach();
+  schema::JobRequest job = document();
+  job.terms.max_plan = 0;  // about a second each
+  const auto taken = [&] {
+    pass(300);  // what was tried before is forgotten
+    int jobs = 0;
+    for (int i = 0; i < 8; ++i) jobs += admission(job).refusal ? 0 : 1;
+    return jobs;
+  };
+  job.terms.deadline_in_ms = 5'500;
+  EXPECT_EQ(taken(), 5);
+  schema::JobRequest later = job;
+  later.start_in_ms = 4'000;
+  later.terms.deadline_in_ms = 5'700;
+  submit(later);
+  EXPECT_EQ(taken(), 4);  // a fifth would have it miss its deadline
+}
+
+TEST_F(Policing, WhatIsPredictedOfAJobIsOfTheModelThatMustAnswerIt) {
+  connect_worker();
+  teach();
+  schema::Hello other = hello("v", "v", 4);
+  other.room = 1;
+  other.model = "large";
+  other.model_digest = "d2";
+  dispatcher_.on_hello("v", 2, other);
+  schema::JobRequest job = document();
+  job.terms.model = "nobody's";
+  EXPECT_EQ(admission(job).finish_ms, 0);
+  job.terms.model = "large";
+  EXPECT_EQ(admission(job).finish_ms, 0);  // nothing is known of its worker's speed
+  for (int i = 0; i < 2; ++i) {
+    submit(job);
+    for (const schema::Assign& assign : outbox_.take<schema::Assign>("v")) {
+      dispatcher_.on_room("v", {{assign.lease}, 1});
+      dispatcher_.on_result("v", done(assign.lease, 3'000));
+    }
+  }
+  schema::JobRequest small = document();
+  small.terms.model = "tiny";
+  const std::vector<schema::JobRequest> many(20, small);
+  test::must(test::enqueue_jobs(db_, many, {}, clock_.wall_ms(), "ada"));
+  dispatcher_.jobs_queued();
+  pass(300);
+  EXPECT_LT(admission(job).finish_ms - clock_.wall_ms(), admission(small).finish_ms - clock_.wall_ms());
 }
 
 TEST_F(Policing, ADeadlineThatBreaksAPromisedOneIsRefusedAndNamesTheJob) {
