@@ -121,8 +121,11 @@ std::vector<std::string> Planner::notes() const {
   std::vector<std::string> all;
   if (settings_.kind == policy::PolicyKind::kManual) return all;
   const std::vector<policy::WorkerFacts> offered = workers();
-  if (settings_.kind != policy::PolicyKind::kStatic)
-    return policy::notes_on_floor(offered, settings_.min_quality);
+  if (settings_.kind != policy::PolicyKind::kStatic) {
+    all = policy::notes_on_chains(offered);
+    std::ranges::move(policy::notes_on_floor(offered, settings_.min_quality), std::back_inserter(all));
+    return all;
+  }
   if (settings_.static_plan == 0) return all;
   std::map<std::string, std::string> models;  // names, by digest
   for (const policy::WorkerFacts& worker : offered) models[worker.model_digest] = worker.model;

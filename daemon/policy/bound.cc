@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <limits>
+#include <map>
 
 #include "daemon/policy/candidates.h"
 
@@ -47,6 +48,29 @@ std::string text_of(const Bound& bound) {
   if (bound.max_plan) why.push_back(fmt::format("is above plan {} of its own terms", *bound.max_plan));
   if (bound.memory) why.emplace_back("has states for which its worker's cache has no room");
   return fmt::format("no larger plan is allowed: {} {}", plan, fmt::join(why, " and "));
+}
+
+std::vector<std::string> notes_on_chains(const std::vector<WorkerFacts>& workers) {
+  struct Model {
+    std::string name;
+    bool has_plans = false;
+  };
+  std::map<std::string, Model> models;  // by digest
+  for (const WorkerFacts& worker : workers) {
+    Model& model = models[worker.model_digest];
+    model.name = worker.model;
+    model.has_plans = model.has_plans || worker.withdrawn ||
+                      std::ranges::any_of(worker.plans, [](const PlanFacts& plan) { return plan.plan > 0; });
+  }
+  std::vector<std::string> notes;
+  for (const auto& [digest, model] : models) {
+    if (model.has_plans) continue;
+    notes.push_back(
+        fmt::format("no worker of {} has a distilled layer: all its jobs run on plan 0 until its model folder "
+                    "has a chain (dslad-model distil)",
+                    model.name));
+  }
+  return notes;
 }
 
 std::vector<std::string> notes_on_floor(const std::vector<WorkerFacts>& workers, double min_quality) {

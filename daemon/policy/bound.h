@@ -27,4 +27,7 @@ std::string text_of(const Bound& bound);
 // What a person who sets a floor should know: which models it leaves no plan above 0, and why, a line each.
 std::vector<std::string> notes_on_floor(const std::vector<WorkerFacts>& workers, double min_quality);
 
+// The same of models of which no worker has a plan above 0, so that there is nothing to choose.
+std::vector<std::string> notes_on_chains(const std::vector<WorkerFacts>& workers);
+
 }  // namespace dslad::daemon::policy

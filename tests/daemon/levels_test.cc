@@ -154,7 +154,8 @@ TEST_F(Levels, AStaticPlanBeyondTheChainIsSaidAndNotClaimed) {
   EXPECT_THAT(use_static(4).notes, ::testing::ElementsAre(::testing::HasSubstr("no worker of plain")));
   schema::SetPolicy deadline;
   deadline.policy = PolicyKind::kDeadline;
-  EXPECT_THAT(set(deadline).notes, ::testing::IsEmpty());
+  EXPECT_THAT(set(deadline).notes,
+              ::testing::ElementsAre(::testing::HasSubstr("no worker of plain has a distilled layer")));
 }
 
 TEST_F(Levels, WithoutAWorkerNoPlanIsInForce) {
