@@ -1,18 +1,68 @@
 #!/usr/bin/env bash
 # Everything that wants a GPU, in one run of under nine minutes: builds, tests, sanitizes, measures; tables and logs in
-# FOLDER, at most eight files. A build that is there already is used as it is.
-#   bench/gpu.sh FOLDER [MODEL]     MODEL: a Hugging Face folder or GGUF file, for figures of a real one
-# Without a device it says so and ends with 77.
+# FOLDER, at most eight files.
+#   bench/gpu.sh run FOLDER [MODEL]   MODEL: a Hugging Face folder or GGUF file, for figures of a real one
+#   bench/gpu.sh pack [FILE]          for a machine with a GPU and neither compiler nor network: what `run` needs beside
+#                                     the source tree, as one file (build/dslad-gpu.tar.gz). Laid there in another
+#                                     checkout of the same commit, `run` unpacks it where nothing is built.
+# A build that is there already is used as it is. Without a device `run` says so and ends with 77.
+#
+# Not in the pack: the C library (that machine's must be as new as the packer's); CUDA's own libraries, which are large and
+# lie where CUDA is or in a Python wheel's folder (nvidia/*/lib); dslad-model, whose libarchive brings 30 MB of ICU, so that
+# MODEL needs a build; the source tree, of which tests read tests/golden (DSLAD_SOURCE_DIR: another tree than this one).
+# shellcheck disable=SC2317 # steps are functions that `step` is given by name
 set -uo pipefail
 
-out="${1:?usage: gpu.sh FOLDER [MODEL]}"
-model="${2:-}"
+usage() {
+  sed -n '4,7s/^# *//p' "$0" >&2
+  exit 2
+}
+case "${1:-} $#" in
+  'run 2' | 'run 3') mkdir -p "$2" && out="$(realpath "$2")" || exit ;;
+  'pack 1' | 'pack 2') out="$(realpath -m "${2:-$(dirname "$0")/../build/dslad-gpu.tar.gz}")" ;;
+  *) usage ;;
+esac
+model="${3:+$(realpath "$3")}"
 cd "$(dirname "$0")/.." || exit
-mkdir -p "$out"
-bin=build/release/bin
+build="${DSLAD_BUILD:-build/release}"
+pack=build/dslad-gpu.tar.gz
+unpacked=build/gpu
+programs="backends_test cuda_engine_test device_bench device_kernels_bench"
 started=$SECONDS
 MOST_SECONDS=530
 failed=0
+
+# needed FILE...: the libraries that these load, by name and path; of one that is not here the path is "not".
+needed() { ldd "$@" | awk '$2 == "=>" { print $1, $3 }' | sort -u; }
+
+# GCC's own libraries lie apart: a machine's may be newer, and are taken then. What is expected on the other machine stands
+# in the file `expected`.
+pack() {
+  local folder name path
+  folder="$(mktemp -d)" || return
+  # shellcheck disable=SC2064 # the folder of now
+  trap "rm -rf '$folder'" EXIT
+  mkdir -p "$folder/bin" "$folder/lib/gcc" "$(dirname "$out")"
+  { git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown; } >"$folder/commit"
+  for name in $programs; do
+    strip -o "$folder/bin/$name" "$build/bin/$name" || return
+  done
+  strip -o "$folder/lib/libdslad-cuda.so" "$build/lib/libdslad-cuda.so" || return
+  while read -r name path; do
+    [ "$path" != not ] || {
+      echo "gpu.sh: $name is not here" >&2
+      return 1
+    }
+    case "$name" in
+      libcublas* | libcudart* | libcuda.*) echo "$name" >>"$folder/expected" ;;
+      libc.so.* | libm.so.* | libdl.so.* | libpthread.so.* | librt.so.*) ;;
+      libstdc++.so.* | libgcc_s.so.*) cp -L "$path" "$folder/lib/gcc/$name" || return ;;
+      *) cp -L "$path" "$folder/lib/$name" || return ;;
+    esac
+  done < <(needed "$build/lib/libdslad-cuda.so" "$folder"/bin/*)
+  tar -C "$folder" --owner=0 --group=0 -cf - . | gzip -n >"$out" || return
+  printf '%s: %d KiB, commit %s\n' "$out" $(($(stat -c %s "$out") / 1024)) "$(cat "$folder/commit")"
+}
 
 # step NAME SECONDS FUNCTION: its output in the log NAME; what failed, or had no time left, is told, and the rest goes on.
 step() {
@@ -33,9 +83,43 @@ step() {
 }
 
 build() {
+  # shellcheck disable=SC2086 # several targets
   cmake --preset release -DDSLAD_CUDA=ON -DDSLAD_TESTS=ON -DDSLAD_BENCH=ON &&
-    cmake --build --preset release --parallel "$(nproc)" --target dslad_cuda backends_test cuda_engine_test \
-      device_bench device_kernels_bench dslad-model
+    cmake --build --preset release --parallel "$(nproc)" --target dslad_cuda $programs dslad-model
+}
+
+# ours PROGRAM ARGUMENT...: with the pack's libraries before the machine's. Python is started without
+# them: its own libraries may want newer ones.
+ours() {
+  local program="$1"
+  shift
+  env LD_LIBRARY_PATH="$libraries" "$bin/$program" "$@"
+}
+
+# Where CUDA's libraries are, if the loader does not know: a folder that has `expected`'s.
+cuda_folder() {
+  local name folder
+  while read -r name; do
+    for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib \
+      $(python3 -c 'import glob, nvidia; print(*(lib for path in nvidia.__path__ for lib in glob.glob(path + "/*/lib")))' 2>/dev/null); do
+      [ ! -e "$folder/$name" ] || echo "$folder"
+    done
+  done <"$1" | head -n 1
+}
+
+unpack() {
+  local folder
+  rm -rf "$unpacked"
+  mkdir -p "$unpacked" && tar -C "$unpacked" -xzf "$pack" || return
+  bin="$unpacked/bin"
+  export DSLAD_CUDA_MODULE="$PWD/$unpacked/lib/libdslad-cuda.so"
+  libraries="$PWD/$unpacked/lib${libraries:+:$libraries}"
+  ours device_bench --help >/dev/null 2>&1 || libraries="$PWD/$unpacked/lib/gcc:$libraries"
+  if LD_LIBRARY_PATH="$libraries" needed "$DSLAD_CUDA_MODULE" | grep -q ' not$'; then
+    folder="$(cuda_folder "$unpacked/expected")"
+    libraries+="${folder:+:$folder}"
+  fi
+  ours device_bench --help >/dev/null
 }
 
 # Each test of the operations and of the engine, on the GPU alone, and none skipped; then some under compute-sanitizer,
@@ -43,7 +127,7 @@ build() {
 tests() {
   local said program
   for program in backends_test cuda_engine_test; do
-    said="$("$bin/$program" --gtest_filter='*/Gpu')" || {
+    said="$(ours "$program" --gtest_filter='*/Gpu')" || {
       echo "$said"
       return 1
     }
@@ -58,34 +142,50 @@ sanitize() {
     return 0
   }
   for tool in memcheck racecheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$bin/backends_test" --gtest_filter='*/Gpu:-*LongSequences*' || return
-    compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$bin/cuda_engine_test" --gtest_filter='*Company*/Gpu:*Variant*/Gpu' || return
   done
 }
 measure() {
-  "$bin/device_kernels_bench" && bench/device_peers.py &&
-    "$bin/device_bench" --model 8B && "$bin/device_bench" --model 7B --context 4096 --documents 16384
+  ours device_kernels_bench && bench/device_peers.py &&
+    ours device_bench --model 8B && ours device_bench --model 7B --context 4096 --documents 16384
 }
 real_model() {
   local device
+  [ -x "$bin/dslad-model" ] || {
+    echo "skipped: dslad-model is not in the pack"
+    return 0
+  }
   for device in cpu cuda:0; do
     echo "$device"
-    "$bin/dslad-model" bench "$model" --device "$device" --prompt-tokens 512,4096 --batch 1,32 --context 2048 || return
+    ours dslad-model bench "$model" --device "$device" --prompt-tokens 512,4096 --batch 1,32 --context 2048 || return
   done
 }
 
-export bin model
-export -f build tests sanitize measure real_model
+if [ "$1" = pack ]; then
+  pack
+  exit
+fi
+
+bin="$build/bin"
+libraries="${LD_LIBRARY_PATH:-}"
+export bin libraries model programs DSLAD_SOURCE_DIR="${DSLAD_SOURCE_DIR:-$PWD}"
+export -f build ours tests sanitize measure real_model
 
 nvidia-smi >"$out/device.log" 2>&1 || {
   echo "skipped: no CUDA device (nvidia-smi: $(tail -n 1 "$out/device.log"))"
   exit 77
 }
 git log -1 --format='%H %cd' >>"$out/device.log" 2>/dev/null
-if [ ! -x "$bin/cuda_engine_test" ] || [ ! -e build/release/lib/libdslad-cuda.so ]; then
-  step build 300 build
+if [ ! -x "$bin/cuda_engine_test" ] || [ ! -e "$build/lib/libdslad-cuda.so" ]; then
+  if [ -e "$pack" ]; then
+    unpack || exit
+    printf 'packed from %s, libraries in %s\n' "$(cat "$unpacked/commit")" "$libraries" | tee -a "$out/device.log"
+  else
+    step build 300 build
+  fi
 fi
 step tests 120 tests
 step measure 240 measure

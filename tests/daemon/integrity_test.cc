@@ -11,6 +11,7 @@
 #include "daemon/store/job_reads.h"
 #include "daemon/store/long_errand.h"
 #include "tests/daemon/fixture.h"
+#include "tests/source_dir.h"
 
 namespace dslad::daemon {
 namespace {
@@ -73,7 +74,7 @@ TEST_F(DatabaseCare, NothingIsFoundInDatabasesOfOlderVersions) {
   for (int version = 1; version <= 5; ++version) {
     const std::string name = fmt::format("version_{}.sql", version);
     Database old = must(Database::open(folder_.path() / (name + ".db"), 1000));
-    std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases" / name);
+    std::ifstream dump(source_dir() / "tests/golden/databases" / name);
     const std::string sql{std::istreambuf_iterator<char>(dump), {}};
     must(old.exec(sql.c_str()));
     must(migrate(old));

@@ -9,6 +9,7 @@
 #include "daemon/store/state_dir.h"
 #include "schema/migrations.h"
 #include "tests/daemon/fixture.h"
+#include "tests/source_dir.h"
 
 namespace dslad::daemon {
 namespace {
@@ -28,7 +29,7 @@ class StoreSchema : public ::testing::Test {
   // As an older version left it.
   Database old_database(const std::string& dump_name) {
     Database db = must(Database::open(folder_.path() / "old.db", 1000));
-    std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases" / dump_name);
+    std::ifstream dump(source_dir() / "tests/golden/databases" / dump_name);
     const std::string sql{std::istreambuf_iterator<char>(dump), {}};
     EXPECT_FALSE(sql.empty()) << dump_name;
     must(db.exec(sql.c_str()));

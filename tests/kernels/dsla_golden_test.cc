@@ -9,6 +9,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/dsla/dsla.h"
 #include "tests/kernels/kernel_test.h"
+#include "tests/source_dir.h"
 
 namespace dslad::kernels {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 class DslaGolden : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    const std::string path = std::string(DSLAD_SOURCE_DIR "/tests/golden/dsla/") + GetParam() + ".json";
+    const auto path = source_dir() / "tests/golden/dsla" / (std::string(GetParam()) + ".json");
     std::ifstream file(path);
     ASSERT_TRUE(file) << path;
     golden_ = nlohmann::json::parse(file);

@@ -14,6 +14,7 @@
 #include "daemon/store/writer.h"
 #include "tests/daemon/fixture.h"
 #include "tests/sanitized.h"
+#include "tests/source_dir.h"
 #include "tests/store/fault_vfs.h"
 
 namespace dslad::daemon {
@@ -354,7 +355,7 @@ TEST_F(StoreFaults, MigrationThatIsCutOffLeavesAVersionThatIsWhole) {
   const std::filesystem::path old = folder_.path() / "old.db";
   {
     Database db = must(Database::open(old, 1000));
-    std::ifstream dump(std::filesystem::path(DSLAD_SOURCE_DIR) / "tests/golden/databases/version_1.sql");
+    std::ifstream dump(source_dir() / "tests/golden/databases/version_1.sql");
     const std::string sql{std::istreambuf_iterator<char>(dump), {}};
     must(db.exec(sql.c_str()));
     must(db.checkpoint());

@@ -15,13 +15,14 @@
 
 #include "kernels/backend.h"
 #include "kernels/rows.h"
+#include "tests/source_dir.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/plan_set.h"
 
 namespace dslad::worker {
 
 inline std::filesystem::path golden(const std::string& name) {
-  return std::filesystem::path(DSLAD_SOURCE_DIR) / "tests" / "golden" / name;
+  return source_dir() / "tests" / "golden" / name;
 }
 
 // By (request, tail).

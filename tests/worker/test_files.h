@@ -10,18 +10,19 @@
 #include <string_view>
 #include <unistd.h>
 
+#include "tests/source_dir.h"
+
 namespace dslad::worker::testing {
 
 inline std::filesystem::path golden_path(const std::string& name) {
-  return std::filesystem::path(DSLAD_SOURCE_DIR) / "tests" / "golden" / name;
+  return source_dir() / "tests" / "golden" / name;
 }
 
 // A file or folder of the development data, which a user's clone does not have: skip the test without it.
 inline std::filesystem::path data_path(const std::string& name) {
   const char* const root = std::getenv("DSLAD_DATA");
-  const std::filesystem::path base = root != nullptr
-                                         ? std::filesystem::path(root)
-                                         : std::filesystem::path(DSLAD_SOURCE_DIR) / "../shared/data";
+  const std::filesystem::path base =
+      root != nullptr ? std::filesystem::path(root) : source_dir() / "../shared/data";
   return base / name;
 }
 
