@@ -246,7 +246,8 @@ Status load_all(Loader& loader, ModelWeights& weights) {
 
 constexpr float kBiasSpread = 0.1f;  // small beside an embedding's values, or all tokens are alike
 
-// Uniform noise by xorshift, since billions of values are wanted.
+// Uniform noise by xorshift. Billions of values are wanted, and one thread draws them: what is beyond
+// a million is the same once more, but not the same row, as their number is prime.
 class Noise {
  public:
   Noise(kernels::Device& device, std::uint64_t seed) : device_(device), state_(seed * 2 + 1) {}
@@ -260,14 +261,14 @@ class Noise {
     const auto scale = static_cast<float>(std::sqrt(12.0 / static_cast<double>(k)));
     for (std::int64_t first = 0; first < n; first += slice) {
       const std::int64_t count = std::min(slice, n - first);
-      std::generate_n(rows.begin(), count * k, [&] { return (next() - 0.5f) * scale; });
+      fill(std::span(rows).first(static_cast<std::size_t>(count * k)), 0.0f, scale);
       out->pack_rows(first, count, rows.data());
     }
     return out;
   }
   kernels::Vector vector(std::int64_t n, float centre, float spread) {
     std::vector<float> values(static_cast<std::size_t>(n));
-    for (float& value : values) value = centre + spread * (next() - 0.5f);
+    fill(values, centre, spread);
     return vector(values);
   }
   kernels::Vector vector(std::span<const float> values) {
@@ -277,7 +278,19 @@ class Noise {
   }
 
  private:
-  float next() {
+  static constexpr std::size_t kDrawn = 1'048'573;  // 4 MiB, which caches hold
+
+  void fill(std::span<float> out, float centre, float spread) {
+    while (!out.empty()) {
+      const std::size_t count = std::min(out.size(), kDrawn - at_);
+      while (drawn_.size() < at_ + count) drawn_.push_back(draw());
+      std::transform(drawn_.data() + at_, drawn_.data() + at_ + count, out.data(),
+                     [&](float x) { return centre + spread * (x - 0.5f); });
+      out = out.subspan(count);
+      at_ = (at_ + count) % kDrawn;
+    }
+  }
+  float draw() {
     state_ ^= state_ << 13;
     state_ ^= state_ >> 7;
     state_ ^= state_ << 17;
@@ -286,6 +299,8 @@ class Noise {
 
   kernels::Device& device_;
   std::uint64_t state_;
+  std::vector<float> drawn_;
+  std::size_t at_ = 0;  // of the next value
 };
 
 }  // namespace
