@@ -1,5 +1,6 @@
-// device_bench --device cuda:N [--model 7B|8B|S] [--json]: what converting layers saves on a device, random
-// weights, bf16, beside the device's own bandwidth of copies in the same run.
+// device_bench --device cuda:N [--model 7B|8B|S] [--parts one,many,prompt,jobs] [--json]: what converting
+// layers saves on a device, random weights, bf16, beside the device's own bandwidth of copies in the same
+// run.
 //
 //   decode, 1 sequence      bytes that a step must read over the bandwidth of copies (which reads and writes)
 //   decode, many sequences  tokens/s with 0, 1/2, 3/4 and all of the layers converted, over those with none
@@ -29,6 +30,8 @@ struct Options {
   std::int64_t context = 8192;                           // of many sequences that decode
   std::vector<std::int64_t> documents = {16384, 32768};  // tokens
   int jobs = 16;                                         // at once
+  std::int64_t answer = 256;                             // tokens of each
+  std::vector<std::string> parts = {"one", "many", "prompt", "jobs"};
   bool json = false;
 };
 
@@ -47,16 +50,20 @@ class DeviceBench {
         worker::PlanSet::create(*weights_, worker::LoadedChain::none(config_.layers), config_.layers);
     if (!plans) return plans.error();
     plans_ = std::make_unique<worker::PlanSet>(*std::move(plans));
-    Status status = decode_one();
-    if (status) status = decode_many();
+    Status status = ok_status();
+    if (wanted("one")) status = decode_one();
+    if (status && wanted("many")) status = decode_many();
     for (const std::int64_t tokens : options_.documents) {
-      if (status) status = long_prompt(tokens);
-      if (status) status = whole_jobs(tokens);
+      if (status && wanted("prompt")) status = long_prompt(tokens);
+      if (status && wanted("jobs")) status = whole_jobs(tokens);
     }
     return status;
   }
 
  private:
+  [[nodiscard]] bool wanted(const char* part) const {
+    return std::ranges::find(options_.parts, part) != options_.parts.end();
+  }
   [[nodiscard]] const std::shared_ptr<const worker::Plan>& plan(int quarters) const {
     return plans_->plan(config_.layers * quarters / 4);
   }
@@ -117,17 +124,16 @@ class DeviceBench {
   }
 
   Status whole_jobs(std::int64_t tokens) {
-    constexpr std::int64_t kAnswer = 256;
     double none = 0;
     for (const int quarters : {0, 3}) {
       auto made = engine();
       if (!made) return made.error();
-      const auto speed = worker::measure_jobs(**made, plan(quarters), options_.jobs, tokens, kAnswer);
+      const auto speed = worker::measure_jobs(**made, plan(quarters), options_.jobs, tokens, options_.answer);
       if (!speed) return speed.error();
       if (quarters == 0) none = speed->tokens_per_s();
-      report(
-          fmt::format("{} jobs of {} + {} tokens, {}% DSLA", options_.jobs, tokens, kAnswer, 25 * quarters),
-          speed->tokens_per_s(), none, "tokens/s");
+      report(fmt::format("{} jobs of {} + {} tokens, {}% DSLA", options_.jobs, tokens, options_.answer,
+                         25 * quarters),
+             speed->tokens_per_s(), none, "tokens/s");
     }
     return ok_status();
   }
@@ -173,6 +179,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--jobs", options.jobs, "whole jobs at once")
       ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--answer", options.answer, "tokens of a whole job's answer")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--parts", options.parts, "decode of one sequence or of many, long prompts, whole jobs")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"one", "many", "prompt", "jobs"}))
       ->capture_default_str();
   app.add_flag("--json", options.json, "a line of JSON for each figure");
   CLI11_PARSE(app, argc, argv);

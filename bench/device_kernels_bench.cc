@@ -52,7 +52,10 @@ class Bench {
     const auto bandwidth = copy_bandwidth(*device_, *backend_);
     if (!bandwidth) return bandwidth.error();
     const double rate = product_rate();
-    if (!options_.json)
+    if (options_.json)
+      fmt::print("{{\"device\":\"{}\",\"copies\":{:.0f},\"products\":{:.1f}}}\n", device_->name(),
+                 *bandwidth / 1e9, rate / 1e12);
+    else
       fmt::print("{}: copies {:.0f} GB/s, bf16 products {:.1f} TFLOP/s\n", device_->name(), *bandwidth / 1e9,
                  rate / 1e12);
     decode_states(*bandwidth);

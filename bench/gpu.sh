@@ -4,7 +4,8 @@
 #   bench/gpu.sh run FOLDER [MODEL]   MODEL: a Hugging Face folder or GGUF file, for figures of a real one
 #   bench/gpu.sh pack [FILE]          for a machine with a GPU and neither compiler nor network: what `run` needs beside
 #                                     the source tree, as one file (build/dslad-gpu.tar.gz). Laid there in another
-#                                     checkout of the same commit, `run` unpacks it where nothing is built.
+#                                     checkout of the same commit, `run` unpacks it where nothing is built. Wheels of
+#                                     flash-linear-attention (and fla-core) in build/wheels are used where there are any.
 # A build that is there already is used as it is. Without a device `run` says so and ends with 77.
 #
 # Not in the pack: the C library (that machine's must be as new as the packer's); CUDA's own libraries, which are large and
@@ -14,7 +15,7 @@
 set -uo pipefail
 
 usage() {
-  sed -n '4,7s/^# *//p' "$0" >&2
+  sed -n '4,8s/^# *//p' "$0" >&2
   exit 2
 }
 case "${1:-} $#" in
@@ -64,21 +65,24 @@ pack() {
   printf '%s: %d KiB, commit %s\n' "$out" $(($(stat -c %s "$out") / 1024)) "$(cat "$folder/commit")"
 }
 
-# step NAME SECONDS FUNCTION: its output in the log NAME; what failed, or had no time left, is told, and the rest goes on.
+# step LOG SECONDS FUNCTION [ARGUMENT...]: its output and its status go to the log LOG, which several steps may share. What
+# failed, or had no time left, is told, and the rest goes on.
 step() {
-  local name="$1" left=$((MOST_SECONDS - (SECONDS - started))) status=0
-  local limit=$(($2 < left ? $2 : left))
-  printf '== %s (%d s in)\n' "$name" $((SECONDS - started))
-  [ "$limit" -gt 0 ] || {
-    failed=1
-    printf '   FAILED: no time left\n'
-    return
-  }
-  timeout "$limit" bash -c "$3" >"$out/$name.log" 2>&1 || status=$?
+  local log="$out/$1.log" limit="$2" left=$((MOST_SECONDS - (SECONDS - started))) begun=$SECONDS status=0
+  shift 2
+  [ "$limit" -lt "$left" ] || limit="$left"
+  printf '== %s (%d s in)\n' "$*" $((SECONDS - started)) | tee -a "$log"
+  if [ "$limit" -gt 0 ]; then
+    timeout -k 5 "$limit" bash -c '"$@"' - "$@" >>"$log" 2>&1 || status=$?
+    printf '== %s: status %d after %d s of %d\n' "$*" "$status" $((SECONDS - begun)) "$limit" >>"$log"
+  else
+    status=124
+    printf '== %s: no time left\n' "$*" | tee -a "$log"
+  fi
   [ "$status" -eq 0 ] || {
     failed=1
-    printf '   FAILED (status %d), %s.log ends with:\n' "$status" "$name"
-    tail -n 15 "$out/$name.log" | sed 's/^/   | /'
+    printf '   FAILED (status %d), %s ends with:\n' "$status" "${log##*/}"
+    tail -n 15 "$log" | sed 's/^/   | /'
   }
 }
 
@@ -122,35 +126,33 @@ unpack() {
   ours device_bench --help >/dev/null
 }
 
-# Each test of the operations and of the engine, on the GPU alone, and none skipped; then some under compute-sanitizer,
-# where it is installed.
+# Each test of the operations or of the engine, on the GPU alone, and none skipped.
 tests() {
-  local said program
-  for program in backends_test cuda_engine_test; do
-    said="$(ours "$program" --gtest_filter='*/Gpu')" || {
-      echo "$said"
-      return 1
-    }
+  local said
+  said="$(ours "$1" --gtest_filter='*/Gpu' 2>&1)" || {
     echo "$said"
-    ! grep -q SKIPPED <<<"$said" || return
-  done
+    return 1
+  }
+  echo "$said"
+  ! grep -q SKIPPED <<<"$said"
 }
+
+# Some of them under compute-sanitizer, where it is installed.
 sanitize() {
-  local tool
   command -v compute-sanitizer || {
     echo "skipped: compute-sanitizer is not installed"
     return 0
   }
-  for tool in memcheck racecheck; do
-    LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$bin/backends_test" --gtest_filter='*/Gpu:-*LongSequences*' || return
-    LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$bin/cuda_engine_test" --gtest_filter='*Company*/Gpu:*Variant*/Gpu' || return
-  done
+  LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$1" --error-exitcode 9 "$bin/$2" --gtest_filter="$3"
 }
-measure() {
-  ours device_kernels_bench && bench/device_peers.py &&
-    ours device_bench --model 8B && ours device_bench --model 7B --context 4096 --documents 16384
+
+# Wheels that lie beside the pack are Python's too: unpacked, as Triton reads its kernels' source.
+peers() {
+  local wheel
+  for wheel in build/wheels/*.whl; do
+    [ ! -e "$wheel" ] || python3 -m zipfile -e "$wheel" build/gpu-site || return
+  done
+  PYTHONPATH="build/gpu-site${PYTHONPATH:+:$PYTHONPATH}" python3 -B bench/device_peers.py "$@"
 }
 real_model() {
   local device
@@ -172,7 +174,7 @@ fi
 bin="$build/bin"
 libraries="${LD_LIBRARY_PATH:-}"
 export bin libraries model programs DSLAD_SOURCE_DIR="${DSLAD_SOURCE_DIR:-$PWD}"
-export -f build ours tests sanitize measure real_model
+export -f build ours tests sanitize peers real_model
 
 nvidia-smi >"$out/device.log" 2>&1 || {
   echo "skipped: no CUDA device (nvidia-smi: $(tail -n 1 "$out/device.log"))"
@@ -187,10 +189,20 @@ if [ ! -x "$bin/cuda_engine_test" ] || [ ! -e "$build/lib/libdslad-cuda.so" ]; t
     step build 300 build
   fi
 fi
-step tests 120 tests
-step measure 240 measure
-[ -z "$model" ] || step model 60 real_model
-step sanitize 300 sanitize
-cat "$out/measure.log" 2>/dev/null
+# Limits are what each may take at most; together they leave what is left to the sanitizers.
+rm -f "$out"/{tests,measure,peers,model,sanitize}.log
+step tests 60 tests backends_test
+step tests 60 tests cuda_engine_test
+step measure 40 ours device_kernels_bench --json
+step peers 40 peers --ours "$out/measure.log"
+step measure 100 ours device_bench --json --model 8B --documents 16384
+step measure 100 ours device_bench --json --model 7B --context 4096 --documents 16384
+step measure 70 ours device_bench --json --model 8B --parts prompt,jobs --jobs 8 --documents 32768
+[ -z "$model" ] || step model 50 real_model
+for tool in memcheck racecheck; do
+  step sanitize 90 sanitize "$tool" backends_test '*/Gpu:-*LongSequences*'
+  step sanitize 90 sanitize "$tool" cuda_engine_test '*Company*/Gpu:*Variant*/Gpu'
+done
+cat "$out/measure.log" "$out/peers.log" 2>/dev/null
 printf '== done in %d s\n' $((SECONDS - started))
 exit "$failed"

@@ -81,7 +81,12 @@ class GpuPack(unittest.TestCase):
         logs = {path.name: path.read_text() for path in (self.folder / "out").iterdir()}
         self.assertLessEqual(len(logs), 8)
         self.assertIn(commit, logs["device.log"])
-        self.assertIn("CUDA", logs["tests.log"])
+        self.assertIn("no CUDA device", logs["tests.log"])
+        failed = [line for name in ("tests.log", "measure.log") for line in logs[name].splitlines()
+                  if re.match(r"== .*: status 1 after \d+ s of \d+$", line)]  # fmt: skip
+        self.assertEqual(2 + 4, len(failed), done.stdout)
+        self.assertEqual(4, len(re.findall(r"^== sanitize .*: status \d", logs["sanitize.log"], re.M)))
+        self.assertIn("skipped: ", logs["peers.log"])
 
 
 if __name__ == "__main__":
