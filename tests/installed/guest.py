@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -372,11 +373,19 @@ def others_come_over_tcp_by_their_keys():
 
 @step
 def a_worker_on_a_gpu_that_is_not_there_says_so():
-    """Of the package dslad-cuda, where it was built. There is no GPU here: a clear error, and the other worker goes on."""
+    """Of the package dslad-cuda, where it was built. There is no GPU here: a clear error, and the other worker goes on. Nor is
+    there cuBLAS: an empty library by its name, where NVIDIA's package has it, shows that the sandbox lets it be mapped."""
     if not list(SHARED.glob("dslad-cuda_*.deb")):
         print("    skipped: dslad-cuda was not built")
         return
     run("dpkg", "-i", *packages("dslad-cuda"))
+    module = next(line for line in run("dpkg", "-L", "dslad-cuda").stdout.split() if line.endswith("/libdslad-cuda.so"))
+    cublas = re.search(r"NEEDED.*\[(libcublasLt[.]so[.]\d+)\]", run("readelf", "--dynamic", module).stdout).group(1)
+    folder, loader = pathlib.Path("/usr/local/cuda-99.0/targets/any-linux/lib"), pathlib.Path("/etc/ld.so.conf.d/cuda-99.conf")
+    folder.mkdir(parents=True)
+    run("gcc", "-shared", "-x", "c", "/dev/null", f"-Wl,-soname,{cublas}", "-o", folder / cublas)
+    loader.write_text(f"{folder}\n")
+    run("ldconfig")
     run("systemctl", "daemon-reload")
     check_exposure("dslad-worker@cuda0.service", EXPOSURE["dslad-worker@cpu.service"])
     run("systemctl", "start", "--no-block", "dslad-worker@cuda0.service")
@@ -384,8 +393,16 @@ def a_worker_on_a_gpu_that_is_not_there_says_so():
                           if "CUDA: " in line], "the worker says what is missing")
     print("   ", said[0])
     run("systemctl", "stop", "dslad-worker@cuda0.service")
+    expect("failed to map segment" not in said[0] and "cannot open" not in said[0], "cuBLAS was found and may be code")
+    cache = pathlib.Path("/var/cache/dslad-worker")
+    expect((cache.owner(), cache.stat().st_mode & 0o777) == ("dslad-worker", 0o750), "the driver's cache is the worker's")
+    expect(f"CUDA_CACHE_PATH={cache}" in property_of("dslad-worker@cuda0.service", "Environment"), "and the driver is told of it")
+    shutil.rmtree(folder.parents[2])
+    loader.unlink()
+    run("ldconfig")
     succeeded(submit())
     run("dpkg", "--purge", "dslad-cuda")
+    expect(not cache.exists(), "a purge takes it along")
 
 
 @step
