@@ -3,15 +3,22 @@
 flash-linear-attention (one state, where dslad has two), and a large product in bf16. Names what is not installed and goes on.
 
     bench/device_peers.py [--prompts 8192,32768] [--heads 32] [--ours FILE...]
+    bench/device_peers.py --hybrid [--jobs 8] [--document 1024] [--answer 64] [--ours FILE...]
 
---ours: what device_kernels_bench --json has printed, among other lines; theirs is divided by that.
+--hybrid: whole jobs of a hybrid model instead, of Zamba-7B's shape with random weights (arXiv 2405.16712, the paper's peer), by
+transformers. Without the package mamba_ssm its Mamba layers take a prompt token by token, which is no measure of the model; so
+what computed them stands in the line. --ours: what device_kernels_bench or device_bench has printed with --json, among other
+lines; theirs is divided by that.
 """
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
+import re
 import sys
+import time
 
 CHANNELS = 128
 WIDTH = 8192  # of the product
@@ -96,21 +103,90 @@ def measure_kernels(torch, options, ours):
                 print(f"{name}, prompt of {tokens}: {ms:.3f} ms{times_ours(ms, ours.get((None, what.format(tokens))))}", flush=True)
 
 
+class Hybrid:
+    """A model of transformers' ZambaConfig with random weights, in bf16; its defaults are Zamba-7B's."""
+
+    def __init__(self, torch, config, device):
+        from transformers import ZambaForCausalLM
+
+        # Of older versions Zamba refuses to run where these are asked for and missing; newer ones do not ask.
+        config.use_mamba_kernels = all(importlib.util.find_spec(name) for name in ("mamba_ssm", "causal_conv1d"))
+        self.torch, self.device = torch, device
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            with torch.device(device):
+                self.model = ZambaForCausalLM(config).eval()
+        finally:
+            torch.set_default_dtype(usual)
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+
+    def run(self, jobs, document, answer):
+        """Seconds for answers to as many documents at once."""
+        ids = self.torch.randint(3, self.model.config.vocab_size, (jobs, document), device=self.device)
+        settled = self.torch.cuda.synchronize if self.device == "cuda" else lambda: None
+        settled()
+        start = time.perf_counter()
+        answers = self.model.generate(ids, attention_mask=self.torch.ones_like(ids), do_sample=False, pad_token_id=0,
+                                      min_new_tokens=answer, max_new_tokens=answer)  # fmt: skip
+        settled()
+        seconds = time.perf_counter() - start
+        assert answers.shape == (jobs, document + answer), answers.shape
+        return seconds
+
+    def computed_by(self):
+        """What a short run has called. A profiler is not in every sandbox."""
+        try:
+            with self.torch.profiler.profile() as seen:
+                self.run(1, 16, 2)
+            names = {event.key for event in seen.key_averages()}
+        except Exception as error:
+            return f"by what is unknown ({type(error).__name__})"
+        mamba = "mamba_ssm's kernels" if any("selective_scan" in name for name in names) else "PyTorch token by token"
+        attention = sorted({found[1] for name in names if (found := re.match(r"aten::_scaled_dot_product_(\w+)", name))})
+        return f"Mamba by {mamba}, attention by {' and '.join(attention) or 'products and softmax'}"
+
+
+def measure_hybrid(torch, config, device, options, ours):
+    import transformers
+
+    hybrid = Hybrid(torch, config, device)
+    hybrid.run(options.jobs, 16, 2)
+    rate = options.jobs * (options.document + options.answer) / hybrid.run(options.jobs, options.document, options.answer)
+    jobs = f"{options.jobs} jobs of {options.document} + {options.answer} tokens"
+    print(f"Zamba of {hybrid.parameters / 1e9:.2f} B parameters, transformers {transformers.__version__}, torch {torch.__version__}, "
+          f"{hybrid.computed_by()}: {jobs}: {rate:.1f} tokens/s", flush=True)  # fmt: skip
+    for share in (0, 75):
+        figure = ours.get(("7B", f"{jobs}, {share}% DSLA"))
+        if figure:
+            print(f"ours, 7B, {share}% DSLA: {figure['ours']:.1f} tokens/s, {figure['ours'] / rate:.2f} times theirs", flush=True)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=lambda text: [int(part) for part in text.split(",")], default=[8192, 32768], help="tokens (8192,32768)")
     parser.add_argument("--heads", type=int, default=32, help="of queries, keys and values (32)")
-    parser.add_argument("--ours", nargs="*", default=[], metavar="FILE", help="figures of device_kernels_bench --json")
+    parser.add_argument("--hybrid", action="store_true", help="whole jobs of a hybrid model")
+    parser.add_argument("--jobs", type=int, default=8, help="of these, at once (8)")
+    parser.add_argument("--document", type=int, default=1024, help="tokens of each (1024)")
+    parser.add_argument("--answer", type=int, default=64, help="tokens (64)")
+    parser.add_argument("--ours", nargs="*", default=[], metavar="FILE", help="our figures, as JSON")
     options = parser.parse_args(arguments)
     try:
         import torch
+
+        if options.hybrid:
+            from transformers import ZambaConfig
     except ImportError as missing:
         print(f"skipped: {missing}")
         return
     if not torch.cuda.is_available():
         print("skipped: torch finds no CUDA device")
         return
-    measure_kernels(torch, options, read_ours(options.ours))
+    if options.hybrid:
+        measure_hybrid(torch, ZambaConfig(), "cuda", options, read_ours(options.ours))
+    else:
+        measure_kernels(torch, options, read_ours(options.ours))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ if [ ! -x "$bin/cuda_engine_test" ] || [ ! -e "$build/lib/libdslad-cuda.so" ]; t
     step build 300 build
   fi
 fi
-# Limits are what each may take at most; together they leave what is left to the sanitizers.
+# Each may take so many seconds at most; what is left of all is the sanitizers'.
 rm -f "$out"/{tests,measure,peers,model,sanitize}.log
 step tests 60 tests backends_test
 step tests 60 tests cuda_engine_test
@@ -197,6 +197,8 @@ step measure 40 ours device_kernels_bench --json
 step peers 40 peers --ours "$out/measure.log"
 step measure 100 ours device_bench --json --model 8B --documents 16384
 step measure 100 ours device_bench --json --model 7B --context 4096 --documents 16384
+step measure 30 ours device_bench --json --model 7B --parts jobs --jobs 8 --documents 1024 --answer 64
+step peers 70 peers --hybrid --ours "$out/measure.log"
 step measure 70 ours device_bench --json --model 8B --parts prompt,jobs --jobs 8 --documents 32768
 [ -z "$model" ] || step model 50 real_model
 for tool in memcheck racecheck; do

@@ -67,6 +67,24 @@ class DevicePeers(unittest.TestCase):
         self.assertEqual((0, ""), (done.returncode, done.stderr))
         self.assertRegex(done.stdout, "^skipped: (No module named 'torch'|torch finds no CUDA device)\n$")
 
+    def test_a_hybrid_answers_and_says_what_computed_it(self):
+        try:
+            import torch
+            from transformers import ZambaConfig
+        except ImportError as missing:
+            self.skipTest(f"skipped: {missing}")
+        tiny = ZambaConfig(vocab_size=97, hidden_size=32, attention_hidden_size=64, attention_head_dim=16, intermediate_size=48,
+                           num_hidden_layers=6, num_attention_heads=4, num_key_value_heads=4, mamba_dt_rank=4, mamba_d_state=4,
+                           attn_layer_period=3, attn_layer_offset=1, eos_token_id=2)  # fmt: skip
+        options = types.SimpleNamespace(jobs=2, document=24, answer=3)
+        what = "2 jobs of 24 + 3 tokens, 75% DSLA"
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            self.peers.measure_hybrid(torch, tiny, "cpu", options, {("7B", what): {"what": what, "ours": 1e6}})
+        self.assertRegex(said.getvalue(), r"^Zamba of 0.00 B parameters, transformers \S+, torch \S+, Mamba by PyTorch token by token, "
+                                          r"attention by .+: 2 jobs of 24 \+ 3 tokens: [\d.]+ tokens/s\n"
+                                          r"ours, 7B, 75% DSLA: 1000000.0 tokens/s, [\d.]+ times theirs\n$")  # fmt: skip
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -84,7 +84,7 @@ class GpuPack(unittest.TestCase):
         self.assertIn("no CUDA device", logs["tests.log"])
         failed = [line for name in ("tests.log", "measure.log") for line in logs[name].splitlines()
                   if re.match(r"== .*: status 1 after \d+ s of \d+$", line)]  # fmt: skip
-        self.assertEqual(2 + 4, len(failed), done.stdout)
+        self.assertEqual(2 + 5, len(failed), done.stdout)
         self.assertEqual(4, len(re.findall(r"^== sanitize .*: status \d", logs["sanitize.log"], re.M)))
         self.assertIn("skipped: ", logs["peers.log"])
 
