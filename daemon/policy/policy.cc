@@ -74,14 +74,22 @@ class Deciding {
   void lay_out(const std::vector<Slot>& at_plan_0) {
     const std::vector<Slot> slots = schedule(candidates_, free_ms_);
     const bool by_levels = settings_.kind == PolicyKind::kManual || settings_.kind == PolicyKind::kThreshold;
+    std::vector<Reservation> reserved = reservations(candidates_, slots, speeds_known(), now_ms_);
     verdict_.decisions.clear();
     verdict_.decisions.reserve(candidates_.size());
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
       verdict_.decisions.push_back(decision(candidates_[i], slots[i], at_plan_0[i]));
+      verdict_.decisions.back().reservation = std::move(reserved[i]);
       if (candidates_[i].placeable())
         verdict_.decisions.back().model_digest = model_of(by_levels ? at_plan_0[i] : slots[i]);
     }
     weigh(at_plan_0, slots);
+  }
+
+  [[nodiscard]] std::vector<bool> speeds_known() const {
+    std::vector<bool> known(workers_.size());
+    for (std::size_t worker = 0; worker < known.size(); ++worker) known[worker] = maker_.speed_known(worker);
+    return known;
   }
 
   void choose_plans(const std::vector<Slot>& at_plan_0) {

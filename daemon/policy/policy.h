@@ -16,6 +16,7 @@
 #include "daemon/policy/candidates.h"
 #include "daemon/policy/cost_model.h"
 #include "daemon/policy/facts.h"
+#include "daemon/policy/reservation.h"
 #include "schema/job.h"
 
 namespace dslad::daemon::policy {
@@ -111,6 +112,7 @@ struct Decision {
   std::optional<std::int64_t> raised_for;  // the job that would be late, were this one not made cheaper
   double overdue_ms = 0;       // by which it misses its deadline or its target, predicted; 0: it does not
   std::optional<Bound> bound;  // of one that misses it on the largest plan that it may run on
+  Reservation reservation;     // which workers leave it to another
 };
 
 // What waits, of all jobs or of those that are laid out on one model's workers.

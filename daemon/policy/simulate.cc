@@ -51,10 +51,15 @@ class Simulation {
       return runs_before((*jobs)[a].job, (*jobs)[b].job);
     }
   };
+  using Queue = std::set<std::size_t, InTurn>;
   struct Running {
     JobOutcome outcome;
     Work work;
     double batch = 1;
+  };
+  struct Decided {
+    std::uint32_t plan = 0;
+    Reservation reservation;
   };
 
   [[nodiscard]] double arrival(std::size_t number) const {
@@ -112,15 +117,23 @@ class Simulation {
     std::vector<WorkerFacts> all;
     for (std::size_t w = 0; w < engines_.size(); ++w) {
       WorkerFacts& facts = all.emplace_back(scenario_.workers[w].facts);
-      const auto model = costs_.find(facts.speed_key);
-      if (model == costs_.end()) continue;
-      for (const SimulatedEngine::Left& left : engines_[w].left()) {
-        const Work all_of_it = model->second.of(
-            scenario_.jobs[left.id].job.size, facts.shape(running_.at(left.id).outcome.plan), facts.context);
-        facts.busy_ms += all_of_it.total_ms() * left.share;
-      }
+      facts.busy_ms += busy_ms(w);
     }
     return all;
+  }
+
+  // Work that is left in what it has begun, as predicted.
+  [[nodiscard]] double busy_ms(std::size_t worker) const {
+    const WorkerFacts& facts = scenario_.workers[worker].facts;
+    const auto model = costs_.find(facts.speed_key);
+    if (model == costs_.end()) return 0;
+    double left_ms = 0;
+    for (const SimulatedEngine::Left& left : engines_[worker].left()) {
+      const Work all_of_it = model->second.of(scenario_.jobs[left.id].job.size,
+                                              facts.shape(running_.at(left.id).outcome.plan), facts.context);
+      left_ms += all_of_it.total_ms() * left.share;
+    }
+    return left_ms;
   }
 
   void decide_plans() {
@@ -131,8 +144,8 @@ class Simulation {
     }
     const auto now_ms = static_cast<std::int64_t>(std::ceil(now_ms_));
     const Verdict verdict = decide(scenario_.settings, history_, waiting, facts(), costs_, now_ms);
-    plans_.clear();
-    for (const Decision& one : verdict.decisions) plans_[one.id] = one.plan;
+    decided_.clear();
+    for (const Decision& one : verdict.decisions) decided_[one.id] = {one.plan, one.reservation};
     for (const auto& [model, level] : verdict.history.levels) {
       const std::uint32_t before = history_.level_of(model);
       if (level.plan != before) outcome_.changes.push_back({now_ms, before, level.plan, model});
@@ -157,19 +170,35 @@ class Simulation {
   }
 
   bool begin_one(std::size_t worker) {
-    const SimulatedWorker& own = scenario_.workers[worker];
     if (!engines_[worker].has_room()) return false;
-    const auto next = std::find_if(queue_.begin(), queue_.end(), [&](std::size_t index) {
-      return serves(own.facts, scenario_.jobs[index]);
-    });
+    const auto next = claimed_by(worker);
     if (next == queue_.end()) return false;
     const WaitingJob& job = scenario_.jobs[*next].job;
-    if (!plans_.contains(job.id)) decide_plans();  // it came after the latest decision
     begin(worker, *next,
-          cap(own.facts, plans_[job.id],
+          cap(scenario_.workers[worker].facts, decided_[job.id].plan,
               std::max(scenario_.settings.min_quality, job.min_quality.value_or(0)), job.max_plan));
     queue_.erase(next);
     return true;
+  }
+
+  // The first that it may take; where there is none, the first that it would rather not.
+  [[nodiscard]] Queue::const_iterator claimed_by(std::size_t worker) {
+    auto rather_not = queue_.end();
+    for (auto next = queue_.begin(); next != queue_.end(); ++next) {
+      if (!serves(scenario_.workers[worker].facts, scenario_.jobs[*next])) continue;
+      const Claims claims = claims_of(worker, scenario_.jobs[*next]);
+      if (claims == Claims::kTakes) return next;
+      if (claims == Claims::kRatherNot && rather_not == queue_.end()) rather_not = next;
+    }
+    return rather_not;
+  }
+
+  [[nodiscard]] Claims claims_of(std::size_t worker, const SimulatedJob& job) {
+    if (!decided_.contains(job.job.id)) decide_plans();  // it came after the latest decision
+    const Reservation& reservation = decided_[job.job.id].reservation;
+    if (!serves(scenario_.workers[reservation.worker].facts, job))
+      return Claims::kTakes;  // that one refuses it
+    return reservation.claims(worker, now_ms_ + busy_ms(worker), now_ms_);
   }
 
   static bool serves(const WorkerFacts& facts, const SimulatedJob& job) {
@@ -200,12 +229,12 @@ class Simulation {
   const Scenario& scenario_;
   CostModels costs_;
   std::mt19937_64 random_;
-  std::set<std::size_t, InTurn> queue_;
+  Queue queue_;
   std::vector<std::size_t> arrivals_;  // indices of jobs, as they come
   std::size_t arrived_ = 0;
-  std::vector<SimulatedEngine> engines_;         // by worker
-  std::map<std::size_t, Running> running_;       // by job
-  std::map<std::int64_t, std::uint32_t> plans_;  // of the latest decision, by job
+  std::vector<SimulatedEngine> engines_;     // by worker
+  std::map<std::size_t, Running> running_;   // by job
+  std::map<std::int64_t, Decided> decided_;  // the latest, by job
   History history_;
   bool stale_ = false;  // something has changed since the latest decision
   double now_ms_ = 0;
