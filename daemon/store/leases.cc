@@ -149,7 +149,7 @@ Result<Outcome> wait_for_plan_0(Database& db, const schema::WorkerResult& result
 }
 
 // Reads the job's texts and leases it; where they cannot be read, the job fails and nobody else is held up.
-Status claim_one(Database& db, QueuedJob job, const Claimant& claimant, const ChoosePlan& choose,
+Status claim_one(Database& db, QueuedJob job, const Claimant& claimant, PlanChoice choice,
                  std::int64_t now_ms, Claim& claim, std::optional<Unreadable>* damaged) {
   Result<schema::JobSpec> spec = read_spec(db, job.id);
   if (!spec) {
@@ -163,7 +163,6 @@ Status claim_one(Database& db, QueuedJob job, const Claimant& claimant, const Ch
     claim.unreadable.push_back({job.id, error});
     return move_job(db, job.id, {JobState::kFailed, false, error}, now_ms);
   }
-  PlanChoice choice = choose ? choose(job) : PlanChoice{};
   const Result<Lease> lease = open_lease(db, job.id, claimant, choice, now_ms);
   if (!lease) return lease.error();
   claim.jobs.push_back({*lease, std::move(spec).value(), std::move(job), std::move(choice)});
@@ -180,6 +179,53 @@ void prefer_known(std::vector<QueuedJob>& jobs, const std::vector<std::int64_t>&
     return std::pair(-std::int64_t{job.priority}, job.due_ms - (known ? kKnownDocumentMs : 0));
   };
   std::ranges::stable_sort(jobs.begin(), suspect, {}, turn);
+}
+
+// The next jobs that a worker is to have.
+struct Picked {
+  struct One {
+    QueuedJob job;
+    PlanChoice choice;
+  };
+  std::vector<One> jobs;
+  bool left_some = false;
+};
+
+// Up to `count` of `jobs`; those that it would rather not only where they are `all`. Nothing where more must
+// be read to tell.
+std::optional<Picked> pick_of(std::vector<QueuedJob> jobs, std::uint32_t count, const ChoosePlan& choose,
+                              bool all) {
+  Picked picked;
+  std::vector<Picked::One> last;
+  for (QueuedJob& job : jobs) {
+    if (picked.jobs.size() == count) return picked;
+    PlanChoice choice = choose ? choose(job) : PlanChoice{};
+    picked.left_some = picked.left_some || choice.taking == Taking::kNo;
+    if (choice.taking == Taking::kYes) picked.jobs.push_back({std::move(job), std::move(choice)});
+    if (choice.taking == Taking::kLast) last.push_back({std::move(job), std::move(choice)});
+  }
+  if (picked.jobs.size() < count && !all) return std::nullopt;
+  for (Picked::One& one : last) {
+    if (picked.jobs.size() < count) picked.jobs.push_back(std::move(one));
+  }
+  return picked;
+}
+
+// As a rule the queue's head is read once: what is left to others there is few. Else more and more of it, but
+// no more than a decision lays out, and what came since.
+Result<Picked> pick(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
+                    const ChoosePlan& choose) {
+  constexpr std::uint32_t kFurther = 8, kFurthest = 2'000;
+  const ServedBy by{claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes};
+  for (std::uint32_t limit = count + (claimant.documents.empty() ? 0 : kLooksAhead);;
+       limit = std::min(kFurther * limit, kFurthest)) {
+    Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, limit, now_ms);
+    if (!jobs) return jobs.error();
+    const bool all = jobs->size() < limit || limit >= kFurthest;
+    prefer_known(*jobs, claimant.documents);
+    if (std::optional<Picked> picked = pick_of(std::move(*jobs), count, choose, all); picked)
+      return std::move(*picked);
+  }
 }
 
 }  // namespace
@@ -234,17 +280,13 @@ Result<std::vector<Lease>> begin(Database& db, const std::vector<Lease>& leases,
 
 Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
                     const ChoosePlan& choose, std::optional<Unreadable>* damaged) {
-  const std::uint32_t more = claimant.documents.empty() ? 0 : kLooksAhead;
-  Result<std::vector<QueuedJob>> jobs =
-      next_jobs(db, {claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes},
-                count + more, now_ms);
-  if (!jobs) return jobs.error();
+  Result<Picked> picked = pick(db, claimant, count, now_ms, choose);
+  if (!picked) return picked.error();
   Claim claim;
-  claim.queue_empty = jobs->size() < count;
-  prefer_known(*jobs, claimant.documents);
-  if (jobs->size() > count) jobs->resize(count);
+  claim.queue_empty = picked->jobs.size() < count;
+  claim.left_some = picked->left_some;
   std::size_t bytes = 0;
-  for (QueuedJob& job : *jobs) {
+  for (auto& [job, choice] : picked->jobs) {
     bytes += job.bytes;
     const bool too_much = bytes > kMaxClaimBytes && !claim.jobs.empty();
     claim.suspect_waits = job.suspect && (!claimant.empty || !claim.jobs.empty());
@@ -253,7 +295,8 @@ Result<Claim> claim(Database& db, const Claimant& claimant, std::uint32_t count,
       break;
     }
     const bool alone = job.suspect;
-    if (Status status = claim_one(db, std::move(job), claimant, choose, now_ms, claim, damaged); !status)
+    if (Status status = claim_one(db, std::move(job), claimant, std::move(choice), now_ms, claim, damaged);
+        !status)
       return status.error();
     if (!alone) continue;
     claim.queue_empty = false;

@@ -36,12 +36,20 @@ struct Claimant {
   bool tells_begun = false;                  // else a job counts as begun when it is leased
 };
 
+// Whether the worker that claims is to have a job whose turn it is.
+enum class Taking : std::uint8_t {
+  kYes,
+  kLast,  // where nothing else waits for it
+  kNo,    // it is left to another
+};
+
 // The plan that an attempt is to run on, and what decided about it.
 struct PlanChoice {
   std::optional<std::uint32_t> plan;  // absent: the worker's plan in force
   std::string why;                    // empty: nobody decided
   // Of plan 0's quality, what it must have, also where the worker's chain is another by now.
   double min_quality = 0;
+  Taking taking = Taking::kYes;
 };
 // Called inside the claim; must not touch the database.
 using ChoosePlan = std::function<PlanChoice(const QueuedJob&)>;
@@ -63,6 +71,7 @@ struct Claim {
   std::vector<Claimed> jobs;
   std::vector<Unreadable> unreadable;
   bool queue_empty = false;    // for this worker; else there may be more
+  bool left_some = false;      // jobs that `choose` leaves to others
   bool suspect_waits = false;  // the next is to run alone, and this worker has others
 };
 
@@ -77,8 +86,9 @@ Result<std::vector<schema::Lease>> begin(Database& db, const std::vector<schema:
 // Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
 // refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
 // by arrival. A document that the worker was given of late, and may still know, counts as if its job had come
-// a little earlier. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
-// behind it comes before it. Expired jobs are left for expire(); a job whose texts are not there fails.
+// a little earlier. Those that `choose` leaves are passed over, of the first 2,000. Fewer where their texts
+// take too much memory together. A suspect comes alone, and nothing behind it comes before it. Expired jobs
+// are left for expire(); a job whose texts are not there fails.
 //
 // Once SQLite has met damage in a transaction it lets nothing be written there. So where a job's texts lie on
 // a damaged page the claim fails with kCorrupt and leaves the job in `damaged`: see fail_damaged().

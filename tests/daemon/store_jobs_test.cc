@@ -1,5 +1,6 @@
 // The transitions of jobs on a real database file.
 #include <gmock/gmock.h>
+#include <map>
 
 #include "daemon/store/job_reads.h"
 #include "daemon/store/job_writes.h"
@@ -138,6 +139,45 @@ TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {
   EXPECT_EQ(claimed.at(0).choice.plan, 2U);
   EXPECT_EQ(claimed.at(0).job.bytes, bytes_of(job.spec));
   EXPECT_EQ(must(read_result(db_, claimed[0].lease.job)).metrics.why, "the queue is long");
+}
+
+TEST_F(StoreJobs, ClaimPassesOverWhatIsLeftToOthers) {
+  const JobId first = submit(test::summarize("first"));
+  const JobId second = submit(test::summarize("second"));
+  const JobId third = submit(test::summarize("third"));
+  std::map<JobId, Taking> takings = {{first, Taking::kNo}, {second, Taking::kLast}};
+  const ChoosePlan choose = [&](const QueuedJob& job) { return PlanChoice{0, "", takings[job.id]}; };
+  Claim claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
+  EXPECT_EQ(claimed.jobs.at(0).lease.job, third);
+  EXPECT_TRUE(claimed.left_some);
+  EXPECT_FALSE(claimed.queue_empty);
+  claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
+  EXPECT_EQ(claimed.jobs.at(0).lease.job, second) << "nothing else is there";
+  claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
+  EXPECT_TRUE(claimed.jobs.empty());
+  EXPECT_TRUE(claimed.left_some);
+  EXPECT_TRUE(claimed.queue_empty) << "for this worker";
+  takings.clear();
+  EXPECT_EQ(must(claim(db_, claimant_, 1, now_ms_, choose)).jobs.at(0).lease.job, first);
+}
+
+TEST_F(StoreJobs, ClaimReadsNoMoreThanTheHeadHoweverMuchIsLeftToOthers) {
+  const std::vector<schema::JobRequest> jobs(5'000, test::summarize());
+  must(test::enqueue_jobs(db_, jobs, limits_, now_ms_));
+  int looked_at = 0;
+  const ChoosePlan leave = [&](const QueuedJob&) {
+    ++looked_at;
+    return PlanChoice{0, "", Taking::kNo};
+  };
+  EXPECT_TRUE(must(claim(db_, claimant_, 1, now_ms_, leave)).jobs.empty());
+  EXPECT_LE(looked_at, 3'000);
+  looked_at = 0;
+  const ChoosePlan take = [&](const QueuedJob&) {
+    ++looked_at;
+    return PlanChoice{};
+  };
+  EXPECT_EQ(must(claim(db_, claimant_, 1, now_ms_, take)).jobs.size(), 1U);
+  EXPECT_EQ(looked_at, 1);
 }
 
 TEST_F(StoreJobs, ClaimCarriesTheWholeRequest) {
