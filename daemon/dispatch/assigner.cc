@@ -44,6 +44,13 @@ void Assigner::jobs_queued() {
   fill();
 }
 
+void Assigner::decided() {
+  for (WorkerState* worker : around_.table.connected()) {
+    if (std::exchange(worker->left_some, false)) worker->emptied_at = 0;
+  }
+  fill();
+}
+
 // One claim a worker is under way at a time. Alone, a worker is filled in one go; among others, each takes
 // one job after the other, so that a short queue spreads over all of them.
 void Assigner::fill() {
@@ -60,22 +67,25 @@ void Assigner::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
   const Claimant claimant = worker.claimant();
   const Aside<Unreadable> damaged;
-  around_.store.post(
-      Work(claim, claimant, count, around_.clock.wall_ms(), planner_.chooser(worker), damaged),
-      [this, damaged, instance = claimant.worker.instance, seen = queued_seen_](Result<Claim> claim) {
-        if (WorkerState* state = around_.table.by_instance(instance); state != nullptr) state->claiming = 0;
-        if (claim) return claimed(instance, std::move(claim).value(), seen);
-        if (damaged.told()) return leases_.fail_damaged(*damaged);
-        // Nothing was leased; the next second tries again.
-        claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
-                               around_.clock.steady_ms());
-      });
+  around_.store.post(Work(claim, claimant, count, around_.clock.wall_ms(), planner_.chooser(worker), damaged),
+                     [this, damaged, instance = claimant.worker.instance,
+                      seen = Seen{queued_seen_, planner_.decisions()}](Result<Claim> claim) {
+                       if (WorkerState* state = around_.table.by_instance(instance); state != nullptr)
+                         state->claiming = 0;
+                       if (claim) return claimed(instance, std::move(claim).value(), seen);
+                       if (damaged.told()) return leases_.fail_damaged(*damaged);
+                       // Nothing was leased; the next second tries again.
+                       claims_failed_.warning(fmt::format("cannot give out jobs: {}", claim.error().message),
+                                              around_.clock.steady_ms());
+                     });
 }
 
-void Assigner::claimed(const std::string& instance, Claim claim, std::uint64_t seen) {
+void Assigner::claimed(const std::string& instance, Claim claim, const Seen& seen) {
   leases_.unreadable(claim.unreadable);
   if (WorkerState* state = around_.table.by_instance(instance); state != nullptr) {
-    if (claim.queue_empty) state->emptied_at = seen;
+    state->left_some = claim.left_some;
+    const bool decided_since = claim.left_some && planner_.decisions() != seen.decisions;
+    if (claim.queue_empty && !decided_since) state->emptied_at = seen.queued;
     state->waits_to_be_alone = claim.suspect_waits;
   }
   for (Claimed& one : claim.jobs) {

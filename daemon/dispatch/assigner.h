@@ -42,6 +42,8 @@ class Assigner {
 
   // Jobs may be waiting.
   void jobs_queued();
+  // What is kept for whom has been decided anew.
+  void decided();
   // Has claims made for all workers with room.
   void fill();
   // Workers that wait to be alone with a suspect ask anew.
@@ -52,8 +54,13 @@ class Assigner {
   void stop() { assigning_ = false; }
 
  private:
+  // What a claim was made on: jobs_queued() and decisions, as they are counted.
+  struct Seen {
+    std::uint64_t queued = 0;
+    std::uint64_t decisions = 0;
+  };
   void claim_for(WorkerState& worker, std::uint32_t count);
-  void claimed(const std::string& instance, Claim claim, std::uint64_t seen);
+  void claimed(const std::string& instance, Claim claim, const Seen& seen);
 
   const Surroundings around_;
   Planner& planner_;

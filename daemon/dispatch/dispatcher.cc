@@ -10,7 +10,7 @@ Dispatcher::Dispatcher(const DispatchConfig& config, const Clock& clock, Executo
       around_{clock, store, durable_, table_, workers, feed},
       planner_(clock, store, table_, config.policy,
                {[this](const schema::PolicyChange& change) { policing_.on_change(change); },
-                [this] { assigner_.fill(); }, [this] { plans_.announce_all(); }}),
+                [this] { assigner_.decided(); }, [this] { plans_.announce_all(); }}),
       plans_(around_, planner_, config.plan_timeout_ms),
       policing_(around_, planner_, plans_),
       leases_(around_, planner_, config.lease_ms, config.retry,

@@ -53,6 +53,7 @@ void Planner::use(const policy::Settings& settings) {
   settings_ = settings;
   use_agreements(agreements_);
   forecasts_ = std::make_shared<const Forecasts>();  // decided by other rules
+  layout_ = std::make_shared<const Layout>();
   decided_at_ = 0;
   look_again();
 }
@@ -108,6 +109,7 @@ void Planner::look() {
 Result<Planner::Snapshot> Planner::read_snapshot(Database& db, const std::vector<ServedBy>& served,
                                                  std::int64_t now_ms) {
   Snapshot snapshot;
+  snapshot.read_ms = now_ms;
   std::set<schema::JobId> known;
   for (const ServedBy& by : served) {
     Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, kLooksAhead, now_ms);
@@ -234,10 +236,11 @@ void Planner::decide() {
     }
   }
   forecasts_ = std::move(forecasts);
+  note_layout();
   note_levels(verdict_);
 }
 
-ChoosePlan Planner::chooser(const WorkerState& worker) const {
+ChoosePlan Planner::plan_chooser(const WorkerState& worker) const {
   policy::WorkerFacts offered = facts(worker);
   const std::uint32_t in_force = worker.hello.plan;
   if (settings_.kind == policy::PolicyKind::kManual) {

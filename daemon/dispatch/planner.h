@@ -73,8 +73,11 @@ class Planner {
   // that came with it.
   [[nodiscard]] bool deciding();
 
-  // For claims of this worker, by the last decision. What it gives is safe on any thread.
+  // For claims of this worker, by the last decision: what it takes, and on which plan. What it gives is safe
+  // on any thread.
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
+  // Counts the decisions: what a claim left to other workers may be this one's after the next.
+  [[nodiscard]] std::uint64_t decisions() const { return decisions_; }
   // Of a job that comes, predicted; what is not known of workers' speed is guessed from its size.
   [[nodiscard]] double work_ms(const schema::JobRequest& job) const;
   // Those that it takes are counted on from then on; whoever does not store them at once has promised too
@@ -117,8 +120,17 @@ class Planner {
     std::vector<QueuedJob> delayed;  // that may not begin yet and were promised an end
     std::uint64_t queued = 0;        // all that wait
     std::int64_t rows_changed = -1;  // Executor's, when it was read
+    std::int64_t read_ms = 0;        // since the epoch: jobs that came later are not among them
   };
   using Forecasts = std::map<schema::JobId, Forecast>;
+  // Who is to run what, as it was decided.
+  struct Layout {
+    std::map<std::string, std::size_t> workers;  // by instance: the places that reservations name
+    std::map<schema::JobId, policy::Reservation> reserved;
+    std::vector<std::vector<schema::JobId>> promised;  // by place: whose deadlines are met there
+    std::int64_t read_ms = 0;                          // Snapshot's
+  };
+  class Claiming;
   static constexpr std::uint32_t kLooksAhead = 1'000;  // jobs of a queue that a decision sees
   // Jobs that have no number yet come behind all that have one.
   static constexpr schema::JobId kFirstUnnumbered = schema::JobId{1} << 62;
@@ -145,8 +157,10 @@ class Planner {
   void note_admitted(std::vector<policy::WaitingJob> fresh);
   // Until all is done that waits for the model, and what came since; "": for all of them. Milliseconds.
   [[nodiscard]] double drain_ms(const std::string& model_digest) const;
-  void look();    // and decide
-  void decide();  // of the snapshot
+  void look();         // and decide
+  void decide();       // of the snapshot
+  void note_layout();  // for claims; takes it out of the verdict
+  [[nodiscard]] ChoosePlan plan_chooser(const WorkerState& worker) const;
   void use_agreements(std::vector<schema::PlanAgreement> agreements);
   void note_judgement(const schema::PlanAgreement& plan, const std::string& why);
   void take_levels_by_hand();
@@ -167,6 +181,8 @@ class Planner {
   Snapshot snapshot_;
   policy::Verdict verdict_;
   std::shared_ptr<const Forecasts> forecasts_ = std::make_shared<const Forecasts>();
+  std::shared_ptr<const Layout> layout_ = std::make_shared<const Layout>();
+  std::uint64_t decisions_ = 0;
   std::map<std::string, schema::PolicyChange> changes_;  // of each model the latest, by digest
 
   bool stale_ = true;

@@ -39,6 +39,7 @@ struct WorkerState {
   KnownDocuments documents;
   std::uint32_t claiming = 0;    // jobs asked of the store for it, not yet assigned
   std::uint64_t emptied_at = 0;  // the assigner's count of queued jobs when it last found none for it
+  bool left_some = false;  // and jobs waited then that are kept for others: the next decision may differ
   std::optional<std::uint32_t> asked_plan = {};  // by the policy, last
   bool announcing = false;                       // what it says of its model is on its way to the disk
   bool announced_more = false;                   // and it has said something else meanwhile

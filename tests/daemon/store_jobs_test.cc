@@ -146,7 +146,7 @@ TEST_F(StoreJobs, ClaimPassesOverWhatIsLeftToOthers) {
   const JobId second = submit(test::summarize("second"));
   const JobId third = submit(test::summarize("third"));
   std::map<JobId, Taking> takings = {{first, Taking::kNo}, {second, Taking::kLast}};
-  const ChoosePlan choose = [&](const QueuedJob& job) { return PlanChoice{0, "", takings[job.id]}; };
+  const ChoosePlan choose = [&](const QueuedJob& job) { return PlanChoice{.plan = 0, .why = {}, .taking = takings[job.id]}; };
   Claim claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
   EXPECT_EQ(claimed.jobs.at(0).lease.job, third);
   EXPECT_TRUE(claimed.left_some);
@@ -167,7 +167,7 @@ TEST_F(StoreJobs, ClaimReadsNoMoreThanTheHeadHoweverMuchIsLeftToOthers) {
   int looked_at = 0;
   const ChoosePlan leave = [&](const QueuedJob&) {
     ++looked_at;
-    return PlanChoice{0, "", Taking::kNo};
+    return PlanChoice{.plan = 0, .why = {}, .taking = Taking::kNo};
   };
   EXPECT_TRUE(must(claim(db_, claimant_, 1, now_ms_, leave)).jobs.empty());
   EXPECT_LE(looked_at, 3'000);

@@ -14,7 +14,7 @@ LAYERS = 4
 class FakeWorker(wire.Peer):
     """Does nothing by itself: each step of the protocol is a call."""
 
-    def __init__(self, url, capacity=1, name=None, leases=(), keys=None, room=None):
+    def __init__(self, url, capacity=1, name=None, leases=(), keys=None, room=None, plans=()):
         super().__init__(url, keys)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:fake"
         self.instance = secrets.token_hex(8)
@@ -22,6 +22,7 @@ class FakeWorker(wire.Peer):
         self.leases = list(leases)
         self.plan = 0
         self.room = room  # None: it does not tell what it has begun
+        self.plans = list(plans)  # plan offers
 
     def hello(self):
         """Introduces itself; returns the welcome's body."""
@@ -35,6 +36,7 @@ class FakeWorker(wire.Peer):
             "name": self.name, "instance": self.instance, "device": "fake", "model": "fake", "model_digest": "f" * 64,
             "dtype": "f32", "layers": LAYERS, "context": 4096, "capacity": self.capacity, "plan": self.plan,
             "layer_info": layers, "leases": self.leases, "room": self.room,
+            "plans": self.plans,
         })
 
     def layer_state(self, layer):
