@@ -146,7 +146,9 @@ TEST_F(StoreJobs, ClaimPassesOverWhatIsLeftToOthers) {
   const JobId second = submit(test::summarize("second"));
   const JobId third = submit(test::summarize("third"));
   std::map<JobId, Taking> takings = {{first, Taking::kNo}, {second, Taking::kLast}};
-  const ChoosePlan choose = [&](const QueuedJob& job) { return PlanChoice{.plan = 0, .why = {}, .taking = takings[job.id]}; };
+  const ChoosePlan choose = [&](const QueuedJob& job) {
+    return PlanChoice{.plan = 0, .why = {}, .taking = takings[job.id]};
+  };
   Claim claimed = must(claim(db_, claimant_, 1, now_ms_, choose));
   EXPECT_EQ(claimed.jobs.at(0).lease.job, third);
   EXPECT_TRUE(claimed.left_some);
@@ -163,7 +165,9 @@ TEST_F(StoreJobs, ClaimPassesOverWhatIsLeftToOthers) {
 
 TEST_F(StoreJobs, ClaimReadsNoMoreThanTheHeadHoweverMuchIsLeftToOthers) {
   const std::vector<schema::JobRequest> jobs(5'000, test::summarize());
+  must(db_.exec("BEGIN"));  // or each is written through by itself
   must(test::enqueue_jobs(db_, jobs, limits_, now_ms_));
+  must(db_.exec("COMMIT"));
   int looked_at = 0;
   const ChoosePlan leave = [&](const QueuedJob&) {
     ++looked_at;
