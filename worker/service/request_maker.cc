@@ -16,18 +16,16 @@ std::string beginning_of_text(schema::JobSpec& spec, std::size_t bytes) {
 
 }  // namespace
 
-RequestMaker::RequestMaker(const ModelFolder& model, std::int64_t longest, std::function<void()> on_made,
-                           std::size_t wanted_bytes)
+RequestMaker::RequestMaker(const ModelFolder& model, std::function<void()> on_made, std::size_t wanted_bytes)
     : model_(model),
-      longest_(longest),
       on_made_(std::move(on_made)),
       wanted_bytes_(wanted_bytes),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
-void RequestMaker::add(schema::Assign assign) {
+void RequestMaker::add(schema::Assign assign, std::shared_ptr<const Plan> plan, std::int64_t longest) {
   {
     const std::lock_guard lock(mutex_);
-    wanted_.push_back(std::move(assign));
+    wanted_.push_back({std::move(assign), std::move(plan), longest});
   }
   added_.notify_one();
 }
@@ -42,9 +40,8 @@ std::optional<RequestMaker::Made> RequestMaker::take() {
 
 bool RequestMaker::forget(const schema::Lease& lease) {
   const std::lock_guard lock(mutex_);
-  const auto waits = [&](const schema::Assign& job) { return job.lease == lease; };
-  const auto is_made = [&](const Made& job) { return job.assign.lease == lease; };
-  if (std::erase_if(wanted_, waits) + std::erase_if(made_, is_made) > 0) return true;
+  const auto is_it = [&](const auto& job) { return job.assign.lease == lease; };
+  if (std::erase_if(wanted_, is_it) + std::erase_if(made_, is_it) > 0) return true;
   if (in_work_ != lease) return false;
   in_work_.reset();
   return true;
@@ -59,12 +56,12 @@ void RequestMaker::work(const std::stop_token& stop) {
   for (;;) {
     std::unique_lock lock(mutex_);
     if (!added_.wait(lock, stop, [this] { return !wanted_.empty(); }) || stop.stop_requested()) return;
-    schema::Assign assign = std::move(wanted_.front());
+    auto [assign, plan, longest] = std::move(wanted_.front());
     wanted_.pop_front();
     in_work_ = assign.lease;
     lock.unlock();
 
-    auto requests = JobRequests::create(model_, assign.spec, longest_);
+    auto requests = JobRequests::create(model_, assign.spec, longest);
     std::string text;
     if (wanted_bytes_ > 0 && requests) text = beginning_of_text(assign.spec, wanted_bytes_);
     const schema::Task kind = std::exchange(assign.spec, {}).task;
@@ -73,7 +70,7 @@ void RequestMaker::work(const std::stop_token& stop) {
     lock.lock();
     if (!in_work_) continue;  // forgotten meanwhile
     in_work_.reset();
-    made_.push_back({std::move(assign), std::move(requests), std::move(text)});
+    made_.push_back({std::move(assign), std::move(plan), std::move(requests), std::move(text)});
     lock.unlock();
     on_made_();
   }

@@ -68,8 +68,7 @@ Worker::Worker(ModelFolder model, PlanControl plans, std::unique_ptr<ChainWatch>
       manager_(manager),
       limits_(limits),
       maker_(
-          model_, engine_->longest(*plans_.plans().plan(0)), [this] { link_->rouse(); },
-          idle_ ? idle_->wanted_bytes() : 0) {}
+          model_, [this] { link_->rouse(); }, idle_ ? idle_->wanted_bytes() : 0) {}
 
 Status Worker::run() {
   manager_.ready();
@@ -123,12 +122,16 @@ void Worker::obey(Order order) {
 
 void Worker::accept(schema::Assign assign) {
   if (draining_) return link_->decline(assign.lease);
-  maker_.add(std::move(assign));
+  std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan, assign.min_quality);
+  const std::int64_t longest = engine_->longest(*plan);
+  maker_.add(std::move(assign), std::move(plan), longest);
 }
 
 void Worker::begin(RequestMaker::Made made) {
   const schema::Assign& assign = made.assign;
-  const std::shared_ptr<const Plan> plan = plans_.plan_for(assign.plan, assign.min_quality);
+  // A document that was cut to a plan's room may fit no other.
+  const bool cut = made.requests && (made.requests->cut_tokens() > 0 || made.requests->document_parts() > 0);
+  const std::shared_ptr<const Plan> plan = cut ? made.plan : plans_.plan_for(assign.plan, assign.min_quality);
   if (!made.requests) {
     schema::WorkerResult failed;
     failed.lease = assign.lease;
