@@ -33,13 +33,13 @@ const PlanFacts* best_above_0(const WorkerFacts& worker) {
   return best;
 }
 
-}  // namespace
+std::string next_of(const Bound& bound) {
+  if (!bound.quality) return fmt::format("plan {}, which was not measured,", *bound.next);
+  return fmt::format("plan {} of {} of plan 0's quality", *bound.next, percent(*bound.quality));
+}
 
-std::string text_of(const Bound& bound) {
-  if (!bound.next) return no_larger(bound);
-  const std::string plan =
-      bound.quality ? fmt::format("plan {} of {} of plan 0's quality", *bound.next, percent(*bound.quality))
-                    : fmt::format("plan {}, which was not measured,", *bound.next);
+// "is below the floor of 100% and is above plan 0 of its own terms"
+std::string forbidden(const Bound& bound) {
   const std::string is = bound.quality ? "is" : "counts as";
   std::vector<std::string> why;
   if (bound.floor) why.push_back(fmt::format("{} below the floor of {}", is, percent(*bound.floor)));
@@ -47,7 +47,20 @@ std::string text_of(const Bound& bound) {
     why.push_back(fmt::format("{} below the {} of its own terms", is, percent(*bound.min_quality)));
   if (bound.max_plan) why.push_back(fmt::format("is above plan {} of its own terms", *bound.max_plan));
   if (bound.memory) why.emplace_back("has states for which its worker's cache has no room");
-  return fmt::format("no larger plan is allowed: {} {}", plan, fmt::join(why, " and "));
+  return fmt::format("{}", fmt::join(why, " and "));
+}
+
+}  // namespace
+
+std::string text_of(const Bound& bound) {
+  if (!bound.next) return no_larger(bound);
+  return fmt::format("no larger plan is allowed: {} {}", next_of(bound), forbidden(bound));
+}
+
+std::string text_of_room(const Bound& bound) {
+  return fmt::format("{} has room for it, but {}", next_of(bound),
+                     bound.withdrawn ? "is given to no job, as its answers agree too little with plan 0's"
+                                     : forbidden(bound));
 }
 
 std::vector<std::string> notes_on_chains(const std::vector<WorkerFacts>& workers) {

@@ -24,6 +24,10 @@ struct Bound {
 // "no larger plan is allowed: plan 1 of 99% of plan 0's quality is below the floor of 100%"
 std::string text_of(const Bound& bound);
 
+// The same of a plan on which a job would fit that fits no smaller one: "plan 1 of 99% of plan 0's quality
+// has room for it, but is above plan 0 of its own terms". REQUIRES: `next`, and something that forbids it.
+std::string text_of_room(const Bound& bound);
+
 // What a person who sets a floor should know: which models it leaves no plan above 0, and why, a line each.
 std::vector<std::string> notes_on_floor(const std::vector<WorkerFacts>& workers, double min_quality);
 

@@ -2,21 +2,10 @@
 
 #include <algorithm>
 
+#include "daemon/policy/memory.h"
+
 namespace dslad::daemon::policy {
 namespace {
-
-bool allows(const PlanFacts& plan, double min_quality, std::optional<std::uint32_t> max_plan) {
-  if (plan.plan == 0) return true;
-  if (max_plan && plan.plan > *max_plan) return false;
-  return plan.quality ? *plan.quality >= min_quality : min_quality <= 0;
-}
-
-bool fits_cache(const WorkerFacts& worker, const PlanFacts& plan, double tokens) {
-  if (worker.cache_bytes == 0) return true;
-  const double bytes =
-      static_cast<double>(plan.state_bytes) + tokens * static_cast<double>(plan.kv_bytes_per_token);
-  return bytes <= static_cast<double>(worker.cache_bytes);
-}
 
 // Of each plan. One that was not measured lies on the line between its neighbours that were, so that it is no
 // bargain for want of a measurement; behind the last of them each layer costs a guess.
@@ -55,6 +44,12 @@ const std::vector<PlanFacts>& plans_of(const WorkerFacts& worker) {
   return worker.plans.empty() ? kPlanZero : worker.plans;
 }
 
+bool allows(const PlanFacts& plan, double min_quality, std::optional<std::uint32_t> max_plan) {
+  if (plan.plan == 0) return true;
+  if (max_plan && plan.plan > *max_plan) return false;
+  return plan.quality ? *plan.quality >= min_quality : min_quality <= 0;
+}
+
 std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
                   std::optional<std::uint32_t> max_plan) {
   std::uint32_t largest = 0;
@@ -62,6 +57,18 @@ std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_qual
     if (one.plan <= plan && allows(one, min_quality, max_plan)) largest = std::max(largest, one.plan);
   }
   return largest;
+}
+
+std::optional<std::uint32_t> with_room(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
+                                       std::optional<std::uint32_t> max_plan, double tokens,
+                                       std::uint32_t questions) {
+  std::optional<std::uint32_t> found;
+  for (const PlanFacts& one : plans_of(worker)) {  // ascending
+    if (!allows(one, min_quality, max_plan) || !fits_cache(worker, one, tokens, questions)) continue;
+    if (one.plan > plan && found) break;
+    found = one.plan;
+  }
+  return found;
 }
 
 Candidates::Candidates(const std::vector<WorkerFacts>& workers, const CostModels& costs, double min_quality,
@@ -101,6 +108,7 @@ bool Candidates::serves(std::size_t worker, const WaitingJob& job) const {
 }
 
 double Candidates::memory_tokens(std::size_t worker, const WaitingJob& job) const {
+  if (job.needs_tokens > 0) return static_cast<double>(job.needs_tokens);
   const CostModel* model = costs_[worker].model;
   if (model == nullptr || job.size.overflow != schema::Overflow::kError) return 0;
   return model->most_prompt_tokens(job.size) + job.size.max_tokens;
@@ -115,7 +123,7 @@ void Candidates::find_options(const WaitingJob& job, std::size_t worker, std::ve
   const double floor = std::max(min_quality_, job.min_quality.value_or(0));
   const std::vector<PlanFacts>& plans = plans_of(facts);
   for (const PlanFacts& plan : plans) {
-    if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, tokens)) continue;
+    if (!allows(plan, floor, job.max_plan) || !fits_cache(facts, plan, tokens, job.size.questions)) continue;
     const auto index = static_cast<std::size_t>(&plan - plans.data());
     const PlanShape& shape = shapes_[worker][index];
     const double known = facts.knows(job.document, plan.plan);
@@ -141,7 +149,7 @@ Bound Candidates::bound(const WaitingJob& job, std::uint32_t most) const {
     if (job.min_quality && !allows(*above, *job.min_quality, std::nullopt))
       made.min_quality = job.min_quality;
     if (job.max_plan && above->plan > *job.max_plan) made.max_plan = job.max_plan;
-    made.memory = !fits_cache(facts, *above, memory_tokens(w, job));
+    made.memory = !fits_cache(facts, *above, memory_tokens(w, job), job.size.questions);
   }
   return made;
 }

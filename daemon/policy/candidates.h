@@ -15,9 +15,17 @@ namespace dslad::daemon::policy {
 
 using CostModels = std::map<std::string, CostModel>;  // by WorkerFacts::speed_key
 
+bool allows(const PlanFacts& plan, double min_quality, std::optional<std::uint32_t> max_plan);
+
 // The largest plan of the worker, up to `plan`, that such terms allow; plan 0 always is allowed.
 std::uint32_t cap(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
                   std::optional<std::uint32_t> max_plan);
+
+// Of those plans that such terms allow and whose caches have room for so many tokens the largest up to
+// `plan`, else the smallest above it.
+std::optional<std::uint32_t> with_room(const WorkerFacts& worker, std::uint32_t plan, double min_quality,
+                                       std::optional<std::uint32_t> max_plan, double tokens,
+                                       std::uint32_t questions);
 
 // The worker's plans; of one without a chain, plan 0.
 const std::vector<PlanFacts>& plans_of(const WorkerFacts& worker);

@@ -34,6 +34,8 @@ std::string late_for_target(const Decision& decision, const Settings& settings) 
                      seconds(static_cast<double>(settings.target_drain_ms)), seconds(decision.overdue_ms));
 }
 
+constexpr const char* kNoSmaller = "on a smaller plan it does not fit the worker's cache";
+
 // Behind the reason of one that is late.
 std::string and_no_larger(const Decision& decision) {
   return decision.bound ? "; " + text_of(*decision.bound) : "";
@@ -81,9 +83,10 @@ std::string explain(const Decision& decision, const Settings& settings, const Ve
     case Reason::kExpected:
       return expected(verdict.expected) + ", and a step that costs little leaves room for them";
     case Reason::kLateAnyway:
-      return late_anyway(decision) + and_no_larger(decision);
+      return late_anyway(decision) + and_no_larger(decision) +
+             (decision.least ? fmt::format("; {}", kNoSmaller) : "");
     case Reason::kMemory:
-      return "on a smaller plan it does not fit the worker's cache";
+      return kNoSmaller;
     case Reason::kUnknownSpeed:
       return "no job has ended yet, so nothing is known of the workers' speed";
     case Reason::kNobody:

@@ -76,6 +76,8 @@ struct WaitingJob {
   bool best_effort = false;   // it was taken whether or not its deadline can be met: nobody relies on it
   std::int64_t document = 0;  // a name for its content; 0: it has none
   std::optional<std::int64_t> starts_ms = {};  // it may begin no earlier; for admissions() alone
+  // Room in a cache, as a worker that had too little for it measured; 0: that is predicted.
+  std::uint64_t needs_tokens = 0;
 };
 
 }  // namespace dslad::daemon::policy

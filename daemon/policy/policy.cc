@@ -228,6 +228,7 @@ class Deciding {
     for (const PlanFacts& plan : plans_of(workers_[slot.worker])) {
       if (plan.plan == made.plan) made.quality = plan.plan == 0 ? std::optional(1.0) : plan.quality;
     }
+    made.least = made.plan > 0 && candidate.at == 0;
     const bool known = maker_.speed_known(slot.worker);
     if (known) {
       made.start_ms = on_axis(slot.start_ms);
@@ -249,7 +250,7 @@ class Deciding {
     if (settings_.kind == PolicyKind::kStatic) return reason_of(made, settings_.static_plan, candidate);
     if (settings_.kind == PolicyKind::kThreshold)
       return reason_of(made, verdict_.history.level_of(model_of(at_plan_0)), candidate);
-    if (!known) return Reason::kUnknownSpeed;
+    if (!known) return made.least ? Reason::kMemory : Reason::kUnknownSpeed;
     if (made.late) return Reason::kLateAnyway;
     if (made.plan == 0) {
       if (at_plan_0.finish_ms <= candidate.due_ms) return Reason::kNoLoad;

@@ -113,6 +113,7 @@ struct Decision {
   double overdue_ms = 0;       // by which it misses its deadline or its target, predicted; 0: it does not
   std::optional<Bound> bound;  // of one that misses it on the largest plan that it may run on
   Reservation reservation;     // which workers leave it to another
+  bool least = false;          // it does not fit the cache on a smaller plan
 };
 
 // What waits, of all jobs or of those that are laid out on one model's workers.

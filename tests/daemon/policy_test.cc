@@ -310,6 +310,38 @@ TEST_F(PolicyTest, AJobThatDoesNotFitTheCacheOnASmallPlanGetsALargerOne) {
   EXPECT_EQ(verdict.decisions[0].reason, Reason::kMemory);
 }
 
+TEST_F(PolicyTest, WhatAWorkerMeasuredOfAJobCountsBeforeAnySpeedIsKnown) {
+  costs_.clear();
+  workers_[0].cache_bytes = 420'000;
+  std::vector<WaitingJob> waiting = jobs(1);
+  waiting[0].needs_tokens = 1'000;
+  for (const PolicyKind kind : {PolicyKind::kDeadline, PolicyKind::kStatic, PolicyKind::kThreshold}) {
+    settings_.kind = kind;
+    const Verdict verdict = decide_now(waiting);
+    EXPECT_EQ(verdict.decisions[0].plan, 4U);
+    EXPECT_EQ(verdict.decisions[0].reason, Reason::kMemory);
+    EXPECT_EQ(explain(verdict.decisions[0], settings_, verdict),
+              "on a smaller plan it does not fit the worker's cache");
+  }
+  waiting[0].size.questions = 2;  // its states are there twice: 408 kB
+  EXPECT_EQ(decide_now(waiting).decisions[0].plan, 4U);
+  waiting[0].needs_tokens = 1'035;
+  EXPECT_EQ(decide_now(waiting).decisions[0].plan, 5U);
+  waiting[0].max_plan = 3;
+  EXPECT_EQ(decide_now(waiting).decisions[0].reason, Reason::kNobody);
+}
+
+TEST_F(PolicyTest, OneThatIsLateSaysThatItFitsNoSmallerPlan) {
+  workers_[0].cache_bytes = 420'000;
+  std::vector<WaitingJob> waiting = jobs(1);
+  waiting[0].deadline_ms = kNow + 10;
+  waiting[0].max_plan = 4;
+  const Verdict verdict = decide_now(waiting);
+  EXPECT_EQ(verdict.decisions[0].plan, 4U);
+  EXPECT_THAT(explain(verdict.decisions[0], settings_, verdict),
+              ::testing::EndsWith("; on a smaller plan it does not fit the worker's cache"));
+}
+
 TEST_F(PolicyTest, WithoutWorkersJobsOrSpeedsItSaysSo) {
   costs_.clear();
   const Verdict unknown = decide_now(jobs(100));
