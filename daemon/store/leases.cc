@@ -121,13 +121,16 @@ Result<Outcome> fail_attempt(Database& db, const Lease& lease, const Tries& trie
   return end_lease(db, lease, tries, outcome, error, move, now_ms);
 }
 
-// The job waits again, without a failed attempt, for a worker that is larger than the one that refused it.
-Result<Outcome> wait_for_larger(Database& db, const schema::WorkerResult& result, const Tries& tries,
-                                std::int64_t now_ms) {
+// The job waits again, without a failed attempt, for a worker or a plan that has more room than the one that
+// refused it. Tokens say more than bytes, which are those of one plan.
+Result<Outcome> wait_for_room(Database& db, const schema::WorkerResult& result, std::uint64_t needs_tokens,
+                              const Tries& tries, std::int64_t now_ms) {
+  const std::uint64_t needs_bytes = needs_tokens > 0 ? 0 : result.needs_cache_bytes;
   const Status status = db.run(
-      "UPDATE jobs SET needs_context = max(needs_context, ?), needs_cache_bytes = max(needs_cache_bytes, ?) "
-      "WHERE id = ?",
-      result.needs_context, static_cast<std::int64_t>(result.needs_cache_bytes), result.lease.job);
+      "UPDATE jobs SET needs_context = max(needs_context, ?), needs_cache_bytes = max(needs_cache_bytes, ?), "
+      "needs_tokens = max(needs_tokens, ?) WHERE id = ?",
+      result.needs_context, static_cast<std::int64_t>(needs_bytes), static_cast<std::int64_t>(needs_tokens),
+      result.lease.job);
   if (!status) return status.error();
   const Move move{JobState::kQueued, false, result.error};
   return end_lease(db, result.lease, tries, "given_back", result.error, move, now_ms);
@@ -216,7 +219,7 @@ std::optional<Picked> pick_of(std::vector<QueuedJob> jobs, std::uint32_t count, 
 Result<Picked> pick(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
                     const ChoosePlan& choose) {
   constexpr std::uint32_t kFurther = 8, kFurthest = 2'000;
-  const ServedBy by{claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes};
+  const ServedBy by{claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes, claimant.plans};
   for (std::uint32_t limit = count + (claimant.documents.empty() ? 0 : kLooksAhead);;
        limit = std::min(kFurther * limit, kFurthest)) {
     Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, limit, now_ms);
@@ -332,7 +335,8 @@ Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::in
   if (!tries) return tries.error();
   if (!*tries) return Outcome{};
   if (Status status = save_metrics(db, result); !status) return status.error();
-  if (result.error && rules.fits_elsewhere) return wait_for_larger(db, result, **tries, now_ms);
+  if (result.error && rules.fits_elsewhere)
+    return wait_for_room(db, result, rules.needs_tokens, **tries, now_ms);
   if (failed_by_its_plan(result, **tries)) return wait_for_plan_0(db, result, **tries, now_ms);
   if (result.error)
     return fail_attempt(db, result.lease, **tries, "failed", *result.error, rules.retry, now_ms);

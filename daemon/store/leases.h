@@ -34,6 +34,7 @@ struct Claimant {
   bool empty = true;                         // it holds no job: a suspect may run there
   std::vector<std::int64_t> documents = {};  // that it was given of late, as QueuedJob names them
   bool tells_begun = false;                  // else a job counts as begun when it is leased
+  std::vector<PlanRoom> plans = {};          // that it may give to jobs; empty: not known
 };
 
 // Whether the worker that claims is to have a job whose turn it is.
@@ -83,12 +84,12 @@ Result<schema::Lease> open_lease(Database& db, schema::JobId id, const Claimant&
 Result<std::vector<schema::Lease>> begin(Database& db, const std::vector<schema::Lease>& leases,
                                          std::int64_t now_ms);
 
-// Leases up to `count` queued jobs that ask for this model or for none and that no worker of its size has
-// refused: by priority (higher first), then by deadline (a day after the submit where there is none), then
-// by arrival. A document that the worker was given of late, and may still know, counts as if its job had come
-// a little earlier. Those that `choose` leaves are passed over, of the first 2,000. Fewer where their texts
-// take too much memory together. A suspect comes alone, and nothing behind it comes before it. Expired jobs
-// are left for expire(); a job whose texts are not there fails.
+// Leases up to `count` queued jobs that ask for this model or for none and that, as far as refusals have
+// shown, it has room for on a plan that they allow: by priority (higher first), then by deadline (a day after
+// the submit where there is none), then by arrival. A document that the worker was given of late, and may
+// still know, counts as if its job had come a little earlier. Those that `choose` leaves are passed over, of
+// the first 2,000. Fewer where their texts take too much memory together. A suspect comes alone, and nothing
+// behind it comes before it. Expired jobs are left for expire(); a job whose texts are not there fails.
 //
 // Once SQLite has met damage in a transaction it lets nothing be written there. So where a job's texts lie on
 // a damaged page the claim fails with kCorrupt and leaves the job in `damaged`: see fail_damaged().
@@ -117,15 +118,18 @@ struct Outcome {
 };
 
 struct FinishRules {
-  bool fits_elsewhere = false;  // a worker that is connected can run what was too large for this one
-  double canary_share = 0;      // of jobs on plans above 0, those that are wanted again on plan 0
+  // A worker that is connected can run what was too large for this one, or this one can on another plan.
+  bool fits_elsewhere = false;
+  double canary_share = 0;  // of jobs on plans above 0, those that are wanted again on plan 0
   RetryRules retry = {};
-  bool tells_begun = false;  // the worker: begin() was called when it said so, after a step
+  bool tells_begun = false;        // the worker: begin() was called when it said so, after a step
+  std::uint64_t needs_tokens = 0;  // learnt of what was too large; 0: the result's own figures count
 };
 
 // Records a worker's result. A retryable error puts the job back until its attempts are used up. So does,
-// where it fits elsewhere, one that says that this worker is too small; it uses up no attempt. Nor does the
-// first kCorrupt of a plan above 0: a converted layer failed, and the job is put back to run on plan 0.
+// where it fits elsewhere, one that says that this worker is too small for it on the plan that it had; it
+// uses up no attempt. Nor does the first kCorrupt of a plan above 0: a converted layer failed, and the job is
+// put back to run on plan 0.
 Result<Outcome> finish(Database& db, const schema::WorkerResult& result, std::int64_t now_ms,
                        const FinishRules& rules = {});
 

@@ -1,5 +1,7 @@
 #include "daemon/store/queued_jobs.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <limits>
 
 namespace dslad::daemon {
@@ -10,7 +12,7 @@ namespace {
   "id, " DSLAD_TURN_KEY                                                                           \
   ", model, priority, created_ms, due_ms, deadline_ms, min_quality, max_plan, best_effort, "      \
   "bytes, questions, max_tokens, needs_context, needs_cache_bytes, suspect, overflow, document, " \
-  "not_before_ms"
+  "not_before_ms, needs_tokens"
 
 QueuedJob read_queued(const Query& row) {
   QueuedJob job;
@@ -33,15 +35,18 @@ QueuedJob read_queued(const Query& row) {
   parse_word(row.text(16), job.overflow);
   job.document = row.integer(17);
   if (!row.is_null(18)) job.not_before_ms = row.integer(18);
+  job.needs_tokens = static_cast<std::uint64_t>(row.integer(19));
   return job;
 }
+
+#define DSLAD_ROOM_HERE DSLAD_HAS_ROOM("?7", "?5")
 
 // The head of one model's queue; the index jobs_queue has it in this order.
 #define DSLAD_QUEUE_OF(model)                                                                           \
   "SELECT * FROM (SELECT " DSLAD_QUEUED_ROW                                                             \
   " FROM jobs WHERE state = 'queued' AND rerun_of IS NULL AND not_before_ms IS NULL AND model = " model \
   " AND (expires_ms IS NULL OR expires_ms > ?3) AND needs_context <= ?4 AND needs_cache_bytes <= ?5 "   \
-  "AND (attempt = 0 OR NOT " DSLAD_LEASED                                                               \
+  "AND " DSLAD_ROOM_HERE " AND (attempt = 0 OR NOT " DSLAD_LEASED                                       \
   ") "                                                                                                  \
   "ORDER BY priority DESC, due_ms, id LIMIT ?6) "
 
@@ -57,12 +62,23 @@ std::string turn_key(const std::string& owner, const std::string& client) {
   return owner.empty() ? client : owner + "\n" + client;
 }
 
+std::string text_of(const std::vector<PlanRoom>& plans) {
+  if (plans.empty()) return {};
+  std::vector<std::string> texts;
+  for (const PlanRoom& one : plans)
+    texts.push_back(
+        fmt::format("[{},{},{},{}]", one.plan, one.quality, one.kv_bytes_per_token, one.state_bytes));
+  return fmt::format("[{}]", fmt::join(texts, ","));
+}
+
 Result<std::vector<QueuedJob>> next_jobs(Database& db, const ServedBy& by, std::uint32_t limit,
                                          std::int64_t now_ms) {
+  const std::string plans = text_of(by.plans);
   Query query(db,
               DSLAD_QUEUE_OF("''") "UNION " DSLAD_QUEUE_OF("?1") "UNION " DSLAD_QUEUE_OF(
                   "?2") "ORDER BY priority DESC, due_ms, id LIMIT ?6",
-              by.model, by.model_digest, now_ms, or_plenty(by.context), or_plenty(by.cache_bytes), limit);
+              by.model, by.model_digest, now_ms, or_plenty(by.context), or_plenty(by.cache_bytes), limit,
+              plans);
   std::vector<QueuedJob> jobs;
   while (query.next()) jobs.push_back(read_queued(query));
   if (!query.status()) return query.status().error();
@@ -84,6 +100,7 @@ Result<std::vector<QueuedJob>> delayed_promises(Database& db, std::uint32_t limi
 }
 
 #undef DSLAD_QUEUE_OF
+#undef DSLAD_ROOM_HERE
 #undef DSLAD_QUEUED_ROW
 
 }  // namespace dslad::daemon

@@ -37,9 +37,10 @@ struct QueuedJob {
   bool best_effort = false;
   std::uint64_t bytes = 0;  // of document, prompt and questions
   std::uint32_t questions = 0;
-  std::uint32_t max_tokens = 0;     // of each answer
-  std::uint32_t needs_context = 0;  // tokens: a worker with less has refused it
-  std::uint64_t needs_cache_bytes = 0;
+  std::uint32_t max_tokens = 0;         // of each answer
+  std::uint32_t needs_context = 0;      // tokens: a worker with less has refused it
+  std::uint64_t needs_cache_bytes = 0;  // where no plan's figures are known; else the next
+  std::uint64_t needs_tokens = 0;  // room in a cache, as a worker that had too little on one plan measured
   schema::Overflow overflow = schema::Overflow::kError;
   std::int64_t document = 0;  // a name for its content; 0: it has none
   bool suspect = false;       // workers died with it and others: it runs with no other job beside it
@@ -47,12 +48,31 @@ struct QueuedJob {
   std::optional<std::int64_t> not_before_ms = {};  // until then no worker is given it
 };
 
+// What a plan that a worker may give to jobs keeps of them.
+struct PlanRoom {
+  std::uint32_t plan = 0;
+  double quality = 0;  // relative to plan 0; 0: not measured
+  std::uint64_t kv_bytes_per_token = 0;
+  std::uint64_t state_bytes = 0;  // of a sequence
+};
+// As the text that DSLAD_HAS_ROOM reads. Empty: nothing is known.
+std::string text_of(const std::vector<PlanRoom>& plans);
+
+// Whether one of such plans, in SQL, that the job's terms allow has room for it in a cache of so many bytes.
+#define DSLAD_HAS_ROOM(plans, cache_bytes)                                                            \
+  "(needs_tokens = 0 OR " plans " = '' OR EXISTS (SELECT 1 FROM json_each(" plans                     \
+  ") AS plan WHERE "                                                                                  \
+  "iif(questions > 1, 2, 1) * (plan.value ->> 3) + needs_tokens * (plan.value ->> 2) <= " cache_bytes \
+  " AND ((plan.value ->> 0) = 0 OR ((max_plan IS NULL OR (plan.value ->> 0) <= max_plan) "            \
+  "AND (plan.value ->> 1) >= coalesce(min_quality, 0)))))"
+
 // Jobs that a worker may be given.
 struct ServedBy {
   std::string model;
   std::string model_digest;
-  std::uint32_t context = 0;      // tokens
-  std::uint64_t cache_bytes = 0;  // 0: not known
+  std::uint32_t context = 0;         // tokens
+  std::uint64_t cache_bytes = 0;     // 0: not known
+  std::vector<PlanRoom> plans = {};  // that may be given; empty: not known
 };
 
 // The next `limit` of them that have not expired: higher priority, then earlier due, then earlier id.

@@ -36,10 +36,13 @@ Result<std::optional<Answered>> read_answered(Database& db, JobId job) {
 // A rerun that was given back, or one of a job that wants it.
 Result<std::optional<JobId>> next_rerun(Database& db, const Claimant& claimant, std::int64_t now_ms) {
   std::optional<JobId> next;
+  const std::string plans = text_of(claimant.plans);
   Query waiting(db,
                 "SELECT id FROM jobs WHERE state = 'queued' AND rerun_of IS NOT NULL AND model = ? AND "
-                "needs_context <= ? AND (?3 = 0 OR needs_cache_bytes <= ?3) ORDER BY id LIMIT 1",
-                claimant.model_digest, claimant.context, static_cast<std::int64_t>(claimant.cache_bytes));
+                "needs_context <= ? AND (?3 = 0 OR (needs_cache_bytes <= ?3 AND " DSLAD_HAS_ROOM(
+                    "?4", "?3") ")) ORDER BY id LIMIT 1",
+                claimant.model_digest, claimant.context, static_cast<std::int64_t>(claimant.cache_bytes),
+                plans);
   while (waiting.next()) next = waiting.integer(0);
   if (!waiting.status()) return waiting.status().error();
   if (next) return next;
@@ -80,12 +83,16 @@ Result<QueuedJob> read_size(Database& db, JobId rerun) {
   job.id = rerun;
   job.rerun = true;
   job.max_plan = 0;
-  Query query(db, "SELECT bytes, questions, max_tokens, model FROM jobs WHERE id = ?", rerun);
+  Query query(
+      db, "SELECT bytes, questions, max_tokens, model, needs_context, needs_tokens FROM jobs WHERE id = ?",
+      rerun);
   while (query.next()) {
     job.bytes = static_cast<std::uint64_t>(query.integer(0));
     job.questions = static_cast<std::uint32_t>(query.integer(1));
     job.max_tokens = static_cast<std::uint32_t>(query.integer(2));
     job.model = query.text(3);
+    job.needs_context = static_cast<std::uint32_t>(query.integer(4));
+    job.needs_tokens = static_cast<std::uint64_t>(query.integer(5));
   }
   if (!query.status()) return query.status().error();
   return job;

@@ -123,6 +123,28 @@ TEST_F(StoreJobs, JobTooLargeForOneWorkerWaitsForALargerOne) {
   EXPECT_EQ(must(finish(db_, refusal, now_ms_)).state, JobState::kFailed);
 }
 
+TEST_F(StoreJobs, JobThatWasRefusedForItsSizeGoesWhereAPlanThatItAllowsHasRoom) {
+  const JobId id = submit(test::summarize());
+  schema::WorkerResult refusal = test::failure(take_one(), ErrorCode::kResourceExhausted);
+  refusal.needs_cache_bytes = 4'000;
+  must(finish(db_, refusal, now_ms_, {.fits_elsewhere = true, .needs_tokens = 1'000}));
+  claimant_.cache_bytes = 3'000;
+  claimant_.plans = {{0, 1, 4, 0}, {2, 0.98, 2, 1'001}};
+  EXPECT_TRUE(take(1).empty());
+  claimant_.plans[1].state_bytes = 1'000;
+  must(db_.exec("UPDATE jobs SET questions = 2"));  // two sequences at once
+  EXPECT_TRUE(take(1).empty());
+  must(db_.exec("UPDATE jobs SET questions = 0, max_plan = 1"));
+  EXPECT_TRUE(take(1).empty());
+  must(db_.exec("UPDATE jobs SET max_plan = 2, min_quality = 0.99"));
+  EXPECT_TRUE(take(1).empty());
+  must(db_.exec("UPDATE jobs SET min_quality = 0.98"));
+  const std::vector<Claimed> claimed = take(1);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].lease, (Lease{id, 2}));
+  EXPECT_EQ(claimed[0].job.needs_tokens, 1'000U);
+}
+
 TEST_F(StoreJobs, ChoiceOfThePlanIsMadeWithTheClaimAndKept) {
   schema::JobRequest job = test::qa({"Who?", "When?"});
   job.terms.min_quality = 0.95;
