@@ -65,7 +65,8 @@ void Assigner::fill() {
 
 void Assigner::claim_for(WorkerState& worker, std::uint32_t count) {
   worker.claiming = count;
-  const Claimant claimant = worker.claimant();
+  Claimant claimant = worker.claimant();
+  claimant.plans = planner_.room(worker);
   const Aside<Unreadable> damaged;
   around_.store.post(Work(claim, claimant, count, around_.clock.wall_ms(), planner_.chooser(worker), damaged),
                      [this, damaged, instance = claimant.worker.instance,

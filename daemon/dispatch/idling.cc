@@ -82,7 +82,8 @@ void Idling::stop(const char* why) {
 
 void Idling::claim_rerun_for(WorkerState& worker) {
   worker.claiming = 1;
-  const Claimant claimant = worker.claimant();
+  Claimant claimant = worker.claimant();
+  claimant.plans = planner_.room(worker);
   const Aside<Unreadable> damaged;
   around_.store.post(Work(claim_rerun, claimant, around_.clock.wall_ms(), damaged),
                      [this, damaged, instance = claimant.worker.instance,

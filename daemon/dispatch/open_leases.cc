@@ -114,25 +114,26 @@ void OpenLeases::on_result(WorkerState& worker, schema::WorkerResult result) {
   }
   if (result.error && result.error->code == ErrorCode::kCorrupt && result.metrics.plan > 0)
     worker.fault = result.error->message;
-  const FinishRules rules{fits_elsewhere(result, worker), planner_.settings().idle.canary_share, retry_,
-                          worker.hello.room.has_value()};
+  const Refusal refusal = refused(worker, held.job, result);
+  const FinishRules rules{refusal.fits, planner_.settings().idle.canary_share, retry_,
+                          worker.hello.room.has_value(), refusal.needs_tokens};
   around_.durable.post(Work(finish, std::move(result), around_.clock.wall_ms(), rules),
                        [this, lease, instance = worker.hello.instance](const Result<Outcome>& outcome) {
                          stored(lease, instance, outcome);
                        });
 }
 
-bool OpenLeases::fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) const {
-  if (!result.error || (result.needs_context == 0 && result.needs_cache_bytes == 0)) return false;
-  const auto held = worker.jobs.find(result.lease.job);
-  const std::string model = held == worker.jobs.end() ? "" : held->second.job.model;
-  const std::vector<WorkerState*> others = around_.table.connected();
-  return std::any_of(others.begin(), others.end(), [&](const WorkerState* other) {
-    const schema::Hello& hello = other->hello;
-    return other != &worker && hello.capacity > 0 &&
-           (model.empty() || model == hello.model || model == hello.model_digest) &&
-           hello.context >= result.needs_context && hello.cache_bytes >= result.needs_cache_bytes;
-  });
+Refusal OpenLeases::refused(const WorkerState& worker, const QueuedJob& job,
+                            schema::WorkerResult& result) const {
+  if (!result.error || (result.needs_context == 0 && result.needs_cache_bytes == 0)) return {};
+  if (job.id == 0) {  // leased before a restart: once more, now that its terms are read with it
+    result.needs_context = 0;
+    result.needs_cache_bytes = 0;
+    return {.fits = true};
+  }
+  Refusal refusal = planner_.refused(worker, job, result);
+  if (!refusal.fits && !refusal.why_not.empty()) result.error->message += "; " + refusal.why_not;
+  return refusal;
 }
 
 void OpenLeases::stored(const Lease& lease, const std::string& instance, const Result<Outcome>& outcome) {

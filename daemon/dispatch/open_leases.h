@@ -64,8 +64,10 @@ class OpenLeases {
   void end(const schema::Lease& lease, LeaseEnd end, const std::string& why);
   [[nodiscard]] std::int64_t next_end() const { return around_.clock.steady_ms() + lease_ms_; }
   [[nodiscard]] static LeaseEnd blame(const WorkerState& worker, const HeldJob& job);
-  // Whether another worker that is connected could run what was too large for this one.
-  [[nodiscard]] bool fits_elsewhere(const schema::WorkerResult& result, const WorkerState& worker) const;
+  // Whether a worker that is connected could run what was too large for this one on its plan; what forbids
+  // that becomes part of the error.
+  [[nodiscard]] Refusal refused(const WorkerState& worker, const QueuedJob& job,
+                                schema::WorkerResult& result) const;
   void stored(const schema::Lease& lease, const std::string& instance, const Result<Outcome>& outcome);
   void ended(const schema::Lease& lease, const Result<Outcome>& outcome);
   // That the worker has the job: queued until it begins.

@@ -39,6 +39,18 @@ PlanChoice by_hand(const policy::WorkerFacts& worker, std::uint32_t in_force, co
           least};
 }
 
+// A plan on which a worker has shown not to have room for the job makes way to one on which it has.
+PlanChoice fitted(const policy::WorkerFacts& worker, PlanChoice choice, const QueuedJob& job) {
+  if (job.needs_tokens == 0 || !choice.plan) return choice;
+  const std::optional<std::uint32_t> plan =
+      policy::with_room(worker, *choice.plan, choice.min_quality, job.max_plan,
+                        static_cast<double>(job.needs_tokens), job.questions);
+  if (!plan || *plan == *choice.plan) return choice;
+  if (*plan > *choice.plan) choice.why = "on a smaller plan it does not fit the worker's cache";
+  choice.plan = plan;
+  return choice;
+}
+
 }  // namespace
 
 policy::JobSize size_of(const QueuedJob& job) {
@@ -190,6 +202,7 @@ policy::WaitingJob Planner::waiting(const QueuedJob& job) const {
   made.best_effort = job.best_effort;
   made.document = job.document;
   if (job.not_before_ms) made.starts_ms = steady(*job.not_before_ms);
+  made.needs_tokens = job.needs_tokens;
   return made;
 }
 
@@ -262,10 +275,13 @@ ChoosePlan Planner::plan_chooser(const WorkerState& worker) const {
     const bool forecast = found != forecasts->end() && found->second.plan &&
                           (deadline || fixed || found->second.model_digest == facts.model_digest);
     if (!forecast) {
-      return {policy::cap(facts, level, least, job.max_plan),
-              deadline ? "it began as soon as it came" : "the plan of all jobs that allow it", least};
+      return fitted(facts,
+                    {policy::cap(facts, level, least, job.max_plan),
+                     deadline ? "it began as soon as it came" : "the plan of all jobs that allow it", least},
+                    job);
     }
-    return {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why, least};
+    return fitted(
+        facts, {policy::cap(facts, *found->second.plan, least, job.max_plan), found->second.why, least}, job);
   };
 }
 

@@ -42,6 +42,13 @@ struct Admission {
   std::optional<Error> refusal;  // its deadline cannot be met
 };
 
+// What becomes of a job that was too large for its worker on the plan that it had.
+struct Refusal {
+  bool fits = false;               // a worker that is connected can take it, be it the same on another plan
+  std::uint64_t needs_tokens = 0;  // room in a cache; 0: that is not known
+  std::string why_not;             // where it does not fit: what forbids the plan on which it would
+};
+
 // What of a job costs time.
 policy::JobSize size_of(const QueuedJob& job);
 
@@ -78,6 +85,11 @@ class Planner {
   [[nodiscard]] ChoosePlan chooser(const WorkerState& worker) const;
   // Counts the decisions: what a claim left to other workers may be this one's after the next.
   [[nodiscard]] std::uint64_t decisions() const { return decisions_; }
+  // What the worker keeps of jobs, on each plan that it may be given now; empty: that is not known.
+  [[nodiscard]] std::vector<PlanRoom> room(const WorkerState& worker) const;
+  // Of the worker's job, which its result says was too large.
+  [[nodiscard]] Refusal refused(const WorkerState& worker, const QueuedJob& job,
+                                const schema::WorkerResult& result) const;
   // Of a job that comes, predicted; what is not known of workers' speed is guessed from its size.
   [[nodiscard]] double work_ms(const schema::JobRequest& job) const;
   // Those that it takes are counted on from then on; whoever does not store them at once has promised too
@@ -139,6 +151,10 @@ class Planner {
                                         std::int64_t now_ms);
 
   [[nodiscard]] policy::WorkerFacts facts(const WorkerState& worker) const;
+  // Whether the job, were it claimed for the worker, would be given a plan on which it fits.
+  [[nodiscard]] bool has_room(const WorkerState& worker, const QueuedJob& job) const;
+  [[nodiscard]] std::string why_no_room(const QueuedJob& job) const;
+  [[nodiscard]] std::string why_not_on(const policy::PlanFacts& plan, const QueuedJob& job) const;
   [[nodiscard]] std::vector<policy::WorkerFacts> workers() const;
   // Of the jobs that the worker has, up to the id `last`.
   static double work_left(const policy::CostModel& model, const policy::WorkerFacts& facts,

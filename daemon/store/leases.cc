@@ -219,7 +219,8 @@ std::optional<Picked> pick_of(std::vector<QueuedJob> jobs, std::uint32_t count, 
 Result<Picked> pick(Database& db, const Claimant& claimant, std::uint32_t count, std::int64_t now_ms,
                     const ChoosePlan& choose) {
   constexpr std::uint32_t kFurther = 8, kFurthest = 2'000;
-  const ServedBy by{claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes, claimant.plans};
+  const ServedBy by{claimant.model, claimant.model_digest, claimant.context, claimant.cache_bytes,
+                    claimant.plans};
   for (std::uint32_t limit = count + (claimant.documents.empty() ? 0 : kLooksAhead);;
        limit = std::min(kFurther * limit, kFurthest)) {
     Result<std::vector<QueuedJob>> jobs = next_jobs(db, by, limit, now_ms);

@@ -184,10 +184,10 @@ class SystemTest(unittest.TestCase):
 
         until(answers, "dslad answers a ping")
 
-    def start_worker(self, *options, model=MODEL, dtype="f32", env=None, ready=True):
+    def start_worker(self, *options, model=MODEL, dtype="f32", cache_mib=64, env=None, ready=True):
         worker = self.start(
             "dslad-worker", BIN / "dslad-worker", "--connect", self.workers_url, "--model", model, "--device", "cpu",
-            "--dtype", dtype, "--threads", "1", "--cache-mib", "64", *options, env=env,
+            "--dtype", dtype, "--threads", "1", "--cache-mib", str(cache_mib), *options, env=env,
         )
         if ready:
             self.await_worker(worker)
