@@ -1,6 +1,7 @@
 // Which worker has room for a job that was too large for one, and on which plan.
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 #include "daemon/dispatch/planner.h"
 #include "daemon/policy/announced.h"
@@ -102,14 +103,18 @@ Refusal Planner::refused(const WorkerState& worker, const QueuedJob& job,
 }
 
 std::string Planner::why_no_room(const QueuedJob& job) const {
-  std::optional<Place> smallest, best;  // plan that has room; what comes closest to that
+  // Of plans that have room the smallest, first of those that the floor allows; what comes closest to room.
+  std::optional<Place> smallest, best;
+  const auto rank = [&](const policy::PlanFacts& plan) {
+    return std::pair(!policy::allows(plan, settings_.min_quality, std::nullopt), plan.plan);
+  };
   for (const WorkerState* worker : table_.connected()) {
     if (!serves(worker->hello, job)) continue;
     const policy::WorkerFacts offered = policy::facts_of(worker->hello);
     for (const policy::PlanFacts& plan : offered.plans) {
       const Place place{worker, plan, bytes_of(plan, job) / static_cast<double>(offered.cache_bytes)};
       if (!best || place.share < best->share) best = place;
-      if (fits(offered, plan, job) && (!smallest || plan.plan < smallest->plan.plan)) smallest = place;
+      if (fits(offered, plan, job) && (!smallest || rank(plan) < rank(smallest->plan))) smallest = place;
     }
   }
   if (!smallest) return best ? too_large(*best, job) : "";

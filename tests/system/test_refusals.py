@@ -1,5 +1,6 @@
 """A document that a worker's cache has no room for on the plan that it was given, and has on a larger one."""
 
+import signal
 import unittest
 
 import harness
@@ -27,8 +28,12 @@ class Refusals(harness.SystemTest):
         self.assertEqual(NO_SMALLER, job["why"])
         (row,) = self.sql("SELECT failed_attempts FROM jobs WHERE id = ?", job["id"])
         self.assertEqual(0, row["failed_attempts"])
-        attempts = self.sql("SELECT assigned_plan, outcome FROM attempts WHERE job_id = ? ORDER BY attempt", job["id"])
-        return job["plan"], [tuple(attempt) for attempt in attempts]
+        return job["plan"], self.attempts()
+
+    def attempts(self):
+        """Of the latest job, plan and outcome of each."""
+        rows = self.sql("SELECT assigned_plan, outcome FROM attempts WHERE job_id = (SELECT max(id) FROM jobs) ORDER BY attempt")
+        return [tuple(row) for row in rows]
 
     def refused(self, text, *options):
         done = self.submit(*options)
@@ -37,7 +42,7 @@ class Refusals(harness.SystemTest):
         self.assertRegex(done.stderr, text)
 
     def test_it_is_answered_on_the_smallest_plan_that_fits(self):
-        daemon = self.start_daemon()
+        self.start_daemon()
         self.start_worker(model=DEMO, cache_mib=8)
         plan, attempts = self.answered()
         self.assertIn(plan, range(1, 5))
@@ -55,12 +60,6 @@ class Refusals(harness.SystemTest):
         self.refused(rf"plans are set by hand, and plan {plan} has room for it \(dslactl plan set {plan}\)")
         self.ctl_ok("policy", "set", "deadline")
 
-        # A daemon that dies between the two attempts knows what the first one taught.
-        daemon.kill()
-        self.start_daemon()
-        harness.until(lambda: self.status()["workers"], "the worker is back")
-        self.assertEqual(plan, self.answered()[0])
-
         # What may be cut is cut to the room of its plan.
         cut = {}
         for plan in (0, 4):
@@ -71,6 +70,24 @@ class Refusals(harness.SystemTest):
             self.assertEqual(plan, row["plan"])
             cut[plan] = row["cut_tokens"]
         self.assertGreater(cut[0], cut[4])
+
+    def test_a_daemon_that_dies_between_the_attempts_knows_what_the_first_has_taught(self):
+        daemon = self.start_daemon()
+        worker = self.start_worker(model=DEMO, cache_mib=8)
+        worker.signal(signal.SIGSTOP)
+        self.ctl_ok("submit", "summarize", self.document, "--max-tokens", "4")
+        harness.until(self.attempts, "the job is the worker's")
+        self.ctl_ok("pause")
+        worker.signal(signal.SIGCONT)
+        harness.until(lambda: self.attempts() == [(0, "given_back")], "the worker has refused it")
+        daemon.kill()
+        self.start_daemon()
+        self.await_worker(worker)
+        self.ctl_ok("resume")
+        harness.until(lambda: len(self.attempts()) == 2 and self.attempts()[1][1], "it has been tried again")
+        (plan, outcome) = self.attempts()[1]
+        self.assertEqual("succeeded", outcome)
+        self.assertGreater(plan, 0)
 
 
 if __name__ == "__main__":
