@@ -90,12 +90,15 @@ class Planner::Claiming {
     }
   }
 
-  // A deadline that was promised since the queue was read, and that this worker would miss.
+  // A deadline that was promised since the queue was read, and that this worker would miss on `plan`: the
+  // next decision may find another worker for it, or a larger plan here.
   [[nodiscard]] bool waits_for_decision(const QueuedJob& job, std::uint32_t plan) const {
     if (!job.deadline_ms || job.best_effort || job.created_ms < layout_->read_ms || !cost_) return false;
     const double work_ms = cost_->of(size_of(job), facts_.shape(plan), facts_.context).total_ms();
     if (begins_ms_ + work_ms <= static_cast<double>(*job.deadline_ms + from_wall_ms_)) return false;
-    return std::ranges::any_of(keepers_, [&](const Keeper& keeper) { return keeper.takes(job); });
+    const bool larger = std::ranges::any_of(
+        facts_.plans, [plan](const policy::PlanFacts& offered) { return offered.plan > plan; });
+    return larger || std::ranges::any_of(keepers_, [&](const Keeper& keeper) { return keeper.takes(job); });
   }
 
   std::shared_ptr<const Layout> layout_;

@@ -568,6 +568,25 @@ TEST_F(Policing, WhoSetsAFloorIsToldWhichModelsItLeavesNoPlanAbove0) {
 }
 
 // One worker with a chain, at work for a second more, and one without, which is idle.
+// Alone, too: a second decision is not made at once, and by then the job would have begun on plan 0.
+TEST_F(Policing, ADeadlineThatPlan0MissesWaitsForADecision) {
+  connect_worker();
+  teach();
+  submit(document());
+  const Lease busy = assigns().at(0).lease;
+  dispatcher_.on_room("w", {{busy}, 1});
+  schema::JobRequest job = test::summarize(std::string(3'000, 'y'));  // 3 s on plan 0
+  job.terms.deadline_in_ms = 2'700;
+  const JobId due = submit(job);
+  EXPECT_THAT(assigns(), ::testing::IsEmpty());
+  beat("w", {busy});
+  pass(200);
+  const std::vector<schema::Assign> taken = assigns();
+  ASSERT_EQ(taken.size(), 1U);
+  EXPECT_EQ(taken[0].lease.job, due);
+  EXPECT_GT(taken[0].plan.value_or(0), 0U);
+}
+
 class MixedPool : public Policing {
  protected:
   MixedPool() {
