@@ -6,8 +6,8 @@
 // pointers in them name is the device's memory, and nothing outside a backend reads or writes it. What says
 // what is to be done is the host's and may go once the call returns: ids, positions, rows, blocks, pieces
 // and their pages. Operations happen in the order of the calls, and begin with submit() at the latest; only
-// read(), sample() and log_probabilities() wait for them. Thread safety: one caller at a time. Results of a
-// row do not depend on other rows of the call (rows.h).
+// wait(), read(), sample() and log_probabilities() wait for them. Thread safety: one caller at a time.
+// Results of a row do not depend on other rows of the call (rows.h).
 #pragma once
 
 #include <cstddef>
@@ -67,6 +67,9 @@ class Backend {
   // operations name: a device may wait for all of a step, as it is quicker told of one than of each
   // operation.
   virtual void submit() {}
+  // Returns once all that was asked for is done, or has failed. To be called where nothing is read that would
+  // wait as well: whoever takes the time of work, or tells others that it is done, asks here first.
+  virtual void wait() {}
 
   // Bytes within the device's memory; `to` and `from` are apart.
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;

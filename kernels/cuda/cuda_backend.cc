@@ -61,6 +61,11 @@ void CudaBackend::submit() {
   step_.clear();
 }
 
+void CudaBackend::wait() {
+  submit();
+  operations_->wait();
+}
+
 bool CudaBackend::found(const void* memory) {
   if (memory == nullptr) out_of_memory_ = true;
   return !out_of_memory_;

@@ -40,6 +40,7 @@ class CudaBackend final : public Backend {
   void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) override;
   void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) override;
   void submit() override;
+  void wait() override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* at, std::byte value, std::size_t bytes) override;
   void read(void* to, const void* from, std::size_t bytes) override;

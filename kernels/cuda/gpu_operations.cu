@@ -96,4 +96,9 @@ void GpuOperations::read(void* to, const void* from, std::size_t bytes) {
   if (error_.empty()) pinned_used_ = 0;  // all that was copied before has arrived
 }
 
+void GpuOperations::wait() {
+  run("a step", [&] { return cudaStreamSynchronize(stream_); });
+  if (error_.empty()) pinned_used_ = 0;
+}
+
 }  // namespace dslad::kernels::cuda

@@ -45,6 +45,7 @@ class GpuOperations final : public Operations {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* at, std::byte value, std::size_t bytes) override;
   void read(void* to, const void* from, std::size_t bytes) override;
+  void wait() override;
 
  private:
   struct DestroyGraph {

@@ -44,6 +44,8 @@ class Operations {
   virtual void fill(void* at, std::byte value, std::size_t bytes) = 0;
   // Into host memory; waits until it is there, or for an error.
   virtual void read(void* to, const void* from, std::size_t bytes) = 0;
+  // Until all that was queued is done, or for an error.
+  virtual void wait() = 0;
 };
 
 }  // namespace dslad::kernels::cuda

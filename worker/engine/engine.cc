@@ -272,6 +272,8 @@ Result<bool> Engine::step(EngineSink& sink) {
   const Status ran = forward_.run(step);
   if (!ran) return ran.error();
   const std::vector<Drawn> drawn = draw(parts);
+  // Prompts alone: else their time would be the next step's, and progress be told before it was made.
+  if (drawn.empty()) backend_->wait();
   if (const Status sound = check_backend(*backend_); !sound) return sound.error();
   settle(parts, drawn, sink);
   account(parts, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());

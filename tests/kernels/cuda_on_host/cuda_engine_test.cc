@@ -254,6 +254,28 @@ TEST(CudaEngine, ABatchThatDecodesAsksForTheSameStepAgain) {
   EXPECT_EQ(std::ranges::count(keys, keys[1]), std::ssize(keys) - 1);
 }
 
+// What a step is said to have taken, and to have read, is the step's: of prompts alone, too.
+TEST(CudaEngine, AStepEndsWhenTheDeviceIsDoneWithIt) {
+  const auto device = host_device();
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device);
+  const PlanSet plans = undistilled_plans(*weights, 2);
+  EngineOptions options = kSmall;
+  options.prefill_rows = kernels::kPieceRows;
+  options.prefix_snapshots = false;  // whose copies come behind a step
+  const auto engine = engine_over(weights, options);
+  ASSERT_TRUE(engine->add(continuation(1, noise(3 * kernels::kPieceRows, 1), 2, plans.plan(2))).ok());
+  Collector sink;
+  int of_prompts = 0;
+  for (bool ended = false; !ended;) {
+    const std::size_t before = device->steps().size();
+    ended = !*engine->step(sink);
+    EXPECT_EQ(device->under_way(), 0) << "after step " << engine->counters().steps;
+    if (!ended && sink.answers.empty()) ++of_prompts;
+    EXPECT_EQ(device->steps().size() > before, !ended);
+  }
+  EXPECT_EQ(of_prompts, 2) << "that nothing is drawn from";
+}
+
 TEST(CudaEngine, MemoryThatTheDeviceHasNotIsAnErrorThatNamesIt) {
   const auto weights = load_weights(golden("stories260K"), WeightFormat::kF32, {}, host_device(512));
   ASSERT_FALSE(weights.ok());

@@ -89,8 +89,9 @@ void multiply(const GemmOnDevice& args, std::int64_t row) {
 
 class HostOperations final : public Operations {
  public:
-  HostOperations(std::shared_ptr<int> left, std::shared_ptr<std::vector<HostDevice::Asked>> steps)
-      : left_(std::move(left)), steps_(std::move(steps)) {}
+  HostOperations(std::shared_ptr<int> left, std::shared_ptr<int> under_way,
+                 std::shared_ptr<std::vector<HostDevice::Asked>> steps)
+      : left_(std::move(left)), under_way_(std::move(under_way)), steps_(std::move(steps)) {}
 
   [[nodiscard]] std::string_view error() const override {
     return *left_ < 0 ? "CUDA: device 0 failed at or before a test" : "";
@@ -138,7 +139,11 @@ class HostOperations final : public Operations {
   void fill(void* at, std::byte value, std::size_t bytes) override {
     perform([&] { std::memset(at, std::to_integer<int>(value), bytes); });
   }
-  void read(void* to, const void* from, std::size_t bytes) override { write(to, from, bytes); }
+  void read(void* to, const void* from, std::size_t bytes) override {
+    write(to, from, bytes);
+    wait();
+  }
+  void wait() override { *under_way_ = 0; }
 
  private:
   template <class Work>
@@ -146,6 +151,7 @@ class HostOperations final : public Operations {
     if (*left_ < 0 || --*left_ < 0) return;
     const Opened opened;
     work();
+    ++*under_way_;
   }
   template <class Kernel>
   void launch(const typename Kernel::Args& args) {
@@ -153,6 +159,7 @@ class HostOperations final : public Operations {
   }
 
   std::shared_ptr<int> left_;  // operations; below 0: it has failed
+  std::shared_ptr<int> under_way_;
   std::shared_ptr<std::vector<HostDevice::Asked>> steps_;
   Executor executor_;
 };
@@ -180,7 +187,7 @@ void HostDevice::break_down(int after) {
 }
 
 std::unique_ptr<Operations> HostDevice::make_operations() {
-  return std::make_unique<HostOperations>(operations_left_, steps_);
+  return std::make_unique<HostOperations>(operations_left_, under_way_, steps_);
 }
 
 }  // namespace dslad::kernels::cuda::testing

@@ -35,11 +35,14 @@ class HostDevice final : public CudaDevice {
     std::size_t operations;
   };
   [[nodiscard]] const std::vector<Asked>& steps() const { return *steps_; }
+  // Operations that were queued and that nobody has waited for: on a GPU they may not have begun.
+  [[nodiscard]] int under_way() const { return *under_way_; }
 
  private:
   std::size_t bytes_;
   std::int64_t piece_rows_;
   std::shared_ptr<std::vector<Asked>> steps_ = std::make_shared<std::vector<Asked>>();
+  std::shared_ptr<int> under_way_ = std::make_shared<int>(0);
   std::shared_ptr<int> operations_left_ = std::make_shared<int>(std::numeric_limits<int>::max());
 };
 
