@@ -24,13 +24,19 @@ class Device {
 
   [[nodiscard]] virtual std::string_view name() const = 0;  // "cpu", "cuda:0"
 
-  // 64-byte aligned memory, zeroed; null when the device has not enough. Freed with the pointer.
+  // What it said when it failed; empty while it works. One that has failed has nothing for anybody: what is
+  // null then is not null for want of memory.
+  [[nodiscard]] virtual std::string_view error() const { return {}; }
+
+  // 64-byte aligned memory, zeroed; null when the device has not enough, or has failed. Freed with the
+  // pointer.
   using Buffer = std::unique_ptr<std::byte, void (*)(std::byte*)>;
   [[nodiscard]] virtual Buffer allocate(std::size_t bytes) = 0;
 
   // Whether weights can be held in the format.
   [[nodiscard]] virtual bool holds(WeightFormat format) const = 0;
-  // Of zeros; null when the device has not enough memory. REQUIRES: n > 0, k > 0, holds(format).
+  // Of zeros; null when the device has not enough memory, or has failed. REQUIRES: n > 0, k > 0,
+  // holds(format).
   [[nodiscard]] virtual std::unique_ptr<WeightMatrix> make_matrix(std::int64_t n, std::int64_t k,
                                                                   WeightFormat format) = 0;
   // From host memory into the device's, before the call returns.
@@ -52,7 +58,7 @@ class Device {
 class Vector {
  public:
   Vector() = default;
-  // Nothing: the device has not enough memory.
+  // Nothing: the device has not enough memory, or has failed.
   static std::optional<Vector> create(Device& device, std::span<const float> values) {
     Vector vector;
     if (values.empty()) return vector;

@@ -51,6 +51,7 @@ CudaBackend::CudaBackend(CudaDevice& device, std::unique_ptr<Operations> operati
 
 std::string_view CudaBackend::error() const {
   if (!operations_->error().empty()) return operations_->error();
+  if (!device_.error().empty()) return device_.error();
   return out_of_memory_ ? "CUDA: the device has no memory for a step's own needs; lower --cache-mib" : "";
 }
 

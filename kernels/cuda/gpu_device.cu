@@ -5,8 +5,10 @@
 #include <string>
 
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/first_error.h"
 #include "kernels/cuda/gpu_operations.h"
 #include "kernels/cuda/module.h"
+#include "kernels/cuda/words.h"
 
 namespace dslad::kernels::cuda {
 namespace {
@@ -20,30 +22,40 @@ class GpuDevice final : public CudaDevice {
 
   [[nodiscard]] std::string_view name() const override { return name_; }
 
+  [[nodiscard]] std::string_view error() const override { return error_.get(); }
+
+  // A fault of any kernel before shows here, too: then it is that, and no want of memory.
   [[nodiscard]] Buffer allocate(std::size_t bytes) override {
     std::byte* memory = nullptr;
-    const bool is_made = cudaSetDevice(index_) == cudaSuccess && cudaMalloc(&memory, bytes) == cudaSuccess;
+    cudaError_t error = cudaSetDevice(index_);
+    if (error == cudaSuccess) error = cudaMalloc(&memory, bytes);
+    const bool is_made = error == cudaSuccess;
     // Backends' streams do not wait for the default one.
-    const bool is_zero = is_made && cudaMemset(memory, 0, bytes) == cudaSuccess &&
-                         cudaStreamSynchronize(nullptr) == cudaSuccess;
-    if (!is_zero) {
+    if (error == cudaSuccess) error = cudaMemset(memory, 0, bytes);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(nullptr);
+    if (error != cudaSuccess) {
       if (is_made) cudaFree(memory);
       memory = nullptr;
-      static_cast<void>(cudaGetLastError());
+      static_cast<void>(cudaGetLastError());  // told by the null; the next operation shall not find it
+      if (error != cudaErrorMemoryAllocation) keep("an allocation", error);
     }
     return {memory, [](std::byte* at) { cudaFree(at); }};
   }
 
   void write(void* to, const void* from, std::size_t bytes) override {
-    cudaSetDevice(index_);
-    cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);  // what fails here fails every operation after it
-    cudaStreamSynchronize(nullptr);
+    cudaError_t error = cudaSetDevice(index_);
+    if (error == cudaSuccess) error = cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(nullptr);
+    if (error != cudaSuccess) keep("a copy to the device", error);
   }
 
   [[nodiscard]] std::optional<std::size_t> free_bytes() const override {
     std::size_t free = 0, all = 0;
-    cudaSetDevice(index_);
-    return cudaMemGetInfo(&free, &all) == cudaSuccess ? free : 0;
+    cudaError_t error = cudaSetDevice(index_);
+    if (error == cudaSuccess) error = cudaMemGetInfo(&free, &all);
+    if (error == cudaSuccess) return free;
+    keep("a question for its memory", error);
+    return 0;
   }
 
  protected:
@@ -52,8 +64,11 @@ class GpuDevice final : public CudaDevice {
   }
 
  private:
+  void keep(const char* what, cudaError_t error) const { error_.keep(failed_at(index_, what, words(error))); }
+
   int index_;
   std::string name_;
+  mutable FirstError error_;
 };
 
 std::string why_not(int index, const char* version) {
@@ -63,15 +78,15 @@ std::string why_not(int index, const char* version) {
   }
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess)
-    return std::string("CUDA: no device can be used: ") + cudaGetErrorString(error) + " (" +
-           cudaGetErrorName(error) + "); look at nvidia-smi, and at what a sandbox hides";
+    return "CUDA: no device can be used: " + words(error) +
+           "; look at nvidia-smi, and at what a sandbox hides";
   if (index < 0 || index >= count) {
     return "CUDA: there is no device " + std::to_string(index) + "; the driver shows " +
            std::to_string(count);
   }
   int major = 0;
   const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
-  if (error != cudaSuccess) return std::string("CUDA: ") + cudaGetErrorString(error);
+  if (error != cudaSuccess) return "CUDA: " + words(error);
   if (major < kLeastCapability) {
     return "CUDA: device " + std::to_string(index) + " has compute capability " + std::to_string(major) +
            ", dslad needs 8 (Ampere) or newer";

@@ -5,17 +5,16 @@
 
 #include "kernels/cuda/gpu_operations.h"
 #include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/words.h"
 
 namespace dslad::kernels::cuda {
 
 template <class Call>
 void GpuOperations::run(const char* what, const Call& call) {
   if (!error_.empty()) return;
-  cudaError_t error = cudaSetDevice(index_);
-  if (error == cudaSuccess) error = call();
-  if (error == cudaSuccess) return;
-  error_ = std::string("CUDA: device ") + std::to_string(index_) + " failed at or before " + what + ": " +
-           cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")";
+  std::string failed = words(cudaSetDevice(index_));
+  if (failed.empty()) failed = words(call());
+  if (!failed.empty()) error_ = failed_at(index_, what, failed);
 }
 
 template <class Work>

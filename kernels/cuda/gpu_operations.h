@@ -56,7 +56,8 @@ class GpuOperations final : public Operations {
   explicit GpuOperations(int index) : index_(index) {}
   // Null when the step cannot be one.
   Graph record(const Step& step);
-  // Runs call() on the device unless an error came before; keeps the first, with what it was at.
+  // Runs call() on the device unless an error came before; keeps the first, with what it was at. It returns
+  // what words() takes.
   template <class Call>
   void run(const char* what, const Call& call);
   // The same for work(Stream&), which queues kernels.

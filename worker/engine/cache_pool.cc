@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 namespace {
 
@@ -84,9 +86,9 @@ Result<std::unique_ptr<CachePool>> CachePool::create(kernels::Backend& backend, 
   }
   auto memory = backend.device().allocate(pages * kv.page_bytes());
   if (!memory) {
-    return Error{
-        ErrorCode::kResourceExhausted,
-        fmt::format("the device has no {} MiB for the caches; lower the cache budget", budget_bytes >> 20)};
+    return no_memory(
+        backend.device(),
+        fmt::format("the device has no {} MiB for the caches; lower the cache budget", budget_bytes >> 20));
   }
   return std::unique_ptr<CachePool>(
       new CachePool(backend, std::move(memory), kv, static_cast<std::int32_t>(pages)));

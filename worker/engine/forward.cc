@@ -27,9 +27,8 @@ bool copies_features(const DslaVariant& variant) {
          variant.expand_k > 1;
 }
 
-Error no_memory() {
-  return {ErrorCode::kResourceExhausted,
-          "the device has no memory for a step's activations; lower the budgets"};
+Error no_memory_for_step(const kernels::Device& device) {
+  return no_memory(device, "the device has no memory for a step's activations; lower the budgets");
 }
 
 }  // namespace
@@ -114,7 +113,8 @@ Status Forward::reserve(std::int64_t rows, std::int64_t logit_rows, const RowWid
     enough = grow_all(buffers, logit_row_floats(c), logit_rows);
     logit_capacity_ = enough ? logit_rows : 0;
   }
-  return enough ? ok_status() : no_memory();
+  if (enough) return ok_status();
+  return no_memory_for_step(backend_.device());
 }
 
 // Cosines and sines of all positions of the context. False: no memory.
@@ -134,7 +134,7 @@ Status Forward::run(std::span<const StepSequence> step) {
   const StepRows rows(step, weights_->device->piece_rows());
   RowWidths widths;
   for (const StepSequence& s : step) widths.cover(s.cache->plan().widths());
-  if (rope_values_ == nullptr && !make_rope()) return no_memory();
+  if (rope_values_ == nullptr && !make_rope()) return no_memory_for_step(backend_.device());
   Status room = reserve(rows.count(), static_cast<std::int64_t>(rows.logit_rows.size()), widths);
   if (!room) return room;
 

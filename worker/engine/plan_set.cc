@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "worker/model/device.h"
+
 namespace dslad::worker {
 
 PlanSet::PlanSet(const ModelWeights& weights, const LoadedChain& chain)
@@ -30,7 +32,7 @@ Status PlanSet::extend(const ModelWeights& weights, int number) {
     auto& form = extended[static_cast<std::size_t>(layer)];
     form = undistilled_dsla(*weights.device, weights.config, layer, weights.format);
     if (form == nullptr) {
-      return Error{ErrorCode::kResourceExhausted, fmt::format("no memory to convert layer {}", layer)};
+      return no_memory(*weights.device, fmt::format("no memory to convert layer {}", layer));
     }
   }
   converted_ = std::move(extended);

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/module.h"
@@ -52,6 +53,7 @@ Result<std::shared_ptr<kernels::Device>> open_device(const std::string& name, ke
 Result<std::unique_ptr<kernels::Backend>> make_backend(kernels::Device& device, int threads) {
   auto backend = device.make_backend(threads);
   if (backend != nullptr) return backend;
+  if (!device.error().empty()) return Error{ErrorCode::kUnavailable, std::string(device.error())};
   return Error{ErrorCode::kUnavailable,
                fmt::format("CUDA: {} has no memory for its own needs, or cuBLASLt cannot use it; look at "
                            "nvidia-smi for who else does",
@@ -61,6 +63,11 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(kernels::Device& device, 
 Status check_backend(const kernels::Backend& backend) {
   if (backend.error().empty()) return ok_status();
   return Error{ErrorCode::kUnavailable, std::string(backend.error())};
+}
+
+Error no_memory(const kernels::Device& device, std::string what) {
+  if (!device.error().empty()) return {ErrorCode::kUnavailable, std::string(device.error())};
+  return {ErrorCode::kResourceExhausted, std::move(what)};
 }
 
 }  // namespace dslad::worker

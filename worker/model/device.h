@@ -25,4 +25,8 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(kernels::Device& device, 
 // to be asked after sample(), log_probabilities() and read(), before anyone believes it.
 Status check_backend(const kernels::Backend& backend);
 
+// Why a device gave null for memory. kUnavailable: it has failed, in its words; else kResourceExhausted, and
+// `what` says what there is no memory for.
+Error no_memory(const kernels::Device& device, std::string what);
+
 }  // namespace dslad::worker

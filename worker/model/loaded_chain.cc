@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "worker/model/device.h"
 #include "worker/model/dsla_layer.h"
 
 namespace dslad::worker {
@@ -14,8 +15,8 @@ Result<std::shared_ptr<const DslaWeights>> load_layer(const std::filesystem::pat
   if (!tensors) return tensors.error();
   auto packed = distilled_dsla(model.device, model.config, variant, *tensors, model.format);
   if (packed == nullptr) {
-    return Error{ErrorCode::kResourceExhausted,
-                 fmt::format("{} has no memory for layer {}", model.device.name(), layer.layer)};
+    return no_memory(model.device,
+                     fmt::format("{} has no memory for layer {}", model.device.name(), layer.layer));
   }
   return packed;
 }

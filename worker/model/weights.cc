@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "worker/files/mapped_file.h"
+#include "worker/model/device.h"
 #include "worker/model/digest.h"
 #include "worker/model/weight_roles.h"
 
@@ -105,7 +106,7 @@ class Packer final : public Loader {
     for (const auto& part : parts) rows += part.second;
     out = device_.make_matrix(rows, columns, format);
     if (out == nullptr)
-      return no_memory(fmt::format("{} x {} weights of {}", rows, columns, to_string(format)), parts);
+      return no_memory_for(fmt::format("{} x {} weights of {}", rows, columns, to_string(format)), parts);
     std::int64_t first = 0;
     for (const auto& [name, part_rows] : parts) {
       const auto view = files_.require(name, std::array<std::int64_t, 2>{part_rows, columns});
@@ -129,16 +130,16 @@ class Packer final : public Loader {
       if (!read) return read.error().with_context(files_.model().string());
     }
     auto vector = kernels::Vector::create(device_, values);
-    if (!vector) return no_memory(fmt::format("{} numbers", values.size()), parts);
+    if (!vector) return no_memory_for(fmt::format("{} numbers", values.size()), parts);
     out = *std::move(vector);
     return ok_status();
   }
 
  private:
-  [[nodiscard]] Error no_memory(const std::string& what, Parts parts) const {
-    return {ErrorCode::kResourceExhausted,
-            fmt::format("{} has no memory for {} ({}); use a smaller model or a smaller --dtype",
-                        device_.name(), what, parts.begin()->first)};
+  [[nodiscard]] Error no_memory_for(const std::string& what, Parts parts) const {
+    return no_memory(device_,
+                     fmt::format("{} has no memory for {} ({}); use a smaller model or a smaller --dtype",
+                                 device_.name(), what, parts.begin()->first));
   }
 
   Status pack(const TensorView& view, std::int64_t first, kernels::WeightMatrix& out) {

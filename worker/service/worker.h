@@ -44,9 +44,9 @@ class Worker : private EngineSink {
          const WorkerLimits& limits);
 
   // Until a signal or the daemon's Drain; then says goodbye. SIGUSR2 lets all jobs end, SIGHUP changes
-  // nothing; of the others the first drains and a second one gives the jobs back at once. kResourceExhausted
-  // when the device fails for good, kCorrupt when the model's weights give no numbers: its jobs have been
-  // given back.
+  // nothing; of the others the first drains and a second one gives the jobs back at once. kUnavailable
+  // when the device fails for good, kResourceExhausted when it has no memory for a step, kCorrupt when the
+  // model's weights give no numbers: its jobs have been given back.
   Status run();
 
  private:

@@ -315,6 +315,42 @@ TEST(CudaEngine, ADeviceThatFailsEndsTheStepWithItsWords) {
   }
 }
 
+// A fault of a kernel shows where the host asks next, which may be for memory: it is not told that the budget
+// is too large.
+TEST(CudaEngine, MemoryThatADeviceRefusesBecauseItHasFailedIsNotCalledTooLittle) {
+  const auto device = host_device();
+  const auto weights = random_weights(company_config(), WeightFormat::kF32, 9, device);
+  const PlanSet plans = undistilled_plans(*weights, 1);
+  const auto backend = device->make_backend(1);
+  const auto caches = *CachePool::create(*backend, plans.plan(0)->kv(), std::size_t{4} << 20);
+  const auto cache = caches->allocate(plans.plan(0), 100);
+  Forward forward(*backend, weights, *caches);
+  const auto run = [&](const std::vector<std::int32_t>& ids) {
+    const StepSequence step{&*cache, 0, ids, RowKind::kPrefill, LogitRows::kLast};
+    return forward.run({&step, 1});
+  };
+  const auto expect_its_words = [](const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kUnavailable) << error.message;
+    EXPECT_NE(error.message.find("failed at or before"), std::string::npos) << error.message;
+  };
+  ASSERT_TRUE(run(noise(5, 1)).ok());
+  device->break_down();
+  backend->copy(caches->base(), caches->base(), 0);
+  const Status larger = run(noise(50, 1));
+  ASSERT_FALSE(larger.ok());
+  expect_its_words(larger.error());
+
+  const auto pool = CachePool::create(*backend, plans.plan(0)->kv(), std::size_t{4} << 20);
+  ASSERT_FALSE(pool.ok());
+  expect_its_words(pool.error());
+  const auto loaded = load_weights(golden("stories260K"), WeightFormat::kF32, {}, device);
+  ASSERT_FALSE(loaded.ok());
+  expect_its_words(loaded.error());
+  const auto converted = PlanSet::create(*weights, LoadedChain::none(weights->config.layers), 2);
+  ASSERT_FALSE(converted.ok());
+  expect_its_words(converted.error());
+}
+
 // The last operation of a measurement may be the first that fails: what it gave is not believed.
 TEST(CudaEngine, ADeviceThatFailsIsNotMeasured) {
   LlamaConfig small = company_config();

@@ -68,6 +68,8 @@ class Opened {
   Opened& operator=(const Opened&) = delete;
 };
 
+constexpr std::string_view kFailed = "CUDA: device 0 failed at or before a test";
+
 float operand(float x, DType dtype) {
   return dtype == DType::kF32 ? x : to_float(to_bf16(x));
 }
@@ -93,9 +95,7 @@ class HostOperations final : public Operations {
                  std::shared_ptr<std::vector<HostDevice::Asked>> steps)
       : left_(std::move(left)), under_way_(std::move(under_way)), steps_(std::move(steps)) {}
 
-  [[nodiscard]] std::string_view error() const override {
-    return *left_ < 0 ? "CUDA: device 0 failed at or before a test" : "";
-  }
+  [[nodiscard]] std::string_view error() const override { return *left_ < 0 ? kFailed : ""; }
 
   void embed(const EmbedArgs& args) override { launch<Embed>(args); }
   void rms_norm(const RmsNormArgs& args) override {
@@ -169,8 +169,13 @@ class HostOperations final : public Operations {
 HostDevice::HostDevice(std::size_t bytes, std::int64_t piece_rows) : bytes_(bytes), piece_rows_(piece_rows) {}
 
 Device::Buffer HostDevice::allocate(std::size_t bytes) {
-  std::byte* block = bytes <= *free_bytes() ? memory().allocate(bytes) : nullptr;
+  const bool has_room = error().empty() && bytes <= *free_bytes();
+  std::byte* block = has_room ? memory().allocate(bytes) : nullptr;
   return {block, [](std::byte* at) { memory().free(at); }};
+}
+
+std::string_view HostDevice::error() const {
+  return *operations_left_ < 0 ? kFailed : "";
 }
 
 void HostDevice::write(void* to, const void* from, std::size_t bytes) {

@@ -21,11 +21,13 @@ class HostDevice final : public CudaDevice {
   explicit HostDevice(std::size_t bytes = std::size_t{64} << 20, std::int64_t piece_rows = kPieceRows);
 
   [[nodiscard]] std::string_view name() const override { return "cuda on the host"; }
+  [[nodiscard]] std::string_view error() const override;
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
   void write(void* to, const void* from, std::size_t bytes) override;
   [[nodiscard]] std::int64_t piece_rows() const override { return piece_rows_; }
   [[nodiscard]] std::optional<std::size_t> free_bytes() const override;
-  // After so many operations every further one fails, as after a fault of a real device.
+  // After so many operations every further one fails, and allocations with them, as after a fault of a real
+  // device.
   void break_down(int after = 0);
   [[nodiscard]] std::unique_ptr<Operations> make_operations() override;
 
