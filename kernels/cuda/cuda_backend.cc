@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "kernels/rows.h"
 
@@ -25,6 +26,11 @@ std::int64_t tokens_of(const AttentionPiece& piece) {
 
 std::int64_t pages_of(std::int64_t tokens) {
   return (tokens + kPageTokens - 1) / kPageTokens;
+}
+
+// Of a sequence's pages in a step's arrays.
+std::size_t pages_room(std::int64_t most_tokens) {
+  return static_cast<std::size_t>(pages_of(most_tokens)) * sizeof(std::int32_t);
 }
 
 // Whole partitions, so that a sequence grows by many tokens before its step is another.
@@ -80,32 +86,33 @@ const T* CudaBackend::stage(std::span<const T> values) {
   return reinterpret_cast<const T*>(on_device);
 }
 
-// The pieces, then the pages of each, with room for as many as the longest may have.
+// The pieces, those that decode first, then the pages of each sequence, with room for as many as the longest
+// may have. Pieces side by side that name the same pages share them. Pieces write before any attends, so
+// their order is all the same.
 const AttentionPiece* CudaBackend::stage_with_pages(std::span<const AttentionPiece> pieces,
                                                     std::int64_t most_tokens) {
-  const std::size_t room = static_cast<std::size_t>(pages_of(most_tokens)) * sizeof(std::int32_t);
-  const auto [on_device, on_host] = arrays_.add(pieces.size_bytes() + pieces.size() * room);
+  const auto is_another = [&](std::size_t i) { return i > 0 && pieces[i].pages != pieces[i - 1].pages; };
+  std::size_t sequences = 1;
+  for (std::size_t i = 0; i < pieces.size(); ++i) sequences += is_another(i) ? 1 : 0;
+  const std::size_t room = pages_room(most_tokens);
+  const auto [on_device, on_host] = arrays_.add(pieces.size_bytes() + sequences * room);
   if (on_device == nullptr) return nullptr;
+  std::vector<AttentionPiece> staged(pieces.begin(), pieces.end());
+  std::size_t at = pieces.size_bytes();
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::size_t at = pieces.size_bytes() + i * room;
+    if (is_another(i)) at += room;
     std::memcpy(on_host + at, pieces[i].pages,
                 static_cast<std::size_t>(pages_of(tokens_of(pieces[i]))) * sizeof(std::int32_t));
-    AttentionPiece piece = pieces[i];
-    piece.pages = reinterpret_cast<const std::int32_t*>(on_device + at);
-    std::memcpy(on_host + i * sizeof piece, &piece, sizeof piece);
+    staged[i].pages = reinterpret_cast<const std::int32_t*>(on_device + at);
   }
+  std::ranges::stable_partition(staged, is_decode);
+  std::memcpy(on_host, staged.data(), pieces.size_bytes());
   return reinterpret_cast<const AttentionPiece*>(on_device);
 }
 
-// Operations that wait work in the memory that there is.
-float* CudaBackend::workspace(std::size_t bytes) {
-  if (!workspace_.holds(bytes)) submit();
-  return reinterpret_cast<float*>(workspace_.reserve(device_, bytes));
-}
-
-void* CudaBackend::results(std::size_t bytes) {
-  if (!results_.holds(bytes)) submit();
-  return results_.reserve(device_, bytes);
+std::byte* CudaBackend::room(Scratch& scratch, std::size_t bytes) {
+  if (!scratch.holds(bytes)) submit();
+  return scratch.reserve(device_, bytes);
 }
 
 void CudaBackend::embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) {
@@ -137,12 +144,19 @@ void CudaBackend::rope(const RopeArgs& args) {
 
 void CudaBackend::attention(const AttentionArgs& args) {
   if (args.pieces.empty()) return;
-  AttentionOnDevice step{args, most_rows(args.pieces), 0, nullptr};
+  AttentionOnDevice step{args, most_rows(args.pieces), 0, nullptr, 0, 0};
   for (const AttentionPiece& piece : args.pieces)
     step.most_tokens = std::max(step.most_tokens, tokens_of(piece));
   step.most_tokens = rounded_up(step.most_tokens);
-  step.workspace = workspace(attention_workspace_bytes(args, step.most_tokens));
-  if (!found(step.workspace)) return;
+  step.decoding = std::ranges::count_if(args.pieces, is_decode);
+  if (step.decoding > 0) {
+    const int d = args.layout.head_dim;
+    const std::int64_t partitions = most_partitions(args, step.most_tokens);
+    step.at_once = pieces_at_once(args.n_heads, d, step.decoding, partitions);
+    step.workspace = reinterpret_cast<float*>(
+        room(workspace_, attention_workspace_bytes(args.n_heads, d, step.at_once, partitions)));
+    if (!found(step.workspace)) return;
+  }
   const AttentionPiece* pieces = stage_with_pages(args.pieces, step.most_tokens);
   if (!found(pieces)) return;
   step.args.pieces = {pieces, args.pieces.size()};
@@ -167,16 +181,18 @@ void CudaBackend::dsla(const DslaArgs& args) {
     if (before > 0) several.push_back({piece.first_row, before, piece.state});
     if (alone > 0) single.push_back({piece.first_row + before, alone, piece.state});
   }
+  std::ranges::sort(several, {}, &DslaPiece::first_row);
   dsla_pieces(args, several);
   dsla_pieces(args, single);
 }
 
 void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args) {
   if (of_args.empty()) return;
-  DslaOnDevice step{args, most_rows(of_args), nullptr};
-  step.args.pieces = of_args;
-  if (const std::size_t bytes = dsla_workspace_bytes(step.args, step.most_rows); bytes > 0) {
-    step.workspace = workspace(bytes);
+  DslaOnDevice step{args, most_rows(of_args), nullptr, of_args.front().rows == 1};
+  if (step.most_rows > 1) {
+    const std::int64_t rows = of_args.back().first_row + of_args.back().rows;
+    step.workspace = reinterpret_cast<float*>(
+        room(workspace_, dsla_workspace_bytes(args.shape.n_heads, rows, std::ssize(of_args))));
     if (!found(step.workspace)) return;
   }
   const DslaPiece* pieces = stage(of_args);
@@ -210,7 +226,7 @@ void CudaBackend::narrow_heads(const NarrowHeadsArgs& args) {
 void CudaBackend::sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) {
   std::ranges::fill(tokens, kNoToken);  // unless the device says otherwise
   if (rows.empty()) return;
-  auto* drawn = static_cast<std::int32_t*>(results(tokens.size_bytes()));
+  auto* drawn = reinterpret_cast<std::int32_t*>(room(results_, tokens.size_bytes()));
   if (!found(drawn)) return;
   const SampleArgs* staged = stage(rows);
   if (!found(staged)) return;
@@ -221,7 +237,7 @@ void CudaBackend::sample(std::span<const SampleArgs> rows, std::span<std::int32_
 void CudaBackend::log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) {
   std::ranges::fill(nats, 0.0);
   if (rows.empty()) return;
-  auto* found_nats = static_cast<double*>(results(nats.size_bytes()));
+  auto* found_nats = reinterpret_cast<double*>(room(results_, nats.size_bytes()));
   if (!found(found_nats)) return;
   const ChosenToken* staged = stage(rows);
   if (!found(staged)) return;

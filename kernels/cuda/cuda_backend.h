@@ -62,8 +62,8 @@ class CudaBackend final : public Backend {
   const T* stage(std::span<const T> values);
   void dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args);  // in the place of its own
   const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces, std::int64_t most_tokens);
-  float* workspace(std::size_t bytes);
-  void* results(std::size_t bytes);
+  // At least so many bytes of it; operations that wait work in the memory that there is, and go before.
+  std::byte* room(Scratch& scratch, std::size_t bytes);
   // Whether memory was found for what an operation needs; the backend has failed else.
   bool found(const void* memory);
 
@@ -71,7 +71,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Operations> operations_;
   Step step_;
   StepMemory arrays_;
-  Scratch workspace_, results_;
+  Scratch workspace_;  // of attention and DSLA
+  Scratch results_;    // of what is drawn from logits
   bool out_of_memory_ = false;
 };
 

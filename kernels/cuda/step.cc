@@ -65,11 +65,11 @@ class Key {
     all(dtype, n_kv, head_dim, pairs);
   }
   void add(const AttentionOnDevice& args) {
-    const auto& [attention, most_rows, most_tokens, workspace] = args;
+    const auto& [attention, most_rows, most_tokens, workspace, decoding, at_once] = args;
     const auto& [q, q_stride, k, v, kv_stride, o, o_stride, n_heads, scale, pool, layout, pieces, window] =
         attention;
     all(q, q_stride, k, v, kv_stride, o, o_stride, n_heads, scale, pool, layout, pieces, window, most_rows,
-        most_tokens, workspace);
+        most_tokens, workspace, decoding, at_once);
   }
   void add(const WindowShape& shape) {
     const auto& [n_heads, n_kv, head_dim, window] = shape;
@@ -85,11 +85,11 @@ class Key {
     all(n_heads, n_kv, d_k, d_v, states);
   }
   void add(const DslaOnDevice& args) {
-    const auto& [dsla, most_rows, workspace] = args;
+    const auto& [dsla, most_rows, workspace, single_rows] = args;
     const auto& [shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, gate_bias, mix, o, o_stride,
                  pieces] = dsla;
     all(shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, gate_bias, mix, o, o_stride, pieces,
-        most_rows, workspace);
+        most_rows, workspace, single_rows);
   }
   void add(const FeatureMapArgs& args) {
     const auto& [map, x, x_stride, y, y_stride, rows, heads, d] = args;

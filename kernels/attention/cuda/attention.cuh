@@ -8,8 +8,9 @@
 
 namespace dslad::kernels::cuda {
 
+// A turn at the workspace.
 template <class T, class Queue>
-void attend_by_partitions(Queue& queue, const AttentionOnDevice& step) {
+void attend_by_partitions_at_once(Queue& queue, const AttentionOnDevice& step) {
   const DecodeArgs args{step, most_partitions(step.args, step.most_tokens)};
   const int group = step.args.n_heads / step.args.layout.n_kv;
   if (group == 1) {
@@ -22,6 +23,17 @@ void attend_by_partitions(Queue& queue, const AttentionOnDevice& step) {
     queue.template launch<AttendPartition<T, 8>>(args);
   }
   queue.template launch<MergePartitions>(args);
+}
+
+template <class T, class Queue>
+void attend_by_partitions(Queue& queue, const AttentionOnDevice& step) {
+  for (std::int64_t first = 0; first < step.decoding; first += step.at_once) {
+    AttentionOnDevice turn = step;
+    const std::int64_t pieces = std::min(step.at_once, step.decoding - first);
+    turn.args.pieces =
+        step.args.pieces.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(pieces));
+    attend_by_partitions_at_once<T>(queue, turn);
+  }
 }
 
 template <class T, class Queue>

@@ -26,10 +26,6 @@ struct SeenTokens {
   }
 };
 
-DSLAD_DEVICE bool is_decode(const AttentionPiece& piece) {
-  return piece.rows == 1 && piece.silent == 0;
-}
-
 // {largest score, sum, values [d]} of a partition, counted from the first that the row sees.
 DSLAD_DEVICE float* partial_result(const AttentionOnDevice& step, std::int64_t piece, std::int64_t head,
                                    std::int64_t partition, std::int64_t partitions) {

@@ -14,8 +14,15 @@ struct AttentionOnDevice {
   AttentionArgs args;
   std::int64_t most_rows;    // of a piece, at most
   std::int64_t most_tokens;  // context and rows of a piece, at most
-  float* workspace;          // attention_workspace_bytes()
+  float* workspace;          // attention_workspace_bytes() of at_once pieces; unused where none decodes
+  std::int64_t decoding;     // pieces in front that may be of a single row; those behind are not
+  std::int64_t at_once;      // of those, that the workspace is for: the others follow in its place
 };
+
+// Whether the piece goes by the decode form.
+constexpr bool is_decode(const AttentionPiece& piece) {
+  return piece.rows == 1 && piece.silent == 0;
+}
 
 // Partitions of keys that a decode row may see.
 inline std::int64_t most_partitions(const AttentionArgs& args, std::int64_t most_tokens) {
@@ -25,10 +32,25 @@ inline std::int64_t most_partitions(const AttentionArgs& args, std::int64_t most
 }
 
 // A partial result of each piece, query head and partition: largest score, sum, weighted values.
-inline std::size_t attention_workspace_bytes(const AttentionArgs& args, std::int64_t most_tokens) {
-  return args.pieces.size() * static_cast<std::size_t>(args.n_heads) *
-         static_cast<std::size_t>(most_partitions(args, most_tokens) * (args.layout.head_dim + 2)) *
-         sizeof(float);
+inline std::size_t attention_workspace_bytes(int n_heads, int head_dim, std::int64_t pieces,
+                                             std::int64_t partitions) {
+  return static_cast<std::size_t>(pieces * n_heads * partitions * (head_dim + 2)) * sizeof(float);
+}
+
+// As many partial results as keep a device busy for long.
+inline constexpr std::size_t kMostAtOnceBytes = std::size_t{64} << 20;
+
+// Of `pieces` that decode, those that do at once.
+inline std::int64_t pieces_at_once(int n_heads, int head_dim, std::int64_t pieces, std::int64_t partitions) {
+  const std::size_t each = attention_workspace_bytes(n_heads, head_dim, 1, partitions);
+  return std::min(pieces, std::max<std::int64_t>(1, static_cast<std::int64_t>(kMostAtOnceBytes / each)));
+}
+
+// For so many pieces at once, or fewer, of so many partitions, or fewer.
+inline std::size_t most_attention_workspace_bytes(int n_heads, int head_dim, std::int64_t pieces,
+                                                  std::int64_t partitions) {
+  return std::min(attention_workspace_bytes(n_heads, head_dim, pieces, partitions),
+                  std::max(kMostAtOnceBytes, attention_workspace_bytes(n_heads, head_dim, 1, partitions)));
 }
 
 }  // namespace dslad::kernels::cuda

@@ -35,7 +35,7 @@ void dsla_chunks(Queue& queue, const DslaOnDevice& step) {
 template <class Queue>
 void dsla(Queue& queue, const DslaOnDevice& step) {
   const bool by_chunks = step.args.shape.d_k <= kMaxChunkWidth;
-  dsla_step(queue, {step.args, !by_chunks});
+  if (step.single_rows || !by_chunks) dsla_step(queue, {step.args, !by_chunks});
   if (by_chunks && step.most_rows > 1) dsla_chunks(queue, step);
 }
 

@@ -7,12 +7,13 @@
 
 namespace dslad::kernels::cuda {
 
-// Pieces are device memory, which the host does not read: it names a limit instead, on which results do not
-// depend.
+// Pieces are device memory, which the host does not read: it names limits instead, on which results do not
+// depend. REQUIRES: pieces are in the order of their rows.
 struct DslaOnDevice {
   DslaArgs args;
   std::int64_t most_rows;  // of a piece, at most
   float* workspace;        // dsla_workspace_bytes(); unused where no piece has two rows
+  bool single_rows;        // whether a piece may be of one row
 };
 
 inline constexpr int kMaxChunkWidth = 256;  // d_k that the chunk form takes; wider states go row by row
@@ -21,11 +22,16 @@ inline std::int64_t most_sub_blocks(std::int64_t most_rows) {
   return (most_rows + kDslaSubBlock - 1) / kDslaSubBlock;
 }
 
-// Scores of each token of each piece with the tokens of its sub-block, by query head.
-inline std::size_t dsla_workspace_bytes(const DslaArgs& args, std::int64_t most_rows) {
-  if (most_rows < 2) return 0;
-  return args.pieces.size() * static_cast<std::size_t>(most_sub_blocks(most_rows)) *
-         static_cast<std::size_t>(args.shape.n_heads) * kDslaSubBlock * kDslaSubBlock * sizeof(float);
+// Sub-blocks of all pieces that begin at earlier rows, at most: where a piece's own have their place.
+constexpr std::int64_t sub_blocks_before(std::int64_t piece, std::int64_t first_row) {
+  return first_row / kDslaSubBlock + piece;
+}
+
+// Scores of each token of each piece with the tokens of its sub-block, by query head. `rows`: of the step up
+// to the last piece's end.
+inline std::size_t dsla_workspace_bytes(int n_heads, std::int64_t rows, std::int64_t pieces) {
+  return static_cast<std::size_t>(sub_blocks_before(pieces, rows) * n_heads * kDslaSubBlock * kDslaSubBlock) *
+         sizeof(float);
 }
 
 }  // namespace dslad::kernels::cuda

@@ -23,9 +23,8 @@ struct DslaSubBlock {
 // Scores of one sub-block and query head, [16, 16]; 0 above the diagonal and beyond its tokens.
 DSLAD_DEVICE float* scores_of(const DslaOnDevice& step, std::int64_t piece, std::int64_t sub_block,
                               std::int64_t head) {
-  const std::int64_t sub_blocks = (step.most_rows + kSubBlock - 1) / kSubBlock;
-  return step.workspace +
-         ((piece * sub_blocks + sub_block) * step.args.shape.n_heads + head) * kSubBlock * kSubBlock;
+  const std::int64_t before = sub_blocks_before(piece, step.args.pieces.data()[piece].first_row);
+  return step.workspace + ((before + sub_block) * step.args.shape.n_heads + head) * kSubBlock * kSubBlock;
 }
 
 // The log-gate of a token's channel in state i.

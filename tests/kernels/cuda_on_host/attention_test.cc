@@ -35,9 +35,11 @@ std::vector<float> attend(AttentionWorld& world, std::span<const AttentionPiece>
           rows = std::max(rows, piece.rows + slack);
           tokens = std::max(tokens, piece.context + piece.rows + slack);
         }
-        const std::size_t bytes = attention_workspace_bytes(args, tokens);
+        const std::int64_t at_once = std::min<std::int64_t>(std::ssize(args.pieces), 3);
+        const std::size_t bytes = attention_workspace_bytes(args.n_heads, args.layout.head_dim, at_once,
+                                                            most_partitions(args, tokens));
         std::vector<float> workspace = poisoned(static_cast<std::int64_t>(bytes / sizeof(float)));
-        attention(executor, {args, rows, tokens, workspace.data()});
+        attention(executor, {args, rows, tokens, workspace.data(), std::ssize(args.pieces), at_once});
       },
       pieces);
 }
@@ -203,6 +205,42 @@ TEST(CudaAttention, ExtremeScoresStayFinite) {
   const std::vector<float> o = attend(world);
   for (const AttentionPiece& piece : world.pieces()) {
     EXPECT_TRUE(std::ranges::all_of(world.rows_of(o, piece), [](float x) { return std::isfinite(x); }));
+  }
+}
+
+TEST(CudaAttention, KernelsThatDecodeAreLaunchedForPiecesThatDo) {
+  const std::vector<AttentionPiece> pieces(5);
+  AttentionOnDevice step{};
+  step.args.n_heads = 4;
+  step.args.layout = {DType::kF32, 2, 16};
+  step.args.pieces = pieces;
+  step.most_rows = 3;
+  step.most_tokens = kPartitionTokens;
+  testing::Launched of_prompts, of_all;
+  attention(of_prompts, step);
+  EXPECT_EQ(of_prompts.count<AppendKv<float>>(), 1);
+  EXPECT_EQ((of_prompts.count<AttendTile<float, 64>>()), 1);
+  EXPECT_EQ(of_prompts.all(), 2);
+  step.decoding = 5;
+  step.at_once = 2;
+  attention(of_all, step);
+  EXPECT_EQ((of_all.count<AttendPartition<float, 2>>()), 3) << "turns at the workspace";
+  EXPECT_EQ(of_all.count<MergePartitions>(), 3);
+  EXPECT_EQ((of_all.count<AttendTile<float, 64>>()), 1);
+}
+
+// What one backend takes for its limits is enough for all below them.
+TEST(CudaAttention, FewerPiecesAndTokensNeedNoMoreWorkspace) {
+  constexpr int kHeads = 32, kWidth = 128;
+  for (const std::int64_t most : {1, 3, 60, 256, 3000}) {
+    const std::size_t room = most_attention_workspace_bytes(kHeads, kWidth, 64, most);
+    for (std::int64_t partitions = 1; partitions <= most; partitions = 2 * partitions + 1) {
+      for (const std::int64_t pieces : {1, 2, 7, 64}) {
+        const std::int64_t at_once = pieces_at_once(kHeads, kWidth, pieces, partitions);
+        EXPECT_LE(attention_workspace_bytes(kHeads, kWidth, at_once, partitions), room)
+            << pieces << " of " << partitions << " where " << most << " may be";
+      }
+    }
   }
 }
 

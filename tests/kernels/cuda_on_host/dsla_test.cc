@@ -36,11 +36,14 @@ auto by_steps(Order order = Order::kAscending) {
 auto by_form(Order order = Order::kAscending, std::int64_t slack = 0) {
   return [order, slack](const DslaArgs& args) {
     Executor executor(order);
-    std::int64_t rows = 1 + slack;
-    for (const DslaPiece& piece : args.pieces) rows = std::max(rows, piece.rows + slack);
-    std::vector<float> workspace =
-        poisoned(static_cast<std::int64_t>(dsla_workspace_bytes(args, rows) / sizeof(float)));
-    dsla(executor, {args, rows, workspace.data()});
+    std::int64_t rows = 1 + slack, end = 0;
+    for (const DslaPiece& piece : args.pieces) {
+      rows = std::max(rows, piece.rows + slack);
+      end = std::max(end, piece.first_row + piece.rows);
+    }
+    const std::size_t bytes = dsla_workspace_bytes(args.shape.n_heads, end, std::ssize(args.pieces));
+    std::vector<float> workspace = poisoned(static_cast<std::int64_t>(bytes / sizeof(float)));
+    dsla(executor, {args, rows, workspace.data(), true});
   };
 }
 
@@ -158,6 +161,22 @@ TEST(CudaDsla, LongSequencesKeepTheHistoryState) {
   DslaWorld world({1, 1, 16, 16}, 9, {1, {9, 4}});
   world.add(2048);
   expect_close(world, world.run_by(by_form()), world.run_ref());
+}
+
+TEST(CudaDsla, TheRecurrenceIsLaunchedForSingleRows) {
+  const std::vector<DslaPiece> pieces(2);
+  DslaOnDevice step{};
+  step.args.shape = kSmallShape;
+  step.args.pieces = pieces;
+  step.most_rows = 20;
+  testing::Launched of_prompts, of_both;
+  dsla(of_prompts, step);
+  EXPECT_EQ(of_prompts.count<DslaStep<4>>(), 0);
+  EXPECT_EQ(of_prompts.all(), 2);
+  step.single_rows = true;
+  dsla(of_both, step);
+  EXPECT_EQ(of_both.count<DslaStep<4>>(), 1);
+  EXPECT_EQ(of_both.all(), 3);
 }
 
 }  // namespace
