@@ -127,8 +127,16 @@ void CudaBackend::rms_norm(const RmsNormArgs& args) {
 
 void CudaBackend::gemm(const GemmArgs& args) {
   const RowMajorMatrix& w = on_device(*args.w);
+  const std::int64_t rows = gemm_product_rows(args.blocks);
+  if (rows == 0) return;
+  std::byte* const rounded = room(rounded_, gemm_rounded_bytes(rows, w.k(), w.dtype()));
+  if (!found(rounded)) return;
+  const bool decodes =
+      std::ranges::any_of(args.blocks, [](const RowBlock& block) { return block.kind == RowKind::kDecode; });
+  std::byte* const results = decodes ? room(products_, gemm_results_bytes(w.n())) : nullptr;
+  if (decodes && !found(results)) return;
   step_.add(GemmOnDevice{args.x, args.ldx, w.data(), w.dtype(), w.n(), w.k(), args.y, args.ldy,
-                         args.accumulate, args.blocks});
+                         args.accumulate, args.blocks, rounded, reinterpret_cast<float*>(results)});
 }
 
 void CudaBackend::bias(const BiasArgs& args) {

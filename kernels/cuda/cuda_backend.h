@@ -71,8 +71,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Operations> operations_;
   Step step_;
   StepMemory arrays_;
-  Scratch workspace_;  // of attention and DSLA
-  Scratch results_;    // of what is drawn from logits
+  Scratch workspace_;           // of attention and DSLA
+  Scratch rounded_, products_;  // of products (gemm_on_device.h)
+  Scratch results_;             // of what is drawn from logits
   bool out_of_memory_ = false;
 };
 

@@ -36,7 +36,6 @@ void GpuOperations::gemm(const GemmOnDevice& args) {
 
 void GpuOperations::run(const Step& step) {
   if (!can_record_ || step.size() < kLeastRecorded) return step.run(*this);
-  if (std::exchange(moves_, gemm_->moves()) != gemm_->moves()) graphs_.clear();
   auto& entry = graphs_.come(step.key());
   if (entry.made == nullptr && entry.came_before) entry.made = record(step);
   if (entry.made == nullptr) return step.run(*this);

@@ -1,7 +1,7 @@
 // operations.h on a GPU, on one stream of its own. Each operation is defined in its folder's .cu.
 //
 // A step that comes again is launched as one CUDA graph instead of a kernel at a time. Its first time shows
-// cuBLASLt's choices and grows what memory it needs, so that nothing but launches is left to record.
+// cuBLASLt's choices and loads what kernels it needs, so that nothing but launches is left to record.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -68,7 +68,6 @@ class GpuOperations final : public Operations {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Gemm> gemm_;
   GraphCache<Graph> graphs_;
-  int moves_ = 0;  // of gemm_, as the graphs know it
   bool can_record_ = true;
   // What write() copies from: pinned, so that the host does not wait. Used from the start again once all
   // that was copied has arrived.

@@ -47,8 +47,8 @@ class Key {
     all(first, rows, kind);
   }
   void add(const GemmOnDevice& args) {
-    const auto& [x, ldx, w, dtype, n, k, y, ldy, accumulate, blocks] = args;
-    all(x, ldx, w, dtype, n, k, y, ldy, accumulate, blocks.size());
+    const auto& [x, ldx, w, dtype, n, k, y, ldy, accumulate, blocks, rounded, results] = args;
+    all(x, ldx, w, dtype, n, k, y, ldy, accumulate, rounded, results, blocks.size());
     for (const RowBlock& block : blocks) add(block);  // in host memory: by value
   }
   void add(const BiasArgs& args) {

@@ -1,8 +1,7 @@
-#include <algorithm>
-
 #include "kernels/cuda/stream.cuh"
+#include "kernels/cuda/words.h"
 #include "kernels/gemm/cuda/gemm.h"
-#include "kernels/gemm/cuda/gemm_rows.cuh"
+#include "kernels/gemm/cuda/gemm_blocks.cuh"
 
 namespace dslad::kernels::cuda {
 namespace {
@@ -77,29 +76,8 @@ std::unique_ptr<Gemm> Gemm::create() {
   return nullptr;
 }
 
-cudaError_t Gemm::reserve(std::int64_t n, std::int64_t k) {
-  const auto grow = [&](void*& memory, std::int64_t bytes) {
-    ++moves_;
-    cudaFree(memory);  // waits for what reads it
-    memory = nullptr;
-    return cudaMalloc(&memory, static_cast<std::size_t>(bytes));
-  };
-  cudaError_t error = cudaSuccess;
-  if (k > most_k_) {
-    error = grow(rounded_, std::max(kDecodeRows, kMostBlockRows) * k * std::int64_t{sizeof(float)});
-    most_k_ = error == cudaSuccess ? k : 0;
-  }
-  if (error == cudaSuccess && n > most_n_) {
-    error = grow(results_, kDecodeRows * n * std::int64_t{sizeof(float)});
-    most_n_ = error == cudaSuccess ? n : 0;
-  }
-  return error;
-}
-
 Gemm::~Gemm() {
   cudaFree(workspace_);
-  cudaFree(results_);
-  cudaFree(rounded_);
   if (handle_ != nullptr) cublasLtDestroy(handle_);
 }
 
@@ -112,48 +90,27 @@ Gemm::Product* Gemm::product(const Shape& shape) {
   return known.get();
 }
 
-cudaError_t Gemm::multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy,
+std::string Gemm::multiply(const GemmOnDevice& args, std::int64_t m, float* y, std::int64_t ldy,
                            bool accumulate, cudaStream_t stream) {
   const Product* by = product({m, args.n, args.k, ldy, rows_are_aligned_to_16(y, ldy), args.dtype});
-  if (by == nullptr) return cudaErrorNotSupported;
+  if (by == nullptr) {
+    return "cuBLASLt has no algorithm for [" + std::to_string(m) + ", " + std::to_string(args.k) + "] by [" +
+           std::to_string(args.n) + ", " + std::to_string(args.k) + "] transposed";
+  }
   const float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
-  const cublasStatus_t status =
-      cublasLtMatmul(handle_, by->operation, &one, args.w, by->w, rounded_, by->x, &beta, y, by->y, y, by->y,
-                     &by->algorithm, workspace_, kWorkspaceBytes, stream);
-  return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
+  return words(cublasLtMatmul(handle_, by->operation, &one, args.w, by->w, args.rounded, by->x, &beta, y,
+                              by->y, y, by->y, &by->algorithm, workspace_, kWorkspaceBytes, stream));
 }
 
-cudaError_t Gemm::round(const GemmOnDevice& args, std::int64_t first, std::int64_t rows,
-                        std::int64_t padded_rows, cudaStream_t stream) {
+std::string Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
   Stream queue(stream);
-  const float* from = args.x + first * args.ldx;
-  if (args.dtype == DType::kF32) {
-    queue.launch<RoundRows<float>>(
-        {from, args.ldx, rows, padded_rows, args.k, static_cast<float*>(rounded_)});
-  } else {
-    queue.launch<RoundRows<bf16>>({from, args.ldx, rows, padded_rows, args.k, static_cast<bf16*>(rounded_)});
-  }
-  return queue.error();
-}
-
-cudaError_t Gemm::run(const GemmOnDevice& args, cudaStream_t stream) {
-  Stream queue(stream);
-  if (const cudaError_t error = reserve(args.n, args.k); error != cudaSuccess) return error;
-  for (const RowBlock& block : args.blocks) {
-    const bool is_decode = block.kind == RowKind::kDecode;
-    const std::int64_t most = is_decode ? kDecodeRows : kMostBlockRows;
-    for (std::int64_t first = block.first; first < block.first + block.rows; first += most) {
-      const std::int64_t rows = std::min(most, block.first + block.rows - first), m = is_decode ? most : rows;
-      cudaError_t error = round(args, first, rows, m, stream);
-      if (error != cudaSuccess) return error;  // what was rounded before is no operand
-      float *y = args.y + first * args.ldy, *results = static_cast<float*>(results_);
-      error = is_decode ? multiply(args, m, results, args.n, false, stream)
-                        : multiply(args, m, y, args.ldy, args.accumulate, stream);
-      if (error != cudaSuccess) return error;
-      if (is_decode) queue.launch<PlaceRows>({results, rows, args.n, y, args.ldy, args.accumulate});
-    }
-  }
-  return queue.error();
+  std::string failed;
+  gemm_by_blocks(queue, args, [&](std::int64_t m, float* y, std::int64_t ldy, bool accumulate) {
+    if (queue.error() != cudaSuccess) return false;  // what was rounded before is no operand
+    failed = multiply(args, m, y, ldy, accumulate, stream);
+    return failed.empty();
+  });
+  return failed.empty() ? words(queue.error()) : failed;
 }
 
 }  // namespace dslad::kernels::cuda

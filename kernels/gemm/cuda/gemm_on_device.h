@@ -6,6 +6,8 @@
 // Accumulation is float32. Unlike pieces, blocks are host memory: they decide which products are queued.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -18,6 +20,9 @@ namespace dslad::kernels::cuda {
 // longer than the block's arithmetic.
 inline constexpr std::int64_t kMostBlockRows = 1024;
 
+// Decode rows are multiplied so many at a time, zeros where there are fewer: one shape whatever a step holds.
+inline constexpr std::int64_t kDecodeBlockRows = 64;
+
 struct GemmOnDevice {
   const float* x;
   std::int64_t ldx;
@@ -28,6 +33,26 @@ struct GemmOnDevice {
   std::int64_t ldy;
   bool accumulate;
   std::span<const RowBlock> blocks;
+  void* rounded;   // gemm_rounded_bytes(): the rows of one product, in w's type
+  float* results;  // gemm_results_bytes(): of decode rows, before they are placed; unused without any
 };
+
+// Rows of the largest product that the blocks ask for.
+inline std::int64_t gemm_product_rows(std::span<const RowBlock> blocks) {
+  std::int64_t most = 0;
+  for (const RowBlock& block : blocks) {
+    const bool is_decode = block.kind == RowKind::kDecode;
+    most = std::max(most, is_decode ? kDecodeBlockRows : std::min(block.rows, kMostBlockRows));
+  }
+  return most;
+}
+
+inline std::size_t gemm_rounded_bytes(std::int64_t product_rows, std::int64_t k, DType dtype) {
+  return static_cast<std::size_t>(product_rows * k) * size_of(dtype);
+}
+
+inline std::size_t gemm_results_bytes(std::int64_t n) {
+  return static_cast<std::size_t>(kDecodeBlockRows * n) * sizeof(float);
+}
 
 }  // namespace dslad::kernels::cuda

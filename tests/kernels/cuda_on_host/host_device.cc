@@ -13,12 +13,14 @@
 #include "kernels/dsla/cuda/dsla.cuh"
 #include "kernels/dsla/cuda/feature_map.cuh"
 #include "kernels/dsla/cuda/head_share.cuh"
+#include "kernels/gemm/cuda/gemm_blocks.cuh"
 #include "kernels/mlp/cuda/swiglu.cuh"
 #include "kernels/move/cuda/move.cuh"
 #include "kernels/norm/cuda/rms_norm.cuh"
 #include "kernels/rope/cuda/rope.cuh"
 #include "kernels/sample/cuda/sample.cuh"
 #include "tests/kernels/cuda_on_host/executor.h"
+#include "tests/kernels/cuda_on_host/plain_product.h"
 
 namespace dslad::kernels::cuda::testing {
 namespace {
@@ -70,25 +72,6 @@ class Opened {
 
 constexpr std::string_view kFailed = "CUDA: device 0 failed at or before a test";
 
-float operand(float x, DType dtype) {
-  return dtype == DType::kF32 ? x : to_float(to_bf16(x));
-}
-
-// What cuBLASLt is for on a GPU, by a plain sum.
-void multiply(const GemmOnDevice& args, std::int64_t row) {
-  for (std::int64_t n = 0; n < args.n; ++n) {
-    float sum = 0;
-    for (std::int64_t k = 0; k < args.k; ++k) {
-      const std::int64_t at = n * args.k + k;
-      const float w = args.dtype == DType::kF32 ? static_cast<const float*>(args.w)[at]
-                                                : to_float(static_cast<const bf16*>(args.w)[at]);
-      sum += operand(args.x[row * args.ldx + k], args.dtype) * w;
-    }
-    float& y = args.y[row * args.ldy + n];
-    y = args.accumulate ? y + sum : sum;
-  }
-}
-
 class HostOperations final : public Operations {
  public:
   HostOperations(std::shared_ptr<int> left, std::shared_ptr<int> under_way,
@@ -103,9 +86,10 @@ class HostOperations final : public Operations {
   }
   void gemm(const GemmOnDevice& args) override {
     perform([&] {
-      for (const RowBlock& block : args.blocks) {
-        for (std::int64_t row = block.first; row < block.first + block.rows; ++row) multiply(args, row);
-      }
+      gemm_by_blocks(executor_, args, [&](std::int64_t m, float* y, std::int64_t ldy, bool accumulate) {
+        plain_product(args, m, y, ldy, accumulate);
+        return true;
+      });
     });
   }
   void bias(const BiasArgs& args) override { launch<AddBias>(args); }
