@@ -57,6 +57,8 @@ class DeviceBench {
       if (status && wanted("prompt")) status = long_prompt(tokens);
       if (status && wanted("jobs")) status = whole_jobs(tokens);
     }
+    if (const std::string notes = backend_->notes(); !notes.empty())
+      fmt::print(stderr, "device_bench: decode: {}\n", notes);
     return status;
   }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/attention/attention.h"
@@ -40,6 +41,9 @@ class Backend {
   // What the device said when it failed; empty while it works. A backend that has failed computes nothing
   // any more, and what it gives is worthless.
   [[nodiscard]] virtual std::string_view error() const = 0;
+
+  // How its device was told of steps, in words, for whoever measures; empty: there is nothing to say.
+  [[nodiscard]] virtual std::string notes() const { return {}; }
 
   // How this backend keeps such pages; their size does not change.
   [[nodiscard]] virtual KvLayout kv_layout(const KvLayout& of) const { return of; }

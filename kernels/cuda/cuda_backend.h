@@ -23,6 +23,7 @@ class CudaBackend final : public Backend {
 
   [[nodiscard]] Device& device() override { return device_; }
   [[nodiscard]] std::string_view error() const override;
+  [[nodiscard]] std::string notes() const override { return operations_->notes(); }
 
   void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) override;
   void rms_norm(const RmsNormArgs& args) override;

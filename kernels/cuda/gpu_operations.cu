@@ -7,9 +7,14 @@ namespace dslad::kernels::cuda {
 namespace {
 
 constexpr std::size_t kPinnedBytes = std::size_t{8} << 20;
+// Not measured on any device: what a graph of 32 layers takes, and the code of kernels that CUDA and cuBLAS
+// load when they are launched first.
+constexpr std::size_t kMostGraphBytes = std::size_t{128} << 20, kCodeBytes = std::size_t{128} << 20;
 constexpr std::size_t kLeastRecorded = 16;  // operations; fewer are launched as quickly
 
 }  // namespace
+
+GpuOperations::GpuOperations(int index) : index_(index), graphs_(kMostGraphBytes) {}
 
 std::unique_ptr<GpuOperations> GpuOperations::create(int index) {
   std::unique_ptr<GpuOperations> made(new GpuOperations(index));
@@ -30,36 +35,57 @@ GpuOperations::~GpuOperations() {
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
+std::size_t GpuOperations::later_bytes() const {
+  return kMostGraphBytes + kCodeBytes;
+}
+
 void GpuOperations::gemm(const GemmOnDevice& args) {
   run("gemm", [&] { return gemm_->run(args, stream_); });
 }
 
 void GpuOperations::run(const Step& step) {
-  if (!can_record_ || step.size() < kLeastRecorded) return step.run(*this);
-  auto& entry = graphs_.come(step.key());
-  if (entry.made == nullptr && entry.came_before) entry.made = record(step);
-  if (entry.made == nullptr) return step.run(*this);
-  run("a step", [&] { return cudaGraphLaunch(entry.made.get(), stream_); });
+  if (!error_.empty() || step.size() < kLeastRecorded) return step.run(*this);
+  const Graph* graph = graphs_.come(step.key(), [&] { return record(step); });
+  if (graph == nullptr) return step.run(*this);
+  run("a step", [&] { return cudaGraphLaunch(graph->get(), stream_); });
 }
 
-// A step that cannot be recorded is no fault: it is launched operation by operation, as every later one.
-GpuOperations::Graph GpuOperations::record(const Step& step) {
-  if (!error_.empty() || cudaSetDevice(index_) != cudaSuccess) return nullptr;
+// A step that cannot be recorded is no fault: it is launched operation by operation.
+GraphCache<GpuOperations::Graph>::Made GpuOperations::record(const Step& step) {
+  std::size_t before = 0, after = 0, all = 0;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t made = nullptr;
-  bool is_recorded = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
-  if (is_recorded) {
+  cudaError_t error = cudaSetDevice(index_);
+  if (error == cudaSuccess) error = cudaMemGetInfo(&before, &all);
+  if (error == cudaSuccess) error = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+  if (error == cudaSuccess) {
     step.run(*this);
-    is_recorded = cudaStreamEndCapture(stream_, &graph) == cudaSuccess && error_.empty() &&
-                  cudaGraphInstantiateWithFlags(&made, graph, 0) == cudaSuccess;
+    error = cudaStreamEndCapture(stream_, &graph);
   }
+  if (error == cudaSuccess && error_.empty()) error = cudaGraphInstantiateWithFlags(&made, graph, 0);
   if (graph != nullptr) cudaGraphDestroy(graph);
-  if (!is_recorded) {
-    can_record_ = false;
-    error_.clear();  // of the recording; what the device itself has is there at the next operation
+  // Now, so that its memory is counted and the first launch takes none.
+  if (error == cudaSuccess && made != nullptr) error = cudaGraphUpload(made, stream_);
+  if (error == cudaSuccess && made != nullptr) error = cudaStreamSynchronize(stream_);
+  if (error == cudaSuccess && made != nullptr) error = cudaMemGetInfo(&after, &all);
+  GraphCache<Graph>::Made result{Graph(made), before > after ? before - after : 0, {}};
+  if (error != cudaSuccess || !error_.empty()) {
+    // What failed within is of the recording; what the device itself has is there at the next operation.
+    result = {nullptr, 0, error_.empty() ? words(error) : std::exchange(error_, {})};
     static_cast<void>(cudaGetLastError());
   }
-  return Graph(made);
+  return result;
+}
+
+std::string GpuOperations::notes() const {
+  const auto& [recorded, launched, refused, why_not] = graphs_.counts();
+  std::string notes = std::to_string(recorded) + " graphs recorded and launched " + std::to_string(launched) +
+                      " times, " + std::to_string(graphs_.size()) + " kept in " +
+                      std::to_string(graphs_.bytes() >> 20) + " MiB";
+  if (refused == 0) return notes;
+  notes +=
+      "; " + std::to_string(refused) + " refused" + (graphs_.has_given_up() ? ", no more are tried" : "");
+  return notes + ": " + why_not;
 }
 
 void GpuOperations::write(void* to, const void* from, std::size_t bytes) {

@@ -24,6 +24,8 @@ class GpuOperations final : public Operations {
   GpuOperations& operator=(const GpuOperations&) = delete;
 
   [[nodiscard]] std::string_view error() const override { return error_; }
+  [[nodiscard]] std::size_t later_bytes() const override;
+  [[nodiscard]] std::string notes() const override;
 
   void embed(const EmbedArgs& args) override;
   void rms_norm(const RmsNormArgs& args) override;
@@ -53,9 +55,8 @@ class GpuOperations final : public Operations {
   };
   using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraph>;
 
-  explicit GpuOperations(int index) : index_(index) {}
-  // Null when the step cannot be one.
-  Graph record(const Step& step);
+  explicit GpuOperations(int index);
+  GraphCache<Graph>::Made record(const Step& step);
   // Runs call() on the device unless an error came before; keeps the first, with what it was at. It returns
   // what words() takes.
   template <class Call>
@@ -68,7 +69,6 @@ class GpuOperations final : public Operations {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Gemm> gemm_;
   GraphCache<Graph> graphs_;
-  bool can_record_ = true;
   // What write() copies from: pinned, so that the host does not wait. Used from the start again once all
   // that was copied has arrived.
   std::byte* pinned_ = nullptr;

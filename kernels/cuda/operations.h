@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "kernels/cuda/step.h"
@@ -19,6 +20,11 @@ class Operations {
 
   // Empty while all went well.
   [[nodiscard]] virtual std::string_view error() const = 0;
+
+  // Bytes of the device that it takes while steps run, at most, whatever the steps are.
+  [[nodiscard]] virtual std::size_t later_bytes() const { return 0; }
+  // Backend::notes().
+  [[nodiscard]] virtual std::string notes() const { return {}; }
 
   virtual void embed(const EmbedArgs& args) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;

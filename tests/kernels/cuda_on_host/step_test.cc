@@ -115,28 +115,85 @@ TEST(StepMemory, WhatWaitsIsKeptAndWhatWasSentMakesRoom) {
   EXPECT_NE(memory.add(2 * kLarge).on_device, nullptr) << "in the place of both";
 }
 
-TEST(GraphCache, AStepIsWorthAGraphWhenItComesAgain) {
-  GraphCache<std::unique_ptr<int>> graphs;
-  EXPECT_FALSE(graphs.come("decode").came_before);
-  EXPECT_FALSE(graphs.come("prompt").came_before);
-  auto& decode = graphs.come("decode");
-  EXPECT_TRUE(decode.came_before);
-  decode.made = std::make_unique<int>(7);
-  EXPECT_EQ(*graphs.come("decode").made, 7);
-  EXPECT_EQ(graphs.come("prompt").made, nullptr);
-  graphs.clear();
-  EXPECT_FALSE(graphs.come("decode").came_before);
+using Graphs = GraphCache<std::unique_ptr<int>>;
+
+Graphs::Made made(int number, std::size_t bytes = 1) {
+  return {std::make_unique<int>(number), bytes, {}};
 }
 
-TEST(GraphCache, TheStepThatDidNotComeForLongestGivesWay) {
-  GraphCache<std::unique_ptr<int>> graphs;
-  constexpr auto kMost = static_cast<int>(GraphCache<std::unique_ptr<int>>::kRemembered);
-  for (int i = 0; i < kMost; ++i) graphs.come(std::to_string(i)).made = std::make_unique<int>(i);
-  EXPECT_EQ(*graphs.come("0").made, 0);
-  graphs.come("another");
-  EXPECT_TRUE(graphs.come("0").came_before);
-  EXPECT_TRUE(graphs.come("2").came_before);
-  EXPECT_FALSE(graphs.come("1").came_before) << "the oldest but 0, which came since";
+// The number that is kept for a step; -1: it is run as it is.
+int come(Graphs& graphs, const std::string& key, int number, std::size_t bytes = 1) {
+  const auto* const kept = graphs.come(key, [&] { return made(number, bytes); });
+  return kept == nullptr ? -1 : **kept;
+}
+
+void refuse(Graphs& graphs, const std::string& key) {
+  const auto make = [] { return Graphs::Made{nullptr, 0, "no memory"}; };
+  EXPECT_EQ(graphs.come(key, make), nullptr);
+  EXPECT_EQ(graphs.come(key, make), nullptr);
+}
+
+TEST(GraphCache, AStepIsWorthAGraphWhenItComesAgain) {
+  Graphs graphs(100);
+  EXPECT_EQ(come(graphs, "decode", 1), -1);
+  EXPECT_EQ(come(graphs, "prompt", 2), -1);
+  EXPECT_EQ(come(graphs, "decode", 3), 3);
+  EXPECT_EQ(come(graphs, "decode", 4), 3);
+  EXPECT_EQ(graphs.counts().recorded, 1u);
+  EXPECT_EQ(graphs.counts().launched, 2u);
+  EXPECT_EQ(graphs.size(), 1u);
+}
+
+// Of prompts no two steps are the same, and there may be thousands between two of the same batch.
+TEST(GraphCache, StepsThatComeOnceDisplaceNothing) {
+  Graphs graphs(100);
+  come(graphs, "decode", 1);
+  EXPECT_EQ(come(graphs, "decode", 1), 1);
+  for (int i = 0; i < 3 * static_cast<int>(Graphs::kRemembered); ++i) come(graphs, std::to_string(i), i);
+  EXPECT_EQ(come(graphs, "decode", 2), 1);
+  EXPECT_EQ(come(graphs, "0", 7), -1) << "it came too long ago";
+}
+
+TEST(GraphCache, WhatDidNotComeForLongestGivesWayToBytes) {
+  Graphs graphs(10);
+  for (const int i : {0, 1, 2}) {
+    come(graphs, std::to_string(i), i, 3);
+    EXPECT_EQ(come(graphs, std::to_string(i), i, 3), i);
+  }
+  EXPECT_EQ(come(graphs, "0", 9), 0);
+  come(graphs, "large", 5, 4);
+  EXPECT_EQ(come(graphs, "large", 5, 4), 5);
+  EXPECT_EQ(graphs.bytes(), 10u) << "all but 1, the oldest: 0 came since";
+  EXPECT_EQ(come(graphs, "0", 9), 0);
+  EXPECT_EQ(come(graphs, "1", 8, 3), 8) << "made anew";
+  come(graphs, "huge", 6, 50);
+  EXPECT_EQ(come(graphs, "huge", 6, 50), 6) << "the only one is kept, whatever it takes";
+  EXPECT_EQ(graphs.size(), 1u);
+}
+
+TEST(GraphCache, ARefusalCostsHalfAndIsTheLastWhereThereIsNothingToFree) {
+  Graphs graphs(100);
+  for (const int i : {0, 1, 2, 3, 4}) {
+    come(graphs, std::to_string(i), i);
+    come(graphs, std::to_string(i), i);
+  }
+  EXPECT_EQ(graphs.come("a", [] { return made(7); }), nullptr);
+  EXPECT_EQ(graphs.come("a", [] { return Graphs::Made{nullptr, 0, "no memory"}; }), nullptr);
+  EXPECT_EQ(graphs.size(), 2u);
+  EXPECT_EQ(graphs.counts().refused, 1u);
+  EXPECT_EQ(graphs.counts().why_not, "no memory");
+  EXPECT_EQ(come(graphs, "a", 8), 8) << "it goes on";
+  EXPECT_EQ(graphs.size(), 3u);
+  EXPECT_FALSE(graphs.has_given_up());
+  refuse(graphs, "b");
+  EXPECT_EQ(graphs.size(), 1u);
+  refuse(graphs, "c");
+  EXPECT_EQ(graphs.size(), 0u);
+  EXPECT_FALSE(graphs.has_given_up()) << "there was one to free";
+  refuse(graphs, "d");
+  EXPECT_TRUE(graphs.has_given_up());
+  EXPECT_EQ(come(graphs, "a", 9), -1);
+  EXPECT_EQ(come(graphs, "a", 9), -1);
 }
 
 }  // namespace
