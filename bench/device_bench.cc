@@ -106,6 +106,7 @@ class DeviceBench {
     worker::EngineLimits limits;
     limits.cache_bytes = spare_bytes();
     limits.prefix_snapshots = false;
+    limits.widest = plans_->largest_plan()->widths();
     auto backend = worker::make_backend(*device_, 1);
     if (!backend) return backend.error();
     return worker::Engine::create(*std::move(backend), weights_, limits);

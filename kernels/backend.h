@@ -33,6 +33,18 @@
 
 namespace dslad::kernels {
 
+// What steps have at most, for a backend that takes its memory beforehand.
+struct StepLimits {
+  std::int64_t rows = 0;       // of a step
+  std::int64_t sequences = 0;  // that have rows in one
+  std::int64_t context = 0;    // tokens of a sequence
+  std::int64_t layers = 0;
+  int n_heads = 0;
+  KvLayout kv{};
+  DType weights = DType::kF32;          // that rows are rounded to before products
+  std::int64_t most_k = 0, most_n = 0;  // of a product's matrices [n, k]
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -47,6 +59,11 @@ class Backend {
 
   // How this backend keeps such pages; their size does not change.
   [[nodiscard]] virtual KvLayout kv_layout(const KvLayout& of) const { return of; }
+
+  // Takes all the memory that steps within these limits need beside what the caller gives them, so that none
+  // of them finds too little, and what is free afterwards is free. Steps beyond take more when they come.
+  // False: the device has not enough, or has failed.
+  [[nodiscard]] virtual bool reserve(const StepLimits& /*limits*/) { return true; }
 
   // out [ids.size(), K] f32: row ids[i] of the table [V, K]. REQUIRES: 0 <= ids[i] < V.
   virtual void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) = 0;

@@ -186,8 +186,7 @@ void report_chain(const LoadedChain& chain) {
 
 MemoryUse memory_use(const ModelFolder& model, const kernels::Device& device, const EngineLimits& limits) {
   MemoryUse use;
-  use.steps =
-      Engine::bytes_beside(*model.weights, limits, *PlanSet(*model.weights, model.chain).largest_plan());
+  use.steps = Engine::bytes_beside(*model.weights, limits);
   if (const auto free = device.free_bytes()) {  // weights are there already
     use.available = *free;
     use.source = "free on the device";
@@ -251,11 +250,15 @@ Result<std::unique_ptr<Worker>> start(const Options& options, process::ServiceMa
   auto backend = make_backend(**device, threads);
   if (!backend) return backend.error();
   EngineLimits limits;
+  limits.prefix_snapshots = options.prefix_cache == "on";
+  limits.widest = PlanSet(*model->weights, model->chain).largest_plan()->widths();
+  const Status reserved =
+      Engine::reserve(**backend, *model->weights, limits);  // before what is free is asked
+  if (!reserved) return reserved.error();
   const MemoryUse memory = memory_use(*model, **device, limits);
   const Result<std::size_t> cache_bytes = cache_bytes_of(options, memory);
   if (!cache_bytes) return cache_bytes.error();
   limits.cache_bytes = *cache_bytes;
-  limits.prefix_snapshots = options.prefix_cache == "on";
   auto engine = Engine::create(*std::move(backend), model->weights, limits);
   if (!engine) return engine.error();
   spdlog::info(

@@ -38,22 +38,69 @@ std::int64_t rounded_up(std::int64_t tokens) {
   return (tokens + kPartitionTokens - 1) / kPartitionTokens * kPartitionTokens;
 }
 
+// Of a step's arrays: ids, and of each layer positions, pieces and pages. Each of a call's arrays begins at
+// a multiple of 16 bytes, and a layer has as many calls as its rows have plans: no more than sequences.
+std::size_t array_bytes(const StepLimits& limits, std::int64_t pieces) {
+  constexpr std::size_t kArray = 16, kArrays = 6;  // of each sequence, if no two of them share a call
+  const auto rows = static_cast<std::size_t>(limits.rows),
+             sequences = static_cast<std::size_t>(limits.sequences);
+  const std::size_t of_sequence =
+      pages_room(rounded_up(limits.context)) + sizeof(WindowPiece) + 2 * sizeof(DslaPiece) + kArrays * kArray;
+  const std::size_t of_layer = rows * sizeof(std::int32_t) +
+                               static_cast<std::size_t>(pieces) * sizeof(AttentionPiece) +
+                               sequences * of_sequence;
+  const std::size_t of_logits = 2 * sizeof(std::int64_t) + sizeof(SampleArgs) + sizeof(ChosenToken);
+  return rows * sizeof(std::int32_t) + static_cast<std::size_t>(limits.layers) * of_layer +
+         sequences * of_logits + kArrays * kArray;
+}
+
 }  // namespace
 
 std::byte* CudaBackend::Scratch::reserve(Device& device, std::size_t bytes) {
   if (bytes <= bytes_) return memory_.get();
   constexpr std::size_t kLeast = std::size_t{1} << 16;
+  if (take(device, std::max({bytes, 2 * bytes_, kLeast})) || take(device, bytes)) return memory_.get();
+  return nullptr;
+}
+
+bool CudaBackend::Scratch::take(Device& device, std::size_t bytes) {
+  if (bytes <= bytes_) return true;
   memory_.reset();  // waits for what still reads it
-  for (const std::size_t wanted : {std::max({bytes, 2 * bytes_, kLeast}), bytes}) {
-    memory_ = device.allocate(wanted);
-    bytes_ = memory_ == nullptr ? 0 : wanted;
-    if (memory_ != nullptr) break;
-  }
-  return memory_.get();
+  memory_ = device.allocate(bytes);
+  bytes_ = memory_ == nullptr ? 0 : bytes;
+  return memory_ != nullptr;
 }
 
 CudaBackend::CudaBackend(CudaDevice& device, std::unique_ptr<Operations> operations)
-    : device_(device), operations_(std::move(operations)), arrays_(device) {}
+    : device_(device),
+      operations_(std::move(operations)),
+      arrays_(device),
+      later_(nullptr, [](std::byte*) {}) {}
+
+// The largest of each kind, which are not of one step.
+bool CudaBackend::reserve(const StepLimits& limits) {
+  submit();
+  // A sequence's last piece may be shorter than the others.
+  const std::int64_t pieces = limits.sequences + limits.rows / device_.piece_rows();
+  const std::int64_t partitions = rounded_up(limits.context) / kPartitionTokens;
+  const int d = limits.kv.head_dim;
+  const std::int64_t product_rows = std::max(kDecodeBlockRows, std::min(limits.rows, kMostBlockRows));
+  const std::size_t result = std::max(sizeof(std::int32_t), sizeof(double));
+  bool enough = arrays_.reserve(array_bytes(limits, pieces));
+  const auto take = [&](Scratch& scratch, std::size_t bytes) {
+    enough = enough && scratch.take(device_, bytes);
+  };
+  take(workspace_, std::max(most_attention_workspace_bytes(limits.n_heads, d, limits.sequences, partitions),
+                            dsla_workspace_bytes(limits.n_heads, limits.rows, limits.sequences)));
+  take(rounded_, gemm_rounded_bytes(product_rows, limits.most_k, limits.weights));
+  take(products_, gemm_results_bytes(limits.most_n));
+  take(results_, static_cast<std::size_t>(limits.sequences) * result);
+  if (enough && !has_begun_ && later_ == nullptr && operations_->later_bytes() > 0) {
+    later_ = device_.allocate(operations_->later_bytes());
+    enough = later_ != nullptr;
+  }
+  return enough;
+}
 
 std::string_view CudaBackend::error() const {
   if (!operations_->error().empty()) return operations_->error();
@@ -63,6 +110,8 @@ std::string_view CudaBackend::error() const {
 
 void CudaBackend::submit() {
   if (step_.empty()) return;
+  later_.reset();
+  has_begun_ = true;
   arrays_.send(*operations_);
   operations_->run(step_);
   step_.clear();

@@ -24,6 +24,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] Device& device() override { return device_; }
   [[nodiscard]] std::string_view error() const override;
   [[nodiscard]] std::string notes() const override { return operations_->notes(); }
+  [[nodiscard]] bool reserve(const StepLimits& limits) override;
 
   void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) override;
   void rms_norm(const RmsNormArgs& args) override;
@@ -52,6 +53,8 @@ class CudaBackend final : public Backend {
    public:
     // At least so many bytes, aligned to 64; null when the device has no more. What was there is lost.
     std::byte* reserve(Device& device, std::size_t bytes);
+    // Exactly so many, where there are fewer. False: the device has not enough.
+    bool take(Device& device, std::size_t bytes);
     [[nodiscard]] bool holds(std::size_t bytes) const { return bytes <= bytes_; }
 
    private:
@@ -75,6 +78,8 @@ class CudaBackend final : public Backend {
   Scratch workspace_;           // of attention and DSLA
   Scratch rounded_, products_;  // of products (gemm_on_device.h)
   Scratch results_;             // of what is drawn from logits
+  Device::Buffer later_;        // in the place of what operations take while steps run
+  bool has_begun_ = false;      // steps
   bool out_of_memory_ = false;
 };
 

@@ -20,18 +20,25 @@ StepMemory::Place StepMemory::add(std::size_t bytes) {
 // With room for the blocks to come if there is, else for this array alone; where there is not even that, in
 // the place of blocks that nothing waits for.
 bool StepMemory::add_block(std::size_t least) {
-  const auto try_add = [&](std::size_t size) {
-    Device::Buffer on_device = device_.allocate(size);
-    if (on_device == nullptr) return false;
-    blocks_.push_back({std::move(on_device), std::vector<std::byte>(size)});
-    return true;
-  };
   const bool is_first = std::ranges::all_of(blocks_, [](const Block& block) { return block.used == 0; });
-  if (try_add(std::max(least, kBlockBytes)) || try_add(least)) return true;
+  if (add_block_of(std::max(least, kBlockBytes)) || add_block_of(least)) return true;
   if (!is_first || blocks_.empty()) return false;
   blocks_.clear();
   filling_ = 0;
-  return try_add(least);
+  return add_block_of(least);
+}
+
+bool StepMemory::add_block_of(std::size_t bytes) {
+  Device::Buffer on_device = device_.allocate(bytes);
+  if (on_device == nullptr) return false;
+  blocks_.push_back({std::move(on_device), std::vector<std::byte>(bytes)});
+  return true;
+}
+
+bool StepMemory::reserve(std::size_t bytes) {
+  if (!blocks_.empty() && blocks_.front().on_host.size() >= bytes) return true;
+  blocks_.clear();
+  return add_block_of(bytes);
 }
 
 void StepMemory::send(Operations& operations) {

@@ -22,6 +22,9 @@ class StepMemory {
     std::byte* on_host;    // to be filled before send()
   };
   [[nodiscard]] Place add(std::size_t bytes);
+  // Room for a step's arrays, in one place. False: the device has not enough. REQUIRES: nothing was added
+  // since send().
+  bool reserve(std::size_t bytes);
   // To the device, with a copy queued for each block of memory. The next step's arrays come from the start.
   void send(Operations& operations);
 
@@ -35,6 +38,7 @@ class StepMemory {
   };
 
   bool add_block(std::size_t least);
+  bool add_block_of(std::size_t bytes);
 
   Device& device_;
   std::vector<Block> blocks_;  // not freed while operations that wait point into them

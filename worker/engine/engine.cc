@@ -18,24 +18,64 @@ std::int64_t prefill_rows(const EngineLimits& limits, const kernels::Device& dev
   return limits.prefill_rows > 0 ? limits.prefill_rows : std::min(4 * device.piece_rows(), kMost);
 }
 
+// Of a step. The last piece that it takes in may be longer than what is left of the budget.
+std::int64_t most_rows(const ModelWeights& weights, const EngineLimits& limits) {
+  return prefill_rows(limits, *weights.device) + weights.device->piece_rows() + limits.max_sequences;
+}
+
+RowWidths row_widths(const ModelWeights& weights, const EngineLimits& limits) {
+  const LlamaConfig& c = weights.config;
+  RowWidths widths = limits.widest;
+  widths.cover({.qkv = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim});
+  return widths;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<kernels::Backend> backend,
                                                std::shared_ptr<const ModelWeights> weights,
                                                const EngineLimits& limits) {
+  const Status reserved = reserve(*backend, *weights, limits);
+  if (!reserved) return reserved.error();
   auto caches =
       CachePool::create(*backend, kv_layout(weights->config, weights->kv_dtype()), limits.cache_bytes);
   if (!caches) return caches.error();
-  return std::unique_ptr<Engine>(
+  std::unique_ptr<Engine> engine(
       new Engine(std::move(backend), std::move(weights), limits, *std::move(caches)));
+  // A machine's memory, of which others have a part, is taken when it is needed.
+  if (!engine->weights_->device->free_bytes()) return engine;
+  const Status fits = engine->forward_.reserve(most_rows(*engine->weights_, limits), limits.max_sequences,
+                                               row_widths(*engine->weights_, limits));
+  if (!fits) return fits.error();
+  return engine;
 }
 
-std::size_t Engine::bytes_beside(const ModelWeights& weights, const EngineLimits& limits,
-                                 const Plan& widest) {
-  // The last piece that a step takes in may be longer than what is left of the budget.
-  const std::int64_t rows =
-      prefill_rows(limits, *weights.device) + weights.device->piece_rows() + limits.max_sequences;
-  return Forward::bytes(weights.config, widest.widths(), rows, limits.max_sequences);
+std::size_t Engine::bytes_beside(const ModelWeights& weights, const EngineLimits& limits) {
+  return Forward::bytes(weights.config, row_widths(weights, limits), most_rows(weights, limits),
+                        limits.max_sequences);
+}
+
+Status Engine::reserve(kernels::Backend& backend, const ModelWeights& weights, const EngineLimits& limits) {
+  const LlamaConfig& c = weights.config;
+  const RowWidths widths = row_widths(weights, limits);
+  const std::int64_t heads = std::int64_t{c.heads} * c.head_dim, hidden = c.hidden_size,
+                     width = c.intermediate_size;
+  kernels::StepLimits step;
+  step.rows = most_rows(weights, limits);
+  step.sequences = limits.max_sequences;
+  step.context = c.context;
+  step.layers = c.layers;
+  step.n_heads = c.heads;
+  step.kv = kv_layout(c, weights.kv_dtype());
+  step.weights = kernels::compute_type(weights.format);
+  step.most_k = std::max({hidden, heads, width});
+  step.most_n =
+      std::max({hidden, widths.qkv, 2 * c.kv_heads * widths.d_k, 2 * width, std::int64_t{c.vocab_size}});
+  if (backend.reserve(step)) return ok_status();
+  return no_memory(backend.device(),
+                   fmt::format("{} has no memory for what steps of {} rows work in, of {} sequences of up to "
+                               "{} tokens; give it more, or take a smaller model",
+                               backend.device().name(), step.rows, step.sequences, step.context));
 }
 
 Engine::Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,

@@ -31,6 +31,7 @@ struct EngineLimits {
   int max_sequences = 64;                          // that run at once
   std::int64_t prefill_rows = 0;  // prompt tokens a step takes in, about; 0: as its device reads fast
   bool prefix_snapshots = true;   // of documents, in memory that nobody needs
+  RowWidths widest;               // of plans; what a wider one needs beside caches is taken when it comes
 };
 
 struct EngineCounters {
@@ -42,11 +43,15 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // Bytes of device memory that it takes beside weights and caches, of any step that these limits allow and
-  // any plan up to `widest`.
-  static std::size_t bytes_beside(const ModelWeights& weights, const EngineLimits& limits,
-                                  const Plan& widest);
+  // Bytes of device memory that it takes beside weights, caches and what reserve() takes, of any step that
+  // these limits allow.
+  static std::size_t bytes_beside(const ModelWeights& weights, const EngineLimits& limits);
+  // Takes what a backend works in, for any such step: what the device has free afterwards, less
+  // bytes_beside(), is for caches. kResourceExhausted, kUnavailable: as step().
+  static Status reserve(kernels::Backend& backend, const ModelWeights& weights, const EngineLimits& limits);
 
+  // Where the device counts its memory, it is all taken here, what reserve() takes included: no step of an
+  // engine within its limits finds too little. kResourceExhausted, kUnavailable: as step().
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<kernels::Backend> backend,
                                                 std::shared_ptr<const ModelWeights> weights,
                                                 const EngineLimits& limits);

@@ -36,6 +36,9 @@ class Forward {
   static std::size_t bytes(const LlamaConfig& config, const RowWidths& widths, std::int64_t rows,
                            std::int64_t logit_rows);
 
+  // Takes that memory for steps of up to so many rows. kResourceExhausted, kUnavailable: as run().
+  Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
+
   // Runs the step. Then logits(i) is the i-th row [vocab] of those wanted, in the device's memory: by
   // sequence of `step`, then by token; valid until the next run. A row is the same whichever others are
   // wanted. REQUIRES: tokens are below the vocabulary's size, caches have room. kResourceExhausted: no
@@ -49,7 +52,6 @@ class Forward {
   // Floats of a row in each of them, in the order in which reserve() names them; 0: it is not needed.
   static std::array<std::int64_t, kRowBuffers> row_floats(const LlamaConfig& config, const RowWidths& widths);
   static std::array<std::int64_t, kLogitBuffers> logit_row_floats(const LlamaConfig& config);
-  Status reserve(std::int64_t rows, std::int64_t logit_rows, const RowWidths& widths);
   void mix(int layer, const StepRows& rows, const LayerBlocks& blocks);  // x_ -> heads_
   // x += W_o heads, then x += W_down (silu(W_gate norm(x)) * W_up norm(x)), for the rows of `blocks`, which
   // are those of `all`.

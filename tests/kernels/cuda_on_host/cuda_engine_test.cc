@@ -389,26 +389,102 @@ TEST(CudaEngine, ADeviceThatFailsIsNotMeasured) {
 }
 
 // A device that counts: the default budget of a worker's caches rests on it.
-TEST(CudaEngine, AStepTakesTheMemoryThatIsSaidBeforehand) {
-  constexpr std::size_t kRounding = 2 * 4096;  // of each buffer, of which there are a dozen
+TEST(CudaEngine, AnEngineTakesTheMemoryThatIsSaidBeforehand) {
+  constexpr std::size_t kRounding = 64, kCaches = std::size_t{8} << 20;  // of each buffer
   const auto device = host_device();
+  device->take_later(std::size_t{1} << 20);
   const auto weights = golden_weights("stories260K", WeightFormat::kF32, device);
-  const auto plan = undistilled_plans(*weights, 2).largest_plan();
-  const auto backend = device->make_backend(2);
-  const auto caches = *CachePool::create(*backend, plan->kv(), std::size_t{8} << 20);
-  const std::vector<std::int32_t> ids(70, 5);
-  const auto taken = [&] {
-    const auto cache = caches->allocate(plan, std::ssize(ids));
-    const std::size_t before = *device->free_bytes();
-    Forward forward(*backend, weights, *caches);
-    const StepSequence step{&*cache, 0, ids, RowKind::kPrefill, LogitRows::kAll};
-    EXPECT_TRUE(forward.run({&step, 1}).ok());
-    return before - *device->free_bytes();
-  };
-  taken();  // the backend's own scratch memory stays
-  const std::size_t said = Forward::bytes(weights->config, plan->widths(), std::ssize(ids), std::ssize(ids));
-  EXPECT_GE(taken(), said);
-  EXPECT_LE(taken(), said + 12 * kRounding);
+  EngineLimits limits;
+  limits.cache_bytes = kCaches;
+  limits.widest = undistilled_plans(*weights, 2).largest_plan()->widths();
+  auto backend = device->make_backend(2);
+  ASSERT_TRUE(Engine::reserve(*backend, *weights, limits).ok());
+  const std::size_t free = *device->free_bytes(), said = Engine::bytes_beside(*weights, limits);
+  const auto engine = Engine::create(std::move(backend), weights, limits);
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  const std::size_t taken = free - *device->free_bytes();
+  EXPECT_GE(taken, said + kCaches - kRounding) << "what was reserved is not reserved again";
+  EXPECT_LE(taken, said + kCaches + 12 * kRounding);
+}
+
+// Requests that take an engine to its limits each in its own way, on a device that has no more memory once
+// the engine is made.
+class CudaEngineAtItsLimits : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kSequences = 64, kGraphs = std::size_t{1} << 20;
+
+  CudaEngineAtItsLimits() {
+    config_.hidden_size = 16;
+    config_.intermediate_size = 24;
+    config_.vocab_size = 300;
+    config_.context = 1100;  // a little more than two partitions
+    config_.layers = 2;
+    config_.heads = 2;
+    config_.kv_heads = 1;
+    config_.head_dim = 8;
+    config_.rms_norm_eps = 1e-5;
+    config_.tie_word_embeddings = false;
+    device_->take_later(kGraphs);
+    weights_ = random_weights(config_, WeightFormat::kBf16, 9, device_);
+    plans_ = std::make_unique<PlanSet>(undistilled_plans(*weights_, 2));
+  }
+
+  void expect_to_run(const std::vector<EngineRequest>& requests) {
+    EngineLimits limits;
+    limits.cache_bytes = std::size_t{8} << 20;
+    limits.widest = plans_->largest_plan()->widths();
+    limits.prefix_snapshots = false;
+    const auto engine = Engine::create(device_->make_backend(1), weights_, limits);
+    ASSERT_TRUE(engine.ok()) << engine.error().message;
+    device_->refuse_memory();
+    const std::size_t free = *device_->free_bytes();
+    for (const EngineRequest& request : requests) ASSERT_TRUE((*engine)->add(request).ok());
+    Collector sink;
+    int most = 0;
+    for (bool ended = false; !ended;) {
+      const auto stepped = (*engine)->step(sink);
+      ASSERT_TRUE(stepped.ok()) << stepped.error().message;
+      most = std::max(most, (*engine)->sequences_in_work());
+      ended = !*stepped;
+    }
+    EXPECT_EQ(most, kSequences);
+    EXPECT_EQ(sink.done.size(), requests.size());
+    EXPECT_EQ(*device_->free_bytes(), free + kGraphs) << "what was kept for graphs, and nothing else";
+  }
+
+  EngineRequest request(RequestId id, std::size_t tokens, int plan, std::int64_t answer) {
+    EngineRequest made =
+        continuation(id, noise(tokens, static_cast<unsigned>(id)), answer, plans_->plan(plan));
+    made.ignore_eos = true;
+    made.likelihoods = true;
+    return made;
+  }
+
+  LlamaConfig config_;
+  std::shared_ptr<HostDevice> device_ = host_device();
+  std::shared_ptr<const ModelWeights> weights_;
+  std::unique_ptr<PlanSet> plans_;
+};
+
+TEST_F(CudaEngineAtItsLimits, AsManyQuestionsOfADocumentAsLongAsTheContext) {
+  EngineRequest questions = request(1, 1090, 0, 8);
+  questions.tails.clear();
+  for (unsigned i = 0; i < kSequences; ++i) questions.tails.push_back(noise(3, i));
+  expect_to_run({questions});
+}
+
+TEST_F(CudaEngineAtItsLimits, AsManyShortPromptsOfAllPlans) {
+  std::vector<EngineRequest> requests;
+  for (RequestId id = 1; id <= kSequences; ++id)
+    requests.push_back(request(id, id % 3 == 0 ? 2 : 9, static_cast<int>(id % 3), 12));
+  expect_to_run(requests);
+}
+
+TEST_F(CudaEngineAtItsLimits, LongPromptsBesideAllOthersAnswers) {
+  std::vector<EngineRequest> requests;
+  for (RequestId id = 1; id < kSequences; ++id) requests.push_back(request(id, 5, id % 2 == 0 ? 2 : 0, 20));
+  requests.push_back(request(kSequences, 1090, 2, 3));
+  expect_to_run(requests);
 }
 
 // A device with room for what an operation needs, and not for the twice as much that would spare the next

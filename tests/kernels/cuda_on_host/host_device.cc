@@ -75,10 +75,15 @@ constexpr std::string_view kFailed = "CUDA: device 0 failed at or before a test"
 class HostOperations final : public Operations {
  public:
   HostOperations(std::shared_ptr<int> left, std::shared_ptr<int> under_way,
-                 std::shared_ptr<std::vector<HostDevice::Asked>> steps)
-      : left_(std::move(left)), under_way_(std::move(under_way)), steps_(std::move(steps)) {}
+                 std::shared_ptr<std::vector<HostDevice::Asked>> steps, std::size_t later_bytes)
+      : later_bytes_(later_bytes),
+        left_(std::move(left)),
+        under_way_(std::move(under_way)),
+        steps_(std::move(steps)) {}
 
   [[nodiscard]] std::string_view error() const override { return *left_ < 0 ? kFailed : ""; }
+
+  [[nodiscard]] std::size_t later_bytes() const override { return later_bytes_; }
 
   void embed(const EmbedArgs& args) override { launch<Embed>(args); }
   void rms_norm(const RmsNormArgs& args) override {
@@ -142,6 +147,7 @@ class HostOperations final : public Operations {
     perform([&] { executor_.launch<Kernel>(args); });
   }
 
+  std::size_t later_bytes_;
   std::shared_ptr<int> left_;  // operations; below 0: it has failed
   std::shared_ptr<int> under_way_;
   std::shared_ptr<std::vector<HostDevice::Asked>> steps_;
@@ -153,7 +159,7 @@ class HostOperations final : public Operations {
 HostDevice::HostDevice(std::size_t bytes, std::int64_t piece_rows) : bytes_(bytes), piece_rows_(piece_rows) {}
 
 Device::Buffer HostDevice::allocate(std::size_t bytes) {
-  const bool has_room = error().empty() && bytes <= *free_bytes();
+  const bool has_room = error().empty() && !refuses_ && bytes <= *free_bytes();
   std::byte* block = has_room ? memory().allocate(bytes) : nullptr;
   return {block, [](std::byte* at) { memory().free(at); }};
 }
@@ -176,7 +182,7 @@ void HostDevice::break_down(int after) {
 }
 
 std::unique_ptr<Operations> HostDevice::make_operations() {
-  return std::make_unique<HostOperations>(operations_left_, under_way_, steps_);
+  return std::make_unique<HostOperations>(operations_left_, under_way_, steps_, later_bytes_);
 }
 
 }  // namespace dslad::kernels::cuda::testing

@@ -29,6 +29,10 @@ class HostDevice final : public CudaDevice {
   // After so many operations every further one fails, and allocations with them, as after a fault of a real
   // device.
   void break_down(int after = 0);
+  // From now on there is no memory, as where others have taken all that was free.
+  void refuse_memory() { refuses_ = true; }
+  // What operations made from now on will say to take while steps run.
+  void take_later(std::size_t bytes) { later_bytes_ = bytes; }
   [[nodiscard]] std::unique_ptr<Operations> make_operations() override;
 
   // Every step that backends have asked for so far.
@@ -43,6 +47,8 @@ class HostDevice final : public CudaDevice {
  private:
   std::size_t bytes_;
   std::int64_t piece_rows_;
+  bool refuses_ = false;
+  std::size_t later_bytes_ = 0;
   std::shared_ptr<std::vector<Asked>> steps_ = std::make_shared<std::vector<Asked>>();
   std::shared_ptr<int> under_way_ = std::make_shared<int>(0);
   std::shared_ptr<int> operations_left_ = std::make_shared<int>(std::numeric_limits<int>::max());

@@ -115,6 +115,21 @@ TEST(StepMemory, WhatWaitsIsKeptAndWhatWasSentMakesRoom) {
   EXPECT_NE(memory.add(2 * kLarge).on_device, nullptr) << "in the place of both";
 }
 
+TEST(StepMemory, WhatIsReservedIsEnough) {
+  HostDevice device;
+  StepMemory memory(device);
+  const auto operations = device.make_operations();
+  ASSERT_TRUE(memory.reserve(1'000'000));
+  device.refuse_memory();
+  EXPECT_TRUE(memory.reserve(900'000));
+  for (int step = 0; step < 2; ++step) {
+    for (int array = 0; array < 10; ++array) EXPECT_NE(memory.add(100'000).on_device, nullptr) << array;
+    EXPECT_EQ(memory.add(1000).on_device, nullptr);
+    memory.send(*operations);
+  }
+  EXPECT_FALSE(memory.reserve(2'000'000));
+}
+
 using Graphs = GraphCache<std::unique_ptr<int>>;
 
 Graphs::Made made(int number, std::size_t bytes = 1) {
