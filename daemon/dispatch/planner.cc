@@ -13,9 +13,10 @@
 namespace dslad::daemon {
 namespace {
 
-constexpr std::int64_t kSoonestMs = 20;    // between two decisions
-constexpr std::int64_t kShareOfTime = 20;  // at most so many times as long as a decision takes
-constexpr std::int64_t kLatestMs = 1'000;  // between two decisions, though nothing changed but the time
+constexpr std::int64_t kSoonestMs = 20;     // between two decisions
+constexpr std::int64_t kShareOfTime = 20;   // at most so many times as long as a decision takes
+constexpr std::int64_t kStalestMs = 2'000;  // but no longer, on however busy a machine: jobs may wait for it
+constexpr std::int64_t kLatestMs = 1'000;   // between two decisions, though nothing changed but the time
 constexpr schema::JobId kEveryJob = std::numeric_limits<schema::JobId>::max();
 constexpr std::size_t kMostCostModels = 1'000;  // kinds of workers that are remembered
 
@@ -80,7 +81,8 @@ std::int64_t Planner::wall(std::optional<std::int64_t> steady_ms) const {
 
 void Planner::tick() {
   const std::int64_t since_ms = clock_.steady_ms() - decided_at_;
-  const std::int64_t soonest_ms = std::max(kSoonestMs, kShareOfTime * (decided_at_ - began_at_));
+  const std::int64_t soonest_ms =
+      std::clamp(kShareOfTime * (decided_at_ - began_at_), kSoonestMs, kStalestMs);
   if (reading_ || (decided_at_ != 0 && since_ms < (stale_ ? soonest_ms : kLatestMs))) return;
   began_at_ = clock_.steady_ms();
   if (decided_at_ != 0 && !stale_ && admitted_.empty() && snapshot_.rows_changed == store_.rows_changed()) {

@@ -79,14 +79,16 @@ class Planner::Claiming {
     keepers_.resize(layout_->workers.size());
     for (const WorkerState* other : table.connected()) {
       const auto place = layout_->workers.find(other->hello.instance);
-      if (place == layout_->workers.end()) continue;
+      const bool placed = place != layout_->workers.end();
       if (other == &worker) {
-        place_ = place->second;
-      } else {
-        const schema::Hello& hello = other->hello;
-        keepers_[place->second] = {hello.capacity > 0, hello.model, hello.model_digest, hello.context,
-                                   hello.cache_bytes};
+        if (placed) place_ = place->second;
+        continue;
       }
+      const schema::Hello& hello = other->hello;
+      const Keeper keeper{hello.capacity > 0, hello.model, hello.model_digest, hello.context,
+                          hello.cache_bytes};
+      others_.push_back(keeper);
+      if (placed) keepers_[place->second] = keeper;
     }
   }
 
@@ -98,7 +100,7 @@ class Planner::Claiming {
     if (begins_ms_ + work_ms <= static_cast<double>(*job.deadline_ms + from_wall_ms_)) return false;
     const bool larger = std::ranges::any_of(
         facts_.plans, [plan](const policy::PlanFacts& offered) { return offered.plan > plan; });
-    return larger || std::ranges::any_of(keepers_, [&](const Keeper& keeper) { return keeper.takes(job); });
+    return larger || std::ranges::any_of(others_, [&](const Keeper& other) { return other.takes(job); });
   }
 
   std::shared_ptr<const Layout> layout_;
@@ -111,6 +113,7 @@ class Planner::Claiming {
   std::optional<std::size_t> place_;       // among the layout's workers; absent: it has come since
   bool promised_waits_ = false;            // a job whose deadline is to be met on this worker
   std::vector<Keeper> keepers_;            // by place
+  std::vector<Keeper> others_;             // all that are connected, those that came since as well
 };
 
 void Planner::note_layout() {
