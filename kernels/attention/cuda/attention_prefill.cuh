@@ -48,6 +48,9 @@ struct AttendTile {
     tile.stage_queries(shared);
     Results results;
     for (float& x : results.largest) x = -INFINITY;
+    const std::int64_t first_end = tile.visible(tile.first);
+    const Later later{{static_cast<int>(tile.visible(tile.lane_query(0)) - first_end),
+                       static_cast<int>(tile.visible(tile.lane_query(1)) - first_end)}};
     const std::int64_t end = tile.visible(tile.end_query() - 1);
     for (std::int64_t key = tile.oldest(tile.first) / kKeys * kKeys; key < end; key += kKeys) {
       sync_block();  // the former tile has been used, the queries are there
@@ -55,17 +58,25 @@ struct AttendTile {
       sync_block();
       float scores[kKeys / 8][4] = {};
       tile.score(shared, scores);
-      tile.weigh(key, scores, results);
+      tile.weigh(first_end - key, later, scores, results);
       tile.add_values(shared, scores, results);
     }
     tile.write(results);
   }
 
  private:
+  static constexpr float kLog2E = 1.44269504f;
+
+  // How many rows a lane's queries lie behind the tile's first. Made once: a row is a query divided by the
+  // group, which takes longer than all else that a tile of keys does for a query.
+  struct Later {
+    int rows[2];
+  };
+
   // A lane's share of its warp's 16 queries: those of rows lane / 4 and lane / 4 + 8 of the fragments.
   struct Results {
     float values[kD / 8][4] = {};
-    float largest[2];
+    float largest[2];    // scores, in powers of two
     float sums[2] = {};  // of this lane's keys
   };
 
@@ -113,22 +124,33 @@ struct AttendTile {
       const T* keys = key_of<T>(args, piece, kv_head(), key);
       for (int i = thread_index(); i < kD * kKeys / 8; i += kThreads) {
         const int t = i % (kKeys / 8) * 8, c = i / (kKeys / 8);
-        const Float8 x = c < d() ? load8(keys + c * kPageTokens + t) : Float8{};
-        put_parts(x, &shared.k[0][c][t], kD * (kKeys + kPad));
+        stage(keys + c * kPageTokens + t, c < d() ? 8 : 0, true, &shared.k[0][c][t], kD * (kKeys + kPad));
       }
       const T* values = value_of<T>(args, piece, kv_head(), key);
+      const bool aligned = d() % 8 == 0;
       for (int i = thread_index(); i < kKeys * kD / 8; i += kThreads) {
         const int c = i % (kD / 8) * 8, t = i / (kD / 8);
-        const bool seen = key + t < visible_end && c < d();
-        const Float8 x = seen ? load_values(values + t * d(), c, d()) : Float8{};
-        put_parts(x, &shared.v[0][t][c], kKeys * (kD + kPad));
+        stage(values + t * d() + c, key + t < visible_end ? d() - c : 0, aligned, &shared.v[0][t][c],
+              kKeys * (kD + kPad));
       }
     }
-    static DSLAD_DEVICE void put_parts(const Float8& x, bf16* to, int part_stride) {
+    // The first `count` of eight elements (all if more) in their parts; the others are 0. `aligned`: those
+    // that count are eight or none, from a multiple of 16 bytes on.
+    static DSLAD_DEVICE void stage(const float* from, int count, bool aligned, bf16* to, int part_stride) {
+      const Float8 x = load8(from, count, aligned);
       DSLAD_UNROLL for (int p = 0; p < kParts; ++p) {
         Bf16x8 part;
         DSLAD_UNROLL for (int j = 0; j < 8; ++j) part.at[j] = part_of<kParts>(x.at[j], p);
         *reinterpret_cast<Bf16x8*>(to + p * part_stride) = part;
+      }
+    }
+    static DSLAD_DEVICE void stage(const bf16* from, int count, bool aligned, bf16* to, int) {
+      if (aligned) {
+        auto& x = *reinterpret_cast<Bytes16*>(to);
+        const auto& y = *reinterpret_cast<const Bytes16*>(from);
+        DSLAD_UNROLL for (int w = 0; w < 4; ++w) x.words[w] = count > 0 ? y.words[w] : 0;
+      } else {
+        DSLAD_UNROLL for (int j = 0; j < 8; ++j) to[j] = j < count ? from[j] : bf16{};
       }
     }
 
@@ -151,28 +173,32 @@ struct AttendTile {
       }
     }
 
-    // Scores become weights, by selection 0 where a query does not see a key; former results are scaled to
-    // them.
-    DSLAD_DEVICE void weigh(std::int64_t key, float (&scores)[kKeys / 8][4], Results& results) const {
+    // Scores become weights, 0 where a query does not see a key; former results are scaled to them.
+    // `first_end`: of the tile of keys, what the first query sees.
+    DSLAD_DEVICE void weigh(std::int64_t first_end, const Later& later, float (&scores)[kKeys / 8][4],
+                            Results& results) const {
+      const float scale = args.scale * kLog2E;  // 2^x is an instruction, e^x is not
       DSLAD_UNROLL for (int half = 0; half < 2; ++half) {
-        const std::int64_t query = lane_query(half), from = oldest(query), to = visible(query);
+        const std::int64_t end = first_end + later.rows[half];
+        const int to = in_tile(end), from = args.window == 0 ? 0 : in_tile(end - args.window);
         float largest = -INFINITY;
         DSLAD_UNROLL for (int i = 0; i < kKeys / 8; ++i) {
           DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
-            const std::int64_t token = key + 8 * i + thread_index() % 4 * 2 + j;
+            const int token = 8 * i + thread_index() % 4 * 2 + j;
             float& score = scores[i][2 * half + j];
-            score = token >= from && token < to ? score * args.scale : -INFINITY;
+            score = token >= from && token < to ? score * scale : -INFINITY;
             largest = larger(largest, score);
           }
         }
         largest = larger(results.largest[half], warp_max<4>(largest));
-        const float factor = results.largest[half] == largest ? 1.0f : expf(results.largest[half] - largest);
+        const float factor = results.largest[half] == largest ? 1.0f : exp2f(results.largest[half] - largest);
         results.largest[half] = largest;
         results.sums[half] *= factor;
+        const float anchor = largest == -INFINITY ? 0.0f : largest;  // so that unseen keys weigh exp2(-inf)
         DSLAD_UNROLL for (int i = 0; i < kKeys / 8; ++i) {
           DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
             float& score = scores[i][2 * half + j];
-            score = score == -INFINITY ? 0.0f : expf(score - largest);
+            score = exp2f(score - anchor);
             results.sums[half] += score;
           }
         }
@@ -181,6 +207,9 @@ struct AttendTile {
           results.values[i][2 * half + 1] *= factor;
         }
       }
+    }
+    static DSLAD_DEVICE int in_tile(std::int64_t key) {
+      return key < 0 ? 0 : key < kKeys ? static_cast<int>(key) : kKeys;
     }
 
     // Fragments of a result are those of the next product's left operand, two side by side.
@@ -203,14 +232,14 @@ struct AttendTile {
 
     DSLAD_DEVICE void write(const Results& results) const {
       DSLAD_UNROLL for (int half = 0; half < 2; ++half) {
-        const float sum = warp_sum<4>(results.sums[half]);
+        const float share = 1.0f / warp_sum<4>(results.sums[half]);
         const std::int64_t query = lane_query(half);
         if (query >= end() || row(query) < piece.silent) continue;
         float* o = args.o + (piece.first_row + row(query)) * args.o_stride + channel(query);
         DSLAD_UNROLL for (int i = 0; i < kD / 8; ++i) {
           DSLAD_UNROLL for (int j = 0; j < 2; ++j) {
             const int c = 8 * i + thread_index() % 4 * 2 + j;
-            if (c < d()) o[c] = results.values[i][2 * half + j] / sum;
+            if (c < d()) o[c] = results.values[i][2 * half + j] * share;
           }
         }
       }

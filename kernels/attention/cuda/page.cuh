@@ -60,6 +60,21 @@ DSLAD_DEVICE Float8 load8(const bf16* from) {
   return x;
 }
 
+// Eight elements as they lie.
+struct alignas(16) Bytes16 {
+  std::uint32_t words[4];
+};
+
+// The first `count` of eight elements (all if more); the others are 0. `aligned`: those that count are eight
+// or none, from a multiple of 16 bytes on.
+template <class T>
+DSLAD_DEVICE Float8 load8(const T* from, int count, bool aligned) {
+  if (aligned) return count > 0 ? load8(from) : Float8{};
+  Float8 x;
+  DSLAD_UNROLL for (int i = 0; i < 8; ++i) x.at[i] = i < count ? get(from + i) : 0.0f;
+  return x;
+}
+
 // Of a row of d values those from `channel` on, 0 beyond its end.
 template <class T>
 DSLAD_DEVICE Float8 load_values(const T* row, int channel, int d) {
