@@ -43,6 +43,7 @@ struct StepLimits {
   KvLayout kv{};
   DType weights = DType::kF32;          // that rows are rounded to before products
   std::int64_t most_k = 0, most_n = 0;  // of a product's matrices [n, k]
+  int most_d_k = 0;                     // of a converted layer's states; 0: there is none
 };
 
 class Backend {

@@ -85,13 +85,14 @@ bool CudaBackend::reserve(const StepLimits& limits) {
   const std::int64_t partitions = rounded_up(limits.context) / kPartitionTokens;
   const int d = limits.kv.head_dim;
   const std::int64_t product_rows = std::max(kDecodeBlockRows, std::min(limits.rows, kMostBlockRows));
+  const DslaShape states{limits.n_heads, limits.kv.n_kv, limits.most_d_k, d};
   const std::size_t result = std::max(sizeof(std::int32_t), sizeof(double));
   bool enough = arrays_.reserve(array_bytes(limits, pieces));
   const auto take = [&](Scratch& scratch, std::size_t bytes) {
     enough = enough && scratch.take(device_, bytes);
   };
   take(workspace_, std::max(most_attention_workspace_bytes(limits.n_heads, d, limits.sequences, partitions),
-                            dsla_workspace_bytes(limits.n_heads, limits.rows, limits.sequences)));
+                            dsla_workspace_bytes(states, limits.rows, limits.sequences)));
   take(rounded_, gemm_rounded_bytes(product_rows, limits.most_k, limits.weights));
   take(products_, gemm_results_bytes(limits.most_n));
   take(results_, static_cast<std::size_t>(limits.sequences) * result);
@@ -249,7 +250,7 @@ void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> o
   if (step.most_rows > 1) {
     const std::int64_t rows = of_args.back().first_row + of_args.back().rows;
     step.workspace = reinterpret_cast<float*>(
-        room(workspace_, dsla_workspace_bytes(args.shape.n_heads, rows, std::ssize(of_args))));
+        room(workspace_, dsla_workspace_bytes(args.shape, rows, std::ssize(of_args))));
     if (!found(step.workspace)) return;
   }
   const DslaPiece* pieces = stage(of_args);

@@ -71,6 +71,7 @@ Status Engine::reserve(kernels::Backend& backend, const ModelWeights& weights, c
   step.most_k = std::max({hidden, heads, width});
   step.most_n =
       std::max({hidden, widths.qkv, 2 * c.kv_heads * widths.d_k, 2 * width, std::int64_t{c.vocab_size}});
+  step.most_d_k = static_cast<int>(widths.d_k);
   if (backend.reserve(step)) return ok_status();
   return no_memory(backend.device(),
                    fmt::format("{} has no memory for what steps of {} rows work in, of {} sequences of up to "

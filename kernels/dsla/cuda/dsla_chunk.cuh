@@ -4,9 +4,11 @@
 // element by element, exp(b_t - b_u) with its exponent <= 0 whatever the gates, and states stay in registers.
 // With b from the sub-block's start:
 //
-//   A_tu = s sum_i mix_i sum_d q_td k_ud exp(b_i,td - b_i,ud)        u <= t        DslaScores: all sub-blocks
-//   at once o    = s sum_i mix_i (q exp(b_i)) S_i + A v                                    DslaChunk: one
-//   after another S_i <- diag(exp(b_i,16)) S_i + (k exp(b_i,16 - b_i))^T v
+//   A_tu = s sum_i mix_i sum_d q_td k_ud exp(b_i,td - b_i,ud)    u <= t
+//   o    = s sum_i mix_i (q exp(b_i)) S_i + A v
+//   S_i <- diag(exp(b_i,16)) S_i + (k exp(b_i,16 - b_i))^T v
+//
+// DslaScores makes b and A of all sub-blocks at once, DslaChunk the rest, one after another.
 //
 // Products are of float32 in two bf16 parts (mma.h); a sum that goes into a state is added in float32, as
 // tensor cores truncate and a state lives long.
@@ -54,7 +56,7 @@ struct DslaChunk {
     head.each_state([&](float& state, float* memory) { state = memory == nullptr ? 0.0f : *memory; }, states);
     for (std::int64_t index = 0; index * kSubBlock < piece.rows; ++index) {
       const DslaSubBlock block(piece, index);
-      head.stage(block);
+      head.stage(block, index);
       for (int g = 0; g < head.group(); ++g) {
         head.stage_query(block, index, g);
         sync_block();
@@ -107,19 +109,16 @@ struct DslaChunk {
     }
 
     // Decays, keys and values of a sub-block; tokens beyond its end leave everything as it is.
-    DSLAD_DEVICE void stage(const DslaSubBlock& block) const {
+    DSLAD_DEVICE void stage(const DslaSubBlock& block, std::int64_t index) const {
       const int d_k = args().shape.d_k, d_v = args().shape.d_v;
       for (int channel = thread_index(); channel < kChannels; channel += kThreads) {
         const int i = channel / kWidth, a = channel % kWidth;
-        const auto present = [&](int t) { return t < block.tokens && a < d_k; };
-        float sum = 0;
+        const float* log_sums = log_sums_of(step, block_index().x, index, head, i) + a;
+        const float sum = a < d_k ? log_sums[(block.tokens - 1) * d_k] : 0.0f;
         for (int t = 0; t < kSubBlock; ++t) {
-          if (present(t)) sum += log_gate_of(args(), block.first_row + t, i, head, a);
-          shared.decay[t][channel] = sum;
-        }
-        for (int t = 0; t < kSubBlock; ++t) {
+          const bool present = t < block.tokens && a < d_k;
           const std::int64_t from = (block.first_row + t) * args().k_stride + std::int64_t{head} * d_k + a;
-          const float k = present(t) ? args().k[from] : 0.0f, log_sum = shared.decay[t][channel];
+          const float k = present ? args().k[from] : 0.0f, log_sum = present ? log_sums[t * d_k] : sum;
           shared.decay[t][channel] = expf(log_sum);
           shared.key[t][channel] = k * expf(sum - log_sum);
         }

@@ -27,10 +27,18 @@ constexpr std::int64_t sub_blocks_before(std::int64_t piece, std::int64_t first_
   return first_row / kDslaSubBlock + piece;
 }
 
-// Scores of each token of each piece with the tokens of its sub-block, by query head. `rows`: of the step up
-// to the last piece's end.
-inline std::size_t dsla_workspace_bytes(int n_heads, std::int64_t rows, std::int64_t pieces) {
-  return static_cast<std::size_t>(sub_blocks_before(pieces, rows) * n_heads * kDslaSubBlock * kDslaSubBlock) *
+// What a sub-block of a piece leaves in the workspace: scores of its tokens by query head, then sums of their
+// log-gates by KV head and state.
+constexpr std::int64_t dsla_score_floats(const DslaShape& shape) {
+  return shape.n_heads * kDslaSubBlock * kDslaSubBlock;
+}
+constexpr std::int64_t dsla_sub_block_floats(const DslaShape& shape) {
+  return dsla_score_floats(shape) + std::int64_t{shape.n_kv} * shape.states * kDslaSubBlock * shape.d_k;
+}
+
+// `rows`: of the step up to the last piece's end.
+inline std::size_t dsla_workspace_bytes(const DslaShape& shape, std::int64_t rows, std::int64_t pieces) {
+  return static_cast<std::size_t>(sub_blocks_before(pieces, rows) * dsla_sub_block_floats(shape)) *
          sizeof(float);
 }
 

@@ -1,5 +1,5 @@
-// The first half of the chunk form (dsla_chunk.cuh): scores of all sub-blocks, and what both halves know of
-// one.
+// The first half of the chunk form (dsla_chunk.cuh): scores and sums of log-gates of all sub-blocks, and what
+// both halves know of one.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -20,11 +20,22 @@ struct DslaSubBlock {
                                                                            : kSubBlock)) {}
 };
 
+DSLAD_DEVICE float* workspace_of(const DslaOnDevice& step, std::int64_t piece, std::int64_t sub_block) {
+  const std::int64_t before = sub_blocks_before(piece, step.args.pieces.data()[piece].first_row);
+  return step.workspace + (before + sub_block) * dsla_sub_block_floats(step.args.shape);
+}
 // Scores of one sub-block and query head, [16, 16]; 0 above the diagonal and beyond its tokens.
 DSLAD_DEVICE float* scores_of(const DslaOnDevice& step, std::int64_t piece, std::int64_t sub_block,
                               std::int64_t head) {
-  const std::int64_t before = sub_blocks_before(piece, step.args.pieces.data()[piece].first_row);
-  return step.workspace + ((before + sub_block) * step.args.shape.n_heads + head) * kSubBlock * kSubBlock;
+  return workspace_of(step, piece, sub_block) + head * kSubBlock * kSubBlock;
+}
+// Sums of the log-gates from one sub-block's start to each of its tokens, [16, d_k], of a state's KV head;
+// undefined beyond its tokens.
+DSLAD_DEVICE float* log_sums_of(const DslaOnDevice& step, std::int64_t piece, std::int64_t sub_block,
+                                int head, int i) {
+  const DslaShape& shape = step.args.shape;
+  return workspace_of(step, piece, sub_block) + dsla_score_floats(shape) +
+         (std::int64_t{head} * shape.states + i) * kSubBlock * shape.d_k;
 }
 
 // The log-gate of a token's channel in state i.
@@ -53,7 +64,7 @@ struct DslaScores {
     if (piece.rows < 2 || block_index().z * kSubBlock >= piece.rows) return;
     const DslaSubBlock block(piece, block_index().z);
     const int group = args.shape.n_heads / args.shape.n_kv, head = static_cast<int>(block_index().y);
-    stage_keys(args, block, head);
+    stage_keys(step, block, head);
     for (int first = 0; first < group; first += kQueries) {
       const int queries = group - first < kQueries ? group - first : kQueries;
       const int query_head = head * group + first;
@@ -79,15 +90,19 @@ struct DslaScores {
   static DSLAD_DEVICE float* log_sum(const DslaArgs& args, int i, int t) { return row_of(args, 1 + i, t); }
   static DSLAD_DEVICE float* query(const DslaArgs& args, int g, int t) { return row_of(args, 3 + g, t); }
 
-  static DSLAD_DEVICE void stage_keys(const DslaArgs& args, const DslaSubBlock& block, int head) {
+  // The log-sums are for the second half too, whose blocks would each make them anew.
+  static DSLAD_DEVICE void stage_keys(const Args& step, const DslaSubBlock& block, int head) {
+    const DslaArgs& args = step.args;
     const int d_k = args.shape.d_k;
     for (int item = thread_index(); item < args.shape.states * d_k; item += kThreads) {
       const int i = item / d_k, a = item % d_k;
+      float* log_sums = log_sums_of(step, block_index().x, block_index().z, head, i) + a;
       float sum = 0;
       for (int t = 0; t < block.tokens; ++t) {
         const std::int64_t row = block.first_row + t;
         sum += log_gate_of(args, row, i, head, a);
         log_sum(args, i, t)[a] = sum;
+        log_sums[t * d_k] = sum;
         if (i == 0) key(args, t)[a] = args.k[row * args.k_stride + std::int64_t{head} * d_k + a];
       }
     }

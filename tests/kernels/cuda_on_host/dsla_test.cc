@@ -41,7 +41,7 @@ auto by_form(Order order = Order::kAscending, std::int64_t slack = 0) {
       rows = std::max(rows, piece.rows + slack);
       end = std::max(end, piece.first_row + piece.rows);
     }
-    const std::size_t bytes = dsla_workspace_bytes(args.shape.n_heads, end, std::ssize(args.pieces));
+    const std::size_t bytes = dsla_workspace_bytes(args.shape, end, std::ssize(args.pieces));
     std::vector<float> workspace = poisoned(static_cast<std::int64_t>(bytes / sizeof(float)));
     dsla(executor, {args, rows, workspace.data(), true});
   };
