@@ -45,11 +45,14 @@ struct DslaStep {
     for (std::int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {
       for (int first = 0; first < group; first += kQueries) {
         const int queries = group - first < kQueries ? group - first : kQueries;
-        sync_block();  // the former pass has read what is now written
+        const Columns columns(step.dsla, piece);
+        Batch batch;
+        columns.load(first_stripe(), batch);  // before gates are made: its latency passes behind them
+        sync_block();                         // the former pass has read what is now written
         stage(step.dsla, row, first, queries);
         sync_block();
         Float4 sums[kQueries];
-        pass(step.dsla, piece, row, first == 0, sums);
+        pass(step.dsla, columns, row, first == 0, batch, sums);
         write(step.dsla, row, first, queries, sums);
       }
     }
@@ -90,38 +93,62 @@ struct DslaStep {
     }
   }
 
-  // One look at all states; the first of a token updates them.
-  static DSLAD_DEVICE void pass(const DslaArgs& args, const DslaPiece& piece, std::int64_t row, bool update,
-                                Float4 (&sums)[kQueries]) {
-    const int n_kv = args.shape.n_kv, d_k = args.shape.d_k, d_v = args.shape.d_v,
-              n_states = args.shape.states;
-    const Staged from = staged(d_k);
-    const std::int64_t column = block_index().z * kColumns + thread_index() % kLanes * 4,
-                       count = d_v - column;
-    const bool aligned = rows_are_aligned(piece.state, d_v);
-    const Float4 v = load4(args.v + row * args.v_stride + std::int64_t{head()} * d_v + column, count, false);
-    for (Float4& sum : sums) sum = {};
-    for (int first = thread_index() / kLanes; first < d_k; first += kBatch * kStripes) {
-      Float4 states[kBatch][2];
-      const auto address = [&](int b, int i) {
-        return piece.state + ((std::int64_t{i} * n_kv + head()) * d_k + first + b * kStripes) * d_v + column;
-      };
+  static DSLAD_DEVICE int first_stripe() { return thread_index() / kLanes; }
+
+  struct Batch {
+    Float4 at[kBatch][2];  // by state
+  };
+
+  // This thread's four columns of the head's states. No other thread touches them, so what it loads is what
+  // it stored last.
+  struct Columns {
+    const DslaShape& shape;
+    float* states;
+    std::int64_t column, count;  // how many there are from `column` on
+    bool aligned;
+
+    DSLAD_DEVICE Columns(const DslaArgs& args, const DslaPiece& piece)
+        : shape(args.shape),
+          states(piece.state),
+          column(block_index().z * kColumns + thread_index() % kLanes * 4),
+          count(args.shape.d_v - column),
+          aligned(rows_are_aligned(piece.state, args.shape.d_v)) {}
+
+    [[nodiscard]] DSLAD_DEVICE float* address(int a, int i) const {
+      return states + ((std::int64_t{i} * shape.n_kv + head()) * shape.d_k + a) * shape.d_v + column;
+    }
+    // Rows first, first + kStripes and so on.
+    DSLAD_DEVICE void load(int first, Batch& batch) const {
       DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
-        const std::int64_t present = first + b * kStripes < d_k ? count : 0;
+        const int a = first + b * kStripes;
         DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
-          if (i < n_states) states[b][i] = load4(address(b, i), present, aligned);
+          if (i < shape.states) batch.at[b][i] = load4(address(a, i), a < shape.d_k ? count : 0, aligned);
         }
       }
+    }
+  };
+
+  // One look at all states, whose first rows have been loaded; the first look of a token updates them.
+  static DSLAD_DEVICE void pass(const DslaArgs& args, const Columns& columns, std::int64_t row, bool update,
+                                Batch& batch, Float4 (&sums)[kQueries]) {
+    const int d_k = args.shape.d_k, n_states = args.shape.states;
+    const Staged from = staged(d_k);
+    const Float4 v =
+        load4(args.v + row * args.v_stride + std::int64_t{head()} * args.shape.d_v + columns.column,
+              columns.count, false);
+    for (Float4& sum : sums) sum = {};
+    for (int first = first_stripe(); first < d_k; first += kBatch * kStripes) {
+      if (first != first_stripe()) columns.load(first, batch);
       DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const int a = first + b * kStripes;
         if (a >= d_k) break;
         DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
           if (i >= n_states) break;
-          Float4& state = states[b][i];
+          Float4& state = batch.at[b][i];
           if (update) {
             for (int j = 0; j < 4; ++j)
               state.at[j] = from.gate[i * d_k + a] * state.at[j] + from.key[a] * v.at[j];
-            store4(address(b, i), state, count, aligned);
+            store4(columns.address(a, i), state, columns.count, columns.aligned);
           }
           DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {
             const float q = from.query[(g * 2 + i) * d_k + a];
