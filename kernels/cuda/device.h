@@ -9,6 +9,7 @@
 //   shuffle(x, lane), shuffle_xor(x, mask)     another lane's x; all 32 lanes take part
 //   static_shared<T>(), dynamic_shared<T>()    the block's memory, uninitialised: one T a type;
 //   Grid::shared_bytes atomic_add(p, x), atomic_max(p, x)         on integers: their sums have no order
+//   store16(p, x)                              four floats at once, to a multiple of 16 bytes
 //   pack_bf16(low, high)                       two floats rounded to bf16 in one register
 //   mma_16x8x16(c, a, b)                       c += a b, the instruction's own fragments, bf16 to float32
 //   load_matrix_transposed(r, row)             four 8 x 8 matrices of bf16 from shared memory (ldmatrix

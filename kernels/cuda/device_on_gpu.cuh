@@ -49,6 +49,14 @@ DSLAD_DEVICE void atomic_max(std::uint64_t* at, std::uint64_t x) {
   atomicMax(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(x));
 }
 
+// By its instruction: of a struct's four floats compilers may make four stores.
+DSLAD_DEVICE void store16(float* to, const float (&x)[4]) {
+  asm volatile("st.v4.f32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(to), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3])
+               : "memory");
+}
+
 DSLAD_DEVICE std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));

@@ -62,6 +62,10 @@ inline void atomic_max(std::uint64_t* at, std::uint64_t x) {
   if (x > *at) *at = x;
 }
 
+inline void store16(float* to, const float (&x)[4]) {
+  for (int i = 0; i < 4; ++i) to[i] = x[i];
+}
+
 inline std::uint32_t pack_bf16(float low, float high) {
   return to_bf16(low).bits | std::uint32_t{to_bf16(high).bits} << 16;
 }

@@ -27,7 +27,7 @@ DSLAD_DEVICE Float4 load4(const float* x, std::int64_t count, bool aligned) {
 
 DSLAD_DEVICE void store4(float* x, const Float4& y, std::int64_t count, bool aligned) {
   if (aligned && count >= 4) {
-    *reinterpret_cast<Float4*>(x) = y;
+    store16(x, y.at);
     return;
   }
   for (int i = 0; i < 4; ++i) {
