@@ -42,7 +42,7 @@ struct SampleRow {
   }
 
  private:
-  static constexpr int kDigits = 256;
+  static constexpr int kDigits = 256, kNoDigit = -1;
   struct Shared {
     std::uint64_t weights[kDigits];  // of the logits with each next digit
     std::uint64_t of_thread[kThreads];
@@ -108,11 +108,16 @@ struct SampleRow {
       for (int shift = 24; shift >= 0; shift -= 8) {
         for (int i = thread_index(); i < kDigits; i += kThreads) shared.weights[i] = 0;
         sync_block();
-        each([&](std::int64_t id) {
-          const std::uint32_t order = order_of(logit(id));
-          const bool candidate = shift == 24 || order >> (shift + 8) == prefix;
-          if (candidate) atomic_add(&shared.weights[order >> shift & 255u], weight(id, largest));
-        });
+        if (shift == 24) {
+          add_first_digits(largest, shared);
+        } else {
+          each([&](std::int64_t id) {
+            const std::uint32_t order = order_of(logit(id));
+            if (order >> (shift + 8) != prefix) return;
+            const std::uint64_t w = weight(id, largest);
+            if (w != 0) atomic_add(&shared.weights[order >> shift & 255u], w);
+          });
+        }
         sync_block();
         if (thread_index() == 0) {
           if (shift == 24) missing = wanted(shared);
@@ -125,6 +130,36 @@ struct SampleRow {
         prefix = prefix << 8 | shared.digit;
       }
       return {prefix, ties_wanted(prefix, largest, shared.missing)};
+    }
+
+    // The first digit is a sign and most of an exponent: a whole vocabulary has a few, and shared memory adds
+    // 64 bits by compare and swap, a lane at a time where they meet. So a warp adds up what it has of a digit
+    // first, the largest first, and one lane brings it.
+    DSLAD_DEVICE void add_first_digits(float largest, Shared& shared) const {
+      constexpr int kBatch = 4;
+      for (std::int64_t first = 0; first < count(); first += kBatch * kThreads) {
+        int digits[kBatch];
+        std::uint64_t weights[kBatch];
+        DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
+          const std::int64_t id = first + b * kThreads + thread_index();
+          weights[b] = id < count() ? weight(id, largest) : 0;
+          digits[b] = weights[b] != 0 ? static_cast<int>(order_of(logit(id)) >> 24) : kNoDigit;
+        }
+        for (;;) {
+          int digit = kNoDigit;
+          DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) digit = digits[b] > digit ? digits[b] : digit;
+          digit = warp_reduce(digit, [](int a, int b) { return a > b ? a : b; });
+          if (digit == kNoDigit) break;
+          std::uint64_t sum = 0;
+          DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
+            if (digits[b] != digit) continue;
+            sum += weights[b];
+            digits[b] = kNoDigit;
+          }
+          sum = warp_reduce(sum, [](std::uint64_t a, std::uint64_t b) { return a + b; });
+          if (thread_index() % kWarp == 0) atomic_add(&shared.weights[digit], sum);
+        }
+      }
     }
 
     [[nodiscard]] DSLAD_DEVICE std::uint64_t wanted(const Shared& shared) const {

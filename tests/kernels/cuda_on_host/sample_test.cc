@@ -47,7 +47,7 @@ TEST(CudaSample, StrangeRowsHaveNoToken) {
 }
 
 TEST(CudaSample, DrawsAreTheReferences) {
-  for (const std::int64_t size : {1, 513, 1500}) {
+  for (const std::int64_t size : {1, 513, 1500, 5000}) {
     const std::vector<float> logits = random_floats(size, static_cast<std::uint64_t>(size), 2.0f);
     std::vector<SampleArgs> rows;
     for (std::uint64_t i = 0; i < 5; ++i) {
