@@ -4,6 +4,7 @@
 
 #include "kernels/attention/cuda/attention_on_device.h"
 #include "kernels/attention/cuda/page.cuh"
+#include "kernels/cuda/pieces.h"
 
 namespace dslad::kernels::cuda {
 
@@ -14,15 +15,16 @@ struct AppendKv {
   static constexpr std::int64_t kTokens = 64;
 
   static Grid grid(const Args& step) {
-    return {static_cast<std::int64_t>(step.args.pieces.size()), step.args.layout.n_kv,
-            (step.most_rows + kTokens - 1) / kTokens};
+    return {piece_blocks(step.args.pieces.size(), (step.most_rows + kTokens - 1) / kTokens),
+            step.args.layout.n_kv};
   }
 
   static DSLAD_DEVICE void run(const Args& step) {
     const AttentionArgs& args = step.args;
-    const AttentionPiece piece = args.pieces.data()[block_index().x];
+    const PieceBlock block = piece_block(args.pieces.size());
+    const AttentionPiece piece = args.pieces.data()[block.piece];
     const int head = static_cast<int>(block_index().y);
-    const std::int64_t first = block_index().z * kTokens, d = args.layout.head_dim;
+    const std::int64_t first = block.part * kTokens, d = args.layout.head_dim;
     const std::int64_t tokens = piece.rows - first < kTokens ? piece.rows - first : kTokens;
     const auto source = [&](std::int64_t t, std::int64_t channel) {
       return (piece.first_row + first + t) * args.kv_stride + head * d + channel;

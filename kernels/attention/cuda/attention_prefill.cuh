@@ -13,6 +13,7 @@
 #include "kernels/attention/cuda/attention_on_device.h"
 #include "kernels/attention/cuda/page.cuh"
 #include "kernels/cuda/mma.h"
+#include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
 
 namespace dslad::kernels::cuda {
@@ -35,14 +36,15 @@ struct AttendTile {
 
   static Grid grid(const Args& step) {
     const int group = step.args.n_heads / step.args.layout.n_kv;
-    return {static_cast<std::int64_t>(step.args.pieces.size()), step.args.layout.n_kv,
-            (step.most_rows * group + kQueries - 1) / kQueries, sizeof(Shared)};
+    const std::int64_t tiles = (step.most_rows * group + kQueries - 1) / kQueries;
+    return {piece_blocks(step.args.pieces.size(), tiles), step.args.layout.n_kv, 1, sizeof(Shared)};
   }
 
   static DSLAD_DEVICE void run(const Args& step) {
     const AttentionArgs& args = step.args;
-    const AttentionPiece piece = args.pieces.data()[block_index().x];
-    const Tile tile{args, piece, args.n_heads / args.layout.n_kv, block_index().z * kQueries};
+    const PieceBlock block = piece_block(args.pieces.size());
+    const AttentionPiece piece = args.pieces.data()[block.piece];
+    const Tile tile{args, piece, args.n_heads / args.layout.n_kv, block.part * kQueries};
     if (piece.rows < 2 || tile.first >= tile.end() || tile.row(tile.end_query() - 1) < piece.silent) return;
     Shared& shared = *dynamic_shared<Shared>();
     tile.stage_queries(shared);

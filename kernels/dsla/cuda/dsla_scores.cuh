@@ -2,7 +2,7 @@
 // both halves know of one.
 #pragma once
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/pieces.h"
 #include "kernels/dsla/cuda/dsla_on_device.h"
 #include "kernels/dsla/cuda/gate.cuh"
 
@@ -53,18 +53,19 @@ struct DslaScores {
 
   static Grid grid(const Args& step) {
     const DslaShape& shape = step.args.shape;
-    return {static_cast<std::int64_t>(step.args.pieces.size()), shape.n_kv, most_sub_blocks(step.most_rows),
+    return {piece_blocks(step.args.pieces.size(), most_sub_blocks(step.most_rows)), shape.n_kv, 1,
             static_cast<std::size_t>(3 + kQueries) * kSubBlock * static_cast<std::size_t>(shape.d_k + 1) *
                 sizeof(float)};
   }
 
   static DSLAD_DEVICE void run(const Args& step) {
     const DslaArgs& args = step.args;
-    const DslaPiece piece = args.pieces.data()[block_index().x];
-    if (piece.rows < 2 || block_index().z * kSubBlock >= piece.rows) return;
-    const DslaSubBlock block(piece, block_index().z);
+    const PieceBlock at = piece_block(args.pieces.size());
+    const DslaPiece piece = args.pieces.data()[at.piece];
+    if (piece.rows < 2 || at.part * kSubBlock >= piece.rows) return;
+    const DslaSubBlock block(piece, at.part);
     const int group = args.shape.n_heads / args.shape.n_kv, head = static_cast<int>(block_index().y);
-    stage_keys(step, block, head);
+    stage_keys(step, at, block, head);
     for (int first = 0; first < group; first += kQueries) {
       const int queries = group - first < kQueries ? group - first : kQueries;
       const int query_head = head * group + first;
@@ -74,8 +75,7 @@ struct DslaScores {
       score(args, block, query_head, sums);
       sync_block();  // the queries have been used
       DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {
-        if (g < queries)
-          scores_of(step, block_index().x, block_index().z, query_head + g)[thread_index()] = sums[g];
+        if (g < queries) scores_of(step, at.piece, at.part, query_head + g)[thread_index()] = sums[g];
       }
     }
   }
@@ -91,12 +91,13 @@ struct DslaScores {
   static DSLAD_DEVICE float* query(const DslaArgs& args, int g, int t) { return row_of(args, 3 + g, t); }
 
   // The log-sums are for the second half too, whose blocks would each make them anew.
-  static DSLAD_DEVICE void stage_keys(const Args& step, const DslaSubBlock& block, int head) {
+  static DSLAD_DEVICE void stage_keys(const Args& step, const PieceBlock& at, const DslaSubBlock& block,
+                                      int head) {
     const DslaArgs& args = step.args;
     const int d_k = args.shape.d_k;
     for (int item = thread_index(); item < args.shape.states * d_k; item += kThreads) {
       const int i = item / d_k, a = item % d_k;
-      float* log_sums = log_sums_of(step, block_index().x, block_index().z, head, i) + a;
+      float* log_sums = log_sums_of(step, at.piece, at.part, head, i) + a;
       float sum = 0;
       for (int t = 0; t < block.tokens; ++t) {
         const std::int64_t row = block.first_row + t;

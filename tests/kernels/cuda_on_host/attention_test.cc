@@ -150,6 +150,24 @@ TEST(CudaAttention, PiecesOfSeveralRows_AreTheSameForAnyCut) {
   EXPECT_EQ(twin.pool(), world.pool());
 }
 
+// As a device takes them; counted, not run.
+TEST(CudaAttention, GridsTakePiecesOfMillionsOfRows) {
+  const std::vector<AttentionPiece> pieces(3);
+  AttentionArgs args{};
+  args.n_heads = 8;
+  args.layout.n_kv = 1;
+  args.layout.head_dim = 64;
+  args.pieces = pieces;
+  constexpr std::int64_t kRows = std::int64_t{1} << 23;
+  const AttentionOnDevice step{args, kRows, kRows, nullptr};
+  for (const Grid& grid : {AppendKv<bf16>::grid(step), AttendTile<bf16, 64>::grid(step)}) {
+    EXPECT_LE(grid.y, 65535);
+    EXPECT_LE(grid.z, 65535);
+    EXPECT_EQ(grid.x % 3, 0);
+  }
+  EXPECT_EQ((AttendTile<bf16, 64>::grid(step).x), 3 * kRows * 8 / 64);
+}
+
 TEST(CudaAttention, SilentRowsOnlyFillTheCache) {
   constexpr std::int64_t kRows = 45;
   for (const std::int64_t silent : {std::int64_t{1}, std::int64_t{22}, kRows}) {

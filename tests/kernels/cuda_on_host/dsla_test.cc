@@ -129,6 +129,17 @@ TEST(CudaDsla, StepsLeaveLongPiecesToTheChunkForm) {
   EXPECT_NE(outcome.states[1], world.initial_state(1));
 }
 
+TEST(CudaDsla, GridsTakePiecesOfMillionsOfRows) {
+  const std::vector<DslaPiece> pieces(3);
+  DslaArgs args{};
+  args.shape = kSmallShape;
+  args.pieces = pieces;
+  const Grid grid = DslaScores<4>::grid({args, std::int64_t{1} << 21, nullptr});
+  EXPECT_EQ(grid.x, 3 * (1 << 21) / 16);
+  EXPECT_LE(grid.y, 65535);
+  EXPECT_LE(grid.z, 65535);
+}
+
 TEST(CudaDsla, PackedSequences_AreThoseOfEachAlone) {
   DslaWorld world(kSmallShape, 11);
   for (const std::int64_t rows : {1, 40, 1, 18}) world.add(rows);
