@@ -141,18 +141,17 @@ struct DslaStep {
       if (first != first_stripe()) columns.load(first, batch);
       DSLAD_UNROLL for (int b = 0; b < kBatch; ++b) {
         const int a = first + b * kStripes;
-        if (a >= d_k) break;
         DSLAD_UNROLL for (int i = 0; i < 2; ++i) {
-          if (i >= n_states) break;
+          if (a >= d_k || i >= n_states) continue;
           Float4& state = batch.at[b][i];
           if (update) {
-            for (int j = 0; j < 4; ++j)
-              state.at[j] = from.gate[i * d_k + a] * state.at[j] + from.key[a] * v.at[j];
+            DSLAD_UNROLL for (int j = 0; j < 4; ++j) state.at[j] =
+                from.gate[i * d_k + a] * state.at[j] + from.key[a] * v.at[j];
             store4(columns.address(a, i), state, columns.count, columns.aligned);
           }
           DSLAD_UNROLL for (int g = 0; g < kQueries; ++g) {
             const float q = from.query[(g * 2 + i) * d_k + a];
-            for (int j = 0; j < 4; ++j) sums[g].at[j] += q * state.at[j];
+            DSLAD_UNROLL for (int j = 0; j < 4; ++j) sums[g].at[j] += q * state.at[j];
           }
         }
       }
