@@ -155,7 +155,7 @@ const AttentionPiece* CudaBackend::stage_with_pages(std::span<const AttentionPie
                 static_cast<std::size_t>(pages_of(tokens_of(pieces[i]))) * sizeof(std::int32_t));
     staged[i].pages = reinterpret_cast<const std::int32_t*>(on_device + at);
   }
-  std::ranges::stable_partition(staged, is_decode);
+  std::stable_partition(staged.begin(), staged.end(), is_decode);  // clang 14 cannot do it by ranges
   std::memcpy(on_host, staged.data(), pieces.size_bytes());
   return reinterpret_cast<const AttentionPiece*>(on_device);
 }

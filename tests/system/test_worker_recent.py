@@ -73,8 +73,8 @@ class Kept(ScriptCase):
         os.kill(pid, signal.SIGKILL)
         self.await_log("waits for documents of jobs: 0 KiB are there")
         self.answer(9, first=9)
+        self.await_log("begins anew; its documents are gone")
         self.child()
-        self.assertIn("begins anew; its documents are gone", self.worker.text())
         self.assertNotIn(self.document(0), (self.chain / "idle/texts.jsonl").read_text())
 
     def test_switched_off_it_removes_what_it_has_kept(self):
