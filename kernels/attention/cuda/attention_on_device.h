@@ -42,7 +42,8 @@ inline constexpr std::size_t kMostAtOnceBytes = std::size_t{64} << 20;
 
 // Of `pieces` that decode, those that do at once.
 inline std::int64_t pieces_at_once(int n_heads, int head_dim, std::int64_t pieces, std::int64_t partitions) {
-  const std::size_t each = attention_workspace_bytes(n_heads, head_dim, 1, partitions);
+  const std::size_t each =
+      std::max<std::size_t>(1, attention_workspace_bytes(n_heads, head_dim, 1, partitions));
   return std::min(pieces, std::max<std::int64_t>(1, static_cast<std::int64_t>(kMostAtOnceBytes / each)));
 }
 
