@@ -3,74 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <random>
-#include <set>
 
 #include "daemon/policy/level.h"
+#include "tests/daemon/policy_fixture.h"
 
 namespace dslad::daemon::policy {
 namespace {
 
-// A worker of eight layers; with every converted layer a job of 1,000 tokens takes a tenth less.
-class PolicyTest : public ::testing::Test {
- protected:
-  // Milliseconds: a second on plan 0, and 0.2 s with all layers converted.
-  PolicyTest() { costs_["fast"] = CostModel::recorded({0.2, 0.8e-3, 0, 0, 0, 0, 0}, 1, 1, 1); }
-
-  static WorkerFacts worker(const std::string& name = "w") {
-    WorkerFacts facts;
-    facts.instance = name;
-    facts.speed_key = "fast";
-    facts.model = "tiny";
-    facts.model_digest = "d1";
-    facts.layers = 8;
-    facts.context = 8'192;
-    for (std::uint32_t plan = 0; plan <= 8; ++plan)
-      facts.plans.push_back({plan, 1 - 0.01 * plan, 800 - 100 * plan, 1'000 * plan});
-    return facts;
-  }
-
-  // 1,000 tokens, a second of work on plan 0 and 0.2 s on plan 8.
-  WaitingJob job(const std::string& client = "ada") {
-    WaitingJob made;
-    made.id = ++last_id_;
-    made.client = client;
-    made.submitted_ms = kNow;
-    made.turn_ms = kNow + 86'400'000;
-    made.size = {1'000, 0, 10};
-    return made;
-  }
-
-  std::vector<WaitingJob> jobs(int count, const std::string& client = "ada") {
-    std::vector<WaitingJob> all;
-    all.reserve(static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) all.push_back(job(client));
-    return all;
-  }
-
-  Verdict decide_at(std::int64_t now_ms, const std::vector<WaitingJob>& waiting) {
-    Verdict verdict = decide(settings_, history_, waiting, workers_, costs_, now_ms);
-    history_ = verdict.history;
-    return verdict;
-  }
-  Verdict decide_now(const std::vector<WaitingJob>& waiting) { return decide_at(kNow, waiting); }
-
-  static std::vector<std::uint32_t> plans(const Verdict& verdict) {
-    std::vector<std::uint32_t> all;
-    for (const Decision& one : verdict.decisions) all.push_back(one.plan);
-    return all;
-  }
-
-  static std::size_t distinct(std::vector<std::uint32_t> plans) {
-    return std::set<std::uint32_t>(plans.begin(), plans.end()).size();
-  }
-
-  static constexpr std::int64_t kNow = 1'000'000;
-  Settings settings_{.min_quality = 0.9, .target_drain_ms = 10'000};
-  History history_;
-  std::vector<WorkerFacts> workers_ = {worker()};
-  CostModels costs_;
-  std::int64_t last_id_ = 0;
-};
+using test::PolicyTest;
 
 TEST_F(PolicyTest, WhatIsInTimeStaysOnPlanZero) {
   const Verdict verdict = decide_now(jobs(10));
@@ -367,65 +307,6 @@ TEST_F(PolicyTest, AWorkerWithoutAChainServesPlanZeroBesideOthers) {
   EXPECT_EQ(cap(workers_[1], 8, 0.9, std::nullopt), 0U);
   EXPECT_EQ(cap(workers_[0], 8, 0.95, std::nullopt), 5U);
   EXPECT_EQ(cap(workers_[0], 8, 0.95, 2), 2U);
-}
-
-class ReservationTest : public PolicyTest {
- protected:
-  // One with a chain, busy for a second, and one without, that is idle.
-  ReservationTest() {
-    workers_[0].busy_ms = 1'000;
-    workers_.push_back(worker("plain"));
-    workers_[1].plans.clear();
-  }
-
-  // 7.8 s of work on plan 0, 1.5 s on plan 7, 0.6 s on plan 8.
-  WaitingJob due_in(std::int64_t ms) {
-    WaitingJob made = job();
-    made.size.bytes = 3'000;
-    made.deadline_ms = made.turn_ms = kNow + ms;
-    return made;
-  }
-};
-
-TEST_F(ReservationTest, ADeadlineIsKeptForTheWorkerThatMeetsItAsLongAsItCan) {
-  const Decision made = decide_now({due_in(2'850)}).decisions[0];
-  EXPECT_EQ(made.plan, 7U);
-  EXPECT_EQ(made.finish_ms, kNow + 2'500);
-  EXPECT_EQ(made.reservation.worker, 0U);
-  EXPECT_EQ(made.reservation.claims(0, kNow, kNow), Claims::kTakes);
-  EXPECT_EQ(made.reservation.claims(1, kNow, kNow), Claims::kLeaves);
-  EXPECT_EQ(made.reservation.claims(1, kNow + 1'350, kNow + 1'350), Claims::kLeaves);
-  EXPECT_EQ(made.reservation.claims(1, kNow + 1'360, kNow + 1'360), Claims::kTakes) << "late everywhere";
-}
-
-TEST_F(ReservationTest, WhatIsInTimeHereOrLateEverywhereOrHasNoDeadlineIsAnybodys) {
-  WaitingJob soon = job();
-  soon.turn_ms = *(soon.deadline_ms = kNow + 5'000);
-  for (const WaitingJob& alone : {due_in(500), soon, job()}) {
-    SCOPED_TRACE(alone.id);
-    const Decision made = decide_now({alone}).decisions[0];
-    EXPECT_EQ(made.reservation.claims(0, kNow, kNow), Claims::kTakes);
-    EXPECT_EQ(made.reservation.claims(1, kNow, kNow), Claims::kTakes);
-  }
-}
-
-// It ran at once on whoever was free, though another has it done sooner, and a deadline was missed there.
-TEST_F(ReservationTest, WhatWouldBreakAPromiseHereIsTakenAfterOthers) {
-  workers_[0].busy_ms = 0;
-  workers_[1].speed_key = "slow";
-  costs_["slow"] = CostModel::recorded({2, 8e-3, 0, 0, 0, 0, 0}, 1, 1, 1);  // ten times
-  WaitingJob first = job();
-  first.priority = 1;
-  WaitingJob second = job();
-  second.size.bytes = 100;  // a second there
-  second.turn_ms = *(second.deadline_ms = kNow + 1'050);
-  second.max_plan = 0;
-  const Verdict verdict = decide_now({first, second});
-  ASSERT_EQ(verdict.decisions[0].reservation.worker, 0U);
-  ASSERT_EQ(verdict.decisions[1].reservation.worker, 1U);
-  EXPECT_EQ(verdict.decisions[0].reservation.claims(1, kNow, kNow), Claims::kRatherNot);
-  EXPECT_EQ(verdict.decisions[0].reservation.claims(0, kNow, kNow), Claims::kTakes);
-  EXPECT_EQ(verdict.decisions[1].reservation.claims(1, kNow, kNow), Claims::kTakes);
 }
 
 TEST_F(PolicyTest, StaticGivesEveryJobItsPlanOrWhatItAllows) {
