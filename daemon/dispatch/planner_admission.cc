@@ -94,7 +94,7 @@ void Planner::admit_behind(const std::vector<schema::JobRequest>& jobs, const st
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const QueuedJob job = queued(jobs[i], client, overflow, clock_.wall_ms());
     const auto serves = [&](const policy::WorkerFacts& worker) {
-      return job.model.empty() || job.model == worker.model || job.model == worker.model_digest;
+      return policy::may_answer(worker.model, worker.model_digest, job.model);
     };
     const auto first = std::ranges::find_if(all, serves);
     if (first == all.end()) continue;  // nobody knows when somebody comes who serves it

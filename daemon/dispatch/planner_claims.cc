@@ -19,7 +19,7 @@ struct Keeper {
 
   // Unless it serves another model, or has refused the job.
   [[nodiscard]] bool takes(const QueuedJob& job) const {
-    return there && (job.model.empty() || job.model == model || job.model == model_digest) &&
+    return there && policy::may_answer(model, model_digest, job.model) &&
            (context == 0 || job.needs_context <= context) &&
            (cache_bytes == 0 || job.needs_cache_bytes <= cache_bytes);
   }

@@ -11,8 +11,7 @@ namespace dslad::daemon {
 namespace {
 
 bool serves(const schema::Hello& worker, const QueuedJob& job) {
-  return worker.capacity > 0 &&
-         (job.model.empty() || job.model == worker.model || job.model == worker.model_digest) &&
+  return worker.capacity > 0 && policy::may_answer(worker.model, worker.model_digest, job.model) &&
          worker.context >= job.needs_context;
 }
 
@@ -76,7 +75,7 @@ std::vector<PlanRoom> Planner::room(const WorkerState& worker) const {
 
 bool Planner::has_room(const WorkerState& worker, const QueuedJob& job) const {
   const policy::WorkerFacts offered = policy::facts_of(worker.hello);
-  const PlanChoice choice = chooser(worker)(job);
+  const PlanChoice choice = plan_chooser(worker)(job);
   const policy::PlanFacts* plan = plan_of(offered, choice.plan.value_or(worker.hello.plan));
   return plan == nullptr || fits(offered, *plan, job);
 }

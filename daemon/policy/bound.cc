@@ -78,10 +78,10 @@ std::vector<std::string> notes_on_chains(const std::vector<WorkerFacts>& workers
   std::vector<std::string> notes;
   for (const auto& [digest, model] : models) {
     if (model.has_plans) continue;
-    notes.push_back(
-        fmt::format("no worker of {} has a distilled layer: all its jobs run on plan 0 until its model folder "
-                    "has a chain (dslad-model distil)",
-                    model.name));
+    notes.push_back(fmt::format(
+        "no worker of {} has a distilled layer: all its jobs run on plan 0 until its model folder "
+        "has a chain (dslad-model distil)",
+        model.name));
   }
   return notes;
 }

@@ -100,7 +100,7 @@ Candidates::Cost Candidates::cost_of(const WorkerFacts& worker, const std::vecto
 
 bool Candidates::serves(std::size_t worker, const WaitingJob& job) const {
   const WorkerFacts& facts = workers_[worker];
-  if (!job.model.empty() && job.model != facts.model && job.model != facts.model_digest) return false;
+  if (!may_answer(facts.model, facts.model_digest, job.model)) return false;
   const CostModel* model = costs_[worker].model;
   const bool fits_itself = job.size.overflow != schema::Overflow::kError;
   return model == nullptr || facts.context == 0 || fits_itself ||

@@ -4,6 +4,10 @@
 
 namespace dslad::daemon::policy {
 
+bool may_answer(const std::string& model, const std::string& digest, const std::string& asked) {
+  return asked.empty() || asked == model || asked == digest;
+}
+
 PlanShape WorkerFacts::shape(std::uint32_t plan) const {
   const double share = layers == 0 ? 0.0 : std::min(1.0, static_cast<double>(plan) / layers);
   PlanShape shape{1 - share, share};

@@ -24,6 +24,9 @@ struct PlanShape {
   double states = 0;     // sizes of the states, of the largest plan's
 };
 
+// Whether a worker of this model may answer a job that asks for `asked`: its name or digest; empty: any.
+bool may_answer(const std::string& model, const std::string& digest, const std::string& asked);
+
 // A document that a worker has read on a plan: what it keeps of it spares the next job the same work, on that
 // plan alone.
 struct ReadDocument {

@@ -270,8 +270,7 @@ class Deciding {
     if (made.plan > wanted) return Reason::kMemory;
     std::uint32_t offered = 0;
     for (const WorkerFacts& worker : workers_) {
-      const std::string& model = candidate.job->model;
-      if (model.empty() || model == worker.model || model == worker.model_digest)
+      if (may_answer(worker.model, worker.model_digest, candidate.job->model))
         offered = std::max(offered, cap(worker, wanted, 0, std::nullopt));
     }
     return made.plan == offered ? Reason::kChainEnds : Reason::kTerms;

@@ -202,8 +202,7 @@ class Simulation {
   }
 
   static bool serves(const WorkerFacts& facts, const SimulatedJob& job) {
-    const std::string& model = job.job.model;
-    if (!model.empty() && model != facts.model && model != facts.model_digest) return false;
+    if (!may_answer(facts.model, facts.model_digest, job.job.model)) return false;
     return facts.context == 0 || job.prompt_tokens <= facts.context;
   }
 

@@ -208,7 +208,7 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
   setup.training = {&arguments.options,
                     session.data.training,
                     session.data.held_out,
-                    {session.further.size(), std::span<const TrainingBatch>()},
+                    {},
                     session.dir,
                     arguments.checkpoint_seconds,
                     [&](const StepReport& report) {
@@ -217,9 +217,8 @@ Status make_chain(TrainingSession& session, const Stopwatch& watch) {
                     &TrainingSession::stop_requested(),
                     [&](const JointStep& step, double rate) { progress.joint_step(step, rate); },
                     {}};
-  for (std::size_t i = 0; i < session.further.size(); ++i) {
-    setup.training.further_sequences[i] = session.further[i].training;
-  }
+  for (const TrainingData& data : session.further)
+    setup.training.further_sequences.emplace_back(data.training);
   setup.on_layer = [&](const LayerReport& report) { progress.layer(report); };
   setup.on_plans = [&](const PlansReport& report) { progress.plans(report); };
   if (run) {
