@@ -74,6 +74,18 @@ class Distil(DistilCase):
         wrong = self.distil(self.folder / "other", "--stage", "chained,rate=2", exit_status=1)
         self.assertIn("--stage chained,rate=2: it needs steps=NUMBER", wrong.stderr)
 
+    def test_a_chain_from_before_stages_were_a_list_goes_on(self):
+        out = self.folder / "chain"
+        self.distil(out, "--layers", 1)
+        path = out / "chain.json"
+        for steps, exit_status in ((3, 1), (0, 0)):  # that it had more stages, and that it had not
+            chain = json.loads(path.read_text())
+            chain["recipe"]["long_context"] = {"steps": steps, "rate": 3e-4, "lowest_rate": 3e-6, "warm_up": 0}
+            path.write_text(json.dumps(chain))
+            done = self.distil(out, "--layers", 2, "--resume", exit_status=exit_status)
+            self.assertEqual(steps > 0, "/long_context" in done.stderr, done.stderr)
+        self.assertEqual(2, len(json.loads(path.read_text())["layers"]))
+
     def test_going_on_with_other_options_is_refused(self):
         out = self.folder / "chain"
         self.distil(out, "--layers", 1)

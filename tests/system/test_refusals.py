@@ -26,6 +26,7 @@ class Refusals(harness.SystemTest):
         (job,) = self.sql("SELECT id, state, plan, why FROM job_metrics ORDER BY id DESC LIMIT 1")
         self.assertEqual("succeeded", job["state"])
         self.assertEqual(NO_SMALLER, job["why"])
+        self.assertRegex(done.stderr, rf"dslactl: job {job['id']}: plan {job['plan']} of .*{NO_SMALLER}")  # nobody sees a heading
         (row,) = self.sql("SELECT failed_attempts FROM jobs WHERE id = ?", job["id"])
         self.assertEqual(0, row["failed_attempts"])
         return job["plan"], self.attempts()
