@@ -6,7 +6,7 @@
 // pointers in them name is the device's memory, and nothing outside a backend reads or writes it. What says
 // what is to be done is the host's and may go once the call returns: ids, positions, rows, blocks, pieces
 // and their pages. Operations happen in the order of the calls, and begin with submit() at the latest; only
-// wait(), read(), sample() and log_probabilities() wait for them. Thread safety: one caller at a time.
+// wait(), read(), drawn() and log_probabilities() wait for them. Thread safety: one caller at a time.
 // Results of a row do not depend on other rows of the call (rows.h).
 #pragma once
 
@@ -66,7 +66,12 @@ class Backend {
   // False: the device has not enough, or has failed.
   [[nodiscard]] virtual bool reserve(const StepLimits& /*limits*/) { return true; }
 
-  // out [ids.size(), K] f32: row ids[i] of the table [V, K]. REQUIRES: 0 <= ids[i] < V.
+  // Whether it computes beside the host: then the next step can be begun while the host still works on what
+  // the last one gave.
+  [[nodiscard]] virtual bool works_apart() const { return false; }
+
+  // out [ids.size(), K] f32: row ids[i] of the table [V, K]. What drawn_id(j) names is the token that the
+  // latest draw() draws for its row j, and any token where that draws none. REQUIRES: ids[i] < V.
   virtual void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;
   virtual void gemm(const GemmArgs& args) = 0;
@@ -81,8 +86,18 @@ class Backend {
   virtual void gather(const GatherArgs& args) = 0;
   virtual void narrow_heads(const NarrowHeadsArgs& args) = 0;
 
-  // tokens[i] for rows[i]. REQUIRES: as many tokens as rows.
-  virtual void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) = 0;
+  // The next token of each row, in the order of the calls, as other operations are; drawn() has them.
+  // REQUIRES: there are rows, and less than two draws that nobody has read.
+  virtual void draw(std::span<const SampleArgs> rows) = 0;
+  // tokens[i]: of row i of the oldest draw() that nobody has read. Waits for that one, and for nothing that
+  // was asked for behind it. REQUIRES: as many tokens as it has rows.
+  virtual void drawn(std::span<std::int32_t> tokens) = 0;
+  // Both at once. REQUIRES: as many tokens as rows, and no draw() that nobody has read.
+  void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) {
+    if (rows.empty()) return;
+    draw(rows);
+    drawn(tokens);
+  }
   virtual void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) = 0;
 
   // Begins all that was asked for so far. To be called where a step ends, and before memory is freed that its

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/aligned_buffer.h"
@@ -41,7 +43,7 @@ class CpuBackend final : public Backend {
     const auto& rows = static_cast<const PackedMatrix&>(table);
     parallel_rows(pool_, std::ssize(ids), rows.k(), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t row = first; row < last; ++row)
-        rows.unpack_row(ids[static_cast<std::size_t>(row)], out + row * rows.k());
+        rows.unpack_row(token(ids[static_cast<std::size_t>(row)]), out + row * rows.k());
     });
   }
   void rms_norm(const RmsNormArgs& args) override { rms_norm_cpu(pool_, args); }
@@ -57,8 +59,14 @@ class CpuBackend final : public Backend {
   void gather(const GatherArgs& args) override { gather_cpu(args); }
   void narrow_heads(const NarrowHeadsArgs& args) override { narrow_heads_cpu(pool_, args); }
 
-  void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) override {
+  void draw(std::span<const SampleArgs> rows) override {
+    std::vector<std::int32_t>& tokens = unread_.emplace_back(rows.size());
     each_row(rows, [&](std::size_t i) { tokens[i] = sample_cpu(rows[i]); });
+    latest_ = tokens;
+  }
+  void drawn(std::span<std::int32_t> tokens) override {
+    std::ranges::copy(unread_.front(), tokens.begin());
+    unread_.pop_front();
   }
   void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) override {
     each_row(rows, [&](std::size_t i) { nats[i] = log_probability_cpu(rows[i].logits, rows[i].token); });
@@ -81,8 +89,14 @@ class CpuBackend final : public Backend {
     });
   }
 
+  [[nodiscard]] std::int32_t token(std::int32_t id) const {
+    return is_drawn_id(id) ? std::max(latest_[static_cast<std::size_t>(drawn_row(id))], 0) : id;
+  }
+
   std::shared_ptr<Device> device_ = cpu_device();
   ThreadPool pool_;
+  std::deque<std::vector<std::int32_t>> unread_;  // drawn
+  std::vector<std::int32_t> latest_;              // the same, of the latest draw, read or not
 };
 
 }  // namespace

@@ -86,7 +86,6 @@ bool CudaBackend::reserve(const StepLimits& limits) {
   const int d = limits.kv.head_dim;
   const std::int64_t product_rows = std::max(kDecodeBlockRows, std::min(limits.rows, kMostBlockRows));
   const DslaShape states{limits.n_heads, limits.kv.n_kv, limits.most_d_k, d};
-  const std::size_t result = std::max(sizeof(std::int32_t), sizeof(double));
   bool enough = arrays_.reserve(array_bytes(limits, pieces));
   const auto take = [&](Scratch& scratch, std::size_t bytes) {
     enough = enough && scratch.take(device_, bytes);
@@ -95,7 +94,8 @@ bool CudaBackend::reserve(const StepLimits& limits) {
                             dsla_workspace_bytes(states, limits.rows, limits.sequences)));
   take(rounded_, gemm_rounded_bytes(product_rows, limits.most_k, limits.weights));
   take(products_, gemm_results_bytes(limits.most_n));
-  take(results_, static_cast<std::size_t>(limits.sequences) * result);
+  take(drawn_, static_cast<std::size_t>(limits.sequences) * sizeof(std::int32_t));
+  take(nats_, static_cast<std::size_t>(limits.sequences) * sizeof(double));
   if (enough && !has_begun_ && later_ == nullptr && operations_->later_bytes() > 0) {
     later_ = device_.allocate(operations_->later_bytes());
     enough = later_ != nullptr;
@@ -168,7 +168,9 @@ std::byte* CudaBackend::room(Scratch& scratch, std::size_t bytes) {
 void CudaBackend::embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) {
   const RowMajorMatrix& rows = on_device(table);
   const std::int32_t* staged = stage(ids);
-  if (found(staged)) step_.add(EmbedArgs{staged, std::ssize(ids), rows.data(), rows.dtype(), rows.k(), out});
+  const auto* drawn = reinterpret_cast<const std::int32_t*>(drawn_.data());
+  if (found(staged))
+    step_.add(EmbedArgs{staged, drawn, std::ssize(ids), rows.data(), rows.dtype(), rows.k(), out});
 }
 
 void CudaBackend::rms_norm(const RmsNormArgs& args) {
@@ -281,21 +283,26 @@ void CudaBackend::narrow_heads(const NarrowHeadsArgs& args) {
   step_.add(args);
 }
 
-void CudaBackend::sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) {
-  std::ranges::fill(tokens, kNoToken);  // unless the device says otherwise
-  if (rows.empty()) return;
-  auto* drawn = reinterpret_cast<std::int32_t*>(room(results_, tokens.size_bytes()));
+void CudaBackend::draw(std::span<const SampleArgs> rows) {
+  const std::size_t bytes = rows.size() * sizeof(std::int32_t);
+  auto* drawn = reinterpret_cast<std::int32_t*>(room(drawn_, bytes));
   if (!found(drawn)) return;
   const SampleArgs* staged = stage(rows);
   if (!found(staged)) return;
   step_.add(SampleOnDevice{staged, std::ssize(rows), drawn});
-  read(tokens.data(), drawn, tokens.size_bytes());
+  submit();
+  operations_->begin_read(drawn, bytes);
+}
+
+void CudaBackend::drawn(std::span<std::int32_t> tokens) {
+  std::ranges::fill(tokens, kNoToken);  // unless the device says otherwise
+  if (error().empty()) operations_->end_read(tokens.data());
 }
 
 void CudaBackend::log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) {
   std::ranges::fill(nats, 0.0);
   if (rows.empty()) return;
-  auto* found_nats = reinterpret_cast<double*>(room(results_, nats.size_bytes()));
+  auto* found_nats = reinterpret_cast<double*>(room(nats_, nats.size_bytes()));
   if (!found(found_nats)) return;
   const ChosenToken* staged = stage(rows);
   if (!found(staged)) return;

@@ -25,6 +25,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] std::string_view error() const override;
   [[nodiscard]] std::string notes() const override { return operations_->notes(); }
   [[nodiscard]] bool reserve(const StepLimits& limits) override;
+  [[nodiscard]] bool works_apart() const override { return true; }
 
   void embed(std::span<const std::int32_t> ids, const WeightMatrix& table, float* out) override;
   void rms_norm(const RmsNormArgs& args) override;
@@ -39,7 +40,8 @@ class CudaBackend final : public Backend {
   void swiglu(const SwiGluArgs& args) override;
   void gather(const GatherArgs& args) override;
   void narrow_heads(const NarrowHeadsArgs& args) override;
-  void sample(std::span<const SampleArgs> rows, std::span<std::int32_t> tokens) override;
+  void draw(std::span<const SampleArgs> rows) override;
+  void drawn(std::span<std::int32_t> tokens) override;
   void log_probabilities(std::span<const ChosenToken> rows, std::span<double> nats) override;
   void submit() override;
   void wait() override;
@@ -56,6 +58,7 @@ class CudaBackend final : public Backend {
     // Exactly so many, where there are fewer. False: the device has not enough.
     bool take(Device& device, std::size_t bytes);
     [[nodiscard]] bool holds(std::size_t bytes) const { return bytes <= bytes_; }
+    [[nodiscard]] const std::byte* data() const { return memory_.get(); }
 
    private:
     Device::Buffer memory_{nullptr, [](std::byte*) {}};
@@ -77,7 +80,7 @@ class CudaBackend final : public Backend {
   StepMemory arrays_;
   Scratch workspace_;           // of attention and DSLA
   Scratch rounded_, products_;  // of products (gemm_on_device.h)
-  Scratch results_;             // of what is drawn from logits
+  Scratch drawn_, nats_;        // of the latest draw, and of its likelihoods
   Device::Buffer later_;        // in the place of what operations take while steps run
   bool has_begun_ = false;      // steps
   bool out_of_memory_ = false;

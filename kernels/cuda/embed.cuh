@@ -14,7 +14,9 @@ struct Embed {
 
   static DSLAD_DEVICE void run(const Args& args) {
     const std::int64_t i = row_element<kThreads>(), row = block_index().x;
-    const std::int64_t from = args.ids[row] * args.k + i, to = row * args.k + i;
+    std::int32_t id = args.ids[row];
+    if (id < 0) id = args.drawn[-1 - std::int64_t{id}];  // a drawn_id()
+    const std::int64_t from = (id < 0 ? 0 : id) * args.k + i, to = row * args.k + i;
     for (std::int64_t j = 0; j < 4 && i + j < args.k; ++j) {
       args.out[to + j] = args.dtype == DType::kF32 ? static_cast<const float*>(args.table)[from + j]
                                                    : to_float(static_cast<const bf16*>(args.table)[from + j]);

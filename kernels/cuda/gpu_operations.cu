@@ -20,7 +20,8 @@ std::unique_ptr<GpuOperations> GpuOperations::create(int index) {
   std::unique_ptr<GpuOperations> made(new GpuOperations(index));
   const bool is_ready = cudaSetDevice(index) == cudaSuccess &&
                         cudaStreamCreateWithFlags(&made->stream_, cudaStreamNonBlocking) == cudaSuccess &&
-                        cudaMallocHost(&made->pinned_, kPinnedBytes) == cudaSuccess;
+                        made->writes_[0].reserve(kPinnedBytes) == cudaSuccess &&
+                        made->writes_[1].reserve(kPinnedBytes) == cudaSuccess;
   if (is_ready) made->gemm_ = Gemm::create();
   static_cast<void>(cudaGetLastError());  // told by the null; the next operation shall not find it
   return made->gemm_ != nullptr ? std::move(made) : nullptr;
@@ -31,7 +32,6 @@ GpuOperations::~GpuOperations() {
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   graphs_.clear();
   gemm_.reset();
-  if (pinned_ != nullptr) cudaFreeHost(pinned_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
@@ -94,13 +94,16 @@ void GpuOperations::write(void* to, const void* from, std::size_t bytes) {
       const cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_);
       return error != cudaSuccess ? error : cudaStreamSynchronize(stream_);
     }
-    if (pinned_used_ + bytes > kPinnedBytes) {
-      if (const cudaError_t error = cudaStreamSynchronize(stream_); error != cudaSuccess) return error;
-      pinned_used_ = 0;
+    if (filled_ + bytes > kPinnedBytes) {
+      cudaError_t error = writes_[filling_].mark(stream_);
+      filling_ = 1 - filling_;
+      if (error == cudaSuccess) error = writes_[filling_].wait();
+      if (error != cudaSuccess) return error;
+      filled_ = 0;
     }
-    std::byte* const at = pinned_ + pinned_used_;
+    std::byte* const at = writes_[filling_].data() + filled_;
     std::memcpy(at, from, bytes);
-    pinned_used_ += (bytes + 63) / 64 * 64;
+    filled_ += (bytes + 63) / 64 * 64;
     return cudaMemcpyAsync(to, at, bytes, cudaMemcpyHostToDevice, stream_);
   });
 }
@@ -118,12 +121,55 @@ void GpuOperations::read(void* to, const void* from, std::size_t bytes) {
     const cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_);
     return error != cudaSuccess ? error : cudaStreamSynchronize(stream_);
   });
-  if (error_.empty()) pinned_used_ = 0;  // all that was copied before has arrived
+}
+
+void GpuOperations::begin_read(const void* from, std::size_t bytes) {
+  Read& read = reads_[reads_begun_++ % reads_.size()];
+  run("a copy from the device", [&] {
+    read.bytes = bytes;
+    cudaError_t error = read.at.reserve(bytes);
+    if (error == cudaSuccess)
+      error = cudaMemcpyAsync(read.at.data(), from, bytes, cudaMemcpyDeviceToHost, stream_);
+    return error == cudaSuccess ? read.at.mark(stream_) : error;
+  });
+}
+
+void GpuOperations::end_read(void* to) {
+  const Read& read = reads_[reads_ended_++ % reads_.size()];
+  run("a step", [&] {
+    const cudaError_t error = read.at.wait();
+    if (error == cudaSuccess) std::memcpy(to, read.at.data(), read.bytes);
+    return error;
+  });
 }
 
 void GpuOperations::wait() {
   run("a step", [&] { return cudaStreamSynchronize(stream_); });
-  if (error_.empty()) pinned_used_ = 0;
+}
+
+GpuOperations::Pinned::~Pinned() {
+  if (marked_ != nullptr) cudaEventDestroy(marked_);
+  if (memory_ != nullptr) cudaFreeHost(memory_);
+}
+
+cudaError_t GpuOperations::Pinned::reserve(std::size_t bytes) {
+  if (bytes <= bytes_) return cudaSuccess;
+  cudaError_t error =
+      marked_ != nullptr ? cudaSuccess : cudaEventCreateWithFlags(&marked_, cudaEventDisableTiming);
+  if (memory_ != nullptr) cudaFreeHost(memory_);
+  memory_ = nullptr;
+  bytes_ = 0;
+  if (error == cudaSuccess) error = cudaMallocHost(&memory_, bytes);
+  if (error == cudaSuccess) bytes_ = bytes;
+  return error;
+}
+
+cudaError_t GpuOperations::Pinned::mark(cudaStream_t stream) {
+  return cudaEventRecord(marked_, stream);
+}
+
+cudaError_t GpuOperations::Pinned::wait() const {
+  return cudaEventSynchronize(marked_);
 }
 
 }  // namespace dslad::kernels::cuda

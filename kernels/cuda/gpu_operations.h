@@ -4,6 +4,7 @@
 // cuBLASLt's choices and loads what kernels it needs, so that nothing but launches is left to record.
 #pragma once
 
+#include <array>
 #include <cuda_runtime_api.h>
 #include <memory>
 #include <string>
@@ -47,9 +48,36 @@ class GpuOperations final : public Operations {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* at, std::byte value, std::size_t bytes) override;
   void read(void* to, const void* from, std::size_t bytes) override;
+  void begin_read(const void* from, std::size_t bytes) override;
+  void end_read(void* to) override;
   void wait() override;
 
  private:
+  // Host memory that the device copies from or to by itself: pinned.
+  class Pinned {
+   public:
+    Pinned() = default;
+    ~Pinned();
+    Pinned(const Pinned&) = delete;
+    Pinned& operator=(const Pinned&) = delete;
+    // At least so many bytes; what was there is lost. REQUIRES: nothing is copied from or to it.
+    cudaError_t reserve(std::size_t bytes);
+    // What was queued so far is what wait() waits for.
+    cudaError_t mark(cudaStream_t stream);
+    [[nodiscard]] cudaError_t wait() const;
+    [[nodiscard]] std::byte* data() const { return memory_; }
+    [[nodiscard]] std::size_t size() const { return bytes_; }
+
+   private:
+    std::byte* memory_ = nullptr;
+    std::size_t bytes_ = 0;
+    cudaEvent_t marked_ = nullptr;
+  };
+  // A read that end_read() has not brought yet, or the place of one.
+  struct Read {
+    Pinned at;
+    std::size_t bytes = 0;
+  };
   struct DestroyGraph {
     void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
   };
@@ -69,10 +97,12 @@ class GpuOperations final : public Operations {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Gemm> gemm_;
   GraphCache<Graph> graphs_;
-  // What write() copies from: pinned, so that the host does not wait. Used from the start again once all
-  // that was copied has arrived.
-  std::byte* pinned_ = nullptr;
-  std::size_t pinned_used_ = 0;
+  // What write() copies from, so that the host does not wait: one is filled while what was copied from the
+  // other arrives.
+  std::array<Pinned, 2> writes_;
+  std::size_t filling_ = 0, filled_ = 0;  // which, and its bytes
+  std::array<Read, 2> reads_;
+  std::size_t reads_begun_ = 0, reads_ended_ = 0;
   std::string error_;
 };
 

@@ -50,6 +50,11 @@ class Operations {
   virtual void fill(void* at, std::byte value, std::size_t bytes) = 0;
   // Into host memory; waits until it is there, or for an error.
   virtual void read(void* to, const void* from, std::size_t bytes) = 0;
+  // A read that is queued, whose bytes end_read() brings: of the oldest that was begun. Waits for it, and for
+  // nothing that was queued behind it; after an error `to` is left as it was. REQUIRES: no more than two are
+  // open.
+  virtual void begin_read(const void* from, std::size_t bytes) = 0;
+  virtual void end_read(void* to) = 0;
   // Until all that was queued is done, or for an error.
   virtual void wait() = 0;
 };

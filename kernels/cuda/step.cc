@@ -35,8 +35,8 @@ class Key {
   }
 
   void add(const EmbedArgs& args) {
-    const auto& [ids, rows, table, dtype, k, out] = args;
-    all(ids, rows, table, dtype, k, out);
+    const auto& [ids, drawn, rows, table, dtype, k, out] = args;
+    all(ids, drawn, rows, table, dtype, k, out);
   }
   void add(const RmsNormArgs& args) {
     const auto& [x, x_stride, weight, y, y_stride, rows, width, eps, groups] = args;

@@ -13,6 +13,18 @@ namespace dslad::kernels {
 
 constexpr std::int32_t kNoToken = -1;
 
+// Where an id of a token is expected: the one that was drawn for row `row`, by what has been drawn last and
+// nobody may have read yet. Below zero, as no id is.
+constexpr std::int32_t drawn_id(std::int64_t row) {
+  return static_cast<std::int32_t>(-1 - row);
+}
+constexpr bool is_drawn_id(std::int32_t id) {
+  return id < 0;
+}
+constexpr std::int64_t drawn_row(std::int32_t id) {
+  return -1 - std::int64_t{id};
+}
+
 struct SampleArgs {
   std::span<const float> logits;  // [vocabulary], not empty
   float temperature = 0.0f;       // >= 0

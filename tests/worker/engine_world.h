@@ -58,6 +58,7 @@ struct EngineOptions {
   int max_sequences = 64;
   std::int64_t prefill_rows = EngineLimits{}.prefill_rows;
   bool prefix_snapshots = true;
+  bool look_ahead = true;
 };
 
 inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeights>& weights,
@@ -67,6 +68,7 @@ inline std::unique_ptr<Engine> engine_over(const std::shared_ptr<const ModelWeig
   limits.max_sequences = options.max_sequences;
   limits.prefill_rows = options.prefill_rows;
   limits.prefix_snapshots = options.prefix_snapshots;
+  limits.look_ahead = options.look_ahead;
   auto engine = Engine::create(weights->device->make_backend(options.threads), weights, limits);
   if (!engine) throw std::runtime_error(engine.error().message);
   return *std::move(engine);

@@ -1,14 +1,11 @@
 #include "worker/engine/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fmt/format.h>
 
 #include "worker/model/device.h"
 
 namespace dslad::worker {
-
-using kernels::RowKind;
 
 namespace {
 
@@ -207,9 +204,10 @@ std::int64_t Engine::wants(const Plan& plan) const {
 }
 
 bool Engine::cancel(RequestId id) {
-  return std::erase_if(waiting_, [&](const auto& request) { return request.id == id; }) +
-             std::erase_if(running_, [&](const auto& running) { return running->request().id == id; }) >
-         0;
+  const auto gone = std::erase_if(waiting_, [&](const auto& request) { return request.id == id; }) +
+                    std::erase_if(running_, [&](const auto& running) { return running->request().id == id; });
+  forget_ended();
+  return gone > 0;
 }
 
 int Engine::sequences_in_work() const {
@@ -264,7 +262,8 @@ std::vector<Engine::Part> Engine::choose() const {
     // What an older request reads is read once, for both.
     if (std::any_of(running_.begin(), mine, [&](const auto& older) { return running->follows(*older); }))
       continue;
-    for (const auto& sequence : running->sequences()) parts.push_back({running.get(), sequence.get(), {}});
+    for (const auto& sequence : running->sequences())
+      parts.push_back({running.get(), sequence.get(), sequence->length, sequence->next_token, {}});
   }
   std::vector<Part*> reading;
   for (Part& part : parts) {
@@ -292,166 +291,6 @@ void Engine::share_rows(std::span<Part* const> reading) const {
   for (Part* const part : reading) {
     if (left > 0) give(*part, left + std::ssize(part->prompt));
   }
-}
-
-Result<bool> Engine::step(EngineSink& sink) {
-  const auto start = std::chrono::steady_clock::now();
-  admit();
-  for (const auto& running : running_) running->look_again();
-  const std::vector<Part> parts = choose();
-  if (parts.empty()) return false;
-
-  std::vector<StepSequence> step;
-  step.reserve(parts.size());
-  for (const Part& part : parts) {
-    const Sequence& s = *part.sequence;
-    step.push_back({&s.cache, s.length,
-                    part.prefill() ? part.prompt : std::span<const std::int32_t>(&s.next_token, 1),
-                    part.prefill() ? RowKind::kPrefill : RowKind::kDecode,
-                    part.wants_logits() ? LogitRows::kLast : LogitRows::kNone});
-  }
-  const Status ran = forward_.run(step);
-  if (!ran) return ran.error();
-  const std::vector<Drawn> drawn = draw(parts);
-  // Prompts alone: else their time would be the next step's, and progress be told before it was made.
-  if (drawn.empty()) backend_->wait();
-  if (const Status sound = check_backend(*backend_); !sound) return sound.error();
-  settle(parts, drawn, sink);
-  account(parts, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  retire(sink);
-  return true;
-}
-
-// Divides the step's time among the requests that took part. A request's parts lie side by side.
-void Engine::account(const std::vector<Part>& parts, double ms) {
-  ++counters_.steps;
-  counters_.busy_ms += ms;
-  std::size_t rows = 0;
-  for (const Part& part : parts) rows += part.rows();
-  const double ms_per_row = ms / static_cast<double>(rows);
-  for (auto part = parts.begin(); part != parts.end();) {
-    RunningRequest& request = *part->request;
-    bool prefill = false, decode = false;
-    for (; part != parts.end() && part->request == &request; ++part) {
-      const double share = ms_per_row * static_cast<double>(part->rows());
-      (part->prefill() ? request.times.prefill_work_ms : request.times.decode_work_ms) += share;
-      (part->prefill() ? prefill : decode) = true;
-    }
-    (prefill ? request.times.prefill_ms : request.times.decode_ms) += ms;
-    if (!decode) continue;
-    ++request.times.decode_steps;
-    request.times.decode_company += std::ssize(parts);
-  }
-}
-
-void Engine::settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink) {
-  for (const Part& part : parts) {
-    counters_.prompt_tokens += part.prompt.size();
-    if (!part.request->begun()) count_begun(part.request->progress);
-    part.request->advance(*part.sequence, part.rows());
-  }
-  for (const Drawn& next : drawn) {
-    const Part& part = *next.part;
-    if (part.request->failure) continue;  // in this step, by another of its questions
-    if (next.token == kernels::kNoToken) {
-      part.request->failure = not_finite(part);
-    } else {
-      part.sequence->log_p += next.log_p;
-      take_token(part, next.token, sink);
-    }
-  }
-}
-
-// The next token of each part whose logits the step was asked for, and where its request wants them, the
-// tokens' likelihoods.
-std::vector<Engine::Drawn> Engine::draw(const std::vector<Part>& parts) {
-  std::vector<Drawn> drawn;
-  std::vector<kernels::SampleArgs> rows;
-  for (const Part& part : parts) {
-    if (!part.wants_logits()) continue;
-    const EngineRequest& request = part.request->request();
-    // Questions of one document draw apart.
-    const std::uint64_t seed =
-        request.seed + 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(part.sequence->tail);
-    const auto position = static_cast<std::uint64_t>(part.sequence->length) + part.rows();
-    rows.push_back({forward_.logits(rows.size()), request.temperature, request.top_p, seed, position});
-    drawn.push_back({&part});
-  }
-  std::vector<std::int32_t> tokens(rows.size());
-  backend_->sample(rows, tokens);
-
-  std::vector<kernels::ChosenToken> chosen;
-  std::vector<Drawn*> wanted;
-  for (std::size_t i = 0; i < drawn.size(); ++i) {
-    drawn[i].token = tokens[i];
-    if (tokens[i] == kernels::kNoToken || !drawn[i].part->request->request().likelihoods) continue;
-    chosen.push_back({rows[i].logits, tokens[i]});
-    wanted.push_back(&drawn[i]);
-  }
-  std::vector<double> nats(chosen.size());
-  backend_->log_probabilities(chosen, nats);
-  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i]->log_p = nats[i];
-  return drawn;
-}
-
-void Engine::count_begun(const RequestProgress& progress) {
-  ++counters_.begun;
-  counters_.reused_tokens += static_cast<std::uint64_t>(progress.reused);
-  if (progress.reused > 0) ++counters_.reusing;
-}
-
-Error Engine::not_finite(const Part& part) const {
-  const Plan& plan = *part.request->request().plan;
-  const std::string what = fmt::format("logits are not finite after {} tokens", part.sequence->length);
-  if (plan.number() == 0) {
-    return {
-        ErrorCode::kCorrupt,
-        fmt::format("plan 0 (no layer converted): {}: the model's weights are damaged, or too large for {}; "
-                    "compare its files with where they came from",
-                    what, to_string(weights_->format))};
-  }
-  const int last = plan.order().layer_at(plan.number() - 1);
-  return {
-      ErrorCode::kCorrupt,
-      fmt::format("plan {} (edition {}, layer {} converted last): {}: a converted layer is damaged or was "
-                  "distilled badly; use a smaller plan, or distil layer {} anew",
-                  plan.number(), plan.edition().empty() ? "none" : plan.edition().substr(0, 8), last, what,
-                  last)};
-}
-
-void Engine::take_token(const Part& part, std::int32_t token, EngineSink& sink) {
-  Sequence& sequence = *part.sequence;
-  const RequestId id = part.request->request().id;
-  const EngineRequest& request = part.request->request();
-  const auto among = [&](const std::vector<std::int32_t>& ends) {
-    return std::ranges::find(ends, token) != ends.end();
-  };
-  const bool end = !request.ignore_eos && (among(weights_->config.eos_token_ids) || among(request.ends));
-  bool stop = end;
-  if (!end) {
-    ++sequence.generated;
-    ++part.request->progress.output_tokens;
-    ++counters_.output_tokens;
-    sequence.next_token = token;
-    stop = !sink.on_token(id, sequence.tail, token);
-  }
-  if (!stop && sequence.generated < part.request->max_tokens(sequence)) return;
-  const auto chosen = static_cast<double>(sequence.generated + (end ? 1 : 0));
-  sink.on_answer(id, sequence.tail, stop ? AnswerEnd::kStop : AnswerEnd::kLength, sequence.log_p / chosen);
-  part.request->finish(sequence);
-}
-
-void Engine::retire(EngineSink& sink) {
-  for (const auto& running : running_) {
-    const RequestId id = running->request().id;
-    if (running->failure) {
-      sink.on_failed(id, running->progress, running->times, *running->failure);
-      continue;
-    }
-    sink.on_progress(id, running->progress);
-    if (running->done()) sink.on_done(id, running->progress, running->times);
-  }
-  std::erase_if(running_, [](const auto& running) { return running->done() || running->failure; });
 }
 
 }  // namespace dslad::worker

@@ -7,12 +7,20 @@
 // piece of each step is for the prompt with the least left: a short one does not wait for a long one. Between
 // requests nothing is shared but time, and beginnings of documents that were read before: the same request
 // under the same plan gives the same greedy tokens alone or in company, first or last. The engine knows no
-// plan but those that its requests bring along. Thread safety: one caller at a time. Fails soft: a bad
-// request is refused by add(), before it can disturb others, and one whose logits are not finite fails alone.
+// plan but those that its requests bring along.
+//
+// A device that works apart from the host does not wait for it: where all that is at work decodes, the next
+// step is begun on tokens that only the device knows yet, and the host settles the last one meanwhile. For
+// a sequence that turns out to have ended, that step was in vain.
+//
+// Thread safety: one caller at a time. Fails soft: a bad request is refused by add(), before it can disturb
+// others, and one whose logits are not finite fails alone.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,12 +39,14 @@ struct EngineLimits {
   int max_sequences = 64;                          // that run at once
   std::int64_t prefill_rows = 0;  // prompt tokens a step takes in, about; 0: as its device reads fast
   bool prefix_snapshots = true;   // of documents, in memory that nobody needs
+  bool look_ahead = true;         // in decode, where the device works apart from the host
   RowWidths widest;               // of plans; what a wider one needs beside caches is taken when it comes
 };
 
 struct EngineCounters {
   std::uint64_t steps = 0, prompt_tokens = 0, output_tokens = 0, admitted = 0, begun = 0;  // since the start
-  std::uint64_t refused = 0;                     // attempts to admit a request that found no memory
+  std::uint64_t ahead = 0;    // of the steps: begun before the last one's tokens were known
+  std::uint64_t refused = 0;  // attempts to admit a request that found no memory
   std::uint64_t reused_tokens = 0, reusing = 0;  // prompt tokens that snapshots spared, requests that had any
   double busy_ms = 0;                            // in steps
 };
@@ -93,15 +103,18 @@ class Engine {
 
  private:
   static constexpr std::size_t kSeen = 16;
+  using Clock = std::chrono::steady_clock;
 
   Engine(std::unique_ptr<kernels::Backend> backend, std::shared_ptr<const ModelWeights> weights,
          const EngineLimits& limits, std::unique_ptr<CachePool> caches);
 
-  // A sequence's part of the step being built.
+  // A sequence's part of a step.
   struct Part {
-    RunningRequest* request;
+    RunningRequest* request;  // null: its sequence has ended meanwhile
     Sequence* sequence;
-    std::span<const std::int32_t> prompt;  // its tokens that the step takes in; none in decode
+    std::int64_t context;                  // tokens that earlier steps take in
+    std::int32_t token;                    // what it takes in, in decode
+    std::span<const std::int32_t> prompt;  // the same of a prompt; none in decode
 
     [[nodiscard]] bool prefill() const { return !prompt.empty(); }
     [[nodiscard]] std::size_t rows() const { return prefill() ? prompt.size() : 1; }
@@ -109,8 +122,15 @@ class Engine {
   };
   struct Drawn {
     const Part* part;
+    std::span<const float> logits;
     std::int32_t token = kernels::kNoToken;
     double log_p = 0;
+  };
+  // A step that the backend was asked for, and that has changed nothing here yet.
+  struct Asked {
+    std::vector<Part> parts;
+    std::vector<Drawn> drawn;  // of the parts that want logits, in their order
+    Clock::time_point since;
   };
   Status check(const EngineRequest& request) const;
   void admit();
@@ -119,10 +139,18 @@ class Engine {
   [[nodiscard]] bool could_make_room() const;
   [[nodiscard]] std::vector<Part> choose() const;
   void share_rows(std::span<Part* const> reading) const;
+  Result<Asked> ask(std::vector<Part> parts);
   std::vector<Drawn> draw(const std::vector<Part>& parts);
-  void settle(const std::vector<Part>& parts, const std::vector<Drawn>& drawn, EngineSink& sink);
+  // The step behind `step`, whose tokens are not known; nothing where it is not certain to be wanted.
+  std::optional<Asked> look_ahead(const Asked& step);
+  [[nodiscard]] std::vector<Part> parts_behind(const Asked& step) const;
+  // What was drawn: waits for the step.
+  void read_tokens(Asked& step);
+  void settle(const Asked& step, EngineSink& sink);
   void count_begun(const RequestProgress& progress);
   void account(const std::vector<Part>& parts, double ms);
+  // Of what was asked for ahead: sequences that are no longer at work.
+  void forget_ended();
   [[nodiscard]] Error not_finite(const Part& part) const;
   void take_token(const Part& part, std::int32_t token, EngineSink& sink);
   void retire(EngineSink& sink);
@@ -150,7 +178,9 @@ class Engine {
     RequestSize size;
     std::int64_t unread;
   };
-  std::deque<Seen> seen_;  // the latest kSeen
+  std::deque<Seen> seen_;       // the latest kSeen
+  std::optional<Asked> ahead_;  // the next step, where it was begun already
+  Clock::time_point settled_;   // the latest step's end
 };
 
 }  // namespace dslad::worker

@@ -1,5 +1,6 @@
 #include "worker/engine/measure.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 #include <random>
@@ -76,7 +77,13 @@ class DecodeBatch {
     return true;
   }
 
-  Status step() {
+  // Asks for a step, on the tokens of the last one: read, or known to the device alone. REQUIRES: no more
+  // than one is unread.
+  Status begin() {
+    if (unread_ > 0) {
+      for (std::size_t i = 0; i < sequences_.size(); ++i)
+        sequences_[i].token = kernels::drawn_id(static_cast<std::int64_t>(i));
+    }
     std::vector<StepSequence> step;
     for (const One& one : sequences_) {
       step.push_back({&one.cache, one.length, {&one.token, 1}, kernels::RowKind::kDecode, LogitRows::kLast});
@@ -85,21 +92,26 @@ class DecodeBatch {
     if (!ran) return ran;
     std::vector<kernels::SampleArgs> rows;
     for (std::size_t i = 0; i < sequences_.size(); ++i) rows.push_back({.logits = forward_.logits(i)});
-    std::vector<std::int32_t> tokens(rows.size());
-    backend_.sample(rows, tokens);
-    if (Status sound = check_backend(backend_); !sound) return sound;
-    for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      sequences_[i].token = tokens[i];
-      ++sequences_[i].length;
-      if (sequences_[i].token == kernels::kNoToken) {
-        return Error{ErrorCode::kCorrupt,
-                     fmt::format("plan {}: the logits are not finite; this model cannot be measured at this "
-                                 "plan",
-                                 plan_->number())};
-      }
-    }
-    return ok_status();
+    backend_.draw(rows);
+    for (One& one : sequences_) ++one.length;
+    ++unread_;
+    return ran;
   }
+
+  // Reads the tokens of the oldest step that is unread.
+  Status end() {
+    std::vector<std::int32_t> tokens(sequences_.size());
+    backend_.drawn(tokens);
+    --unread_;
+    if (Status sound = check_backend(backend_); !sound) return sound;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) sequences_[i].token = tokens[i];
+    if (std::ranges::find(tokens, kernels::kNoToken) == tokens.end()) return ok_status();
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("plan {}: the logits are not finite; this model cannot be measured at this plan",
+                             plan_->number())};
+  }
+
+  [[nodiscard]] bool unread() const { return unread_ > 0; }
 
  private:
   struct One {
@@ -113,6 +125,7 @@ class DecodeBatch {
   std::shared_ptr<const Plan> plan_;
   Forward forward_;
   std::vector<One> sequences_;
+  int unread_ = 0;
 };
 
 }  // namespace
@@ -175,7 +188,11 @@ Result<Speed> measure_decode(kernels::Backend& backend, std::shared_ptr<const Mo
   auto start = Clock::now();
   for (std::int64_t i = -kWarmUp; i < steps; ++i) {
     if (i == 0) start = Clock::now();
-    const Status stepped = batch.step();
+    // As the engine does.
+    const bool ahead = backend.works_apart() && i + 1 < steps;
+    Status stepped = batch.unread() ? ok_status() : batch.begin();
+    if (stepped && ahead) stepped = batch.begin();
+    if (stepped) stepped = batch.end();
     if (!stepped) return stepped.error();
   }
   return Speed{sequences * steps, seconds_since(start)};

@@ -208,6 +208,45 @@ TEST_P(RowsOnEveryBackend, TokensAndTheirProbabilitiesAreTheReferences) {
   for (std::size_t i = 0; i < nats.size(); ++i) EXPECT_NEAR(nats[i], nats_expected[i], 1e-4);
 }
 
+// Two draws under way, of which the second one's rows begin with what the first has drawn.
+TEST_P(RowsOnEveryBackend, WhatIsDrawnIsEmbeddedBeforeAnyoneReadsIt) {
+  constexpr std::int64_t kVocabulary = 700, kWidth = 24;
+  std::vector<float> logits = random_floats(6 * kVocabulary, 9, 2.0f), table(kVocabulary * kWidth),
+                     rows = poisoned(6 * kWidth);
+  for (std::int64_t i = 0; i < kVocabulary; ++i)
+    std::fill_n(table.begin() + i * kWidth, kWidth, static_cast<float>(i));
+  logits[2 * kVocabulary + 5] = std::numeric_limits<float>::quiet_NaN();
+  const auto matrix = device->make_matrix(kVocabulary, kWidth, WeightFormat::kF32);
+  matrix->pack_rows(0, kVocabulary, table.data());
+  Transfer to(*device, *backend);
+  const float* const there = to.copy(logits.data(), std::ssize(logits));
+  std::vector<std::vector<SampleArgs>> draws(2);
+  std::vector<std::vector<std::int32_t>> expected(2), tokens(2);
+  for (std::size_t i = 0; i < 6; ++i) {
+    SampleArgs args{std::span(logits).subspan(i * kVocabulary, kVocabulary), 0.5f, 1.0f, 3, i};
+    expected[i / 3].push_back(sample_ref(args));
+    args.logits = {there + i * kVocabulary, static_cast<std::size_t>(kVocabulary)};
+    draws[i / 3].push_back(args);
+  }
+  const std::vector<std::int32_t> ids = {drawn_id(1), 7, drawn_id(0), drawn_id(1), drawn_id(2), 699};
+  backend->draw(draws[0]);
+  backend->embed(ids, *matrix, to.copy_back(rows.data(), std::ssize(rows)));
+  backend->draw(draws[1]);
+  for (std::size_t i = 0; i < 2; ++i) {
+    tokens[i].resize(3);
+    backend->drawn(tokens[i]);
+    EXPECT_EQ(tokens[i], expected[i]);
+  }
+  to.fetch();
+  const auto token_of = [&](std::size_t row) { return static_cast<std::int32_t>(rows[row * kWidth]); };
+  EXPECT_EQ(expected[0][2], kNoToken);
+  for (const std::size_t row : {std::size_t{0}, std::size_t{3}}) EXPECT_EQ(token_of(row), expected[0][1]);
+  EXPECT_EQ(token_of(1), 7);
+  EXPECT_EQ(token_of(2), expected[0][0]);
+  EXPECT_TRUE(std::isfinite(rows[4 * kWidth])) << "some token's, as nobody's";
+  EXPECT_EQ(token_of(5), 699);
+}
+
 TEST_P(RowsOnEveryBackend, BytesAreCopiedFilledAndRead) {
   std::vector<float> values = random_floats(1000, 4), back = poisoned(1000);
   const auto from = device->allocate(4000), to = device->allocate(4000);

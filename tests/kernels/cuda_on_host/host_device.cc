@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -132,15 +133,38 @@ class HostOperations final : public Operations {
     write(to, from, bytes);
     wait();
   }
-  void wait() override { *under_way_ = 0; }
+  void begin_read(const void* from, std::size_t bytes) override {
+    Read& read = reads_.emplace_back();
+    perform([&] {
+      const auto* first = static_cast<const std::byte*>(from);
+      read.bytes.assign(first, first + bytes);
+    });
+    read.queued = queued_;
+  }
+  void end_read(void* to) override {
+    const Read read = std::move(reads_.front());
+    reads_.pop_front();
+    if (*left_ >= 0) std::memcpy(to, read.bytes.data(), read.bytes.size());
+    done_up_to(read.queued);
+  }
+  void wait() override { done_up_to(queued_); }
 
  private:
+  struct Read {
+    std::vector<std::byte> bytes;
+    int queued = 0;  // operations, its own included
+  };
   template <class Work>
   void perform(const Work& work) {
     if (*left_ < 0 || --*left_ < 0) return;
     const Opened opened;
     work();
+    ++queued_;
     ++*under_way_;
+  }
+  void done_up_to(int queued) {
+    done_ = std::max(done_, queued);
+    *under_way_ = queued_ - done_;
   }
   template <class Kernel>
   void launch(const typename Kernel::Args& args) {
@@ -152,6 +176,8 @@ class HostOperations final : public Operations {
   std::shared_ptr<int> under_way_;
   std::shared_ptr<std::vector<HostDevice::Asked>> steps_;
   Executor executor_;
+  std::deque<Read> reads_;
+  int queued_ = 0, done_ = 0;
 };
 
 }  // namespace
