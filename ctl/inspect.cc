@@ -50,7 +50,7 @@ std::string show_status(const schema::DaemonStatus& status, const std::string& u
   text += fmt::format("\nplan: {} in force, policy {}\n", status.plan, to_string(status.policy));
   text += show_load(status);
   if (status.workers.empty()) return text + "no worker is connected: start dslad-worker\n";
-  return text + "\n" + worker_table(status.workers);
+  return text + "\n" + worker_table(status.workers) + chain_faults(status.workers);
 }
 
 Result<JobStatus> look_at(Client& client, schema::JobId id) {

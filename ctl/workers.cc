@@ -28,6 +28,15 @@ std::string worker_table(const std::vector<schema::WorkerInfo>& workers) {
   return table.text();
 }
 
+std::string chain_faults(const std::vector<schema::WorkerInfo>& workers) {
+  std::string text;
+  for (const schema::WorkerInfo& worker : workers) {
+    if (worker.chain_fault.empty()) continue;
+    text += fmt::format("note: {}: {}\n", one_line(worker.name), one_line(worker.chain_fault));
+  }
+  return text;
+}
+
 std::string engine_table(const std::vector<schema::WorkerInfo>& workers) {
   Table table({"WORKER", ">STEPS", ">PROMPT", ">REUSED", ">OUTPUT", ">PREFILL/S", ">DECODE/S", ">ACTIVE",
                ">WAITING", ">KV USED", ">KV TOTAL", ">STATES USED", ">STATES TOTAL"});

@@ -215,11 +215,13 @@ Status Hello::validate() const {
   for (const std::string* text : {&name, &instance, &device, &model, &model_digest, &dtype, &edition}) {
     if (Status status = check_name("a name in hello", *text); !status) return status;
   }
+  if (Status status = check_reason("chain_fault", chain_fault); !status) return status;
   return check_offers(plans);
 }
 
 Status PlanTable::validate() const {
   if (Status status = check_name("edition", edition); !status) return status;
+  if (Status status = check_reason("chain_fault", chain_fault); !status) return status;
   if (Status status = check_layers(layer_info); !status) return status;
   return check_offers(plans);
 }

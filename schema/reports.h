@@ -280,6 +280,7 @@ struct WorkerInfo {
   std::uint64_t cache_bytes = 0;
   std::uint32_t begun = 0;       // of `running`: those that it works on already
   std::vector<PlanOffer> plans;  // that it can run now
+  std::string chain_fault;       // as in Hello; empty: all of the chain is used, or there is none
 
   static void fields(auto& self, auto& field) {
     field("name", self.name);
@@ -299,6 +300,7 @@ struct WorkerInfo {
     field("cache_bytes", self.cache_bytes);
     field("begun", self.begun);
     field("plans", self.plans);
+    field("chain_fault", self.chain_fault);
   }
 };
 

@@ -41,6 +41,7 @@ struct Hello {
   std::vector<PlanOffer> plans;       // that it can run, ascending; empty: nothing is known of them
   std::uint64_t cache_bytes = 0;      // for KV pages, states and windows together; 0: not known
   std::optional<std::uint32_t> room;  // as in Room; absent: it does not tell what it has begun
+  std::string chain_fault;            // what of the chain that lies beside the model is not used, and why
 
   static void fields(auto& self, auto& field) {
     field("name", self.name);
@@ -60,23 +61,27 @@ struct Hello {
     field("plans", self.plans);
     field("cache_bytes", self.cache_bytes);
     field("room", self.room);
+    field("chain_fault", self.chain_fault);
   }
   [[nodiscard]] Status validate() const;
 };
 
-// The worker's conversion chain is another one now, or more of it can be used: what hello said of it, anew.
+// The worker's conversion chain is another one now, more of it can be used, or one in its place cannot: what
+// hello said of it, anew.
 struct PlanTable {
   static constexpr const char* kKind = "plans";
   std::string edition;
   std::vector<PlanOffer> plans;
   std::uint32_t plan = 0;  // in force
   std::vector<LayerInfo> layer_info;
+  std::string chain_fault;
 
   static void fields(auto& self, auto& field) {
     field("edition", self.edition);
     field("plans", self.plans);
     field("plan", self.plan);
     field("layer_info", self.layer_info);
+    field("chain_fault", self.chain_fault);
   }
   [[nodiscard]] Status validate() const;
 };

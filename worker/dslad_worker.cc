@@ -171,6 +171,7 @@ schema::Hello introduce(const Options& options, const ModelFolder& model, const 
   hello.edition = std::move(table.edition);
   hello.plans = std::move(table.plans);
   hello.layer_info = std::move(table.layer_info);
+  hello.chain_fault = std::move(table.chain_fault);
   hello.cache_bytes =
       static_cast<std::uint64_t>(engine.caches().total_pages()) * engine.caches().page_bytes();
   hello.room = room_of(engine, *plans.in_force(), options.capacity, 0);

@@ -7,25 +7,6 @@
 #include "daemon/policy/announced.h"
 
 namespace dslad::daemon {
-namespace {
-
-// A worker for which jobs are kept.
-struct Keeper {
-  bool there = false;  // connected, and it does not stop
-  std::string model;
-  std::string model_digest;
-  std::uint32_t context = 0;
-  std::uint64_t cache_bytes = 0;
-
-  // Unless it serves another model, or has refused the job.
-  [[nodiscard]] bool takes(const QueuedJob& job) const {
-    return there && policy::may_answer(model, model_digest, job.model) &&
-           (context == 0 || job.needs_context <= context) &&
-           (cache_bytes == 0 || job.needs_cache_bytes <= cache_bytes);
-  }
-};
-
-}  // namespace
 
 // One worker's claim, with copies of all that it is decided by.
 class Planner::Claiming {
@@ -63,6 +44,22 @@ class Planner::Claiming {
   }
 
  private:
+  // A worker for which jobs are kept.
+  struct Keeper {
+    bool there = false;  // connected, and it does not stop
+    std::string model;
+    std::string model_digest;
+    std::uint32_t context = 0;
+    std::uint64_t cache_bytes = 0;
+
+    // Unless it serves another model, or has refused the job.
+    [[nodiscard]] bool takes(const QueuedJob& job) const {
+      return there && policy::may_answer(model, model_digest, job.model) &&
+             (context == 0 || job.needs_context <= context) &&
+             (cache_bytes == 0 || job.needs_cache_bytes <= cache_bytes);
+    }
+  };
+
   // As candidates are made: one that has ended no job is taken to be like another one of its model.
   static const policy::CostModel* cost_of(const Planner& planner, const WorkerState& worker) {
     const auto own = planner.costs_.find(policy::speed_key(worker.hello));

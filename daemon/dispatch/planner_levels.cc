@@ -119,10 +119,15 @@ std::vector<schema::PolicyLevel> Planner::levels() const {
 
 std::vector<std::string> Planner::notes() const {
   std::vector<std::string> all;
+  for (const WorkerState* worker : table_.connected()) {
+    const schema::Hello& hello = worker->hello;
+    if (!hello.chain_fault.empty())
+      all.push_back(fmt::format("{} of worker {}: {}", hello.model, hello.name, hello.chain_fault));
+  }
   if (settings_.kind == policy::PolicyKind::kManual) return all;
   const std::vector<policy::WorkerFacts> offered = workers();
   if (settings_.kind != policy::PolicyKind::kStatic) {
-    all = policy::notes_on_chains(offered);
+    std::ranges::move(policy::notes_on_chains(offered), std::back_inserter(all));
     std::ranges::move(policy::notes_on_floor(offered, settings_.min_quality), std::back_inserter(all));
     return all;
   }

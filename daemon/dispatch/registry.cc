@@ -131,6 +131,7 @@ void Registry::on_plans(WorkerState& worker, schema::PlanTable table) {
   worker.hello.plans = std::move(table.plans);
   worker.hello.plan = table.plan;
   worker.hello.layer_info = std::move(table.layer_info);
+  worker.hello.chain_fault = std::move(table.chain_fault);
   planner_.look_again();
   plans_.announce(worker);
 }

@@ -150,6 +150,7 @@ std::vector<schema::WorkerInfo> WorkerTable::report(std::int64_t now_ms) const {
     info.cache_bytes = worker.hello.cache_bytes;
     info.begun = worker.begun();
     info.plans = worker.hello.plans;
+    info.chain_fault = worker.hello.chain_fault;
   }
   return infos;
 }

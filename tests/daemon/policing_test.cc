@@ -354,5 +354,21 @@ TEST_F(Policing, WhoSetsAFloorIsToldWhichModelsItLeavesNoPlanAbove0) {
   EXPECT_THAT(set(request).notes, ::testing::IsEmpty());
 }
 
+TEST_F(Policing, WhatOfAChainIsNotUsedIsSaidWhateverThePolicy) {
+  connect_worker("w");
+  schema::PlanTable table;
+  table.edition = "e1";
+  for (std::uint32_t plan = 0; plan <= 4; ++plan) table.plans.push_back({plan, 1.0, 100, 0});
+  table.chain_fault = "layer-01.safetensors is damaged; the old chain stays in force";
+  dispatcher_.on_plans("w", table);
+  const auto note = ::testing::ElementsAre(::testing::HasSubstr("tiny of worker w: layer-01.safetensors"));
+  EXPECT_THAT(use(PolicyKind::kManual).notes, note);
+  EXPECT_THAT(use(PolicyKind::kDeadline).notes, note);
+  EXPECT_EQ(dispatcher_.workers().at(0).chain_fault, table.chain_fault);
+  table.chain_fault.clear();
+  dispatcher_.on_plans("w", table);
+  EXPECT_THAT(use(PolicyKind::kDeadline).notes, ::testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace dslad::daemon

@@ -140,6 +140,12 @@ class Chain(harness.SystemTest):
         self.assertIn("layer-01.safetensors", worker.text())
         self.assertEqual(before, (self.story(), self.edition()))
         self.assertEqual(1, worker.text().count("stays in force"))
+        for verb in (["status"], ["policy", "show"]):
+            note = next(line for line in self.ctl_ok(*verb).splitlines() if "layer-01.safetensors" in line)
+            self.assertIn("stays in force", note)
+        self.make_chain(4)
+        harness.until(lambda: self.edition() != before[1], "the chain that was put right")
+        self.assertNotIn("note:", self.ctl_ok("status"))
 
     def test_a_job_whose_plan_gives_no_numbers_is_answered_by_plan_0_and_the_layer_is_taken_out(self):
         subprocess.run([harness.BIN / "make_chain", self.model, "3", "0"], check=True)

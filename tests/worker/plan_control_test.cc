@@ -292,12 +292,16 @@ void expect_refused(PlanControl& control, LoadedChain chain, const std::string& 
   EXPECT_NE(replaced.error().message.find(file), std::string::npos) << replaced.error().message;
   EXPECT_NE(replaced.error().message.find("stays in force"), std::string::npos) << replaced.error().message;
   EXPECT_EQ(control.in_force(), before);
+  EXPECT_EQ(control.table().chain_fault, replaced.error().message);
 }
 
 TEST_F(ReplacedChain, ThatIsDamagedLeavesTheOldOneInForce) {
   const testing::ChainedModel damaged("stories260K", {4, 2, 1, 0, 3}, 3);
   damaged.damage(2);
+  EXPECT_EQ(control_->table().chain_fault, "");
   expect_refused(*control_, load_chain(damaged.path(), *weights_), damaged.file(2).string());
+  ASSERT_TRUE(control_->replace(another()).ok());
+  EXPECT_EQ(control_->table().chain_fault, "");
 }
 
 TEST_F(ReplacedChain, OfAnotherTeacherLeavesTheOldOneInForce) {

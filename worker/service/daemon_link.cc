@@ -398,6 +398,7 @@ void DaemonLink::report_plans(const schema::PlanTable& table) {
     state_->hello.plans = table.plans;
     state_->hello.plan = table.plan;
     state_->hello.layer_info = table.layer_info;
+    state_->hello.chain_fault = table.chain_fault;
     state_->outbox.push_back(schema::encode(table));
   }
   state_->wake();

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/utf8.h"
+#include "schema/limits.h"
+
 namespace dslad::worker {
 
 using schema::LayerState;
@@ -57,6 +60,10 @@ schema::PlanTable PlanControl::table() const {
   }
   table.plan = static_cast<std::uint32_t>(plan_);
   table.layer_info = layers();
+  const std::string& fault = refused_.empty() ? chain_.warning : refused_;
+  // A path need not be UTF-8.
+  table.chain_fault = valid_utf8(fault) ? utf8_prefix(fault, schema::kMaxErrorBytes)
+                                        : "its chain cannot be used; the worker's log says why";
   return table;
 }
 
@@ -144,11 +151,12 @@ Status PlanControl::prepare(int plan, bool allow_undistilled) {
 
 Status PlanControl::replace(LoadedChain chain) {
   if (!chain.fault.empty() || !chain.manifest) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("{}; the chain that was loaded before stays in force; put that right and write "
-                             "{} again",
-                             chain.fault.empty() ? "the chain is gone" : chain.fault, kChainFile)};
+    refused_ =
+        fmt::format("{}; the chain that was loaded before stays in force; put that right and write {} again",
+                    chain.fault.empty() ? "the chain is gone" : chain.fault, kChainFile);
+    return Error{ErrorCode::kRefused, refused_};
   }
+  refused_.clear();
   plans_ = PlanSet(*weights_, chain);
   chain_ = std::move(chain);
   states_ = first_states();

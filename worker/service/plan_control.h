@@ -35,7 +35,7 @@ class PlanControl {
                                                             double min_quality = 0) const;
   [[nodiscard]] const std::string& edition() const { return chain_.edition; }
   [[nodiscard]] std::vector<schema::LayerInfo> layers() const;  // by layer
-  // What the daemon chooses from: edition, plans and the one in force.
+  // What the daemon chooses from: edition, plans and the one in force; and what of the chain cannot be used.
   [[nodiscard]] schema::PlanTable table() const;
 
   // Carries out the request, unless one of a newer generation was: then nothing changes. Refused when a layer
@@ -74,6 +74,7 @@ class PlanControl {
   std::uint64_t generation_ = 0;            // of the change that set it
   std::vector<schema::LayerState> states_;  // by layer
   std::optional<Withdrawal> withdrawn_;     // of this edition
+  std::string refused_;                     // why the latest replacement was; empty: it was not
   std::map<int, LayerNews> marked_;         // by layer
 };
 

@@ -220,6 +220,7 @@ void Worker::replace_chain(LoadedChain chain) {
   const Status replaced = plans_.replace(std::move(chain));
   if (!replaced) {
     spdlog::warn("{}", replaced.error().message);
+    link_->report_plans(plans_.table());
     return;
   }
   const int now = plans_.in_force()->number();
