@@ -18,7 +18,7 @@ TRACE is a CSV file whose header names its columns:
   bytes        of document, prompt and questions; or the tokens of the prompt: prompt_tokens,
                ContextTokens, num_prefill_tokens
   max_tokens   of each answer; or the tokens that came: output_tokens, GeneratedTokens, num_decode_tokens
-  questions, client, deadline_s, min_quality, max_plan, priority   optional; may be empty
+  questions, client, model, deadline_s, min_quality, max_plan, priority   optional; may be empty
 so that Azure's and Vidur's traces are read as they are.
 
 Examples:
@@ -68,7 +68,8 @@ Result<Exit> simulate(const Globals& globals, const SimulateOptions& options) {
   if (!contenders) return contenders.error();
   Result<Simulation> simulation = simulation_of(*jobs, options.speed, *status, *own);
   if (!simulation) return simulation.error();
-  SimulationReport report{jobs->size(), simulation->too_large, simulation->workers, simulation->left_out, {}};
+  SimulationReport report{jobs->size(),        simulation->not_served, simulation->too_large,
+                          simulation->workers, simulation->left_out,   {}};
   for (const Contender& one : *contenders) report.policies.push_back(timed_run(*simulation, one));
   print(globals.json ? to_json(report) : simulation_text(report));
   return kOk;

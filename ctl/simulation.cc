@@ -109,11 +109,11 @@ Status add_workers(const schema::DaemonStatus& status, const schema::PolicyReply
                "the trace's lengths if possible, and try again when they have ended"};
 }
 
-// Where workers have several models, tokens are counted by the first one's.
 policy::SimulatedJob simulated(const TraceJob& job, double speed, const policy::CostModel& model) {
   policy::SimulatedJob made;
   policy::WaitingJob& waiting = made.job;
   waiting.client = job.client;
+  waiting.model = job.model;
   waiting.priority = job.priority;
   waiting.submitted_ms = std::llround(job.arrived_s * 1'000 / speed);
   waiting.turn_ms = waiting.submitted_ms + kTurnWithoutDeadline_ms;
@@ -140,16 +140,37 @@ policy::SimulatedJob simulated(const TraceJob& job, double speed, const policy::
   return made;
 }
 
-Status add_jobs(const std::vector<TraceJob>& jobs, double speed, Simulation& made) {
-  std::uint32_t context = 0;  // the largest; 0: some worker's is not known
+// Who may answer jobs that name a model.
+struct Served {
+  const policy::CostModel* cost;  // the first one's, by which their tokens are counted
+  std::uint32_t context = 0;      // the largest; 0: some worker's is not known
+};
+
+std::optional<Served> served(const std::string& model, const std::vector<policy::SimulatedWorker>& workers) {
+  std::optional<Served> found;
   bool known = true;
-  for (const policy::SimulatedWorker& worker : made.scenario.workers) {
+  for (const policy::SimulatedWorker& worker : workers) {
+    if (!policy::may_answer(worker.facts.model, worker.facts.model_digest, model)) continue;
+    if (!found) found = Served{&worker.truth};
     known = known && worker.facts.context != 0;
-    context = std::max(context, worker.facts.context);
+    found->context = known ? std::max(found->context, worker.facts.context) : 0;
   }
+  return found;
+}
+
+Status add_jobs(const std::vector<TraceJob>& jobs, double speed, Simulation& made) {
+  std::map<std::string, std::optional<Served>> models;  // as jobs name them; absent: nobody serves it
+  std::uint32_t longest = 0;
   for (const TraceJob& job : jobs) {
-    policy::SimulatedJob one = simulated(job, speed, made.scenario.workers.front().truth);
-    if (known && one.prompt_tokens > context) {
+    const auto [model, is_new] = models.try_emplace(job.model);
+    if (is_new) model->second = served(job.model, made.scenario.workers);
+    if (!model->second) {
+      ++made.not_served;
+      continue;
+    }
+    policy::SimulatedJob one = simulated(job, speed, *model->second->cost);
+    longest = std::max(longest, model->second->context);
+    if (model->second->context != 0 && one.prompt_tokens > model->second->context) {
       ++made.too_large;
       continue;
     }
@@ -157,10 +178,16 @@ Status add_jobs(const std::vector<TraceJob>& jobs, double speed, Simulation& mad
     made.scenario.jobs.push_back(std::move(one));
   }
   if (!made.scenario.jobs.empty()) return ok_status();
+  if (made.too_large == 0) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("no worker serves '{}', nor any other model that the trace names: start one, or "
+                             "leave the column model empty",
+                             jobs.front().model)};
+  }
   return Error{ErrorCode::kRefused,
                fmt::format("no job of the trace fits the workers, whose context has {} tokens at most: serve "
                            "a model with a larger context, or take a trace of shorter jobs",
-                           context)};
+                           longest)};
 }
 
 // Decisions are what takes the time. Each is made of all that waits, so it holds while few jobs end; a job

@@ -34,7 +34,9 @@ struct Simulation {
   std::int64_t decide_every_ms = 0;  // of policies that look at the load
   std::vector<std::string> workers;
   std::vector<std::string> left_out;  // workers of whose speed nothing is known
-  std::size_t too_large = 0;  // jobs that no worker's context takes: they are not part of the scenario
+  // Jobs whose model no worker serves, and those that no such worker's context takes: they are not part of
+  // the scenario.
+  std::size_t not_served = 0, too_large = 0;
 };
 
 // `speed`: the jobs arrive that many times as fast as in the trace.
@@ -77,6 +79,7 @@ ContenderOutcome run(Simulation& simulation, const Contender& contender);
 
 struct SimulationReport {
   std::uint64_t jobs = 0;  // of the trace
+  std::uint64_t not_served = 0;
   std::uint64_t too_large = 0;
   std::vector<std::string> workers;
   std::vector<std::string> left_out;
@@ -84,6 +87,7 @@ struct SimulationReport {
 
   static void fields(auto& self, auto& field) {
     field("jobs", self.jobs);
+    field("not_served", self.not_served);
     field("too_large", self.too_large);
     field("workers", self.workers);
     field("left_out", self.left_out);

@@ -44,6 +44,10 @@ std::string simulation_text(const SimulationReport& report) {
       fmt::format("simulated {} of {} in {}\n", format_duration(simulated_ms),
                   report.workers.size() == 1 ? "a worker" : fmt::format("{} workers", report.workers.size()),
                   format_duration(took_ms));
+  if (report.not_served > 0) {
+    text += fmt::format("left out: {} of {} jobs, whose model no worker serves\n",
+                        format_count(report.not_served), format_count(report.jobs));
+  }
   if (report.too_large > 0) {
     text += fmt::format("left out: {} of {} jobs, which no worker's context takes\n",
                         format_count(report.too_large), format_count(report.jobs));

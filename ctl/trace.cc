@@ -81,6 +81,11 @@ bool parse_client(std::string_view text, TraceJob& job) {
   return text.size() <= schema::kMaxNameBytes;
 }
 
+bool parse_model(std::string_view text, TraceJob& job) {
+  job.model = text;
+  return text.size() <= schema::kMaxNameBytes;
+}
+
 bool parse_deadline(std::string_view text, TraceJob& job) {
   const Result<std::uint64_t> parsed = schema::parse_duration(text);
   if (!parsed || *parsed == 0) return false;
@@ -135,6 +140,7 @@ const std::vector<Column>& known_columns() {
       {"questions", Part::kTerms, parse_questions,
        fmt::format("a whole number from 0 to {}, or nothing", schema::kMaxQuestions)},
       {"client", Part::kTerms, parse_client, fmt::format("at most {} bytes", schema::kMaxNameBytes)},
+      {"model", Part::kTerms, parse_model, fmt::format("at most {} bytes", schema::kMaxNameBytes)},
       {"deadline_s", Part::kTerms, parse_deadline, "seconds above 0, a duration such as 10m, or nothing"},
       {"min_quality", Part::kTerms, parse_quality, "a share such as 0.98 or 98%, or nothing"},
       {"max_plan", Part::kTerms, parse_plan,

@@ -5,7 +5,7 @@
 //                                                       prompt_tokens, ContextTokens, num_prefill_tokens
 //   max_tokens                                          of each answer; or the tokens of all its answers:
 //                                                       output_tokens, GeneratedTokens, num_decode_tokens
-//   questions, client, deadline_s, min_quality, max_plan, priority
+//   questions, client, model, deadline_s, min_quality, max_plan, priority
 //                                                       may be absent, and their fields empty
 //
 // Errors: kInvalidArgument, naming file, line, value and remedy.
@@ -30,6 +30,7 @@ struct TraceJob {
   std::uint64_t output_tokens = 0;  // of all answers
   std::uint32_t questions = 0;
   std::string client;
+  std::string model;                         // name or digest of who must answer; empty: any
   std::optional<std::uint64_t> deadline_ms;  // after its arrival
   std::optional<double> min_quality;
   std::optional<std::uint32_t> max_plan;

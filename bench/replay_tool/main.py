@@ -67,7 +67,7 @@ def _report(options, results: Results, model_errors: list[float]):
         results.verdicts.append(
             f"the simulated engine's p95 is x{min(model_errors):.2f} to x{max(model_errors):.2f} of the measured one (static runs)"
         )
-    results.verdicts += comparison(results.runs)
+    results.verdicts += comparison(results.runs) + measures.held_up(results.runs)
     print("\n" + "\n".join(results.summary) + "\n")
     print(show(rows_of(results.runs, columns), columns))
     for line in (*results.verdicts, *results.clairvoyant):

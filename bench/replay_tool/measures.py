@@ -8,6 +8,8 @@ from typing import Callable
 from .intervals import percentile
 from .records import JobRecord, RunRecord
 
+MOST_LATE_S = 1.0  # of jobs whose times are still the trace's
+
 
 def latency_at(share: float) -> Callable[[RunRecord], float | None]:
     """The percentile of submit to end, seconds, of the jobs that have a result."""
@@ -75,6 +77,16 @@ def reaction_to_target_s(run: RunRecord) -> float | None:
         if target > _plan_before(run, start):
             times.append(next(job.started_s for job in inside if job.plan >= target) - start)
     return sum(times) / len(times) if times else None
+
+
+def held_up(runs: list[RunRecord]) -> list[str]:
+    """Runs whose load was not the trace's, as the machine that submits was held up; a line each."""
+    return [
+        f"{run.configuration}, seed {run.seed}: jobs came up to {run.late_s:.1f} s later than the trace wants them. Something held "
+        "the machine up; the run's load was another one, and it compares with no other."
+        for run in runs
+        if run.late_s > MOST_LATE_S
+    ]
 
 
 def waiting_tokens(run: RunRecord) -> list[tuple[float, int]]:

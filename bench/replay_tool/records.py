@@ -81,6 +81,12 @@ class RunRecord:
         return [job for job in self.jobs if job.latency_s is not None]
 
     @property
+    def late_s(self) -> float:
+        """How much later than the trace wanted it a job came, at most, apart from what all were late."""
+        late = [job.created_s - job.planned_s for job in self.jobs]
+        return max(late) - min(late) if late else 0.0
+
+    @property
     def makespan_s(self) -> float:
         """From the first submit to the last end."""
         ends = [job.ended_s for job in self.jobs if job.ended_s is not None]

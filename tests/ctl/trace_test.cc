@@ -24,9 +24,9 @@ std::vector<TraceJob> jobs_of(const std::string& text, std::size_t limit = kAll)
 
 TEST(Trace, OwnColumnsInAnyOrderWithEmptyTerms) {
   const std::vector<TraceJob> jobs = jobs_of(
-      "bytes,client,arrived_s,max_tokens,questions,deadline_s,min_quality,max_plan,priority\n"
-      "4000,\"a, \"\"b\"\"\",7.5,64,3,90,98%,4,-2\n"
-      "12,,9,1,,,,,\n");
+      "bytes,client,arrived_s,max_tokens,questions,deadline_s,min_quality,max_plan,priority,model\n"
+      "4000,\"a, \"\"b\"\"\",7.5,64,3,90,98%,4,-2,large\n"
+      "12,,9,1,,,,,,\n");
   ASSERT_EQ(jobs.size(), 2U);
   EXPECT_EQ(jobs[0].bytes, 4000U);
   EXPECT_EQ(jobs[0].client, "a, \"b\"");
@@ -37,6 +37,8 @@ TEST(Trace, OwnColumnsInAnyOrderWithEmptyTerms) {
   EXPECT_EQ(jobs[0].min_quality, 0.98);
   EXPECT_EQ(jobs[0].max_plan, 4U);
   EXPECT_EQ(jobs[0].priority, -2);
+  EXPECT_EQ(jobs[0].model, "large");
+  EXPECT_EQ(jobs[1].model, "");
   EXPECT_EQ(jobs[1].arrived_s, 1.5);
   EXPECT_FALSE(jobs[1].deadline_ms || jobs[1].min_quality || jobs[1].max_plan);
 }

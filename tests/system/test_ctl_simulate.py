@@ -105,6 +105,22 @@ class Simulate(PolicyTest):
         self.assertEqual((2, 1, ["host:17:cpu", "far:1:cpu"], ["host:18:gpu"]),
                          tuple(report[key] for key in ("jobs", "too_large", "workers", "left_out")))
 
+    def test_jobs_go_to_workers_of_the_model_that_they_name(self):
+        slow = {**self.WORKER, "name": "host:18:cpu", "instance": "i2", "model": "large", "model_digest": "other", "context": 4096}
+        speeds = {**self.MODEL, "workers": "large other f32 cpu host", "coefficients": [1.5 * x for x in self.MODEL["coefficients"]]}
+        self.daemon_has([self.WORKER, slow], models=(self.MODEL, speeds))
+        header = "arrived_s,bytes,max_tokens,model"
+        fixed = ("--policy", "static:0")
+        alone = self.outcomes(self.trace([f"0,4000,10,{self.WORKER['model']}"] * 4, header), *fixed)["static:0"]["makespan_ms"]
+        slower = self.outcomes(self.trace(["0,4000,10,other"] * 4, header), *fixed)["static:0"]["makespan_ms"]
+        self.assertAlmostEqual(1.5, slower / alone, delta=0.01)
+        either = self.outcomes(self.trace(["0,4000,10,"] * 4, header), *fixed)["static:0"]["makespan_ms"]
+        self.assertLess(either, alone)
+        trace = self.trace(["0,4000,10,large", "0,20000,10,large", "0,4000,10,absent"], header)
+        self.says("policy", "simulate", trace, lines=[
+            "left out: 1 of 3 jobs, whose model no worker serves", "left out: 1 of 3 jobs, which no worker's context takes"])
+        self.refused(REFUSED, "policy", "simulate", self.trace(["0,4000,10,absent"], header), says=["'absent'", "leave the column"])
+
     def test_a_daemon_that_nothing_can_be_simulated_of_says_what_to_do(self):
         trace = self.trace(["0,4000,10"])
         self.daemon_has(workers=())

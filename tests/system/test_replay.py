@@ -213,6 +213,12 @@ class Measures(unittest.TestCase):
         self.assertEqual(5, len(self.run_.done))
         self.assertAlmostEqual(2 / 3, measures.missed_deadlines(self.run_))
 
+    def test_a_run_whose_jobs_came_late_is_named(self):
+        self.assertEqual([], measures.held_up([self.run_]))
+        self.run_.jobs[3].created_s += 18.2
+        [line] = measures.held_up([self.run_])
+        self.assertIn("deadline, seed 1: jobs came up to 18.2 s later", line)
+
     def test_waiting_tokens_end_at_zero(self):
         steps = measures.waiting_tokens(self.run_)
         self.assertEqual(0, steps[-1][1])
