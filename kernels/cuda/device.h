@@ -10,6 +10,9 @@
 //   static_shared<T>(), dynamic_shared<T>()    the block's memory, uninitialised: one T a type;
 //   Grid::shared_bytes atomic_add(p, x), atomic_max(p, x)         on integers: their sums have no order
 //   store16(p, x)                              four floats at once, to a multiple of 16 bytes
+//   copy16_later(to, from, wanted)             16 bytes into shared memory (cp.async), zeros if not wanted;
+//   wait_for_copies()                          until then `to` holds anything, and others see it behind a
+//                                              barrier
 //   pack_bf16(low, high)                       two floats rounded to bf16 in one register
 //   mma_16x8x16(c, a, b)                       c += a b, the instruction's own fragments, bf16 to float32
 //   load_matrix_transposed(r, row)             four 8 x 8 matrices of bf16 from shared memory (ldmatrix

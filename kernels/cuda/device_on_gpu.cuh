@@ -57,6 +57,19 @@ DSLAD_DEVICE void store16(float* to, const float (&x)[4]) {
                : "memory");
 }
 
+// Past the first-level cache and through no register. REQUIRES: both lie at multiples of 16 bytes.
+DSLAD_DEVICE void copy16_later(void* to, const void* from, bool wanted) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  const int bytes = wanted ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(address), "l"(from), "r"(bytes)
+               : "memory");
+}
+DSLAD_DEVICE void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" : : : "memory");
+}
+
 DSLAD_DEVICE std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));

@@ -1,4 +1,4 @@
-// device.h for the host: everything is made of five functions that an executor defines
+// device.h for the host: everything is made of seven functions that an executor defines
 // (tests/kernels/cuda_on_host/executor.cc), which runs a block's threads in lock step. What a warp does
 // together is an exchange: each lane shows something, all 32 wait for each other, each sees what all showed.
 #pragma once
@@ -28,6 +28,8 @@ void sync_block(Where where = Where::current());
 const void* const* exchange(const void* shown, std::size_t bytes, Where where);
 // The block's shared memory: that of one type (named by `tag`), and the dynamic one (tag null, bytes 0).
 void* shared_memory(const void* tag, std::size_t bytes);
+void copy16_later(void* to, const void* from, bool wanted);
+void wait_for_copies();
 
 inline void sync_warp(Where where = Where::current()) {
   exchange(nullptr, 0, where);

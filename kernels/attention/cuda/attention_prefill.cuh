@@ -1,7 +1,8 @@
 // attention.h on a CUDA device, for pieces of several rows: tiles of queries against tiles of keys, by tensor
 // cores.
 //
-// Bound by the tensor cores. A block has kQueries queries of one KV head, numbered row-major over [rows,
+// Bound by the tensor cores; values are on their way while scores are made, the next tile's keys while values
+// are added. A block has kQueries queries of one KV head, numbered row-major over [rows,
 // group] as they share keys; each of its warps has 16 of them. It walks the keys that they see in tiles that
 // begin at multiples of kKeys tokens of the sequence, with an online softmax; a tile in which a query sees
 // nothing changes nothing for it. bf16 pages are multiplied as they are, queries and weights rounded to bf16;
@@ -54,13 +55,18 @@ struct AttendTile {
     const Later later{{static_cast<int>(tile.visible(tile.lane_query(0)) - first_end),
                        static_cast<int>(tile.visible(tile.lane_query(1)) - first_end)}};
     const std::int64_t end = tile.visible(tile.end_query() - 1);
-    for (std::int64_t key = tile.oldest(tile.first) / kKeys * kKeys; key < end; key += kKeys) {
-      sync_block();  // the former tile has been used, the queries are there
-      tile.stage_keys(shared, key, end);
-      sync_block();
+    std::int64_t key = tile.oldest(tile.first) / kKeys * kKeys;
+    tile.stage_keys(shared, key);
+    for (; key < end; key += kKeys) {
+      wait_for_copies();
+      sync_block();  // the keys are there, and the queries; the former tile's values have been used
+      tile.stage_values(shared, key, end);
       float scores[kKeys / 8][4] = {};
       tile.score(shared, scores);
       tile.weigh(first_end - key, later, scores, results);
+      wait_for_copies();
+      sync_block();  // the values are there, the keys have been used
+      if (key + kKeys < end) tile.stage_keys(shared, key + kKeys);
       tile.add_values(shared, scores, results);
     }
     tile.write(results);
@@ -121,13 +127,16 @@ struct AttendTile {
     }
 
     // Slots that no query of the tile sees may hold anything: their scores are not used, their values are
-    // zeros, as a weight of 0 does not make 0 of everything.
-    DSLAD_DEVICE void stage_keys(Shared& shared, std::int64_t key, std::int64_t visible_end) const {
+    // zeros, as a weight of 0 does not make 0 of everything. What is staged is there behind
+    // wait_for_copies().
+    DSLAD_DEVICE void stage_keys(Shared& shared, std::int64_t key) const {
       const T* keys = key_of<T>(args, piece, kv_head(), key);
       for (int i = thread_index(); i < kD * kKeys / 8; i += kThreads) {
         const int t = i % (kKeys / 8) * 8, c = i / (kKeys / 8);
         stage(keys + c * kPageTokens + t, c < d() ? 8 : 0, true, &shared.k[0][c][t], kD * (kKeys + kPad));
       }
+    }
+    DSLAD_DEVICE void stage_values(Shared& shared, std::int64_t key, std::int64_t visible_end) const {
       const T* values = value_of<T>(args, piece, kv_head(), key);
       const bool aligned = d() % 8 == 0;
       for (int i = thread_index(); i < kKeys * kD / 8; i += kThreads) {
@@ -148,9 +157,7 @@ struct AttendTile {
     }
     static DSLAD_DEVICE void stage(const bf16* from, int count, bool aligned, bf16* to, int) {
       if (aligned) {
-        auto& x = *reinterpret_cast<Bytes16*>(to);
-        const auto& y = *reinterpret_cast<const Bytes16*>(from);
-        DSLAD_UNROLL for (int w = 0; w < 4; ++w) x.words[w] = count > 0 ? y.words[w] : 0;
+        copy16_later(to, from, count > 0);
       } else {
         DSLAD_UNROLL for (int j = 0; j < 8; ++j) to[j] = j < count ? from[j] : bf16{};
       }

@@ -60,11 +60,6 @@ DSLAD_DEVICE Float8 load8(const bf16* from) {
   return x;
 }
 
-// Eight elements as they lie.
-struct alignas(16) Bytes16 {
-  std::uint32_t words[4];
-};
-
 // The first `count` of eight elements (all if more); the others are 0. `aligned`: those that count are eight
 // or none, from a multiple of 16 bytes on.
 template <class T>

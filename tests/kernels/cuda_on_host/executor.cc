@@ -46,6 +46,8 @@ class Executor::Block {
         moved = true;
         thread.ended = !thread.fibre.resume();
         alive -= thread.ended ? 1 : 0;
+        if (thread.ended && !thread.copies.empty() && !error_)
+          error_ = fmt::format("thread {} ended without waiting for its copies", thread_);
         if (error_) throw KernelError(*error_);
       }
       if (alive > 0 && !moved) throw KernelError(describe_waiting(alive));
@@ -67,6 +69,23 @@ class Executor::Block {
     if (bytes > 0) std::memcpy(note.data(), shown, bytes);
     wait(warp.meeting, where);
     return board.pointers.data();
+  }
+
+  void copy_later(void* to, const void* from, bool wanted) {
+    std::memcpy(to, &kPoison, sizeof kPoison);
+    threads_[static_cast<std::size_t>(thread_)].copies.push_back({to, from, wanted});
+  }
+
+  void wait_for_copies() {
+    auto& copies = threads_[static_cast<std::size_t>(thread_)].copies;
+    for (const Copy& copy : copies) {
+      if (copy.wanted) {
+        std::memcpy(copy.to, copy.from, sizeof kPoison);
+      } else {
+        std::memset(copy.to, 0, sizeof kPoison);
+      }
+    }
+    copies.clear();
   }
 
   void* shared(const void* tag, std::size_t bytes) {
@@ -104,8 +123,16 @@ class Executor::Block {
     }
   };
 
+  // Of 16 bytes, on its way.
+  struct Copy {
+    void* to;
+    const void* from;
+    bool wanted;
+  };
+
   struct Thread {
     Fibre fibre;
+    std::vector<Copy> copies;
     Meeting* meeting = nullptr;
     std::uint64_t awaited = 0;
     std::uint64_t exchanges = 0;
@@ -133,6 +160,7 @@ class Executor::Block {
       thread.meeting = nullptr;
       thread.exchanges = 0;
       thread.ended = false;
+      thread.copies.clear();
       thread.fibre.restart([](void* body) { (*static_cast<const std::function<void()>*>(body))(); },
                            const_cast<std::function<void()>*>(body_));
     }
@@ -221,6 +249,12 @@ const void* const* exchange(const void* shown, std::size_t bytes, Where where) {
 }
 void* shared_memory(const void* tag, std::size_t bytes) {
   return DeviceFunctions::block().shared(tag, bytes);
+}
+void copy16_later(void* to, const void* from, bool wanted) {
+  DeviceFunctions::block().copy_later(to, from, wanted);
+}
+void wait_for_copies() {
+  DeviceFunctions::block().wait_for_copies();
 }
 
 }  // namespace dslad::kernels::cuda

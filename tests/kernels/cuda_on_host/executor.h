@@ -2,10 +2,11 @@
 // that take turns at barriers and exchanges.
 //
 // What a GPU leaves to chance is made to show: shared memory is poisoned before each block (NaN as float),
-// the order in which threads take turns is the caller's, so that a missing barrier gives another result in
-// the other order, and threads that wait at different barriers, or for threads that have ended, are an error
-// instead of a hang. Addresses are the host's, so the sanitizers watch every access. Thread safety: one
-// executor at a time.
+// and where a copy is on its way; it arrives when its thread waits for it, and whoever never does is an
+// error; the order in which threads take turns is the caller's, so that a missing barrier gives another
+// result in the other order, and threads that wait at different barriers, or for threads that have ended, are
+// an error instead of a hang. Addresses are the host's, so the sanitizers watch every access. Thread safety:
+// one executor at a time.
 #pragma once
 
 #include <cstdint>

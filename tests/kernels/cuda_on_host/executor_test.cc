@@ -44,6 +44,29 @@ TEST(CudaExecutor, EveryThreadOfEveryBlockRunsOnce) {
   EXPECT_THROW(Executor().run({1, 1, 1, 160 * 1024}, 32, [] {}), KernelError);
 }
 
+TEST(CudaExecutor, ACopyIsThereWhenItsThreadHasWaitedAndForOthersBehindABarrier) {
+  std::vector<std::uint32_t> from(64 * 4), early(64), seen(64);
+  std::iota(from.begin(), from.end(), 0u);
+  run_block(
+      [&] {
+        auto* shared = dynamic_shared<std::uint32_t>();
+        const int i = thread_index();
+        copy16_later(shared + 4 * i, from.data() + 4 * i, i % 2 == 0);
+        early[static_cast<std::size_t>(i)] = shared[4 * i];
+        wait_for_copies();
+        sync_block();
+        seen[static_cast<std::size_t>(i)] = shared[4 * (63 - i)];
+      },
+      Order::kAscending, 64 * 16);
+  for (std::size_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(early[i], ~0u) << "it is on its way";
+    EXPECT_EQ(seen[i], i % 2 == 1 ? 4 * (63 - i) : 0u);
+  }
+  EXPECT_THROW(run_block([&] { copy16_later(dynamic_shared<std::uint32_t>(), from.data(), true); },
+                         Order::kAscending, 16),
+               KernelError);
+}
+
 TEST(CudaExecutor, AfterABarrier_AllThreadsSeeWhatAllWroteBefore) {
   for (const Order order : {Order::kAscending, Order::kDescending}) {
     std::vector<int> seen(64);
