@@ -28,7 +28,7 @@ class CudaEngineAhead : public ::testing::Test {
   }
   // Several plans and lengths; one samples, one has questions.
   [[nodiscard]] std::vector<EngineRequest> company() const {
-    std::vector<EngineRequest> requests = {request(1, 14, 0), request(2, 9, 3), request(3, 6, 2)};
+    std::vector<EngineRequest> requests = {request(1, 14, 0), request(2, 9, 2), request(3, 6, 1)};
     requests[1].temperature = 0.8f;
     requests[2].tails = {noise(4, 10), noise(3, 11), noise(5, 12), noise(6, 13)};
     return requests;
@@ -42,10 +42,15 @@ class CudaEngineAhead : public ::testing::Test {
     return {sink.answers, engine.counters()};
   }
 
+  static LlamaConfig two_layers() {
+    LlamaConfig config = company_config();
+    config.layers = 2;
+    return config;
+  }
+
   std::shared_ptr<HostDevice> device = std::make_shared<HostDevice>();
-  std::shared_ptr<const ModelWeights> weights =
-      random_weights(company_config(), WeightFormat::kF32, 9, device);
-  PlanSet plans = undistilled_plans(*weights, 3);
+  std::shared_ptr<const ModelWeights> weights = random_weights(two_layers(), WeightFormat::kF32, 9, device);
+  PlanSet plans = undistilled_plans(*weights, 2);
 };
 
 TEST_F(CudaEngineAhead, TextIsAsWithoutIt) {
@@ -75,7 +80,7 @@ TEST_F(CudaEngineAhead, AnAnswerThatEndsByItselfLeavesTheOthersAsTheyAre) {
 
 TEST_F(CudaEngineAhead, TheHostSettlesAStepWhileTheNextRuns) {
   const auto engine = this->engine(kAhead);
-  ASSERT_TRUE(engine->add(request(1, 8, 2)).ok());
+  ASSERT_TRUE(engine->add(request(1, 8, 1)).ok());
   Collector sink;
   std::vector<bool> at_work;
   while (*engine->step(sink)) at_work.push_back(device->under_way() > 0);
@@ -85,7 +90,7 @@ TEST_F(CudaEngineAhead, TheHostSettlesAStepWhileTheNextRuns) {
 }
 
 TEST_F(CudaEngineAhead, WhoComesJoinsTheStepBehindTheNext) {
-  const std::vector<EngineRequest> requests = {request(1, 14, 0), request(2, 9, 3)};
+  const std::vector<EngineRequest> requests = {request(1, 14, 0), request(2, 9, 2)};
   Answers expected;
   for (const EngineRequest& request : requests) expected.merge(run(*engine(kNotAhead), {request}).first);
   const auto engine = this->engine(kAhead);
@@ -103,18 +108,18 @@ TEST_F(CudaEngineAhead, WhoComesJoinsTheStepBehindTheNext) {
 
 // Alone, and with another whose step it was, too; its memory goes to one that comes.
 TEST_F(CudaEngineAhead, ARequestIsCancelledWhileItsStepRuns) {
-  const auto expected = run(*engine(kNotAhead), {request(2, 9, 3)}).first;
-  const auto third = run(*engine(kNotAhead), {request(3, 9, 2)}).first;
+  const auto expected = run(*engine(kNotAhead), {request(2, 9, 2)}).first;
+  const auto third = run(*engine(kNotAhead), {request(3, 9, 1)}).first;
   for (const bool alone : {true, false}) {
     const auto engine = this->engine(kAhead);
     ASSERT_TRUE(engine->add(request(1, 14, 0)).ok());
-    if (!alone) ASSERT_TRUE(engine->add(request(2, 9, 3)).ok());
+    if (!alone) ASSERT_TRUE(engine->add(request(2, 9, 2)).ok());
     Collector sink;
     for (int i = 0; i < 4; ++i) ASSERT_TRUE(*engine->step(sink));
     ASSERT_GT(device->under_way(), 0);
     const std::size_t before = sink.answers[{1, 0}].size();
     EXPECT_TRUE(engine->cancel(1));
-    ASSERT_TRUE(engine->add(request(3, 9, 2)).ok());
+    ASSERT_TRUE(engine->add(request(3, 9, 1)).ok());
     run_to_end(*engine, sink);
     EXPECT_EQ((sink.answers[{1, 0}].size()), before) << "and no token more";
     EXPECT_EQ((sink.answers[{3, 0}]), (third.at({3, 0})));
@@ -123,8 +128,34 @@ TEST_F(CudaEngineAhead, ARequestIsCancelledWhileItsStepRuns) {
   }
 }
 
+// The next step takes in a token that the device did not draw: nobody's, and nobody is harmed.
+TEST_F(CudaEngineAhead, ARequestWhoseLogitsAreNotFiniteFailsAlone) {
+  const std::vector<EngineRequest> requests = {request(1, 14, 0), request(2, 14, 2)};
+  const auto expected = run(*engine(kNotAhead), requests).first;
+  const std::vector<std::int32_t>& answer = expected.at({1, 0});
+  const auto taken_in = [&](std::int32_t token) {
+    return std::ranges::count(requests[0].head, token) + std::ranges::count(requests[1].head, token) +
+               std::ranges::count(expected.at({2, 0}), token) >
+           0;
+  };
+  const auto poisoned = std::ranges::find_if_not(answer.begin() + 2, answer.end() - 4, taken_in);
+  ASSERT_NE(poisoned, answer.end() - 4);
+  const std::vector<float> row(96, std::numeric_limits<float>::quiet_NaN());
+  weights->embedding->pack_rows(*poisoned, 1, row.data());
+
+  const auto ahead = engine(kAhead);
+  for (const EngineRequest& request : requests) ASSERT_TRUE(ahead->add(request).ok());
+  Collector sink;
+  run_to_end(*ahead, sink);
+  ASSERT_TRUE(sink.failed.contains(1));
+  EXPECT_EQ(sink.failed.at(1).code, ErrorCode::kCorrupt);
+  EXPECT_EQ((sink.answers[{1, 0}]), std::vector(answer.begin(), std::ranges::find(answer, *poisoned) + 1));
+  EXPECT_EQ((sink.answers[{2, 0}]), (expected.at({2, 0})));
+  EXPECT_EQ(ahead->caches().free_pages(), ahead->caches().total_pages());
+}
+
 TEST_F(CudaEngineAhead, LikelihoodsAreToldBeforeTheNextStepBegins) {
-  EngineRequest likely = request(1, 8, 2);
+  EngineRequest likely = request(1, 8, 1);
   likely.likelihoods = true;
   const auto run_for_log_p = [&](const EngineOptions& options) {
     const auto engine = this->engine(options);
