@@ -3,7 +3,7 @@
 //
 //   p_tu = exp(l_tu - lse_t),  l_tu = scale * q_t . k_u,  o_t = sum_u p_tu v_u
 //   u runs over the segment's own tokens up to t and, with a parent, over all of the parent's tokens; with
-//   window > 0 only over the `window` latest of these, t itself included.
+//   window > 0 only over the `window` latest of these, t itself included, and the `sinks` first.
 //   entropy_t = -sum_u p_tu log p_tu                       accumulated with the online softmax
 // Backward recomputes p from lse; nothing of size T x T exists at any time. Gradients for D_t = do_t . o_t:
 //   dv_u += p_tu do_t,   dl_tu = p_tu (do_t . v_u - D_t),   dq_t = scale dl_tu k_u,   dk_u += scale dl_tu q_t
@@ -37,6 +37,7 @@ struct SequenceAttentionArgs {
   float* lse;      // [R, n_heads] log of the sum of exponentials; written
   float* entropy;  // [R, n_heads] nats; written; null: not wanted
   std::span<const Segment> segments;
+  std::int64_t sinks = 0;  // with a window: first tokens of a parent, or of a segment without one
 };
 
 struct SequenceAttentionBackwardArgs {

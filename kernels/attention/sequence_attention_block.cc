@@ -68,16 +68,16 @@ void pack_transposed(const float* HWY_RESTRICT from, std::int64_t stride, std::i
 }
 
 // The queries that see any of `keys`, widened to whole steps.
-Range seeing_steps(const TokenRun& queries, const TokenRun& keys, std::int64_t window) {
-  const std::int64_t first = seeing(queries, keys.position, window).first;
-  const std::int64_t last = seeing(queries, keys.end_position() - 1, window).last;
-  return {first / kQueryStep * kQueryStep, whole_steps(last)};
+Range seeing_steps(const TokenRun& queries, const TokenRun& keys, const Reach& reach) {
+  const Range oldest = seeing(queries, keys.position, reach);
+  const Range latest = seeing(queries, keys.end_position() - 1, reach);
+  return {oldest.first / kQueryStep * kQueryStep, whole_steps(std::max(oldest.last, latest.last))};
 }
 
-void hide_unseen(const TokenRun& queries, const TokenRun& keys, std::int64_t window, Range steps,
+void hide_unseen(const TokenRun& queries, const TokenRun& keys, const Reach& reach, Range steps,
                  float* scores) {
   for (std::int64_t u = 0; u < keys.rows; ++u) {
-    const Range seen = seeing(queries, keys.position + u, window);
+    const Range seen = seeing(queries, keys.position + u, reach);
     float* row = scores + u * kStride;
     if (seen.first > steps.first) std::fill(row + steps.first, row + seen.first, kHidden);
     if (seen.last < steps.last) std::fill(row + seen.last, row + steps.last, kHidden);
@@ -91,7 +91,7 @@ void score(const SequenceAttentionArgs& args, int kv_head, const TokenRun& queri
   small_gemm<float>(keys.rows, steps.last - steps.first, args.head_dim, {k, args.kv_stride, 1},
                     {w.queries + steps.first, kStride}, {w.scores + steps.first, kStride},
                     GemmMode::kOverwrite);
-  hide_unseen(queries, keys, args.window, steps, w.scores);
+  hide_unseen(queries, keys, {args.window, args.sinks}, steps, w.scores);
 }
 
 // The online softmax of a block of queries: what is known of each after the keys so far.
@@ -178,16 +178,18 @@ void attend(const SequenceAttentionArgs& args, int head, const TokenRun& queries
   std::fill_n(o, queries.rows * d, 0.0f);
   pack_transposed(args.q + queries.first_row * args.q_stride + std::int64_t{head} * d, args.q_stride,
                   queries.rows, d, args.scale, w.queries);
-  for (const TokenRun& run : keys) {
-    const TokenRun seen = seen_part(queries, run, args.window);
+  const Reach reach{args.window, args.sinks};
+  const auto attend_seen = [&](const TokenRun& seen) HWY_ATTR {
     for (std::int64_t u = 0; u < seen.rows; u += kBlockKeys) {
       const TokenRun block = seen.part(u, kBlockKeys);
-      const Range steps = seeing_steps(queries, block, args.window);
+      const Range steps = seeing_steps(queries, block, reach);
       score(args, kv_head, queries, block, steps, w);
       soften(block.rows, steps, w.scores, softmax);
       sum_values(args, kv_head, block, {steps.first, std::min(steps.last, queries.rows)}, w, o);
     }
-  }
+  };
+  for (const TokenRun& run : keys)
+    for (const TokenRun& seen : seen_parts(queries, run, reach)) attend_seen(seen);
   write(args, head, queries, softmax, o);
 }
 
@@ -251,7 +253,7 @@ void differentiate_pairs(const SequenceAttentionBackwardArgs& args, int head, co
   const SequenceAttentionArgs& f = args.forward;
   const int d = f.head_dim;
   const int kv_head = head / (f.n_heads / f.n_kv);
-  const Range steps = seeing_steps(queries, keys, f.window);
+  const Range steps = seeing_steps(queries, keys, {f.window, f.sinks});
   const std::int64_t first = steps.first, count = std::min(steps.last, queries.rows) - first;
   const std::int64_t key_channel = std::int64_t{kv_head} * d, query_channel = std::int64_t{head} * d;
   const std::int64_t key_offset = keys.first_row * f.kv_stride + key_channel;
@@ -281,10 +283,11 @@ void differentiate(const SequenceAttentionBackwardArgs& args, int kv_head, const
   for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     for (std::int64_t t = 0; t < queries.rows; t += kBlockQueries) {
       const TokenRun block = queries.part(t, kBlockQueries);
-      const TokenRun seen = seen_part(block, keys, f.window);
-      if (seen.rows > 0) load_queries(args, head, block, w);
-      for (std::int64_t u = 0; u < seen.rows; u += kBlockKeys) {
-        differentiate_pairs(args, head, block, seen.part(u, kBlockKeys), w);
+      const auto parts = seen_parts(block, keys, {f.window, f.sinks});
+      if (parts[0].rows + parts[1].rows > 0) load_queries(args, head, block, w);
+      for (const TokenRun& seen : parts) {
+        for (std::int64_t u = 0; u < seen.rows; u += kBlockKeys)
+          differentiate_pairs(args, head, block, seen.part(u, kBlockKeys), w);
       }
     }
   }

@@ -68,7 +68,7 @@ void sequence_attention_backward_cpu(ThreadPool& pool, const SequenceAttentionBa
     clear_rows(pool, segment, args.dv, args.dkv_stride, std::int64_t{f.n_kv} * f.head_dim);
   }
   const auto workspace_floats = static_cast<std::size_t>(attention_block_workspace(f.head_dim));
-  for (const std::vector<ChunkPair>& wave : find_waves(f.segments, f.window)) {
+  for (const std::vector<ChunkPair>& wave : find_waves(f.segments, {f.window, f.sinks})) {
     pool.parallel_for(static_cast<std::int64_t>(wave.size()) * f.n_kv, [&](std::int64_t task, int) {
       thread_local Workspace workspace;
       const ChunkPair& pair = wave[static_cast<std::size_t>(task / f.n_kv)];

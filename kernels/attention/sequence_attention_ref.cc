@@ -29,8 +29,8 @@ std::vector<std::int64_t> seen_rows(const SequenceAttentionArgs& args, const Seg
   const TokenRun own = run_of(args.segments, segment);
   std::vector<std::int64_t> rows;
   const auto append = [&](const TokenRun& keys) {
-    const TokenRun seen = seen_part(own.part(r, 1), keys, args.window);
-    for (std::int64_t u = 0; u < seen.rows; ++u) rows.push_back(seen.first_row + u);
+    for (const TokenRun& seen : seen_parts(own.part(r, 1), keys, {args.window, args.sinks}))
+      for (std::int64_t u = 0; u < seen.rows; ++u) rows.push_back(seen.first_row + u);
   };
   if (segment.parent >= 0) {
     append(run_of(args.segments, args.segments[static_cast<std::size_t>(segment.parent)]));

@@ -35,8 +35,9 @@ std::vector<Chunk> cut(const TokenRun& run) {
   return chunks;
 }
 
-void add_pair(Chunk& queries, Chunk& keys, std::int64_t window, std::vector<std::vector<ChunkPair>>& waves) {
-  if (seen_part(queries.tokens, keys.tokens, window).rows == 0) return;
+void add_pair(Chunk& queries, Chunk& keys, const Reach& reach, std::vector<std::vector<ChunkPair>>& waves) {
+  const auto seen = seen_parts(queries.tokens, keys.tokens, reach);
+  if (seen[0].rows + seen[1].rows == 0) return;
   std::size_t wave = 0;
   while (!queries.as_queries.is_free(wave) || !keys.as_keys.is_free(wave)) ++wave;
   queries.as_queries.take(wave);
@@ -47,7 +48,7 @@ void add_pair(Chunk& queries, Chunk& keys, std::int64_t window, std::vector<std:
 
 }  // namespace
 
-std::vector<std::vector<ChunkPair>> find_waves(std::span<const Segment> segments, std::int64_t window) {
+std::vector<std::vector<ChunkPair>> find_waves(std::span<const Segment> segments, const Reach& reach) {
   std::vector<std::vector<ChunkPair>> waves;
   std::vector<std::vector<Chunk>> chunks;
   for (const Segment& segment : segments) {
@@ -55,10 +56,10 @@ std::vector<std::vector<ChunkPair>> find_waves(std::span<const Segment> segments
     for (Chunk& queries : own) {
       if (segment.parent >= 0) {
         for (Chunk& keys : chunks[static_cast<std::size_t>(segment.parent)]) {
-          add_pair(queries, keys, window, waves);
+          add_pair(queries, keys, reach, waves);
         }
       }
-      for (Chunk& keys : own) add_pair(queries, keys, window, waves);
+      for (Chunk& keys : own) add_pair(queries, keys, reach, waves);
     }
   }
   return waves;

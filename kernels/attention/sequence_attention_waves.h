@@ -21,6 +21,6 @@ struct ChunkPair {
 };
 
 // All pairs in which a query sees a key.
-std::vector<std::vector<ChunkPair>> find_waves(std::span<const Segment> segments, std::int64_t window);
+std::vector<std::vector<ChunkPair>> find_waves(std::span<const Segment> segments, const Reach& reach);
 
 }  // namespace dslad::kernels

@@ -77,10 +77,11 @@ struct Tile {
   }
   // The queries that see token u.
   [[nodiscard]] Range seeing(std::int64_t u) const {
+    const bool is_sink = u < args->shape.sinks;
     const auto index = [&](std::int64_t token) {
       return std::clamp<std::int64_t>((token - piece->context) * group() - first, 0, count);
     };
-    return {index(u), index(u + args->shape.window)};
+    return {index(u), is_sink ? count : index(u + args->shape.window)};
   }
 };
 
@@ -166,7 +167,8 @@ void sum_values(const Tile& tile, std::int64_t first, std::int64_t last, Range r
 
 void attend_block(const Tile& tile, std::int64_t first, std::int64_t last, TileWorkspace& w) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(QueryVector()));
-  const Range rows = {tile.seeing(first).first, tile.seeing(last - 1).last};
+  const Range rows = {tile.seeing(first).first,
+                      std::max(tile.seeing(first).last, tile.seeing(last - 1).last)};
   const Range columns = {rows.first / lanes * lanes, whole_vectors(rows.last)};
   score_keys(tile, first, last, columns, w);
   soften(last - first, columns, w);
@@ -177,8 +179,13 @@ void attend_tile(const Tile& tile, float* memory) {
   const std::int64_t d = tile.args->shape.head_dim;
   TileWorkspace w(d, memory);
   load_queries(tile, w);
-  const std::int64_t end = tile.token(tile.count - 1) + 1;
-  for (std::int64_t u = std::max<std::int64_t>(0, tile.token(0) + 1 - tile.args->shape.window); u < end;) {
+  const std::int64_t end = tile.token(tile.count - 1) + 1, sinks = tile.args->shape.sinks;
+  std::int64_t start = std::max<std::int64_t>(0, tile.token(0) + 1 - tile.args->shape.window);
+  // Sinks are the first block's, with the tokens of a window that are: a row's sums are the same whichever
+  // rows its tile has.
+  if (sinks > 0 && start < kBlockKeys) start = 0;
+  if (sinks > 0 && start > 0) attend_block(tile, 0, sinks, w);
+  for (std::int64_t u = start; u < end;) {
     const std::int64_t next = std::min(end, (u / kBlockKeys + 1) * kBlockKeys);
     attend_block(tile, u, next, w);
     u = next;
@@ -194,7 +201,7 @@ constexpr std::int64_t kRowQueries = hn::MaxLanes(QueryVector());
 
 struct RowWorkspace {
   RowWorkspace(const WindowShape& shape, float* memory)
-      : stride(score_stride(shape.window)),
+      : stride(score_stride(shape)),
         queries(memory),
         values(queries + kRowQueries * shape.head_dim),
         by_slot(values + kRowQueries * shape.head_dim),
@@ -203,18 +210,19 @@ struct RowWorkspace {
         sums(largest + kRowQueries),
         keep(sums + kRowQueries) {}
   static std::int64_t floats(const WindowShape& shape) {
-    return (2 * (shape.head_dim + score_stride(shape.window)) + 3) * kRowQueries;
+    return (2 * (shape.head_dim + score_stride(shape)) + 3) * kRowQueries;
   }
-  // Blocks at both ends of a window may be hidden in part.
-  static std::int64_t score_stride(std::int64_t window) {
-    return (window + 2 * kBlockKeys - 1) / kBlockKeys * kBlockKeys;
+  // Blocks at both ends of a window may be hidden in part, and sinks may be a block of their own.
+  static std::int64_t score_stride(const WindowShape& shape) {
+    const std::int64_t blocks = (shape.window + 2 * kBlockKeys - 1) / kBlockKeys + (shape.sinks > 0 ? 1 : 0);
+    return blocks * kBlockKeys;
   }
 
   std::int64_t stride;
   float* queries;  // [kRowQueries, d] scaled
   float* values;   // [kRowQueries, d] sum of exp(score - largest) v so far
   float* by_slot;  // [kRowQueries, stride] scores as the keys lie in the ring
-  float* scores;   // [kRowQueries, stride] in the order of tokens, from a multiple of kBlockKeys on
+  float* scores;   // [kRowQueries, stride] in the order of tokens, Row::place() says where
   float* largest;  // [kRowQueries] score so far
   float* sums;     // [kRowQueries] of exp(score - largest)
   float* keep;     // [kRowQueries] factor for what was summed up before the last block
@@ -228,7 +236,15 @@ struct Row {
   std::int64_t row, first, end;  // tokens [first, end) are seen, the last is its own
 
   [[nodiscard]] std::int64_t group() const { return args->shape.n_heads / args->shape.n_kv; }
+  // Sinks before the window: [0, sinks_end()).
+  [[nodiscard]] std::int64_t sinks_end() const { return std::min(args->shape.sinks, first); }
+  // The window's first block, and where tokens from there on lie among the scores: behind a block of sinks,
+  // where these are not of the same. Sinks lie at their own numbers.
   [[nodiscard]] std::int64_t start() const { return first / kBlockKeys * kBlockKeys; }
+  [[nodiscard]] bool has_sink_block() const { return args->shape.sinks > 0 && start() > 0; }
+  [[nodiscard]] std::int64_t place(std::int64_t token) const {
+    return token - start() + (has_sink_block() ? kBlockKeys : 0);
+  }
   [[nodiscard]] std::int64_t offset(std::int64_t g, std::int64_t stride) const {
     return row * stride + (kv_head * group() + g) * args->shape.head_dim;
   }
@@ -245,22 +261,25 @@ void for_each_ring_run(const Row& row, std::int64_t first, std::int64_t last, co
 }
 
 void score_slots(const Row& row, RowWorkspace& w) {
-  const std::int64_t d = row.args->shape.head_dim, window = row.args->shape.window;
-  const std::int64_t group = row.group(), slots = std::min(window, row.end);
+  const WindowShape& shape = row.args->shape;
+  const std::int64_t d = shape.head_dim, group = row.group(), slots = std::min(shape.slots(), row.end);
   for (std::int64_t g = 0; g < group; ++g) {
     scale_row(row.args->scale, row.args->q + row.offset(g, row.args->q_stride), w.queries + g * d, d);
   }
   small_gemm<float>(group, slots, d, {w.queries, d, 1},
-                    {ring_keys(row.args->shape, row.ring, row.kv_head), window}, {w.by_slot, w.stride},
+                    {ring_keys(shape, row.ring, row.kv_head), shape.slots()}, {w.by_slot, w.stride},
                     GemmMode::kOverwrite);
-  const std::int64_t start = row.start();
   const std::int64_t last = (row.end + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
   for (std::int64_t g = 0; g < group; ++g) {
     float* scores = w.scores + g * w.stride;
-    std::fill(scores, scores + (row.first - start), kHidden);
-    std::fill(scores + (row.end - start), scores + (last - start), kHidden);
+    const float* by_slot = w.by_slot + g * w.stride;
+    std::fill(scores, scores + row.place(row.first), kHidden);
+    std::fill(scores + row.place(row.end), scores + row.place(last), kHidden);
+    for_each_ring_run(row, 0, row.sinks_end(), [&](const WindowRun& run, std::int64_t token) {
+      std::copy_n(by_slot + shape.slot_of(token), run.tokens, scores + token);
+    });
     for_each_ring_run(row, row.first, row.end, [&](const WindowRun& run, std::int64_t token) {
-      std::copy_n(w.by_slot + g * w.stride + token % window, run.tokens, scores + (token - start));
+      std::copy_n(by_slot + shape.slot_of(token), run.tokens, scores + row.place(token));
     });
   }
 }
@@ -287,22 +306,39 @@ void soften_block(float* scores, std::int64_t g, RowWorkspace& w) {
   w.sums[g] = add_in_order(w.keep[g] * w.sums[g], scores);
 }
 
+// The next block of scores, from `at` on, becomes weights.
+void soften_row(const Row& row, std::int64_t at, RowWorkspace& w) {
+  const std::int64_t d = row.args->shape.head_dim;
+  for (std::int64_t g = 0; g < row.group(); ++g) {
+    soften_block(w.scores + g * w.stride + at, g, w);
+    if (w.keep[g] != 1.0f) scale_row(w.keep[g], w.values + g * d, w.values + g * d, d);
+  }
+}
+
+// The values of the tokens [first, last), whose weights lie from `at` on.
+void add_values(const Row& row, std::int64_t first, std::int64_t last, std::int64_t at, RowWorkspace& w) {
+  const std::int64_t d = row.args->shape.head_dim;
+  for_each_ring_run(row, first, last, [&](const WindowRun& run, std::int64_t token) HWY_ATTR {
+    small_gemm<float>(row.group(), d, run.tokens, {w.scores + at + (token - first), w.stride, 1},
+                      {run.v, run.v_stride}, {w.values, d}, GemmMode::kAccumulate);
+  });
+}
+
 void attend_row(const Row& row, RowWorkspace& w) {
-  const std::int64_t d = row.args->shape.head_dim, group = row.group(), start = row.start();
+  const std::int64_t d = row.args->shape.head_dim, group = row.group();
   score_slots(row, w);
   std::fill_n(w.values, group * d, 0.0f);
   std::fill_n(w.largest, group, kNoScore);
   std::fill_n(w.sums, group, 0.0f);
-  for (std::int64_t u = start; u < row.end; u += kBlockKeys) {
-    for (std::int64_t g = 0; g < group; ++g) {
-      soften_block(w.scores + g * w.stride + (u - start), g, w);
-      if (w.keep[g] != 1.0f) scale_row(w.keep[g], w.values + g * d, w.values + g * d, d);
-    }
-    for_each_ring_run(row, std::max(u, row.first), std::min(u + kBlockKeys, row.end),
-                      [&](const WindowRun& run, std::int64_t token) HWY_ATTR {
-                        small_gemm<float>(group, d, run.tokens, {w.scores + (token - start), w.stride, 1},
-                                          {run.v, run.v_stride}, {w.values, d}, GemmMode::kAccumulate);
-                      });
+  if (row.has_sink_block()) {
+    soften_row(row, 0, w);
+    add_values(row, 0, row.sinks_end(), 0, w);
+  }
+  for (std::int64_t u = row.start(); u < row.end; u += kBlockKeys) {
+    soften_row(row, row.place(u), w);
+    if (u == 0) add_values(row, 0, row.sinks_end(), 0, w);
+    const std::int64_t first = std::max(u, row.first);
+    add_values(row, first, std::min(u + kBlockKeys, row.end), row.place(first), w);
   }
   for (std::int64_t g = 0; g < group; ++g) {
     scale_row(1.0f / w.sums[g], w.values + g * d, row.args->o + row.offset(g, row.args->o_stride), d);

@@ -13,8 +13,11 @@ void attend_row(const WindowAttentionArgs& args, const WindowPiece& piece, std::
   const std::int64_t row = piece.first_row + r, end = piece.context + r + 1;
   const std::int64_t first = std::max<std::int64_t>(0, end - args.shape.window);
   const float* q = args.q + row * args.q_stride + std::int64_t{head} * d;
+  std::vector<std::int64_t> seen;
+  for (std::int64_t u = 0; u < std::min(args.shape.sinks, first); ++u) seen.push_back(u);
+  for (std::int64_t u = first; u < end; ++u) seen.push_back(u);
   std::vector<double> p;
-  for (std::int64_t u = first; u < end; ++u) {
+  for (const std::int64_t u : seen) {
     const WindowRun run = window_run(args, piece, kv_head, u, end);
     double score = 0;
     for (int j = 0; j < d; ++j) score += double{q[j]} * double{run.k[j * run.k_channel]};
@@ -25,10 +28,8 @@ void attend_row(const WindowAttentionArgs& args, const WindowPiece& piece, std::
   for (double& x : p) sum += x = std::exp(x - largest);
   for (int j = 0; j < d; ++j) {
     double o = 0;
-    for (std::int64_t u = first; u < end; ++u) {
-      o += p[static_cast<std::size_t>(u - first)] / sum *
-           double{window_run(args, piece, kv_head, u, end).v[j]};
-    }
+    for (std::size_t i = 0; i < seen.size(); ++i)
+      o += p[i] / sum * double{window_run(args, piece, kv_head, seen[i], end).v[j]};
     args.o[row * args.o_stride + std::int64_t{head} * d + j] = static_cast<float>(o);
   }
 }

@@ -72,8 +72,8 @@ class Key {
         most_tokens, workspace, decoding, at_once);
   }
   void add(const WindowShape& shape) {
-    const auto& [n_heads, n_kv, head_dim, window] = shape;
-    all(n_heads, n_kv, head_dim, window);
+    const auto& [n_heads, n_kv, head_dim, window, sinks] = shape;
+    all(n_heads, n_kv, head_dim, window, sinks);
   }
   void add(const WindowOnDevice& args) {
     const auto& [attention, most_rows] = args;

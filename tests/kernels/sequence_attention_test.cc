@@ -41,7 +41,7 @@ TEST_P(SequenceAttentionShapes, FamiliesMatchReference) {
 
 std::string shape_name(const ::testing::TestParamInfo<SequenceShape>& test) {
   const SequenceShape& s = test.param;
-  return fmt::format("h{}kv{}d{}window{}", s.n_heads, s.n_kv, s.d, s.window);
+  return fmt::format("h{}kv{}d{}window{}sinks{}", s.n_heads, s.n_kv, s.d, s.window, s.sinks);
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceAttentionShapes,
@@ -55,15 +55,17 @@ INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, SequenceAttentionShapes,
 INSTANTIATE_TEST_SUITE_P(Windows, SequenceAttentionShapes,
                          ::testing::Values(SequenceShape{3, 1, 16, 2}, SequenceShape{3, 1, 16, 7},
                                            SequenceShape{3, 1, 16, 48}, SequenceShape{9, 3, 64, 100},
-                                           SequenceShape{4, 2, 16, 210}, SequenceShape{4, 2, 16, 10000}),
+                                           SequenceShape{4, 2, 16, 210}, SequenceShape{4, 2, 16, 10000},
+                                           SequenceShape{3, 1, 16, 7, 4}, SequenceShape{9, 3, 64, 64, 4},
+                                           SequenceShape{3, 1, 16, 2, 16}, SequenceShape{4, 2, 16, 210, 1}),
                          shape_name);
 
 TEST(SequenceAttention, EveryLengthAroundTheTilesMatchesReference) {
   std::uint64_t seed = 0;
-  for (const std::int64_t window : {0, 20}) {
+  for (const auto& [window, sinks] : {std::pair{0, 0}, std::pair{20, 0}, std::pair{20, 5}}) {
     for (const std::int64_t rows : {1, 2, 15, 16, 17, 47, 48, 49, 63, 64, 65, 191, 192, 193, 257}) {
-      SCOPED_TRACE(fmt::format("{} rows, window {}", rows, window));
-      SequenceWorld world({2, 1, 12, window}, ++seed);
+      SCOPED_TRACE(fmt::format("{} rows, window {}, sinks {}", rows, window, sinks));
+      SequenceWorld world({2, 1, 12, window, sinks}, ++seed);
       world.add(rows, world.add(rows));
       expect_close(world.run(2), world.run_ref(), kTolerance);
     }

@@ -19,7 +19,7 @@ namespace dslad::kernels::testing {
 
 struct SequenceShape {
   int n_heads, n_kv, d;
-  std::int64_t window = 0;
+  std::int64_t window = 0, sinks = 0;
 };
 
 // Every output of the forward and the backward pass.
@@ -151,7 +151,8 @@ class SequenceWorld {
             .o_stride = o_stride(),
             .lse = out.lse.data(),
             .entropy = out.entropy.data(),
-            .segments = segments};
+            .segments = segments,
+            .sinks = shape_.sinks};
   }
 
   SequenceAttentionBackwardArgs backward(SequenceOutcome& out, const SequenceAttentionArgs& forward) const {

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention/sequence_attention.h"
@@ -47,22 +48,25 @@ TEST_P(WindowShapes, MixedStepMatchesReference) {
   expect_same_as_ref(world);
 }
 
-INSTANTIATE_TEST_SUITE_P(HeadSizesGroupsAndWindows, WindowShapes,
-                         ::testing::Values(WindowShape{1, 1, 8, 64}, WindowShape{1, 1, 8, 1}, kSmallWindow,
-                                           WindowShape{6, 2, 10, 2}, WindowShape{5, 1, 22, 33},
-                                           WindowShape{9, 3, 64, 64}, WindowShape{4, 4, 80, 31},
-                                           WindowShape{71, 1, 12, 100}, WindowShape{32, 4, 64, 32},
-                                           WindowShape{3, 1, 254, 65}, WindowShape{4, 2, 256, 200},
-                                           WindowShape{7, 1, 96, 5}),
-                         [](const auto& test) {
-                           const WindowShape& s = test.param;
-                           return fmt::format("h{}kv{}d{}w{}", s.n_heads, s.n_kv, s.head_dim, s.window);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    HeadSizesGroupsAndWindows, WindowShapes,
+    ::testing::Values(WindowShape{1, 1, 8, 64}, WindowShape{1, 1, 8, 1}, kSmallWindow,
+                      WindowShape{6, 2, 10, 2}, WindowShape{5, 1, 22, 33}, WindowShape{9, 3, 64, 64},
+                      WindowShape{4, 4, 80, 31}, WindowShape{71, 1, 12, 100}, WindowShape{32, 4, 64, 32},
+                      WindowShape{3, 1, 254, 65}, WindowShape{4, 2, 256, 200}, WindowShape{7, 1, 96, 5},
+                      WindowShape{6, 2, 16, 64, 4}, WindowShape{9, 3, 64, 33, 16}, WindowShape{1, 1, 8, 1, 1},
+                      WindowShape{5, 1, 22, 7, 3}, WindowShape{2, 2, 32, 1000, 4}),
+    [](const auto& test) {
+      const WindowShape& s = test.param;
+      return fmt::format("h{}kv{}d{}w{}s{}", s.n_heads, s.n_kv, s.head_dim, s.window, s.sinks);
+    });
 
 // The same tokens as one segment of training's attention.
 TEST(WindowAttention, EqualsTrainingsAttentionCutToTheWindow) {
-  for (const std::int64_t window : {1, 7, 64, 500}) {
-    const WindowShape shape{6, 2, 16, window};
+  for (const auto& [window, sinks] :
+       {std::pair{1, 0}, std::pair{7, 0}, std::pair{64, 0}, std::pair{500, 0}, std::pair{1, 1},
+        std::pair{7, 4}, std::pair{64, 4}, std::pair{40, 16}, std::pair{500, 4}}) {
+    const WindowShape shape{6, 2, 16, window, sinks};
     WindowWorld world(shape);
     world.add(0, 300);
     const std::int64_t first = world.piece(0).first_row, rows = world.piece(0).rows;
@@ -83,7 +87,8 @@ TEST(WindowAttention, EqualsTrainingsAttentionCutToTheWindow) {
                             .o_stride = world.q_stride(),
                             .lse = lse.data(),
                             .entropy = nullptr,
-                            .segments = {&segment, 1}});
+                            .segments = {&segment, 1},
+                            .sinks = sinks});
     o.insert(o.begin(), static_cast<std::size_t>(first * world.q_stride()), 0.0f);
     const WindowOutcome expected{o, {}};
     EXPECT_TRUE(close(world.rows_of(world.run(2), 0), world.rows_of(expected, 0), kTolerance)) << window;
@@ -112,8 +117,10 @@ std::vector<std::int64_t> token_by_token(std::int64_t count) {
 }
 
 TEST(WindowAttention, AnyCutIntoPiecesGivesTheSameBits) {
-  for (const WindowShape& shape : {kSmallWindow, WindowShape{5, 1, 22, 33}, WindowShape{4, 4, 8, 1},
-                                   WindowShape{9, 3, 64, 150}, WindowShape{2, 2, 32, 1000}}) {
+  for (const WindowShape& shape :
+       {kSmallWindow, WindowShape{5, 1, 22, 33}, WindowShape{4, 4, 8, 1}, WindowShape{9, 3, 64, 150},
+        WindowShape{2, 2, 32, 1000}, WindowShape{6, 2, 16, 64, 4}, WindowShape{9, 3, 64, 20, 16},
+        WindowShape{4, 4, 8, 1, 2}}) {
     for (const std::int64_t context : {0, 17, 700}) {
       WindowWorld world(shape);
       world.add(context, 400);
@@ -121,7 +128,8 @@ TEST(WindowAttention, AnyCutIntoPiecesGivesTheSameBits) {
       for (const auto& cuts : {token_by_token(400), std::vector<std::int64_t>{1, 64, 100, 228, 390, 400},
                                std::vector<std::int64_t>{128, 256, 384, 400}}) {
         const WindowOutcome cut = world.run_cut(0, cuts);
-        EXPECT_TRUE(same_bits(cut.o, whole.o)) << "window " << shape.window << " after " << context;
+        EXPECT_TRUE(same_bits(cut.o, whole.o))
+            << "window " << shape.window << ", sinks " << shape.sinks << " after " << context;
         EXPECT_TRUE(same_bits(cut.rings[0], whole.rings[0]));
       }
     }

@@ -28,14 +28,15 @@ class WindowWorld {
   // A sequence of `context` tokens that appends `rows` in the step, all random; returns its index.
   std::size_t add(std::int64_t context, std::int64_t rows, float scale = 1.0f) {
     std::vector<float>& ring = rings_.emplace_back(poisoned(static_cast<std::int64_t>(shape_.ring_floats())));
-    const std::int64_t d = shape_.head_dim, kept = std::min(context, shape_.window);
+    const std::int64_t d = shape_.head_dim, slots = shape_.slots();
     for (std::int64_t plane = 0; plane < 2 * std::int64_t{shape_.n_kv}; ++plane) {
-      const bool keys = plane < shape_.n_kv;  // [d, window], and values [window, d]
-      for (std::int64_t token = context - kept; token < context; ++token) {
-        const std::int64_t slot = token % shape_.window;
+      const bool keys = plane < shape_.n_kv;  // [d, slots], and values [slots, d]
+      for (std::int64_t token = 0; token < context; ++token) {
+        if (token >= shape_.sinks && token < context - shape_.window) continue;
+        const std::int64_t slot = shape_.slot_of(token);
         const auto channels = random_floats(d, ++seed_);
         for (std::int64_t j = 0; j < d; ++j) {
-          ring[plane * shape_.window * d + (keys ? j * shape_.window + slot : slot * d + j)] = channels[j];
+          ring[plane * slots * d + (keys ? j * slots + slot : slot * d + j)] = channels[j];
         }
       }
     }

@@ -158,27 +158,30 @@ std::vector<Vector> ReferenceForward::softmax_attention(int layer, const std::ve
     rotate(layer, query, t);
     rotate(layer, keys.back(), t);
     const auto seen = c().window(layer) == 0 ? t + 1 : std::min(t + 1, size(c().window(layer)));
-    out.push_back(product(output, softmax_heads(query, keys, values, t + 1 - seen), on_cpu(w.output_bias)));
+    out.push_back(
+        product(output, softmax_heads(query, keys, values, t + 1 - seen, 0), on_cpu(w.output_bias)));
   }
   return out;
 }
 
 Vector ReferenceForward::softmax_heads(const Vector& query, const std::vector<Vector>& keys,
-                                       const std::vector<Vector>& values, std::size_t first) const {
+                                       const std::vector<Vector>& values, std::size_t first,
+                                       std::size_t sinks) const {
   const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads;
   Vector heads(query.size(), 0.0);
   for (std::int64_t h = 0; h < c().heads; ++h) {
     const std::int64_t kv = h / group * d;
-    Vector weights;
+    Vector weights(keys.size(), 0.0);
     double sum = 0;
-    for (std::size_t u = first; u < keys.size(); ++u) {
-      weights.push_back(
-          std::exp(dot(&query[size(h * d)], &keys[u][size(kv)], d) / std::sqrt(static_cast<double>(d))));
-      sum += weights.back();
+    for (std::size_t u = 0; u < keys.size(); ++u) {
+      if (u >= sinks && u < first) continue;
+      weights[u] =
+          std::exp(dot(&query[size(h * d)], &keys[u][size(kv)], d) / std::sqrt(static_cast<double>(d)));
+      sum += weights[u];
     }
-    for (std::size_t u = first; u < keys.size(); ++u) {
+    for (std::size_t u = 0; u < keys.size(); ++u) {
       for (std::int64_t i = 0; i < d; ++i) {
-        heads[size(h * d + i)] += weights[u - first] / sum * values[u][size(kv + i)];
+        heads[size(h * d + i)] += weights[u] / sum * values[u][size(kv + i)];
       }
     }
   }
@@ -216,8 +219,9 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
     keys.push_back(rotated_k);
     values.push_back(v);
     const auto window = size(variant.window);
-    Vector exact =
-        window == 0 ? Vector() : softmax_heads(rotated_q, keys, values, t + 1 > window ? t + 1 - window : 0);
+    Vector exact = window == 0 ? Vector()
+                               : softmax_heads(rotated_q, keys, values, t + 1 > window ? t + 1 - window : 0,
+                                               size(variant.sinks));
     if (variant.rotary) {
       q = rotated_q;
       k = rotated_k;

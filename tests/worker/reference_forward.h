@@ -45,7 +45,8 @@ class ReferenceForward {
   [[nodiscard]] std::vector<Vector> softmax_attention(int layer, const std::vector<Vector>& x) const;
   // Of one query over the tokens from `first`.
   [[nodiscard]] Vector softmax_heads(const Vector& query, const std::vector<Vector>& keys,
-                                     const std::vector<Vector>& values, std::size_t first) const;
+                                     const std::vector<Vector>& values, std::size_t first,
+                                     std::size_t sinks) const;
   // kernels/dsla/dsla.h, with what the variant adds.
   [[nodiscard]] std::vector<Vector> linear_attention(int number, const ReferenceLayer& layer,
                                                      const std::vector<Vector>& x) const;

@@ -115,6 +115,15 @@ inline const std::vector<Variants>& variants() {
                 v.form = LayerForm::kDslad;
                 v.feature_map = kernels::FeatureMap::kSoftmax;
               }),
+      variant("window with sinks",
+              [](DslaVariant& v) {
+                v.window = 40;
+                v.sinks = 4;
+                v.rotary = true;
+                v.form = LayerForm::kDslad;
+                v.feature_map = kernels::FeatureMap::kSoftmax;
+              }),
+      variant("odd window with many sinks", [](DslaVariant& v) { v.window = 7, v.sinks = 16; }),
       variant("window beside unrotated states", [](DslaVariant& v) { v.window = 40; }),
       variant("window beside unrotated pairs",
               [](DslaVariant& v) {

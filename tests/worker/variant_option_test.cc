@@ -11,14 +11,15 @@ using ::testing::HasSubstr;
 TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*parse_variant_option("paper"), DslaVariant{});
   const auto changed =
-      parse_variant_option("dslad,rotary=0,states=1,expand_k=2,window=0,feature_map=softmax_pair");
+      parse_variant_option("dslad,rotary=0,states=1,expand_k=2,window=9,sinks=4,feature_map=softmax_pair");
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   DslaVariant expected = *named_variant("dslad");
-  expected.name = "dslad,rotary=0,states=1,expand_k=2,window=0,feature_map=softmax_pair";
+  expected.name = "dslad,rotary=0,states=1,expand_k=2,window=9,sinks=4,feature_map=softmax_pair";
   expected.rotary = false;
   expected.states = 1;
   expected.expand_k = 2;
-  expected.window = 0;
+  expected.window = 9;
+  expected.sinks = 4;
   expected.feature_map = kernels::FeatureMap::kSoftmaxPair;
   EXPECT_EQ(*changed, expected);
 }
@@ -29,6 +30,10 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,windows=3", "windows"},
                                    {"dslad,window=1.5", "window"},
                                    {"dslad,window=-1", "window"},
+                                   {"dslad,sinks=17", "sinks"},
+                                   {"dslad,sinks=-1", "sinks"},
+                                   {"dslad,sinks=0.5", "sinks"},
+                                   {"paper,sinks=4", "window=64"},
                                    {"dslad,output_norm=0", "output_norm"},
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,expand_k=0,rotary=0", "expand_k"},

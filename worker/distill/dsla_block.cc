@@ -82,7 +82,8 @@ kernels::SequenceAttentionArgs window_args(const BlockContext& context, const St
           s.q_width,
           tape.lse,
           nullptr,
-          context.batch->segments};
+          context.batch->segments,
+          layer.variant().sinks};
 }
 
 // What W_o reads.

@@ -8,8 +8,8 @@ namespace dslad::worker {
 SlotShape slot_shape(const LlamaConfig& config, const DslaVariant& variant) {
   return {
       {config.heads, config.kv_heads, variant.state_width(config.head_dim), config.head_dim, variant.states},
-      {config.heads, config.kv_heads, config.head_dim,
-       std::min<std::int64_t>(variant.window, config.context)}};
+      {config.heads, config.kv_heads, config.head_dim, std::min<std::int64_t>(variant.window, config.context),
+       variant.sinks}};
 }
 
 kernels::KvLayout kv_layout(const LlamaConfig& config, kernels::DType dtype) {

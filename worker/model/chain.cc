@@ -45,7 +45,7 @@ json free_object(JsonFields& fields, const char* key) {
 // Earlier programs wrote there what the gates' biases started from: of no use to who reads a layer.
 DslaVariant read_variant(JsonFields fields) {
   fields.refuse_unknown({"name", "rotary", "feature_map", "states", "expand_k", "output_norm",
-                         "alpha_per_head", "window", "history_bias", "recency_bias"});
+                         "alpha_per_head", "window", "sinks", "history_bias", "recency_bias"});
   DslaVariant variant;
   variant.name = name_of(fields, "name");
   variant.rotary = fields.boolean("rotary");
@@ -60,13 +60,15 @@ DslaVariant read_variant(JsonFields fields) {
   if (fields.find("expand_k") != nullptr) {
     variant.expand_k = static_cast<int>(fields.integer("expand_k", 1, kMaxExpandK));
   }
-  const Status possible = check_variant(variant);
-  if (!possible) fields.refuse("expand_k", possible.error().message);
   const bool normed = fields.boolean("output_norm");
   if (fields.boolean("alpha_per_head") != normed)
     fields.refuse("alpha_per_head", "must be as output_norm is");
   variant.form = normed ? LayerForm::kDslad : LayerForm::kPaper;
   variant.window = fields.integer("window", 0, kMaxWindow);
+  if (fields.find("sinks") != nullptr) variant.sinks = fields.integer("sinks", 0, kernels::kMostSinks);
+  const Status possible = check_variant(variant);
+  if (!possible)
+    fields.refuse(variant.window == 0 && variant.sinks > 0 ? "sinks" : "expand_k", possible.error().message);
   return variant;
 }
 
@@ -132,7 +134,7 @@ DistilledLayer read_layer(JsonFields& fields, const DslaVariant& chain) {
   if (fields.find("variant") != nullptr) {
     layer.variant = read_variant(fields.object("variant"));
     if (!fit_one_chain(chain, *layer.variant)) {
-      fields.refuse("variant", "must have the chain's output_norm, alpha_per_head and window");
+      fields.refuse("variant", "must have the chain's output_norm, alpha_per_head, window and sinks");
     }
   }
   return layer;

@@ -19,7 +19,8 @@ Json to_json(const DslaVariant& variant) {
           {"expand_k", variant.expand_k},
           {"output_norm", variant.output_norm()},
           {"alpha_per_head", variant.alpha_per_head()},
-          {"window", variant.window}};
+          {"window", variant.window},
+          {"sinks", variant.sinks}};
 }
 
 Json to_json(const LayerEvidence& evidence) {

@@ -34,6 +34,11 @@ Result<DslaVariant> named_variant(std::string_view name) {
 }
 
 Status check_variant(const DslaVariant& variant) {
+  if (variant.sinks > 0 && variant.window == 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("sinks is {}, and there is no window that could see them; use window=64 with it",
+                             variant.sinks)};
+  }
   if (!variant.rotary || variant.expand_k == 1) return ok_status();
   return Error{ErrorCode::kInvalidArgument,
                fmt::format("expand_k is {}, and rotary turns no more channels than the model's heads have; "
@@ -42,7 +47,7 @@ Status check_variant(const DslaVariant& variant) {
 }
 
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b) {
-  return a.form == b.form && a.window == b.window;
+  return a.form == b.form && a.window == b.window && a.sinks == b.sinks;
 }
 
 DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {

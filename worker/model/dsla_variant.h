@@ -4,6 +4,7 @@
 //   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
 // with each part there or not; of DSLA's two states the history's may stand alone. With a window of W tokens
 //   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
+// (with sinks, also over a sequence's first tokens)
 // whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
 // from the teacher's attention cut to the window. With expand_k above 1 a head's q and k have that many times
 // head_dim channels: the map sees all, the window the first head_dim of them. What the model's attention has
@@ -17,6 +18,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "kernels/attention/window_attention.h"
 #include "kernels/dsla/feature_map.h"
 
 namespace dslad::worker {
@@ -35,6 +37,7 @@ struct DslaVariant {
   int states = 2;                                                // 1: the history's alone, without mixture
   int expand_k = 1;         // channels of a head's q and k before the map, in head_dims
   std::int64_t window = 0;  // tokens of exact attention beside the states; 0: none
+  std::int64_t sinks = 0;   // with a window: first tokens of a sequence that it has as well
 
   [[nodiscard]] bool alpha_per_head() const { return form == LayerForm::kDslad; }
   // Values of alpha in a layer of so many query heads: a single state has none.
@@ -55,7 +58,7 @@ struct DslaVariant {
 
 inline constexpr int kMaxExpandK = 16;
 
-// kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels.
+// kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels; sinks without a window.
 Status check_variant(const DslaVariant& variant);
 
 // Whether layers of both may stand in one chain: they may differ in rotary, feature map, states and expand_k.

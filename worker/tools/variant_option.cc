@@ -37,6 +37,13 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.window = static_cast<std::int64_t>(*parsed);
     return ok_status();
   }
+  if (key == "sinks") {
+    const auto parsed = number(value, 0, static_cast<double>(kernels::kMostSinks));
+    if (!parsed || *parsed != std::floor(*parsed))
+      return bad_value(key, value, fmt::format("a whole number from 0 to {}", kernels::kMostSinks));
+    variant.sinks = static_cast<std::int64_t>(*parsed);
+    return ok_status();
+  }
   if (key == "states") {
     if (value != "1" && value != "2") return bad_value(key, value, "1 or 2");
     variant.states = value == "1" ? 1 : 2;
@@ -56,11 +63,10 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.feature_map = *map;
     return ok_status();
   }
-  return Error{
-      ErrorCode::kInvalidArgument,
-      fmt::format(
-          "variant: there is no part '{}'; the parts are rotary, feature_map, states, expand_k, window",
-          key)};
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, states, "
+                           "expand_k, window, sinks",
+                           key)};
 }
 
 }  // namespace

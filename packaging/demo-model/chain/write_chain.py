@@ -26,7 +26,7 @@ from student import DslaLayer
 
 MADE_BY = "packaging/demo-model/chain/distil.py"
 FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
-STORED = ("rotary", "feature_map", "states", "expand_k", "output_norm", "alpha_per_head", "window")  # what chain.json says of it
+STORED = ("rotary", "feature_map", "states", "expand_k", "output_norm", "alpha_per_head", "window", "sinks")  # what chain.json says of it
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
 
 
@@ -80,8 +80,8 @@ def with_layers(chain, folder, run, network, books):
         if next_one != index:
             raise SystemExit(f"{folder}: layer {next_one} is the next in its order, {run} has layer {index}")
         variant = variant_of(options, index)
-        if replace(variant, delta=False, sinks=0) != variant or variant.feature_map == "silu":
-            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta, sinks or silu")
+        if replace(variant, delta=False) != variant or variant.feature_map == "silu":
+            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta or silu")
         file = f"layer-{index:02}.safetensors"
         done = json.loads((run / file).with_suffix(".json").read_text())
         layer = DslaLayer(network.config, variant, network.attention_parameters(index), 0)

@@ -144,10 +144,10 @@ INSTANTIATE_TEST_SUITE_P(Backends, AttentionOnEveryBackend, ::testing::ValuesIn(
 class WindowOnEveryBackend : public OnEveryBackend {};
 
 TEST_P(WindowOnEveryBackend, EqualsTheReference) {
-  for (const WindowShape& shape :
-       {WindowShape{2, 1, 16, 1}, WindowShape{6, 2, 64, 20}, WindowShape{4, 4, 128, 64}}) {
-    SCOPED_TRACE(
-        fmt::format("{}/{} heads of {}, window {}", shape.n_heads, shape.n_kv, shape.head_dim, shape.window));
+  for (const WindowShape& shape : {WindowShape{2, 1, 16, 1}, WindowShape{6, 2, 64, 20},
+                                   WindowShape{4, 4, 128, 64}, WindowShape{9, 3, 64, 64, 4}}) {
+    SCOPED_TRACE(fmt::format("{}/{} heads of {}, window {}, sinks {}", shape.n_heads, shape.n_kv,
+                             shape.head_dim, shape.window, shape.sinks));
     WindowWorld world(shape, 5);
     for (const auto& [context, rows] :
          {std::pair{0, 1}, std::pair{19, 1}, std::pair{300, 1}, std::pair{0, 130}, std::pair{50, 7}})

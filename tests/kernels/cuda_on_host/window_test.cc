@@ -48,15 +48,20 @@ TEST_P(CudaWindows, MixedStepMatchesReference_InBothOrders) {
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaWindows,
                          ::testing::Values(WindowShape{1, 1, 8, 1}, WindowShape{6, 2, 10, 7},
                                            WindowShape{3, 1, 64, 64}, WindowShape{4, 4, 22, 33},
-                                           WindowShape{2, 1, 256, 5}));
+                                           WindowShape{2, 1, 256, 5}, WindowShape{6, 2, 10, 7, 4},
+                                           WindowShape{4, 4, 22, 33, 16}, WindowShape{1, 1, 8, 1, 1}));
 
 TEST(CudaWindow, AnyCutIsTheSameBitForBit) {
-  WindowWorld world({6, 2, 16, 24});
-  world.add(10, 50);
-  const WindowOutcome whole = world.run_by(by_kernel());
-  const WindowOutcome cut = world.run_cut_by(by_kernel(), 0, {1, 2, 17, 40, 50});
-  EXPECT_TRUE(same_bits(cut.o, whole.o));
-  EXPECT_TRUE(same_bits(cut.rings[0], whole.rings[0]));
+  for (const std::int64_t sinks : {0, 4}) {
+    for (const std::int64_t context : {0, 10, 300}) {
+      WindowWorld world({6, 2, 16, 24, sinks});
+      world.add(context, 50);
+      const WindowOutcome whole = world.run_by(by_kernel());
+      const WindowOutcome cut = world.run_cut_by(by_kernel(), 0, {1, 2, 17, 40, 50});
+      EXPECT_TRUE(same_bits(cut.o, whole.o));
+      EXPECT_TRUE(same_bits(cut.rings[0], whole.rings[0]));
+    }
+  }
 }
 
 }  // namespace
