@@ -216,7 +216,7 @@ class Distil(DistilCase):
                              (("--from", first, *new, "--order", "kl"), "leave --order out"),
                              (("--from", self.folder / "none", *new), "none/chain.json"),
                              (("--from", first, *new, "--layer-variant", "0=dslad,rotary=0"), "layer 0 is kept"),
-                             (("--from", first, *new, "--variant", "paper"), "have the window, of")):
+                             (("--from", first, *new, "--variant", "paper"), "have the window and sinks, of")):
             self.assertIn(words, self.tool(*base, *wrong, exit_status=1).stderr)
         self.assertFalse((self.folder / "new/chain.json").exists())
         self.tool(*base, "--keep", 1, exit_status=2)

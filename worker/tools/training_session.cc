@@ -209,7 +209,7 @@ Status TrainingSession::read_variants() {
       return Error{
           ErrorCode::kInvalidArgument,
           fmt::format("--layer-variant {}: it must begin with the name that --variant {} begins with, "
-                      "and have its window",
+                      "and have its window and sinks",
                       text, arguments.variant)};
     }
     layer_variants.insert_or_assign(parsed->first, std::move(parsed->second));
@@ -230,7 +230,7 @@ Status TrainingSession::keep_variants() {
       return Error{
           ErrorCode::kInvalidArgument,
           fmt::format(
-              "--variant {}: it must begin with the name, and have the window, of {}, whose layer {} is "
+              "--variant {}: it must begin with the name, and have the window and sinks, of {}, whose layer {} is "
               "kept ({})",
               arguments.variant, arguments.from, layer.layer, own.name)};
     }
