@@ -305,6 +305,7 @@ class WorkerInfo:
     cache_bytes: int = 0
     begun: int = 0
     plans: tuple[PlanOffer, ...] = ()
+    chain_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
