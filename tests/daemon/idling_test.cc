@@ -235,7 +235,7 @@ TEST_F(Idling, APlanThatIsWithdrawnIsRecordedWithItsNumbersAndSoIsThatItIsGivenA
   EXPECT_EQ(text(kLayer), "failed");
   schema::Hello replaced = offer();
   replaced.edition = "e2";
-  dispatcher_.on_plans("w", {replaced.edition, replaced.plans, 0, replaced.layer_info});
+  dispatcher_.on_plans("w", {replaced.edition, replaced.plans, 0, replaced.layer_info, {}});
   EXPECT_EQ(text(kLayer), "distilled") << "another chain";
 }
 

@@ -227,12 +227,11 @@ Status TrainingSession::keep_variants() {
                                                             layer.layer, arguments.from, own.name)};
     }
     if (!fit_one_chain(variant, own)) {
-      return Error{
-          ErrorCode::kInvalidArgument,
-          fmt::format(
-              "--variant {}: it must begin with the name, and have the window and sinks, of {}, whose layer {} is "
-              "kept ({})",
-              arguments.variant, arguments.from, layer.layer, own.name)};
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("--variant {}: it must begin with the name, and have the window and sinks, of "
+                               "{}, whose layer {} is "
+                               "kept ({})",
+                               arguments.variant, arguments.from, layer.layer, own.name)};
     }
     if (!(own == variant)) layer_variants.insert_or_assign(layer.layer, own);
   }
