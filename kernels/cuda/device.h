@@ -7,16 +7,15 @@
 //   thread_index(), block_index()              where this thread is; blocks are one-dimensional
 //   sync_block(), sync_warp()                  barriers, for all threads of the block or warp
 //   shuffle(x, lane), shuffle_xor(x, mask)     another lane's x; all 32 lanes take part
-//   static_shared<T>(), dynamic_shared<T>()    the block's memory, uninitialised: one T a type;
-//   Grid::shared_bytes atomic_add(p, x), atomic_max(p, x)         on integers: their sums have no order
+//   static_shared<T>()                         the block's memory, uninitialised: one T a type
+//   dynamic_shared<T>()                        the same, of Grid::shared_bytes
+//   atomic_add(p, x), atomic_max(p, x)         on integers: their sums have no order
 //   store16(p, x)                              four floats at once, to a multiple of 16 bytes
-//   copy16_later(to, from, wanted)             16 bytes into shared memory (cp.async), zeros if not wanted;
-//   wait_for_copies()                          until then `to` holds anything, and others see it behind a
-//                                              barrier
+//   copy16_later(to, from, wanted)             16 bytes into shared memory (cp.async), or zeros
+//   wait_for_copies()                          this thread's are there; others see them behind a barrier
 //   pack_bf16(low, high)                       two floats rounded to bf16 in one register
 //   mma_16x8x16(c, a, b)                       c += a b, the instruction's own fragments, bf16 to float32
-//   load_matrix_transposed(r, row)             four 8 x 8 matrices of bf16 from shared memory (ldmatrix
-//   .trans)
+//   load_matrix_transposed(r, row)             four 8 x 8 matrices of bf16 (ldmatrix.trans)
 //   DSLAD_UNROLL                               before a loop whose arrays must stay in registers
 //
 // A kernel is a struct without members:

@@ -25,6 +25,7 @@ ChainManifest full_manifest() {
   manifest.version = "1.2";
   manifest.variant = *named_variant("dslad");
   manifest.variant.feature_map = kernels::FeatureMap::kNone;
+  manifest.variant.sinks = 4;
   manifest.order_method = "kl";
   manifest.order = {2, 0, 1};
   manifest.evidence = {{0, AttentionEntropy{1.5, 0.25, 1.75, {1.0, 2.0}}, 0.1},
@@ -251,6 +252,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/variant/states", 0, "states is 0"}, BadValue{"/variant/states", 3, "states is 3"},
         BadValue{"/layers/1/variant/expand_k", 0, "layers[1]: variant: expand_k is 0"},
         BadValue{"/layers/1/variant/rotary", true, "rotary=0"},
+        BadValue{"/variant/window", 0, "there is no window that could see them"},
+        BadValue{"/layers/1/variant/sinks", 3, "must have the chain's"},
         BadValue{"/layers/1/variant/window", 63,
                  "must have the chain's output_norm, alpha_per_head, window and sinks"},
         BadValue{"/plans/1/plan", 3, "plans[1]: plan is 3"},

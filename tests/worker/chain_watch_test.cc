@@ -89,6 +89,23 @@ TEST_F(ChainWatchTest, SaysOnceThatAChainIsDamagedAndLoadsItWhenItIsWhole) {
   EXPECT_EQ(chain.layers, serving_.layers);
 }
 
+TEST_F(ChainWatchTest, SaysThatTheChainThatServesLiesThereAgainBehindADamagedOne) {
+  start();
+  const std::string whole = testing::read_text(model_.file(1));
+  const std::string manifest = testing::read_text(model_.chain() / "chain.json");
+  model_.damage(1);
+  model_.manifest.order_method = "another";
+  model_.save();
+  EXPECT_NE(next().fault, "");
+  std::ofstream(model_.chain() / "chain.json") << manifest;
+  EXPECT_THAT(next().fault, HasSubstr(model_.file(1).string())) << "its layer is damaged still";
+  std::ofstream(model_.file(1), std::ios::binary) << whole;
+  const LoadedChain chain = next();
+  EXPECT_EQ(chain.fault, "");
+  EXPECT_EQ(chain.edition, serving_.edition);
+  EXPECT_TRUE(silent());
+}
+
 TEST_F(ChainWatchTest, DoesNotRepeatTheFaultOfTheChainThatItBeganWith) {
   model_.damage(1);
   start();

@@ -303,6 +303,19 @@ TEST_F(ReplacedChain, ThatIsDamagedLeavesTheOldOneInForce) {
   EXPECT_EQ(control_->table().chain_fault, "");
 }
 
+TEST_F(ReplacedChain, ThatGivesWayToTheOneInForceIsForgotten) {
+  ASSERT_TRUE(control_->replace(another()).ok());
+  const auto withdrawn = control_->plans().plan(2), in_force = control_->plans().plan(1);
+  ASSERT_TRUE(control_->withdraw(*withdrawn, "it gave no numbers"));
+  const testing::ChainedModel damaged("stories260K", {4, 2, 1, 0, 3}, 3);
+  damaged.damage(2);
+  expect_refused(*control_, load_chain(damaged.path(), *weights_), damaged.file(2).string());
+  ASSERT_TRUE(control_->replace(another()).ok());
+  EXPECT_EQ(control_->table().chain_fault, "");
+  EXPECT_EQ(control_->plans().plan(1), in_force) << "the same objects";
+  EXPECT_EQ(control_->plans().largest(), 1) << "what was withdrawn stays so";
+}
+
 TEST_F(ReplacedChain, OfAnotherTeacherLeavesTheOldOneInForce) {
   testing::ChainedModel other("stories260K", {4, 2, 1, 0, 3}, 3);
   other.manifest.teacher_digest = "00000000000000000000000000000000";

@@ -121,7 +121,7 @@ class Engine {
     [[nodiscard]] bool wants_logits() const { return request->wants_logits(*sequence, prompt.size()); }
   };
   struct Drawn {
-    const Part* part;
+    const Part* part;  // one of Asked::parts, which is moved and never copied
     std::span<const float> logits;
     std::int32_t token = kernels::kNoToken;
     double log_p = 0;

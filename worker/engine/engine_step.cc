@@ -18,6 +18,7 @@ Result<bool> Engine::step(EngineSink& sink) {
   if (in_vain) {
     read_tokens(*step);
     step.reset();
+    if (const Status sound = check_backend(*backend_); !sound) return sound.error();
   }
   if (!step) {
     for (const auto& running : running_) running->look_again();

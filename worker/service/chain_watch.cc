@@ -45,8 +45,9 @@ void ChainWatch::look(const std::stop_token& stop) {
 }
 
 void ChainWatch::judge(const std::optional<ChainEdition>& edition, const std::stop_token& stop) {
-  refused_ = false;
-  if (edition && edition->digest == serving_.edition && serving_.fault.empty()) {
+  // Behind one that was refused, the chain that serves is looked at like any other: others took it for lost.
+  const bool is_known = !std::exchange(refused_, false) && serving_.fault.empty();
+  if (is_known && edition && edition->digest == serving_.edition) {
     serving_.stamp = last_look_.front();  // the same again
     return;
   }

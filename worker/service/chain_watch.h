@@ -26,7 +26,8 @@ class ChainWatch {
              std::chrono::milliseconds interval = std::chrono::seconds{1});
 
   // A chain that has been loaded since the last call. One that cannot be used whole has a fault, and is not
-  // loaded again before one of its files changes.
+  // loaded again before one of its files changes. The one that serves is among them where it lies there again
+  // behind one that had a fault.
   std::optional<LoadedChain> take();
 
  private:

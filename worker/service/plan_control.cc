@@ -157,6 +157,7 @@ Status PlanControl::replace(LoadedChain chain) {
     return Error{ErrorCode::kRefused, refused_};
   }
   refused_.clear();
+  if (chain.edition == chain_.edition && chain_.fault.empty()) return ok_status();  // it is in force already
   plans_ = PlanSet(*weights_, chain);
   chain_ = std::move(chain);
   states_ = first_states();

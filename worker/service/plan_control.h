@@ -44,7 +44,8 @@ class PlanControl {
   schema::PlanResult change(const schema::SetWorkerPlan& request);
 
   // Puts another edition of the chain in the place of the one there is. The plan in force keeps its number
-  // where the new chain has it, else it is the largest there is. kRefused, with which nothing has changed,
+  // where the new chain has it, else it is the largest there is. The edition that is in force changes nothing
+  // but that no other is refused any more. kRefused, with which nothing has changed,
   // when any part of the new chain cannot be used: says which file, why, and what to do.
   Status replace(LoadedChain chain);
 

@@ -216,18 +216,23 @@ void Worker::accept(const schema::SetWorkerPlan& change) {
 }
 
 void Worker::replace_chain(LoadedChain chain) {
-  const int before = plans_.in_force()->number();
+  const std::shared_ptr<const Plan> old = plans_.in_force();
   const Status replaced = plans_.replace(std::move(chain));
   if (!replaced) {
     spdlog::warn("{}", replaced.error().message);
     link_->report_plans(plans_.table());
     return;
   }
+  link_->report_plans(plans_.table());
+  if (plans_.in_force() == old) {
+    spdlog::info("the conversion chain that serves lies in its place again: edition {}", plans_.edition());
+    return;
+  }
   const int now = plans_.in_force()->number();
   spdlog::info("another conversion chain for new jobs: edition {}, plans up to {}", plans_.edition(),
                plans_.plans().largest());
-  if (now != before) spdlog::warn("plan {} from now on: the new chain has no plan {}", now, before);
-  link_->report_plans(plans_.table());
+  if (now != old->number())
+    spdlog::warn("plan {} from now on: the new chain has no plan {}", now, old->number());
 }
 
 void Worker::mind_idle_work() {

@@ -21,7 +21,7 @@ struct Facts {
   std::size_t file_bytes = 0;
   std::size_t kv_bytes_per_token = 0;    // all layers attention
   std::vector<std::size_t> state_bytes;  // by converted layer, for one sequence of any length
-  std::int64_t window = 0;               // tokens of exact attention that these bytes hold too
+  std::int64_t window = 0, sinks = 0;    // tokens of exact attention that these bytes hold too
 };
 
 Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::WeightFormat format,
@@ -38,6 +38,7 @@ Facts facts_of(const LlamaConfig& c, const WeightFiles& files, kernels::WeightFo
     const SlotShape slot = slot_shape(c, converted == nullptr ? DslaVariant{} : converted->variant);
     facts.state_bytes.push_back(slot.bytes());
     facts.window = std::max(facts.window, slot.window.window);
+    facts.sinks = std::max(facts.sinks, slot.window.sinks);
   }
   return facts;
 }
@@ -94,6 +95,7 @@ void print_json(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
       {"kv_bytes_per_token", facts.kv_bytes_per_token},
       {"dsla_state_bytes", facts.state_bytes},
       {"dsla_window", facts.window},
+      {"dsla_sinks", facts.sinks},
   };
   out["prompt"] = prompt_json(prompts.prompt, prompts.ends);
   if (prompts.listings) out["prompt"]["tokens"] = listing_json(*prompts.listings);
@@ -115,8 +117,9 @@ void print_text(const LlamaConfig& c, const Tokenizer& tokenizer, const Facts& f
              c.tie_word_embeddings ? "tied" : "untied");
   fmt::print("context        {} tokens, {}\n", c.context, c.rope.text());
   fmt::print("KV cache       {} bytes per token in {}\n", facts.kv_bytes_per_token, to_string(caches));
+  const std::string sinks = facts.sinks > 0 ? fmt::format(" and the {} first", facts.sinks) : "";
   const std::string window =
-      facts.window > 0 ? fmt::format(", a window of {} tokens included", facts.window) : "";
+      facts.window > 0 ? fmt::format(", a window of {} tokens{} included", facts.window, sinks) : "";
   const auto [least, most] = std::ranges::minmax(facts.state_bytes);
   fmt::print("DSLA state     {} bytes per sequence and converted layer{}\n",
              least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most), window);

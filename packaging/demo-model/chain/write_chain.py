@@ -27,6 +27,7 @@ from student import DslaLayer
 MADE_BY = "packaging/demo-model/chain/distil.py"
 FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
 STORED = ("rotary", "feature_map", "states", "expand_k", "output_norm", "alpha_per_head", "window", "sinks")  # what chain.json says of it
+OF_ALL = ("output_norm", "alpha_per_head", "window", "sinks")  # what a layer must have as its chain has it
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
 
 
@@ -82,6 +83,8 @@ def with_layers(chain, folder, run, network, books):
         variant = variant_of(options, index)
         if replace(variant, delta=False) != variant or variant.feature_map == "silu":
             raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta or silu")
+        if any(getattr(variant, name) != getattr(stored_variant(chain["variant"]), name) for name in OF_ALL):
+            raise SystemExit(f"{run}: layer {index} is {variant}; it must have {', '.join(OF_ALL)} as {folder} has them")
         file = f"layer-{index:02}.safetensors"
         done = json.loads((run / file).with_suffix(".json").read_text())
         layer = DslaLayer(network.config, variant, network.attention_parameters(index), 0)
