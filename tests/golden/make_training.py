@@ -45,6 +45,7 @@ VARIANTS = {
     "paper": PAPER,
     "rich": Variant(True, "softmax", True, True, history_bias=6.0, recency_bias=-6.0),
     "window": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
+    "sinks": Variant(True, "softmax", True, True, window=7, sinks=3, history_bias=6.0, recency_bias=-6.0),
     "wide": Variant(True, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "expanded": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0, expand_k=2),

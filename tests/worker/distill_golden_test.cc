@@ -80,6 +80,7 @@ class World {
     EXPECT_EQ(v["output_norm"], v["alpha_per_head"]);
     variant_.form = v["output_norm"] ? LayerForm::kDslad : LayerForm::kPaper;
     variant_.window = v["window"];
+    variant_.sinks = v.value("sinks", 0);  // absent where it was made before there were any
     auto teacher = load_teacher(golden_path("training/" + expected["teacher"].get<std::string>()), *backend_,
                                 DType::kF32);
     EXPECT_TRUE(teacher.ok());
@@ -306,7 +307,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
 }
 
 const auto kVariants =
-    ::testing::Values("paper", "rich", "window", "wide", "unrotated", "expanded", "single", "qwen3_rotary",
+    ::testing::Values("paper", "rich", "window", "sinks", "wide", "unrotated", "expanded", "single", "qwen3_rotary",
                       "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
