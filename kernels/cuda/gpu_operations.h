@@ -66,7 +66,6 @@ class GpuOperations final : public Operations {
     cudaError_t mark(cudaStream_t stream);
     [[nodiscard]] cudaError_t wait() const;
     [[nodiscard]] std::byte* data() const { return memory_; }
-    [[nodiscard]] std::size_t size() const { return bytes_; }
 
    private:
     std::byte* memory_ = nullptr;

@@ -307,8 +307,8 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
 }
 
 const auto kVariants =
-    ::testing::Values("paper", "rich", "window", "sinks", "wide", "unrotated", "expanded", "single", "qwen3_rotary",
-                      "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
+    ::testing::Values("paper", "rich", "window", "sinks", "wide", "unrotated", "expanded", "single",
+                      "qwen3_rotary", "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 
 INSTANTIATE_TEST_SUITE_P(Stages, Training,

@@ -141,7 +141,7 @@ class Engine {
   void share_rows(std::span<Part* const> reading) const;
   Result<Asked> ask(std::vector<Part> parts);
   std::vector<Drawn> draw(const std::vector<Part>& parts);
-  // The step behind `step`, whose tokens are not known; nothing where it is not certain to be wanted.
+  // The step behind `step`, whose tokens are not known; nothing where choose() might choose another.
   std::optional<Asked> look_ahead(const Asked& step);
   [[nodiscard]] std::vector<Part> parts_behind(const Asked& step) const;
   // What was drawn: waits for the step.
