@@ -216,7 +216,7 @@ class Distil(DistilCase):
                              (("--from", first, *new, "--order", "kl"), "leave --order out"),
                              (("--from", self.folder / "none", *new), "none/chain.json"),
                              (("--from", first, *new, "--layer-variant", "0=dslad,rotary=0"), "layer 0 is kept"),
-                             (("--from", first, *new, "--variant", "paper"), "have the window and sinks, of")):
+                             (("--from", first, *new, "--variant", "paper"), "leave --variant out")):
             self.assertIn(words, self.tool(*base, *wrong, exit_status=1).stderr)
         self.assertFalse((self.folder / "new/chain.json").exists())
         self.tool(*base, "--keep", 1, exit_status=2)
@@ -241,8 +241,25 @@ class Distil(DistilCase):
         out = self.folder / "chain"
         self.tool("sensitivity", self.model, "--text", self.text, "--out", out, "--order", "entropy-ascending", *PAPER,
                   *SHORT[:6], "--threads", 1)
-        done = self.tool("distil", self.model, "--text", self.text, "--out", out, "--layers", 1, *SHORT)
-        self.assertIn("variant paper", done.stderr)
+        done = self.tool("distil", self.model, "--text", self.text, "--out", out, "--layers", 1, *SHORT, "--variant", "dslad")
+        self.assertIn("with variant paper,rotary=0", done.stderr)
+        self.assertIn("this run trains dslad,rotary=1", done.stderr)
+
+    def test_what_is_gone_on_with_keeps_its_variant(self):
+        first, second, third, other = (self.folder / name for name in ("first", "second", "third", "other"))
+        own = ("--variant", "dslad,window=8,sinks=2")
+        variant = lambda out: json.loads((out / "chain.json").read_text())["variant"]
+        self.tool("sensitivity", self.model, "--text", self.text, "--out", first, "--order", "index", *own, *SHORT[:2])
+        self.distil(first, "--layers", 1)
+        self.distil(first, "--layers", 2, "--resume")
+        self.tool("distil", self.model, "--text", self.text, "--out", second, "--from", first, "--layers", 3, *SHORT)
+        self.distil(third, "--warm-start", first, "--layers", 1)
+        for out in (first, second, third):
+            self.assertEqual((own[1], 8, 2), tuple(variant(out)[part] for part in ("name", "window", "sinks")), out)
+        refused = self.distil(first, "--layers", 3, "--resume", "--variant", "dslad", exit_status=1)
+        self.assertIn("window=8,sinks=2 and is dslad,", refused.stderr)
+        self.distil(other, "--layers", 1)
+        self.assertEqual("dslad", variant(other)["name"])
 
     def test_killed_at_any_moment_it_goes_on_to_the_same_losses(self):
         whole, parts = self.folder / "whole", self.folder / "parts"

@@ -1,7 +1,10 @@
 #include "worker/distill/allotment.h"
 
+#include <algorithm>
 #include <cmath>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -110,6 +113,33 @@ TEST_P(AllottedTime, ALayerIsLeftOutOnlyWhereItDoesNotFitWithoutAStep) {
   if (made.size() == trial.layers.size()) return;
   const LayerCost& next = trial.layers[made.size()];
   EXPECT_GT(used + next.other, trial.budget);
+}
+
+TEST_P(AllottedTime, IsMeasuredOnSequencesOfEveryLength) {
+  std::vector<std::int64_t> rows(1 + random_() % 60);
+  for (std::int64_t& length : rows) length = static_cast<std::int64_t>(between(1, 3000));
+  const double tokens = between(1, 50'000);
+  const auto chosen = representatives(rows, tokens);
+  ASSERT_FALSE(chosen.empty());
+  EXPECT_TRUE(std::ranges::is_sorted(chosen));
+  EXPECT_EQ(std::ranges::adjacent_find(chosen), chosen.end());
+  std::int64_t taken = 0;
+  for (const std::size_t i : chosen) taken += rows[i];
+  EXPECT_TRUE(chosen.size() == 1 || static_cast<double>(taken) <= tokens) << taken;
+  const std::int64_t all = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+  EXPECT_TRUE(tokens < static_cast<double>(all) || chosen.size() == rows.size()) << chosen.size();
+}
+
+TEST(Representatives, AreNotTheShortOnesAlone) {
+  std::vector<std::int64_t> rows(90, 300);
+  rows.insert(rows.end(), 10, 2000);  // 27,000 and 20,000 tokens
+  const auto chosen = representatives(rows, 10000);
+  const auto is_long = [&](std::size_t i) { return rows[i] == 2000; };
+  const auto long_ones = static_cast<double>(std::ranges::count_if(chosen, is_long));
+  EXPECT_NEAR(long_ones / static_cast<double>(chosen.size()), 20.0 / 47.0, 0.1);
+  EXPECT_GE(chosen.size(), 8u);
+  EXPECT_THAT(representatives(rows, 100), ::testing::SizeIs(1));
+  EXPECT_THAT(representatives(rows, 800), ::testing::SizeIs(2));
 }
 
 TEST_P(AllottedTime, TheBeginningLeavesTimeForALayer) {

@@ -51,7 +51,7 @@ class DistilRun : public ::testing::Test {
 
   // A stage behind the chained one, by its losses.
   static LayerStage further(std::int64_t steps, double above_kl = -1) {
-    return {.options = {steps, 1e-3, 1e-4, 0}, .above_kl = above_kl};
+    return {.name = {}, .options = {steps, 1e-3, 1e-4, 0}, .above_kl = above_kl};
   }
 
   // One process' part of a run; `stop_after` steps, or to the end.

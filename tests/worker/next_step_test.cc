@@ -92,7 +92,7 @@ TEST_F(NextStep, APlanBelowTheFloorIsRejectedWithItsNumbers) {
   EXPECT_EQ(next(), IdleStep(PublishPlan{1, 2, 0.9})) << "a lower floor";
   facts_.min_quality = 0.95;
   facts_.recipe = "another";
-  EXPECT_EQ(next_is<BeginStage>().why, "the options or texts are others");
+  EXPECT_EQ(next_is<BeginStage>().why, "the options, the texts or the version are others");
 }
 
 TEST_F(NextStep, APlanOfNoQualityIsBelowEveryFloorButZero) {
@@ -115,7 +115,7 @@ TEST_F(NextStep, ALayerInWorkIsBegunAnewWithOtherTextsButAFinishedOneCounts) {
   begun(1);
   facts_.staged = chain(1);
   facts_.recipe = "another";
-  EXPECT_EQ(next(), IdleStep(BeginStage{1, "the options or texts are others"}));
+  EXPECT_EQ(next(), IdleStep(BeginStage{1, "the options, the texts or the version are others"}));
   facts_.staged = chain(2, {0.99, 0.99});
   next_is<PublishPlan>();
 }

@@ -24,6 +24,13 @@ TEST(VariantOption, NamesAVariantPerhapsWithPartsChanged) {
   EXPECT_EQ(*changed, expected);
 }
 
+TEST(VariantOption, WithoutAWindowHasNoSinks) {
+  const auto parsed = parse_variant_option("dslad,window=0");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->sinks, 0);
+  EXPECT_FALSE(parse_variant_option("dslad,window=0,sinks=4").ok());
+}
+
 TEST(VariantOption, SaysWhichPartIsWrong) {
   for (const auto& [text, part] : {std::pair{"mamba", "mamba"},
                                    {"dslad,rotary=yes", "rotary"},
@@ -33,7 +40,7 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,sinks=17", "sinks"},
                                    {"dslad,sinks=-1", "sinks"},
                                    {"dslad,sinks=0.5", "sinks"},
-                                   {"paper,sinks=4", "window=64"},
+                                   {"paper,sinks=4", "window=256"},
                                    {"dslad,output_norm=0", "output_norm"},
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,expand_k=0,rotary=0", "expand_k"},
@@ -48,6 +55,16 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
     const auto parsed = parse_variant_option(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(parsed.error().message, HasSubstr(part)) << text;
+  }
+}
+
+TEST(VariantOption, IsSpelledWithAllItsParts) {
+  for (const char* text : {"paper", "dslad", "dslad,rotary=0,states=1,expand_k=2,window=9,sinks=4",
+                           "paper,feature_map=softmax_pair,window=7"}) {
+    const DslaVariant variant = *parse_variant_option(text);
+    DslaVariant again = *parse_variant_option(variant_option(variant));
+    again.name = text;
+    EXPECT_EQ(again, variant) << variant_option(variant);
   }
 }
 

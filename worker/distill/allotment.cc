@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace dslad::worker {
 namespace {
@@ -32,6 +33,41 @@ double PassCosts::held_out(int first) const {
 
 double PassCosts::alone() const {
   return layers + 0.5 * layers * (layers + 1) + 2 * layers * vocabulary;
+}
+
+std::vector<std::size_t> representatives(std::span<const std::int64_t> rows, double tokens) {
+  std::vector<std::size_t> by_length(rows.size());
+  std::iota(by_length.begin(), by_length.end(), std::size_t{0});
+  std::ranges::stable_sort(by_length, {}, [&](std::size_t i) { return rows[i]; });
+  const std::size_t shortest = by_length.front();
+  const auto length = [&](std::size_t i) { return static_cast<double>(rows[i]); };
+  std::erase_if(by_length, [&](std::size_t i) { return length(i) > tokens; });
+  double all = 0;
+  for (const std::size_t i : by_length) all += length(i);
+  if (by_length.empty()) return {shortest};
+  if (all <= tokens) {
+    std::ranges::sort(by_length);
+    return by_length;
+  }
+  // As many as may fit, at equal distances in the tokens of all, one behind the other by length.
+  for (std::size_t wanted = by_length.size(); wanted > 0; --wanted) {
+    std::vector<std::size_t> out;
+    double passed = 0, taken = 0, found = 0;
+    for (const std::size_t i : by_length) {
+      passed += length(i);
+      const double before = found;
+      while (found < static_cast<double>(wanted) &&
+             (found + 0.5) * all < passed * static_cast<double>(wanted))
+        ++found;
+      if (found == before) continue;
+      out.push_back(i);
+      taken += length(i);
+    }
+    if (taken > tokens) continue;
+    std::ranges::sort(out);
+    return out;
+  }
+  return {shortest};
 }
 
 double least_budget(double used, const FirstMeasures& measures, std::int64_t held_out,

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace dslad::worker {
 
@@ -57,6 +58,11 @@ struct FirstAllotment {
   std::int64_t joint_steps = 0;
   std::int64_t held_out = 0;  // tokens of those there are
 };
+
+// Which of sequences of so many `rows` to measure on, of `tokens` in all: one from each of equal parts of the
+// tokens that they have, so that long ones, in which windows hide most, are among them. The shortest where
+// none is as short as `tokens`. Ascending. REQUIRES: rows is not empty, each is above 0.
+std::vector<std::size_t> representatives(std::span<const std::int64_t> rows, double tokens);
 
 // The least budget with which a run that has used `used` seconds comes to a layer.
 // `held_out`: tokens that there are.

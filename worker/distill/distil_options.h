@@ -59,7 +59,8 @@ struct DistilOptions {
   std::vector<LayerStage> further;
   // A stage that leaves the held-out divergence higher than it found it is undone.
   bool undo_worse = true;
-  LossWeights losses{1.0, 0.1, 1.0};
+  // Cross entropy would teach the texts, on which few teachers were trained (docs/quality.md).
+  LossWeights losses{0.0, 0.1, 1.0};
   AdamWOptions optimizer;
   double projection_rate = 1.0;      // learning rate of q, k, v and o relative to the other parameters'
   std::int64_t batch_tokens = 4096;  // of one pass, about

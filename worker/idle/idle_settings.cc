@@ -82,7 +82,9 @@ Status check_settings(const IdleSettings& settings) {
 }
 
 Result<std::string> recipe_of(const IdleSettings& settings) {
-  return fingerprint(settings.options, settings.texts, "--distil-text");
+  std::vector<std::string> words = settings.options;
+  words.emplace_back(DSLAD_VERSION);  // whose defaults the options leave as they are
+  return fingerprint(words, settings.texts, "--distil-text");
 }
 
 Result<std::string> measurement_of(const IdleSettings& settings) {

@@ -32,8 +32,8 @@ std::vector<std::string> split_words(const std::string& text);
 // those of load_eval_data, each with what to do.
 Status check_settings(const IdleSettings& settings);
 
-// Fingerprint of what training depends on and the worker decides: options, texts by name, size and time. Kept
-// cheap, as it is taken often. kNotFound: a text is gone.
+// Fingerprint of what training depends on and the worker decides: options, this version with its defaults,
+// texts by name, size and time. Kept cheap, as it is taken often. kNotFound: a text is gone.
 Result<std::string> recipe_of(const IdleSettings& settings);
 // The same of what a plan is measured with.
 Result<std::string> measurement_of(const IdleSettings& settings);

@@ -82,7 +82,7 @@ IdleStep next_step(const IdleFacts& facts) {
   const bool finished = distilled(facts.staged) >= plan;
   IdleStep next = finished ? judge(facts, plan) : NothingLeft{};
   if (finished && !std::holds_alternative<RejectPlan>(next)) return next;
-  if (facts.record->recipe != facts.recipe) return begin("the options or texts are others");
+  if (facts.record->recipe != facts.recipe) return begin("the options, the texts or the version are others");
   if (finished) return many_more_documents(facts) ? begin("there are twice as many recent documents") : next;
   if (lost_texts(facts)) return begin("its documents are gone");
   if (facts.recent_bytes && facts.record->keep.value_or(0) != published) return begin("");

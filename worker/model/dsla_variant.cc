@@ -21,7 +21,8 @@ DslaVariant default_variant() {
   variant.form = LayerForm::kDslad;
   variant.rotary = true;
   variant.feature_map = FeatureMap::kSoftmax;
-  variant.window = 64;
+  variant.window = 256;
+  variant.sinks = 4;
   return variant;
 }
 
@@ -35,9 +36,10 @@ Result<DslaVariant> named_variant(std::string_view name) {
 
 Status check_variant(const DslaVariant& variant) {
   if (variant.sinks > 0 && variant.window == 0) {
-    return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("sinks is {}, and there is no window that could see them; use window=64 with it",
-                             variant.sinks)};
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("sinks is {}, and there is no window that could see them; use window=256 with it",
+                    variant.sinks)};
   }
   if (!variant.rotary || variant.expand_k == 1) return ok_status();
   return Error{ErrorCode::kInvalidArgument,

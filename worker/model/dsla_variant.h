@@ -67,8 +67,8 @@ bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 // A variant whose buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).
 DslaVariant widest(const DslaVariant& a, const DslaVariant& b);
 
-// "paper": the paper's layer. "dslad", the default (docs/quality.md has why): its own form, a window of 64
-// tokens, rotary, softmax map. kInvalidArgument for another name; says which there are.
+// "paper": the paper's layer. "dslad", the default (docs/quality.md has why): its own form, a window of 256
+// tokens and 4 sinks, rotary, softmax map. kInvalidArgument for another name; says which there are.
 Result<DslaVariant> named_variant(std::string_view name);
 
 // "none", "softmax", "softmax_pair", as chain.json spells them.

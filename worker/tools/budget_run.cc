@@ -25,20 +25,12 @@ std::string proposed(double seconds) {
                        : fmt::format("{:.0f}m", std::ceil(seconds / 60));
 }
 
-// Of `sequences`, in an order that mixes those of all files, as many as have `tokens` together; one, where
-// the shortest has more.
-std::vector<TrainingBatch> chosen(std::vector<TrainingBatch> sequences, double tokens, std::uint64_t seed) {
-  const auto order = order_by("random", {}, static_cast<int>(sequences.size()), seed);
-  const auto shortest = std::ranges::min_element(sequences, {}, &TrainingBatch::rows);
-  tokens = std::max(tokens, static_cast<double>(shortest->rows()));
+// Of `sequences` those that stand for all of them, of so many tokens together.
+std::vector<TrainingBatch> chosen(std::vector<TrainingBatch> sequences, double tokens) {
+  std::vector<std::int64_t> rows(sequences.size());
+  std::ranges::transform(sequences, rows.begin(), &TrainingBatch::rows);
   std::vector<TrainingBatch> out;
-  for (const int index : *order) {
-    TrainingBatch& sequence = sequences[static_cast<std::size_t>(index)];
-    const auto rows = static_cast<double>(sequence.rows());
-    if (rows > tokens) continue;
-    tokens -= rows;
-    out.push_back(std::move(sequence));
-  }
+  for (const std::size_t index : representatives(rows, tokens)) out.push_back(std::move(sequences[index]));
   return out;
 }
 
@@ -74,8 +66,8 @@ Result<std::unique_ptr<BudgetRun>> BudgetRun::open(TrainingSession& session, con
     if (!begun) return begun.error();
   }
   session.arguments.options.layerwise.set_steps(run->record_.layerwise.steps);
-  session.data.held_out = chosen(std::move(session.data.held_out), static_cast<double>(run->record_.held_out),
-                                 session.arguments.options.seed);
+  session.data.held_out =
+      chosen(std::move(session.data.held_out), static_cast<double>(run->record_.held_out));
   run->held_out_tokens_ = tokens_of(session.data.held_out);
   return run;
 }

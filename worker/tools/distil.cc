@@ -6,6 +6,7 @@
 #include "worker/tools/distil_progress.h"
 #include "worker/tools/options.h"
 #include "worker/tools/training_session.h"
+#include "worker/tools/variant_option.h"
 
 namespace dslad::worker {
 namespace {
@@ -72,14 +73,15 @@ Status check_same_order(const TrainingSession& session) {
 // where they do not.
 std::string changed_variant(const TrainingSession& session) {
   if (!(session.manifest.variant == session.variant)) {
-    return fmt::format("the variant was {} and is {}", session.manifest.variant.name, session.variant.name);
+    return fmt::format("the variant was {} and is {}", variant_option(session.manifest.variant),
+                       variant_option(session.variant));
   }
   for (const DistilledLayer& layer : session.manifest.distilled) {
     const auto own = session.layer_variants.find(layer.layer);
     const DslaVariant& wanted = own == session.layer_variants.end() ? session.variant : own->second;
     if (session.manifest.variant_of(layer) == wanted) continue;
     return fmt::format("the variant of layer {} was {} and is {}", layer.layer,
-                       session.manifest.variant_of(layer).name, wanted.name);
+                       variant_option(session.manifest.variant_of(layer)), variant_option(wanted));
   }
   return {};
 }
@@ -126,8 +128,8 @@ Status prepare_order(TrainingSession& session, bool begun) {
       fmt::print(stderr,
                  "warning: the order in {} was decided ({}) with variant {}, and this run trains {}; give "
                  "--order to decide it again\n",
-                 session.dir.string(), session.manifest.order_method, session.manifest.variant.name,
-                 session.variant.name);
+                 session.dir.string(), session.manifest.order_method,
+                 variant_option(session.manifest.variant), variant_option(session.variant));
     }
     return ok_status();
   }

@@ -40,8 +40,7 @@ void add_training_options(CLI::App& verb, TrainingArguments& a) {
                   "folder's, else kl");
   verb.add_option("--variant", a.variant,
                   "what a converted layer computes: paper or dslad, perhaps with parts changed: "
-                  "dslad,window=128")
-      ->capture_default_str();
+                  "dslad,window=128; default: the variant of the chain that is gone on with, else dslad");
   verb.add_option("--sequence", a.sequence,
                   "tokens of a sequence, at most; default: 1024, or the model's context where that is less")
       ->check(CLI::Range(16, 1 << 20));

@@ -198,8 +198,17 @@ Status TrainingSession::open_warm_start() {
   return ok_status();
 }
 
+// What is gone on with stays as it is, whatever today's default is: of --from, else of the chain in the
+// folder, else of --warm-start.
+Result<DslaVariant> TrainingSession::unasked_variant() const {
+  if (source) return source->manifest().variant;
+  const auto found = load_chain_manifest(dir);  // what is wrong with it read_manifest() will say
+  if (found) return found->variant;
+  return warm_start ? Result(warm_start->manifest.variant) : named_variant("dslad");
+}
+
 Status TrainingSession::read_variants() {
-  auto named = parse_variant_option(arguments.variant);
+  auto named = arguments.variant.empty() ? unasked_variant() : parse_variant_option(arguments.variant);
   if (!named) return named.error();
   variant = *std::move(named);
   for (const std::string& text : arguments.layer_variants) {
@@ -208,9 +217,9 @@ Status TrainingSession::read_variants() {
     if (!fit_one_chain(variant, parsed->second)) {
       return Error{
           ErrorCode::kInvalidArgument,
-          fmt::format("--layer-variant {}: it must begin with the name that --variant {} begins with, "
-                      "and have its window and sinks",
-                      text, arguments.variant)};
+          fmt::format("--layer-variant {}: it must begin with the name that the chain's {} begins with, "
+                      "and have its window and sinks: window={},sinks={}",
+                      text, variant.name, variant.window, variant.sinks)};
     }
     layer_variants.insert_or_assign(parsed->first, std::move(parsed->second));
   }
@@ -228,10 +237,9 @@ Status TrainingSession::keep_variants() {
     }
     if (!fit_one_chain(variant, own)) {
       return Error{ErrorCode::kInvalidArgument,
-                   fmt::format("--variant {}: it must begin with the name, and have the window and sinks, of "
-                               "{}, whose layer {} is "
-                               "kept ({})",
-                               arguments.variant, arguments.from, layer.layer, own.name)};
+                   fmt::format("--variant {}: {} has layers of {}, which are kept: it must begin with their "
+                               "name and have their window and sinks; leave --variant out for that",
+                               arguments.variant, arguments.from, variant_option(own))};
     }
     if (!(own == variant)) layer_variants.insert_or_assign(layer.layer, own);
   }

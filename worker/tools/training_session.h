@@ -64,6 +64,7 @@ class TrainingSession {
   [[nodiscard]] Status check_apart(std::string_view option, const std::string& folder) const;
   Status open_source();
   Status open_warm_start();
+  [[nodiscard]] Result<DslaVariant> unasked_variant() const;
   Status read_variants();
   Status keep_variants();
   Status read_stages();

@@ -23,7 +23,7 @@ struct TrainingArguments {
   // Tokens of a sequence, at most; absent: the default, or the model's context.
   std::optional<std::int64_t> sequence;
   DistilOptions options;
-  std::string variant = "dslad";
+  std::string variant;                      // empty: of the chain that is gone on with, else dslad
   std::vector<std::string> layer_variants;  // LAYER=VARIANT
   std::vector<std::string> stages;          // LOSS,steps=N and so on (stage_option.h)
   std::string from;                         // folder of a chain to begin with; empty: none

@@ -80,17 +80,28 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
   };
   auto variant = named_variant(next());
   if (!variant) return variant;
+  bool names_sinks = false;
   while (!rest.empty()) {
     const std::string_view part = next();
     const std::size_t equals = part.find('=');
+    const std::string_view key = part.substr(0, equals);
     const std::string_view value = equals == std::string_view::npos ? "" : part.substr(equals + 1);
-    const Status set = set_part(*variant, part.substr(0, equals), value);
+    const Status set = set_part(*variant, key, value);
     if (!set) return set.error();
+    names_sinks = names_sinks || key == "sinks";
   }
+  if (variant->window == 0 && !names_sinks) variant->sinks = 0;  // the name's are its window's
   const Status possible = check_variant(*variant);
   if (!possible) return possible.error().with_context("variant");
   variant->name = std::string(text);
   return variant;
+}
+
+std::string variant_option(const DslaVariant& variant) {
+  return fmt::format("{},rotary={},feature_map={},states={},expand_k={},window={},sinks={}",
+                     variant.form == LayerForm::kDslad ? "dslad" : "paper", variant.rotary ? 1 : 0,
+                     to_string(variant.feature_map), variant.states, variant.expand_k, variant.window,
+                     variant.sinks);
 }
 
 Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text) {

@@ -140,6 +140,7 @@ const std::vector<ChainCase> kChains = {{"stories260K", "paper", 0, 1, WeightFor
 void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Device>& device) {
   DslaVariant variant = *named_variant(its.variant);
   variant.window = its.window;
+  variant.sinks = its.window > 0 ? 4 : 0;
   variant.expand_k = its.expand_k;
   if (its.expand_k > 1) variant.rotary = false;
   const LlamaConfig config = *LlamaConfig::load(golden(its.model));
