@@ -69,13 +69,16 @@ TEST(VariantOption, IsSpelledWithAllItsParts) {
 }
 
 TEST(VariantOption, OfOneLayerNamesTheLayer) {
-  const auto parsed = parse_layer_variant_option("12=dslad,rotary=0");
+  const DslaVariant chain = *parse_variant_option("dslad,window=9,sinks=2");
+  const auto parsed = parse_layer_variant_option("12=dslad,rotary=0", chain);
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(parsed->first, 12);
   EXPECT_EQ(parsed->second.name, "dslad,rotary=0");
   EXPECT_FALSE(parsed->second.rotary);
+  EXPECT_TRUE(fit_one_chain(parsed->second, chain));
+  EXPECT_EQ(parse_layer_variant_option("12=dslad,window=7", chain)->second.window, 7);
   for (const char* wrong : {"dslad", "=dslad", "-1=dslad", "1.5=dslad", "2000=dslad", "a=dslad", "3=mamba"}) {
-    EXPECT_FALSE(parse_layer_variant_option(wrong).ok()) << wrong;
+    EXPECT_FALSE(parse_layer_variant_option(wrong, chain).ok()) << wrong;
   }
 }
 

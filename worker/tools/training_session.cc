@@ -212,7 +212,7 @@ Status TrainingSession::read_variants() {
   if (!named) return named.error();
   variant = *std::move(named);
   for (const std::string& text : arguments.layer_variants) {
-    auto parsed = parse_layer_variant_option(text);
+    auto parsed = parse_layer_variant_option(text, variant);
     if (!parsed) return parsed.error();
     if (!fit_one_chain(variant, parsed->second)) {
       return Error{

@@ -69,9 +69,8 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
                            key)};
 }
 
-}  // namespace
-
-Result<DslaVariant> parse_variant_option(std::string_view text) {
+// `chain`: whose window and sinks are meant where the text names none; null: the name's are.
+Result<DslaVariant> parse(std::string_view text, const DslaVariant* chain) {
   std::string_view rest = text;
   const auto next = [&rest] {
     const std::string_view part = rest.substr(0, rest.find(','));
@@ -80,6 +79,10 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
   };
   auto variant = named_variant(next());
   if (!variant) return variant;
+  if (chain != nullptr) {
+    variant->window = chain->window;
+    variant->sinks = chain->sinks;
+  }
   bool names_sinks = false;
   while (!rest.empty()) {
     const std::string_view part = next();
@@ -90,11 +93,17 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
     if (!set) return set.error();
     names_sinks = names_sinks || key == "sinks";
   }
-  if (variant->window == 0 && !names_sinks) variant->sinks = 0;  // the name's are its window's
+  if (variant->window == 0 && !names_sinks) variant->sinks = 0;  // those were of the window
   const Status possible = check_variant(*variant);
   if (!possible) return possible.error().with_context("variant");
   variant->name = std::string(text);
   return variant;
+}
+
+}  // namespace
+
+Result<DslaVariant> parse_variant_option(std::string_view text) {
+  return parse(text, nullptr);
 }
 
 std::string variant_option(const DslaVariant& variant) {
@@ -104,14 +113,15 @@ std::string variant_option(const DslaVariant& variant) {
                      variant.sinks);
 }
 
-Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text) {
+Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text,
+                                                               const DslaVariant& chain) {
   const std::size_t equals = text.find('=');
   const auto layer = number(text.substr(0, equals), 0, kLargestLayer);
   if (equals == std::string_view::npos || !layer || *layer != std::floor(*layer)) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("--layer-variant {} must be LAYER=VARIANT, such as 3=dslad,rotary=0", text)};
   }
-  auto variant = parse_variant_option(text.substr(equals + 1));
+  auto variant = parse(text.substr(equals + 1), &chain);
   if (!variant) return variant.error();
   return std::pair(static_cast<int>(*layer), *std::move(variant));
 }

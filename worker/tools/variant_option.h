@@ -21,7 +21,9 @@ Result<DslaVariant> parse_variant_option(std::string_view text);
 // With every part, as parse_variant_option reads it, whatever a name means in another edition.
 std::string variant_option(const DslaVariant& variant);
 
-// LAYER=VARIANT: a layer, from 0, and what it is to compute.
-Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text);
+// LAYER=VARIANT: a layer, from 0, and what it is to compute, with the window and sinks of its `chain` where
+// the text names none.
+Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text,
+                                                               const DslaVariant& chain);
 
 }  // namespace dslad::worker
