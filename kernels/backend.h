@@ -20,6 +20,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/window_attention.h"
 #include "kernels/bias/bias.h"
+#include "kernels/delta/delta_rule.h"
 #include "kernels/device.h"
 #include "kernels/dsla/dsla.h"
 #include "kernels/dsla/feature_map.h"
@@ -80,6 +81,7 @@ class Backend {
   virtual void attention(const AttentionArgs& args) = 0;
   virtual void window_attention(const WindowAttentionArgs& args) = 0;
   virtual void dsla(const DslaArgs& args) = 0;
+  virtual void delta_rule(const DeltaRuleArgs& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void head_share(const HeadShareArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;

@@ -13,6 +13,7 @@
 #include "kernels/attention/sequence_attention.h"
 #include "kernels/bias/bias.h"
 #include "kernels/bias/bias_backward.h"
+#include "kernels/delta/sequence_delta_rule.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/head_share.h"
 #include "kernels/dsla/sequence_dsla.h"
@@ -44,6 +45,8 @@ class TrainingBackend {
   virtual void attention_backward(const SequenceAttentionBackwardArgs& args) = 0;
   virtual void dsla(const SequenceDslaArgs& args) = 0;
   virtual void dsla_backward(const SequenceDslaBackwardArgs& args) = 0;
+  virtual void delta_rule(const SequenceDeltaRuleArgs& args) = 0;
+  virtual void delta_rule_backward(const SequenceDeltaRuleBackwardArgs& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void feature_map_backward(const FeatureMapBackwardArgs& args) = 0;
   virtual void head_share(const HeadShareArgs& args) = 0;

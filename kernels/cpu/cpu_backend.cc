@@ -53,6 +53,7 @@ class CpuBackend final : public Backend {
   void attention(const AttentionArgs& args) override { attention_cpu(pool_, args); }
   void window_attention(const WindowAttentionArgs& args) override { window_attention_cpu(pool_, args); }
   void dsla(const DslaArgs& args) override { dsla_cpu(pool_, args); }
+  void delta_rule(const DeltaRuleArgs& args) override { delta_rule_cpu(pool_, args); }
   void feature_map(const FeatureMapArgs& args) override { feature_map_cpu(pool_, args); }
   void head_share(const HeadShareArgs& args) override { head_share_cpu(pool_, args); }
   void swiglu(const SwiGluArgs& args) override { swiglu_cpu(pool_, args); }

@@ -27,6 +27,10 @@ class CpuTrainingBackend final : public TrainingBackend {
   void dsla_backward(const SequenceDslaBackwardArgs& args) override {
     sequence_dsla_backward_cpu(pool_, args);
   }
+  void delta_rule(const SequenceDeltaRuleArgs& args) override { sequence_delta_rule_cpu(pool_, args); }
+  void delta_rule_backward(const SequenceDeltaRuleBackwardArgs& args) override {
+    sequence_delta_rule_backward_cpu(pool_, args);
+  }
   void feature_map(const FeatureMapArgs& args) override { feature_map_cpu(pool_, args); }
   void feature_map_backward(const FeatureMapBackwardArgs& args) override {
     feature_map_backward_cpu(pool_, args);

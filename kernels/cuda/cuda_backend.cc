@@ -261,6 +261,11 @@ void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> o
   step_.add(step);
 }
 
+// No kernel yet: whoever asks is told that the device failed.
+void CudaBackend::delta_rule(const DeltaRuleArgs& /*args*/) {
+  out_of_memory_ = true;
+}
+
 void CudaBackend::feature_map(const FeatureMapArgs& args) {
   step_.add(args);
 }

@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
   void attention(const AttentionArgs& args) override;
   void window_attention(const WindowAttentionArgs& args) override;
   void dsla(const DslaArgs& args) override;
+  void delta_rule(const DeltaRuleArgs& args) override;
   void feature_map(const FeatureMapArgs& args) override;
   void head_share(const HeadShareArgs& args) override;
   void swiglu(const SwiGluArgs& args) override;

@@ -124,10 +124,13 @@ class SystemTest(unittest.TestCase):
         result = result if result is not None else self.defaultTestResult()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="dslad-", dir=short_temporary_folder()))
         self.processes = []
-        before = len(result.failures) + len(result.errors)
+        before = len(result.failures), len(result.errors)
         try:
             super().run(result)
-            if len(result.failures) + len(result.errors) > before:
+            wrong = [text for ends, known in zip((result.failures, result.errors), before) for _, text in ends[known:]]
+            if wrong:
+                # What failed before what was logged, which may be long: whoever cuts the output keeps its beginning.
+                print(f"---- {self.id()}:\n" + "\n".join(wrong)[:3000], file=sys.stderr)
                 self.print_logs()
         finally:
             for process in self.processes:
