@@ -30,6 +30,9 @@ void OpenLeases::expect_back(const std::vector<StoredLease>& held) {
     job.job.rerun = one.rerun;
     job.job.suspect = one.suspect;
     job.begun = one.begun;
+    // Should its worker not have got it, it is handed over again, on the plan that was chosen.
+    job.plan = one.plan;
+    job.min_quality = one.min_quality;
   }
 }
 

@@ -436,15 +436,18 @@ Result<std::vector<StoredLease>> stored_leases(Database& db) {
   std::vector<StoredLease> held;
   Query query(db,
               "SELECT j.id, j.attempt, a.worker, a.instance, j.rerun_of IS NOT NULL, j.suspect, "
-              "j.state = 'running' FROM jobs j "
+              "j.state = 'running', a.assigned_plan, coalesce(j.min_quality, 0) FROM jobs j "
               "JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempt WHERE j.state = 'running' OR "
               "(j.state = 'queued' AND j.attempt > 0 AND a.outcome IS NULL)");
   while (query.next()) {
-    held.push_back({{query.integer(0), static_cast<std::uint32_t>(query.integer(1))},
-                    {query.text(2), query.text(3)},
-                    query.integer(4) != 0,
-                    query.integer(5) != 0,
-                    query.integer(6) != 0});
+    StoredLease& lease =
+        held.emplace_back(StoredLease{{query.integer(0), static_cast<std::uint32_t>(query.integer(1))},
+                                      {query.text(2), query.text(3)},
+                                      query.integer(4) != 0,
+                                      query.integer(5) != 0,
+                                      query.integer(6) != 0});
+    if (!query.is_null(7)) lease.plan = static_cast<std::uint32_t>(query.integer(7));
+    lease.min_quality = query.real(8);
   }
   if (!query.status()) return query.status().error();
   return held;

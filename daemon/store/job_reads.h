@@ -51,8 +51,10 @@ struct StoredLease {
   schema::Lease lease;
   WorkerName worker;
   bool rerun = false;
-  bool suspect = false;  // it runs alone
-  bool begun = false;    // else it waits at its worker
+  bool suspect = false;                    // it runs alone
+  bool begun = false;                      // else it waits at its worker
+  std::optional<std::uint32_t> plan = {};  // that it was given; absent: the one in force
+  double min_quality = 0;                  // of the job's own terms
 };
 Result<std::vector<StoredLease>> stored_leases(Database& db);
 

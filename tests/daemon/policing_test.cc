@@ -170,6 +170,32 @@ TEST_F(Policing, AJobsPlanComesWithTheQualityThatItMustHave) {
   EXPECT_EQ(assigns().at(0).min_quality, 0.75);
 }
 
+// A worker that had not got its jobs when the daemon died gets them again: on the plan that they allow,
+// whatever it is on by then.
+TEST_F(Policing, AJobThatIsHandedOverAgainAfterARestartKeepsItsPlan) {
+  schema::Hello message = hello("w", "w", 4);
+  message.plan = 4;
+  for (std::uint32_t plan = 0; plan <= 4; ++plan) message.plans.push_back({plan, 1 - 0.01 * plan, 100, 0});
+  dispatcher_.on_hello("w", 1, message);
+  use(PolicyKind::kManual);
+  schema::JobRequest exact = document(), good = document();
+  exact.terms.max_plan = 0;
+  good.terms.min_quality = 0.98;
+  submit(exact);
+  submit(good);
+  submit(document());
+  ASSERT_EQ(assigns().size(), 3U);
+  Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
+  restarted.expect_back(must(stored_leases(db_)));
+  restarted.on_hello("w", 1, message);
+  const std::vector<schema::Assign> again = assigns();
+  ASSERT_EQ(again.size(), 3U);
+  EXPECT_EQ(again[0].plan, 0U);
+  EXPECT_EQ(again[1].plan, 2U);
+  EXPECT_DOUBLE_EQ(again[1].min_quality, 0.98);
+  EXPECT_EQ(again[2].plan, std::nullopt) << "the plan in force";
+}
+
 TEST_F(Policing, PredictionsUnderManualAreOfThePlanInForce) {
   connect_worker();
   teach();
