@@ -23,21 +23,21 @@ double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
 
-double gate(double logit) {
+double open_share(double logit) {
   const double log_sigmoid = std::min(logit, 0.0) - std::log1p(std::exp(-std::abs(logit)));
   return std::exp(std::max(log_sigmoid / kGateTemperature, double{kMinLogGate}));
 }
 
 // One KV head, row by row; `state` is [d_k, d_v].
-class Head {
+class Recurrence {
  public:
-  Head(const DeltaRuleArgs& args, int head) : args_(args), head_(head) {}
+  Recurrence(const DeltaRuleArgs& args, int head) : args_(args), head_(head) {}
 
   void step(std::int64_t row, Doubles& state) const {
     const auto [n_heads, n_kv, d_k, d_v, n_states] = args_.shape;
     const Doubles k = unit(args_.k + row * args_.k_stride + std::int64_t{head_} * d_k, d_k);
     const float* v = args_.v + row * args_.v_stride + std::int64_t{head_} * d_v;
-    const double a = gate(logit(row, 0)), beta = sigmoid(logit(row, 1));
+    const double a = open_share(logit(row, 0)), beta = sigmoid(logit(row, 1));
     for (int j = 0; j < d_v; ++j) {
       double found = 0;
       for (int i = 0; i < d_k; ++i) found += k[i] * state[i * d_v + j];
@@ -79,7 +79,7 @@ void delta_rule_ref(const DeltaRuleArgs& args) {
       float* const at = piece.state + head * size;
       Doubles state(at, at + size);
       for (std::int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row)
-        Head(args, head).step(row, state);
+        Recurrence(args, head).step(row, state);
       std::ranges::transform(state, at, [](double x) { return static_cast<float>(x); });
     }
   }

@@ -33,12 +33,12 @@ struct Direction {
   double length;
 };
 
-struct Gate {
+struct ScalarGate {
   double a;      // exp(log a)
   double slope;  // d log a / dz
 };
 
-Gate gate_at(double logit) {
+ScalarGate scalar_gate(double logit) {
   const double log_sigmoid = std::min(logit, 0.0) - std::log1p(std::exp(-std::abs(logit)));
   const double log_a = log_sigmoid / kGateTemperature;
   if (log_a <= kMinLogGate) return {std::exp(double{kMinLogGate}), 0};
@@ -46,9 +46,9 @@ Gate gate_at(double logit) {
 }
 
 // One KV head with its group of query heads. States and gradients by them: [d_k, d_v].
-class Head {
+class DeltaSequences {
  public:
-  Head(const SequenceDeltaRuleArgs& args, int head)
+  DeltaSequences(const SequenceDeltaRuleArgs& args, int head)
       : args_(args),
         head_(head),
         d_k_(args.shape.d_k),
@@ -76,7 +76,7 @@ class Head {
   // What a token sees of its predecessors, and what it adds.
   struct Token {
     Direction k;
-    Gate gate;
+    ScalarGate gate;
     double beta;
     Doubles found;  // k^T S_t-1, [d_v]
     Doubles x;      // v - a found
@@ -94,7 +94,7 @@ class Head {
 
   [[nodiscard]] Token token(std::int64_t row, const Doubles& before) const {
     Token out{Direction(args_.k + row * args_.k_stride + std::int64_t{head_} * d_k_, d_k_),
-              gate_at(logit(row, 0)),
+              scalar_gate(logit(row, 0)),
               1 / (1 + std::exp(-logit(row, 1))),
               Doubles(static_cast<std::size_t>(d_v_)),
               {}};
@@ -208,13 +208,14 @@ class Head {
 
 void sequence_delta_rule_ref(const SequenceDeltaRuleArgs& args) {
   for (const SequenceTree& tree : sequence_trees(args.segments)) {
-    for (int head = 0; head < args.shape.n_kv; ++head) Head(args, head).forward(tree);
+    for (int head = 0; head < args.shape.n_kv; ++head) DeltaSequences(args, head).forward(tree);
   }
 }
 
 void sequence_delta_rule_backward_ref(const SequenceDeltaRuleBackwardArgs& args) {
   for (const SequenceTree& tree : sequence_trees(args.forward.segments)) {
-    for (int head = 0; head < args.forward.shape.n_kv; ++head) Head(args.forward, head).backward(args, tree);
+    for (int head = 0; head < args.forward.shape.n_kv; ++head)
+      DeltaSequences(args.forward, head).backward(args, tree);
   }
 }
 

@@ -32,9 +32,11 @@
 #include "kernels/rope/rope.h"
 #include "kernels/sample/sample.h"
 #include "tests/kernels/attention_world.h"
+#include "tests/kernels/delta_world.h"
 #include "tests/kernels/dsla_world.h"
 #include "tests/kernels/kernel_test.h"
 #include "tests/kernels/sequence_attention_world.h"
+#include "tests/kernels/sequence_delta_world.h"
 #include "tests/kernels/sequence_dsla_world.h"
 #include "tests/kernels/window_world.h"
 
@@ -407,6 +409,22 @@ TEST_P(InstructionSet, Dsla_MatchesReference) {
 
 TEST_P(InstructionSet, SequenceDsla_MatchesReference) {
   testing::SequenceDslaWorld world({6, 2, 22, 10});
+  world.add(30, world.add(110));
+  testing::expect_close(world, world.run(2), world.run_ref());
+}
+
+TEST_P(InstructionSet, DeltaRule_MatchesReference) {
+  testing::DeltaWorld world({6, 2, 22, 10, 1});
+  for (const std::int64_t rows : {1, 20, 70}) world.add(rows);
+  const testing::DslaOutcome actual = world.run(2), expected = world.run_ref();
+  for (std::size_t i = 0; i < world.size(); ++i) {
+    EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), DType::kF32));
+    EXPECT_TRUE(close(actual.states[i], expected.states[i], DType::kF32));
+  }
+}
+
+TEST_P(InstructionSet, SequenceDeltaRule_MatchesReference) {
+  testing::SequenceDeltaWorld world({6, 2, 22, 10, 1});
   world.add(30, world.add(110));
   testing::expect_close(world, world.run(2), world.run_ref());
 }
