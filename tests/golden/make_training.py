@@ -50,6 +50,7 @@ VARIANTS = {
     "unrotated": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0),
     "expanded": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, recency_bias=-6.0, expand_k=2),
     "single": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, states=1),
+    "delta": Variant(False, "softmax_pair", True, True, window=7, history_bias=6.0, states=1, expand_k=2, delta=True),
 }
 OF_QWEN3 = {
     "qwen3_rotary": Variant(True, "softmax", True, True, window=7, history_bias=6.0, recency_bias=-6.0),

@@ -31,8 +31,8 @@ Status make_chain(const std::filesystem::path& model, int layers, int overflowin
     auto tensors = initial_dsla_layer(*teacher, *config, layer, manifest.variant);
     if (!tensors) return tensors.error();
     if (layer == overflowing) std::ranges::fill(tensors->o, std::numeric_limits<float>::max());
-    const auto saved =
-        save_dsla_layer(chain_folder(model), layer_file_name(layer), *config, *tensors, kernels::DType::kF32);
+    const auto saved = save_dsla_layer(chain_folder(model), layer_file_name(layer), *config, manifest.variant,
+                                       *tensors, kernels::DType::kF32);
     if (!saved) return saved.error();
     manifest.distilled.push_back({layer, saved->file, saved->checksum, nlohmann::json::object()});
     manifest.evidence.push_back(

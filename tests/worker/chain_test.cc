@@ -38,6 +38,7 @@ ChainManifest full_manifest() {
   manifest.distilled[1].variant = manifest.variant;
   manifest.distilled[1].variant->name = "dslad,rotary=0,states=1,expand_k=2,feature_map=softmax_pair";
   manifest.distilled[1].variant->states = 1;
+  manifest.distilled[1].variant->delta = true;
   manifest.distilled[1].variant->rotary = false;
   manifest.distilled[1].variant->expand_k = 2;
   manifest.distilled[1].variant->feature_map = kernels::FeatureMap::kSoftmaxPair;
@@ -250,6 +251,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/layers/1/losses", {1}, "losses is [1]"},
         BadValue{"/layers/1/variant/rotary", 2, "layers[1]: variant: rotary is 2"},
         BadValue{"/variant/states", 0, "states is 0"}, BadValue{"/variant/states", 3, "states is 3"},
+        BadValue{"/layers/1/variant/delta", 1, "layers[1]: variant: delta is 1"},
+        BadValue{"/variant/delta", true, "delta is true: states is 2, and the delta rule has one"},
         BadValue{"/layers/1/variant/expand_k", 0, "layers[1]: variant: expand_k is 0"},
         BadValue{"/layers/1/variant/rotary", true, "rotary=0"},
         BadValue{"/variant/window", 0, "there is no window that could see them"},

@@ -31,8 +31,8 @@ class ChainWatchTest : public ::testing::Test {
     watch_ = std::make_unique<ChainWatch>(model_.path(), weights_, serving_, kInterval);
   }
   void write(int layer, const DslaLayerTensors& tensors, int position) {
-    const auto saved =
-        save_dsla_layer(model_.chain(), layer_file_name(layer), model_.config, tensors, kernels::DType::kF32);
+    const auto saved = save_dsla_layer(model_.chain(), layer_file_name(layer), model_.config,
+                                       model_.manifest.variant, tensors, kernels::DType::kF32);
     ASSERT_TRUE(saved.ok());
     model_.manifest.distilled[static_cast<std::size_t>(position)].checksum = saved->checksum;
   }

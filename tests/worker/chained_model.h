@@ -30,7 +30,7 @@ class ChainedModel {
     for (int position = 0; position < distilled; ++position) {
       const int layer = manifest.order[static_cast<std::size_t>(position)];
       const auto tensors = initial_dsla_layer(teacher, config, layer, variant);
-      const auto saved = save_dsla_layer(chain(), layer_file_name(layer), config, *tensors, dtype);
+      const auto saved = save_dsla_layer(chain(), layer_file_name(layer), config, variant, *tensors, dtype);
       manifest.distilled.push_back({layer, saved->file, saved->checksum, nlohmann::json::object()});
     }
     save();

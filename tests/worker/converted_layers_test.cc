@@ -236,7 +236,8 @@ TEST_P(DamagedVariant, WithANumberThatIsNotFiniteFailsItsPlansAndNobodyElse) {
 
 INSTANTIATE_TEST_SUITE_P(EveryTensor, DamagedVariant,
                          ::testing::Values(variant_named("paper"), variant_named("everything"),
-                                           variant_named("window beside pairs of wider keys")),
+                                           variant_named("window beside pairs of wider keys"),
+                                           variant_named("delta of wider pairs beside a window")),
                          name_of);
 
 }  // namespace

@@ -38,10 +38,15 @@ DslaLayerTensors layer_tensors(const Tensors& t, const std::string& prefix = "")
     const auto found = t.find(prefix + name);
     return found == t.end() ? std::vector<float>() : found->second;
   };
-  return {get("q_proj.weight"),  get("k_proj.weight"),   get("v_proj.weight"), get("o_proj.weight"),
-          get("gk_proj.weight"), get("gk_proj2.weight"), get("gk_proj.bias"),  get("gk_proj2.bias"),
-          get("alpha_list"),     get("o_norm.weight"),   get("state_share"),   get("q_proj.bias"),
-          get("k_proj.bias"),    get("v_proj.bias"),     get("o_proj.bias"),   get("q_norm.weight"),
+  const bool delta = t.contains(prefix + "b_proj.weight");
+  return {get("q_proj.weight"),  get("k_proj.weight"),
+          get("v_proj.weight"),  get("o_proj.weight"),
+          get("gk_proj.weight"), get(delta ? "b_proj.weight" : "gk_proj2.weight"),
+          get("gk_proj.bias"),   get(delta ? "b_proj.bias" : "gk_proj2.bias"),
+          get("alpha_list"),     get("o_norm.weight"),
+          get("state_share"),    get("q_proj.bias"),
+          get("k_proj.bias"),    get("v_proj.bias"),
+          get("o_proj.bias"),    get("q_norm.weight"),
           get("k_norm.weight")};
 }
 
@@ -76,11 +81,12 @@ class World {
     variant_.rotary = v["rotary"];
     variant_.feature_map = *parse_feature_map(v["feature_map"].get<std::string>());
     variant_.states = v["states"];
+    variant_.delta = v.value("delta", false);  // absent where it was made before there was one, as sinks
     variant_.expand_k = v["expand_k"];
     EXPECT_EQ(v["output_norm"], v["alpha_per_head"]);
     variant_.form = v["output_norm"] ? LayerForm::kDslad : LayerForm::kPaper;
     variant_.window = v["window"];
-    variant_.sinks = v.value("sinks", 0);  // absent where it was made before there were any
+    variant_.sinks = v.value("sinks", 0);
     auto teacher = load_teacher(golden_path("training/" + expected["teacher"].get<std::string>()), *backend_,
                                 DType::kF32);
     EXPECT_TRUE(teacher.ok());
@@ -307,7 +313,7 @@ std::string name_of(const ::testing::TestParamInfo<Training::ParamType>& info) {
 }
 
 const auto kVariants =
-    ::testing::Values("paper", "rich", "window", "sinks", "wide", "unrotated", "expanded", "single",
+    ::testing::Values("paper", "rich", "window", "sinks", "wide", "unrotated", "expanded", "single", "delta",
                       "qwen3_rotary", "qwen3_expanded", "smollm3_rotary", "smollm3_unrotated");
 const auto kLosses = ::testing::Values("attention", "hidden", "chained");
 

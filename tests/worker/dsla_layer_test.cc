@@ -27,8 +27,9 @@ class DslaLayerFile : public ::testing::Test {
   [[nodiscard]] DslaLayerTensors initial(const DslaVariant& variant) const {
     return *initial_dsla_layer(teacher_, config_, 1, variant);
   }
-  [[nodiscard]] DistilledLayer saved(const DslaLayerTensors& tensors, DType dtype) const {
-    const auto result = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, dtype);
+  [[nodiscard]] DistilledLayer saved(const DslaVariant& variant, const DslaLayerTensors& tensors,
+                                     DType dtype = DType::kF32) const {
+    const auto result = save_dsla_layer(folder_.path(), layer_file_name(1), config_, variant, tensors, dtype);
     EXPECT_TRUE(result.ok()) << result.error().message;
     return {1, result->file, result->checksum, nlohmann::json::object()};
   }
@@ -54,9 +55,12 @@ TEST_F(DslaLayerFile, ComesBackAsItWasSaved) {
   expanded.expand_k = 3;
   DslaVariant single = expanded, bare;
   single.states = bare.states = 1;
-  for (const DslaVariant& variant : {*named_variant("paper"), everything(), wide, expanded, single, bare}) {
+  DslaVariant delta = single;
+  delta.delta = true;
+  for (const DslaVariant& variant :
+       {*named_variant("paper"), everything(), wide, expanded, single, bare, delta}) {
     const DslaLayerTensors tensors = initial(variant);
-    const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kF32), config_, variant);
+    const auto loaded = load_dsla_layer(folder_.path(), saved(variant, tensors), config_, variant);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message;
     EXPECT_EQ(*loaded, tensors);
   }
@@ -67,7 +71,8 @@ TEST_F(DslaLayerFile, InBf16OnlyMatricesAreRounded) {
   for (auto* vector : {&tensors.c1, &tensors.c2, &tensors.alpha, &tensors.o_norm}) {
     for (float& value : *vector) value += 1e-3f;
   }
-  const auto loaded = load_dsla_layer(folder_.path(), saved(tensors, DType::kBf16), config_, everything());
+  const auto loaded =
+      load_dsla_layer(folder_.path(), saved(everything(), tensors, DType::kBf16), config_, everything());
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   for (auto* matrix : {&tensors.q, &tensors.k, &tensors.v, &tensors.o, &tensors.g1, &tensors.g2}) {
     for (float& value : *matrix) value = to_float(kernels::to_bf16(value));
@@ -97,6 +102,25 @@ TEST_F(DslaLayerFile, OfOneStateHasTheHistorysAlone) {
   EXPECT_EQ(tensors.c1, both.c1);
   for (const auto* of_two : {&tensors.g2, &tensors.c2, &tensors.alpha})
     EXPECT_THAT(*of_two, ::testing::IsEmpty());
+}
+
+TEST_F(DslaLayerFile, OfTheDeltaRuleHasAGateAndABetaForEachKvHead) {
+  DslaVariant delta = everything();
+  delta.states = 1;
+  delta.delta = true;
+  const DslaLayerTensors tensors = initial(delta);
+  const auto heads = static_cast<std::size_t>(config_.kv_heads),
+             hidden = static_cast<std::size_t>(config_.hidden_size);
+  EXPECT_EQ(tensors.g1.size(), heads * hidden);
+  EXPECT_EQ(tensors.g1[hidden + 1], 1.0f);
+  EXPECT_EQ(tensors.c1, std::vector<float>(heads, 6.0f));
+  EXPECT_EQ(tensors.g2, std::vector<float>(heads * hidden));
+  EXPECT_EQ(tensors.c2, std::vector<float>(heads)) << "beta begins at 1/2";
+  EXPECT_THAT(tensors.alpha, ::testing::IsEmpty());
+  DslaVariant single = delta;
+  single.delta = false;
+  EXPECT_THAT(refusal(saved(delta, tensors), single), HasSubstr("has the shape"));
+  EXPECT_THAT(refusal(saved(single, initial(single)), delta), HasSubstr("has the shape"));
 }
 
 TEST_F(DslaLayerFile, WiderHeadsBeginWithTheTeachersChannels) {
@@ -174,7 +198,7 @@ TEST_F(DslaLayerFile, FurtherChannelsAreTheSameMixturesOfQueriesAndKeys) {
 }
 
 TEST_F(DslaLayerFile, DamageIsFoundByTheChecksum) {
-  const DistilledLayer layer = saved(initial({}), DType::kF32);
+  const DistilledLayer layer = saved({}, initial({}));
   std::string content = read_text(folder_.path() / layer.file);
   content[content.size() / 2] ^= 1;
   const auto path = folder_.write(layer.file, content);
@@ -187,7 +211,7 @@ TEST_F(DslaLayerFile, DamageIsFoundByTheChecksum) {
 }
 
 TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
-  const DistilledLayer layer = saved(initial(everything()), DType::kF32);
+  const DistilledLayer layer = saved(everything(), initial(everything()));
   EXPECT_EQ(refusal(layer, everything()), "accepted");
   EXPECT_THAT(refusal(layer, {}), HasSubstr("alpha_list"));
   DslaVariant no_window = everything();
@@ -196,17 +220,16 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
   DslaVariant single = everything();
   single.states = 1;
   EXPECT_THAT(refusal(layer, single), HasSubstr("is no tensor of variant dslad"));
-  EXPECT_THAT(refusal(saved(initial(single), DType::kF32), everything()),
-              HasSubstr("lacks \"gk_proj2.weight\""));
-  const DistilledLayer again = saved(initial(everything()), DType::kF32);
+  EXPECT_THAT(refusal(saved(single, initial(single)), everything()), HasSubstr("lacks \"gk_proj2.weight\""));
+  const DistilledLayer again = saved(everything(), initial(everything()));
   config_.kv_heads = 2;
   EXPECT_THAT(refusal(again, everything()), HasSubstr("has the shape"));
   config_ = *LlamaConfig::load(golden_path("stories260K"));
-  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), no_window), HasSubstr("alpha_list"));
+  EXPECT_THAT(refusal(saved({}, initial({})), no_window), HasSubstr("alpha_list"));
   DslaVariant window;
   window.window = 3;
-  EXPECT_THAT(refusal(saved(initial({}), DType::kF32), window), HasSubstr("lacks \"state_share\""));
-  const DistilledLayer plain = saved(initial(window), DType::kF32);
+  EXPECT_THAT(refusal(saved({}, initial({})), window), HasSubstr("lacks \"state_share\""));
+  const DistilledLayer plain = saved(window, initial(window));
   config_.qkv_bias = true;
   EXPECT_THAT(refusal(plain, window), HasSubstr("lacks \"q_proj.bias\""));
 }
@@ -214,11 +237,12 @@ TEST_F(DslaLayerFile, MustFitTheModelAndTheVariant) {
 TEST_F(DslaLayerFile, WhatIsOfTheWrongSizeOrNotFiniteIsNotSaved) {
   DslaLayerTensors tensors = initial({});
   tensors.c2.pop_back();
-  const auto small = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, DType::kF32);
+  const auto small = save_dsla_layer(folder_.path(), layer_file_name(1), config_, {}, tensors, DType::kF32);
   ASSERT_FALSE(small.ok());
   EXPECT_THAT(small.error().message, HasSubstr("gk_proj2.bias"));
   tensors.c2.push_back(std::numeric_limits<float>::quiet_NaN());
-  const auto poisoned = save_dsla_layer(folder_.path(), layer_file_name(1), config_, tensors, DType::kF32);
+  const auto poisoned =
+      save_dsla_layer(folder_.path(), layer_file_name(1), config_, {}, tensors, DType::kF32);
   ASSERT_FALSE(poisoned.ok());
   EXPECT_THAT(poisoned.error().message, HasSubstr("not finite"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));

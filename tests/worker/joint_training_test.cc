@@ -41,7 +41,10 @@ std::vector<DslaVariant> some_variants() {
   DslaVariant unrotated = rich;
   unrotated.rotary = false;
   unrotated.expand_k = 2;
-  return {*named_variant("paper"), rich, unrotated};
+  DslaVariant delta = unrotated;
+  delta.states = 1;
+  delta.delta = true;
+  return {*named_variant("paper"), rich, unrotated, delta};
 }
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {

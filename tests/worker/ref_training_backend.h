@@ -28,6 +28,12 @@ class RefTrainingBackend : public kernels::TrainingBackend {
     kernels::sequence_attention_backward_ref(args);
   }
   void dsla(const kernels::SequenceDslaArgs& args) override { kernels::sequence_dsla_ref(args); }
+  void delta_rule(const kernels::SequenceDeltaRuleArgs& args) override {
+    kernels::sequence_delta_rule_ref(args);
+  }
+  void delta_rule_backward(const kernels::SequenceDeltaRuleBackwardArgs& args) override {
+    kernels::sequence_delta_rule_backward_ref(args);
+  }
   void dsla_backward(const kernels::SequenceDslaBackwardArgs& args) override {
     kernels::sequence_dsla_backward_ref(args);
   }

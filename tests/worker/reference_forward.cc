@@ -200,11 +200,7 @@ Vector ReferenceForward::first_channels(const DslaVariant& variant, const Vector
 std::vector<Vector> ReferenceForward::linear_attention(int number, const ReferenceLayer& layer,
                                                        const std::vector<Vector>& x) const {
   const auto& [w, variant] = layer;
-  const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
-                     d_k = variant.state_width(c().head_dim);
-  const auto at = [&](std::int64_t kv, std::int64_t i, std::int64_t j) {
-    return size((kv * d_k + i) * d + j);
-  };
+  const std::int64_t d = c().head_dim, d_k = variant.state_width(c().head_dim);
   Vector states[2];
   for (Vector& state : states) state.assign(size(c().kv_heads * d_k * d), 0.0);
   std::vector<Vector> keys, values, out;
@@ -229,29 +225,10 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
     map_features(variant, q);
     map_features(variant, k);
     Vector heads(size(c().heads * d), 0.0);
-    for (int state = 0; state < variant.states; ++state) {
-      const Vector z = product(state == 0 ? w.g1 : w.g2, x[t]);
-      const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
-      for (std::int64_t kv = 0; kv < c().kv_heads; ++kv) {
-        for (std::int64_t i = 0; i < d_k; ++i) {
-          const auto channel = size(kv * d_k + i);
-          const double log_gate =
-              -std::log1p(std::exp(-(z[channel] + bias[channel]))) / kernels::kGateTemperature;
-          const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
-          for (std::int64_t j = 0; j < d; ++j) {
-            double& s = states[state][at(kv, i, j)];
-            s = gate * s + k[channel] * v[size(kv * d + j)];
-          }
-        }
-      }
-      for (std::int64_t h = 0; h < c().heads; ++h) {
-        for (std::int64_t i = 0; i < d_k; ++i) {
-          for (std::int64_t j = 0; j < d; ++j) {
-            heads[size(h * d + j)] += mixture(w, state, h) / std::sqrt(static_cast<double>(d_k)) *
-                                      q[size(h * d_k + i)] * states[state][at(h / group, i, j)];
-          }
-        }
-      }
+    if (variant.delta) {
+      follow_delta_rule(layer, x[t], {&q, &k, &v}, states[0], heads);
+    } else {
+      add_to_states(layer, x[t], {&q, &k, &v}, states, heads);
     }
     if (variant.output_norm()) {
       for (std::int64_t h = 0; h < c().heads; ++h) normalize(&heads[size(h * d)], d, w.o_norm);
@@ -262,6 +239,76 @@ std::vector<Vector> ReferenceForward::linear_attention(int number, const Referen
     out.push_back(product(w.o, window == 0 ? heads : exact, w.o_bias));
   }
   return out;
+}
+
+void ReferenceForward::add_to_states(const ReferenceLayer& layer, const Vector& x, const Projected& in,
+                                     Vector (&states)[2], Vector& heads) const {
+  const auto& [w, variant] = layer;
+  const auto& [q, k, v] = in;
+  const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
+                     d_k = variant.state_width(c().head_dim);
+  const auto at = [&](std::int64_t kv, std::int64_t i, std::int64_t j) {
+    return size((kv * d_k + i) * d + j);
+  };
+  for (int state = 0; state < variant.states; ++state) {
+    const Vector z = product(state == 0 ? w.g1 : w.g2, x);
+    const std::vector<float>& bias = state == 0 ? w.c1 : w.c2;
+    for (std::int64_t kv = 0; kv < c().kv_heads; ++kv) {
+      for (std::int64_t i = 0; i < d_k; ++i) {
+        const auto channel = size(kv * d_k + i);
+        const double log_gate =
+            -std::log1p(std::exp(-(z[channel] + bias[channel]))) / kernels::kGateTemperature;
+        const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
+        for (std::int64_t j = 0; j < d; ++j) {
+          double& s = states[state][at(kv, i, j)];
+          s = gate * s + (*k)[channel] * (*v)[size(kv * d + j)];
+        }
+      }
+    }
+    for (std::int64_t h = 0; h < c().heads; ++h) {
+      for (std::int64_t i = 0; i < d_k; ++i) {
+        for (std::int64_t j = 0; j < d; ++j) {
+          heads[size(h * d + j)] += mixture(w, state, h) / std::sqrt(static_cast<double>(d_k)) *
+                                    (*q)[size(h * d_k + i)] * states[state][at(h / group, i, j)];
+        }
+      }
+    }
+  }
+}
+
+void ReferenceForward::follow_delta_rule(const ReferenceLayer& layer, const Vector& x, const Projected& in,
+                                         Vector& state, Vector& heads) const {
+  const auto& [w, variant] = layer;
+  const std::int64_t d = c().head_dim, group = c().heads / c().kv_heads,
+                     d_k = variant.state_width(c().head_dim);
+  const auto unit = [&](const Vector& of, std::int64_t head) {
+    Vector out(of.begin() + head * d_k, of.begin() + (head + 1) * d_k);
+    const double length = std::sqrt(dot(out.data(), out.data(), d_k));
+    for (double& value : out) value /= length;
+    return out;
+  };
+  const Vector gates = product(w.g1, x, w.c1), betas = product(w.g2, x, w.c2);
+  for (std::int64_t kv = 0; kv < c().kv_heads; ++kv) {
+    const Vector key = unit(*in.k, kv);
+    const double log_gate = -std::log1p(std::exp(-gates[size(kv)])) / kernels::kGateTemperature;
+    const double gate = std::exp(std::max(log_gate, double{kernels::kMinLogGate}));
+    const double beta = 1 / (1 + std::exp(-betas[size(kv)]));
+    double* const of_head = &state[size(kv * d_k * d)];
+    for (std::int64_t j = 0; j < d; ++j) {
+      double found = 0;
+      for (std::int64_t i = 0; i < d_k; ++i) found += key[size(i)] * gate * of_head[i * d + j];
+      for (std::int64_t i = 0; i < d_k; ++i) {
+        double& s = of_head[i * d + j];
+        s = gate * s + beta * key[size(i)] * ((*in.v)[size(kv * d + j)] - found);
+      }
+    }
+    for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+      const Vector query = unit(*in.q, h);
+      for (std::int64_t i = 0; i < d_k; ++i) {
+        for (std::int64_t j = 0; j < d; ++j) heads[size(h * d + j)] += query[size(i)] * of_head[i * d + j];
+      }
+    }
+  }
 }
 
 double ReferenceForward::mixture(const DslaLayerTensors& w, int state, std::int64_t head) {

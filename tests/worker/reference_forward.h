@@ -50,6 +50,15 @@ class ReferenceForward {
   // kernels/dsla/dsla.h, with what the variant adds.
   [[nodiscard]] std::vector<Vector> linear_attention(int number, const ReferenceLayer& layer,
                                                      const std::vector<Vector>& x) const;
+  // A token's q, k and v as the states see them.
+  struct Projected {
+    const Vector *q, *k, *v;
+  };
+  // What one token does to the states and reads of them; adds to `heads`. By dsla.h, and by delta_rule.h.
+  void add_to_states(const ReferenceLayer& layer, const Vector& x, const Projected& in, Vector (&states)[2],
+                     Vector& heads) const;
+  void follow_delta_rule(const ReferenceLayer& layer, const Vector& x, const Projected& in, Vector& state,
+                         Vector& heads) const;
   [[nodiscard]] static double mixture(const DslaLayerTensors& w, int state, std::int64_t head);
   void feed_forward(int layer, std::vector<Vector>& rows) const;
 

@@ -49,8 +49,7 @@ inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant
   };
   const auto hidden = static_cast<std::size_t>(c.hidden_size), d = static_cast<std::size_t>(c.head_dim);
   const std::size_t q = static_cast<std::size_t>(c.heads) * d, kv = static_cast<std::size_t>(c.kv_heads) * d;
-  const std::size_t gates =
-      static_cast<std::size_t>(c.kv_heads) * static_cast<std::size_t>(variant.state_width(c.head_dim));
+  const auto gates = static_cast<std::size_t>(variant.gates_of_kind(c.kv_heads, c.head_dim));
   DslaLayerTensors tensors;
   const auto expand_k = static_cast<std::size_t>(variant.expand_k);
   tensors.q = fill(q * expand_k * hidden, 0.15);
@@ -58,10 +57,10 @@ inline DslaLayerTensors trained(const LlamaConfig& c, const DslaVariant& variant
   tensors.v = fill(kv * hidden, 0.15);
   tensors.o = fill(q * hidden, 0.15);
   tensors.g1 = fill(gates * hidden, 0.3);
-  if (variant.states == 2) tensors.g2 = fill(gates * hidden, 0.3);
+  if (variant.gate_kinds() == 2) tensors.g2 = fill(gates * hidden, 0.3);
   const GateBiases biases = initial_gate_biases(variant.form);
   tensors.c1 = fill(gates, 1, biases.history);
-  if (variant.states == 2) tensors.c2 = fill(gates, 1, biases.recency);
+  if (variant.gate_kinds() == 2) tensors.c2 = fill(gates, 1, variant.delta ? 0 : biases.recency);
   tensors.alpha = fill(static_cast<std::size_t>(variant.alpha_size(c.heads)), 0.7);
   if (variant.output_norm()) tensors.o_norm = fill(d, 0.2, 1);
   if (variant.window > 0) tensors.share = fill(static_cast<std::size_t>(c.heads), 0.7);
@@ -142,6 +141,25 @@ inline const std::vector<Variants>& variants() {
                 v.feature_map = kernels::FeatureMap::kSoftmaxPair;
               }),
       variant("one state", [](DslaVariant& v) { v.states = 1; }),
+      variant("delta", [](DslaVariant& v) { v.states = 1, v.delta = true; }),
+      variant("rotated delta beside a window",
+              [](DslaVariant& v) {
+                v.window = 40;
+                v.sinks = 4;
+                v.states = 1;
+                v.delta = v.rotary = true;
+                v.form = LayerForm::kDslad;
+                v.feature_map = kernels::FeatureMap::kSoftmax;
+              }),
+      variant("delta of wider pairs beside a window",
+              [](DslaVariant& v) {
+                v.window = 37;
+                v.states = 1;
+                v.delta = true;
+                v.expand_k = 2;
+                v.form = LayerForm::kDslad;
+                v.feature_map = kernels::FeatureMap::kSoftmaxPair;
+              }),
       variant("one state of wider pairs beside a window",
               [](DslaVariant& v) {
                 v.window = 37;
@@ -152,6 +170,13 @@ inline const std::vector<Variants>& variants() {
               }),
       {variant("two states and one", [](DslaVariant& v) { v.window = 40; }),
        variant("one", [](DslaVariant& v) { v.window = 40, v.states = 1; })},
+      {variant("two states and delta", [](DslaVariant& v) { v.window = 40; }), variant("delta",
+                                                                                       [](DslaVariant& v) {
+                                                                                         v.window = 40;
+                                                                                         v.states = 1;
+                                                                                         v.delta = true;
+                                                                                         v.expand_k = 2;
+                                                                                       })},
       {variant("one narrow and one of wider keys",
                [](DslaVariant& v) {
                  v.window = 40;

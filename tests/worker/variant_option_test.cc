@@ -31,6 +31,14 @@ TEST(VariantOption, WithoutAWindowHasNoSinks) {
   EXPECT_FALSE(parse_variant_option("dslad,window=0,sinks=4").ok());
 }
 
+TEST(VariantOption, TheDeltaRuleHasOneState) {
+  const DslaVariant delta = *parse_variant_option("dslad,delta=1,rotary=0,expand_k=2");
+  EXPECT_TRUE(delta.delta);
+  EXPECT_EQ(delta.states, 1);
+  EXPECT_TRUE(fit_one_chain(delta, *named_variant("dslad")));
+  EXPECT_EQ(parse_variant_option("dslad,delta=0")->states, 2);
+}
+
 TEST(VariantOption, SaysWhichPartIsWrong) {
   for (const auto& [text, part] : {std::pair{"mamba", "mamba"},
                                    {"dslad,rotary=yes", "rotary"},
@@ -45,6 +53,8 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
                                    {"dslad,feature_map=relu", "relu"},
                                    {"dslad,expand_k=0,rotary=0", "expand_k"},
                                    {"dslad,states=0", "states"},
+                                   {"dslad,delta=2", "delta"},
+                                   {"dslad,delta=1,states=2", "states=1"},
                                    {"dslad,states=3", "states"},
                                    {"dslad,expand_k=17,rotary=0", "expand_k"},
                                    {"dslad,expand_k=1.5,rotary=0", "expand_k"},
@@ -60,7 +70,7 @@ TEST(VariantOption, SaysWhichPartIsWrong) {
 
 TEST(VariantOption, IsSpelledWithAllItsParts) {
   for (const char* text : {"paper", "dslad", "dslad,rotary=0,states=1,expand_k=2,window=9,sinks=4",
-                           "paper,feature_map=softmax_pair,window=7"}) {
+                           "paper,feature_map=softmax_pair,window=7", "dslad,delta=1"}) {
     const DslaVariant variant = *parse_variant_option(text);
     DslaVariant again = *parse_variant_option(variant_option(variant));
     again.name = text;

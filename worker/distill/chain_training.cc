@@ -60,8 +60,8 @@ Result<LayerOutcome> train_and_save(kernels::TrainingBackend& backend, Network& 
   const auto outcome =
       train_layer(network, student, converted, setup.training, layerwise ? &*layerwise : nullptr);
   if (!outcome) return outcome.error();
-  const auto saved =
-      save_dsla_layer(setup.training.dir, layer_file_name(layer), config, student.tensors(), setup.stored);
+  const auto saved = save_dsla_layer(setup.training.dir, layer_file_name(layer), config, student.variant(),
+                                     student.tensors(), setup.stored);
   if (!saved) return saved.error();
   DistilledLayer made = planned(setup, layer);
   made.file = saved->file;

@@ -57,6 +57,13 @@ kernels::SequenceDslaArgs dsla_args(const BlockContext& context, const StudentLa
           context.batch->segments};
 }
 
+kernels::SequenceDeltaRuleArgs delta_args(const BlockContext& context, const StudentLayer& layer,
+                                          const DslaTape& tape) {
+  const kernels::SequenceDslaArgs a = dsla_args(context, layer, tape);
+  return {a.shape, a.q,        a.q_stride,  a.k, a.k_stride, a.v,       a.v_stride,
+          a.z,     a.z_stride, a.gate_bias, a.o, a.o_stride, a.segments};
+}
+
 kernels::MatrixOperand operand(const float* w, std::int64_t columns, bool transposed) {
   return {w, DType::kF32, columns, transposed};
 }
@@ -206,10 +213,16 @@ void backward_to_projections(const BlockContext& context, const StudentLayer& la
   float* d_projected = scratch.tape.projected;
   const StateInputs<float> d_in = state_inputs(layer, d_projected, scratch.d_mapped);
   std::fill_n(scratch.d_mix, s.states * s.heads, 0.0f);
-  context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, d_in.q, d_in.stride, d_in.k,
-                                  d_in.stride, d_projected + s.values_column(), s.input_width,
-                                  d_projected + s.gates_column(), s.input_width, small.gate_bias,
-                                  scratch.d_mix});
+  float *const d_values = d_projected + s.values_column(), *const d_gates = d_projected + s.gates_column();
+  if (layer.variant().delta) {
+    context.backend->delta_rule_backward({delta_args(context, layer, tape), d_heads, d_in.q, d_in.stride,
+                                          d_in.k, d_in.stride, d_values, s.input_width, d_gates,
+                                          s.input_width, small.gate_bias});
+  } else {
+    context.backend->dsla_backward({dsla_args(context, layer, tape), d_heads, d_in.q, d_in.stride, d_in.k,
+                                    d_in.stride, d_values, s.input_width, d_gates, s.input_width,
+                                    small.gate_bias, scratch.d_mix});
+  }
   if (maps(layer)) {
     context.backend->feature_map_backward({layer.variant().feature_map, tape.projected, s.input_width, d_in.q,
                                            d_in.stride, d_projected, s.input_width, rows,
@@ -255,7 +268,7 @@ DslaScratch::DslaScratch(const StudentShape& s, std::int64_t rows, FloatArena& a
       d_normed(s.qk_norm > 0 ? arena.take(rows * s.qk_width) : nullptr),
       d_window(arena.take(rows * (s.q_width + 2 * s.kv_width))),
       d_mix(arena.take(s.states * s.heads)),
-      unread(arena.take(std::max(s.states * s.gate_width, s.heads))) {}
+      unread(arena.take(std::max(s.gate_kinds * s.gate_width, s.heads))) {}
 
 void dsla_forward(const BlockContext& context, const StudentLayer& layer, const float* norm, const float* x,
                   float* y, bool accumulate, const DslaTape& tape) {
@@ -274,7 +287,11 @@ void dsla_forward(const BlockContext& context, const StudentLayer& layer, const 
                                   s.mapped_width, rows, c.heads + c.kv_heads,
                                   static_cast<int>(s.key_channels)});
   }
-  context.backend->dsla(dsla_args(context, layer, tape));
+  if (layer.variant().delta) {
+    context.backend->delta_rule(delta_args(context, layer, tape));
+  } else {
+    context.backend->dsla(dsla_args(context, layer, tape));
+  }
   const float* states = tape.heads;
   if (s.norm > 0) {
     context.backend->rms_norm({tape.heads, s.head_dim, layer.values().norm, tape.scaled, s.head_dim,

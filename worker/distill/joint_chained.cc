@@ -90,8 +90,9 @@ class JointChained {
 
   Status save_layers(const Students& students, ChainManifest& candidate) const {
     for (DistilledLayer& layer : candidate.distilled) {
-      const auto tensors = students[static_cast<std::size_t>(layer.layer)]->tensors();
-      const auto saved = save_dsla_layer(dir(), other_name(layer), config(), tensors, setup_.stored);
+      const StudentLayer& student = *students[static_cast<std::size_t>(layer.layer)];
+      const auto saved = save_dsla_layer(dir(), other_name(layer), config(), student.variant(),
+                                         student.tensors(), setup_.stored);
       if (!saved) return saved.error();
       layer.file = saved->file;
       layer.checksum = saved->checksum;

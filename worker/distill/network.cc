@@ -214,7 +214,7 @@ Result<std::vector<double>> Network::mean_gates(const TrainingBatch& batch, cons
   dsla_forward(context, student, weights(layer).attention_norm.data(), s.student, s.output, false,
                s.dsla.tape);
 
-  const std::int64_t channels = shape.states * shape.gate_width;
+  const std::int64_t channels = shape.states * shape.gate_width;  // not of betas
   std::vector<double> mean(static_cast<std::size_t>(channels));
   for (std::int64_t row = 0; row < context.rows(); ++row) {
     const float* z = s.dsla.tape.projected + row * shape.input_width + shape.gates_column();

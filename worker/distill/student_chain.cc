@@ -14,8 +14,9 @@ Status save_student_chain(const std::filesystem::path& dir, ChainManifest measur
   measured.plans.clear();
   for (const int layer : measured.order) {
     const auto at = static_cast<std::size_t>(layer);
-    const auto saved = save_dsla_layer(dir, layer_file_name(layer), config, alone.students[at]->tensors(),
-                                       kernels::DType::kF32);
+    const StudentLayer& student = *alone.students[at];
+    const auto saved = save_dsla_layer(dir, layer_file_name(layer), config, student.variant(),
+                                       student.tensors(), kernels::DType::kF32);
     if (!saved) return saved.error();
     measured.distilled.push_back({layer,
                                   saved->file,

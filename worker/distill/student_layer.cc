@@ -25,13 +25,13 @@ std::vector<Place> places_of(const StudentShape& s, const StudentTensors& values
   float* row = values.input;
   for (const auto& [tensor, rows] :
        {std::pair{&Tensors::q, q}, std::pair{&Tensors::k, k}, std::pair{&Tensors::v, s.kv_width},
-        std::pair{&Tensors::g1, s.gate_width}, std::pair{&Tensors::g2, (s.states - 1) * s.gate_width}}) {
+        std::pair{&Tensors::g1, s.gate_width}, std::pair{&Tensors::g2, (s.gate_kinds - 1) * s.gate_width}}) {
     places.push_back({tensor, row, rows * s.hidden});
     row += rows * s.hidden;
   }
   places.push_back({&Tensors::o, values.output, s.hidden * s.q_width});
   places.push_back({&Tensors::c1, values.gate_bias, s.gate_width});
-  places.push_back({&Tensors::c2, values.gate_bias + s.gate_width, (s.states - 1) * s.gate_width});
+  places.push_back({&Tensors::c2, values.gate_bias + s.gate_width, (s.gate_kinds - 1) * s.gate_width});
   places.push_back({&Tensors::alpha, values.alpha, s.alpha});
   places.push_back({&Tensors::o_norm, values.norm, s.norm});
   places.push_back({&Tensors::share, values.share, s.share});
@@ -58,11 +58,12 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
       key_channels(variant.key_channels(config.head_dim)),
       qk_width((heads + kv_heads) * key_channels),
       d_k(variant.state_width(config.head_dim)),
-      gate_width(kv_heads * d_k),
+      gate_kinds(variant.gate_kinds()),
+      gate_width(variant.gates_of_kind(kv_heads, config.head_dim)),
       states(variant.states),
       mapped_width((heads + kv_heads) * d_k),
       rotated_width(variant.rotates_for_window_only() ? q_width + 2 * kv_width : 0),
-      input_width(qk_width + kv_width + states * gate_width),
+      input_width(qk_width + kv_width + gate_kinds * gate_width),
       alpha(variant.alpha_size(heads)),
       norm(variant.output_norm() ? head_dim : 0),
       share(variant.window > 0 ? heads : 0),
@@ -73,7 +74,7 @@ StudentShape::StudentShape(const LlamaConfig& config, const DslaVariant& variant
 StudentTensors::StudentTensors(const StudentShape& shape, FloatArena& arena)
     : input(arena.take(shape.input_width * shape.hidden)),
       output(arena.take(shape.hidden * shape.q_width)),
-      gate_bias(arena.take(shape.states * shape.gate_width)),
+      gate_bias(arena.take(shape.gate_kinds * shape.gate_width)),
       alpha(take(arena, shape.alpha)),
       norm(take(arena, shape.norm)),
       share(take(arena, shape.share)),

@@ -28,11 +28,12 @@ struct StudentShape {
   std::int64_t key_channels;       // of a head's q and k as projected: the variant's, head_dim or more
   std::int64_t qk_width;           // (heads + kv_heads) * key_channels
   std::int64_t d_k;                // of the states: the variant's state_width(head_dim)
-  std::int64_t gate_width;         // kv_heads * d_k: gates of one state
+  std::int64_t gate_kinds;         // of the variant: of each state, or the delta rule's gates and betas
+  std::int64_t gate_width;         // of each kind: kv_heads * d_k, or kv_heads
   std::int64_t states;             // 1 or 2
   std::int64_t mapped_width;       // (heads + kv_heads) * d_k: q and k after the feature map
   std::int64_t rotated_width;      // q_width + 2 * kv_width where only the window sees q and k rotated, or 0
-  std::int64_t input_width;        // qk_width + kv_width + states * gate_width: q, k, v, gates
+  std::int64_t input_width;        // qk_width + kv_width + gate_kinds * gate_width: q, k, v, gates
   std::int64_t alpha;              // 2, or 2 * heads, or 0 where there is one state
   std::int64_t norm;               // head_dim, or 0
   std::int64_t share;              // heads, or 0
@@ -49,9 +50,9 @@ struct StudentTensors {
   StudentTensors() = default;
   StudentTensors(const StudentShape& shape, FloatArena& arena);
 
-  float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2 where there are two states
+  float* input = nullptr;      // [input_width, hidden]: q, k, v, G_1, G_2 where there are two kinds of gates
   float* output = nullptr;     // [hidden, q_width]
-  float* gate_bias = nullptr;  // [states, kv_heads, d_k]
+  float* gate_bias = nullptr;  // [gate_kinds, gate_width]
   float* alpha = nullptr;      // [2] or [2, heads]; null with one state
   float* norm = nullptr;       // [head_dim]; null without output norm
   float* share = nullptr;      // [heads] of the states beside the window; null without a window

@@ -313,9 +313,14 @@ void Forward::dual_state_attention(int layer, const StepRows& rows, const DslaWe
     k = q + std::int64_t{c.heads} * shape.d_k;
     qk_stride = std::int64_t{c.heads + c.kv_heads} * shape.d_k;
   }
-  backend_.dsla({shape, q, qk_stride, k, qk_stride, x.v, x.stride, floats(gates_),
-                 c.kv_heads * shape.channels(), dsla.gate_bias.data(), dsla.mix.data(), heads,
-                 std::int64_t{c.heads} * c.head_dim, pieces});
+  const std::int64_t gates = dsla.gates->n(), width = std::int64_t{c.heads} * c.head_dim;
+  if (dsla.variant.delta) {
+    backend_.delta_rule({shape, q, qk_stride, k, qk_stride, x.v, x.stride, floats(gates_), gates,
+                         dsla.gate_bias.data(), heads, width, pieces});
+  } else {
+    backend_.dsla({shape, q, qk_stride, k, qk_stride, x.v, x.stride, floats(gates_), gates,
+                   dsla.gate_bias.data(), dsla.mix.data(), heads, width, pieces});
+  }
 }
 
 void Forward::map_features(const DslaVariant& variant, std::span<const RowBlock> blocks) {

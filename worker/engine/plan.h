@@ -20,7 +20,7 @@
 
 namespace dslad::worker {
 
-// What a sequence keeps of one converted layer: two float32 states and, where the layer has a window, the
+// What a sequence keeps of one converted layer: float32 states and, where the layer has a window, the
 // ring of its latest tokens behind them.
 struct SlotShape {
   kernels::DslaShape states;

@@ -44,7 +44,7 @@ json free_object(JsonFields& fields, const char* key) {
 
 // Earlier programs wrote there what the gates' biases started from: of no use to who reads a layer.
 DslaVariant read_variant(JsonFields fields) {
-  fields.refuse_unknown({"name", "rotary", "feature_map", "states", "expand_k", "output_norm",
+  fields.refuse_unknown({"name", "rotary", "feature_map", "states", "delta", "expand_k", "output_norm",
                          "alpha_per_head", "window", "sinks", "history_bias", "recency_bias"});
   DslaVariant variant;
   variant.name = name_of(fields, "name");
@@ -57,6 +57,7 @@ DslaVariant read_variant(JsonFields fields) {
   }
   // Chains made before there was a choice lack these.
   if (fields.find("states") != nullptr) variant.states = static_cast<int>(fields.integer("states", 1, 2));
+  variant.delta = fields.boolean("delta", false);
   if (fields.find("expand_k") != nullptr) {
     variant.expand_k = static_cast<int>(fields.integer("expand_k", 1, kMaxExpandK));
   }
@@ -67,8 +68,11 @@ DslaVariant read_variant(JsonFields fields) {
   variant.window = fields.integer("window", 0, kMaxWindow);
   if (fields.find("sinks") != nullptr) variant.sinks = fields.integer("sinks", 0, kernels::kMostSinks);
   const Status possible = check_variant(variant);
-  if (!possible)
-    fields.refuse(variant.window == 0 && variant.sinks > 0 ? "sinks" : "expand_k", possible.error().message);
+  if (!possible) {
+    const bool of_sinks = variant.window == 0 && variant.sinks > 0,
+               of_states = variant.delta && variant.states > 1;
+    fields.refuse(of_sinks ? "sinks" : of_states ? "delta" : "expand_k", possible.error().message);
+  }
   return variant;
 }
 

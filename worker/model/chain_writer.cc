@@ -16,6 +16,7 @@ Json to_json(const DslaVariant& variant) {
           {"rotary", variant.rotary},
           {"feature_map", to_string(variant.feature_map)},
           {"states", variant.states},
+          {"delta", variant.delta},
           {"expand_k", variant.expand_k},
           {"output_norm", variant.output_norm()},
           {"alpha_per_head", variant.alpha_per_head()},

@@ -45,50 +45,32 @@ struct Slot {
   }
 };
 
-struct Options {
-  int states;
-  bool alpha_per_head, output_norm, window;
-  std::int64_t key_channels;  // of a head's q and k
-  std::int64_t gate_rows;
-};
-
-Options options_of(const LlamaConfig& c, const DslaVariant& v) {
-  return {v.states,     v.alpha_per_head(),         v.output_norm(),
-          v.window > 0, v.key_channels(c.head_dim), std::int64_t{c.kv_heads} * v.state_width(c.head_dim)};
-}
-
-// What the sizes of a layer's tensors say.
-Options options_of(const LlamaConfig& c, const DslaLayerTensors& tensors) {
-  const std::int64_t key_channels = std::ssize(tensors.k) / (std::int64_t{c.kv_heads} * c.hidden_size);
-  return {tensors.g2.empty() ? 1 : 2,
-          tensors.alpha.size() != 2,
-          !tensors.o_norm.empty(),
-          !tensors.share.empty(),
-          key_channels,
-          std::ssize(tensors.c1)};
-}
-
-std::vector<Slot> slots_of(const LlamaConfig& c, const Options& options) {
+std::vector<Slot> slots_of(const LlamaConfig& c, const DslaVariant& v) {
   using Tensors = DslaLayerTensors;
   const std::int64_t hidden = c.hidden_size, heads = c.heads;
   const std::int64_t output_width = heads * c.head_dim, v_rows = std::int64_t{c.kv_heads} * c.head_dim;
-  const std::int64_t q_rows = heads * options.key_channels, k_rows = c.kv_heads * options.key_channels;
-  const std::int64_t gate_rows = options.gate_rows;
+  const std::int64_t channels = v.key_channels(c.head_dim);
+  const std::int64_t q_rows = heads * channels, k_rows = c.kv_heads * channels;
+  const std::int64_t gate_rows = v.gates_of_kind(c.kv_heads, c.head_dim);
   std::vector<Slot> slots = {{"q_proj.weight", {q_rows, hidden}, &Tensors::q, Kind::kProjection},
                              {"k_proj.weight", {k_rows, hidden}, &Tensors::k, Kind::kProjection},
                              {"v_proj.weight", {v_rows, hidden}, &Tensors::v, Kind::kProjection},
                              {"o_proj.weight", {hidden, output_width}, &Tensors::o, Kind::kProjection},
                              {"gk_proj.weight", {gate_rows, hidden}, &Tensors::g1, Kind::kGate},
                              {"gk_proj.bias", {gate_rows}, &Tensors::c1, Kind::kVector}};
-  if (options.states == 2) {
+  if (v.delta) {
+    slots.push_back({"b_proj.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate});
+    slots.push_back({"b_proj.bias", {gate_rows}, &Tensors::c2, Kind::kVector});
+  }
+  if (v.states == 2) {
     std::vector<std::int64_t> alpha = {2};
-    if (options.alpha_per_head && heads > 1) alpha.push_back(heads);
+    if (v.alpha_per_head() && heads > 1) alpha.push_back(heads);
     slots.push_back({"gk_proj2.weight", {gate_rows, hidden}, &Tensors::g2, Kind::kGate});
     slots.push_back({"gk_proj2.bias", {gate_rows}, &Tensors::c2, Kind::kVector});
     slots.push_back({"alpha_list", std::move(alpha), &Tensors::alpha, Kind::kVector});
   }
-  if (options.output_norm) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
-  if (options.window) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
+  if (v.output_norm()) slots.push_back({"o_norm.weight", {c.head_dim}, &Tensors::o_norm, Kind::kVector});
+  if (v.window > 0) slots.push_back({"state_share", {heads}, &Tensors::share, Kind::kVector});
   if (c.qkv_bias) {
     slots.push_back({"q_proj.bias", {q_rows}, &Tensors::q_bias, Kind::kTeachersVector});
     slots.push_back({"k_proj.bias", {k_rows}, &Tensors::k_bias, Kind::kTeachersVector});
@@ -194,8 +176,7 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
                                             const DslaVariant& variant) {
   DslaLayerTensors tensors;
   const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
-  const Options options = options_of(config, variant), teachers = options_of(config, DslaVariant{});
-  const std::vector<Slot> slots = slots_of(config, options), known = slots_of(config, teachers);
+  const std::vector<Slot> slots = slots_of(config, variant), known = slots_of(config, DslaVariant{});
   for (const Slot& slot : slots) {
     std::vector<float>& values = tensors.*slot.values;
     if (!is_teachers(slot.kind)) {
@@ -207,7 +188,7 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
     const Status read = read_teacher(teacher, prefix + std::string(own->name), own->shape, values);
     if (!read) return read.error();
   }
-  if (const std::int64_t more = options.key_channels - teachers.key_channels; more > 0) {
+  if (const std::int64_t more = variant.key_channels(config.head_dim) - config.head_dim; more > 0) {
     const std::vector<float> mixtures = random_mixtures(config, more, layer);
     for (auto* weight : {&tensors.q, &tensors.k}) {
       *weight = widen(config, more, mixtures, *weight, config.hidden_size);
@@ -221,7 +202,7 @@ Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const Ll
   if (variant.states == 2) tensors.g2 = std::move(recency);
   const GateBiases biases = initial_gate_biases(variant.form);
   std::ranges::fill(tensors.c1, biases.history);
-  std::ranges::fill(tensors.c2, biases.recency);
+  if (variant.states == 2) std::ranges::fill(tensors.c2, biases.recency);
   std::ranges::fill(tensors.o_norm, 1.0f);
   return tensors;
 }
@@ -231,9 +212,10 @@ std::string layer_file_name(int layer) {
 }
 
 Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, const std::string& name,
-                                   const LlamaConfig& config, const DslaLayerTensors& tensors, DType dtype) {
+                                   const LlamaConfig& config, const DslaVariant& variant,
+                                   const DslaLayerTensors& tensors, DType dtype) {
   std::vector<TensorToWrite> out;
-  for (const Slot& slot : slots_of(config, options_of(config, tensors))) {
+  for (const Slot& slot : slots_of(config, variant)) {
     const std::vector<float>& values = tensors.*slot.values;
     if (values.size() != slot.size()) {
       return unfit(dir / name, fmt::format("\"{}\" has {} values, its shape [{}] asks for {}", slot.name,
@@ -274,7 +256,7 @@ Result<DslaLayerTensors> load_dsla_layer(const std::filesystem::path& dir, const
   if (!whole) return whole.error();
   const auto file = SafetensorsFile::open(path);
   if (!file) return file.error();
-  const std::vector<Slot> slots = slots_of(config, options_of(config, variant));
+  const std::vector<Slot> slots = slots_of(config, variant);
   DslaLayerTensors tensors;
   for (const TensorView& view : file->tensors()) {
     const auto slot = std::ranges::find(slots, view.name, &Slot::name);

@@ -20,11 +20,11 @@
 namespace dslad::worker {
 
 // Row-major float32. D = head_dim, H = heads, G = kv_heads, E = the variant's key_channels(D), K = its
-// state_width(D).
+// gates_of_kind() for each KV head: state_width(D), or 1 with the delta rule.
 struct DslaLayerTensors {
   std::vector<float> q, k, v;  // [H * E, hidden], [G * E, hidden], [G * D, hidden]
   std::vector<float> o;        // [hidden, H * D]
-  // Of two states; with one g2, c2 and alpha are empty.
+  // Of two states; with one g2, c2 and alpha are empty. The delta rule has its beta's in g2 and c2.
   std::vector<float> g1, g2;  // gates' projections, history and recency [G * K, hidden]
   std::vector<float> c1, c2;  // their biases [G * K]
   std::vector<float> alpha;   // [2], or [2, H] where the variant has one per head; mix = softmax over the two
@@ -39,8 +39,9 @@ struct DslaLayerTensors {
 
 // What training starts from: q, k, v, o of the teacher, with their biases and norms; what q and k have beyond
 // its channels random mixtures of them, the same of q's and of k's, so that it is alike where they are; G_1
-// the identity (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden); biases by the variant's
-// form, alpha 0, o_norm 1, share 0. Deterministic in `layer`. Errors: those of WeightFiles::require.
+// the identity (rectangular for grouped queries); G_2 uniform in +-1/sqrt(hidden), of a beta 0 with its bias;
+// other biases by the variant's form, alpha 0, o_norm 1, share 0. Deterministic in `layer`. Errors: those of
+// WeightFiles::require.
 Result<DslaLayerTensors> initial_dsla_layer(const WeightFiles& teacher, const LlamaConfig& config, int layer,
                                             const DslaVariant& variant);
 
@@ -69,8 +70,8 @@ std::string layer_file_name(int layer);  // "layer-07.safetensors"
 // Errors: kInvalidArgument for a tensor of the wrong size or with numbers that are not finite (names it);
 // those of write_safetensors.
 Result<SavedLayer> save_dsla_layer(const std::filesystem::path& dir, const std::string& name,
-                                   const LlamaConfig& config, const DslaLayerTensors& tensors,
-                                   kernels::DType dtype);
+                                   const LlamaConfig& config, const DslaVariant& variant,
+                                   const DslaLayerTensors& tensors, kernels::DType dtype);
 
 // The bytes of the file that `layer` of a manifest names. Errors: kNotFound, kUnavailable; kCorrupt
 // (checksum).

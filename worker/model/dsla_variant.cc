@@ -41,6 +41,11 @@ Status check_variant(const DslaVariant& variant) {
         fmt::format("sinks is {}, and there is no window that could see them; use window=256 with it",
                     variant.sinks)};
   }
+  if (variant.delta && variant.states != 1) {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("states is {}, and the delta rule has one; use states=1 with it", variant.states)};
+  }
   if (!variant.rotary || variant.expand_k == 1) return ok_status();
   return Error{ErrorCode::kInvalidArgument,
                fmt::format("expand_k is {}, and rotary turns no more channels than the model's heads have; "
@@ -58,6 +63,7 @@ DslaVariant widest(const DslaVariant& a, const DslaVariant& b) {
     out.feature_map = b.feature_map;
   }
   out.states = std::max(a.states, b.states);
+  out.delta = a.delta && b.delta;  // the others' gates are wider
   out.expand_k = std::max(a.expand_k, b.expand_k);
   out.rotary = a.rotary && b.rotary;
   return out;

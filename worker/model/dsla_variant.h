@@ -2,7 +2,9 @@
 // chain.json so that serving and training agree.
 //
 //   q, k = map(rotary(W_q x)), map(rotary(W_k x));  o = DSLA(q, k, W_v x);  y = W_o norm(o)
-// with each part there or not; of DSLA's two states the history's may stand alone. With a window of W tokens
+// with each part there or not; of DSLA's two states the history's may stand alone, or one state that follows
+// the gated delta rule (kernels/delta) may take their place: for layers that look facts up. With a window of
+// W tokens
 //   y = W_o (softmax_attention(rotary(W_q x), rotary(W_k x), v over the W latest tokens) + share_h norm(o))
 // (with sinks, also over a sequence's first tokens)
 // whether or not the states' q and k are rotated, and one learned share a head, 0 at first: training starts
@@ -35,6 +37,7 @@ struct DslaVariant {
   bool rotary = false;  // the model's rotary embedding on the q and k that the states see
   kernels::FeatureMap feature_map = kernels::FeatureMap::kNone;  // on q and k, after rotary
   int states = 2;                                                // 1: the history's alone, without mixture
+  bool delta = false;       // that one state follows the delta rule, with a gate and a beta for each KV head
   int expand_k = 1;         // channels of a head's q and k before the map, in head_dims
   std::int64_t window = 0;  // tokens of exact attention beside the states; 0: none
   std::int64_t sinks = 0;   // with a window: first tokens of a sequence that it has as well
@@ -53,15 +56,24 @@ struct DslaVariant {
   }
   // Whether q and k exist twice: rotated for the window, as projected for the states.
   [[nodiscard]] bool rotates_for_window_only() const { return window > 0 && !rotary; }
+  // Kinds of logits that a layer projects for its states, and how many of each in a layer of so many KV
+  // heads: history's and recency's gates, of every channel; or the delta rule's gates and betas, of every KV
+  // head.
+  [[nodiscard]] int gate_kinds() const { return delta ? 2 : states; }
+  [[nodiscard]] std::int64_t gates_of_kind(std::int64_t kv_heads, int head_dim) const {
+    return delta ? kv_heads : kv_heads * state_width(head_dim);
+  }
   bool operator==(const DslaVariant&) const = default;
 };
 
 inline constexpr int kMaxExpandK = 16;
 
-// kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels; sinks without a window.
+// kInvalidArgument: rotary with expand_k above 1, as rotary turns head_dim channels; sinks without a window;
+// the delta rule with two states.
 Status check_variant(const DslaVariant& variant);
 
-// Whether layers of both may stand in one chain: they may differ in rotary, feature map, states and expand_k.
+// Whether layers of both may stand in one chain: they may differ in rotary, feature map, states,
+// delta and expand_k.
 bool fit_one_chain(const DslaVariant& a, const DslaVariant& b);
 
 // A variant whose buffers hold a layer of either. REQUIRES: fit_one_chain(a, b).

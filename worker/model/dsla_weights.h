@@ -19,10 +19,10 @@ struct DslaLayerTensors;
 struct DslaWeights {
   bool distilled = false;  // false: initialised from the teacher, never trained
   DslaVariant variant;
-  Matrix qkv;                   // as LayerWeights::qkv; null while the layer shares the teacher's
-  Matrix output;                // as LayerWeights::output; null with qkv
-  Matrix gates;                 // [states * kv_heads * d_k, hidden]: G_1 (history), then G_2 (recency)
-  kernels::Vector gate_bias;    // c [states, kv_heads, d_k]; d_k is the variant's state_width(head_dim)
+  Matrix qkv;     // as LayerWeights::qkv; null while the layer shares the teacher's
+  Matrix output;  // as LayerWeights::output; null with qkv
+  Matrix gates;   // [gate_kinds * gates_of_kind, hidden]: G_1 (history), then G_2 (recency), or the betas'
+  kernels::Vector gate_bias;    // c of the same rows
   kernels::Vector mix;          // softmax(alpha) [states, heads]
   kernels::Vector output_norm;  // [head_dim]; empty unless the variant has it
   kernels::Vector share;        // [heads]; empty unless the variant has a window

@@ -90,7 +90,7 @@ void add_sensitivity_options(CLI::App& verb, TrainingArguments& a) {
 void add_distil_options(CLI::App& verb, TrainingArguments& a) {
   verb.add_option("--layer-variant", a.layer_variants,
                   "LAYER=VARIANT: what one layer is to compute instead, with the window, output norm and "
-                  "mixtures of --variant; may be given again");
+                  "mixtures of --variant, such as 1=dslad,delta=1,rotary=0; may be given again");
   auto* from =
       verb.add_option("--from", a.from, "folder of a chain whose order and first layers begin this one");
   verb.add_option("--keep", a.keep, "layers of --from that stay as they are; default: all")

@@ -31,6 +31,11 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
     variant.rotary = value == "1";
     return ok_status();
   }
+  if (key == "delta") {
+    if (value != "0" && value != "1") return bad_value(key, value, "0 or 1");
+    variant.delta = value == "1";
+    return ok_status();
+  }
   if (key == "window") {
     const auto parsed = number(value, 0, kLargestWindow);
     if (!parsed || *parsed != std::floor(*parsed)) return bad_value(key, value, "a number of tokens");
@@ -65,7 +70,7 @@ Status set_part(DslaVariant& variant, std::string_view key, std::string_view val
   }
   return Error{ErrorCode::kInvalidArgument,
                fmt::format("variant: there is no part '{}'; the parts are rotary, feature_map, states, "
-                           "expand_k, window, sinks",
+                           "delta, expand_k, window, sinks",
                            key)};
 }
 
@@ -83,7 +88,7 @@ Result<DslaVariant> parse(std::string_view text, const DslaVariant* chain) {
     variant->window = chain->window;
     variant->sinks = chain->sinks;
   }
-  bool names_sinks = false;
+  bool names_sinks = false, names_states = false;
   while (!rest.empty()) {
     const std::string_view part = next();
     const std::size_t equals = part.find('=');
@@ -92,7 +97,9 @@ Result<DslaVariant> parse(std::string_view text, const DslaVariant* chain) {
     const Status set = set_part(*variant, key, value);
     if (!set) return set.error();
     names_sinks = names_sinks || key == "sinks";
+    names_states = names_states || key == "states";
   }
+  if (variant->delta && !names_states) variant->states = 1;      // what it has
   if (variant->window == 0 && !names_sinks) variant->sinks = 0;  // those were of the window
   const Status possible = check_variant(*variant);
   if (!possible) return possible.error().with_context("variant");
@@ -107,10 +114,10 @@ Result<DslaVariant> parse_variant_option(std::string_view text) {
 }
 
 std::string variant_option(const DslaVariant& variant) {
-  return fmt::format("{},rotary={},feature_map={},states={},expand_k={},window={},sinks={}",
+  return fmt::format("{},rotary={},feature_map={},states={},delta={},expand_k={},window={},sinks={}",
                      variant.form == LayerForm::kDslad ? "dslad" : "paper", variant.rotary ? 1 : 0,
-                     to_string(variant.feature_map), variant.states, variant.expand_k, variant.window,
-                     variant.sinks);
+                     to_string(variant.feature_map), variant.states, variant.delta ? 1 : 0, variant.expand_k,
+                     variant.window, variant.sinks);
 }
 
 Result<std::pair<int, DslaVariant>> parse_layer_variant_option(std::string_view text,
