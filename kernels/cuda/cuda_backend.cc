@@ -261,9 +261,13 @@ void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> o
   step_.add(step);
 }
 
-// No kernel yet: whoever asks is told that the device failed.
-void CudaBackend::delta_rule(const DeltaRuleArgs& /*args*/) {
-  out_of_memory_ = true;
+void CudaBackend::delta_rule(const DeltaRuleArgs& args) {
+  if (args.pieces.empty()) return;
+  DeltaRuleOnDevice step{args};
+  const DslaPiece* pieces = stage(args.pieces);
+  if (!found(pieces)) return;
+  step.args.pieces = {pieces, args.pieces.size()};
+  step_.add(step);
 }
 
 void CudaBackend::feature_map(const FeatureMapArgs& args) {

@@ -36,6 +36,7 @@ class GpuOperations final : public Operations {
   void attention(const AttentionOnDevice& args) override;
   void window_attention(const WindowOnDevice& args) override;
   void dsla(const DslaOnDevice& args) override;
+  void delta_rule(const DeltaRuleOnDevice& args) override;
   void feature_map(const FeatureMapArgs& args) override;
   void head_share(const HeadShareArgs& args) override;
   void swiglu(const SwiGluArgs& args) override;

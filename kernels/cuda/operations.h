@@ -34,6 +34,7 @@ class Operations {
   virtual void attention(const AttentionOnDevice& args) = 0;
   virtual void window_attention(const WindowOnDevice& args) = 0;
   virtual void dsla(const DslaOnDevice& args) = 0;
+  virtual void delta_rule(const DeltaRuleOnDevice& args) = 0;
   virtual void feature_map(const FeatureMapArgs& args) = 0;
   virtual void head_share(const HeadShareArgs& args) = 0;
   virtual void swiglu(const SwiGluArgs& args) = 0;

@@ -91,6 +91,12 @@ class Key {
     all(shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, gate_bias, mix, o, o_stride, pieces,
         most_rows, workspace, single_rows);
   }
+  void add(const DeltaRuleOnDevice& args) {
+    const auto& [delta] = args;
+    const auto& [shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, bias, o, o_stride, pieces] =
+        delta;
+    all(shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, bias, o, o_stride, pieces);
+  }
   void add(const FeatureMapArgs& args) {
     const auto& [map, x, x_stride, y, y_stride, rows, heads, d] = args;
     all(map, x, x_stride, y, y_stride, rows, heads, d);
@@ -135,6 +141,7 @@ struct Queue {
   void operator()(const AttentionOnDevice& args) const { on.attention(args); }
   void operator()(const WindowOnDevice& args) const { on.window_attention(args); }
   void operator()(const DslaOnDevice& args) const { on.dsla(args); }
+  void operator()(const DeltaRuleOnDevice& args) const { on.delta_rule(args); }
   void operator()(const FeatureMapArgs& args) const { on.feature_map(args); }
   void operator()(const HeadShareArgs& args) const { on.head_share(args); }
   void operator()(const SwiGluArgs& args) const { on.swiglu(args); }

@@ -15,6 +15,7 @@
 #include "kernels/attention/cuda/window_on_device.h"
 #include "kernels/bias/bias.h"
 #include "kernels/cuda/embed.h"
+#include "kernels/delta/cuda/delta_rule_on_device.h"
 #include "kernels/dsla/cuda/dsla_on_device.h"
 #include "kernels/dsla/feature_map.h"
 #include "kernels/dsla/head_share.h"
@@ -31,8 +32,8 @@ class Operations;
 
 using Operation =
     std::variant<EmbedArgs, RmsNormArgs, GemmOnDevice, BiasArgs, RopeOnDevice, AttentionOnDevice,
-                 WindowOnDevice, DslaOnDevice, FeatureMapArgs, HeadShareArgs, SwiGluArgs, GatherOnDevice,
-                 NarrowHeadsArgs, SampleOnDevice, LogProbabilityOnDevice>;
+                 WindowOnDevice, DslaOnDevice, DeltaRuleOnDevice, FeatureMapArgs, HeadShareArgs, SwiGluArgs,
+                 GatherOnDevice, NarrowHeadsArgs, SampleOnDevice, LogProbabilityOnDevice>;
 
 class Step {
  public:

@@ -11,6 +11,7 @@
 #include "kernels/attention/cuda/window_attention.cuh"
 #include "kernels/bias/cuda/bias.cuh"
 #include "kernels/cuda/embed.cuh"
+#include "kernels/delta/cuda/delta_rule.cuh"
 #include "kernels/dsla/cuda/dsla.cuh"
 #include "kernels/dsla/cuda/feature_map.cuh"
 #include "kernels/dsla/cuda/head_share.cuh"
@@ -108,6 +109,9 @@ class HostOperations final : public Operations {
   }
   void dsla(const DslaOnDevice& args) override {
     perform([&] { cuda::dsla(executor_, args); });
+  }
+  void delta_rule(const DeltaRuleOnDevice& args) override {
+    perform([&] { cuda::delta_rule(executor_, args); });
   }
   void feature_map(const FeatureMapArgs& args) override { launch<MapFeatures>(args); }
   void head_share(const HeadShareArgs& args) override { launch<AddHeadShare>(args); }

@@ -17,10 +17,10 @@ using cuda::testing::HostDevice;
 
 // An operation of each kind, with nothing behind its pointers.
 std::vector<Operation> one_of_each() {
-  return {
-      EmbedArgs{},         RmsNormArgs{},    GemmOnDevice{},    BiasArgs{},       RopeOnDevice{},
-      AttentionOnDevice{}, WindowOnDevice{}, DslaOnDevice{},    FeatureMapArgs{}, HeadShareArgs{},
-      SwiGluArgs{},        GatherOnDevice{}, NarrowHeadsArgs{}, SampleOnDevice{}, LogProbabilityOnDevice{}};
+  return {EmbedArgs{},         RmsNormArgs{},       GemmOnDevice{},   BiasArgs{},
+          RopeOnDevice{},      AttentionOnDevice{}, WindowOnDevice{}, DslaOnDevice{},
+          DeltaRuleOnDevice{}, FeatureMapArgs{},    HeadShareArgs{},  SwiGluArgs{},
+          GatherOnDevice{},    NarrowHeadsArgs{},   SampleOnDevice{}, LogProbabilityOnDevice{}};
 }
 
 std::string key_of(const std::vector<Operation>& operations) {
