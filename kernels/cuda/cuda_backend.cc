@@ -90,8 +90,9 @@ bool CudaBackend::reserve(const StepLimits& limits) {
   const auto take = [&](Scratch& scratch, std::size_t bytes) {
     enough = enough && scratch.take(device_, bytes);
   };
-  take(workspace_, std::max(most_attention_workspace_bytes(limits.n_heads, d, limits.sequences, partitions),
-                            dsla_workspace_bytes(states, limits.rows, limits.sequences)));
+  take(workspace_, std::max({most_attention_workspace_bytes(limits.n_heads, d, limits.sequences, partitions),
+                             dsla_workspace_bytes(states, limits.rows, limits.sequences),
+                             delta_workspace_bytes(states, limits.rows, limits.sequences)}));
   take(rounded_, gemm_rounded_bytes(product_rows, limits.most_k, limits.weights));
   take(products_, gemm_results_bytes(limits.most_n));
   take(drawn_, static_cast<std::size_t>(limits.sequences) * sizeof(std::int32_t));
@@ -232,9 +233,18 @@ void CudaBackend::window_attention(const WindowAttentionArgs& args) {
   step_.add(step);
 }
 
+void CudaBackend::dsla(const DslaArgs& args) {
+  by_forms<DslaOnDevice>(args, dsla_workspace_bytes);
+}
+
+void CudaBackend::delta_rule(const DeltaRuleArgs& args) {
+  by_forms<DeltaRuleOnDevice>(args, delta_workspace_bytes);
+}
+
 // Single rows go by the recurrence, and so does a long piece's last part where it is a single row: they are
 // pieces of a second call. What the first one works in is then for pieces of several rows alone, too.
-void CudaBackend::dsla(const DslaArgs& args) {
+template <class OnDevice, class Args>
+void CudaBackend::by_forms(const Args& args, WorkspaceBytes workspace_bytes) {
   std::vector<DslaPiece> several, single;
   for (const DslaPiece& piece : args.pieces) {
     const std::int64_t alone = piece.rows % kPieceRows == 1 ? 1 : 0, before = piece.rows - alone;
@@ -242,31 +252,24 @@ void CudaBackend::dsla(const DslaArgs& args) {
     if (alone > 0) single.push_back({piece.first_row + before, alone, piece.state});
   }
   std::ranges::sort(several, {}, &DslaPiece::first_row);
-  dsla_pieces(args, several);
-  dsla_pieces(args, single);
+  by_form<OnDevice>(args, several, workspace_bytes);
+  by_form<OnDevice>(args, single, workspace_bytes);
 }
 
-void CudaBackend::dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args) {
+template <class OnDevice, class Args>
+void CudaBackend::by_form(const Args& args, std::span<const DslaPiece> of_args,
+                          WorkspaceBytes workspace_bytes) {
   if (of_args.empty()) return;
-  DslaOnDevice step{args, most_rows(of_args), nullptr, of_args.front().rows == 1};
+  OnDevice step{args, most_rows(of_args), nullptr, of_args.front().rows == 1};
   if (step.most_rows > 1) {
     const std::int64_t rows = of_args.back().first_row + of_args.back().rows;
-    step.workspace = reinterpret_cast<float*>(
-        room(workspace_, dsla_workspace_bytes(args.shape, rows, std::ssize(of_args))));
+    step.workspace =
+        reinterpret_cast<float*>(room(workspace_, workspace_bytes(args.shape, rows, std::ssize(of_args))));
     if (!found(step.workspace)) return;
   }
   const DslaPiece* pieces = stage(of_args);
   if (!found(pieces)) return;
   step.args.pieces = {pieces, of_args.size()};
-  step_.add(step);
-}
-
-void CudaBackend::delta_rule(const DeltaRuleArgs& args) {
-  if (args.pieces.empty()) return;
-  DeltaRuleOnDevice step{args};
-  const DslaPiece* pieces = stage(args.pieces);
-  if (!found(pieces)) return;
-  step.args.pieces = {pieces, args.pieces.size()};
   step_.add(step);
 }
 

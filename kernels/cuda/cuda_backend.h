@@ -68,7 +68,13 @@ class CudaBackend final : public Backend {
   // An array of the step that is being collected, for the device: null when it has no memory.
   template <class T>
   const T* stage(std::span<const T> values);
-  void dsla_pieces(const DslaArgs& args, std::span<const DslaPiece> of_args);  // in the place of its own
+  // DSLA or the delta rule, of which OnDevice is what a device takes.
+  using WorkspaceBytes = std::size_t (*)(const DslaShape& shape, std::int64_t rows, std::int64_t pieces);
+  template <class OnDevice, class Args>
+  void by_forms(const Args& args, WorkspaceBytes workspace_bytes);
+  template <class OnDevice, class Args>
+  void by_form(const Args& args, std::span<const DslaPiece> of_args,  // in the place of its own
+               WorkspaceBytes workspace_bytes);
   const AttentionPiece* stage_with_pages(std::span<const AttentionPiece> pieces, std::int64_t most_tokens);
   // At least so many bytes of it; operations that wait work in the memory that there is, and go before.
   std::byte* room(Scratch& scratch, std::size_t bytes);
@@ -79,7 +85,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Operations> operations_;
   Step step_;
   StepMemory arrays_;
-  Scratch workspace_;           // of attention and DSLA
+  Scratch workspace_;           // of attention, DSLA and the delta rule
   Scratch rounded_, products_;  // of products (gemm_on_device.h)
   Scratch drawn_, nats_;        // of the latest draw, and of its likelihoods
   Device::Buffer later_;        // in the place of what operations take while steps run

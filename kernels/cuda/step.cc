@@ -92,10 +92,11 @@ class Key {
         most_rows, workspace, single_rows);
   }
   void add(const DeltaRuleOnDevice& args) {
-    const auto& [delta] = args;
+    const auto& [delta, most_rows, workspace, single_rows] = args;
     const auto& [shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, bias, o, o_stride, pieces] =
         delta;
-    all(shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, bias, o, o_stride, pieces);
+    all(shape, q, q_stride, k, k_stride, v, v_stride, z, z_stride, bias, o, o_stride, pieces, most_rows,
+        workspace, single_rows);
   }
   void add(const FeatureMapArgs& args) {
     const auto& [map, x, x_stride, y, y_stride, rows, heads, d] = args;

@@ -19,12 +19,17 @@
 
 namespace dslad::kernels::cuda {
 
+struct DeltaStepArgs {
+  DeltaRuleArgs delta;
+  bool long_pieces = false;  // pieces of many rows too; else of one row alone
+};
+
 // kQueries: of the group's query heads, as many share a look at the state; a larger group looks again.
 // kShare: channels of a thread, in registers. kHeld: these are all that there are, and stay there from one
 // token to the next; else they come from memory again for each look.
 template <int kQueries, int kShare, bool kHeld>
 struct DeltaStep {
-  using Args = DeltaRuleOnDevice;
+  using Args = DeltaStepArgs;
   static constexpr int kThreads = 256;
   static constexpr int kColumns = 32;
   static constexpr int kLanes = kColumns / 4;         // threads side by side in a row of a state
@@ -34,15 +39,16 @@ struct DeltaStep {
   static_assert(1 + kQueries <= kWarps);
 
   static Grid grid(const Args& step) {
-    const DslaShape& shape = step.args.shape;
-    return {static_cast<std::int64_t>(step.args.pieces.size()), shape.n_kv,
+    const DslaShape& shape = step.delta.shape;
+    return {static_cast<std::int64_t>(step.delta.pieces.size()), shape.n_kv,
             (shape.d_v + kColumns - 1) / kColumns,
             static_cast<std::size_t>(1 + kQueries) * static_cast<std::size_t>(shape.d_k) * sizeof(float)};
   }
 
   static DSLAD_DEVICE void run(const Args& step) {
-    const DeltaRuleArgs& args = step.args;
+    const DeltaRuleArgs& args = step.delta;
     const DslaPiece piece = args.pieces.data()[block_index().x];
+    if (piece.rows > 1 && !step.long_pieces) return;
     const int group = args.shape.n_heads / args.shape.n_kv;
     const Columns columns(args, piece);
     Share share;
@@ -216,8 +222,8 @@ struct DeltaStep {
 };
 
 template <int kQueries, class Queue>
-void delta_step_of(Queue& queue, const DeltaRuleOnDevice& step) {
-  const int d_k = step.args.shape.d_k;
+void delta_step_of(Queue& queue, const DeltaStepArgs& step) {
+  const int d_k = step.delta.shape.d_k;
   if (d_k <= DeltaStep<kQueries, 4, true>::kChannels)
     return queue.template launch<DeltaStep<kQueries, 4, true>>(step);
   if (d_k <= DeltaStep<kQueries, 8, true>::kChannels)
@@ -226,8 +232,8 @@ void delta_step_of(Queue& queue, const DeltaRuleOnDevice& step) {
 }
 
 template <class Queue>
-void delta_step(Queue& queue, const DeltaRuleOnDevice& step) {
-  if (step.args.shape.n_heads == step.args.shape.n_kv) return delta_step_of<1>(queue, step);
+void delta_step(Queue& queue, const DeltaStepArgs& step) {
+  if (step.delta.shape.n_heads == step.delta.shape.n_kv) return delta_step_of<1>(queue, step);
   delta_step_of<4>(queue, step);
 }
 

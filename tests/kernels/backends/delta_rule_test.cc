@@ -9,27 +9,33 @@
 namespace dslad::kernels::testing {
 namespace {
 
+// What calls the backend with arguments in its device's memory, and before() when they are there.
+template <class Before>
+auto by(Device& device, Backend& backend, const Before& before) {
+  return [&device, &backend, before](DeltaRuleArgs args) {
+    Transfer to(device, backend);
+    const DslaShape& shape = args.shape;
+    const std::int64_t rows = rows_with(args.pieces);
+    args.q = to.copy(args.q, rows * args.q_stride);
+    args.k = to.copy(args.k, rows * args.k_stride);
+    args.v = to.copy(args.v, rows * args.v_stride);
+    args.z = to.copy(args.z, rows * args.z_stride);
+    args.bias = to.copy(args.bias, std::int64_t{2} * shape.n_kv);
+    args.o = to.copy_back(args.o, rows * args.o_stride);
+    std::vector<DslaPiece> pieces(args.pieces.begin(), args.pieces.end());
+    for (DslaPiece& piece : pieces)
+      piece.state = to.copy_back(piece.state, static_cast<std::int64_t>(shape.state_floats()));
+    args.pieces = pieces;
+    before();
+    backend.delta_rule(args);
+    to.fetch();
+  };
+}
+
 class DeltaRuleOnEveryBackend : public OnEveryBackend {
  protected:
-  // What calls the backend with arguments in its memory.
   auto there() {
-    return [this](DeltaRuleArgs args) {
-      Transfer to(*device, *backend);
-      const DslaShape& shape = args.shape;
-      const std::int64_t rows = rows_with(args.pieces);
-      args.q = to.copy(args.q, rows * args.q_stride);
-      args.k = to.copy(args.k, rows * args.k_stride);
-      args.v = to.copy(args.v, rows * args.v_stride);
-      args.z = to.copy(args.z, rows * args.z_stride);
-      args.bias = to.copy(args.bias, std::int64_t{2} * shape.n_kv);
-      args.o = to.copy_back(args.o, rows * args.o_stride);
-      std::vector<DslaPiece> pieces(args.pieces.begin(), args.pieces.end());
-      for (DslaPiece& piece : pieces)
-        piece.state = to.copy_back(piece.state, static_cast<std::int64_t>(shape.state_floats()));
-      args.pieces = pieces;
-      backend->delta_rule(args);
-      to.fetch();
-    };
+    return by(*device, *backend, [] {});
   }
 
   void expect_reference(const DslaShape& shape, const std::vector<std::int64_t>& rows,
@@ -91,6 +97,29 @@ TEST_P(DeltaRuleOnEveryBackend, ALongPieceIsThatOfLaterCalls) {
     EXPECT_TRUE(same_bits(cut.o, whole.o)) << rows << " rows";
     EXPECT_TRUE(same_bits(cut.states[0], whole.states[0])) << rows << " rows";
   }
+}
+
+// What is reserved is enough: of all the pieces that a step within the limits may have, the shortest too.
+TEST(DeltaRuleWithinItsLimits, TakesNoMemory) {
+  DeltaRuleWorld world({4, 1, 16, 16, 1}, 15);
+  StepLimits limits;
+  limits.layers = 1;
+  limits.n_heads = 4;
+  limits.kv = {DType::kF32, 1, 16};
+  limits.most_d_k = 16;
+  limits.context = 1;  // attention needs as little as can be
+  for (std::int64_t i = 0; i < 40; ++i) world.add(i % 4 == 0 ? 1 : 2);
+  world.add(300);
+  limits.sequences = static_cast<std::int64_t>(world.size());
+  limits.rows = world.span(world.size() - 1).first_row + 300;
+  auto device = std::make_shared<cuda::testing::HostDevice>();
+  const std::unique_ptr<Backend> backend = device->make_backend(1);
+  const DeltaOutcome expected = world.run_by(by(*device, *backend, [] {}));
+  const std::unique_ptr<Backend> reserved = device->make_backend(1);
+  ASSERT_TRUE(reserved->reserve(limits));
+  const DeltaOutcome actual = world.run_by(by(*device, *reserved, [&] { device->refuse_memory(); }));
+  EXPECT_EQ(reserved->error(), "");
+  EXPECT_TRUE(same_bits(actual.o, expected.o));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, DeltaRuleOnEveryBackend, ::testing::ValuesIn(kBackendKinds), backend_name);

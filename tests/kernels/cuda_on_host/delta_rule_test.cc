@@ -16,6 +16,7 @@ using kernels::testing::close;
 using kernels::testing::DeltaLogits;
 using kernels::testing::DeltaOutcome;
 using kernels::testing::DeltaRuleWorld;
+using kernels::testing::poisoned;
 using kernels::testing::same_bits;
 using testing::Executor;
 using testing::kFloatTolerance;
@@ -27,7 +28,22 @@ constexpr DslaShape kSmallDelta{6, 2, 16, 16};
 auto delta_by_steps(Order order = Order::kAscending) {
   return [order](const DeltaRuleArgs& args) {
     Executor executor(order);
-    delta_step(executor, {args});
+    delta_step(executor, {args, true});
+  };
+}
+
+// As the engine has it: pieces of one row by the recurrence, longer ones by the chunk form.
+auto delta_by_form(Order order = Order::kAscending, std::int64_t slack = 0) {
+  return [order, slack](const DeltaRuleArgs& args) {
+    Executor executor(order);
+    std::int64_t rows = 1 + slack, end = 0;
+    for (const DslaPiece& piece : args.pieces) {
+      rows = std::max(rows, piece.rows + slack);
+      end = std::max(end, piece.first_row + piece.rows);
+    }
+    const std::size_t bytes = delta_workspace_bytes(args.shape, end, std::ssize(args.pieces));
+    std::vector<float> workspace = poisoned(static_cast<std::int64_t>(bytes / sizeof(float)));
+    delta_rule(executor, {args, rows, workspace.data(), true});
   };
 }
 
@@ -58,6 +74,14 @@ TEST_P(CudaDeltaShapes, StepsMatchReference_InBothOrders) {
   expect_same(world.run_by(delta_by_steps(Order::kDescending)), actual);
 }
 
+TEST_P(CudaDeltaShapes, MixedStepMatchesReference_InBothOrders) {
+  DeltaRuleWorld world(GetParam(), 2);
+  for (const std::int64_t rows : {1, 2, 32, 67}) world.add(rows);
+  const DeltaOutcome actual = world.run_by(delta_by_form());
+  expect_close(world, actual, world.run_ref());
+  expect_same(world.run_by(delta_by_form(Order::kDescending)), actual);
+}
+
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, CudaDeltaShapes,
                          ::testing::Values(DslaShape{1, 1, 8, 8}, DslaShape{3, 1, 10, 22}, kSmallDelta,
                                            DslaShape{9, 3, 64, 64}, DslaShape{5, 1, 80, 48},
@@ -79,6 +103,14 @@ TEST_P(CudaDeltaLogits, StepsMatchReference) {
   }
 }
 
+TEST_P(CudaDeltaLogits, MixedStepMatchesReference) {
+  for (const std::uint64_t seed : {3, 4}) {
+    DeltaRuleWorld world(kSmallDelta, seed, GetParam());
+    for (const std::int64_t rows : {1, 31, 33, 64, 70}) world.add(rows);
+    expect_close(world, world.run_by(delta_by_form()), world.run_ref());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Extremes, CudaDeltaLogits,
                          ::testing::Values(DeltaLogits{800, 0, 800, 0}, DeltaLogits{-800, 0, 800, 0},
                                            DeltaLogits{800, 0, -800, 0}, DeltaLogits{-800, 0, -800, 0},
@@ -93,6 +125,7 @@ TEST(CudaDelta, KeysAndQueriesOfZerosAreOfNoLength) {
     for (const std::int64_t row : {1, 3, 4}) std::fill_n(world.k(row), 2 * 16, value);
     for (const std::int64_t row : {2, 3}) std::fill_n(world.q(row), 6 * 16, value);
     expect_close(world, world.run_by(delta_by_steps()), world.run_ref());
+    expect_close(world, world.run_by(delta_by_form()), world.run_ref());
   }
 }
 
@@ -102,19 +135,21 @@ TEST(CudaDelta, AFactThatIsStatedAgainReplacesTheFormerOne) {
   world.add(40);
   for (std::int64_t row = 2; row <= 40; ++row) std::copy_n(world.k(1), 16, world.k(row));
   std::copy_n(world.k(1), 16, world.q(40));
-  const DeltaOutcome outcome = world.run_by(delta_by_steps());
-  expect_close(world, outcome, world.run_ref());
-  const std::vector<float> rows = world.rows_of(outcome, 0);
-  EXPECT_TRUE(close(std::span(rows).last(16), std::span(world.v(40), 16), kFloatTolerance));
+  for (const DeltaOutcome& outcome : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
+    expect_close(world, outcome, world.run_ref());
+    const std::vector<float> rows = world.rows_of(outcome, 0);
+    EXPECT_TRUE(close(std::span(rows).last(16), std::span(world.v(40), 16), kFloatTolerance));
+  }
 }
 
 TEST(CudaDelta, PackedSequencesAreThoseOfEachAlone) {
   DeltaRuleWorld world(kSmallDelta, 11);
   for (const std::int64_t rows : {1, 40, 1, 18}) world.add(rows);
-  const DeltaOutcome together = world.run_by(delta_by_steps());
+  const DeltaOutcome together = world.run_by(delta_by_form());
   for (std::size_t i = 0; i < world.size(); ++i) {
-    const DeltaOutcome alone = world.run_by(delta_by_steps(), {i});
-    EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)));
+    const DeltaOutcome alone = world.run_by(delta_by_form(Order::kAscending, 99), {i});
+    EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)))
+        << "alone and with another limit";
     EXPECT_TRUE(same_bits(alone.states[i], together.states[i]));
   }
 }
@@ -126,6 +161,65 @@ TEST(CudaDelta, TheRecurrenceMayBeCutAnywhere) {
     const DeltaOutcome whole = world.run_by(delta_by_steps());
     for (const std::int64_t rows : {1, 4}) expect_same(world.run_cut(delta_by_steps(), rows), whole);
   }
+}
+
+TEST(CudaDelta, ChunksMayBeCutAtTheirEnds) {
+  DeltaRuleWorld world({2, 1, 40, 20}, 12);
+  world.add(4 * kDeltaChunk);
+  const DeltaOutcome whole = world.run_by(delta_by_form());
+  for (const std::int64_t chunks : {1, 2}) {
+    expect_same(world.run_cut(delta_by_form(), chunks * kDeltaChunk), whole);
+  }
+}
+
+TEST(CudaDelta, StepsLeaveLongPiecesToTheChunkForm) {
+  DeltaRuleWorld world(kSmallDelta);
+  world.add(2);
+  world.add(1);
+  const DeltaOutcome outcome = world.run_by([](const DeltaRuleArgs& args) {
+    Executor executor;
+    delta_step(executor, {args});
+  });
+  EXPECT_EQ(outcome.states[0], world.initial_state(0));
+  EXPECT_TRUE(std::isnan(world.rows_of(outcome, 0)[0]));
+  EXPECT_NE(outcome.states[1], world.initial_state(1));
+}
+
+TEST(CudaDelta, GridsTakePiecesOfMillionsOfRows) {
+  const std::vector<DslaPiece> pieces(3);
+  DeltaRuleOnDevice step{};
+  step.args.shape = kSmallDelta;
+  step.args.pieces = pieces;
+  step.most_rows = std::int64_t{1} << 21;
+  const Grid grid = DeltaScores::grid(step);
+  EXPECT_EQ(grid.x, 3 * (1 << 21) / kDeltaChunk);
+  EXPECT_LE(grid.y, 65535);
+  EXPECT_LE(grid.z, 65535);
+}
+
+// Errors of the parts that products are made of do not add up: a token takes from the state what it finds.
+TEST(CudaDelta, LongSequencesStayWithTheReference) {
+  for (const DeltaLogits& logits : {DeltaLogits{9, 2, 2, 2}, DeltaLogits{800, 0, 0, 1}}) {
+    DeltaRuleWorld world({1, 1, 16, 16}, 9, logits);
+    world.add(2048);
+    expect_close(world, world.run_by(delta_by_form()), world.run_ref());
+  }
+}
+
+TEST(CudaDelta, TheRecurrenceIsLaunchedForSingleRows) {
+  const std::vector<DslaPiece> pieces(2);
+  DeltaRuleOnDevice step{};
+  step.args.shape = kSmallDelta;
+  step.args.pieces = pieces;
+  step.most_rows = 20;
+  testing::Launched of_prompts, of_both;
+  delta_rule(of_prompts, step);
+  EXPECT_EQ((of_prompts.count<DeltaStep<4, 4, true>>()), 0);
+  EXPECT_EQ(of_prompts.all(), 2);
+  step.single_rows = true;
+  delta_rule(of_both, step);
+  EXPECT_EQ((of_both.count<DeltaStep<4, 4, true>>()), 1);
+  EXPECT_EQ(of_both.all(), 3);
 }
 
 // Whatever diverged must show where it has come to, and nowhere before.
@@ -142,11 +236,13 @@ TEST_P(CudaDeltaNotANumber, Shows) {
                     : GetParam() == "query" ? world.q(row) + 3
                                             : world.v(row) + 3;
   *at = std::numeric_limits<float>::quiet_NaN();
-  const DeltaOutcome expected = world.run_ref(), actual = world.run_by(delta_by_steps());
-  for (std::size_t i = 0; i < expected.o.size(); ++i)
-    ASSERT_EQ(std::isnan(actual.o[i]), std::isnan(expected.o[i])) << "output " << i;
-  for (std::size_t i = 0; i < expected.states[0].size(); ++i)
-    ASSERT_EQ(std::isnan(actual.states[0][i]), std::isnan(expected.states[0][i])) << "of the state " << i;
+  const DeltaOutcome expected = world.run_ref();
+  for (const DeltaOutcome& actual : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
+    for (std::size_t i = 0; i < expected.o.size(); ++i)
+      ASSERT_EQ(std::isnan(actual.o[i]), std::isnan(expected.o[i])) << "output " << i;
+    for (std::size_t i = 0; i < expected.states[0].size(); ++i)
+      ASSERT_EQ(std::isnan(actual.states[0][i]), std::isnan(expected.states[0][i])) << "of the state " << i;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Where, CudaDeltaNotANumber,
