@@ -69,7 +69,6 @@ EXPERIMENTS = {
         "sinks": BRIEF + WIDER + "--sinks 4 ",
         "dropout": BRIEF + WIDER + "--window-dropout 0.25 ",
         "delta": BRIEF + WIDER + "--delta ",
-        "delta-silu": BRIEF + "--states 1 --feature-map silu --expand-k 4 --delta ",
         "delta-sinks": BRIEF + WIDER + "--delta --sinks 4 ",
     },
     "alone-1": {name: ALONE + "--order 1 " + parts for name, parts in SPLIT.items()},

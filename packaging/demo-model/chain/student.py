@@ -34,7 +34,6 @@ DECAYED = ("q_proj", "k_proj", "v_proj", "o_proj", "gk_proj", "gk_proj2", "b_pro
 FEATURE_MAPS = {
     "none": lambda x: x,
     "softmax": lambda x: x.softmax(dim=-1),
-    "silu": F.silu,  # what the delta rule's authors have
     # Twice as wide (arXiv 2402.04347): a single state of it is as large as two of the others.
     "softmax_pair": lambda x: torch.cat((x.softmax(dim=-1), (-x).softmax(dim=-1)), dim=-1),
 }

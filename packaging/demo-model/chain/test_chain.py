@@ -34,7 +34,7 @@ VARIANTS = (PAPER, RICH, Variant(True, "softmax_pair", window=4), Variant(True, 
             Variant(True, "softmax_pair", True, states=1, window=5), Variant(window=3),
             Variant(False, "softmax_pair", window=3, expand_k=2), Variant(window=3, sinks=2),
             Variant(False, "softmax_pair", True, states=1, window=5, expand_k=2, delta=True, sinks=4),
-            Variant(True, "silu", states=1, delta=True))
+            Variant(True, "softmax", states=1, delta=True))
 
 
 def double_network(name="gqa3_f32"):

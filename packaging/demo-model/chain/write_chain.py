@@ -11,7 +11,6 @@ import argparse
 import fcntl
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -81,8 +80,8 @@ def with_layers(chain, folder, run, network, books):
         if next_one != index:
             raise SystemExit(f"{folder}: layer {next_one} is the next in its order, {run} has layer {index}")
         variant = variant_of(options, index)
-        if replace(variant, delta=False) != variant or variant.feature_map == "silu":
-            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta or silu")
+        if variant.delta:
+            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta")
         if any(getattr(variant, name) != getattr(stored_variant(chain["variant"]), name) for name in OF_ALL):
             raise SystemExit(f"{run}: layer {index} is {variant}; it must have {', '.join(OF_ALL)} as {folder} has them")
         file = f"layer-{index:02}.safetensors"
