@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from distil import stored_chain
 from logbooks import Logbooks
 from network import Network
-from student import FEATURE_MAPS
 
 SURE = 0.8  # of the teacher's weights on one row, to count as a look at it
 
@@ -39,9 +38,9 @@ def features(network, converted, index, head, batch, books):
     norm = lambda trace: network.norm(f"layers.{index}.input_layernorm.weight", trace.inputs[index])
     rows = norm(network.run(batch, end=index + 1))
     q, k, _ = network.attention_rows(index, rows, network.rotary(batch.positions))
-    layer, mapped = converted[index], FEATURE_MAPS[converted[index].variant.feature_map]
+    layer = converted[index]
     rows = norm(network.run(batch, converted, end=index + 1))
-    split = lambda weight, part: mapped(F.linear(rows, weight).unflatten(-1, (-1, layer.key_width))[:, part])
+    split = lambda weight, part: layer.features(F.linear(rows, weight).unflatten(-1, (-1, layer.key_width))[:, part])
     of_q, of_k = split(layer.q_proj, head), split(layer.k_proj, group)
     for row, segment, key in key_ends(books, batch):
         document = batch.segments[segment.parent]

@@ -95,11 +95,16 @@ class DslaLayer(nn.Module):
         return rows.unflatten(-1, (-1, width))
 
     def log_gates(self, x):
-        """[R, states, kv_heads, head_dim]"""
+        """[R, states, kv_heads, channels of the states' keys; 1 by the delta rule]"""
         logits = [F.linear(x, self.gk_proj, self.gk_proj_bias)]
         if self.variant.states == 2:
             logits.append(F.linear(x, self.gk_proj2, self.gk_proj2_bias))
         return dsla.log_gate(torch.stack(logits, dim=1).unflatten(-1, (self.config.kv_heads, -1)))
+
+    def features(self, x):
+        """What the states see of q or k [R, heads, key_width], rotated already if the variant says so."""
+        mapped = FEATURE_MAPS[self.variant.feature_map](x)
+        return F.normalize(mapped, dim=-1) if self.variant.delta else mapped
 
     def forward(self, x, batch, rotary, log_a=None):
         """`rotary`: the function that turns [R, heads, D]. `log_a`: log_gates(x) where it is known already."""
@@ -107,11 +112,9 @@ class DslaLayer(nn.Module):
         q, k = (self.project(name, x, self.key_width) for name in ("q", "k"))
         value = self.project("v", x, self.config.head_dim)
         turned_q, turned_k = (rotary(part[..., : self.config.head_dim]) for part in (q, k))
-        mapped = FEATURE_MAPS[v.feature_map]
-        q, k = (mapped(turned_q), mapped(turned_k)) if v.rotary else (mapped(q), mapped(k))
+        q, k = (self.features(part) for part in ((turned_q, turned_k) if v.rotary else (q, k)))
         log_a = self.log_gates(x) if log_a is None else log_a
         if v.delta:
-            q, k = (F.normalize(part, dim=-1) for part in (q, k))
             beta = F.linear(x, self.b_proj, self.b_proj_bias).sigmoid()
             o = segments.delta_rule(q, k, value, log_a[:, 0, :, 0], beta, batch)
         else:

@@ -19,7 +19,7 @@ import segments
 import write_chain
 from batch import BatchBuilder
 from distil import parse_options, stored_chain, variant_of
-from layer_file import NAMES
+from layer_file import NAMES, load_layer, save_layer
 from logbooks import Loaders, Logbooks, TrainingData
 from lookups import features, key_ends
 from network import Network
@@ -190,15 +190,38 @@ class Layers(unittest.TestCase):
         variance = torch.stack(list(found.values())).square().mean()
         torch.testing.assert_close(variance * config.head_dim**0.5, torch.ones_like(variance), rtol=0.2, atol=0)
 
+    def test_the_delta_rules_file_has_a_gate_and_a_beta_a_kv_head_and_no_mixture(self):
+        network = double_network()
+        c = network.config
+        layer = make_layer(network, 1, Variant(False, "softmax_pair", True, True, 3, states=1, expand_k=2, delta=True))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "layer-01.safetensors"
+            save_layer(layer, path, torch.bfloat16)
+            stored = load_file(path)
+            again = load_layer(DslaLayer(c, layer.variant, network.projections(1), 2), path)
+        matrix, vector = torch.bfloat16, torch.float32
+        self.assertEqual({
+            "q_proj.weight": ([c.heads * 2 * c.head_dim, c.hidden], matrix),
+            "k_proj.weight": ([c.kv_heads * 2 * c.head_dim, c.hidden], matrix),
+            "v_proj.weight": ([c.kv_heads * c.head_dim, c.hidden], matrix),
+            "o_proj.weight": ([c.hidden, c.heads * c.head_dim], matrix),
+            "gk_proj.weight": ([c.kv_heads, c.hidden], matrix), "gk_proj.bias": ([c.kv_heads], vector),
+            "b_proj.weight": ([c.kv_heads, c.hidden], matrix), "b_proj.bias": ([c.kv_heads], vector),
+            "o_norm.weight": ([c.head_dim], vector), "state_share": ([c.heads], vector),
+        }, {name: (list(tensor.shape), tensor.dtype) for name, tensor in stored.items()})
+        for name, parameter in again.named_parameters():
+            torch.testing.assert_close(parameter.detach(), stored[NAMES[name]].double())
+
 
 class Options(unittest.TestCase):
     def test_a_layers_own_variant_is_the_same_from_the_log(self):
         given = ["model", "--order", "4,1", "--out", "out", "--rotary", "--window", "64", "--layer-variant",
-                 "1=rotary=0,feature_map=softmax_pair,expand_k=2"]
+                 "1=rotary=0,feature_map=softmax_pair,expand_k=2", "4=states=1,delta=1"]
         options = vars(parse_options(given))
         logged = json.loads(json.dumps(options, default=str))
         for kind in (options, logged):
-            self.assertEqual(Variant(True, window=64), variant_of(kind, 4))
+            self.assertEqual(Variant(True, window=64), variant_of(kind, 7))
+            self.assertEqual(Variant(True, window=64, states=1, delta=True), variant_of(kind, 4))
             self.assertEqual(Variant(False, "softmax_pair", window=64, expand_k=2), variant_of(kind, 1))
 
 
@@ -276,21 +299,55 @@ class Lookups(unittest.TestCase):
 
 
 class WriteChain(unittest.TestCase):
+    def written(self, folder, keep, *options):
+        """(run, chain's folder, chain.json before and after): with the shipped chain's last layers trained for a step a stage."""
+        run, dsla_folder = Path(folder) / "run", Path(folder) / "dsla"
+        shutil.copytree(MODEL / "dsla", dsla_folder)
+        before = json.loads((dsla_folder / "chain.json").read_text())
+        order = ",".join(map(str, before["order"]["layers"][keep:]))
+        options = [MODEL, "--chain", dsla_folder, "--keep", keep, "--order", order, "--out", run, "--steps", 1,
+                   "--chained-steps", 1, "--rows", 200, "--training-lengths", 120, 130, "--lengths", 130, "--documents", 1,
+                   "--output-norm", "--alpha-per-head", "--window", 64, "--feature-map", "softmax", "--rotary",
+                   "--history-bias", 6, "--recency-bias", -6, *options]
+        with contextlib.redirect_stdout(io.StringIO()):
+            distil.main([str(option) for option in options])
+        write_chain.main([str(MODEL), str(run), "--chain", str(dsla_folder)])
+        return run, dsla_folder, before, json.loads((dsla_folder / "chain.json").read_text())
+
+    def assert_read_back(self, network, dsla_folder, run, index):
+        """What was trained is what is read back, but for the rounding to bf16."""
+        made = dict(stored_chain(network, dsla_folder, 8)[index].named_parameters())
+        trained = load_file(run / f"layer-{index:02}.safetensors")
+        self.assertEqual({NAMES[name] for name in made}, trained.keys())
+        for name, parameter in made.items():
+            torch.testing.assert_close(parameter, trained[NAMES[name]], rtol=2**-8, atol=0)
+
+    def test_a_layer_by_the_delta_rule_is_written_and_read_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            own = "rotary=0,feature_map=softmax_pair,states=1,delta=1,expand_k=2"
+            run, dsla_folder, before, chain = self.written(folder, 7, "--layer-variant", f"1={own}")
+            self.assertEqual(before["layers"][:7], chain["layers"][:7])
+            entry = chain["layers"][7]
+            self.assertEqual(
+                {"name": f"dslad,{own}", "rotary": False, "feature_map": "softmax_pair", "states": 1, "delta": True,
+                 "expand_k": 2, "output_norm": True, "alpha_per_head": True, "window": 64, "sinks": 0}, entry["variant"])
+            self.assertEqual({"history"}, entry["losses"]["gates"].keys())
+            self.assert_read_back(Network.load(MODEL), dsla_folder, run, 1)
+
+    def test_a_variant_says_delta_where_it_is_not_the_chains(self):
+        adds = {"name": "adds", "rotary": True, "states": 1}  # as chains from before there was a delta rule
+        replaces = {**adds, "name": "replaces", "delta": True}
+        self.assertIsNone(write_chain.own_variant(Variant(True, states=1), adds))
+        self.assertIsNone(write_chain.own_variant(Variant(True, states=1, delta=True), replaces))
+        for delta_rule, chain, name in ((True, adds, "adds,delta=1"), (False, replaces, "replaces,delta=0")):
+            own = write_chain.own_variant(Variant(True, states=1, delta=delta_rule), chain)
+            self.assertEqual((name, delta_rule), (own["name"], own["delta"]))
+
     def test_layers_take_their_places_and_say_who_made_them(self):
         with tempfile.TemporaryDirectory() as folder:
-            run, dsla_folder = Path(folder) / "run", Path(folder) / "dsla"
-            shutil.copytree(MODEL / "dsla", dsla_folder)
-            before = json.loads((dsla_folder / "chain.json").read_text())
+            run, dsla_folder, before, chain = self.written(
+                folder, 6, "--layer-variant", "1=rotary=0,feature_map=softmax_pair,expand_k=2")
             kept, order = before["layers"][:6], before["order"]["layers"]
-            options = [MODEL, "--chain", dsla_folder, "--keep", 6, "--order", f"{order[6]},{order[7]}", "--out", run, "--steps", 1,
-                       "--chained-steps", 1, "--rows", 200, "--training-lengths", 120, 130, "--lengths", 130, "--documents", 1,
-                       "--output-norm", "--alpha-per-head", "--window", 64, "--feature-map", "softmax", "--rotary",
-                       "--history-bias", 6, "--recency-bias", -6, "--layer-variant",
-                       f"{order[7]}=rotary=0,feature_map=softmax_pair,expand_k=2"]
-            with contextlib.redirect_stdout(io.StringIO()):
-                distil.main([str(option) for option in options])
-            write_chain.main([str(MODEL), str(run), "--chain", str(dsla_folder)])
-            chain = json.loads((dsla_folder / "chain.json").read_text())
             self.assertEqual((before["order"], before["recipe"], kept), (chain["order"], chain["recipe"], chain["layers"][:6]))
             self.assertEqual([plan for plan in before["plans"] if plan["plan"] <= 6], chain["plans"])
             self.assertEqual(order, [entry["layer"] for entry in chain["layers"]])
@@ -301,12 +358,7 @@ class WriteChain(unittest.TestCase):
                 self.assertEqual(write_chain.MADE_BY, entry["losses"]["made_by"])
                 self.assertEqual({"layer-wise": "1 of 1", "chained": "1 of 1"}, entry["losses"]["steps"])
                 self.assertEqual(xxhash.xxh3_128_hexdigest((dsla_folder / entry["file"]).read_bytes()), entry["checksum"])
-            # What was trained is what is read back, but for the rounding to bf16.
-            network = Network.load(MODEL)
-            made = dict(stored_chain(network, dsla_folder, 8)[order[7]].named_parameters())
-            for name, tensor in load_file(run / f"layer-{order[7]:02}.safetensors").items():
-                parameter = next(key for key, stored in NAMES.items() if stored == name)
-                torch.testing.assert_close(made[parameter], tensor, rtol=2**-8, atol=0)
+            self.assert_read_back(Network.load(MODEL), dsla_folder, run, order[7])
             with self.assertRaisesRegex(SystemExit, f"layer {order[6]} is the next"):
                 wrong = (run / "plans.jsonl").read_text().replace(f'"order": "{order[6]},', '"order": "5,')
                 (run / "plans.jsonl").write_text(wrong)

@@ -25,7 +25,9 @@ from student import DslaLayer
 
 MADE_BY = "packaging/demo-model/chain/distil.py"
 FOLDERS = ("model", "chain", "start", "out")  # options that say nothing to others
-STORED = ("rotary", "feature_map", "states", "expand_k", "output_norm", "alpha_per_head", "window", "sinks")  # what chain.json says of it
+STORED = (  # what chain.json says of it
+    "rotary", "feature_map", "states", "delta", "expand_k", "output_norm", "alpha_per_head", "window", "sinks",
+)
 OF_ALL = ("output_norm", "alpha_per_head", "window", "sinks")  # what a layer must have as its chain has it
 HELD_OUT = (1000, 3000)  # lengths of the logbooks that a layer's own entry is measured on
 
@@ -80,8 +82,6 @@ def with_layers(chain, folder, run, network, books):
         if next_one != index:
             raise SystemExit(f"{folder}: layer {next_one} is the next in its order, {run} has layer {index}")
         variant = variant_of(options, index)
-        if variant.delta:
-            raise SystemExit(f"{run}: layer {index} is {variant}; a chain's layers know no delta")
         if any(getattr(variant, name) != getattr(stored_variant(chain["variant"]), name) for name in OF_ALL):
             raise SystemExit(f"{run}: layer {index} is {variant}; it must have {', '.join(OF_ALL)} as {folder} has them")
         file = f"layer-{index:02}.safetensors"
