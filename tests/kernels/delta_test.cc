@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -61,10 +62,10 @@ TEST_P(DeltaGates, MatchReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Extremes, DeltaGates,
-                         ::testing::Values(DeltaLogits{0, 800, 800}, DeltaLogits{0, -800, 0},
-                                           DeltaLogits{0, 800, -800}, DeltaLogits{800, 0, 0},
-                                           DeltaLogits{40, -30, 5}, DeltaLogits{1, 12, -3},
-                                           DeltaLogits{3, -75, 2}));
+                         ::testing::Values(DeltaLogits{800, 0, 800, 0}, DeltaLogits{-800, 0, 0, 0},
+                                           DeltaLogits{800, 0, -800, 0}, DeltaLogits{0, 800, 0, 800},
+                                           DeltaLogits{-30, 40, 5, 40}, DeltaLogits{12, 1, -3, 1},
+                                           DeltaLogits{-75, 3, 2, 3}));
 
 // What a key found is gone once a value is stored by it anew, and other keys find what they did.
 TEST(Delta, AFactThatIsStatedAgainReplacesTheFormer) {
@@ -100,9 +101,9 @@ TEST(Delta, AFactThatIsStatedAgainReplacesTheFormer) {
 
 TEST(Delta, AKeyOfZerosStoresAndFindsNothing) {
   for (const std::int64_t rows : {1, 40}) {
-    DeltaWorld world(kSmallDelta, 4, {0, 800, 0});
+    DeltaWorld world(kSmallDelta, 4, {800, 0, 0, 1});
     world.add(rows);
-    for (std::int64_t t = 0; t < rows; ++t) world.set_key(world.span(0).first_row + t, 0);
+    for (std::int64_t t = 0; t < rows; ++t) std::fill_n(world.k(world.span(0).first_row + t), 2 * 16, 0.0f);
     EXPECT_TRUE(same_bits(world.run(1).states[0], world.initial_state(0)));
     expect_close(world, world.run(1), world.run_ref());
   }
@@ -113,7 +114,7 @@ TEST(Delta, GateThatIsNotANumberShows) {
   for (const std::int64_t rows : {1, 20}) {
     DeltaWorld world(kSmallDelta, 7);
     world.add(rows);
-    world.set_gate_logit(world.span(0).first_row, std::numeric_limits<float>::quiet_NaN());
+    *world.z(world.span(0).first_row) = std::numeric_limits<float>::quiet_NaN();
     EXPECT_TRUE(std::isnan(world.rows_of(world.run(1), 0).front()));
     EXPECT_TRUE(std::isnan(world.rows_of(world.run_ref(), 0).front()));
   }
@@ -145,7 +146,7 @@ TEST(Delta, ALongPieceIsThoseOfAPromptBitForBit) {
 // Every chunk rounds the state once: what adds up over a long document, at gates that are all but open.
 TEST(Delta, LongSequencesKeepTheState) {
   for (const auto& [rows, allowed] : {std::pair{4096, kTolerance}, std::pair{32768, 1e-4}}) {
-    DeltaWorld world({1, 1, 16, 16, 1}, 9, {1, 9, 0});
+    DeltaWorld world({1, 1, 16, 16, 1}, 9, {9, 1, 0, 1});
     world.add(rows);
     const DslaOutcome actual = world.run(1), expected = world.run_ref();
     EXPECT_TRUE(close(world.rows_of(actual, 0), world.rows_of(expected, 0), allowed)) << rows << " tokens";
@@ -158,7 +159,7 @@ TEST(Delta, LaterTokensDoNotReachBack) {
   world.add(80);
   const std::vector<float> before = world.rows_of(world.run(1), 0);
   const std::int64_t changed = 50;
-  for (std::int64_t t = changed; t < 80; ++t) world.scale_row(world.span(0).first_row + t, -5.0f);
+  for (std::int64_t t = changed; t < 80; ++t) *world.v(world.span(0).first_row + t) *= -5.0f;
   const std::vector<float> after = world.rows_of(world.run(1), 0);
   const std::size_t boundary = changed * kSmallDelta.n_heads * kSmallDelta.d_v;
   EXPECT_TRUE(same_bits({after.data(), boundary}, {before.data(), boundary}));

@@ -4,7 +4,7 @@
 // precedes every piece: whatever a kernel reads or writes astray shows.
 #pragma once
 
-#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numeric>
@@ -19,37 +19,31 @@
 
 namespace dslad::kernels::testing {
 
-// Logits are normal with this deviation around these means.
+// Logits are normal around a mean; beta's means none and all.
 struct DeltaLogits {
-  float deviation = 2.0f;
-  float gate = 4.0f, beta = 0.0f;
+  float gate = 6.0f, gate_deviation = 3.0f, beta = 0.0f, beta_deviation = 2.0f;
 };
 
 class DeltaWorld {
  public:
   explicit DeltaWorld(DslaShape shape, std::uint64_t seed = 1, DeltaLogits logits = {})
       : shape_(shape), logits_(logits), generator_(seed) {
+    shape_.states = 1;
     append(bias_, 2 * shape_.n_kv, 0);
   }
 
-  // A sequence with a random state and `rows` random rows in the step.
+  // A sequence with a random state and `rows` random rows in the step, keys and queries of several lengths.
   void add(std::int64_t rows) {
     add_row(std::numeric_limits<float>::quiet_NaN());
     spans_.push_back({rows_, rows});
-    for (std::int64_t r = 0; r < rows; ++r) add_row(1.0f);
+    for (std::int64_t r = 0; r < rows; ++r) add_row(static_cast<float>(std::pow(10.0, rows_ % 7 - 3)));
     append(states_.emplace_back(), static_cast<std::int64_t>(shape_.state_floats()), 0);
   }
 
-  // Replaces the values, not the gates, of a row.
-  void scale_row(std::int64_t row, float factor) {
-    for (std::int64_t j = 0; j < v_width(); ++j) v_[row * v_stride() + j] *= factor;
-  }
-  // The key of every KV head of a row.
-  void set_key(std::int64_t row, float value) {
-    std::fill_n(k_.begin() + row * k_stride(), k_width(), value);
-  }
-  // Of the first KV head.
-  void set_gate_logit(std::int64_t row, float logit) { z_[row * z_stride()] = logit; }
+  [[nodiscard]] float* q(std::int64_t row) { return q_.data() + row * q_stride(); }
+  [[nodiscard]] float* k(std::int64_t row) { return k_.data() + row * k_stride(); }
+  [[nodiscard]] float* v(std::int64_t row) { return v_.data() + row * v_stride(); }
+  [[nodiscard]] float* z(std::int64_t row) { return z_.data() + row * z_stride(); }
 
   [[nodiscard]] DslaOutcome run(int threads) const { return run(threads, all()); }
   [[nodiscard]] DslaOutcome run(int threads, std::span<const std::size_t> sequences) const {
@@ -76,10 +70,10 @@ class DeltaWorld {
   // The first sequence alone, in pieces that end at the given rows, one call each.
   [[nodiscard]] DslaOutcome run_cut(const std::vector<std::int64_t>& ends) const {
     ThreadPool pool(2);
-    return run_cut_by([&](const DeltaRuleArgs& args) { delta_rule_cpu(pool, args); }, ends);
+    return run_cut([&](const DeltaRuleArgs& args) { delta_rule_cpu(pool, args); }, ends);
   }
   template <class Run>
-  DslaOutcome run_cut_by(const Run& run, const std::vector<std::int64_t>& ends) const {
+  DslaOutcome run_cut(const Run& run, const std::vector<std::int64_t>& ends) const {
     DslaOutcome outcome{poisoned(rows_ * o_stride()), states_};
     std::int64_t begin = 0;
     for (const std::int64_t end : ends) {
@@ -88,6 +82,14 @@ class DeltaWorld {
       begin = end;
     }
     return outcome;
+  }
+  // The same in pieces of so many rows.
+  template <class Run>
+  DslaOutcome run_cut(const Run& run, std::int64_t rows) const {
+    std::vector<std::int64_t> ends;
+    for (std::int64_t end = rows; end < spans_[0].rows; end += rows) ends.push_back(end);
+    ends.push_back(spans_[0].rows);
+    return run_cut(run, ends);
   }
 
   // The rows of a sequence, packed.
@@ -124,12 +126,14 @@ class DeltaWorld {
     to.resize(to.size() + static_cast<std::size_t>(gap), std::numeric_limits<float>::quiet_NaN());
   }
 
-  void add_row(float scale) {
-    append(q_, q_stride() - kGap, kGap, scale);
-    append(k_, k_width(), kGap, scale);
+  // `length`: about that of keys and queries; NaN: of a row of poison.
+  void add_row(float length) {
+    const float scale = std::isnan(length) ? length : 1.0f;
+    append(q_, q_stride() - kGap, kGap, length);
+    append(k_, k_width(), kGap, length);
     append(v_, v_width(), kGap, scale);
-    append(z_, shape_.n_kv, 0, scale * logits_.deviation, logits_.gate);
-    append(z_, shape_.n_kv, kGap, scale * logits_.deviation, logits_.beta);
+    append(z_, shape_.n_kv, 0, scale * logits_.gate_deviation, logits_.gate);
+    append(z_, shape_.n_kv, kGap, scale * logits_.beta_deviation, logits_.beta);
     ++rows_;
   }
 

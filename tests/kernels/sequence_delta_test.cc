@@ -64,12 +64,12 @@ TEST_P(SequenceDeltaGates, MatchReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Extremes, SequenceDeltaGates,
-                         ::testing::Values(DeltaLogits{0, 800, 800}, DeltaLogits{0, -900, 0},
-                                           DeltaLogits{0, 800, -800}, DeltaLogits{800, 0, 0},
-                                           DeltaLogits{40, -30, 5}, DeltaLogits{1, 12, 0}));
+                         ::testing::Values(DeltaLogits{800, 0, 800, 0}, DeltaLogits{-900, 0, 0, 0},
+                                           DeltaLogits{800, 0, -800, 0}, DeltaLogits{0, 800, 0, 800},
+                                           DeltaLogits{-30, 40, 5, 40}, DeltaLogits{12, 1, 0, 1}));
 
 TEST(SequenceDelta, AKeyOfZerosHasAGradient) {
-  SequenceDeltaWorld world(kShortDelta, 4, {0, 800, 0});
+  SequenceDeltaWorld world(kShortDelta, 4, {800, 0, 0, 1});
   world.add(40);
   world.set_key(world.segments[0].first_row + 39, 0);
   SequenceDeltaOutcome actual = world.run(1), expected = world.run_ref();
@@ -83,7 +83,7 @@ TEST(SequenceDelta, AKeyOfZerosHasAGradient) {
 }
 
 TEST(SequenceDelta, LongSequencesKeepTheState) {
-  SequenceDeltaWorld world({1, 1, 16, 16, 1}, 9, {1, 9, 0});
+  SequenceDeltaWorld world({1, 1, 16, 16, 1}, 9, {9, 1, 0, 1});
   world.add(4096);
   expect_close(world, world.run(1), world.run_ref());
 }
@@ -182,7 +182,8 @@ TEST_P(SequenceDeltaGradient, ReferenceEqualsCentralDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Logits, SequenceDeltaGradient,
-                         ::testing::Values(DeltaLogits{}, DeltaLogits{1, 0, 0}, DeltaLogits{3, -20, 2}));
+                         ::testing::Values(DeltaLogits{}, DeltaLogits{0, 1, 0, 1},
+                                           DeltaLogits{-20, 3, 2, 3}));
 
 }  // namespace
 }  // namespace dslad::kernels

@@ -84,8 +84,8 @@ class SequenceDeltaWorld {
       append(rows->values, rows->width, scale, 0);
       end_row(*rows);
     }
-    append(z.values, shape_.n_kv, scale * logits_.deviation, logits_.gate);
-    append(z.values, shape_.n_kv, scale * logits_.deviation, logits_.beta);
+    append(z.values, shape_.n_kv, scale * logits_.gate_deviation, logits_.gate);
+    append(z.values, shape_.n_kv, scale * logits_.beta_deviation, logits_.beta);
     end_row(z);
     ++rows_;
   }

@@ -4,7 +4,7 @@
 #include "kernels/rows.h"
 #include "tests/kernels/backends/backend_kinds.h"
 #include "tests/kernels/backends/transfer.h"
-#include "tests/kernels/cuda_on_host/delta_rule_world.h"
+#include "tests/kernels/delta_world.h"
 
 namespace dslad::kernels::testing {
 namespace {
@@ -42,9 +42,9 @@ class DeltaRuleOnEveryBackend : public OnEveryBackend {
                         const DeltaLogits& logits) {
     SCOPED_TRACE(fmt::format("{}/{} heads, {} x {}, gates around {} and betas around {}", shape.n_heads,
                              shape.n_kv, shape.d_k, shape.d_v, logits.gate, logits.beta));
-    DeltaRuleWorld world(shape, 11, logits);
+    DeltaWorld world(shape, 11, logits);
     for (const std::int64_t count : rows) world.add(count);
-    const DeltaOutcome actual = world.run_by(there()), expected = world.run_ref();
+    const DslaOutcome actual = world.run_by(there()), expected = world.run_ref();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), backend_tolerance(DType::kF32)))
           << rows[i] << " rows";
@@ -77,23 +77,22 @@ TEST_P(DeltaRuleOnEveryBackend, EqualsTheReferenceOfLongSequences) {
 }
 
 TEST_P(DeltaRuleOnEveryBackend, ASequenceIsTheSameAloneInCompanyAndTwice) {
-  DeltaRuleWorld world({4, 2, 32, 32, 1}, 13);
+  DeltaWorld world({4, 2, 32, 32, 1}, 13);
   for (const std::int64_t rows : {1, 70, 1, 33}) world.add(rows);
-  const DeltaOutcome together = world.run_by(there());
+  const DslaOutcome together = world.run_by(there());
   EXPECT_TRUE(same_bits(world.run_by(there()).o, together.o));
   for (std::size_t i = 0; i < world.size(); ++i) {
-    const DeltaOutcome alone = world.run_by(there(), {i});
+    const DslaOutcome alone = world.run_by(there(), {&i, 1});
     EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)));
     EXPECT_TRUE(same_bits(alone.states[i], together.states[i]));
   }
 }
 
 TEST_P(DeltaRuleOnEveryBackend, ALongPieceIsThatOfLaterCalls) {
-  if (GetParam() == BackendKind::kCpu) GTEST_SKIP() << "its state is rounded once a piece (delta_rule.h)";
   for (const std::int64_t rows : {2 * kPieceRows + 1, 2 * kPieceRows + 5}) {
-    DeltaRuleWorld world({2, 1, 32, 32, 1}, 14);
+    DeltaWorld world({2, 1, 32, 32, 1}, 14);
     world.add(rows);
-    const DeltaOutcome whole = world.run_by(there()), cut = world.run_cut(there(), kPieceRows);
+    const DslaOutcome whole = world.run_by(there()), cut = world.run_cut(there(), kPieceRows);
     EXPECT_TRUE(same_bits(cut.o, whole.o)) << rows << " rows";
     EXPECT_TRUE(same_bits(cut.states[0], whole.states[0])) << rows << " rows";
   }
@@ -101,7 +100,7 @@ TEST_P(DeltaRuleOnEveryBackend, ALongPieceIsThatOfLaterCalls) {
 
 // What is reserved is enough: of all the pieces that a step within the limits may have, the shortest too.
 TEST(DeltaRuleWithinItsLimits, TakesNoMemory) {
-  DeltaRuleWorld world({4, 1, 16, 16, 1}, 15);
+  DeltaWorld world({4, 1, 16, 16, 1}, 15);
   StepLimits limits;
   limits.layers = 1;
   limits.n_heads = 4;
@@ -114,10 +113,10 @@ TEST(DeltaRuleWithinItsLimits, TakesNoMemory) {
   limits.rows = world.span(world.size() - 1).first_row + 300;
   auto device = std::make_shared<cuda::testing::HostDevice>();
   const std::unique_ptr<Backend> backend = device->make_backend(1);
-  const DeltaOutcome expected = world.run_by(by(*device, *backend, [] {}));
+  const DslaOutcome expected = world.run_by(by(*device, *backend, [] {}));
   const std::unique_ptr<Backend> reserved = device->make_backend(1);
   ASSERT_TRUE(reserved->reserve(limits));
-  const DeltaOutcome actual = world.run_by(by(*device, *reserved, [&] { device->refuse_memory(); }));
+  const DslaOutcome actual = world.run_by(by(*device, *reserved, [&] { device->refuse_memory(); }));
   EXPECT_EQ(reserved->error(), "");
   EXPECT_TRUE(same_bits(actual.o, expected.o));
 }

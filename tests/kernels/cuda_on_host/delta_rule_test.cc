@@ -6,16 +6,16 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "tests/kernels/cuda_on_host/delta_rule_world.h"
 #include "tests/kernels/cuda_on_host/on_host.h"
+#include "tests/kernels/delta_world.h"
 
 namespace dslad::kernels::cuda {
 namespace {
 
 using kernels::testing::close;
 using kernels::testing::DeltaLogits;
-using kernels::testing::DeltaOutcome;
-using kernels::testing::DeltaRuleWorld;
+using kernels::testing::DeltaWorld;
+using kernels::testing::DslaOutcome;
 using kernels::testing::poisoned;
 using kernels::testing::same_bits;
 using testing::Executor;
@@ -47,7 +47,7 @@ auto delta_by_form(Order order = Order::kAscending, std::int64_t slack = 0) {
   };
 }
 
-void expect_close(const DeltaRuleWorld& world, const DeltaOutcome& actual, const DeltaOutcome& expected) {
+void expect_close(const DeltaWorld& world, const DslaOutcome& actual, const DslaOutcome& expected) {
   for (std::size_t i = 0; i < world.size(); ++i) {
     EXPECT_TRUE(close(world.rows_of(actual, i), world.rows_of(expected, i), kFloatTolerance))
         << "outputs of a piece of " << world.span(i).rows << " rows";
@@ -59,7 +59,7 @@ void expect_close(const DeltaRuleWorld& world, const DeltaOutcome& actual, const
   }
 }
 
-void expect_same(const DeltaOutcome& actual, const DeltaOutcome& expected) {
+void expect_same_bits(const DslaOutcome& actual, const DslaOutcome& expected) {
   EXPECT_TRUE(same_bits(actual.o, expected.o));
   EXPECT_EQ(actual.states, expected.states);
 }
@@ -67,19 +67,19 @@ void expect_same(const DeltaOutcome& actual, const DeltaOutcome& expected) {
 class CudaDeltaShapes : public ::testing::TestWithParam<DslaShape> {};
 
 TEST_P(CudaDeltaShapes, StepsMatchReference_InBothOrders) {
-  DeltaRuleWorld world(GetParam());
+  DeltaWorld world(GetParam());
   for (const std::int64_t rows : {1, 1, 3}) world.add(rows);
-  const DeltaOutcome actual = world.run_by(delta_by_steps());
+  const DslaOutcome actual = world.run_by(delta_by_steps());
   expect_close(world, actual, world.run_ref());
-  expect_same(world.run_by(delta_by_steps(Order::kDescending)), actual);
+  expect_same_bits(world.run_by(delta_by_steps(Order::kDescending)), actual);
 }
 
 TEST_P(CudaDeltaShapes, MixedStepMatchesReference_InBothOrders) {
-  DeltaRuleWorld world(GetParam(), 2);
+  DeltaWorld world(GetParam(), 2);
   for (const std::int64_t rows : {1, 2, 32, 67}) world.add(rows);
-  const DeltaOutcome actual = world.run_by(delta_by_form());
+  const DslaOutcome actual = world.run_by(delta_by_form());
   expect_close(world, actual, world.run_ref());
-  expect_same(world.run_by(delta_by_form(Order::kDescending)), actual);
+  expect_same_bits(world.run_by(delta_by_form(Order::kDescending)), actual);
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadSizesAndGroups, CudaDeltaShapes,
@@ -97,7 +97,7 @@ class CudaDeltaLogits : public ::testing::TestWithParam<DeltaLogits> {};
 
 TEST_P(CudaDeltaLogits, StepsMatchReference) {
   for (const std::uint64_t seed : {3, 4}) {
-    DeltaRuleWorld world(kSmallDelta, seed, GetParam());
+    DeltaWorld world(kSmallDelta, seed, GetParam());
     for (const std::int64_t rows : {1, 9}) world.add(rows);
     expect_close(world, world.run_by(delta_by_steps()), world.run_ref());
   }
@@ -105,7 +105,7 @@ TEST_P(CudaDeltaLogits, StepsMatchReference) {
 
 TEST_P(CudaDeltaLogits, MixedStepMatchesReference) {
   for (const std::uint64_t seed : {3, 4}) {
-    DeltaRuleWorld world(kSmallDelta, seed, GetParam());
+    DeltaWorld world(kSmallDelta, seed, GetParam());
     for (const std::int64_t rows : {1, 31, 33, 64, 70}) world.add(rows);
     expect_close(world, world.run_by(delta_by_form()), world.run_ref());
   }
@@ -120,7 +120,7 @@ INSTANTIATE_TEST_SUITE_P(Extremes, CudaDeltaLogits,
 // Nothing is found by them, and nothing is added along them.
 TEST(CudaDelta, KeysAndQueriesOfZerosAreOfNoLength) {
   for (const float value : {0.0f, 1e-20f}) {
-    DeltaRuleWorld world(kSmallDelta, 5);
+    DeltaWorld world(kSmallDelta, 5);
     world.add(7);
     for (const std::int64_t row : {1, 3, 4}) std::fill_n(world.k(row), 2 * 16, value);
     for (const std::int64_t row : {2, 3}) std::fill_n(world.q(row), 6 * 16, value);
@@ -131,11 +131,11 @@ TEST(CudaDelta, KeysAndQueriesOfZerosAreOfNoLength) {
 
 // With beta 1 and no gate a value replaces what was there, however often it is said.
 TEST(CudaDelta, AFactThatIsStatedAgainReplacesTheFormerOne) {
-  DeltaRuleWorld world({1, 1, 16, 16}, 6, {800, 0, 800, 0});
+  DeltaWorld world({1, 1, 16, 16}, 6, {800, 0, 800, 0});
   world.add(40);
   for (std::int64_t row = 2; row <= 40; ++row) std::copy_n(world.k(1), 16, world.k(row));
   std::copy_n(world.k(1), 16, world.q(40));
-  for (const DeltaOutcome& outcome : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
+  for (const DslaOutcome& outcome : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
     expect_close(world, outcome, world.run_ref());
     const std::vector<float> rows = world.rows_of(outcome, 0);
     EXPECT_TRUE(close(std::span(rows).last(16), std::span(world.v(40), 16), kFloatTolerance));
@@ -143,11 +143,11 @@ TEST(CudaDelta, AFactThatIsStatedAgainReplacesTheFormerOne) {
 }
 
 TEST(CudaDelta, PackedSequencesAreThoseOfEachAlone) {
-  DeltaRuleWorld world(kSmallDelta, 11);
+  DeltaWorld world(kSmallDelta, 11);
   for (const std::int64_t rows : {1, 40, 1, 18}) world.add(rows);
-  const DeltaOutcome together = world.run_by(delta_by_form());
+  const DslaOutcome together = world.run_by(delta_by_form());
   for (std::size_t i = 0; i < world.size(); ++i) {
-    const DeltaOutcome alone = world.run_by(delta_by_form(Order::kAscending, 99), {i});
+    const DslaOutcome alone = world.run_by(delta_by_form(Order::kAscending, 99), {&i, 1});
     EXPECT_TRUE(same_bits(world.rows_of(alone, i), world.rows_of(together, i)))
         << "alone and with another limit";
     EXPECT_TRUE(same_bits(alone.states[i], together.states[i]));
@@ -156,27 +156,27 @@ TEST(CudaDelta, PackedSequencesAreThoseOfEachAlone) {
 
 TEST(CudaDelta, TheRecurrenceMayBeCutAnywhere) {
   for (const int d_k : {16, 260}) {
-    DeltaRuleWorld world({2, 1, d_k, 20}, 12);
+    DeltaWorld world({2, 1, d_k, 20}, 12);
     world.add(9);
-    const DeltaOutcome whole = world.run_by(delta_by_steps());
-    for (const std::int64_t rows : {1, 4}) expect_same(world.run_cut(delta_by_steps(), rows), whole);
+    const DslaOutcome whole = world.run_by(delta_by_steps());
+    for (const std::int64_t rows : {1, 4}) expect_same_bits(world.run_cut(delta_by_steps(), rows), whole);
   }
 }
 
 TEST(CudaDelta, ChunksMayBeCutAtTheirEnds) {
-  DeltaRuleWorld world({2, 1, 40, 20}, 12);
+  DeltaWorld world({2, 1, 40, 20}, 12);
   world.add(4 * kDeltaChunk);
-  const DeltaOutcome whole = world.run_by(delta_by_form());
+  const DslaOutcome whole = world.run_by(delta_by_form());
   for (const std::int64_t chunks : {1, 2}) {
-    expect_same(world.run_cut(delta_by_form(), chunks * kDeltaChunk), whole);
+    expect_same_bits(world.run_cut(delta_by_form(), chunks * kDeltaChunk), whole);
   }
 }
 
 TEST(CudaDelta, StepsLeaveLongPiecesToTheChunkForm) {
-  DeltaRuleWorld world(kSmallDelta);
+  DeltaWorld world(kSmallDelta);
   world.add(2);
   world.add(1);
-  const DeltaOutcome outcome = world.run_by([](const DeltaRuleArgs& args) {
+  const DslaOutcome outcome = world.run_by([](const DeltaRuleArgs& args) {
     Executor executor;
     delta_step(executor, {args});
   });
@@ -200,7 +200,7 @@ TEST(CudaDelta, GridsTakePiecesOfMillionsOfRows) {
 // Errors of the parts that products are made of do not add up: a token takes from the state what it finds.
 TEST(CudaDelta, LongSequencesStayWithTheReference) {
   for (const DeltaLogits& logits : {DeltaLogits{9, 2, 2, 2}, DeltaLogits{800, 0, 0, 1}}) {
-    DeltaRuleWorld world({1, 1, 16, 16}, 9, logits);
+    DeltaWorld world({1, 1, 16, 16}, 9, logits);
     world.add(2048);
     expect_close(world, world.run_by(delta_by_form()), world.run_ref());
   }
@@ -227,7 +227,7 @@ class CudaDeltaNotANumber : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(CudaDeltaNotANumber, Shows) {
   constexpr std::int64_t kRows = 20, kBad = 9;
-  DeltaRuleWorld world({4, 2, 16, 16}, 7);
+  DeltaWorld world({4, 2, 16, 16}, 7);
   world.add(kRows);
   const std::int64_t row = world.span(0).first_row + kBad;
   float* const at = GetParam() == "gate"    ? world.z(row)
@@ -236,8 +236,8 @@ TEST_P(CudaDeltaNotANumber, Shows) {
                     : GetParam() == "query" ? world.q(row) + 3
                                             : world.v(row) + 3;
   *at = std::numeric_limits<float>::quiet_NaN();
-  const DeltaOutcome expected = world.run_ref();
-  for (const DeltaOutcome& actual : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
+  const DslaOutcome expected = world.run_ref();
+  for (const DslaOutcome& actual : {world.run_by(delta_by_steps()), world.run_by(delta_by_form())}) {
     for (std::size_t i = 0; i < expected.o.size(); ++i)
       ASSERT_EQ(std::isnan(actual.o[i]), std::isnan(expected.o[i])) << "output " << i;
     for (std::size_t i = 0; i < expected.states[0].size(); ++i)
