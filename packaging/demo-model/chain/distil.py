@@ -129,7 +129,10 @@ def layer_parts(text):
     layer, parts = text.split("=", 1)
     kinds = {field.name: field.type for field in fields(Variant)}
     of = lambda name, value: kinds[name](int(value) if kinds[name] is bool else value)
-    return int(layer), {name: of(name, value) for name, value in (part.split("=") for part in parts.split(","))}
+    found = {name: of(name, value) for name, value in (part.split("=") for part in parts.split(","))}
+    if found.get("delta"):  # which has one, as `dslad-model distil` takes it
+        found.setdefault("states", 1)
+    return int(layer), found
 
 
 def parse_options(arguments=None):

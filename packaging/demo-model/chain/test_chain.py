@@ -216,7 +216,7 @@ class Layers(unittest.TestCase):
 class Options(unittest.TestCase):
     def test_a_layers_own_variant_is_the_same_from_the_log(self):
         given = ["model", "--order", "4,1", "--out", "out", "--rotary", "--window", "64", "--layer-variant",
-                 "1=rotary=0,feature_map=softmax_pair,expand_k=2", "4=states=1,delta=1"]
+                 "1=rotary=0,feature_map=softmax_pair,expand_k=2", "4=delta=1"]
         options = vars(parse_options(given))
         logged = json.loads(json.dumps(options, default=str))
         for kind in (options, logged):
