@@ -127,6 +127,7 @@ struct ChainCase {
   int expand_k;
   WeightFormat format;
   double tolerance;
+  bool delta = false;
 };
 
 const std::vector<ChainCase> kChains = {{"stories260K", "paper", 0, 1, WeightFormat::kF32, 5e-4},
@@ -134,6 +135,7 @@ const std::vector<ChainCase> kChains = {{"stories260K", "paper", 0, 1, WeightFor
                                         {"stories260K", "dslad", 20, 1, WeightFormat::kF32, 5e-4},
                                         {"stories260K", "dslad", 0, 2, WeightFormat::kF32, 5e-4},
                                         {"stories260K", "dslad", 20, 2, WeightFormat::kF32, 5e-4},
+                                        {"stories260K", "dslad", 20, 2, WeightFormat::kF32, 5e-4, true},
                                         {"tiny_llama/qwen3", "dslad", 0, 1, WeightFormat::kF32, 5e-4},
                                         {"stories260K", "dslad", 20, 1, WeightFormat::kBf16, 3e-2}};
 
@@ -143,6 +145,8 @@ void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Dev
   variant.sinks = its.window > 0 ? 4 : 0;
   variant.expand_k = its.expand_k;
   if (its.expand_k > 1) variant.rotary = false;
+  variant.delta = its.delta;
+  if (its.delta) variant.states = 1;
   const LlamaConfig config = *LlamaConfig::load(golden(its.model));
   std::vector<int> order;
   for (int layer = config.layers; layer-- > 0;) order.push_back(layer);
@@ -162,7 +166,8 @@ void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Dev
 TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryVariant) {
   for (const ChainCase& chain : kChains) {
     SCOPED_TRACE(
-        fmt::format("{} {} window {} expand_k {}", chain.model, chain.variant, chain.window, chain.expand_k));
+        fmt::format("{} {} window {} expand_k {} delta {}", chain.model, chain.variant, chain.window,
+                    chain.expand_k, chain.delta));
     expect_cpus_logits(chain, device());
   }
 }
