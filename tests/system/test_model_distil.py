@@ -100,7 +100,7 @@ class Distil(DistilCase):
 
     def test_one_layer_may_be_of_another_variant(self):
         out, narrow = self.model / "dsla", ("--variant", "dslad,window=8")
-        wide = "dslad,window=8,rotary=0,feature_map=softmax_pair"
+        wide = "dslad,window=8,rotary=0,feature_map=softmax_pair,delta=1"
         self.distil(out, *narrow, "--layer-variant", f"1={wide}", "--layers", 1)
         forgotten = self.distil(out, *narrow, "--layers", 2, "--resume", exit_status=1)  # layer 1 may be half trained
         self.assertIn(wide, forgotten.stderr)
@@ -121,7 +121,7 @@ class Distil(DistilCase):
         self.distil(first, "--layers", 3)
         before = {file.name: file.read_bytes() for file in first.iterdir()}
         base = ("distil", self.model, "--text", self.text, "--out", second, "--from", first, *SHORT)
-        other = ("--keep", 2, "--layer-variant", "2=dslad,rotary=0,feature_map=softmax_pair", "--checkpoint-seconds", 0)
+        other = ("--keep", 2, "--layer-variant", "2=dslad,rotary=0,expand_k=2,delta=1", "--checkpoint-seconds", 0)
         resume = []
         for pause in (0.05, 0.1, 0.2, 0.4):
             process = subprocess.Popen(self.command(*base, *other, "--layers", 3, *resume), stdout=subprocess.DEVNULL,
