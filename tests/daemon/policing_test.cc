@@ -186,7 +186,7 @@ TEST_F(Policing, AJobThatIsHandedOverAgainAfterARestartKeepsItsPlan) {
   submit(document());
   ASSERT_EQ(assigns().size(), 3U);
   Dispatcher restarted(config_, clock_, store_, outbox_, feed_);
-  restarted.expect_back(must(stored_leases(db_)));
+  restarted.expect_back(test::must(stored_leases(db_)));
   restarted.on_hello("w", 1, message);
   const std::vector<schema::Assign> again = assigns();
   ASSERT_EQ(again.size(), 3U);

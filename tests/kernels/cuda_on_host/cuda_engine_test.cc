@@ -165,9 +165,8 @@ void expect_cpus_logits(const ChainCase& its, const std::shared_ptr<kernels::Dev
 
 TEST_P(CudaEngineOn, GivesTheCpusLogitsOfEveryVariant) {
   for (const ChainCase& chain : kChains) {
-    SCOPED_TRACE(
-        fmt::format("{} {} window {} expand_k {} delta {}", chain.model, chain.variant, chain.window,
-                    chain.expand_k, chain.delta));
+    SCOPED_TRACE(fmt::format("{} {} window {} expand_k {} delta {}", chain.model, chain.variant, chain.window,
+                             chain.expand_k, chain.delta));
     expect_cpus_logits(chain, device());
   }
 }
