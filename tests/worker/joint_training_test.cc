@@ -276,7 +276,11 @@ TEST_F(JointChainTest, LayersMayHaveVariantsOfTheirOwn) {
   DslaVariant wide = variant_;
   wide.name = "wide";
   wide.feature_map = kernels::FeatureMap::kSoftmaxPair;
-  const DslaVariant held = widest(variant_, wide);
+  DslaVariant delta = variant_;
+  delta.name = "delta";
+  delta.states = 1;
+  delta.delta = true;
+  const DslaVariant held = widest(widest(variant_, wide), delta);
   network_ = std::make_unique<Network>(*backend_, teacher_, DType::kF32, held);
   const auto dir = folder_.path() / "dsla";
   std::filesystem::create_directories(dir);
@@ -284,11 +288,12 @@ TEST_F(JointChainTest, LayersMayHaveVariantsOfTheirOwn) {
   ChainSetup setup;
   setup.training = {&options_, training_, held_out_, {}, dir, 0.0, {}, nullptr, {}};
   setup.weights = files_.get();
-  setup.layers = 2;
-  setup.layer_variants = {{1, wide}};
+  setup.layers = 3;
+  setup.layer_variants = {{1, wide}, {manifest.order[2], delta}};
   const Status done = distil_chain(*backend_, *network_, setup, manifest);
   ASSERT_TRUE(done.ok()) << done.error().message;
   EXPECT_EQ(manifest.distilled[1].variant, wide);
+  EXPECT_EQ(manifest.distilled[2].variant, delta);
 }
 
 TEST_F(JointChainTest, ALossThatIsNotFiniteStopsAndSaysWhere) {

@@ -34,6 +34,7 @@ TEST(WarmStart, VariantsThatDoNotContinueOneAnotherAreNamed) {
                        v.expand_k = 2;
                        v.feature_map = kernels::FeatureMap::kSoftmaxPair;
                      }),
+        warm_variant("delta", [](DslaVariant& v) { v.expand_k = 2, v.states = 1, v.delta = true; }),
         warm_variant("no window", [](DslaVariant& v) { v.expand_k = 2, v.window = 0; }),
         *named_variant("dslad")}) {
     const Status refused = check_warm_start(learned, other);

@@ -1,9 +1,9 @@
 // A variant as the command line names it: a known one, perhaps with parts of it changed.
 //
 //   NAME[,PART=VALUE...]     "dslad", "paper,rotary=1", "dslad,window=0,feature_map=none"
-// Parts: rotary (0 or 1), feature_map (none, softmax, softmax_pair), states (1 or 2), expand_k (1 to 16),
-// window (tokens), sinks (0 to 16); the rest is the name's, without a window no sinks. The whole text becomes
-// the variant's name. Pure functions.
+// Parts: rotary (0 or 1), feature_map (none, softmax, softmax_pair), states (1 or 2), delta (0 or 1; 1 has
+// one state), expand_k (1 to 16), window (tokens), sinks (0 to 16); the rest is the name's, without a window
+// no sinks. The whole text becomes the variant's name. Pure functions.
 #pragma once
 
 #include <string>
